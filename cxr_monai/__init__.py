@@ -1,0 +1,14 @@
+"""Chest X-ray classification on MONAI: from radiographs to a trained, tracked, explainable bundle.
+
+Layers, lowest first; each imports only lower ones (``tests/test_layers.py`` checks it)::
+
+    0  errors, labels                      vocabulary
+    1  data, networks, losses              one table of images, one file to one array; weights and losses
+    2  transforms, bundle, evaluation, explain
+    3  training, predict
+    6  cli                                 thin: parse, call, print
+
+Importing this package imports nothing else, so that ``cxr-monai --help`` answers at once.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,26 @@
+"""What stands beside a predictions file: which bundle, which weights, which precision."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.networks.inferers import autocast_dtype
+
+
+def about(bundle_root: str, weights: str, device: torch.device, amp: bool = True) -> dict[str, Any]:
+    """Describe predictions.
+
+    Args:
+        bundle_root: the bundle.
+        weights: the file in use; ``own_weights`` says whether it is the bundle's own.
+        device, amp: decide the precision.
+    """
+    bundle = Bundle.open(bundle_root)
+    return {
+        "bundle": bundle.digest(),
+        "own_weights": Path(weights).resolve() == bundle.weights,
+        "precision": str(autocast_dtype(device, amp)).removeprefix("torch."),
+        "calibrated": False,
+    }

@@ -1,0 +1,99 @@
+"""A bundle's folder as one validated object: once opened, its parts agree and its weights are there."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from cxr_monai.bundle.workflow import check_agreement
+from cxr_monai.errors import BundleError, Code
+from cxr_monai.labels import parse
+
+CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
+# What the weights mean; every configuration of a bundle must say the same.
+MEANING = ("labels", "image_size", "normalisation", "network_def")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that can be used: complete, of one mind, weights present.
+
+    Attributes:
+        root: its folder.
+        metadata: ``configs/metadata.json``.
+        labels: the findings, in the order of the network's channels.
+        image_size: rows and columns of the network's input.
+    """
+
+    root: Path
+    metadata: Mapping[str, Any]
+    labels: tuple[str, ...]
+    image_size: int
+
+    @classmethod
+    def open(cls, root: str | Path) -> "Bundle":
+        """Open a folder and check it.
+
+        Raises:
+            BundleError: ``bundle-invalid`` for a missing or unreadable part, ``bundle-disagrees`` if the
+                configurations and the metadata contradict each other, naming the setting and both values.
+            WeightsError is raised later, by who loads the weights.
+        """
+        root = Path(root).resolve()
+        if not (root / "configs").is_dir():
+            raise BundleError(
+                Code.BUNDLE_INVALID,
+                "no bundle: it has no folder 'configs'.",
+                fix="A training leaves its bundle in OUT/bundle.",
+                where=root,
+            )
+        metadata = _read_json(root / "configs" / "metadata.json")
+        inference = _read_json(root / "configs" / "inference.json")
+        for name in CONFIGS:
+            path = root / "configs" / name
+            config = _read_json(path) if path.is_file() else inference
+            for key in MEANING:
+                if key in config and config[key] != inference.get(key):
+                    raise BundleError(
+                        Code.BUNDLE_DISAGREES,
+                        f"{key} is {config[key]!r} in {name}, but {inference.get(key)!r} in inference.json.",
+                        where=root,
+                    )
+        check_agreement(inference, metadata)
+        return cls(root, metadata, tuple(parse(inference["labels"])), int(inference["image_size"]))
+
+    @property
+    def weights(self) -> Path:
+        """The state dictionary of the network."""
+        return self.root / "models" / "model.pt"
+
+    def digest(self) -> str:
+        """Return the SHA-256 over the names and contents of all its files, hexadecimal."""
+        total = sha256()
+        for path in sorted(path for path in self.root.rglob("*") if path.is_file()):
+            total.update(f"{path.relative_to(self.root).as_posix()}\t{sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return total.hexdigest()
+
+    def parser(self, config: str = "inference.json", **overrides: Any) -> ConfigParser:
+        """Return MONAI's parser of one configuration, with ``bundle_root`` set and the overrides applied."""
+        parser = ConfigParser()
+        parser.read_config(str(self.root / "configs" / config))
+        parser.read_meta(str(self.root / "configs" / "metadata.json"))
+        parser.update({"bundle_root": str(self.root), **overrides})
+        return parser
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=path) from None
+    except ValueError as error:
+        raise BundleError(Code.BUNDLE_INVALID, f"not JSON ({error}).", where=path) from error
+    if not isinstance(content, dict):
+        raise BundleError(Code.BUNDLE_INVALID, "a configuration is a JSON object.", where=path)
+    return content

@@ -1,0 +1,138 @@
+"""The bundle that a training leaves in ``OUT/bundle``: complete, and of one mind.
+
+Every override that changes what the weights mean (labels, image size, normalisation, network) is written into all
+configurations and the metadata, so that ``evaluate``, ``inference`` and ``explain`` need none of them again.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from cxr_monai.bundle.folder import CONFIGS, MEANING
+from cxr_monai.bundle.workflow import running_parser
+from cxr_monai.errors import BundleError, Code
+from cxr_monai.labels import parse
+
+
+class TrainedBundle:
+    """Copies ``bundle_root`` to ``OUT/bundle`` with the settings of the configuration that is being run.
+
+    Args:
+        bundle_root: the bundle that the training was started from; never written to.
+        output_dir: the training's folder.
+
+    Raises:
+        BundleError: ``bundle-disagrees`` if the validation pipeline was overridden, since ``inference.json`` would then
+            feed the network something else; ``output-exists`` if ``OUT/bundle`` is ``bundle_root`` itself.
+    """
+
+    def __init__(self, bundle_root: str, output_dir: str) -> None:
+        self.source, self.root = Path(bundle_root).resolve(), Path(output_dir).resolve() / "bundle"
+        if self.source == self.root:
+            raise BundleError(
+                Code.OUTPUT_EXISTS,
+                "training would write into the bundle that it starts from.",
+                fix="Choose another --output_dir.",
+                where=self.root,
+            )
+        parser = running_parser()
+        self.meaning = _meaning(parser)
+        self.pipeline = parser.config.get("validate", {}).get("preprocessing")
+
+    @property
+    def weights(self) -> Path:
+        """Where the weights of the best epoch go."""
+        return self.root / "models" / "model.pt"
+
+    def write(self) -> None:
+        """Write everything but the weights."""
+        for part in ("configs", "docs"):
+            if (self.source / part).is_dir():
+                shutil.copytree(self.source / part, self.root / part, dirs_exist_ok=True)
+        for file in ("LICENSE",):
+            if (self.source / file).is_file():
+                shutil.copy(self.source / file, self.root / file)
+        self.weights.parent.mkdir(parents=True, exist_ok=True)
+        for name in CONFIGS:
+            path = self.root / "configs" / name
+            if not path.is_file():
+                continue
+            config = json.loads(path.read_text(encoding="utf-8"))
+            if name == "inference.json" and not _same(config.get("preprocessing"), self.pipeline):
+                raise BundleError(
+                    Code.BUNDLE_DISAGREES,
+                    "validate#preprocessing is not the preprocessing of inference.json: the trained network would "
+                    "be fed something else than it was validated on.",
+                    fix="Change both in a copy of the bundle ('cxr-monai bundle new').",
+                )
+            config |= {key: value for key, value in self.meaning.items() if key in config}
+            write_json(path, config)
+        path = self.root / "configs" / "metadata.json"
+        write_json(path, _metadata(json.loads(path.read_text(encoding="utf-8")), self.meaning))
+
+    def save_weights(self, network: torch.nn.Module) -> None:
+        """Write the network's state dictionary, whole or not at all."""
+        save_atomically(plain_state(network), self.weights)
+
+
+def _meaning(parser: ConfigParser) -> dict[str, Any]:
+    config = parser.config
+    meaning = {key: config[key] for key in MEANING if key in config}
+    meaning["labels"] = parse(config["labels"])
+    meaning["network_def"] = _literal(parser, config["network_def"], "network_def")
+    return meaning
+
+
+def _literal(parser: ConfigParser, value: Any, at: str) -> Any:
+    """Return a component's arguments as plain JSON: ``$len(@findings)`` becomes 14."""
+    if isinstance(value, Mapping):
+        return {key: _literal(parser, item, f"{at}::{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literal(parser, item, f"{at}::{index}") for index, item in enumerate(value)]
+    return parser.get_parsed_content(at) if isinstance(value, str) and value[:1] in ("$", "@") else value
+
+
+def _same(ours: Any, running: Any) -> bool:
+    """Compare configurations; MONAI has rewritten ``#`` to ``::`` in the one that is running."""
+    return json.dumps(ours, sort_keys=True).replace("#", "::") == json.dumps(running, sort_keys=True).replace("#", "::")
+
+
+def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any]) -> dict[str, Any]:
+    labels, size = meaning["labels"], meaning["image_size"]
+    image = metadata["network_data_format"]["inputs"]["image"]
+    image["spatial_shape"] = [size, size]
+    image["num_channels"] = meaning["network_def"].get("in_channels", 1)
+    pred = metadata["network_data_format"]["outputs"]["pred"]
+    pred["num_channels"] = len(labels)
+    pred["channel_def"] = {str(index): label for index, label in enumerate(labels)}
+    return metadata
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON as the bundles are written: two spaces, one newline at the end."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def plain_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a network's tensors on the CPU, contiguous, without the prefix of a distributed wrapper."""
+    network = getattr(network, "module", network)
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Save to a new file, sync, rename: a kill or a full disk leaves the file that was there before."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,200 @@
+"""What every configuration of our bundles calls first: refuse unknown overrides, fix the seed, speak plainly.
+
+MONAI accepts any ``--name value`` on the command line. A name that no component reads changes nothing and nobody is
+told: ``--epoch 3`` trains the default number of epochs. :func:`start` refuses such names and offers the nearest one.
+"""
+
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.data import set_track_meta
+from monai.utils import set_determinism
+
+from cxr_monai.errors import BundleError, Code, SettingError, ours
+from cxr_monai.labels import parse
+
+logger = logging.getLogger(__name__)
+
+# Read by MONAI itself, never by reference from another item.
+_ROOTS = {"imports", "initialize", "run", "finalize", "_meta_"}
+
+# Settings with a range: type, lowest value allowed, what the value is.
+_RANGES: dict[str, tuple[type, float, str]] = {
+    "image_size": (int, 32, "pixels"),
+    "epochs": (int, 1, "epochs"),
+    "batch_size": (int, 1, "images"),
+    "learning_rate": (float, 1e-12, "the step of the optimiser"),
+    "num_workers": (int, 0, "processes"),
+    "seed": (int, 0, "a seed"),
+    "patience": (int, 1, "epochs"),
+    "horizontal_flip": (float, 0, "a probability"),
+}
+
+
+def start(seed: int = 0, trains: bool = False) -> None:
+    """Check the settings of the configuration that calls this, then prepare the process to run it.
+
+    Args:
+        seed: of Python, NumPy, PyTorch and MONAI's random transforms. Deterministic algorithms are chosen with it, so
+            ``cudnn.benchmark`` stays off.
+        trains: a training may change labels and image size (it writes a new bundle); anything else must agree with
+            the bundle's metadata.
+
+    Raises:
+        SettingError: ``override-unknown`` for a setting that no component reads; ``setting-invalid`` for a value out of range.
+        BundleError: ``bundle-disagrees`` if configuration and metadata name other labels or another image size.
+    """
+    _errors_in_one_line()
+    silence_mlflow()
+    parser = running_parser()
+    refuse_unknown(parser)
+    check_ranges(parser.config)
+    if not trains:
+        check_agreement(parser.config, parser.config.get("_meta_", {}))
+    set_determinism(seed)
+    set_track_meta(False)  # nothing here needs MONAI's tensors with metadata, and they cost time in every transform
+
+
+def running_parser() -> ConfigParser:
+    """Return the parser of the configuration whose component is being made.
+
+    MONAI hands no component its parser, so this looks for it among the calls that led here (docs/decisions/0002).
+
+    Raises:
+        BundleError: ``bundle-invalid`` if no configuration is being run.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, ConfigParser):
+            return candidate
+        frame = frame.f_back  # type: ignore[assignment]
+    raise BundleError(Code.BUNDLE_INVALID, "this works only inside a configuration that MONAI is running.")
+
+
+def refuse_unknown(parser: ConfigParser) -> None:
+    """Refuse every item that nothing reads: it was misspelt, or belongs to another configuration.
+
+    An item is read if it, or what contains it, is referred to by ``@id``, or is one that MONAI reads itself
+    (``run``, ``initialize``, ...), or is an argument of a component. What ``--tracking`` adds is referred to by the
+    handler it adds, so it passes.
+
+    Raises:
+        SettingError: ``override-unknown``, with the nearest name that exists.
+    """
+    referred: set[str] = set()
+    for value in _strings(parser.config):
+        referred.update(parser.ref_resolver.match_refs_pattern(value))
+    unread = list(_unread(parser.config, "", referred))
+    if not unread:
+        return
+    name = unread[0].replace("::", "#")
+    parent = name.rpartition("#")[0]
+    siblings = parser[parent] if parent else parser.config
+    candidates = [f"{parent}#{key}" if parent else key for key in siblings if not key.startswith("_") and key != name]
+    nearest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
+    others = ", ".join(key for key in candidates if not isinstance(siblings.get(key), Mapping | list))
+    raise SettingError(
+        Code.OVERRIDE_UNKNOWN,
+        f"nothing reads the setting --{name}"
+        + (f" (nor {', '.join('--' + other.replace('::', '#') for other in unread[1:])})." if unread[1:] else "."),
+        fix=f"Did you mean --{nearest[0]}?" if nearest else f"Settings of this configuration: {others}.",
+    )
+
+
+def _strings(config: Any) -> Iterator[str]:
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping | list):
+        for value in config.values() if isinstance(config, Mapping) else config:
+            yield from _strings(value)
+
+
+def _unread(config: Any, at: str, referred: set[str]) -> Iterator[str]:
+    for key, value in config.items():
+        name = f"{at}::{key}" if at else key
+        if key.startswith("_") or name in referred or (not at and key in _ROOTS):
+            continue
+        is_section = isinstance(value, Mapping) and "_target_" not in value
+        parts_referred = any(other.startswith(name + "::") for other in referred)
+        if is_section and parts_referred:
+            yield from _unread(value, name, referred)
+        elif not parts_referred:
+            yield name
+
+
+def check_ranges(config: Mapping[str, Any]) -> None:
+    """Refuse values out of range, such as ``--epochs 0`` or ``--image_size large``.
+
+    Raises:
+        SettingError: ``setting-invalid``.
+    """
+    for name, (kind, lowest, what) in _RANGES.items():
+        value = config.get(name)
+        if value is None or (isinstance(value, str) and value[:1] in "$@"):
+            continue
+        right_type = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
+        if not right_type or value < lowest:
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"--{name} {value!r}: it must be a {'number' if kind is float else 'whole number'} ({what}) "
+                f"of at least {lowest:g}.",
+            )
+
+
+def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Compare a configuration's labels and image size with the bundle's metadata.
+
+    Raises:
+        BundleError: ``bundle-disagrees``, naming both sides. A network's channels are what the metadata says; other
+            labels over the same weights would be other findings under the right numbers.
+    """
+    formats = metadata.get("network_data_format", {})
+    channels = formats.get("outputs", {}).get("pred", {}).get("channel_def", {})
+    theirs = [channels[key] for key in sorted(channels, key=int)]
+    if "labels" in config and theirs and parse(config["labels"]) != theirs:
+        raise BundleError(
+            Code.BUNDLE_DISAGREES,
+            f"the labels are {', '.join(parse(config['labels']))}, but the metadata's channel_def says {', '.join(theirs)}.",
+            fix="Labels are part of what the weights mean: train with --labels, and use the bundle that it leaves.",
+        )
+    shape = formats.get("inputs", {}).get("image", {}).get("spatial_shape", [])
+    size = config.get("image_size")
+    if isinstance(size, int) and shape and list(shape) != [size, size]:
+        raise BundleError(
+            Code.BUNDLE_DISAGREES,
+            f"image_size is {size}, but the metadata's spatial_shape says {shape}.",
+            fix="Image size is part of what the weights mean: train with --image_size, and use the bundle that it leaves.",
+        )
+
+
+def silence_mlflow() -> None:
+    """Switch MLflow's usage reporting off, also where MONAI has imported MLflow already (nothing is sent before a call)."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    if "mlflow.telemetry" in sys.modules:
+        sys.modules["mlflow.telemetry"].set_telemetry_client()
+
+
+def _errors_in_one_line() -> None:
+    """Under ``python -m monai.bundle``, end with our error instead of MONAI's chain of wrappers around it."""
+    main = sys.modules.get("__main__")
+    if getattr(getattr(main, "__spec__", None), "name", "") != "monai.bundle.__main__":
+        return
+    sys.excepthook = _excepthook
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    cause = ours(error)
+    if cause is None or os.environ.get("CXR_MONAI_TRACEBACK"):
+        sys.__excepthook__(kind, error, traceback)
+    if cause is not None:
+        sys.stdout.flush()
+        print(f"\nerror [{cause.code}]: {cause}", file=sys.stderr)
+

@@ -1,0 +1,71 @@
+"""The command ``cxr-monai``: parse, call, print.
+
+Each command is one module of this package with a ``DESCRIPTION`` (its one line in ``--help``), ``add_arguments(parser)``
+and ``run(arguments) -> int``. Modules import nothing heavy at the top; what a command needs is imported when it runs.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from cxr_monai import __version__
+from cxr_monai.errors import CxrError, UsageError
+
+# command: module, one line of help
+COMMANDS: dict[str, tuple[str, str]] = {
+    "phantom": ("phantom", "make synthetic radiographs with known lesions, in NIH's layout"),
+    "manifest": ("manifest", "turn a data set into a manifest, the one table of images"),
+    "split": ("split", "write a patient-disjoint split or folds into a manifest"),
+    "check": ("check", "show what is wrong with a manifest and what is in it"),
+    "predict": ("predict", "files in, one row of probabilities an image out"),
+    "bundle": ("bundle", "copy a bundle that comes with this package, to train or change"),
+    "doctor": ("doctor", "what this machine has, and what to do about what it lacks"),
+}
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only ``command``'s module is imported and given its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="cxr-monai",
+        description="Chest X-ray classification on MONAI: tables of images in, predictions and pictures out. "
+        "Training, evaluation and explanation run through 'python -m monai.bundle run' (see the README).",
+        epilog="'cxr-monai COMMAND --help' teaches one command. Exit status: 0 done, 1 failed, 2 wrong use.",
+    )
+    parser.add_argument("--version", action="version", version=f"cxr-monai {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module_name, summary) in COMMANDS.items():
+        if name != command:
+            commands.add_parser(name, help=summary)
+            continue
+        module = importlib.import_module(f"cxr_monai.cli.{module_name}")
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=module.DESCRIPTION,
+            epilog=getattr(module, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 failed, 2 wrong use."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), None)
+    arguments = build_parser(command if command in COMMANDS else None).parse_args(words)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except CxrError as error:
+        print(f"cxr-monai {arguments.command}: error [{error.code}]: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:
+        # the reader (head, less) went away: not our failure, and the interpreter must not complain on exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"cxr-monai {arguments.command}: interrupted", file=sys.stderr)
+        return 130

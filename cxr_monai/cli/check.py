@@ -1,0 +1,83 @@
+"""``cxr-monai check``: what is wrong with a manifest, and what is in it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_monai.errors import Code, ManifestError
+
+if TYPE_CHECKING:
+    from cxr_monai.data.manifest import Manifest
+
+DESCRIPTION = """Show everything that is wrong with a manifest, and how findings, co-occurrences, views, ages, sexes and
+splits are distributed, as text and as a picture. The exit status is 1 if anything is wrong; what merely looks odd is a
+note."""
+
+EPILOG = """examples:
+  cxr-monai check manifest.csv                 (the picture becomes manifest.check.png)
+  cxr-monai check manifest.csv --pixels        (reads every image: identical pixels under two patients, broken files)
+  cxr-monai check manifest.csv --out report    (check.txt and check.png in the folder 'report')"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
+    parser.add_argument("--pixels", action="store_true", help="read every image and compare their pixels (slow)")
+    parser.add_argument("--table-only", action="store_true", help="don't look for the files")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where the images are (default: as recorded)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write check.txt and check.png here")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, describe, draw; 1 if anything is wrong."""
+    from cxr_monai.data.describe import describe, draw, oddities
+    from cxr_monai.data.manifest import read_manifest
+
+    wrong: list[str] = []
+    try:
+        manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=not arguments.table_only)
+    except ManifestError as error:
+        # the rest of a table whose files are missing can still be shown; of one that is invalid it can't
+        if error.code != Code.IMAGES_MISSING:
+            raise
+        wrong.append(error.message)
+        manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=False)
+    notes = oddities(manifest)
+    if arguments.pixels:
+        pixels_wrong, pixels_notes = _pixels(manifest)
+        wrong += pixels_wrong
+        notes += pixels_notes
+    parts = [describe(manifest)]
+    if notes:
+        parts.append("Worth a look\n" + "\n".join(f"  {note}." for note in notes))
+    parts.append("WRONG\n" + "\n".join(wrong) if wrong else "Nothing is wrong with it.")
+    text = "\n\n".join(parts)
+    print(text)
+    name = arguments.manifest.name.removesuffix(".gz").removesuffix(".csv")
+    picture = arguments.manifest.with_name(f"{name}.check.png")
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "check.txt").write_text(text + "\n", encoding="utf-8")
+        picture = arguments.out / "check.png"
+    draw(manifest, picture)
+    print(f"\nPicture: {picture}")
+    return 1 if wrong else 0
+
+
+def _pixels(manifest: "Manifest") -> tuple[list[str], list[str]]:
+    """Return what is wrong with the files' pixels, and what is worth a note."""
+    from cxr_monai.data.describe import compare_pixels
+
+    report = compare_pixels(manifest, progress=sys.stderr.isatty())
+    wrong = []
+    if report.shared:
+        wrong.append(f"{len(report.shared):,} radiographs stand under several patients, with identical pixels:")
+        wrong += ["  " + ", ".join(f"{image} (patient {who})" for image, who in group) for group in report.shared]
+    if report.unreadable:
+        wrong.append(f"{len(report.unreadable):,} files can't be read as radiographs:")
+        wrong += [f"  {image}: [{code}] {reason}" for image, code, reason in report.unreadable]
+    notes = []
+    if report.repeated:
+        notes.append(f"{report.repeated:,} images repeat another of the same patient, pixel for pixel")
+    return wrong, notes

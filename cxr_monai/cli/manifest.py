@@ -1,0 +1,173 @@
+"""``cxr-monai manifest SOURCE ROOT --out M.csv``: a data set becomes the one table of images."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_monai.errors import Code, UsageError
+
+if TYPE_CHECKING:
+    from cxr_monai.data.manifest import Manifest
+    from cxr_monai.data.sources import SourceTable
+
+DESCRIPTION = """Turn a data set into a manifest: one row an image, with its patient and its findings (1 present,
+0 absent, empty unknown). Images stay where they are. The next command is 'cxr-monai split'."""
+
+EPILOG = """examples:
+  cxr-monai manifest nih /data/nih --out manifest.csv
+  cxr-monai manifest nih /data/nih --images images_320 --available-only --out manifest.csv
+  cxr-monai manifest folder /data/ward --labels labels.csv --out manifest.csv
+  cxr-monai manifest dicom /data/pacs --out manifest.csv
+
+'cxr-monai manifest SOURCE --help' shows a source's own options."""
+
+# options that are passed on to the source's read(), by source
+_OPTIONS = {
+    "nih": ("table", "images", "available_only", "table_only"),
+    "folder": (
+        "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "available_only",
+    ),
+    "dicom": ("labels", "patient_per_study", "findings", "uncertain"),
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a sub-command for each source."""
+    from cxr_monai.data.sources import SOURCES
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("root", metavar="ROOT", type=Path, help="the folder of the data set")
+    common.add_argument(
+        "--out", metavar="M.csv", type=Path, required=True, help="the manifest to write (.csv or .csv.gz)"
+    )
+    common.add_argument("--force", action="store_true", help="write over what is there")
+    labels = argparse.ArgumentParser(add_help=False)
+    labels.add_argument(
+        "--findings", metavar="A,B", type=_words, help="the columns that are findings (default: all that hold 0 and 1)"
+    )
+    labels.add_argument("--uncertain", choices=("unknown", "positive", "negative"), help="what -1 means in the labels")
+    available = argparse.ArgumentParser(add_help=False)
+    available.add_argument(
+        "--available-only", action="store_true", help="keep the images that are on disk, instead of refusing"
+    )
+    sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    parents = {"nih": [common, available], "folder": [common, labels, available], "dicom": [common, labels]}
+    nih, folder, dicom = (
+        sources.add_parser(name, help=summary, description=f"Make a manifest from {summary}.", parents=parents[name])
+        for name, summary in SOURCES.items()
+    )
+    nih.add_argument(
+        "--table", metavar="FILE", type=Path, help="the table (default: the newest Data_Entry_2017* in ROOT)"
+    )
+    nih.add_argument("--images", metavar="DIR", help="the folder of the images, inside ROOT (default: found)")
+    nih.add_argument("--table-only", action="store_true", help="look for no image files")
+    folder.add_argument("--labels", metavar="CSV", type=Path, required=True, help="one row an image")
+    folder.add_argument("--image-column", metavar="NAME", help="the column of paths or file names (default: found)")
+    patients = folder.add_mutually_exclusive_group()
+    patients.add_argument("--patient-column", metavar="NAME", help="the column that says who it is (default: found)")
+    patients.add_argument("--patient-per-image", action="store_true", help="every image is of another patient")
+    dicom.add_argument(
+        "--labels", metavar="CSV", type=Path, help="findings by SOPInstanceUID, image or StudyInstanceUID"
+    )
+    dicom.add_argument(
+        "--patient-per-study", action="store_true", help="studies without PatientID are of other patients"
+    )
+    identity = dicom.add_mutually_exclusive_group()
+    identity.add_argument(
+        "--key-file", metavar="FILE", type=Path, help="key for the hashed ids (default: M.csv.key, made)"
+    )
+    identity.add_argument("--keep-identifiers", action="store_true", help="leave patient and study ids as they are")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read the source, write the manifest and what goes with it, and say what it holds."""
+    from cxr_monai.data.manifest import build_manifest, write_manifest
+    from cxr_monai.data.sources import load
+
+    out: Path = arguments.out
+    if not out.name.endswith((".csv", ".csv.gz")):
+        raise UsageError(Code.USAGE, f"--out: a manifest's name ends in .csv or .csv.gz, not {out.name!r}.")
+    boxes, errors = out.with_name("boxes.csv"), out.with_name(f"{out.name}.errors.csv")
+    _refuse_existing([out], arguments.force)
+    options = {name: getattr(arguments, name) for name in _OPTIONS[arguments.source]}
+    keeper = _Key.choose(arguments) if arguments.source == "dicom" else None
+    if keeper is not None:
+        options["key"] = keeper.key
+    source: SourceTable = load(arguments.source).read(arguments.root, **options)
+    if source.boxes is not None:
+        _refuse_existing([boxes], arguments.force)
+    manifest = build_manifest(source.table, source.root, source.label_version)
+    if keeper is not None:
+        keeper.save()
+    write_manifest(manifest, out)
+    if source.boxes is not None:
+        source.boxes.to_csv(boxes, index=False, lineterminator="\n")
+    notes = [*source.notes, *([keeper.note] if keeper is not None else [])]
+    errors.unlink(missing_ok=True)  # of an earlier run
+    if source.errors is not None and len(source.errors):
+        source.errors.to_csv(errors, index=False, lineterminator="\n")
+        notes.append(f"{len(source.errors):,} files could not be read: {errors}")
+    print(summary(manifest))
+    print("".join(f"\n- {note}" for note in notes))
+    print(f"\nmanifest  {out}" + (f"\nboxes     {boxes}" if source.boxes is not None else ""))
+    print(f"next      cxr-monai split {out} --scheme random")
+    return 0
+
+
+def summary(manifest: "Manifest") -> str:
+    """Return the counts of images, patients and of each finding, as text."""
+    table = manifest.table
+    lines = [
+        f"{len(table):,} images of {table['patient_id'].nunique():,} patients, labels {manifest.label_version}",
+        "",
+    ]
+    width = max(len(name) for name in ("finding", *manifest.findings))
+    lines.append(f"{'finding':{width}}  {'present':>8}  {'absent':>8}  {'unknown':>8}  {'share':>6}")
+    for name in manifest.findings:
+        column = table[name]
+        present, absent, unknown = int((column == 1).sum()), int((column == 0).sum()), int(column.isna().sum())
+        share = f"{present / (present + absent):6.1%}" if present + absent else f"{'-':>6}"
+        lines.append(f"{name:{width}}  {present:8,}  {absent:8,}  {unknown:8,}  {share}")
+    return "\n".join(lines)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _refuse_existing(paths: list[Path], force: bool) -> None:
+    there = [str(path) for path in paths if path.exists()]
+    if there and not force:
+        raise UsageError(
+            Code.OUTPUT_EXISTS, f"{', '.join(there)} is already there.", fix="Choose another name, or say --force."
+        )
+
+
+@dataclass(frozen=True)
+class _Key:
+    """The key for hashed ids (None: ids stay), what to say about it, and where a new one goes."""
+
+    key: bytes | None
+    note: str
+    path: Path | None = None
+
+    @classmethod
+    def choose(cls, arguments: argparse.Namespace) -> "_Key":
+        """Take the key that is asked for or there, else a new one."""
+        from cxr_monai.data.sources.dicom import new_key, read_key
+
+        if arguments.keep_identifiers:
+            return cls(None, "patient and study ids are the hospital's own: this manifest is personal data")
+        path: Path = arguments.key_file or arguments.out.with_name(f"{arguments.out.name}.key")
+        if arguments.key_file or path.exists():
+            return cls(read_key(path), f"ids are hashed with the key in {path}")
+        note = f"ids are hashed with a new key, {path}: keep it (the same ids come out again), and never share it"
+        return cls(new_key(), note, path)
+
+    def save(self) -> None:
+        """Write a new key; one that is there is never replaced."""
+        from cxr_monai.data.sources.dicom import write_key
+
+        if self.key is not None and self.path is not None:
+            write_key(self.key, self.path)

@@ -1,0 +1,58 @@
+"""``cxr-monai predict``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+DESCRIPTION = """\
+Give every image a probability for each finding of a bundle.
+
+Images are PNG, JPEG, DICOM or NIfTI files, folders of them, or a manifest. A file that cannot be read is reported in
+PREDICTIONS.errors.csv with a code and a reason; the rest is done."""
+
+EPILOG = """\
+examples:
+  cxr-monai predict OUT/bundle radiograph.png --out predictions.csv
+  cxr-monai predict OUT/bundle folder/ more.dcm --out predictions.csv
+  cxr-monai predict OUT/bundle manifest.csv --out predictions.csv
+
+exit status: 0 if anything was predicted, 1 if nothing was (or with --strict if a file was left out), 2 for wrong use"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's words."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)")
+    parser.add_argument("--out", default="predictions.csv", help="where the table goes (default: %(default)s)")
+    parser.add_argument("--weights", help="weights other than the bundle's models/model.pt")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="processes that read files (default: decided by the machine)")
+    parser.add_argument("--float32", action="store_true", help="compute in float32 even where bfloat16 is faster")
+    parser.add_argument("--raw", action="store_true", help="do not calibrate, also where the bundle could")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from cxr_monai.errors import Code, UsageError
+
+    if arguments.batch_size < 1:
+        raise UsageError(Code.USAGE, f"--batch-size {arguments.batch_size}: it must be at least 1.")
+    from cxr_monai.evaluation.predictions import write_predictions
+    from cxr_monai.predict import Predictor, gather_files
+
+    files, names = gather_files(arguments.inputs)
+    predictor = Predictor(arguments.bundle, arguments.weights, amp=not arguments.float32)
+    result = predictor.predict(files, names, arguments.batch_size, arguments.workers)
+    findings = list(result.table.columns[1:])
+    write_predictions(
+        arguments.out, result.table["image"], result.table[findings].to_numpy(), findings, result.about, result.errors
+    )
+    print(f"{len(result.table)} of {len(files)} images predicted: {Path(arguments.out)}")
+    if result.errors:
+        print(f"{len(result.errors)} left out: {arguments.out}.errors.csv", file=sys.stderr)
+        for name, code, reason in result.errors[:5]:
+            print(f"  {name} [{code}]: {reason}", file=sys.stderr)
+        if len(result.errors) > 5:
+            print(f"  and {len(result.errors) - 5} more", file=sys.stderr)
+    return 1 if result.table.empty or (arguments.strict and result.errors) else 0

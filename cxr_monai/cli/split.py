@@ -1,0 +1,130 @@
+"""``cxr-monai split``: write a patient-disjoint split or folds into a manifest."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr_monai.errors import Code, UsageError
+
+if TYPE_CHECKING:
+    from cxr_monai.data.manifest import Manifest
+
+DESCRIPTION = """Write the 'split' column (train, val, test), or 'fold', into a manifest. A patient is never on two
+sides, whatever the scheme.
+
+  official   NIH's two lists; a validation part is taken from train_val, by patient and stratified
+  lists      three files of image names, such as the CheXNet split's
+  random     fractions of the patients, stratified over all findings at once
+  kfold      'fold' 0 to k-1, stratified; 'split' stays as it is"""
+
+EPILOG = """examples:
+  cxr-monai split manifest.csv --scheme random --seed 1
+  cxr-monai split manifest.csv --scheme official            (lists lie in the images' folder)
+  cxr-monai split manifest.csv --scheme lists --train train_list.txt --val val_list.txt --test test_list.txt
+  cxr-monai split manifest.csv --scheme kfold --k 5 --out folds.csv"""
+
+# scheme: its own options
+_OPTIONS = {
+    "official": ("train_val_list", "test_list", "val_fraction", "seed"),
+    "lists": ("train", "val", "test"),
+    "random": ("fractions", "seed"),
+    "kfold": ("k", "seed"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments; options that the scheme does not have are refused in `run`."""
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
+    parser.add_argument("--scheme", required=True, choices=tuple(_OPTIONS))
+    parser.add_argument("--out", type=Path, metavar="OTHER.csv", help="write here (default: into MANIFEST itself)")
+    parser.add_argument("--seed", type=int, help="of the patients' assignment (default 0)")
+    official = parser.add_argument_group("official (ROOT is the manifest's root)")
+    official.add_argument(
+        "--train-val-list", type=Path, metavar="FILE", help="default: train_val_list.txt[.gz] in ROOT"
+    )
+    official.add_argument("--test-list", type=Path, metavar="FILE", help="default: test_list.txt[.gz] in ROOT")
+    official.add_argument("--val-fraction", type=float, metavar="F", help="of train_val (default 0.125; 0: none)")
+    lists = parser.add_argument_group("lists (one image a line; what follows it on the line is ignored; .gz allowed)")
+    for split in ("train", "val", "test"):
+        lists.add_argument(f"--{split}", type=Path, metavar="FILE")
+    random = parser.add_argument_group("random")
+    random.add_argument("--fractions", metavar="A,B,C", help="for train, val, test (default 0.7,0.1,0.2)")
+    kfold = parser.add_argument_group("kfold")
+    kfold.add_argument("--k", type=int, help="number of folds (default 5)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, split, write, and print what came out."""
+    options = _options(arguments)
+    from cxr_monai.data.describe import balance_text, side_table
+    from cxr_monai.data.manifest import read_manifest, write_manifest
+
+    # only the table changes hands here: whether the images are there is for 'check' and for training
+    manifest = read_manifest(arguments.manifest, check_files=False)
+    result = _split(manifest, arguments.scheme, options)
+    out = arguments.out or arguments.manifest
+    write_manifest(result, out)
+    by = "fold" if arguments.scheme == "kfold" else "split"
+    print(side_table(result, by).map("{:,}".format).to_string())
+    print(f"\n{balance_text(result, by)}\n")
+    record = result.split
+    if record is None:
+        return 0
+    if unused := record.details.get("not_in_manifest"):
+        print(f"{unused:,} listed images are not in the manifest.")
+    digest = record.details.get("fold_digest", record.digest)
+    print(f"{out}: scheme {record.scheme}, seed {record.seed}, digest {digest[:12]}")
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return those options that were given; refuse those of another scheme, which would be ignored."""
+    own = _OPTIONS[arguments.scheme]
+    every = {name for options in _OPTIONS.values() for name in options}
+    given = {name: getattr(arguments, name) for name in sorted(every) if getattr(arguments, name) is not None}
+    if foreign := [_flag(name) for name in given if name not in own]:
+        raise UsageError(
+            Code.USAGE,
+            f"--scheme {arguments.scheme} has no {', '.join(foreign)}; it has {', '.join(map(_flag, own))}.",
+        )
+    if "fractions" in given:
+        try:
+            given["fractions"] = [float(part) for part in given["fractions"].split(",")]
+        except ValueError as error:
+            raise UsageError(
+                Code.USAGE, f"--fractions is {given['fractions']!r}; it is three numbers such as 0.7,0.1,0.2."
+            ) from error
+    if arguments.scheme == "lists" and len(given) < 3:
+        raise UsageError(Code.USAGE, "--scheme lists needs --train, --val and --test, each a file of image names.")
+    return given
+
+
+def _split(manifest: "Manifest", scheme: str, options: dict[str, Any]) -> "Manifest":
+    from cxr_monai.data import splits
+
+    if scheme == "official":
+        for name in {"train_val_list", "test_list"} - options.keys():
+            options[name] = _list_in_root(manifest.root, name)
+    schemes: dict[str, Callable[..., Manifest]] = {
+        "official": splits.official,
+        "lists": splits.lists,
+        "random": splits.random,
+        "kfold": splits.kfold,
+    }
+    return schemes[scheme](manifest, **options)
+
+
+def _list_in_root(root: Path, name: str) -> Path:
+    for suffix in (".txt", ".txt.gz"):
+        if (root / f"{name}{suffix}").is_file():
+            return root / f"{name}{suffix}"
+    raise UsageError(
+        Code.USAGE,
+        f"there is no {name}.txt or {name}.txt.gz in the manifest's root {root}.",
+        fix=f"Say where it is with {_flag(name)}.",
+    )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,342 @@
+"""The manifest: the one table of images that every part reads and no part bypasses.
+
+A CSV (``.gz`` allowed), one row an image::
+
+    image,patient_id,study_id,view,age,sex,source,split,fold,Atelectasis,Cardiomegaly,...
+    images_001/00000001_000.png,1,1_000,PA,57,M,nih,train,,0,1,...
+
+``image`` is relative to the manifest's root. Every column that is not in `RESERVED` is a finding: ``1`` present, ``0``
+absent, empty unknown, which is never 0: losses and metrics mask it. Beside ``M.csv`` stands ``M.csv.json`` with the
+root, the label version and the record of the split. Validation happens once, at the door (`read_manifest`,
+`build_manifest`), and reports everything together; whoever holds a `Manifest` holds a valid one.
+
+    manifest = read_manifest("manifest.csv")
+    train = manifest.part("train")
+    train.paths(), train.labels(["Mass", "Nodule"])     # files; float32 [N, 2] with NaN where unknown
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.data.validation import RESERVED, validate
+from cxr_monai.errors import Code, ManifestError, SplitError
+
+__all__ = [
+    "RESERVED",
+    "Manifest",
+    "SplitRecord",
+    "build_manifest",
+    "file_names",
+    "join_on_image",
+    "read_manifest",
+    "split_digest",
+    "write_manifest",
+]
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """How the ``split`` (or ``fold``) column came about.
+
+    Attributes:
+        scheme: ``official``, ``lists``, ``random``, ``kfold``; ``edited`` if the column is not what its record says.
+        seed: of the patients' assignment; None where nothing was drawn.
+        digest: `split_digest` of the table.
+        details: what else made the split: lists' names, fractions, k.
+    """
+
+    scheme: str
+    seed: int | None
+    digest: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A valid table of images; made by `read_manifest` or `build_manifest`, changed by `dataclasses.replace`.
+
+    Attributes:
+        table: RangeIndex; the columns of `RESERVED` (``fold`` may be absent), all text with ``""`` for unknown, but
+            ``age`` in years (float, NaN unknown) and ``fold`` (Int64, NA none); and one float column a finding, with 1
+            present, 0 absent, NaN unknown.
+        root: the absolute folder that ``image`` is relative to.
+        label_version: whose labels these are: ``nih-v2020``, ``nih-2017``, ``local``.
+        split: how the split came about; None if there is none.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    label_version: str
+    split: SplitRecord | None = None
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The findings, in the table's order."""
+        return tuple(column for column in self.table.columns if column not in RESERVED)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def paths(self) -> list[Path]:
+        """Return each image's absolute path, in the table's order."""
+        return [self.root / image for image in self.table["image"]]
+
+    def labels(self, findings: Sequence[str] | None = None) -> np.ndarray:
+        """Return float32 [N, F]: 1 present, 0 absent, NaN unknown; F in the order asked for, by default the table's.
+
+        Raises:
+            ManifestError: ``unknown-finding``, listing the findings that the manifest has.
+        """
+        wanted = list(self.findings if findings is None else findings)
+        unknown = [name for name in wanted if name not in self.findings]
+        if unknown:
+            raise ManifestError(
+                Code.UNKNOWN_FINDING,
+                f"the manifest has no finding {', '.join(map(repr, unknown))}; it has {', '.join(self.findings)}.",
+            )
+        return self.table[wanted].to_numpy(dtype=np.float32)
+
+    def part(self, split: str) -> "Manifest":
+        """Return the rows of one split.
+
+        Raises:
+            SplitError: ``split-invalid`` if there are none, saying what there is.
+        """
+        rows = self.table[self.table["split"] == split]
+        if rows.empty:
+            counts = self.table["split"].value_counts()
+            there = ", ".join(f"{count:,} {name or 'without a split'}" for name, count in counts.items()) or "no rows"
+            raise SplitError(
+                Code.SPLIT_INVALID,
+                f"the manifest has no images in the split {split!r}; it has {there}.",
+                fix="Make a split with 'cxr-monai split MANIFEST --scheme random' (or official, lists).",
+            )
+        return replace(self, table=rows.reset_index(drop=True))
+
+
+def build_manifest(
+    table: pd.DataFrame,
+    root: str | Path,
+    label_version: str,
+    *,
+    split: SplitRecord | None = None,
+    check_files: bool = False,
+) -> Manifest:
+    """Validate a table made in memory.
+
+    Args:
+        table: at least ``image``, ``patient_id`` and one finding (0, 1, NaN); the other reserved columns but ``fold``
+            are added, empty, where they are missing. Ids may be numbers.
+        root: the folder that ``image`` is relative to.
+        label_version: whose labels these are.
+        split: how the table's ``split`` column came about.
+        check_files: look for every image on disk.
+
+    Raises:
+        ManifestError: everything that is wrong, with row numbers as in the CSV that would be written (header = line 1).
+    """
+    absent = [name for name in RESERVED if name not in {*table.columns, "image", "patient_id", "fold"}]
+    table = table.assign(**dict.fromkeys(absent, ""))
+    table = table.set_axis(pd.RangeIndex(2, len(table) + 2), axis=0)
+    root = Path(os.path.abspath(root))
+    return Manifest(validate(table, root, check_files, where=None), root, label_version, split)
+
+
+def read_manifest(path: str | Path, *, root: str | Path | None = None, check_files: bool = True) -> Manifest:
+    """Read and validate ``M.csv`` or ``M.csv.gz`` with its ``.json``.
+
+    Args:
+        path: the table. Without its ``.json``, the root is its folder and the label version ``local``.
+        root: where the images are, instead of what the ``.json`` says.
+        check_files: look for every image on disk.
+
+    Returns:
+        The manifest; if the split is not the one its record tells of (someone edited the table), its record says so:
+        scheme ``edited``, the digest of what is there, and the old record in ``details["recorded"]``.
+
+    Raises:
+        ManifestError: ``manifest-not-found``; ``patient-leak`` or ``images-missing`` where that is all that is wrong;
+            else ``manifest-invalid``: everything that is wrong, each with its line (header = line 1).
+    """
+    path = Path(path)
+    recorded_root, label_version, split = _read_sidecar(path)
+    root = Path(os.path.abspath(path.parent / recorded_root if root is None else root))
+    table = validate(_parse(path), root, check_files, where=path)
+    if split and split.digest != (digest := split_digest(table)):
+        split = SplitRecord("edited", None, digest, {"recorded": asdict(split)})
+    return Manifest(table, root, label_version, split)
+
+
+def write_manifest(manifest: Manifest, path: str | Path) -> None:
+    """Write ``path`` (``.csv`` or ``.csv.gz``) and ``path.json``: each whole or not at all, the same bytes every time.
+
+    The root is stored relative where the manifest lies inside it (such a folder can be moved), else absolute.
+
+    Raises:
+        ManifestError: ``manifest-invalid`` if the name is not that of a CSV.
+    """
+    path = Path(os.path.realpath(path))
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise ManifestError(Code.MANIFEST_INVALID, "a manifest's name ends in .csv or .csv.gz.", where=path)
+    table = manifest.table.assign(
+        age=[f"{age:g}" if age == age else "" for age in manifest.table["age"]],
+        **{name: manifest.table[name].astype("Int8") for name in manifest.findings},
+    )
+    content = table.to_csv(index=False, lineterminator="\n").encode()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, compresslevel=6, mtime=0)
+    inside = path.is_relative_to(os.path.realpath(manifest.root))
+    sidecar = {
+        "root": os.path.relpath(os.path.realpath(manifest.root), path.parent) if inside else str(manifest.root),
+        "label_version": manifest.label_version,
+        "split": asdict(manifest.split) if manifest.split else None,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the record first: a record without its table shows at once, a table with the wrong root would not
+    _replace(_sidecar_path(path), (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode())
+    _replace(path, content)
+
+
+def split_digest(table: pd.DataFrame, column: Literal["split", "fold"] = "split") -> str:
+    """Return the SHA-256 (hex) over the sorted lines ``key<TAB>split<LF>``.
+
+    The key is the image's file name where those are unique in the table, else its relative path; so the digest is the
+    same on every machine, wherever the images lie.
+    """
+    names = file_names(table["image"])
+    keys = names if names.is_unique else table["image"]
+    values = table[column].astype("str").fillna("")
+    lines = sorted(f"{key}\t{value}\n" for key, value in zip(keys, values, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def file_names(images: pd.Series) -> pd.Series:
+    """Return the last part of each path."""
+    return images.str.rpartition("/")[2]
+
+
+def join_on_image(left: pd.DataFrame, right: pd.DataFrame, *, how: Literal["inner", "left"] = "inner") -> pd.DataFrame:
+    """Join another table (predictions, boxes) to a manifest's on ``image``, else on the file name.
+
+    Args:
+        left: a table with ``image``, one row an image; its ``image`` is kept.
+        right: a table with ``image``, any number of rows an image (boxes).
+        how: ``left`` keeps the images of ``left`` that ``right`` lacks.
+
+    Returns:
+        The columns of both; where a name is in both, the right one gets ``_right``.
+
+    Raises:
+        ManifestError: ``manifest-invalid`` if nothing matches, or if the paths differ and two images share a file name.
+    """
+    here, there = pd.Index(left["image"].unique()), pd.Index(right["image"].unique())
+    if there.isin(here).all() or here.isin(there).all():
+        return left.merge(right, on="image", how=how, suffixes=("", "_right"))
+    names = [file_names(pd.Series(images, dtype="str")) for images in (here, there)]
+    unique = all(column.is_unique for column in names)
+    if unique and names[1].isin(names[0]).any():
+        # unique names find every pair that equal paths would find, and those under another folder
+        keyed = right.assign(_name=file_names(right["image"])).drop(columns="image")
+        merged = left.assign(_name=file_names(left["image"])).merge(keyed, on="_name", how=how, suffixes=("", "_right"))
+        return merged.drop(columns="_name")
+    if there.isin(here).any():
+        return left.merge(right, on="image", how=how, suffixes=("", "_right"))
+    why = "nor by file name" if unique else "and several images share a file name, so names can't tell which is which"
+    raise ManifestError(
+        Code.MANIFEST_INVALID,
+        f"the two tables have no image in common by path ({here[0]!r} against {there[0]!r}) {why}.",
+        fix="Give both tables the same 'image' paths.",
+    )
+
+
+def _sidecar_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _read_sidecar(path: Path) -> tuple[str, str, SplitRecord | None]:
+    """Return the root (absolute, or relative to the manifest's folder), the label version and the split's record."""
+    file = _sidecar_path(path)
+    if not file.exists():
+        return ".", "local", None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        split = SplitRecord(**content["split"]) if content.get("split") else None
+        return os.fspath(content.get("root", ".")), str(content.get("label_version", "local")), split
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ManifestError(
+            Code.MANIFEST_INVALID,
+            f"the manifest's record is not what 'cxr-monai manifest' writes ({error}).",
+            fix="Restore it, or delete it if the images lie beside the manifest.",
+            where=file,
+        ) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    """Read the CSV as text, indexed by line; findings and short vocabularies as categories, which cost little."""
+    if not path.is_file():
+        raise ManifestError(
+            Code.MANIFEST_NOT_FOUND,
+            "there is no such manifest.",
+            fix="Make one with 'cxr-monai manifest nih ROOT --out manifest.csv' (or folder, dicom).",
+            where=path,
+        )
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        text = content.decode("utf-8-sig")
+        header = [name.strip() for name in next(csv.reader(io.StringIO(text)), [])]
+        _check_header(header, path)
+        wide = {"image", "patient_id", "study_id"}
+        table = pd.read_csv(
+            io.StringIO(text),
+            skiprows=1,
+            header=None,
+            names=header,
+            dtype={name: "str" if name in wide else "category" for name in header},
+            na_filter=False,
+            skip_blank_lines=False,
+        )
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pd.errors.ParserError) as error:
+        raise ManifestError(Code.MANIFEST_INVALID, f"this is not a CSV file ({error}).", where=path) from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ManifestError(
+            Code.MANIFEST_INVALID, f"rows have more fields than the header's {len(header)}.", where=path
+        )
+    table.index = pd.RangeIndex(2, len(table) + 2)
+    blank = (table == "").all(axis=1)
+    return table[~blank] if blank.any() else table
+
+
+def _check_header(header: list[str], where: Path) -> None:
+    problems = [f"{name!r} appears twice" for name in sorted({n for n in header if n and header.count(n) > 1})]
+    if "" in header:
+        problems.append(f"column {header.index('') + 1} has no name (an index that pandas wrote? use index=False)")
+    if problems or not header:
+        raise ManifestError(
+            Code.MANIFEST_INVALID,
+            f"the header is not a manifest's: {'; '.join(problems) or 'there is none'}.",
+            fix=f"A manifest has the columns {', '.join(RESERVED[:-1])} and one for each finding, with commas between.",
+            where=where,
+        )

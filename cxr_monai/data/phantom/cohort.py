@@ -1,0 +1,170 @@
+"""Who the synthetic patients are: studies, ages, sexes, views and findings, as one table.
+
+Findings co-occur as NIH's do (an effusion with atelectasis, a pneumothorax with emphysema, edema with pneumonia), grow
+likelier with age or at the bedside where the real ones do, and last: behind each finding of a patient stands a normal
+variable that is correlated with the others' and drifts slowly from study to study; above its threshold, the finding is there.
+The prevalences keep NIH's order and long tail, but the tail is lifted, so that a few thousand images hold enough of
+each finding to train and to test on.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy.stats import norm
+
+from cxr_monai.labels import NIH14, NO_FINDING
+
+PREVALENCE: dict[str, float] = {
+    "Infiltration": 0.150,
+    "Effusion": 0.125,
+    "Atelectasis": 0.115,
+    "Nodule": 0.080,
+    "Mass": 0.070,
+    "Pneumothorax": 0.065,
+    "Consolidation": 0.060,
+    "Pleural_Thickening": 0.055,
+    "Cardiomegaly": 0.050,
+    "Emphysema": 0.045,
+    "Edema": 0.042,
+    "Fibrosis": 0.040,
+    "Pneumonia": 0.038,
+    "Hernia": 0.033,
+}
+"""Expected share of images with each finding."""
+
+# correlation of the variables behind two findings, read off NIH's co-occurrences (Data_Entry_2017_v2020.csv)
+_TOGETHER: dict[tuple[str, str], float] = {
+    ("Atelectasis", "Effusion"): 0.40,
+    ("Atelectasis", "Consolidation"): 0.28,
+    ("Atelectasis", "Infiltration"): 0.18,
+    ("Atelectasis", "Pneumonia"): 0.15,
+    ("Cardiomegaly", "Effusion"): 0.38,
+    ("Cardiomegaly", "Edema"): 0.18,
+    ("Effusion", "Infiltration"): 0.25,
+    ("Effusion", "Consolidation"): 0.30,
+    ("Effusion", "Edema"): 0.25,
+    ("Effusion", "Pneumonia"): 0.15,
+    ("Effusion", "Pleural_Thickening"): 0.25,
+    ("Effusion", "Mass"): 0.18,
+    ("Infiltration", "Edema"): 0.30,
+    ("Infiltration", "Pneumonia"): 0.28,
+    ("Infiltration", "Consolidation"): 0.15,
+    ("Mass", "Nodule"): 0.35,
+    ("Mass", "Consolidation"): 0.28,
+    ("Mass", "Pleural_Thickening"): 0.25,
+    ("Nodule", "Pleural_Thickening"): 0.22,
+    ("Nodule", "Fibrosis"): 0.13,
+    ("Pneumonia", "Edema"): 0.50,
+    ("Pneumonia", "Consolidation"): 0.18,
+    ("Pneumothorax", "Emphysema"): 0.48,
+    ("Emphysema", "Pleural_Thickening"): 0.15,
+    ("Fibrosis", "Pleural_Thickening"): 0.30,
+    ("Fibrosis", "Hernia"): 0.12,
+}
+_OLDER = {
+    "Hernia": 0.30,
+    "Fibrosis": 0.20,
+    "Cardiomegaly": 0.08,
+    "Effusion": 0.08,
+    "Emphysema": 0.12,
+    "Atelectasis": 0.1,
+}
+_BEDSIDE = {
+    "Edema": 0.40,
+    "Pneumonia": 0.15,
+    "Consolidation": 0.22,
+    "Infiltration": 0.15,
+    "Effusion": 0.12,
+    "Atelectasis": 0.12,
+    "Fibrosis": -0.20,
+    "Hernia": -0.15,
+}
+_PERSISTENCE = 0.75
+_BEDSIDE_SHARE = 0.40
+_TABLE, _SPLIT = 101, 102  # random streams, apart from those of `draw`
+_TEST_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Study:
+    """One row of the table: a patient's image."""
+
+    patient: int
+    index: int  # follow-up number, from 0
+    age: int
+    sex: str
+    view: str
+    findings: tuple[str, ...]
+
+    @property
+    def image(self) -> str:
+        """NIH's form of a file name."""
+        return f"{self.patient:08d}_{self.index:03d}.png"
+
+    @property
+    def labels(self) -> str:
+        """NIH's form of the findings."""
+        return "|".join(self.findings) or NO_FINDING
+
+
+def make_cohort(count: int, seed: int) -> list[Study]:
+    """Return ``count`` studies, by patient and follow-up; a patient depends on (seed, patient) alone."""
+    studies: list[Study] = []
+    patient = 1
+    while len(studies) < count:
+        studies.extend(_sample_patient(seed, patient))
+        patient += 1
+    return studies[:count]
+
+
+def test_patients(studies: list[Study], seed: int) -> set[int]:
+    """Return the quarter of the patients that is held out, spread evenly over the rarest finding that each has."""
+    rarity = {finding: rank for rank, finding in enumerate(sorted(PREVALENCE, key=PREVALENCE.__getitem__))}
+    rarest: dict[int, int] = {}
+    for study in studies:
+        rank = min((rarity[finding] for finding in study.findings), default=len(rarity))
+        rarest[study.patient] = min(rank, rarest.get(study.patient, len(rarity)))
+    lots = np.random.default_rng([seed, _SPLIT]).permutation(len(rarest))
+    order = sorted(rarest, key=lambda patient: (rarest[patient], lots[patient - 1]))
+    return set(order[1::_TEST_EVERY])
+
+
+def _sample_patient(seed: int, patient: int) -> list[Study]:
+    rng = np.random.default_rng([seed, patient, _TABLE])
+    sex = "M" if rng.random() < 0.56 else "F"
+    age = float(np.clip(rng.normal(47, 17), 1, 94))
+    bedside_share = rng.beta(2 * _BEDSIDE_SHARE, 2 * (1 - _BEDSIDE_SHARE))
+    count = 1 + min(int(rng.geometric(0.42)) - 1, 11) if rng.random() < 0.7 else 1
+    root, older, bedside = _weights()
+    rest = np.sqrt(1 - older**2 - bedside**2)
+    hidden = root @ rng.standard_normal(len(NIH14))
+    studies = []
+    for index in range(count):
+        view = "AP" if rng.random() < bedside_share else "PA"
+        lying = (float(view == "AP") - _BEDSIDE_SHARE) / np.sqrt(_BEDSIDE_SHARE * (1 - _BEDSIDE_SHARE))
+        score = rest * hidden + older * (age - 47) / 17 + bedside * lying
+        present = score > _thresholds()
+        findings = tuple(finding for finding, there in zip(NIH14, present, strict=True) if there)
+        studies.append(Study(patient, index, round(age), sex, view, findings))
+        age = min(age + rng.exponential(0.5), 95.0)
+        drift = root @ rng.standard_normal(len(NIH14))
+        hidden = _PERSISTENCE * hidden + np.sqrt(1 - _PERSISTENCE**2) * drift
+    return studies
+
+
+@cache
+def _weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the Cholesky root of the correlations, and each finding's weights of age and of the bedside."""
+    correlation = np.eye(len(NIH14))
+    for (one, other), value in _TOGETHER.items():
+        i, j = NIH14.index(one), NIH14.index(other)
+        correlation[i, j] = correlation[j, i] = value
+    older = np.array([_OLDER.get(finding, 0.0) for finding in NIH14])
+    bedside = np.array([_BEDSIDE.get(finding, 0.0) for finding in NIH14])
+    return np.linalg.cholesky(correlation), older, bedside
+
+
+@cache
+def _thresholds() -> np.ndarray:
+    return norm.isf([PREVALENCE[finding] for finding in NIH14])

@@ -1,0 +1,207 @@
+"""A folder of synthetic radiographs in NIH ChestX-ray14's own layout, so that whatever reads NIH reads these.
+
+::
+
+    OUT/Data_Entry_2017_v2020.csv     NIH's columns, one row an image
+    OUT/BBox_List_2017.csv            NIH's header (malformed as theirs is); pixels of a 1024x1024 image, whatever the size
+    OUT/train_val_list.txt  test_list.txt
+    OUT/images/00000001_000.png       8-bit grey
+    OUT/masks/Nodule/00000001_000.png 255 where the finding is, else 0
+    OUT/dicom/00000001/00000001_000.dcm
+    OUT/README.txt                    says that nobody is shown
+"""
+
+import csv
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from cxr_monai.data.phantom.cohort import Study, make_cohort, test_patients
+from cxr_monai.data.phantom.dicom import write_dicom
+from cxr_monai.data.phantom.draw import draw_phantom
+from cxr_monai.errors import Code, SettingError, UsageError
+from cxr_monai.labels import NIH14
+
+TABLE, BOXES, TRAIN_VAL, TEST, CARD = (
+    "Data_Entry_2017_v2020.csv",
+    "BBox_List_2017.csv",
+    "train_val_list.txt",
+    "test_list.txt",
+    "README.txt",
+)
+FILM_MM = 350.0
+"""Width of the film that a phantom stands for."""
+
+_TABLE_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+_BOXES_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+_FIRST_LINE = "Synthetic chest radiographs made by cxr-monai phantom. No patient is shown."
+_CARD = """{first}
+
+{count} images of {patients} invented patients, {size}x{size} pixels, seed {seed}; held out: {test} images.
+The pictures are drawn from curves and random numbers (cxr_monai/data/phantom). Findings, their masks and their boxes are
+known exactly, because they were drawn. The layout, the file names and the columns are those of NIH ChestX-ray14, so that
+software for it runs on these; nothing of NIH's images is in them. Sizes of lesions follow the quartiles of NIH's boxes;
+the rare findings are commoner here than there. Never use them to say how well a network reads real radiographs.
+"""
+
+
+@dataclass(frozen=True)
+class PhantomSet:
+    """What was written: the folder, and the number of images in all, held out, and with each finding."""
+
+    root: Path
+    images: int
+    patients: int
+    held_out: int
+    positives: dict[str, int]
+    held_out_positives: dict[str, int]
+
+
+def make_phantoms(
+    out: str | os.PathLike[str],
+    count: int,
+    size: int = 256,
+    seed: int = 0,
+    *,
+    workers: int | None = None,
+    masks: bool = True,
+    dicom: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> PhantomSet:
+    """Write ``count`` synthetic radiographs to ``out`` in NIH's layout.
+
+    The same count, size and seed give the same bytes, whatever the number of workers; an image depends only on the seed, its
+    patient and its follow-up number.
+
+    Args:
+        out: a folder that does not exist or is empty.
+        count: number of images, at least 1.
+        size: height and width in pixels, 32 to 4096.
+        seed: at least 0.
+        workers: processes; by default as many as this process may use.
+        masks: write a mask for each finding of each image.
+        dicom: write DICOM files as well (see `write_dicom`).
+        force: replace an earlier output of this function in ``out``; any other content is refused all the same.
+        progress: show a bar on standard error if that is a terminal.
+
+    Raises:
+        UsageError: ``output-exists``.
+        SettingError: ``setting-invalid``.
+    """
+    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
+        if value < least:
+            raise SettingError(Code.SETTING_INVALID, f"{name} is {value}; it must be at least {least}.")
+    if not 32 <= size <= 4096:
+        raise SettingError(Code.SETTING_INVALID, f"size is {size}; allowed are 32 to 4096 pixels.")
+    root = Path(out)
+    _prepare(root, force)
+    studies = make_cohort(count, seed)
+    held_out = test_patients(studies, seed)
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    job = partial(_write_image, root=root, size=size, seed=seed, masks=masks, dicom=dicom)
+    boxes = list(_run(job, studies, workers or len(os.sched_getaffinity(0)), progress))
+    _write_tables(root, studies, boxes, held_out, size)
+    tested = [study for study in studies if study.patient in held_out]
+    patients = len({study.patient for study in studies})
+    card = _CARD.format(first=_FIRST_LINE, count=count, patients=patients, size=size, seed=seed, test=len(tested))
+    (root / CARD).write_text(card, encoding="utf-8")
+    return PhantomSet(root, count, patients, len(tested), _positives(studies), _positives(tested))
+
+
+def _positives(studies: Sequence[Study]) -> dict[str, int]:
+    counts = Counter(finding for study in studies for finding in study.findings)
+    return {finding: counts[finding] for finding in NIH14}
+
+
+def _prepare(root: Path, force: bool) -> None:
+    """Refuse a folder with content; with ``force``, remove an earlier output, and only such a one."""
+    if root.exists() and not root.is_dir():
+        raise UsageError(Code.OUTPUT_EXISTS, "this is a file.", fix="Name a new folder.", where=root)
+    if not root.is_dir() or not any(root.iterdir()):
+        return
+    card = root / CARD
+    ours = card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith(_FIRST_LINE)
+    if not force:
+        fix = "Name a new folder, or replace this one with --force." if ours else "Name a new folder."
+        raise UsageError(Code.OUTPUT_EXISTS, "this folder is not empty.", fix=fix, where=root)
+    if not ours:
+        message = "this folder is not an earlier output of 'cxr-monai phantom', so --force does not replace it."
+        raise UsageError(Code.OUTPUT_EXISTS, message, fix="Name a new folder.", where=root)
+    for folder in ("images", "masks", "dicom"):
+        shutil.rmtree(root / folder, ignore_errors=True)
+    for name in (TABLE, BOXES, TRAIN_VAL, TEST, CARD):
+        (root / name).unlink(missing_ok=True)
+
+
+def _run(job: partial, studies: Sequence[Study], workers: int, progress: bool) -> Iterator[list[list]]:
+    workers = min(workers, max(1, len(studies) // 16))
+    bar = partial(tqdm, total=len(studies), desc="phantoms", unit="image", disable=None if progress else True)
+    if workers == 1:
+        yield from bar(map(job, studies))
+        return
+    # spawned, not forked: the caller may hold threads (torch), which a fork would leave locked
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from bar(pool.map(job, studies, chunksize=16))
+
+
+def _write_image(study: Study, *, root: Path, size: int, seed: int, masks: bool, dicom: bool) -> list[list]:
+    """Draw and write one image; return its rows of the table of boxes."""
+    phantom = draw_phantom(
+        seed,
+        size,
+        study.findings,
+        patient=study.patient,
+        index=study.index,
+        age=study.age,
+        sex=study.sex,
+        view=study.view,
+    )
+    pixels = np.round(phantom.pixels * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(root / "images" / study.image, compress_level=3)
+    if masks:
+        for finding, mask in phantom.masks.items():
+            folder = root / "masks" / finding
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(folder / study.image, compress_level=3)
+    if dicom:
+        write_dicom(root / "dicom", study, phantom.pixels, seed, FILM_MM / size)
+    scale = 1024 / size
+    return [
+        [study.image, "Infiltrate" if finding == "Infiltration" else finding, *(value * scale for value in box)]
+        for finding, box in phantom.boxes.items()
+    ]
+
+
+def _write_tables(
+    root: Path, studies: Sequence[Study], boxes: Sequence[list[list]], held_out: set[int], size: int
+) -> None:
+    with (root / TABLE).open("w", newline="", encoding="utf-8") as file:
+        file.write(_TABLE_HEADER + "\n")
+        writer = csv.writer(file, lineterminator="\n")
+        spacing = round(FILM_MM / size, 4)
+        for study in studies:
+            writer.writerow(
+                [study.image, study.labels, study.index, study.patient, study.age, study.sex, study.view]
+                + [size, size, spacing, spacing]
+            )
+    with (root / BOXES).open("w", newline="", encoding="utf-8") as file:
+        file.write(_BOXES_HEADER + "\n")
+        csv.writer(file, lineterminator="\n").writerows(row + ["", "", ""] for rows in boxes for row in rows)
+    for name, tested in ((TRAIN_VAL, False), (TEST, True)):
+        lines = [study.image + "\n" for study in studies if (study.patient in held_out) is tested]
+        (root / name).write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,156 @@
+"""One file to one array: ``read_radiograph(path).pixels`` is float32 ``[1, H, W]`` in [0, 1], bright = dense.
+
+    >>> radiograph = read_radiograph("chest.dcm")  # doctest: +SKIP
+    >>> radiograph.pixels.shape, radiograph.spacing, radiograph.provenance["inverted"]  # doctest: +SKIP
+    ((1, 2544, 3056), (0.139, 0.139), True)
+
+The format is told from the content, never from the name: PNG and JPEG (``raster_pixels``), NIfTI (``nifti_pixels``) and
+DICOM (``dicom_pixels``), each with its rules in its module. Rows of the array are rows of the image. Dimensions are
+judged from the header before pixels are decoded, so a decompression bomb takes no memory. Whatever is wrong with a
+file, the one exception is ``RadiographError``, with a stable code, the file and the reason; no warning escapes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_monai.data.grey import Decoded
+from cxr_monai.errors import Code, RadiographError
+
+MAX_PIXELS = 40_000_000
+"""Default limit of rows times columns. A 43 by 43 cm detector with 0.07 mm pixels has 37.7 million."""
+
+_FORMATS = "PNG, JPEG, NIfTI (.nii, .nii.gz) and DICOM"
+_KNOWN_OTHERS = {
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"BM": "BMP",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"%PDF": "PDF",
+    b"PK\x03\x04": "zip",
+    b"\x1f\x8b": "gzip",
+}
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One radiograph.
+
+    Attributes:
+        pixels: float32 ``[1, H, W]`` in [0, 1], never NaN, never constant; 1 is the densest (bone is white). Rows are
+            image rows. From PNG, JPEG and DICOM the values are multiples of 2**-24, so ``1 - pixels`` is exact.
+        spacing: (row, column) distance of pixel centres in mm; None where the file doesn't tell.
+        provenance: how the pixels came about: format, stored bits, photometric interpretation, transfer syntax, the
+            LUT or window that was applied, whether grey was inverted, the shape. Nothing of the patient, and no path.
+    """
+
+    pixels: np.ndarray
+    spacing: tuple[float, float] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, any_modality: bool = False) -> Radiograph:
+    """Read one radiograph.
+
+    Args:
+        path: the file.
+        max_pixels: larger images are refused, by their header.
+        any_modality: accept a DICOM whose Modality or Body Part Examined isn't that of a chest radiograph.
+
+    Raises:
+        RadiographError: for whatever makes the file unfit, with ``code`` and ``where`` (the path).
+    """
+    try:
+        decoded = _decode(_content(Path(path), max_pixels), max_pixels, any_modality)
+        if decoded.pixels.min() == decoded.pixels.max():
+            raise RadiographError(
+                Code.RADIOGRAPH_CONSTANT,
+                f"every pixel has the same grey{_windowed(decoded)}.",
+                fix="Export the radiograph again, or leave the file out.",
+            )
+    except RadiographError as error:
+        error.where = str(path)
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow, nibabel, pydicom and its decoders raise nearly anything on damaged content
+        raise _from_foreign(error, path) from error
+    return Radiograph(
+        decoded.pixels[np.newaxis],
+        decoded.spacing,
+        {**decoded.provenance, "shape": (int(decoded.pixels.shape[0]), int(decoded.pixels.shape[1]))},
+    )
+
+
+def _content(path: Path, max_pixels: int) -> bytes:
+    limit = 8 * max_pixels + 2**24  # 16-bit RGBA without compression, and a generous header
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise RadiographError(Code.RADIOGRAPH_NOT_FOUND, "it is not a file.", fix="Give the image file itself.")
+        if size > limit:
+            raise RadiographError(
+                Code.RADIOGRAPH_DIMENSIONS,
+                f"the file has {size:,} bytes; a radiograph of at most {max_pixels:,} pixels has less than {limit:,}.",
+                fix="If the image really is that large, read it with a larger max_pixels.",
+            )
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or "not a possible file name"
+        raise RadiographError(
+            Code.RADIOGRAPH_NOT_FOUND, f"it cannot be opened: {reason}.", fix="Check the path and its permissions."
+        ) from error
+    if not data:
+        raise RadiographError(Code.RADIOGRAPH_EMPTY, "the file is empty.", fix="Copy or download it again.")
+    return data
+
+
+def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
+    decoder = _decoder(data, any_modality)
+    if decoder is not None:
+        return decoder(data, max_pixels)
+    other = next((name for magic, name in _KNOWN_OTHERS.items() if data.startswith(magic)), None)
+    raise RadiographError(
+        Code.RADIOGRAPH_NOT_AN_IMAGE,
+        f"its content is {f'a {other} file' if other else 'not an image'}; {_FORMATS} are read.",
+        fix="Convert it to PNG or DICOM." if other else "Leave the file out.",
+    )
+
+
+def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded] | None:
+    # imported here: reading a PNG needs neither pydicom nor nibabel
+    from cxr_monai.data.raster_pixels import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
+
+    if data.startswith(PNG_MAGIC):
+        return decode_png
+    if data.startswith(JPEG_MAGIC):
+        return decode_jpeg
+    from cxr_monai.data.nifti_pixels import GZIP_MAGIC, decode_nifti, inflated_head, is_nifti
+
+    if is_nifti(inflated_head(data) if data.startswith(GZIP_MAGIC) else data[:540]):
+        return decode_nifti
+    from cxr_monai.data.dicom_pixels import decode_dicom, is_dicom
+
+    if is_dicom(data[:132]):
+        return lambda content, limit: decode_dicom(content, limit, any_modality=any_modality)
+    return None
+
+
+def _windowed(decoded: Decoded) -> str:
+    rule = str(decoded.provenance.get("voi", ""))
+    return f" after its {rule}" if rule.startswith(("window", "LUT")) else ""
+
+
+def _from_foreign(error: Exception, path: str | Path) -> RadiographError:
+    # the library's own words may quote a header, and so a patient: they stay in the traceback (``__cause__``)
+    truncated = isinstance(error, EOFError) or (isinstance(error, OSError) and "truncated" in str(error))
+    return RadiographError(
+        Code.RADIOGRAPH_TRUNCATED if truncated else Code.RADIOGRAPH_UNDECODABLE,
+        f"its content {'ends too early' if truncated else f'is damaged or not supported ({type(error).__name__})'}.",
+        fix="Copy or export the file again.",
+        where=path,
+    )

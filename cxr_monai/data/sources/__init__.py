@@ -1,0 +1,60 @@
+"""Data sources: what the world has, turned into the manifest's columns.
+
+One module a source, each with ``read(root, ...) -> SourceTable``, its labels in this package's vocabulary and, where it
+is a public data set, its citation and its download page. `load` imports a source only when it is asked for::
+
+    source = load("nih").read("/data/nih", available_only=True)
+    manifest = build_manifest(source.table, source.root, source.label_version)
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from cxr_monai.errors import Code, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# source: one line of help; its module is the one of the same name in this package
+SOURCES: dict[str, str] = {
+    "nih": "NIH ChestX-ray14, in NIH's own layout (phantoms too)",
+    "folder": "a folder of images and a CSV of labels",
+    "dicom": "a tree of DICOM files, with or without a CSV of labels",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SourceTable:
+    """What a source gives, not yet validated: `cxr_monai.data.manifest.build_manifest` does that.
+
+    Attributes:
+        table: the manifest's columns as far as the source knows them, then one float column a finding: 1, 0, NaN
+            unknown.
+        root: the folder that ``image`` is relative to.
+        label_version: whose labels these are.
+        notes: sentences for the user: what was chosen, left out or emptied, with counts.
+        boxes: ``image, finding, x, y, width, height, image_width, image_height`` in pixels of the stored image,
+            or None.
+        errors: ``image, code, reason`` of the files that could not be read, or None.
+    """
+
+    table: "pd.DataFrame"
+    root: Path
+    label_version: str
+    notes: tuple[str, ...] = ()
+    boxes: "pd.DataFrame | None" = None
+    errors: "pd.DataFrame | None" = None
+
+
+def load(name: str) -> ModuleType:
+    """Return the source's module.
+
+    Raises:
+        UsageError: ``usage``, listing the sources that exist.
+    """
+    if name not in SOURCES:
+        raise UsageError(Code.USAGE, f"there is no source {name!r}; the sources are {', '.join(SOURCES)}.")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,63 @@
+"""Images on disk against images in a table: what is missing, and what to do about it."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from cxr_monai.errors import Code, ManifestError
+
+SHOWN = 10
+
+
+def walk(root: Path) -> Iterator[str]:
+    """Yield every file below ``root`` as a relative path with ``/``, sorted by folder; hidden ones are left out.
+
+    Raises:
+        ManifestError: ``source-invalid`` if ``root`` is no folder.
+    """
+    require_folder(root)
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = Path(folder).relative_to(root).as_posix()
+        prefix = "" if relative == "." else f"{relative}/"
+        yield from (prefix + name for name in sorted(files) if not name.startswith("."))
+
+
+def require_folder(root: Path) -> None:
+    """Raise ``source-invalid`` unless ``root`` is a folder."""
+    if not root.is_dir():
+        said = "this is a file, not a folder" if root.exists() else "there is no such folder"
+        raise ManifestError(Code.SOURCE_INVALID, f"{said}.", where=root)
+
+
+def report_missing(missing: Sequence[str], total: int, searched: Collection[str], where: Path) -> None:
+    """Raise ``images-missing`` with the count and the first names, if any image is missing.
+
+    Args:
+        missing: names as the table has them.
+        total: how many images the table names.
+        searched: the folders that were looked into.
+        where: their root.
+    """
+    if not missing:
+        return
+    shown = ", ".join(missing[:SHOWN]) + (f", and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else "")
+    raise ManifestError(
+        Code.IMAGES_MISSING,
+        f"{len(missing):,} of the {total:,} images that the table names are not in {', '.join(searched)}: {shown}.",
+        fix="Get them, or keep those that are here with --available-only.",
+        where=where,
+    )
+
+
+def left_out_note(kept: int, missing: int) -> str:
+    """Return the sentence that says what ``--available-only`` left out."""
+    return f"kept {kept:,} images that are here, left out {missing:,} that are not"
+
+
+def require_any(kept: int, where: Path, searched: Collection[str]) -> None:
+    """Raise ``no-images`` if nothing was kept."""
+    if not kept:
+        raise ManifestError(
+            Code.NO_IMAGES, f"none of the table's images is in {', '.join(searched) or 'this folder'}.", where=where
+        )

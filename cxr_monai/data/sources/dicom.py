@@ -1,0 +1,320 @@
+"""A tree of DICOM files: patient, study, view, age and sex from their headers, findings from a CSV if there is one.
+
+Headers alone are read, whatever the files' names end in. What comes in is what `cxr_monai.data.dicom_pixels` will read:
+radiographs by their Modality, and no hands or hips by their Body Part Examined. Patient and study ids are replaced by
+keyed hashes (HMAC-SHA256), equal for equal ids, so a patient stays recognisable as one and can't be found again without
+the key::
+
+    key = new_key()
+    read(root, key=key).table["patient_id"][0]      # '9f86d081884c7d65'
+    write_key(key, Path("manifest.csv.key"))        # mode 0600; never in the manifest
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+from pydicom.config import disable_value_validation
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as ConceptCode
+from tqdm import tqdm
+
+from cxr_monai.data.dicom_pixels import MODALITIES, OTHER_BODY_PARTS
+from cxr_monai.data.sources import SourceTable
+from cxr_monai.data.sources._files import walk
+from cxr_monai.data.sources._labels import read_findings
+from cxr_monai.data.sources._text import IMAGE, emptied_notes, find_column, parse_ages, parse_sexes, read_table
+from cxr_monai.data.sources.folder import match_files
+from cxr_monai.data.validation import RESERVED
+from cxr_monai.errors import Code, ManifestError, UsageError
+from cxr_monai.labels import NIH14
+
+_TAGS = [
+    "SOPInstanceUID", "Modality", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
+    "StudyInstanceUID", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "Rows",
+]  # fmt: skip
+_ENDINGS = (".dcm", ".dicom", ".dic")
+_PREAMBLE = 128  # bytes before 'DICM' (PS3.10 7.1)
+# what pydicom raises on damaged files, by experience
+_DAMAGED = (EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, struct.error, NotImplementedError)
+# PS3.16 CID 4010 "DX View", for ViewCodeSequence (PS3.3 C.8.11.5); pydicom knows the older SRT codes as the same, but
+# for the one of PA that the standard had before R-40888
+_VIEWS = (
+    (codes.SCT.PosteroAnterior, "PA"),
+    (ConceptCode("R-10214", "SRT", "postero-anterior"), "PA"),
+    (codes.SCT.AnteroPosterior, "AP"),
+    (codes.SCT.LeftLateral, "LL"),
+    (codes.SCT.RightLateral, "RL"),
+    (codes.SCT.LateralProjection, "LATERAL"),
+)
+_OLD_SNOMED = ("SNM3", "99SDM")  # what SRT was called before (PS3.16 8.1)
+_UIDS = ("sopinstanceuid", "instanceuid")
+_STUDIES = ("studyinstanceuid", "studyuid", "studyid")
+
+
+def read(
+    root: str | Path,
+    *,
+    key: bytes | None,
+    labels: Path | None = None,
+    patient_per_study: bool = False,
+    findings: Sequence[str] | None = None,
+    uncertain: str | None = None,
+) -> SourceTable:
+    """Read the headers below ``root``.
+
+    Args:
+        root: the folder, searched with all its folders; hidden files are left out.
+        key: for the hashes of patient and study ids; None keeps the ids as they are.
+        labels: a CSV with a column SOPInstanceUID, image (path or file name) or StudyInstanceUID, and findings; without
+            it all 14 findings are unknown, which is enough to predict.
+        patient_per_study: take each study without a PatientID for another patient (only if that is so).
+        findings: the columns of ``labels`` that are findings.
+        uncertain: what ``-1`` means in ``labels``: ``unknown``, ``positive`` or ``negative``.
+
+    Returns:
+        One row a radiograph, ``label_version`` ``local`` or ``unlabelled``; what could not be read is in ``errors``.
+
+    Raises:
+        ManifestError: ``no-images``; ``source-invalid`` for labels that do not fit, or images without a PatientID.
+    """
+    root = Path(os.path.abspath(root))
+    headers, errors, skipped = _read_headers(root)
+    notes = [f"skipped {count:,} files: {reason}" for reason, count in sorted(skipped.items())]
+    if headers.empty:
+        there = [*notes, *([f"{len(errors):,} files cannot be read"] if len(errors) else [])]
+        raise ManifestError(
+            Code.NO_IMAGES,
+            f"no radiograph is here ({'; '.join(there) or 'no files at all'}).",
+            fix=f"Radiographs have the Modality {', '.join(MODALITIES)}.",
+            where=root,
+        )
+    repeated = int(headers["sop"][headers["sop"] != ""].duplicated().sum())
+    if repeated:
+        notes.append(f"{repeated:,} files repeat the SOPInstanceUID of another: are they the same image?")
+    patients = _patients(headers, root, patient_per_study)
+    ages, bad_ages = parse_ages(headers["age"])
+    sexes, bad_sexes = parse_sexes(headers["sex"])
+    marks, label_notes = _labels(headers, labels, root, findings, uncertain)
+    frame = pd.DataFrame(
+        {
+            "image": headers["image"],
+            "patient_id": _hidden(patients, "patient", key),
+            "study_id": _hidden(headers["study"], "study", key),
+            "view": headers["view"],
+            "age": ages,
+            "sex": sexes,
+            "source": "dicom",
+        }
+    )
+    notes += [
+        *emptied_notes(bad_ages, bad_sexes),
+        *label_notes,
+        "file names stay as they are: rename files whose names tell who it is",
+    ]
+    version = "unlabelled" if labels is None else "local"
+    return SourceTable(pd.concat([frame, marks], axis=1), root, version, tuple(notes), errors=errors)
+
+
+def pseudonym(value: str, kind: str, key: bytes) -> str:
+    """Return 16 hexadecimal digits: HMAC-SHA256 of ``kind`` and ``value``; empty stays empty.
+
+    64 bits: among a million patients, two share a pseudonym with a chance of 3 in 100 million.
+    """
+    return value and hmac.new(key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def new_key() -> bytes:
+    """Return a new random key of 64 hexadecimal digits (256 bits)."""
+    return secrets.token_hex(32).encode()
+
+
+def write_key(key: bytes, path: Path) -> None:
+    """Write a key for its owner alone (mode 0600).
+
+    Raises:
+        FileExistsError: a key is never overwritten: the pseudonyms made with it could not be made again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(key + b"\n")
+
+
+def read_key(path: Path) -> bytes:
+    """Return the key in ``path``: any text of at least 32 characters.
+
+    Raises:
+        UsageError: ``usage``, if it is not there or shorter.
+    """
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise UsageError(Code.USAGE, f"the key cannot be read: {error.strerror}.", where=path) from error
+    if len(key) < 32:
+        raise UsageError(
+            Code.USAGE,
+            f"a key of {len(key)} characters can be guessed; it needs 32.",
+            fix="Leave --key-file away.",
+            where=path,
+        )
+    return key
+
+
+def _patients(headers: pd.DataFrame, root: Path, per_study: bool) -> pd.Series:
+    """Return PatientID, or the study's UID where there is none and that is allowed."""
+    nameless = headers["patient"] == ""
+    if nameless.any() and not per_study:
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"{int(nameless.sum()):,} of {len(headers):,} radiographs have no PatientID (first: "
+            f"{headers['image'][nameless].iloc[0]}). Without it, a patient's images would land on both sides of a "
+            "split.",
+            fix="If every study is of another patient, say --patient-per-study.",
+            where=root,
+        )
+    return headers["patient"].mask(nameless, headers["study"].mask(headers["study"] == "", headers["sop"]))
+
+
+def _hidden(column: pd.Series, kind: str, key: bytes | None) -> pd.Series:
+    return column if key is None else column.map({text: pseudonym(text, kind, key) for text in column.unique()})
+
+
+def _read_headers(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]:
+    """Return (one row a radiograph, ``image, code, reason`` of the unreadable, skipped files by reason)."""
+    rows, errors = [], []
+    skipped: Counter[str] = Counter()
+    for image in tqdm(list(walk(root)), desc="headers", unit=" files", disable=None):
+        path = root / image
+        try:
+            if not _looks_like_dicom(path):
+                skipped["not DICOM"] += 1
+                continue
+            if path.stat().st_size == 0:
+                errors.append((image, Code.RADIOGRAPH_EMPTY.value, "the file is empty"))
+                continue
+            # values are judged here: pydicom's warnings about "62" for an age would bury the summary
+            with disable_value_validation(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+                code, reason = _judge(header)
+                if code is not None:
+                    errors.append((image, code.value, reason))
+                elif reason:
+                    skipped[reason] += 1
+                else:
+                    rows.append({"image": image, **_fields(header)})
+        except _DAMAGED as error:
+            errors.append((image, Code.RADIOGRAPH_UNDECODABLE.value, f"the header cannot be read ({error})"))
+    columns = ["image", "sop", "patient", "study", "view", "age", "sex"]
+    return (
+        pd.DataFrame(rows, columns=columns),
+        pd.DataFrame(errors, columns=["image", "code", "reason"]),
+        skipped,
+    )
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    if path.name.lower().endswith(_ENDINGS):
+        return True
+    with path.open("rb") as stream:
+        return stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM" and path.name.upper() != "DICOMDIR"
+
+
+def _judge(header: pydicom.Dataset) -> tuple[Code | None, str]:
+    """Return (an error's code, its reason), (None, a reason to skip the file), or (None, "") for a radiograph."""
+    modality = _text(header, "Modality")
+    part = "".join(letter for letter in _text(header, "BodyPartExamined") if letter.isalpha())
+    if not modality and "SOPInstanceUID" not in header:
+        return Code.RADIOGRAPH_NOT_AN_IMAGE, "this is no DICOM file, whatever its name says"
+    if modality not in MODALITIES:
+        return None, f"Modality {modality or 'missing'}"
+    if part in OTHER_BODY_PARTS:
+        return None, f"Body Part Examined {part}"
+    if "Rows" not in header:
+        return Code.RADIOGRAPH_TRUNCATED, "its header ends before Rows (0028,0010)"
+    return None, ""
+
+
+def _fields(header: pydicom.Dataset) -> dict[str, str]:
+    return {
+        "sop": _text(header, "SOPInstanceUID"),
+        "patient": _text(header, "PatientID"),
+        "study": _text(header, "StudyInstanceUID"),
+        "view": _text(header, "ViewPosition").upper() or _coded_view(header),
+        "age": _text(header, "PatientAge") or _age(_text(header, "PatientBirthDate"), _text(header, "StudyDate")),
+        "sex": _text(header, "PatientSex"),
+    }
+
+
+def _text(header: pydicom.Dataset, name: str) -> str:
+    return str(header.get(name) or "").strip()
+
+
+def _coded_view(header: pydicom.Dataset) -> str:
+    for item in header.get("ViewCodeSequence") or []:
+        scheme = _text(item, "CodingSchemeDesignator")
+        code = ConceptCode(_text(item, "CodeValue"), "SRT" if scheme in _OLD_SNOMED else scheme, "")
+        return next((view for known, view in _VIEWS if code == known), "")
+    return ""
+
+
+def _age(born: str, studied: str) -> str:
+    """Completed years between two dates (DA, PS3.5 6.2: YYYYMMDD), empty if they don't tell."""
+    if not (len(born) == len(studied) == 8 and (born + studied).isdigit()):
+        return ""
+    return str(int(studied[:4]) - int(born[:4]) - (studied[4:] < born[4:]))
+
+
+def _labels(
+    headers: pd.DataFrame, labels: Path | None, root: Path, findings: Sequence[str] | None, uncertain: str | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row of findings for each row of ``headers``, and notes."""
+    if labels is None:
+        unknown = pd.DataFrame(np.nan, index=headers.index, columns=list(NIH14))
+        return unknown, [
+            "no labels: the 14 findings are unknown, which is enough to predict (--labels CSV brings them)"
+        ]
+    table = read_table(labels)
+    joins = (("sop", _UIDS), ("image", IMAGE), ("study", _STUDIES))
+    ours, theirs = next(((ours, found) for ours, names in joins if (found := find_column(table, names))), ("", ""))
+    if not theirs:
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"no column says which image it is; the columns are {', '.join(map(repr, table.columns))}.",
+            fix="Name one SOPInstanceUID, image (path or file name) or StudyInstanceUID.",
+            where=labels,
+        )
+    keys = table[theirs]
+    if ours == "image":
+        keys, _ = match_files(keys, headers["image"].tolist(), root)
+    twice = keys[keys.notna() & keys.duplicated()]
+    if not twice.empty:
+        line = twice.index[0]
+        raise ManifestError(
+            Code.SOURCE_INVALID, f"{table[theirs][line]!r} has a second row.", where=f"{labels}, line {line}"
+        )
+    columns = [name for name in table.columns if name != theirs and name not in RESERVED]  # a manifest may serve
+    marks, notes = read_findings(table, columns, labels, findings=findings, uncertain=uncertain)
+    used = keys.isin(headers[ours])
+    marks = marks[used].set_axis(keys[used], axis=0).reindex(headers[ours]).set_axis(headers.index, axis=0)
+    labelled = int(headers[ours].isin(keys[used]).sum())
+    if not labelled:
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"none of its {len(table):,} rows fits a radiograph by {theirs!r} (first: {table[theirs].iloc[0]!r}).",
+            where=labels,
+        )
+    return marks, [
+        f"{labelled:,} of {len(headers):,} radiographs have labels, joined on {theirs!r}; "
+        f"{int((~used).sum()):,} rows of the labels fit none",
+        *notes,
+    ]

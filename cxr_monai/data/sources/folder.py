@@ -1,0 +1,172 @@
+"""A hospital's own images and its CSV of labels.
+
+    image,patient_id,age,sex,Cardiomegaly,Effusion
+    2021/a.png,17,58,F,1,0
+    2021/b.png,17,58,F,,1
+
+One row an image: its path below ROOT, or its file name where that is unique, with or without the ending. Columns are
+found by common names ("Patient ID", "patient_id", "PatientID"); every other column of 0, 1 and empty cells is a
+finding. Without a patient column nothing can keep a patient on one side of a split, so that must be said aloud.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from cxr_monai.data.sources import SourceTable
+from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, walk
+from cxr_monai.data.sources._labels import read_findings
+from cxr_monai.data.sources._text import (
+    AGE,
+    IMAGE,
+    PATIENT,
+    SEX,
+    STUDY,
+    VIEW,
+    emptied_notes,
+    find_column,
+    parse_ages,
+    parse_sexes,
+    read_table,
+    require_column,
+)
+from cxr_monai.errors import Code, ManifestError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".nii.gz", ".nii")
+_IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
+
+
+def read(
+    root: str | Path,
+    *,
+    labels: Path,
+    image_column: str | None = None,
+    patient_column: str | None = None,
+    patient_per_image: bool = False,
+    findings: Sequence[str] | None = None,
+    uncertain: str | None = None,
+    available_only: bool = False,
+) -> SourceTable:
+    """Read a table of labels and find its images below ``root``.
+
+    Args:
+        root: the folder of the images, searched with all its folders.
+        labels: the CSV (comma, semicolon or tab; UTF-8; .gz allowed).
+        image_column: the column of paths or file names, if it is not found by its name.
+        patient_column: the column that says who it is, if it is not found by its name.
+        patient_per_image: take each image for another patient (only if that is so).
+        findings: the columns that are findings, instead of all that hold 0 and 1.
+        uncertain: what ``-1`` means: ``unknown``, ``positive`` or ``negative``.
+        available_only: leave out the rows whose image is not there, instead of refusing.
+
+    Returns:
+        The table, ``label_version`` ``local``; ``study_id``, ``view``, ``age``, ``sex`` empty where no column has them.
+
+    Raises:
+        ManifestError: ``source-invalid``, ``images-missing`` or ``no-images``.
+    """
+    root = Path(os.path.abspath(root))
+    table = read_table(labels)
+    image = _image_column(table, image_column, labels)
+    patient = _patient_column(table, patient_column, patient_per_image, labels)
+    notes = [f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"]
+    places, place_notes = _find_files(table[image], root, labels, available_only)
+    table = table.loc[places.index]
+    frame = pd.DataFrame({"image": places, "patient_id": places if patient is None else table[patient]})
+    study, view, age, sex = (find_column(table, names) for names in (STUDY, VIEW, AGE, SEX))
+    frame["study_id"] = table[study] if study else ""
+    frame["view"] = table[view].str.upper() if view else ""
+    frame["age"], bad_ages = parse_ages(table[age]) if age else (float("nan"), 0)
+    frame["sex"], bad_sexes = parse_sexes(table[sex]) if sex else ("", 0)
+    frame["source"] = "folder"
+    used = {image, patient, study, view, age, sex}
+    columns = [name for name in table.columns if name not in used and name.lower() not in _IGNORED]
+    marks, label_notes = read_findings(table, columns, labels, findings=findings, uncertain=uncertain)
+    notes += [*place_notes, *emptied_notes(bad_ages, bad_sexes), *label_notes]
+    return SourceTable(pd.concat([frame, marks], axis=1).reset_index(drop=True), root, "local", tuple(notes))
+
+
+def _find_files(names: pd.Series, root: Path, labels: Path, available_only: bool) -> tuple[pd.Series, list[str]]:
+    """Return the relative path of each image that is kept, and notes; see `read` for what is refused."""
+    places, ambiguous = match_files(names, list(walk(root)), root)
+    if ambiguous:
+        name, fits = next(iter(ambiguous.items()))
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"{len(ambiguous):,} names fit several files; {name!r} fits {', '.join(fits[:3])}.",
+            fix="Write paths relative to ROOT into the table.",
+            where=labels,
+        )
+    here = places.notna()
+    if not available_only:
+        report_missing(names[~here].tolist(), len(names), ["ROOT or its folders"], root)
+        return places, []
+    require_any(int(here.sum()), root, ())
+    return places[here], [left_out_note(int(here.sum()), int((~here).sum()))]
+
+
+def match_files(names: pd.Series, files: Sequence[str], root: Path) -> tuple[pd.Series, dict[str, list[str]]]:
+    """Find the file that each name means: by path, else by file name, else by file name without the ending.
+
+    Args:
+        names: paths (below ``root``, or absolute) or file names, as a table has them.
+        files: relative paths of what is there.
+        root: what absolute paths are made relative to.
+
+    Returns:
+        A relative path for each name (missing: NaN), and the names that fit several files.
+    """
+    by_name: dict[str, list[str]] = {}
+    for path in files:
+        name = PurePosixPath(path).name
+        for key in {name, _stem(name)}:
+            by_name.setdefault(key, []).append(path)
+    there = set(files)
+    found: dict[str, str | None] = {}
+    ambiguous: dict[str, list[str]] = {}
+    for text in names.unique():
+        path = text.replace("\\", "/").removeprefix("./")
+        path = os.path.relpath(path, root) if path.startswith(f"{root.as_posix()}/") else path
+        name = PurePosixPath(path).name
+        fits = [path] if path in there else by_name.get(name) or by_name.get(_stem(name), [])
+        found[text] = fits[0] if len(fits) == 1 else None
+        if len(fits) > 1:
+            ambiguous[text] = fits
+    return names.map(found), ambiguous
+
+
+def _stem(name: str) -> str:
+    return next((name[: -len(end)] for end in _SUFFIXES if name.lower().endswith(end)), name)
+
+
+def _image_column(table: pd.DataFrame, wanted: str | None, labels: Path) -> str:
+    if wanted is not None:
+        return require_column(table, wanted, "--image-column", labels)
+    column = find_column(table, IMAGE)
+    if column is None:
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"no column names the image; the columns are {', '.join(map(repr, table.columns))}.",
+            fix="Name it with --image-column COLUMN.",
+            where=labels,
+        )
+    return column
+
+
+def _patient_column(table: pd.DataFrame, wanted: str | None, per_image: bool, labels: Path) -> str | None:
+    if wanted is not None:
+        return require_column(table, wanted, "--patient-column", labels)
+    if per_image:
+        return None
+    column = find_column(table, PATIENT)
+    if column is None:
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"no column says whose image it is; the columns are {', '.join(map(repr, table.columns))}. Without it, a "
+            "patient's images would land on both sides of a split.",
+            fix="Name it with --patient-column COLUMN; if every image is of another patient, say --patient-per-image.",
+            where=labels,
+        )
+    return column

@@ -1,0 +1,126 @@
+"""Every error that a user can cause, each with a code that never changes.
+
+An error says what was wrong, where, and what to do about it. Scripts match on ``error.code`` (also printed in
+brackets by ``cxr-monai``, and written to ``<result>.errors.csv``); people read the sentence. ``docs/errors.md`` lists
+the codes, and a test keeps that page complete.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+
+class Code(StrEnum):
+    """Stable error codes. Never rename one: scripts match on them."""
+
+    # wrong use of a command
+    USAGE = "usage"
+    OUTPUT_EXISTS = "output-exists"
+    MISSING_DEPENDENCY = "missing-dependency"
+    # tables
+    MANIFEST_INVALID = "manifest-invalid"
+    MANIFEST_NOT_FOUND = "manifest-not-found"
+    SOURCE_INVALID = "source-invalid"
+    IMAGES_MISSING = "images-missing"
+    UNKNOWN_FINDING = "unknown-finding"
+    SPLIT_INVALID = "split-invalid"
+    PATIENT_LEAK = "patient-leak"
+    # one radiograph
+    RADIOGRAPH_NOT_FOUND = "radiograph-not-found"
+    RADIOGRAPH_EMPTY = "radiograph-empty"
+    RADIOGRAPH_TRUNCATED = "radiograph-truncated"
+    RADIOGRAPH_NOT_AN_IMAGE = "radiograph-not-an-image"
+    RADIOGRAPH_SEVERAL_FRAMES = "radiograph-several-frames"
+    RADIOGRAPH_COLOUR = "radiograph-colour"
+    RADIOGRAPH_WRONG_MODALITY = "radiograph-wrong-modality"
+    RADIOGRAPH_CONSTANT = "radiograph-constant"
+    RADIOGRAPH_NAN = "radiograph-nan"
+    RADIOGRAPH_UNDECODABLE = "radiograph-undecodable"
+    RADIOGRAPH_DIMENSIONS = "radiograph-dimensions"
+    # bundles, settings, weights
+    BUNDLE_INVALID = "bundle-invalid"
+    BUNDLE_DISAGREES = "bundle-disagrees"
+    OVERRIDE_UNKNOWN = "override-unknown"
+    SETTING_INVALID = "setting-invalid"
+    WEIGHTS_MISSING = "weights-missing"
+    WEIGHTS_MISMATCH = "weights-mismatch"
+    WEIGHTS_UNSAFE = "weights-unsafe"
+    CHECKSUM_MISMATCH = "checksum-mismatch"
+    DOWNLOAD_FAILED = "download-failed"
+    # running
+    DISK_FULL = "disk-full"
+    NO_IMAGES = "no-images"
+    NOT_FINITE = "not-finite"
+    PREFLIGHT_FAILED = "preflight-failed"
+
+
+class CxrError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        code: the stable code.
+        message: what is wrong, naming the offending value and what is allowed.
+        fix: what the user can do about it, as a full sentence.
+        where: the file, row or setting concerned.
+    """
+
+    def __init__(self, code: Code, message: str, *, fix: str | None = None, where: str | Path | None = None) -> None:
+        self.code = Code(code)
+        self.message = message
+        self.fix = fix
+        self.where = None if where is None else str(where)
+        super().__init__(code, message)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text} {self.fix}" if self.fix else text
+
+    def __reduce__(self) -> tuple:
+        # pickled whole, so that an error raised in a worker process arrives with its fix and its place
+        return _rebuild, (type(self), self.code, self.message, self.fix, self.where)
+
+
+def _rebuild(kind: type["CxrError"], code: Code, message: str, fix: str | None, where: str | None) -> "CxrError":
+    return kind(code, message, fix=fix, where=where)
+
+
+def ours(error: BaseException | None) -> CxrError | None:
+    """Return the error of ours behind what MONAI and others wrapped around it; None if there is none."""
+    while error is not None and not isinstance(error, CxrError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+class UsageError(CxrError):
+    """A command was called with words that it cannot take (exit status 2)."""
+
+
+class ManifestError(CxrError):
+    """A table of images is not what it must be."""
+
+
+class SplitError(CxrError):
+    """A split cannot be made as asked, or puts one patient on two sides."""
+
+
+class RadiographError(CxrError):
+    """One image file cannot be read as a chest radiograph."""
+
+
+class BundleError(CxrError):
+    """A bundle's folder is incomplete, or its parts contradict each other."""
+
+
+class SettingError(CxrError):
+    """A setting or override does not exist or has a value that it cannot have."""
+
+
+class WeightsError(CxrError):
+    """Weights are missing, unsafe to load, or belong to another network."""
+
+
+class DownloadError(CxrError):
+    """A file could not be fetched, or is not the file it should be."""
+
+
+class TrainingError(CxrError):
+    """A training or evaluation cannot start or go on."""

@@ -1,0 +1,108 @@
+"""Which images to explain: named files, a folder, or a few of a manifest with their labels and boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from cxr_monai.data.files import image_files
+from cxr_monai.data.manifest import read_manifest
+from cxr_monai.errors import Code, ManifestError, SettingError
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image to explain.
+
+    Attributes:
+        path: the file.
+        name: its name in the results.
+        present: the findings that its labels say; None = no labels known.
+        boxes: rows ``finding, x, y, width, height`` in pixels of the stored image.
+    """
+
+    path: Path
+    name: str
+    present: tuple[str, ...] | None = None
+    boxes: list[tuple[str, float, float, float, float]] = field(default_factory=list)
+
+
+def select(
+    images: str | Sequence[str] | None,
+    manifest: str | None,
+    dataset_dir: str | None,
+    split: str,
+    count: int,
+    findings: Sequence[str],
+) -> list[Example]:
+    """Return what to explain.
+
+    Args:
+        images: files or folders (a string may hold several with commas between); goes before ``manifest``.
+        manifest: takes ``count`` images of ``split``, one a finding in turn, boxed ones first.
+        dataset_dir: root of the manifest's images.
+        split: the part of the manifest.
+        count: how many of the manifest.
+        findings: the network's channels.
+
+    Raises:
+        SettingError: ``setting-invalid`` if neither images nor a manifest are given.
+        ManifestError: ``no-images`` if there is nothing to explain.
+    """
+    if images is not None:
+        words = images.split(",") if isinstance(images, str) else list(images)
+        paths = [path for word in words for path in _expand(Path(word))]
+        return [Example(path, path.name) for path in paths]
+    if manifest is None:
+        raise SettingError(
+            Code.SETTING_INVALID,
+            "nothing to explain was named.",
+            fix="Add --images FILE_OR_FOLDER, or --manifest M.csv (then --split and --count choose).",
+        )
+    table = read_manifest(manifest, root=dataset_dir).part(split)
+    boxes = _boxes(Path(manifest).parent / "boxes.csv")
+    labels = pd.DataFrame(table.labels(findings), columns=list(findings))
+    chosen = _one_each(labels, table.table["image"], set(boxes), count)
+    return [
+        Example(
+            table.root / table.table["image"][row],
+            table.table["image"][row],
+            tuple(name for name in findings if labels[name][row] == 1),
+            boxes.get(table.table["image"][row], []),
+        )
+        for row in chosen
+    ]
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = image_files(path)
+        if not found:
+            raise ManifestError(Code.NO_IMAGES, "the folder holds no image.", where=path)
+        return found
+    return [path]
+
+
+def _boxes(path: Path) -> dict[str, list[tuple[str, float, float, float, float]]]:
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path)
+    boxes: dict[str, list] = {}
+    for row in table.itertuples():
+        boxes.setdefault(str(row.image), []).append((row.finding, row.x, row.y, row.width, row.height))
+    return boxes
+
+
+def _one_each(labels: pd.DataFrame, names: pd.Series, boxed: set[str], count: int) -> list[int]:
+    """Go through the findings in turn, taking for each the next image that has it, boxed ones first."""
+    order = sorted(range(len(names)), key=lambda row: names[row] not in boxed)
+    queues = {name: [row for row in order if labels[name][row] == 1] for name in labels}
+    chosen: list[int] = []
+    while len(chosen) < count and any(queues.values()):
+        for queue in queues.values():
+            while queue and queue[0] in chosen:
+                queue.pop(0)
+            if queue and len(chosen) < count:
+                chosen.append(queue.pop(0))
+    return chosen or order[:count]

@@ -1,0 +1,136 @@
+"""Files in, probabilities out: a bundle used from Python, the command line, or a service.
+
+    predictor = Predictor("OUT/bundle")
+    result = predictor.predict(["a.png", "b.dcm"])
+    result.table                # image and one column a finding, each in [0, 1]; files that could not be read are not in it
+    result.errors               # (image, code, reason) of those
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from cxr_monai.bundle.about import about
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.data.dataset import RadiographDataset, items_of_files, loader
+from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
+from cxr_monai.data.manifest import read_manifest
+from cxr_monai.errors import Code, ManifestError
+from cxr_monai.networks.inferers import AutocastInferer
+from cxr_monai.networks.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What came out.
+
+    Attributes:
+        table: ``image`` and one column a finding, each in [0, 1].
+        errors: image, stable code and reason of each file that was left out.
+        about: bundle digest, precision, calibrated or not.
+    """
+
+    table: pd.DataFrame
+    errors: list[tuple[str, str, str]]
+    about: Mapping[str, Any]
+
+
+class Predictor:
+    """A bundle with its weights loaded.
+
+    Args:
+        bundle: its folder.
+        weights: instead of the bundle's own.
+        device: a GPU if there is one, where None.
+        amp: bfloat16 where the device has it.
+
+    Raises:
+        BundleError: if the folder is no valid bundle.
+        WeightsError: if the weights are missing or belong to another network.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        weights: str | Path | None = None,
+        device: torch.device | str | None = None,
+        amp: bool = True,
+    ) -> None:
+        self.bundle = Bundle.open(bundle)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        path = Path(weights) if weights else self.bundle.weights
+        parser = self.bundle.parser()
+        self.network = load_weights(parser.get_parsed_content("network_def"), path, self.device).eval()
+        self.preprocessing = parser.get_parsed_content("preprocessing")
+        self.shape = parser.get_parsed_content("dataset#shape")
+        self.inferer = AutocastInferer(amp)
+        self.about = about(str(self.bundle.root), str(path), self.device, amp)
+
+    def predict(
+        self,
+        files: Sequence[str | Path],
+        names: Sequence[str] | None = None,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+    ) -> Predictions:
+        """Predict files; those that cannot be read are reported, the rest is done.
+
+        Args:
+            files: PNG, JPEG, DICOM or NIfTI.
+            names: what stands in the table for each; the paths as given where None.
+            batch_size: images at a time.
+            num_workers: processes that read; see ``cxr_monai.data.dataset.loader``.
+        """
+        labels = self.bundle.labels
+        named = [str(file) for file in files] if names is None else list(names)
+        dataset = RadiographDataset(items_of_files(files, named, labels), self.preprocessing, self.shape)
+        kept, rows, errors = [], [], []
+        with torch.inference_mode(), tqdm(total=len(named), desc="predicting", unit=" images", disable=None) as bar:
+            for batch in loader(dataset, batch_size, num_workers=num_workers):
+                probabilities = self.inferer(batch["image"].to(self.device), self.network).sigmoid().cpu().numpy()
+                for name, error, row in zip(batch["name"], batch["error"], probabilities, strict=True):
+                    if error:
+                        errors.append((name, *error.split(": ", 1)))
+                    else:
+                        kept.append(name)
+                        rows.append(row)
+                bar.update(len(batch["name"]))
+        table = pd.DataFrame(rows, columns=list(labels), dtype="float32")
+        table.insert(0, "image", kept)
+        return Predictions(table, errors, self.about)
+
+
+def gather_files(inputs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
+    """Return files and their names in the results for files, folders and manifests (``.csv``, ``.csv.gz``).
+
+    A file is named as it was given, a file of a folder by its path below that folder (below the folder's own name where
+    several inputs are given), an image of a manifest as the manifest names it.
+
+    Raises:
+        ManifestError: ``no-images`` for a folder without images, or whatever is wrong with a manifest.
+    """
+    files: list[Path] = []
+    names: list[str] = []
+    for given in map(Path, inputs):
+        if given.is_dir():
+            found = image_files(given)
+            if not found:
+                raise ManifestError(
+                    Code.NO_IMAGES, f"no image below this folder (looked for {', '.join(IMAGE_SUFFIXES)}).", where=given
+                )
+            base = given.parent if len(inputs) > 1 else given
+            files += found
+            names += [path.relative_to(base).as_posix() for path in found]
+        elif given.name.lower().endswith((".csv", ".csv.gz")):
+            manifest = read_manifest(given, check_files=False)
+            files += manifest.paths()
+            names += list(manifest.table["image"])
+        else:
+            files.append(given)
+            names.append(str(given))
+    return files, names

@@ -1,0 +1,215 @@
+"""Ignite handlers: progress that people can read, files left out, predictions written."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.handlers import EarlyStopHandler, LrScheduleHandler
+from tqdm import tqdm
+
+from cxr_monai.errors import Code, TrainingError
+from cxr_monai.evaluation.predictions import write_errors, write_predictions
+
+logger = logging.getLogger(__name__)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Progress:
+    """A bar with images a second and time left.
+
+    The bar is drawn on a terminal only. ``images_per_second`` (over training batches, data loading included) goes into
+    ``engine.state.metrics``.
+
+    Args:
+        what: the word before the bar.
+    """
+
+    def __init__(self, what: str = "training") -> None:
+        self.what = what
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        # first among the handlers of an epoch's end: what validation takes is not training time
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+
+    def _start_epoch(self, engine: Engine) -> None:
+        state = engine.state
+        self._epoch_began, self._images = time.monotonic(), 0
+        of = f" {state.epoch}/{state.max_epochs}" if state.max_epochs and state.max_epochs > 1 else ""
+        size = getattr(engine.state.dataloader, "batch_size", None) or 1
+        self._bar = tqdm(total=(state.epoch_length or 0) * size, desc=self.what + of, unit=" images", disable=None, leave=False)
+
+    def _step(self, engine: Engine) -> None:
+        images = len(engine.state.output["pred"])
+        self._images += images
+        self._bar.update(images)
+        if "loss" in engine.state.output:
+            self._bar.set_postfix(loss=f"{engine.state.output['loss'].item():.4f}", refresh=False)
+
+    def _end_epoch(self, engine: Engine) -> None:
+        self._bar.close()
+        engine.state.metrics["images_per_second"] = self._images / max(time.monotonic() - self._epoch_began, 1e-9)
+
+
+class EpochLine:
+    """Log one line at the end of each epoch: losses, mean AUROC, speed, time left. Attach it after the validation."""
+
+    def __init__(self, validator: Engine) -> None:
+        self.validator = validator
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _start(self, engine: Engine) -> None:
+        self._began, self._first = time.monotonic(), engine.state.epoch
+
+    def __call__(self, engine: Engine) -> None:
+        state, val = engine.state, self.validator.state.metrics
+        done = state.epoch - self._first
+        left = (time.monotonic() - self._began) / done * ((state.max_epochs or state.epoch) - state.epoch)
+        shown = {
+            "train loss": state.metrics.get("train_loss"),
+            "val loss": val.get("loss"),
+            "val mean AUROC": val.get("mean_auroc"),
+        }
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
+        logger.info(
+            "epoch %d/%s: %s, %.1f images/s, at most %s left",
+            state.epoch, state.max_epochs, figures, state.metrics.get("images_per_second", 0.0), duration(left),
+        )  # fmt: skip
+
+
+class LeftOut:
+    """Collect the files that could not be read; say so after the first epoch and write ``errors.csv``.
+
+    Args:
+        output_dir: where ``<what>.errors.csv`` goes.
+        what: the part of the data concerned.
+        most: the share of unreadable files that is no longer an accident.
+
+    Raises:
+        TrainingError: ``no-images`` if more than ``most`` of the files could not be read.
+    """
+
+    def __init__(self, output_dir: str, what: str = "training", most: float = 0.05) -> None:
+        self.result, self.most = Path(output_dir) / what, most
+        self.what = what
+        self.errors: dict[str, tuple[str, str, str]] = {}
+        self._seen = 0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+
+    def _collect(self, engine: Engine) -> None:
+        self._seen += len(engine.state.batch["name"])
+        self.errors |= {name: (name, *error) for name, *error in batch_errors(engine.state.batch)}
+
+    def _report(self, engine: Engine) -> None:
+        if engine.state.epoch > 1 or not self.errors:
+            return
+        self.result.parent.mkdir(parents=True, exist_ok=True)
+        path = write_errors(self.result, list(self.errors.values()))
+        message = f"{len(self.errors)} of {self._seen} files of the {self.what} part could not be read"
+        if len(self.errors) > self.most * self._seen:
+            raise TrainingError(Code.NO_IMAGES, f"{message}.", fix="See which and why in this file.", where=path)
+        logger.warning("%s and are left out: see %s", message, path)
+
+
+def batch_errors(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, code and reason of the files of a batch that could not be read."""
+    return [
+        (name, *error.split(": ", 1)) for name, error in zip(batch["name"], batch["error"], strict=True) if error
+    ]  # type: ignore[return-value]
+
+
+class PredictionsWriter:
+    """Write the probabilities of an evaluation to a predictions file; see ``cxr_monai.evaluation.predictions``.
+
+    Args:
+        path: of the CSV.
+        findings: the network's channels.
+        about: what goes into the JSON beside it.
+        logits: False where a postprocessing has made probabilities already.
+    """
+
+    def __init__(
+        self, path: str, findings: Sequence[str], about: dict[str, Any] | None = None, logits: bool = True
+    ) -> None:
+        self.path, self.findings, self.about, self.logits = Path(path), list(findings), dict(about or {}), logits
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        self._names: list[str] = []
+        self._probabilities: list[torch.Tensor] = []
+        self._errors: list[tuple[str, str, str]] = []
+
+    def _collect(self, engine: Engine) -> None:
+        batch = engine.state.batch
+        good = [not error for error in batch["error"]]
+        self._names += [name for name, kept in zip(batch["name"], good, strict=True) if kept]
+        pred = torch.as_tensor(engine.state.output["pred"]).cpu()[good]
+        self._probabilities.append(pred.sigmoid() if self.logits else pred)
+        self._errors += batch_errors(batch)
+
+    def _write(self, engine: Engine) -> None:
+        if idist.get_world_size() > 1:
+            self._gather()
+        if idist.get_rank() != 0:
+            return
+        probabilities = torch.cat(self._probabilities).numpy()
+        about = {"calibrated": False, **self.about}
+        write_predictions(self.path, self._names, probabilities, self.findings, about, self._errors)
+        logger.info("%d images: %s", len(self._names), self.path)
+        if self._errors:
+            logger.warning("%d files were left out: %s.errors.csv", len(self._errors), self.path)
+        if not self._names:
+            raise TrainingError(Code.NO_IMAGES, "no file could be read.", where=f"{self.path}.errors.csv")
+
+    def _gather(self) -> None:
+        parts: list[Any] = [None] * idist.get_world_size()
+        torch.distributed.all_gather_object(parts, (self._names, torch.cat(self._probabilities), self._errors))
+        self._names = [name for names, _, _ in parts for name in names]
+        self._probabilities = [probabilities for _, probabilities, _ in parts]
+        self._errors = [error for _, _, errors in parts for error in errors]
+
+
+def step_on_plateau(scheduler: Any, validator: Engine) -> LrScheduleHandler:
+    """Return MONAI's handler that steps ``ReduceLROnPlateau`` on the validation loss; attach it after the validation."""
+    return LrScheduleHandler(scheduler, print_lr=False, step_transform=lambda _: validator.state.metrics["loss"])
+
+
+class StopWithoutGain(EarlyStopHandler):
+    """MONAI's early stopping on the validation loss, attached to the trainer itself (after the validation).
+
+    Args:
+        patience: epochs without a lower loss until the training ends.
+        validator: whose ``loss`` decides.
+    """
+
+    def __init__(self, patience: int, validator: Engine) -> None:
+        super().__init__(patience, score_function=lambda _: -validator.state.metrics["loss"])
+
+    def attach(self, engine: Engine) -> None:
+        self.set_trainer(engine)
+        super().attach(engine)

@@ -1,0 +1,109 @@
+"""Ignite metrics: AUROC of every finding and the loss, exact over all images, unknown labels left out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from ignite.metrics import Metric
+from monai.utils import evenly_divisible_all_gather
+
+from cxr_monai.errors import Code, TrainingError
+from cxr_monai.evaluation.metrics import MEAN, as_text, finding_table
+
+
+class FindingMetrics(Metric):
+    """Mean AUROC; each finding's AUROC and the loss go into ``engine.state.metrics`` beside it.
+
+    Logits and labels of all images are kept (and gathered from all processes), so that AUROC and loss are exact and not
+    means over batches. :meth:`result` gives the last table, see ``cxr_monai.evaluation.metrics.finding_table``.
+
+    Args:
+        findings: names of the channels, in order.
+        loss_function: the loss over all logits and labels.
+    """
+
+    def __init__(self, findings: Sequence[str], loss_function: Callable) -> None:
+        self.findings = list(findings)
+        self.loss_function = loss_function
+        self._table: pd.DataFrame | None = None
+        super().__init__(output_transform=lambda output: (output["pred"], output["label"]))
+
+    def reset(self) -> None:
+        self._logits: list[torch.Tensor] = []
+        self._labels: list[torch.Tensor] = []
+
+    def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        logits, labels = output
+        self._logits.append(logits.detach().float().cpu())
+        self._labels.append(labels.detach().float().cpu())
+
+    def compute(self) -> float:
+        if not self._logits:
+            raise NotComputableError("no batch was evaluated")
+        logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True)
+        labels = evenly_divisible_all_gather(torch.cat(self._labels), concat=True)
+        self.loss = float(self.loss_function(logits, labels))
+        self._table = table = finding_table(logits.numpy(), labels.numpy(), self.findings)
+        return float(table.loc[table["finding"] == MEAN, "auroc"].iloc[0])
+
+    def completed(self, engine: Engine, name: str) -> None:
+        super().completed(engine, name)
+        engine.state.metrics["loss"] = self.loss
+        defined = self.result().dropna(subset="auroc")
+        engine.state.metrics |= {
+            f"auroc_{finding}": value
+            for finding, value in zip(defined["finding"], defined["auroc"], strict=True)
+            if finding != MEAN
+        }
+
+    def result(self) -> pd.DataFrame:
+        """Return the last table.
+
+        Raises:
+            NotComputableError: before the first evaluation.
+        """
+        if self._table is None:
+            raise NotComputableError("nothing was evaluated yet")
+        return self._table
+
+    def text(self) -> str:
+        """Return the last table for a terminal."""
+        return as_text(self.result())
+
+
+class MeanLoss(Metric):
+    """Mean training loss of an epoch, weighted by batch size; stops the training at a loss that is not a number.
+
+    Raises:
+        TrainingError: ``not-finite``, naming epoch and iteration.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(output_transform=lambda output: (output["loss"], output["pred"]))
+
+    def reset(self) -> None:
+        self._sum, self._images = 0.0, 0
+
+    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
+        self._engine = engine
+        super().attach(engine, name, *args, **kwargs)
+
+    def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        loss, images = output[0].item(), len(output[1])
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            state = self._engine.state
+            raise TrainingError(
+                Code.NOT_FINITE,
+                f"the loss is {loss} in epoch {state.epoch}, iteration {state.iteration}.",
+                fix="The checkpoints before it are intact. A smaller --learning_rate helps most often, or --amp False.",
+            )
+        self._sum += loss * images
+        self._images += images
+
+    def compute(self) -> float:
+        if not self._images:
+            raise NotComputableError("no batch was trained on")
+        return self._sum / self._images

@@ -1,0 +1,145 @@
+"""What the network sees: a sheet drawn at the start of every training (the diary's "resize and crop check").
+
+A wrong resize, a crop that cuts the lungs off, an inverted or saturated image are found in seconds by looking, and not at
+all in a loss curve. The sheet names no file and no patient, so it may go to MLflow.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from monai.transforms import Compose
+
+from cxr_monai.data.radiograph import read_radiograph
+from cxr_monai.errors import RadiographError
+from cxr_monai.transforms import Normalisation, NormaliseRadiographd, normalise
+
+
+def until_normalised(pipeline: Compose) -> Compose:
+    """Return a pipeline's transforms before ``NormaliseRadiographd``: what it gives is still in [0, 1]."""
+    kept = []
+    for transform in pipeline.transforms:
+        if isinstance(transform, NormaliseRadiographd):
+            break
+        kept.append(transform)
+    return Compose(kept)
+
+
+def network_input_sheet(
+    items: Sequence[dict[str, Any]],
+    fixed: Compose,
+    augmented: Compose,
+    normalisation: str,
+    out: str | Path,
+    rows: int = 3,
+) -> Path:
+    """Draw a few radiographs as read, resized and cropped, augmented, and under each normalisation.
+
+    Args:
+        items: dictionaries with ``image`` (a path), spread over by ``rows``.
+        fixed: the pipeline of validation and inference.
+        augmented: the pipeline of training.
+        normalisation: the one in use, marked in the sheet.
+        out: of the PNG.
+        rows: how many radiographs.
+
+    Returns:
+        ``out``. Files that cannot be read are passed over.
+    """
+    state = torch.get_rng_state()
+    examples = []
+    for index in np.linspace(0, len(items) - 1, min(len(items), 3 * rows)).astype(int):
+        try:
+            examples.append((items[index]["image"], read_radiograph(items[index]["image"]).pixels))
+        except RadiographError:
+            continue
+        if len(examples) == rows:
+            break
+    modes = list(Normalisation)
+    with matplotlib.rc_context({"font.size": 8, "figure.dpi": 110}):
+        figure = Figure(figsize=(2.0 * (4 + len(modes)), 2.25 * max(1, len(examples)) + 0.5), layout="constrained")
+        axes = figure.subplots(max(1, len(examples)), 4 + len(modes), squeeze=False)
+        for row, (path, original) in zip(axes, examples, strict=False):
+            _draw_row(row, path, original, until_normalised(fixed), until_normalised(augmented), modes, normalisation)
+        figure.suptitle("What the network sees: as read, resized and cropped, two augmentations, each normalisation")
+        out = Path(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out)
+    torch.set_rng_state(state)
+    return out
+
+
+def _draw_row(
+    row: Any, path: str, original: np.ndarray, fixed: Compose, augmented: Compose, modes: list, chosen: str
+) -> None:
+    cropped = torch.as_tensor(fixed({"image": path})["image"])[:1]
+    panels = [("as read", original), ("resized, cropped", cropped)]
+    panels += [(f"augmented {n}", torch.as_tensor(augmented({"image": path})["image"])[:1]) for n in (1, 2)]
+    for axis, (title, pixels) in zip(row, panels, strict=False):
+        plane = np.asarray(pixels)[0]
+        axis.imshow(plane, cmap="gray", vmin=0, vmax=1)
+        axis.set_title(f"{title}\n{plane.shape[1]} x {plane.shape[0]}")
+    for axis, mode in zip(row[len(panels) :], modes, strict=False):
+        plane = normalise(cropped, mode)[0].numpy()
+        # one scale for all three: what the network is given differs, and so must the picture
+        axis.imshow(plane, cmap="gray", vmin=-2.2, vmax=2.7)
+        used = mode == chosen
+        axis.set_title(
+            f"{mode}{' (in use)' if used else ''}\n{plane.min():.2f} to {plane.max():.2f}, mean {plane.mean():.2f}",
+            fontweight="bold" if used else "normal",
+        )
+    for axis in row:
+        axis.set_xticks([])
+        axis.set_yticks([])
+
+
+class NetworkInputSheet:
+    """:func:`network_input_sheet` as a component: draws when :meth:`run` is called, and tells the tracker.
+
+    Args:
+        data: the items of the training part.
+        fixed, augmented: the pipelines of validation and training.
+        normalisation: the one in use.
+        output_dir: the sheet goes to ``OUT/pictures/network_input.png``.
+    """
+
+    def __init__(self, data: Sequence[dict], fixed: Compose, augmented: Compose, normalisation: str, output_dir: str):
+        self.data, self.fixed, self.augmented, self.normalisation = data, fixed, augmented, normalisation
+        self.path = Path(output_dir) / "pictures" / "network_input.png"
+
+    def run(self) -> Path:
+        return network_input_sheet(self.data, self.fixed, self.augmented, self.normalisation, self.path)
+
+
+def training_curves(history: Sequence[dict[str, float]], out: str | Path) -> Path:
+    """Draw losses, mean AUROC and learning rate by epoch.
+
+    Args:
+        history: one dictionary an epoch with ``epoch`` and any of ``train_loss``, ``val_loss``, ``val_mean_auroc``,
+            ``learning_rate``.
+        out: of the PNG.
+    """
+    epochs = [row["epoch"] for row in history]
+    with matplotlib.rc_context({"font.size": 9, "figure.dpi": 110}):
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        panels = figure.subplots(1, 3)
+        for axis, title, names in zip(
+            panels,
+            ("loss", "mean AUROC (validation)", "learning rate"),
+            (("train_loss", "val_loss"), ("val_mean_auroc",), ("learning_rate",)),
+            strict=True,
+        ):
+            for name in names:
+                axis.plot(epochs, [row.get(name, np.nan) for row in history], marker="o", markersize=3, label=name)
+            axis.set_title(title)
+            axis.set_xlabel("epoch")
+            axis.grid(alpha=0.3)
+            if len(names) > 1:
+                axis.legend()
+        panels[2].set_yscale("log")
+        figure.savefig(out)
+    return Path(out)

@@ -1,0 +1,111 @@
+"""Before hours are spent: one batch through everything, room on the disk, an estimate of the time."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr_monai.errors import Code, TrainingError
+from cxr_monai.training.handlers import duration
+
+logger = logging.getLogger(__name__)
+
+
+def required_bytes(network: torch.nn.Module, images: int, image_bytes: int) -> int:
+    """Return what a training writes: best weights, last checkpoint with Adam's moments, both once more while being
+    written, and the cache of decoded images."""
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    return 2 * (weights + 3 * weights) + images * image_bytes
+
+
+class Preflight:
+    """Run one batch of each part forward (and the training batch backward) without changing the network.
+
+    Args:
+        trainer: with its loader, network, inferer and loss.
+        validator: with its loader.
+        output_dir: where the training will write.
+        cache_dir: where decoded images will be kept; None = nowhere.
+
+    Raises (from :meth:`run`):
+        TrainingError: ``disk-full`` with the figures, ``not-finite`` for a loss that is not a number before any step,
+            ``preflight-failed`` where a batch has no readable image.
+    """
+
+    def __init__(self, trainer: Any, validator: Any, output_dir: str, cache_dir: str | None = None) -> None:
+        self.trainer, self.validator, self.output_dir, self.cache_dir = trainer, validator, Path(output_dir), cache_dir
+
+    def run(self) -> None:
+        trainer, validator = self.trainer, self.validator
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        network, device = trainer.network, trainer.state.device
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        began = time.monotonic()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            seconds = self._training_batch(network, device)
+            with torch.no_grad():
+                network.eval()
+                self._forward(network, next(iter(validator.data_loader)), device, validator.inferer)
+        network.load_state_dict(before)  # batch statistics as they were
+        trainer.optimizer.zero_grad(set_to_none=True)
+        self._disk(network)
+        self._tell(seconds, time.monotonic() - began)
+
+    def _training_batch(self, network: torch.nn.Module, device: torch.device) -> float:
+        network.train()
+        loader = self.trainer.data_loader
+        for _ in range(2):  # the first pass pays for warming up
+            began = time.monotonic()
+            batch = next(iter(loader))
+            logits, labels = self._forward(network, batch, device, self.trainer.inferer)
+            loss = self.trainer.loss_function(logits, labels)
+            loss.backward()
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    Code.NOT_FINITE,
+                    f"the loss of the first batch is {float(loss)}, before any step.",
+                    fix="Look at the pictures of the network's input, and at init_weights.",
+                )
+        return time.monotonic() - began
+
+    def _forward(
+        self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device, inferer: Callable
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if all(batch["error"]):
+            raise TrainingError(
+                Code.PREFLIGHT_FAILED,
+                f"no file of the first batch could be read; the first is {batch['name'][0]} ({batch['error'][0]}).",
+                fix="'cxr-monai check MANIFEST --pixels' lists every file that cannot be read.",
+            )
+        return inferer(batch["image"].to(device), network), batch["label"].to(device)
+
+    def _disk(self, network: torch.nn.Module) -> None:
+        images = len(self.trainer.data_loader.dataset) + len(self.validator.data_loader.dataset)
+        sample = self.trainer.data_loader.dataset.shape
+        # the cache holds one grey float32 plane, resized for the crop (8/7 of the network's side)
+        plane = int(sample[-1] * sample[-2] * 4 * (8 / 7) ** 2) if self.cache_dir else 0
+        needed, free = required_bytes(network, images, plane), shutil.disk_usage(self.output_dir).free
+        if free < needed:
+            raise TrainingError(
+                Code.DISK_FULL,
+                f"{free / 1e9:.1f} GB are free, the training needs about {needed / 1e9:.1f} GB "
+                f"({images} decoded images and the checkpoints).",
+                fix="Free some, choose another --output_dir, or keep no decoded images with --cache_dir None.",
+                where=self.output_dir,
+            )
+
+    def _tell(self, seconds: float, taken: float) -> None:
+        loader, epochs = self.trainer.data_loader, self.trainer.state.max_epochs
+        size = loader.batch_size or 1
+        forward = len(self.validator.data_loader.dataset) * seconds / size / 3
+        total = epochs * (len(loader) * seconds + forward)
+        logger.info(
+            "preflight passed in %s: a batch of %d takes %.2f s (%.1f images/s), %d epochs of %d images about %s at most",
+            duration(taken), size, seconds, size / seconds, epochs, len(loader.dataset), duration(total),
+        )  # fmt: skip
+
+

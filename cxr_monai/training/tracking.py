@@ -1,0 +1,217 @@
+"""One MLflow run a training: settings, curves, data set, pictures, table, weights; no patient, no file name.
+
+A local SQLite file by default (``mlflow.db`` in the working directory, where ``mlflow ui`` looks by itself), any server by
+``MLFLOW_TRACKING_URI``. MONAI's ``MLFlowHandler`` logs the list of image files as its data set; what identifies a
+patient must not leave the hospital's disk that way, so this uses MLflow's client and chooses what goes
+(docs/decisions/0004).
+"""
+
+import json
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ignite
+import monai
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+import cxr_monai
+from cxr_monai.bundle.workflow import running_parser, silence_mlflow
+from cxr_monai.data.manifest import Manifest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+# Settings that hold a path of this machine: the run says whether they were set, not where they point.
+_PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "tracking_uri")
+
+
+def default_tracking_uri() -> str:
+    """Return ``MLFLOW_TRACKING_URI``, or a SQLite file in the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+class Tracker:
+    """An MLflow run around a training or an evaluation.
+
+    Args:
+        experiment: MLflow's experiment; made if it does not exist.
+        run_name: a name for people; MLflow invents one where it is None.
+        tracking_uri: :func:`default_tracking_uri` where None.
+        enabled: False tracks nothing (all but one process of a distributed training).
+    """
+
+    def __init__(
+        self, experiment: str, run_name: str | None = None, tracking_uri: str | None = None, enabled: bool = True
+    ) -> None:
+        self.experiment, self.run_name, self.enabled = experiment, run_name, enabled
+        self.tracking_uri = tracking_uri or default_tracking_uri()
+        self.configuration = _without_paths(running_parser().config)
+        self.settings = _settings(self.configuration)
+        self.history: list[dict[str, float]] = []
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+
+    def start(self) -> None:
+        """Open the run: settings as parameters, the whole configuration as a file, versions as tags."""
+        if not self.enabled or self._client is not None:
+            return
+        silence_mlflow()
+        for noisy in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+
+        self._client = client = MlflowClient(tracking_uri=self.tracking_uri)
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None:
+            folder = _artifact_folder(self.tracking_uri)
+            experiment_id = client.create_experiment(self.experiment, artifact_location=folder)
+        else:
+            experiment_id = experiment.experiment_id
+        run = client.create_run(experiment_id, run_name=self.run_name, tags=_versions())
+        self._run_id = run.info.run_id
+        for name, value in self.settings.items():
+            client.log_param(self._run_id, name, value)
+        client.log_dict(self._run_id, self.configuration, "configuration.json")
+
+    def data_set(self, manifest: Manifest, split: str, findings: list[str]) -> None:
+        """Log one part of the manifest as MLflow data set: digest, counts, prevalences; no names."""
+        if self._client is None:
+            return
+        from mlflow.entities import DatasetInput, InputTag
+
+        from cxr_monai.training.mlflow_dataset import ManifestDataset
+
+        entity = ManifestDataset(manifest, split, findings)._to_mlflow_entity()
+        context = {"val": "validation"}.get(split, split)
+        self._client.log_inputs(
+            self._run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
+        )
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log figures; what is not a number (a finding without positives) is left out."""
+        if self._client is None:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        finite = [Metric(name, float(value), now, step) for name, value in values.items() if np.isfinite(value)]
+        self._client.log_batch(self._run_id, metrics=finite)
+
+    def file(self, path: str | Path, folder: str | None = None) -> None:
+        """Log a file, or a folder with all that is in it."""
+        if self._client is None:
+            return
+        if Path(path).is_dir():
+            self._client.log_artifacts(self._run_id, str(path), folder)
+        else:
+            self._client.log_artifact(self._run_id, str(path), folder)
+
+    def text(self, content: str, name: str) -> None:
+        """Log a text under a file name."""
+        if self._client is not None:
+            self._client.log_text(self._run_id, content, name)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Close the run: ``FINISHED`` or ``FAILED``."""
+        if self._client is not None:
+            self._client.set_terminated(self._run_id, status)
+            self._client = None
+
+    def where(self) -> str:
+        """Return the command that shows the run."""
+        if self.tracking_uri.startswith("http"):
+            return self.tracking_uri
+        return f"mlflow ui --backend-store-uri {self.tracking_uri}"
+
+
+class TrackEpochs:
+    """Log each epoch to a tracker: losses, learning rate, every finding's AUROC, images a second.
+
+    Attach it to the trainer after the validation. A training that ends with an exception leaves a run marked FAILED.
+    """
+
+    def __init__(self, tracker: Tracker, validator: Engine, optimizer: torch.optim.Optimizer) -> None:
+        self.tracker, self.validator, self.optimizer = tracker, validator, optimizer
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._failed)
+
+    def __call__(self, engine: Engine) -> None:
+        values = dict(engine.state.metrics)
+        values |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
+        values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        values = {name: float(value) for name, value in values.items()}
+        self.tracker.history.append({"epoch": engine.state.epoch, **values})
+        self.tracker.metrics(values, engine.state.epoch)
+
+    def _failed(self, engine: Engine, error: BaseException) -> None:
+        self.tracker.finish("FAILED")
+        raise error
+
+
+def _artifact_folder(tracking_uri: str) -> str | None:
+    """Pictures and weights stand beside a local SQLite file; a server decides for itself."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    return (Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+
+
+def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    plain = json.loads(json.dumps(dict(config), default=str))
+    for name in _PATHS:
+        if isinstance(plain.get(name), str | list) and not str(plain[name]).startswith("$"):
+            plain[name] = "(a path of the machine that ran this)"
+    if str(plain.get("init_weights")) not in ("None", "none", "imagenet"):
+        plain["init_weights"] = "(a file)"
+    return plain
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """The plain settings at the top level: what a person compares between runs."""
+    settings = {}
+    for name, value in config.items():
+        if name.startswith("_") or name in (*_PATHS, "imports", "initialize", "run"):
+            continue
+        if isinstance(value, Mapping) or (isinstance(value, str) and value[:1] in ("$", "@")):
+            continue
+        settings[name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return settings
+
+
+def _versions() -> dict[str, str]:
+    tags = {
+        "cxr_monai": cxr_monai.__version__,
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "ignite": ignite.__version__,
+    }
+    commit = code_version()
+    if commit:
+        tags["mlflow.source.git.commit"] = tags["code_version"] = commit
+    return tags
+
+
+def code_version() -> str | None:
+    """Return the commit that this package was checked out at, marked if files differ from it; None if installed."""
+    here = Path(cxr_monai.__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changed" if changed else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    answer = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return answer.stdout.strip()

@@ -1,0 +1,143 @@
+"""The steps around Ignite's loop: what a training and an evaluation do before it, after it, and when it fails.
+
+A training leaves in ``OUT``: ``bundle/`` (complete), ``metrics.csv``, ``metrics.json``, ``predictions_val.csv``, ``pictures/`` and
+``checkpoints/last.pt``.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.evaluation.metrics import write_table
+from cxr_monai.networks.weights import load_state_dict
+from cxr_monai.training.checkpoints import BestAndLast
+from cxr_monai.training.handlers import PredictionsWriter
+from cxr_monai.training.metrics import FindingMetrics
+from cxr_monai.training.pictures import NetworkInputSheet, training_curves
+from cxr_monai.training.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+
+class Training:
+    """The steps around Ignite's loop, as one ``run`` that leaves a complete folder or a named error.
+
+    Args:
+        trainer, validator: MONAI's engines.
+        preflight, sheet, checkpoints, tracker: the components of the configuration.
+        metrics: the validator's key metric.
+        manifest, findings: what is trained on.
+        output_dir: the training's folder.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        validator: Any,
+        preflight: Any,
+        sheet: NetworkInputSheet,
+        checkpoints: BestAndLast,
+        tracker: Tracker,
+        metrics: FindingMetrics,
+        manifest: Manifest,
+        findings: list[str],
+        output_dir: str,
+    ) -> None:
+        self.trainer, self.validator, self.preflight, self.sheet = trainer, validator, preflight, sheet
+        self.checkpoints, self.tracker, self.metrics = checkpoints, tracker, metrics
+        self.manifest, self.findings, self.output_dir = manifest, findings, Path(output_dir)
+
+    def run(self) -> None:
+        """Preflight, pictures, training, final evaluation; one process of several does what is written down."""
+        self.preflight.run()
+        self.tracker.start()
+        try:
+            self._describe()
+            self.trainer.run()
+            idist.barrier()  # the best weights are on the disk before anyone reads them
+            self._evaluate_best()
+        except BaseException:
+            self.tracker.finish("FAILED")
+            raise
+        self.tracker.finish()
+        if self.tracker.enabled:
+            logger.info("the runs: %s", self.tracker.where())
+
+    def _describe(self) -> None:
+        if not self.tracker.enabled:
+            return
+        for split in ("train", "val"):
+            self.tracker.data_set(self.manifest, split, self.findings)
+        self.tracker.file(self.sheet.run(), "pictures")
+        logger.info("what the network sees: %s", self.sheet.path)
+
+    def _evaluate_best(self) -> None:
+        bundle = Bundle.open(self.checkpoints.bundle.root)
+        network = getattr(self.trainer.network, "module", self.trainer.network)
+        network.load_state_dict(load_state_dict(bundle.weights))
+        about = {"bundle": bundle.digest(), "part": "val", "epoch": self.checkpoints.best_epoch}
+        PredictionsWriter(str(self.output_dir / "predictions_val.csv"), self.findings, about).attach(self.validator)
+        self.validator.run()
+        if not self.tracker.enabled:
+            return
+        logger.info(
+            "epoch %d of %d was the best; its weights on the validation part:\n%s",
+            self.checkpoints.best_epoch, self.trainer.state.epoch, self.metrics.text(),
+        )  # fmt: skip
+        curves = training_curves(self.tracker.history, self.output_dir / "pictures" / "curves.png")
+        self.tracker.file(curves, "pictures")
+        self.tracker.metrics({"best_epoch": self.checkpoints.best_epoch})
+        write_results(self.metrics, self.output_dir, self.tracker)
+        self.tracker.file(bundle.root, "bundle")
+        logger.info("the bundle: %s", bundle.root)
+
+
+class Evaluation:
+    """Evaluate one part of a manifest: ``metrics.csv``, ``metrics.json``, ``predictions.csv``, an MLflow run.
+
+    Args:
+        evaluator: MONAI's engine.
+        metrics: its key metric.
+        tracker: of the run.
+        manifest, split, findings: what is evaluated on.
+        output_dir: where the results go.
+    """
+
+    def __init__(
+        self,
+        evaluator: Any,
+        metrics: FindingMetrics,
+        tracker: Tracker,
+        manifest: Manifest,
+        split: str,
+        findings: list[str],
+        output_dir: str,
+    ) -> None:
+        self.evaluator, self.metrics, self.tracker = evaluator, metrics, tracker
+        self.manifest, self.split, self.findings, self.output_dir = manifest, split, findings, Path(output_dir)
+
+    def run(self) -> None:
+        """Evaluate, write, track."""
+        self.tracker.start()
+        try:
+            self.tracker.data_set(self.manifest, self.split, self.findings)
+            self.evaluator.run()
+            self.tracker.metrics({f"{self.split}_{name}": value for name, value in self.evaluator.state.metrics.items()})
+            write_results(self.metrics, self.output_dir, self.tracker)
+        except BaseException:
+            self.tracker.finish("FAILED")
+            raise
+        self.tracker.finish()
+        logger.info("%s part:\n%s\nthe table: %s", self.split, self.metrics.text(), self.output_dir / "metrics.csv")
+        logger.info("the runs: %s", self.tracker.where())
+
+
+def write_results(metrics: FindingMetrics, output_dir: Path, tracker: Tracker) -> None:
+    """Write the table of an evaluation and give it to the tracker."""
+    write_table(metrics.result(), output_dir)
+    tracker.file(output_dir / "metrics.csv")
+    tracker.text(metrics.text(), "metrics.txt")

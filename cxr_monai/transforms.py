@@ -1,0 +1,219 @@
+"""Radiograph pipelines as MONAI dictionary transforms: file to network input.
+
+A bundle's deterministic pipeline is ``LoadRadiographd``, ``ResizeShortestd``, MONAI's ``CenterSpatialCropd`` and
+``NormaliseRadiographd``: one file becomes a float32 tensor ``[C, S, S]``. In training :func:`random_view` takes the place
+of the crop: random crop, zoom, rotation and translation in one resampling. Rows of the array are rows of the picture: nothing
+here or in ``cxr_monai.data.radiograph`` transposes, unlike MONAI's PIL reader, so boxes and maps need no swap.
+"""
+
+import math
+from collections.abc import Hashable, Mapping
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, RandAffined, RandomizableTransform
+from PIL import Image
+
+from cxr_monai.data.radiograph import read_radiograph
+from cxr_monai.errors import Code, SettingError
+
+
+class Normalisation(StrEnum):
+    """The three normalisations of the diary (its entry of 5 December 2019), by name."""
+
+    IMAGENET = "imagenet"
+    """Mean and standard deviation of ImageNet, what networks pre-trained there have seen."""
+    ZERO_ONE = "zero_one"
+    """Pixels as they are read, in [0, 1]."""
+    MINUS_ONE_ONE = "minus_one_one"
+    """Pixels stretched to [-1, 1]."""
+
+
+# Means and standard deviations of ImageNet's red, green and blue (the constants of torchvision's models).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalise(pixels: torch.Tensor, mode: str, channels: int = 1) -> torch.Tensor:
+    """Map a radiograph in [0, 1] to what a network is given.
+
+    Args:
+        pixels: float ``[..., 1, H, W]`` in [0, 1].
+        mode: a :class:`Normalisation`.
+        channels: 1, or 3 to repeat the grey channel for networks that take RGB. ImageNet's constants are per channel
+            with 3, their mean over the channels with 1.
+
+    Returns:
+        float ``[..., channels, H, W]``; ``imagenet`` about [-2.1, 2.6], ``zero_one`` [0, 1], ``minus_one_one`` [-1, 1].
+
+    Raises:
+        SettingError: ``setting-invalid`` for another mode or number of channels.
+    """
+    if mode not in list(Normalisation):
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"normalisation {mode!r} does not exist; choose one of {', '.join(Normalisation)}.",
+        )
+    if channels not in (1, 3):
+        raise SettingError(Code.SETTING_INVALID, f"{channels} channels: a radiograph is given as 1 or 3 channels.")
+    if channels == 3:
+        pixels = pixels.expand(*pixels.shape[:-3], 3, *pixels.shape[-2:])
+    if mode == Normalisation.ZERO_ONE:
+        return pixels.clone() if channels == 3 else pixels
+    if mode == Normalisation.MINUS_ONE_ONE:
+        return pixels * 2 - 1
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    if channels == 1:
+        mean, std = mean.mean(), std.mean()
+    return (pixels - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
+
+
+def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resample one plane without aliasing: Pillow's triangle filter, its support as wide as the reduction.
+
+    Args:
+        pixels: float32 ``[H, W]``.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        float32 ``[height, width]``, within the range of the input.
+    """
+    if pixels.shape == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+class LoadRadiographd(MapTransform):
+    """File path to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense; see ``cxr_monai.data.radiograph``."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = torch.from_numpy(read_radiograph(result[key]).pixels)
+        return result
+
+
+class ResizeShortestd(MapTransform):
+    """Resample so that the shorter side has ``size`` pixels, keeping the aspect ratio, without aliasing.
+
+    Args:
+        keys: what to resample, each a float32 tensor ``[1, H, W]``.
+        size: pixels of the shorter side after resampling.
+        margin: a factor on ``size`` that leaves room for a crop; 8/7 makes 256 of 224, as CheXNet's descendants do.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, size: int, margin: float = 1.0, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if not isinstance(size, int) or size < 1:
+            raise SettingError(
+                Code.SETTING_INVALID, f"the size to resample to is {size!r}; it must be a whole number above 0."
+            )
+        self.size, self.margin = round(size * margin), margin
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            plane = np.asarray(result[key])[0]
+            scale = self.size / min(plane.shape)
+            height, width = (max(self.size, round(side * scale)) for side in plane.shape)
+            result[key] = torch.from_numpy(np.array(resize(plane, height, width))[None])
+        return result
+
+
+class NormaliseRadiographd(MapTransform):
+    """Map [0, 1] to what the network is given; see :func:`normalise`."""
+
+    def __init__(self, keys: KeysCollection, mode: str, channels: int = 1, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        normalise(torch.zeros(1, 1, 1), mode, channels)  # refuse a wrong name now, not in a worker process
+        self.mode, self.channels = mode, channels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = normalise(result[key], self.mode, self.channels)
+        return result
+
+
+def random_view(keys: KeysCollection, size: int) -> RandAffined:
+    """Return MONAI's ``RandAffined`` as a random resized crop with a small rotation, in one resampling.
+
+    The view is ``size`` pixels wide and covers 85 to 112 % of ``size`` pixels of its input (each axis on its own, so
+    the aspect ratio varies too), moved by up to a fourteenth of ``size`` (the room that a margin of 8/7 leaves) and
+    turned by up to 7 degrees. What lies outside the image is black, as around a collimated film.
+
+    Args:
+        keys: what to view; several keys get the same view.
+        size: rows and columns of the result.
+    """
+    return RandAffined(
+        keys=keys,
+        prob=1.0,
+        spatial_size=(size, size),
+        rotate_range=math.radians(7),
+        scale_range=((-0.15, 0.12), (-0.15, 0.12)),
+        translate_range=size / 14,
+        padding_mode="zeros",
+    )
+
+
+class RandExposured(RandomizableTransform, MapTransform):
+    """Another exposure and contrast: a gamma in [0.75, 1.33] and a window that moves either end by up to 10 %.
+
+    Args:
+        keys: float tensors in [0, 1]; they stay in [0, 1].
+        prob: how often.
+    """
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+
+    def randomize(self, data: Any = None) -> None:
+        super().randomize(None)
+        self.gamma = 0.75 ** self.R.uniform(-1, 1)
+        self.low, self.high = self.R.uniform(-0.1, 0.1), 1 + self.R.uniform(-0.1, 0.1)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        self.randomize()
+        if self._do_transform:
+            for key in self.key_iterator(result):
+                stretched = (result[key] - self.low) / (self.high - self.low)
+                result[key] = stretched.clamp(0, 1) ** self.gamma
+        return result
+
+
+class TenCropd(MapTransform):
+    """Corners and centre, each also mirrored: ``[C, H, W]`` to ``[10, C, size, size]``, as zoogzog/chexnet evaluates.
+
+    Mirrored crops show the heart on the other side; a network trained without flips has never seen that.
+
+    Args:
+        keys: what to crop.
+        size: rows and columns of a crop; at most the smaller side of the image.
+    """
+
+    def __init__(self, keys: KeysCollection, size: int, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.size = size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image, size = result[key], self.size
+            bottom, right = image.shape[-2] - size, image.shape[-1] - size
+            if bottom < 0 or right < 0:
+                raise SettingError(
+                    Code.SETTING_INVALID, f"cannot take {size}x{size} crops of an image of {tuple(image.shape[-2:])}."
+                )
+            corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+            crops = torch.stack([image[..., top : top + size, left : left + size] for top, left in corners])
+            result[key] = torch.cat([crops, crops.flip(-1)])
+        return result

@@ -1,0 +1,163 @@
+"""``cxr-monai manifest``: what it writes, prints and refuses."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxr_monai.cli import main
+from cxr_monai.data.manifest import read_manifest
+from tests.data import test_source_dicom as dicoms
+from tests.data import test_source_nih as nih
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    root = tmp_path / "nih"
+    nih.write_table(root)
+    nih.write_images(root / "images", size=(512, 512))
+    (root / "BBox_List_2017.csv").write_text(f"{nih.BOX_HEADER}\n{nih.NAMES[0]},Infiltrate,100,200,300,400,,,\n")
+    return root
+
+
+def run(*words: str | Path) -> int:
+    return main(["manifest", *map(str, words)])
+
+
+def test_nih(root, tmp_path, capsys):
+    out = tmp_path / "new" / "m.csv"
+    assert run("nih", root, "--out", out) == 0
+    manifest = read_manifest(out)
+    assert len(manifest) == 4
+    assert manifest.root == root
+    assert manifest.label_version == "nih-v2020"
+    boxes = pd.read_csv(out.parent / "boxes.csv")
+    assert boxes.iloc[0].tolist() == ["images/00000001_000.png", "Infiltration", 50.0, 100.0, 150.0, 200.0, 512, 512]
+    printed = capsys.readouterr().out
+    assert printed.startswith("4 images of 3 patients, labels nih-v2020\n")
+    assert "Cardiomegaly               2         2         0   50.0%" in printed
+    assert "- kept 1 of 1 boxes, on 1 images" in printed
+    assert f"next      cxr-monai split {out}" in printed
+
+
+def test_gz_holds_the_same(root, tmp_path):
+    assert run("nih", root, "--out", tmp_path / "m.csv") == 0
+    assert run("nih", root, "--out", tmp_path / "other" / "m.csv.gz") == 0
+    assert gzip.decompress((tmp_path / "other/m.csv.gz").read_bytes()) == (tmp_path / "m.csv").read_bytes()
+
+
+def test_nothing_is_overwritten_without_force(root, tmp_path, capsys):
+    out = tmp_path / "m.csv"
+    out.write_text("mine")
+    assert run("nih", root, "--out", out) == 2
+    assert "error [output-exists]" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert run("nih", root, "--out", out, "--force") == 0
+    assert run("nih", root, "--out", tmp_path / "other.csv") == 2, "boxes.csv of the first is still there"
+    assert "boxes.csv is already there" in capsys.readouterr().err
+    assert not (tmp_path / "other.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["nih", "ROOT", "--out", "m.txt"], 2, "ends in .csv"),
+        (["nih", "ROOT/nowhere", "--out", "m.csv"], 1, "there is no such folder"),
+        (["nih", "ROOT", "--images", "nowhere", "--out", "m.csv"], 1, "error [source-invalid]"),
+        (["folder", "ROOT", "--labels", "none.csv", "--out", "m.csv"], 1, "none.csv"),
+        (["dicom", "ROOT/images", "--key-file", "none.key", "--out", "m.csv"], 2, "none.key"),
+        (["dicom", "ROOT/images", "--out", "m.csv"], 1, "error [no-images]"),
+    ],
+)
+def test_errors_are_sentences(root, tmp_path, words, status, said, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*(word.replace("ROOT", str(root)) for word in words)) == status
+    assert said in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["nih"], "nothing is left behind, no key either"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["padchest", "x", "--out", "m.csv"], ["nih", "x"], ["folder", "x", "--out", "m"]]
+)
+def test_wrong_words_are_wrong_use(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    assert caught.value.code == 2
+
+
+def test_missing_images_and_available_only(root, tmp_path, capsys):
+    (root / "images" / nih.NAMES[3]).unlink()
+    assert run("nih", root, "--out", tmp_path / "m.csv") == 1
+    printed = capsys.readouterr().err
+    assert "error [images-missing]" in printed
+    assert "1 of the 4 images" in printed
+    assert run("nih", root, "--out", tmp_path / "m.csv", "--available-only") == 0
+    assert "kept 3 images that are here, left out 1 that are not" in capsys.readouterr().out
+
+
+def test_folder(root, tmp_path, capsys):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"file;patient;Mass;Rib fracture\n{nih.NAMES[0]};7;1;0\n{nih.NAMES[1]};7;;1\n")
+    out = tmp_path / "m.csv"
+    assert run("folder", root, "--labels", labels, "--out", out, "--findings", "Mass, Rib fracture") == 0
+    manifest = read_manifest(out)
+    assert manifest.findings == ("Mass", "Rib fracture")
+    assert manifest.table["patient_id"].tolist() == ["7", "7"]
+    assert "took 'file' as the image, 'patient' as the patient" in capsys.readouterr().out
+    assert not (tmp_path / "boxes.csv").exists()
+
+
+def test_dicom_makes_a_key_keeps_it_and_reports_errors(tmp_path, capsys):
+    root, out = tmp_path / "pacs", tmp_path / "m.csv"
+    dicoms.write(root / "a.dcm")
+    (root / "empty.dcm").write_bytes(b"")
+    assert run("dicom", root, "--out", out) == 0
+    printed = capsys.readouterr().out
+    key = (tmp_path / "m.csv.key").read_text().strip()
+    patient = read_manifest(out).table["patient_id"][0]
+    assert "never share it" in printed
+    assert key not in printed
+    assert key not in out.read_text() + (tmp_path / "m.csv.json").read_text()
+    assert "file names stay as they are" in printed
+    errors = pd.read_csv(tmp_path / "m.csv.errors.csv")
+    assert errors.to_numpy().tolist() == [["empty.dcm", "radiograph-empty", "the file is empty"]]
+    (root / "empty.dcm").unlink()
+    assert run("dicom", root, "--out", out, "--force") == 0
+    assert read_manifest(out).table["patient_id"][0] == patient, "the same key, the same pseudonyms"
+    assert not (tmp_path / "m.csv.errors.csv").exists()
+    other = tmp_path / "other.csv"
+    assert run("dicom", root, "--out", other, "--key-file", tmp_path / "m.csv.key") == 0
+    assert read_manifest(other).table["patient_id"][0] == patient
+    assert not (tmp_path / "other.csv.key").exists()
+    plain = tmp_path / "plain.csv"
+    assert run("dicom", root, "--out", plain, "--keep-identifiers") == 0
+    assert read_manifest(plain).table["patient_id"][0] == "Q17"
+    assert "personal data" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from cxr_monai.cli import build_parser; build_parser('manifest').format_help();"
+        "print([name for name in ('pandas', 'numpy', 'torch', 'pydicom') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.realdata
+def test_the_whole_table_in_four_seconds_and_half_a_gigabyte(realdata, tmp_path):
+    words = [sys.executable, "-m", "cxr_monai.cli", "manifest", "nih", str(realdata / "nih"), "--table-only"]
+    with (tmp_path / "printed").open("w") as printed:
+        child = subprocess.Popen([*words, "--out", str(tmp_path / "m.csv")], stdout=printed)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    assert used.ru_utime + used.ru_stime < 4, "processor seconds: other work on this machine does not count"
+    assert used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 500e6
+    done = (tmp_path / "printed").read_text()
+    assert done.startswith("112,120 images of 30,805 patients, labels nih-v2020\n")
+    assert "Hernia                   227   111,893         0    0.2%" in done
+    assert len(read_manifest(tmp_path / "m.csv", check_files=False)) == 112_120

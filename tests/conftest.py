@@ -1,0 +1,26 @@
+"""Fixtures that every test may use. Threads are set here: two OpenMP threads spinning on busy cores cost far more than they give."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if REALDATA.is_dir():
+        return
+    skip = pytest.mark.skip(reason="the real data (../shared/data beside the checkout) is not here")
+    for item in items:
+        if item.get_closest_marker("realdata"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real data; tests that use it carry the marker ``realdata``."""
+    return REALDATA

@@ -1,0 +1,365 @@
+"""The manifest's door: what comes in is exact, what is wrong is all told at once."""
+
+import gzip
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_monai.data.manifest import (
+    Manifest,
+    SplitRecord,
+    build_manifest,
+    join_on_image,
+    read_manifest,
+    split_digest,
+    write_manifest,
+)
+from cxr_monai.errors import Code, ManifestError, SplitError
+
+HEADER = "image,patient_id,study_id,view,age,sex,source,split,Mass,Edema"
+GOOD = """\
+a/1.png,007,s1,PA,57,M,ward,train,1,0
+a/2.png,007,s2,AP,58.5,M,ward,train,,1
+b/3.png,8,s1,LL,,f,ward,test,0,
+b/4.png,9,,,0,,ward,,0.0,1.0
+"""
+
+
+def write(folder: Path, rows: str, header: str = HEADER, name: str = "m.csv", files: bool = True) -> Path:
+    path = folder / name
+    path.write_text(f"{header}\n{rows}")
+    if files:
+        for image in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
+            (folder / image).parent.mkdir(exist_ok=True)
+            (folder / image).touch()
+    return path
+
+
+def problems(path: Path, **options) -> ManifestError:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, **options)
+    return caught.value
+
+
+def small(**columns) -> Manifest:
+    table = {"image": ["1.png", "2.png", "3.png"], "patient_id": [1, 1, 2], "Mass": [1, 0, np.nan]}
+    return build_manifest(pd.DataFrame(table | columns), "images", "local")
+
+
+def test_reads_every_column_as_documented(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, GOOD))
+    table = manifest.table
+    assert table["patient_id"].tolist() == ["007", "007", "8", "9"]  # leading zeros are part of an id
+    assert table["view"].tolist() == ["PA", "AP", "LATERAL", ""]
+    assert table["sex"].tolist() == ["M", "M", "F", ""]
+    np.testing.assert_array_equal(table["age"], [57, 58.5, np.nan, 0])
+    assert manifest.findings == ("Mass", "Edema")
+    assert manifest.label_version == "local"
+    assert manifest.split is None
+    assert manifest.root == tmp_path
+    assert manifest.paths()[2] == tmp_path / "b" / "3.png"
+    assert isinstance(table.index, pd.RangeIndex)
+
+
+def test_unknown_labels_stay_unknown_and_findings_keep_the_order_asked_for(tmp_path: Path) -> None:
+    labels = read_manifest(write(tmp_path, GOOD)).labels(["Edema", "Mass"])
+    assert labels.dtype == np.float32
+    np.testing.assert_array_equal(labels, [[0, 1], [1, np.nan], [np.nan, 0], [1, 0]])
+
+
+def test_unknown_finding_lists_what_there_is() -> None:
+    with pytest.raises(ManifestError, match="no finding 'Hernia'; it has Mass") as caught:
+        small().labels(["Mass", "Hernia"])
+    assert caught.value.code == Code.UNKNOWN_FINDING
+
+
+def test_part_keeps_the_rows_of_one_split_and_counts_the_others_when_there_are_none() -> None:
+    manifest = small(split=["train", "train", ""])
+    assert manifest.part("train").table["image"].tolist() == ["1.png", "2.png"]
+    assert len(manifest.part("train").paths()) == 2
+    with pytest.raises(SplitError, match="'val'; it has 2 train, 1 without a split") as caught:
+        manifest.part("val")
+    assert caught.value.code == Code.SPLIT_INVALID
+
+
+def test_everything_wrong_is_told_together_with_its_line(tmp_path: Path) -> None:
+    rows = """\
+a/1.png,1,s,PA,57,M,x,train,1,0
+a/1.png,1,s,PA,57,M,x,test,1,0
+../b.png,2,s,PA,121,X,x,training,2,yes
+/etc/c.png,,s,PA,old,M,x,,1,-1
+a/gone.png,3,s,PA,-1,M,x,,0,0
+"""
+    error = problems(write(tmp_path, rows))
+    assert error.code == Code.MANIFEST_INVALID
+    text = str(error)
+    for expected in (
+        "line 3: 'a/1.png' again, first on line 2",
+        "line 2: patient '1' is in train (line 2) and test (line 3)",
+        "line 4: image is '../b.png'",
+        "line 5: image is '/etc/c.png'",
+        "line 5: patient_id is empty",
+        "line 4: age is '121'",
+        "line 5: age is 'old'",
+        "line 6: age is '-1'",
+        "line 4: sex is 'X'",
+        "line 4: split is 'training'",
+        "line 4: Mass is '2'",
+        "line 4: Edema is 'yes'",
+        "line 5: Edema is '-1'",
+        "line 6: there is no 'a/gone.png'",
+    ):
+        assert expected in text
+    assert text.startswith(f"{tmp_path / 'm.csv'}: ")
+    # the two images outside the root are not looked for
+    assert "14 problems" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ("a/1.png,1,,,,,,train,1,0\na/2.png,1,,,,,,val,1,0\n", Code.PATIENT_LEAK),
+        ("a/1.png,1,,,,,,train,1,0\na/gone.png,1,,,,,,train,1,0\n", Code.IMAGES_MISSING),
+        ("a/1.png,1,,,,,,train,1,0\na/gone.png,1,,,,,,val,1,0\n", Code.MANIFEST_INVALID),
+        ("a/1.png,1,,,,,,train,2,0\n", Code.MANIFEST_INVALID),
+    ],
+)
+def test_a_single_kind_of_problem_has_its_own_code(tmp_path: Path, rows: str, code: Code) -> None:
+    assert problems(write(tmp_path, rows)).code == code
+
+
+def test_a_patient_without_a_split_elsewhere_is_no_leak(tmp_path: Path) -> None:
+    read_manifest(write(tmp_path, "a/1.png,1,,,,,,train,1,0\na/2.png,1,,,,,,,1,0\n"))
+
+
+def test_missing_columns_are_told_with_the_rest(tmp_path: Path) -> None:
+    error = problems(write(tmp_path, "a/1.png,1,3\n", header="image,patient_id,Mass"))
+    assert "line 1: 'study_id' is not among image, patient_id, Mass" in str(error)
+    assert "line 1: 'split' is not among" in str(error)
+    assert "line 2: Mass is '3'" in str(error)
+    assert "7 problems" in str(error)  # study_id, view, age, sex, source, split, and the label
+
+
+def test_ten_of_each_kind_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    rows = "".join(f"a/{n}.png,{n},,,,,,,9,0\n" for n in range(25))
+    text = str(problems(write(tmp_path, rows), check_files=False))
+    assert text.count("Mass is '9'") == 10
+    assert "25 not" in text
+    assert "and 15 more" in text
+
+
+@pytest.mark.parametrize("image", ["..", "a/../../b.png", "C:/b.png", "a\\b.png", "", ".", "\\\\server\\b.png"])
+def test_paths_that_leave_the_root_are_refused(tmp_path: Path, image: str) -> None:
+    assert "inside it; 1 not" in str(problems(write(tmp_path, f"{image},1,,,,,,,1,0\n"), check_files=False))
+
+
+def test_two_spellings_of_one_path_are_one_image(tmp_path: Path) -> None:
+    rows = "a/1.png,1,,,,,,,1,0\n./a//1.png,1,,,,,,,1,0\n"
+    assert "line 3: 'a/1.png' again, first on line 2" in str(problems(write(tmp_path, rows)))
+
+
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    text = str(problems(write(tmp_path, GOOD), root=tmp_path / "nowhere"))
+    assert f"{tmp_path / 'nowhere'}, which does not exist; 4 of 4 are not" in text
+
+
+def test_a_folder_is_not_an_image(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,1,,,,,,,1,0\n")
+    assert problems(path).code == Code.IMAGES_MISSING
+
+
+def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+    error = problems(tmp_path / "m.csv")
+    assert error.code == Code.MANIFEST_NOT_FOUND
+    assert "cxr-monai manifest" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "there is none"),
+        (b"\x89PNG\r\n\x1a\n\xff", "not a CSV"),
+        (gzip.compress(b"image,patient_id\n" * 99)[:-9], "not a CSV"),
+        (f"{HEADER},Mass\n".encode(), "'Mass' appears twice"),
+        (f",{HEADER}\n".encode(), "column 1 has no name"),
+        (f"{HEADER}\na,1,,,,,,,1,0\nb,2,,,,,,,1,0,1\n".encode(), "not a CSV"),
+        (f"{HEADER}\na,1,,,,,,,1,0,1\n".encode(), "more fields than the header's 10"),
+        (f"{HEADER}\n".encode(), "at least one image"),
+        (b"image,patient_id,study_id,view,age,sex,source,split\na,1,,,,,,\n", "a column for each finding"),
+    ],
+)
+def test_what_is_no_manifest_is_refused_with_the_reason(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(content)
+    error = problems(path, check_files=False)
+    assert error.code == Code.MANIFEST_INVALID
+    assert expected in str(error)
+
+
+def test_lines_count_blank_ones_and_excel_byte_order_marks_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(f"\ufeff{HEADER}\n\n a/1.png ,1,,,,,,,7,0\n\n")
+    assert "line 3: Mass is '7'" in str(problems(path, check_files=False))
+    path.write_text(path.read_text().replace(",7,", ",1,"))
+    assert read_manifest(path, check_files=False).table["image"].tolist() == ["a/1.png"]
+
+
+@pytest.mark.parametrize("fold", ["1.5", "-1", "first"])
+def test_folds_are_whole_numbers(tmp_path: Path, fold: str) -> None:
+    path = write(tmp_path, f"a/1.png,1,,,,,,,{fold},1\n", header=HEADER.replace("Mass", "fold"))
+    assert f"line 2: fold is {fold!r}" in str(problems(path))
+
+
+def test_a_patient_in_two_folds_is_a_leak(tmp_path: Path) -> None:
+    path = write(tmp_path, "a/1.png,1,,,,,,,0,1\na/2.png,1,,,,,,,1.0,1\n", header=HEADER.replace("Mass", "fold"))
+    assert problems(path).code == Code.PATIENT_LEAK
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.csv.gz"])
+def test_written_and_read_again_it_is_the_same(tmp_path: Path, name: str) -> None:
+    table = read_manifest(write(tmp_path, GOOD)).table
+    table.insert(8, "fold", pd.array([0, 0, 1, None], dtype="Int64"))
+    record = SplitRecord("lists", None, split_digest(table), {"lists": {"train": "t.txt"}})
+    manifest = Manifest(table, tmp_path / "images", "nih-2017", record)
+    write_manifest(manifest, tmp_path / name)
+    again = read_manifest(tmp_path / name, check_files=False)
+    pd.testing.assert_frame_equal(again.table, table)
+    assert (again.root, again.label_version, again.split) == (manifest.root, "nih-2017", record)
+
+
+def test_the_file_is_plain_and_its_bytes_depend_on_nothing_else(tmp_path: Path) -> None:
+    manifest = small(age=[57.0, np.nan, 0.5])
+    write_manifest(manifest, tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").read_text() == (
+        "image,patient_id,study_id,view,age,sex,source,split,Mass\n"
+        "1.png,1,,,57,,,,1\n2.png,1,,,,,,,0\n3.png,2,,,0.5,,,,\n"
+    )
+    write_manifest(manifest, tmp_path / "a.csv.gz")
+    write_manifest(manifest, tmp_path / "b.csv.gz")
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["m.csv", "m.csv.json", "a.csv.gz", "a.csv.gz.json", "b.csv.gz", "b.csv.gz.json"]
+    )
+
+
+def test_a_folder_with_its_manifest_can_be_moved(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    (old / "tables").mkdir(parents=True)
+    for image in ("1.png", "2.png", "3.png"):
+        (old / image).touch()
+    manifest = replace(small(), root=old)
+    write_manifest(manifest, old / "tables" / "m.csv")
+    write_manifest(manifest, tmp_path / "outside.csv")
+    assert json.loads((old / "tables" / "m.csv.json").read_text())["root"] == ".."
+    assert json.loads((tmp_path / "outside.csv.json").read_text())["root"] == str(old)
+    shutil.move(old, tmp_path / "new")
+    assert read_manifest(tmp_path / "new" / "tables" / "m.csv").root == tmp_path / "new"
+
+
+def test_a_failed_write_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_manifest(small(), tmp_path / "m.csv")
+    before = (tmp_path / "m.csv").read_bytes()
+
+    def full(self: Path, content: bytes) -> int:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_manifest(small(Mass=[0, 0, 0]), tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "m.csv.json"]
+
+
+def test_only_csv_names(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"\.csv or \.csv\.gz"):
+        write_manifest(small(), tmp_path / "m.xlsx")
+
+
+def test_an_edited_split_says_so(tmp_path: Path) -> None:
+    manifest = small(split=["train", "train", "test"])
+    record = SplitRecord("random", 3, split_digest(manifest.table), {})
+    write_manifest(replace(manifest, split=record), tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv", check_files=False).split == record
+    path = tmp_path / "m.csv"
+    path.write_text(path.read_text().replace("test", "val"))
+    edited = read_manifest(path, check_files=False)
+    assert edited.split is not None
+    assert edited.split.scheme == "edited"
+    assert edited.split.digest == split_digest(edited.table) != record.digest
+    assert edited.split.details["recorded"]["seed"] == 3
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"split": {"scheme": "random"}}', '{"split": 3}', '{"root": 3}'])
+def test_a_broken_record_is_refused(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path, GOOD)
+    (tmp_path / "m.csv.json").write_text(content)
+    error = problems(path)
+    assert error.code == Code.MANIFEST_INVALID
+    assert "m.csv.json" in str(error)
+
+
+def test_digest_is_of_sorted_names_and_splits() -> None:
+    manifest = small(image=["x/b.png", "y/a.png", "z/c.png"], split=["train", "train", ""])
+    expected = hashlib.sha256(b"a.png\ttrain\nb.png\ttrain\nc.png\t\n").hexdigest()
+    assert split_digest(manifest.table) == expected
+    assert split_digest(manifest.table.iloc[::-1]) == expected
+    paths = small(image=["x/a.png", "y/a.png", "z/c.png"], split=["train", "train", ""])
+    assert split_digest(paths.table) == hashlib.sha256(b"x/a.png\ttrain\ny/a.png\ttrain\nz/c.png\t\n").hexdigest()
+
+
+def test_build_fills_what_is_optional_and_refuses_what_is_wrong() -> None:
+    manifest = small()
+    assert list(manifest.table) == [
+        *("image", "patient_id", "study_id", "view", "age", "sex", "source", "split", "Mass"),
+    ]
+    assert manifest.table["patient_id"].tolist() == ["1", "1", "2"]
+    assert manifest.root == Path.cwd() / "images"
+    with pytest.raises(ManifestError, match=r"line 2: Mass is '0\.5'"):
+        small(Mass=[0.5, 0, 1])
+    with pytest.raises(ManifestError, match="'patient_id' is not among"):
+        build_manifest(pd.DataFrame({"image": ["1.png"], "Mass": [1]}), ".", "local")
+
+
+def joined(right: list[str], left: tuple[str, ...] = ("x/1.png", "x/2.png", "y/3.png"), **options) -> list:
+    table = join_on_image(
+        pd.DataFrame({"image": left, "n": range(len(left))}),
+        pd.DataFrame({"image": right, "value": range(10, 10 + len(right))}),
+        **options,
+    )
+    assert list(table) == ["image", "n", "value"]
+    return table.to_numpy().tolist()
+
+
+def test_joins_on_paths_else_on_unique_file_names() -> None:
+    assert joined(["y/3.png", "x/1.png"]) == [["x/1.png", 0, 11], ["y/3.png", 2, 10]]
+    assert joined(["3.png", "/mnt/1.png", "other.png"]) == [["x/1.png", 0, 11], ["y/3.png", 2, 10]]
+    # one path in common, one under another folder: names find both
+    assert joined(["x/1.png", "q/2.png"]) == [["x/1.png", 0, 10], ["x/2.png", 1, 11]]
+    # several boxes on one image
+    assert joined(["3.png", "3.png"]) == [["y/3.png", 2, 10], ["y/3.png", 2, 11]]
+    # names that are not unique are no matter where the paths agree
+    assert joined(["y/1.png", "z/1.png"], left=("x/1.png", "y/1.png")) == [["y/1.png", 1, 10]]
+
+
+def test_left_join_keeps_images_without_a_partner() -> None:
+    assert [row[:2] for row in joined(["3.png"], how="left")] == [["x/1.png", 0], ["x/2.png", 1], ["y/3.png", 2]]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        (("x/1.png", "y/1.png"), ["1.png"], "names can't tell which is which"),
+        (("x/1.png",), ["a/1.png", "b/1.png"], "names can't tell which is which"),
+        (("x/1.png",), ["2.png"], "nor by file name"),
+    ],
+)
+def test_ambiguous_or_strange_tables_are_not_joined(left: tuple[str, ...], right: list[str], expected: str) -> None:
+    with pytest.raises(ManifestError, match=expected):
+        joined(right, left=left)

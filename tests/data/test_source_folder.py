@@ -1,0 +1,188 @@
+"""A hospital's folder and its CSV: columns, cells and files matched by hand-written tables."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_monai.data.manifest import build_manifest
+from cxr_monai.data.sources import folder
+from cxr_monai.errors import Code, ManifestError
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    root = tmp_path / "images"
+    for name in ("2021/a.png", "2021/b.png", "2022/c.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def read(root: Path, content: str | bytes, name: str = "labels.csv", **options):
+    path = root.parent / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder.read(root, labels=path, **options)
+
+
+FULL = """image,Patient ID,StudyInstanceUID,View Position,Patient Age,Gender,effusion,Rib fracture,Comment
+2021/a.png,7,s1,pa,058Y,Male,1,0,quiet
+2021/b.png,7,s2,AP,414,f,0,,
+2022/c.jpg,8,s3,LL,,x,,1,loud
+"""
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "encode", [str.encode, lambda text: text.encode("utf-8-sig"), lambda t: gzip.compress(t.encode())]
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_columns_by_hand(root, delimiter, encode, newline):
+    source = read(root, encode(FULL.replace(",", delimiter).replace("\n", newline)))
+    table = source.table
+    assert source.label_version == "local"
+    assert table["image"].tolist() == ["2021/a.png", "2021/b.png", "2022/c.jpg"]
+    assert table["patient_id"].tolist() == ["7", "7", "8"]
+    assert table["study_id"].tolist() == ["s1", "s2", "s3"]
+    assert table["view"].tolist() == ["PA", "AP", "LL"]
+    np.testing.assert_array_equal(table["age"], [58.0, np.nan, np.nan])
+    assert table["sex"].tolist() == ["M", "F", ""]
+    np.testing.assert_array_equal(table["Effusion"], [1, 0, np.nan])
+    np.testing.assert_array_equal(table["Rib fracture"], [0, np.nan, 1])
+    assert "Comment" not in table
+    assert "columns left out: Comment" in source.notes
+    assert "1 sexes are none of M, F, O and were emptied" in source.notes
+    assert "1 ages are impossible (over 120 years, or no age) and were emptied" in source.notes
+    manifest = build_manifest(table, source.root, source.label_version, check_files=True)
+    assert manifest.findings == ("Effusion", "Rib fracture")
+
+
+@pytest.mark.parametrize("header", ["image", "Image Index", "FileName", "filename", "path", "Image_Path"])
+@pytest.mark.parametrize(
+    "written", ["2021/a.png", "./2021/a.png", "2021\\a.png", "a.png", "a", "elsewhere/a.png", "a.dcm"]
+)
+def test_images_by_path_or_unique_name(root, header, written):
+    source = read(root, f"{header},patient_id,Mass\n{written},1,1\n")
+    assert source.table["image"].tolist() == ["2021/a.png"]
+
+
+def test_absolute_paths_below_root(root):
+    source = read(root, f"image,patient_id,Mass\n{root}/2021/a.png,1,1\n")
+    assert source.table["image"].tolist() == ["2021/a.png"]
+
+
+def test_a_name_that_fits_two_files_is_refused(root):
+    (root / "2022/a.png").write_bytes(b"")
+    with pytest.raises(ManifestError, match=r"'a\.png' fits 2021/a\.png, 2022/a\.png") as caught:
+        read(root, "image,patient_id,Mass\na.png,1,1\n")
+    assert caught.value.code == Code.SOURCE_INVALID
+    assert read(root, "image,patient_id,Mass\n2022/a.png,1,1\n").table["image"].tolist() == ["2022/a.png"]
+
+
+def test_missing_images(root):
+    content = "image,patient_id,Mass\na.png,1,1\nz.png,2,0\ny.png,3,0\n"
+    with pytest.raises(ManifestError, match=r"2 of the 3 images .*: z\.png, y\.png") as caught:
+        read(root, content)
+    assert caught.value.code == Code.IMAGES_MISSING
+    source = read(root, content, available_only=True)
+    assert source.table["image"].tolist() == ["2021/a.png"]
+    assert "kept 1 images that are here, left out 2 that are not" in source.notes
+    with pytest.raises(ManifestError) as caught:
+        read(root, "image,patient_id,Mass\nz.png,2,0\n", available_only=True)
+    assert caught.value.code == Code.NO_IMAGES
+
+
+def test_without_a_patient_column_it_must_be_said(root):
+    content = "image,Mass\na.png,1\nb.png,0\n"
+    with pytest.raises(ManifestError, match="both sides of a split") as caught:
+        read(root, content)
+    assert "--patient-per-image" in str(caught.value)
+    source = read(root, content, patient_per_image=True)
+    assert source.table["patient_id"].tolist() == ["2021/a.png", "2021/b.png"]
+    assert "each image is its own patient" in source.notes
+
+
+def test_columns_by_option(root):
+    content = "picture,who,Mass,portable\na.png,1,1,0\nb.png,1,0,1\n"
+    source = read(root, content, image_column="picture", patient_column="who", findings=["Mass"])
+    assert source.table["patient_id"].tolist() == ["1", "1"]
+    assert list(source.table.columns)[7:] == ["Mass"]
+    for options, said in (
+        ({"patient_column": "who"}, "--image-column"),
+        ({"image_column": "file"}, "--image-column file: there is no such column; there are 'picture', 'who'"),
+        ({"image_column": "picture", "patient_column": "x"}, "--patient-column x"),
+        ({"image_column": "picture", "patient_column": "who", "findings": ["Edema"]}, "no column 'Edema'"),
+    ):
+        with pytest.raises(ManifestError) as caught:
+            read(root, content, **options)
+        assert said in str(caught.value)
+
+
+def test_a_column_taken_as_a_finding_is_named(root):
+    source = read(root, "image,patient_id,Mass,portable\na.png,1,1,0\n")
+    assert list(source.table.columns)[7:] == ["Mass", "portable"]
+    assert "taken as findings, for they hold 0 and 1: portable (--findings A,B takes others)" in source.notes
+
+
+@pytest.mark.parametrize(("meaning", "value"), [("unknown", np.nan), ("positive", 1.0), ("negative", 0.0)])
+def test_uncertain_must_be_told(root, meaning, value):
+    content = "Path,patient_id,No Finding,Edema,Mass\na.png,1,,-1.0,1.0\nb.png,2,1.0,,-1\n"
+    with pytest.raises(ManifestError, match="column 'Edema': -1") as caught:
+        read(root, content)
+    assert "--uncertain unknown" in str(caught.value)
+    assert "line 2" in str(caught.value)
+    table = read(root, content, uncertain=meaning).table
+    np.testing.assert_array_equal(table["Edema"], [value, np.nan])
+    np.testing.assert_array_equal(table["Mass"], [1.0, value])
+    assert "No Finding" not in table
+
+
+@pytest.mark.parametrize("cell", ["yes", "Positive", "x", "2", "0.5", "mild"])
+def test_a_known_finding_with_other_cells_is_refused(root, cell):
+    with pytest.raises(ManifestError, match=f"column 'Mass': '{cell}' is none of 1") as caught:
+        read(root, f"image,patient_id,Mass\na.png,1,1\nb.png,1,{cell}\n")
+    assert "line 3" in str(caught.value)
+
+
+def test_yes_and_no_under_an_own_name_are_refused(root):
+    with pytest.raises(ManifestError, match="column 'Fracture': 'yes'"):
+        read(root, "image,patient_id,Mass,Fracture\na.png,1,1,yes\nb.png,1,0,no\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("image,patient_id,Infiltrate,Infiltration\na.png,1,1,1\n", "two columns are Infiltration"),
+        ("image,patient_id,note\na.png,1,fine\n", "no column is a finding"),
+        ("image,image,patient_id,Mass\na.png,a.png,1,1\n", "image appear twice"),
+        ("", "no header"),
+        ("image,patient_id,Mass\na.png,1\nb.png,2,1,9,9,9\n", "no CSV"),
+        (b"image,patient_id,Mass\n\xe4.png,1,1\n", "not UTF-8"),
+    ],
+)
+def test_tables_that_cannot_be(root, content, said):
+    with pytest.raises(ManifestError, match=said) as caught:
+        read(root, content)
+    assert caught.value.code == Code.SOURCE_INVALID
+
+
+def test_a_known_finding_that_is_never_filled_in_is_unknown(root):
+    table = read(root, "image,patient_id,Mass,Hernia,Other\na.png,1,1,,\n").table
+    assert list(table.columns)[7:] == ["Mass", "Hernia"]
+    assert table["Hernia"].isna().all()
+
+
+def test_blank_lines_and_the_tables_own_split_are_left_out(root):
+    source = read(root, "image,patient_id,split,Mass\na.png,1,0,1\n,,,\n\nb.png,2,1,0\n")
+    assert source.table["image"].tolist() == ["2021/a.png", "2021/b.png"]
+    assert "split" not in source.table
+
+
+def test_no_folder_and_no_table(root):
+    with pytest.raises(ManifestError, match=r"nowhere\.csv"):
+        folder.read(root, labels=root / "nowhere.csv")
+    labels = root.parent / "labels.csv"
+    labels.write_text("image,patient_id,Mass\na.png,1,1\n")
+    with pytest.raises(ManifestError, match="there is no such folder"):
+        folder.read(root / "nowhere", labels=labels)
