@@ -104,8 +104,9 @@ def _split(manifest: "Manifest", scheme: str, options: dict[str, Any]) -> "Manif
     from cxr_monai.data import splits
 
     if scheme == "official":
-        for name in {"train_val_list", "test_list"} - options.keys():
-            options[name] = _list_in_root(manifest.root, name)
+        for name in ("train_val_list", "test_list"):
+            if name not in options:
+                options[name] = _list_in_root(manifest.root, name)
     schemes: dict[str, Callable[..., Manifest]] = {
         "official": splits.official,
         "lists": splits.lists,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.data import DataLoader, PersistentDataset
 from monai.data.utils import pickle_hashing
+from monai.utils import convert_to_tensor
 from torch.utils.data import Dataset, Sampler
 
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
@@ -124,7 +125,7 @@ class RadiographDataset(PersistentDataset):
         item = self.data[index]
         error = ""
         try:
-            image = torch.as_tensor(super()._transform(index)["image"]).float().contiguous()
+            image = convert_to_tensor(super()._transform(index)["image"], dtype=torch.float32, track_meta=False).contiguous()
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):

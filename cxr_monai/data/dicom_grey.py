@@ -51,7 +51,7 @@ def grey_table(header: Dataset, bits: int, *, signed: bool) -> GreyTable:
     rules = {
         "modality_lut": modality_rule,
         "voi": voi_rule,
-        "presentation_lut_shape": shape or None,
+        "presentation_lut_shape": shape if shape in ("IDENTITY", "INVERSE") else None,
         "inverted": inverted,
         "padding": padding is not None,
     }

@@ -9,6 +9,8 @@ No error and no provenance quotes anything of the patient.
 """
 
 import io
+import logging
+import re
 import struct
 import threading
 import warnings
@@ -70,20 +72,24 @@ def is_dicom(head: bytes) -> bool:
 
 def decode_dicom(data: bytes, max_pixels: int, *, any_modality: bool = False) -> Decoded:
     """Decode a single-frame DICOM of 8 or 16 allocated bits, monochrome or of equal colour channels."""
-    with _without_warnings():
-        data, syntax = _inflated(data, max_pixels)
-        header = _read(data, stop_before_pixels=True)
-        if not any_modality:
-            _check_subject(header)
-        _check_image(header, max_pixels)
-        dataset = _read(data, stop_before_pixels=False)
-        stored = _stored_values(dataset)
+    with _without_warnings():  # around everything: pydicom parses, and warns, when an attribute is first looked at
+        return _decode(data, max_pixels, any_modality)
+
+
+def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
+    data, syntax = _inflated(data, max_pixels)
+    header = _read(data, stop_before_pixels=True)
+    if not any_modality:
+        _check_subject(header)
+    _check_image(header, max_pixels)
+    dataset = _read(data, stop_before_pixels=False)
+    stored = _stored_values(dataset)
     bits, signed = _integer(header, "BitsStored"), _integer(header, "PixelRepresentation") == 1
     spacing, spacing_from = _spacing(header)
     provenance = {
         "format": "DICOM",
         "transfer_syntax": (syntax or dataset.file_meta.TransferSyntaxUID).name,
-        "modality": text(header, "Modality")[:16],
+        "modality": _code(header, "Modality"),
         "photometric_interpretation": text(header, "PhotometricInterpretation"),
         "bits_stored": bits,
         "signed": signed,
@@ -106,14 +112,19 @@ def decode_dicom(data: bytes, max_pixels: int, *, any_modality: bool = False) ->
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Silence pydicom, which warns of every oddity in a header.
+    """Silence pydicom, which warns of every oddity in a header, quoting it, and logs the same.
 
-    Python's warning filters belong to the process, and two threads that change them at the same time may leave them
-    changed for good: hence the lock. Processes, such as a loader's workers, aren't held up by it.
+    Warning filters belong to the process, and two threads that change them at the same time may leave them changed for
+    good: hence the lock. Processes, such as a loader's workers, aren't held up by it.
     """
+    logger = logging.getLogger("pydicom")
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        propagate, logger.propagate = logger.propagate, False
+        try:
+            yield
+        finally:
+            logger.propagate = propagate
 
 
 def _inflated(data: bytes, max_pixels: int) -> tuple[bytes, UID | None]:
@@ -167,7 +178,7 @@ def _check_subject(header: Dataset) -> None:
     fix = "Leave the file out; if it is a chest radiograph all the same, read it with any_modality=True."
     modality = text(header, "Modality")
     if modality not in MODALITIES and (modality or "Rows" in header):
-        said = f"is {modality[:16]}" if modality else "is missing"
+        said = f"is {_code(header, 'Modality')}" if modality else "is missing"
         raise RadiographError(
             Code.RADIOGRAPH_WRONG_MODALITY,
             f"its Modality (0008,0060) {said}; a radiograph's is {', '.join(MODALITIES)}.",
@@ -186,7 +197,9 @@ def _check_image(header: Dataset, max_pixels: int) -> None:
         if text(header, "Modality") in MODALITIES:
             raise _truncated("its header ends before Rows (0028,0010) and Columns")
         raise RadiographError(
-            Code.RADIOGRAPH_NOT_AN_IMAGE, "it is a DICOM object without an image.", fix="Give the image itself."
+            Code.RADIOGRAPH_NOT_AN_IMAGE,
+            "it is a DICOM object without an image, or its header is cut.",
+            fix="Give the image itself.",
         )
     check_size(_integer(header, "Rows"), _integer(header, "Columns"), max_pixels)
     frames = _integer(header, "NumberOfFrames", 1)
@@ -211,7 +224,7 @@ def _check_image(header: Dataset, max_pixels: int) -> None:
 def _stored_values(dataset: Dataset) -> np.ndarray:
     """Return the stored values, integers ``[H, W]`` or ``[H, W, 3]`` (RGB), unused bits removed."""
     if not dataset.get("PixelData"):
-        raise _truncated("it has a header and no Pixel Data (7FE0,0010)")
+        raise _truncated("its Pixel Data (7FE0,0010) is missing or cut")
     syntax = dataset.file_meta.TransferSyntaxUID
     rows, columns, samples = (_integer(dataset, name) for name in ("Rows", "Columns", "SamplesPerPixel"))
     size = rows * columns * samples * _integer(dataset, "BitsAllocated") // 8
@@ -232,7 +245,8 @@ def _plugin(syntax: UID) -> str:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        raise undecodable(f"there is no decoder for its transfer syntax, {syntax.name}") from error
+        quoted = syntax.name if re.fullmatch(r"[\w .,:;()\[\]/@&-]{1,100}", syntax.name) else "not a UID"
+        raise undecodable(f"there is no decoder for its transfer syntax ({quoted})") from error
     if not decoder.is_available:
         raise RadiographError(
             Code.RADIOGRAPH_UNDECODABLE,
@@ -308,6 +322,12 @@ def _spacing(header: Dataset) -> tuple[tuple[float, float] | None, str | None]:
             if np.isfinite([row, column]).all() and row > 0 and column > 0:
                 return (row, column), keyword
     return None, None
+
+
+def _code(header: Dataset, keyword: str) -> str:
+    """Return a code that can be quoted. With a damaged length, an attribute holds those after it: the patient's."""
+    value = text(header, keyword)
+    return value if re.fullmatch(r"[A-Z]{0,6}", value) else "no code"
 
 
 def _integer(header: Dataset, keyword: str, default: int | None = None) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from monai.utils import convert_to_tensor
 from torch import nn
 from tqdm import tqdm
 
@@ -82,7 +83,7 @@ class Explainer:
 
     def _preprocess(self, path: Path) -> torch.Tensor:
         try:
-            return torch.as_tensor(self.preprocessing({"image": str(path)})["image"])[None].float()
+            return convert_to_tensor(self.preprocessing({"image": str(path)})["image"], dtype=torch.float32, track_meta=False)[None]
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):

@@ -1,8 +1,9 @@
-"""Synthetic radiographs: reproducible, in NIH's layout, true to their own masks, and not solvable by mean brightness."""
+"""Synthetic radiographs: reproducible, in NIH's layout, true to their masks, not solvable by mean brightness."""
 
 import csv
 import hashlib
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,13 @@ from cxr_monai.data.phantom import (
     PREVALENCE,
     contact_sheet,
     draw_phantom,
+    held_out_patients,
     make_cohort,
     make_phantoms,
-    test_patients,
     tight_box,
 )
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.labels import NIH14
-
-test_patients.__test__ = False  # a function of the package, not a test
 
 DEMO_COUNT, DEMO_SEED = 8000, 0
 
@@ -217,13 +216,14 @@ class TestFolder:
         assert not (tmp_path / "out").exists()
 
 
-class TestCohort:
-    @pytest.fixture(scope="class")
-    def demo(self) -> list:
-        return make_cohort(DEMO_COUNT, DEMO_SEED)
+@pytest.fixture(scope="module")
+def demo() -> list:
+    return make_cohort(DEMO_COUNT, DEMO_SEED)
 
+
+class TestCohort:
     def test_long_tail_with_enough_held_out(self, demo: list) -> None:
-        held_out = test_patients(demo, DEMO_SEED)
+        held_out = held_out_patients(demo, DEMO_SEED)
         tested = [study for study in demo if study.patient in held_out]
         assert len(demo) == DEMO_COUNT
         assert 0.22 < len(tested) / len(demo) < 0.28
@@ -236,7 +236,7 @@ class TestCohort:
     @pytest.mark.parametrize("seed", range(3))
     def test_4000_images_also_hold_out_20_of_each(self, seed: int) -> None:
         studies = make_cohort(4000, seed)
-        held_out = test_patients(studies, seed)
+        held_out = held_out_patients(studies, seed)
         counts = Counter(f for study in studies if study.patient in held_out for f in study.findings)
         assert min(counts[finding] for finding in NIH14) >= 20
 
@@ -252,7 +252,7 @@ class TestCohort:
             assert of(one, other) > 1.8
         assert of("Hernia", "Pneumonia") < 1.8
 
-    def test_patients_return_and_age_and_keep_their_findings(self, demo: list) -> None:
+    def held_out_patients_return_and_age_and_keep_their_findings(self, demo: list) -> None:
         by_patient: dict[int, list] = {}
         for study in demo:
             by_patient.setdefault(study.patient, []).append(study)
@@ -265,7 +265,7 @@ class TestCohort:
         kept = [
             "Effusion" in after.findings
             for studies in several
-            for before, after in zip(studies, studies[1:], strict=False)
+            for before, after in pairwise(studies)
             if "Effusion" in before.findings
         ]
         assert np.mean(kept) > 3 * PREVALENCE["Effusion"]
@@ -277,9 +277,9 @@ class TestCohort:
         assert share["AP"] > 2 * share["PA"]
 
 
-def test_contact_sheet_has_a_row_a_finding() -> None:
+def test_contact_sheet_shows_healthy_chests_and_every_finding() -> None:
     sheet = contact_sheet(seed=1, tile=40, columns=2)
-    assert (sheet.mode, sheet.size) == ("RGB", (80, 15 * 54))
+    assert (sheet.mode, sheet.size) == ("RGB", (80, 16 * 54))
 
 
 def test_thumbnails_do_not_solve_it() -> None:
@@ -291,7 +291,7 @@ def test_thumbnails_do_not_solve_it() -> None:
 
     seed = 0
     studies = make_cohort(1600, seed)
-    held_out = test_patients(studies, seed)
+    held_out = held_out_patients(studies, seed)
     thumbnails = []
     for study in studies:
         pixels = draw_phantom(
@@ -317,7 +317,7 @@ def test_thumbnails_do_not_solve_it() -> None:
 
 @pytest.mark.realdata
 def test_sizes_follow_nih_boxes(realdata: Path) -> None:
-    """Median width and height within 15 %, quartiles within 30 % of NIH's, for each of its eight findings.
+    """Medians and quartiles of width and height within 20 % of NIH's, for each of its eight findings.
 
     Lesions lose a little of their box where the chest's wall, the heart or the diaphragm cuts them off.
     """
@@ -329,11 +329,10 @@ def test_sizes_follow_nih_boxes(realdata: Path) -> None:
     assert len(boxes) == 8
     for finding, real in boxes.items():
         drawn = []
-        for patient in range(1, 151):
+        for patient in range(1, 201):
             phantom = draw_phantom(
                 11, 96, [finding], patient=patient, sex="MF"[patient % 2], view=("PA", "AP")[patient % 5 < 2]
             )
             drawn.append(np.array(phantom.boxes[finding][2:]) * 1024 / 96)
         ratio = np.quantile(drawn, [0.25, 0.5, 0.75], axis=0) / np.quantile(real, [0.25, 0.5, 0.75], axis=0)
-        assert np.abs(ratio[1] - 1).max() < 0.15, (finding, ratio)
-        assert np.abs(ratio - 1).max() < 0.30, (finding, ratio)
+        assert np.abs(ratio - 1).max() < 0.20, (finding, ratio)

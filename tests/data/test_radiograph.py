@@ -405,17 +405,18 @@ def rechecked(content: bytes) -> bytes:
 def test_damage_gives_a_valid_radiograph_or_a_radiograph_error(kind, read):
     chance = random.Random(kind)
     outcomes = set()
-    for turn in range(300):
+    for turn in range(200):
         try:
             pixels = read(damaged(SEEDS[kind], chance, checksums=turn % 2 == 0 and "jpeg" not in kind)).pixels
         except RadiographError as error:
-            outcomes.add(error.code)
+            outcomes |= {error.code, "warned"} if isinstance(error.__cause__, Warning) else {error.code}
         else:
             outcomes.add("read")
             assert pixels.dtype == np.float32
             assert pixels.ndim == 3
             assert 0 <= pixels.min() < pixels.max() <= 1
     assert {Code.RADIOGRAPH_TRUNCATED, "read"} <= outcomes
+    assert "warned" not in outcomes  # pytest makes errors of warnings, and those would have been converted
 
 
 # MONAI 1.6 makes all its readers with each LoadImage, and one of them warns that NVIDIA's decoder isn't there

@@ -19,7 +19,6 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -460,9 +459,9 @@ def without_image() -> bytes:
 PLAIN = written(dicom(WORDS, bits=12))
 BAD = {
     "cut in the pixels": (PLAIN[:-1], Code.RADIOGRAPH_TRUNCATED, "2,048 bytes of pixels and 2,047"),
-    "cut before the pixels": (PLAIN[:-2060], Code.RADIOGRAPH_TRUNCATED, "no Pixel Data"),
-    "cut in the header": (PLAIN[:300], Code.RADIOGRAPH_TRUNCATED, "ends before Rows"),
-    "compressed, cut": (jpeg_dicom()[:-40], Code.RADIOGRAPH_TRUNCATED, "too early"),
+    "cut before the pixels": (PLAIN[:-2060], Code.RADIOGRAPH_TRUNCATED, "(7FE0,0010) is missing"),
+    "cut in the header": (PLAIN[: PLAIN.index(b"CS\x02\0CR") + 40], Code.RADIOGRAPH_TRUNCATED, "ends before Rows"),
+    "compressed, cut": (jpeg_dicom()[:-40], Code.RADIOGRAPH_TRUNCATED, "(7FE0,0010) is missing"),
     "deflated, cut": (
         written(dicom(WORDS, bits=12), DeflatedExplicitVRLittleEndian)[:-40],
         Code.RADIOGRAPH_TRUNCATED,
@@ -576,7 +575,7 @@ def rle_bomb() -> bytes:
 
 
 def j2k_bomb() -> bytes:
-    content = bytearray(written(dicom(BYTES), JPEG2000))
+    content = bytearray(written(dicom(BYTES), JPEG2000Lossless))
     struct.pack_into(">II", content, content.index(b"\xff\x4f\xff\x51") + 8, 60000, 60000)
     return bytes(content)
 
@@ -630,17 +629,18 @@ SEEDS = {
 @pytest.mark.parametrize("kind", SEEDS)
 def test_damage_gives_a_valid_radiograph_or_a_radiograph_error(kind, read):
     chance, outcomes, sentences = random.Random(kind), set(), []
-    for _ in range(300):
+    for _ in range(200):
         try:
             pixels = read(damaged(SEEDS[kind], chance)).pixels
         except RadiographError as error:
-            outcomes.add(error.code)
+            outcomes |= {error.code, "warned"} if isinstance(error.__cause__, Warning) else {error.code}
             sentences.append(str(error).lower())
         else:
             outcomes.add("read")
             assert pixels.dtype == np.float32
             assert 0 <= pixels.min() < pixels.max() <= 1
     assert {Code.RADIOGRAPH_TRUNCATED, Code.RADIOGRAPH_UNDECODABLE, "read"} <= outcomes
+    assert "warned" not in outcomes  # pytest makes errors of warnings, and those would have been converted
     assert not [sentence for sentence in sentences if "secret" in sentence]
 
 

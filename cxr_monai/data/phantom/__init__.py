@@ -9,7 +9,7 @@
     film      exposure, scatter, noise, collimation, side marker
 """
 
-from cxr_monai.data.phantom.cohort import PREVALENCE, Study, make_cohort, test_patients
+from cxr_monai.data.phantom.cohort import PREVALENCE, Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.draw import Phantom, draw_phantom, tight_box
 from cxr_monai.data.phantom.sheet import contact_sheet
 from cxr_monai.data.phantom.write import PhantomSet, make_phantoms
@@ -23,6 +23,6 @@ __all__ = [
     "draw_phantom",
     "make_cohort",
     "make_phantoms",
-    "test_patients",
+    "held_out_patients",
     "tight_box",
 ]

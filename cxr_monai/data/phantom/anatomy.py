@@ -1,10 +1,10 @@
 """A frontal chest without findings, drawn from curves on the unit square.
 
-Coordinates are the patient's, not the image's: ``x`` is 0 at the midline and grows towards the right of the image, which
-is the patient's left (the heart's side); ``y`` is 0 at the top and 1 at the bottom of a film that fits. A `Grid` says
-where each pixel lies in them, so rotation, zoom and shift are a matter of the grid alone and every curve below stays
-simple. What is drawn is *density*: how much tissue a ray meets, 0 outside the body and about 1 in the abdomen. Lungs
-subtract from it; heart, bones and vessels add to it; `film` turns it into grey levels.
+Coordinates are the patient's, not the image's: ``x`` is 0 at the midline and grows towards the right of the image,
+which is the patient's left (the heart's side); ``y`` is 0 at the top and 1 at the bottom of a film that fits. A `Grid`
+says where each pixel lies in them, so rotation, zoom and shift are a matter of the grid alone and every curve below
+stays simple. What is drawn is *density*: how much tissue a ray meets, 0 outside the body and about 1 in the abdomen.
+Lungs subtract from it; heart, bones and vessels add to it; `film` turns it into grey levels.
 
 `Body` holds the numbers that differ between patients; findings that change the anatomy (an enlarged heart, a flattened
 diaphragm) change those numbers before anything is drawn.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-Field = NDArray[np.float32]
+Field = np.ndarray
 """A value at each pixel: float32 [H, W]."""
 
 RIGHT, LEFT = -1.0, 1.0
@@ -55,7 +55,7 @@ class Grid:
         return np.stack([across + 0.5, down + 0.5], axis=-1) * self.size
 
     def edge(self, distance: Field, softness: float = 0.006) -> Field:
-        """Return 0 to 1 across a border of width ``softness``, at least a pixel and a half wide; 0.5 where distance is 0."""
+        """Return 0 to 1 across a border of width ``softness``, at least 1.5 pixels; 0.5 at distance 0."""
         width = max(softness, 1.5 / (self.size * self.zoom))
         ramp = np.clip(distance * np.float32(1 / width) + np.float32(0.5), 0, 1)
         return ramp * ramp * (3 - 2 * ramp)
@@ -85,6 +85,7 @@ class Body:
     scoliosis: float = 0.0
     midline_shift: float = 0.0  # of the heart and the great vessels, towards the patient's left
     vessel_strength: float = 0.2
+    hila: float = 0.13  # density of the large vessels at the lungs' roots
     air: float = 1.0  # of the lungs, relative
     stomach: float = 0.0  # radius of the gas bubble
 
@@ -176,7 +177,8 @@ def sample_body(rng: np.random.Generator, age: float, sex: str) -> Body:
         rib_slope=float(rng.uniform(0.02, 0.09)),
         midline_shift=float(rng.normal(0, 0.012)),
         scoliosis=float(rng.normal(0, 0.008 + 0.01 * old)),
-        vessel_strength=float(rng.uniform(0.10, 0.19)),
+        vessel_strength=float(rng.uniform(0.07, 0.21)),
+        hila=float(rng.uniform(0.05, 0.25)),
         air=float(rng.normal(1.0, 0.09)),
         stomach=float(np.clip(rng.normal(0.018, 0.018), 0, 0.05)),
     )
@@ -194,14 +196,15 @@ def draw_chest(grid: Grid, body: Body, rng: np.random.Generator) -> Chest:
     heart = edge(np.where(x < 0, body.heart_border(y, RIGHT), body.heart_border(y, LEFT)) - a, 0.01)
     across = np.sqrt(np.clip(1 - (a / np.maximum(wall, np.float32(1e-3))) ** 2, 0, 1))
     depth = inside * (0.5 + 0.5 * across)
+    depth *= 1 - 0.8 * _bell(a, 0, 0.04)  # vessels, gullet and spine fill the midline
     lung = inside * (1 - heart)
     skin, density = _soft_tissue(grid, body, a, y)
-    density += 0.16 * edge(y - diaphragm, 0.012) * edge(wall + 0.01 - a, 0.03)
+    density += 0.16 * edge(y - diaphragm, 0.012) * edge(wall + 0.02 - a, 0.12)
     # the heart fills a part of the chest's depth; lung lies before and behind it
     density -= np.float32(LUNG_AIR * body.air) * depth * (1 - 0.62 * heart)
-    density += 0.05 * heart * inside
-    hila = _bell(a, 0.08, 0.03) * _bell(y - 0.01 * (1 - side), _HILUM[1], 0.045)
-    density += 0.13 * hila * lung
+    density += 0.04 * heart * inside
+    hila = _bell(a, 0.08, 0.035) * _bell(y - 0.01 * (1 - side), _HILUM[1], 0.055)
+    density += np.float32(body.hila) * hila * lung
     _add_spine_and_trachea(density, grid, x, y, inside)
     _add_bones(density, grid, body, a, y, side, wall)
     _add_breasts(density, grid, body, a, y, side)
@@ -304,7 +307,7 @@ def grow_vessels(rng: np.random.Generator, levels: int = 5, trunks: int = 9) -> 
     """Grow one lung's branching markings from its hilum.
 
     Returns:
-        [n, 5]: start (x, y), end (x, y) and width of each piece, the thinnest first, for a lung on the side of positive x.
+        [n, 5]: start (x, y), end (x, y) and width of each piece, the thinnest first, for a lung at positive x.
     """
     angle = np.linspace(-1.35, 1.45, trunks) + rng.normal(0, 0.08, trunks)
     start = np.tile(np.array(_HILUM), (trunks, 1)) + rng.normal(0, 0.012, (trunks, 2))

@@ -2,9 +2,9 @@
 
 Findings co-occur as NIH's do (an effusion with atelectasis, a pneumothorax with emphysema, edema with pneumonia), grow
 likelier with age or at the bedside where the real ones do, and last: behind each finding of a patient stands a normal
-variable that is correlated with the others' and drifts slowly from study to study; above its threshold, the finding is there.
-The prevalences keep NIH's order and long tail, but the tail is lifted, so that a few thousand images hold enough of
-each finding to train and to test on.
+variable that is correlated with the others' and drifts slowly from study to study; above its threshold, the finding is
+there. The prevalences keep NIH's order and long tail, but the tail is lifted, so that a few thousand images hold enough
+of each finding to train and to test on.
 """
 
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ def make_cohort(count: int, seed: int) -> list[Study]:
     return studies[:count]
 
 
-def test_patients(studies: list[Study], seed: int) -> set[int]:
+def held_out_patients(studies: list[Study], seed: int) -> set[int]:
     """Return the quarter of the patients that is held out, spread evenly over the rarest finding that each has."""
     rarity = {finding: rank for rank, finding in enumerate(sorted(PREVALENCE, key=PREVALENCE.__getitem__))}
     rarest: dict[int, int] = {}

@@ -16,7 +16,7 @@ _WHITE = 4095  # 12 bits
 
 
 def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm: float) -> Path:
-    """Write ``pixels`` (float32 [H, W], 0 to 1, bright = dense) to ``folder/<patient>/<image>.dcm`` and return that path."""
+    """Write ``pixels`` (float32 [H, W], 0 to 1) to ``folder/<patient>/<image>.dcm`` and return that path."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 

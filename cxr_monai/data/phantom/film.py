@@ -30,12 +30,12 @@ class Exposure:
 
 def sample_grid(rng: np.random.Generator, size: int, view: str) -> Grid:
     """Return the patient's position on the film; bedside films (AP) are less exactly placed."""
-    loose = 1.4 if view == "AP" else 1.0
+    loose = 1.25 if view == "AP" else 1.0
     return Grid(
         size,
-        zoom=float(np.clip(rng.normal(1.02, 0.055 * loose), 0.85, 1.2)),
-        angle=float(np.deg2rad(rng.normal(0, 2.2 * loose))),
-        shift=(float(rng.normal(0, 0.022 * loose)), float(rng.normal(0.0, 0.026 * loose))),
+        zoom=float(np.clip(rng.normal(1.01, 0.075 * loose), 0.82, 1.22)),
+        angle=float(np.deg2rad(rng.normal(0, 2.6 * loose))),
+        shift=(float(rng.normal(0, 0.030 * loose)), float(rng.normal(0.0, 0.034 * loose))),
     )
 
 
@@ -46,10 +46,10 @@ def sample_exposure(rng: np.random.Generator, view: str) -> Exposure:
     return Exposure(
         low=float(rng.normal(0.06, 0.07)),
         high=float(rng.normal(1.0, 0.10)),
-        gamma=float(np.exp(rng.normal(0.0, 0.28))),
+        gamma=float(np.exp(rng.normal(0.0, 0.33))),
         scatter=float(rng.uniform(0.05, 0.4 if bedside else 0.25)),
         noise=float(rng.uniform(0.006, 0.018 if bedside else 0.012)),
-        unevenness=float(rng.gamma(4.0, 0.012)),
+        unevenness=float(rng.gamma(4.0, 0.014)),
         sharpen=float(rng.uniform(0.0, 0.8)),
         border=(float(border[0]), float(border[1]), float(border[2]), float(border[3])),
         marker=str(rng.choice(["L", "R", ""], p=[0.45, 0.35, 0.2])),

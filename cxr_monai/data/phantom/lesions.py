@@ -1,6 +1,6 @@
 """How each of the 14 findings looks: one function a finding.
 
-A finding is first planned (`plan_lesion`: its side, its size, its place), then may change the anatomy before anything is
+A finding is first planned (`plan_lesion`: its side, size and place), then may change the anatomy before anything is
 drawn (`adjust_body`), then is drawn into the chest's density (`draw_lesion`), which returns its mask: the pixels that a
 reader would outline. Plans come from a patient's own random stream, so that a finding seen again at a follow-up is the
 same one.
@@ -29,7 +29,7 @@ _SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], 
     "Pneumonia": ((190, 229, 265), (194, 275, 378), 0.6),
     "Pneumothorax": ((130, 201, 262), (120, 206, 299), 0.5),
     "Consolidation": ((150, 190, 235), (150, 200, 270), 0.6),
-    "Pleural_Thickening": ((36, 48, 66), (190, 270, 360), 0.2),
+    "Pleural_Thickening": ((44, 58, 76), (200, 280, 370), 0.2),
     "Hernia": ((150, 190, 230), (140, 175, 215), 0.7),
 }
 
@@ -60,9 +60,9 @@ def plan_lesion(finding: str, rng: np.random.Generator) -> Plan:
 
 
 def _from_quartiles(quartiles: tuple[float, float, float], z: float) -> float:
-    """Return the size at the normal deviate ``z`` of a two-sided log-normal with these quartiles, cut at two deviations."""
+    """Return the size at the normal deviate ``z`` of a two-sided log-normal with these quartiles, tails cut off."""
     low, middle, high = np.log(quartiles)
-    z = float(np.clip(z, -2, 2))
+    z = float(np.clip(z, -1.7, 1.7))
     return float(np.exp(middle + z / 0.6745 * (high - middle if z > 0 else middle - low)) / 1024)
 
 
@@ -80,11 +80,11 @@ def adjust_body(body: Body, plan: Plan, zoom: float) -> Body:
     if plan.finding == "Emphysema":
         return replace(
             body,
-            dome=body.dome + 0.01 + 0.02 * plan.strength,
+            dome=min(body.dome + 0.02 * plan.strength, 0.79),
             dome_lift=(0.006, 0.0),
-            dome_curve=body.dome_curve * 0.3,
-            cardiothoracic=body.cardiothoracic * 0.86,
-            air=body.air * 1.04,
+            dome_curve=body.dome_curve * 0.35,
+            cardiothoracic=body.cardiothoracic * 0.9,
+            air=body.air * 1.02,
             vessel_strength=body.vessel_strength * 0.5,
             rib_spacing=body.rib_spacing * 1.08,
             rib_slope=body.rib_slope * 0.3,
@@ -98,7 +98,7 @@ def adjust_body(body: Body, plan: Plan, zoom: float) -> Body:
 
 
 def draw_lesion(chest: Chest, plan: Plan, rng: np.random.Generator) -> np.ndarray:
-    """Draw the finding into ``chest`` (its density and vessels change) and return its mask, bool [H, W], never empty."""
+    """Draw the finding into ``chest`` (its density and vessels change) ; return its mask, bool [H, W], never empty."""
     shape = _DRAW[plan.finding](chest, plan, rng)
     mask = (shape > 0.5) & (chest.skin > 0.5)
     if not mask.any():
@@ -122,7 +122,7 @@ def _place(chest: Chest, plan: Plan, high: float = 0.0, low_lying: float = 1.0) 
     top, bottom = body.apex + 0.03, float(body.diaphragm(0.22, side))
     first, last = top + high * (bottom - top) + half_h, bottom - half_h
     y = first + plan.down ** (1 / low_lying) * (last - first) if last > first else (first + last) / 2
-    inner = max(0.06, float(body.heart_border(np.float32(y), side)) - 0.02)
+    inner = max(0.06, float(body.heart_border(np.array(y), side)) - 0.02)
     outer = float(body.wall(y, side)) - 0.012
     near, far = inner + half_w, outer - half_w
     a = near + plan.across * (far - near) if far > near else outer - half_w
@@ -137,7 +137,9 @@ def _soft(chest: Chest, inside: Field, plan: Plan, softness: float) -> Field:
 
 
 def _atelectasis(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
-    """Plates (thin bands) at the base, or a collapsed segment with a straight border; `adjust_body` lifts the diaphragm."""
+    """Plates at the base, or a collapsed segment with a straight border; `adjust_body` lifts the diaphragm."""
+    # the tapering ends are not seen: a little more makes the box as large as planned
+    plan = replace(plan, width=1.07 * plan.width, height=1.12 * plan.height)
     across, down = _place(chest, plan, high=0.35, low_lying=2.5)
     ellipse = 1 - np.sqrt(across * across + down * down)
     if plan.height > 0.95 * plan.width:
@@ -167,7 +169,8 @@ def _cardiomegaly(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
 def _effusion(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     """Fluid: hides the costophrenic angle, its upper border rises towards the wall (meniscus)."""
     body, side = chest.body, plan.side
-    width, height = plan.width / chest.grid.zoom, plan.height / chest.grid.zoom
+    # the thin edges of the fluid are not seen: a little more of it makes the box as large as planned
+    width, height = 1.45 * plan.width / chest.grid.zoom, plan.height / chest.grid.zoom + 0.035
     outer = float(body.width(side))
     bottom = float(body.diaphragm(outer, side))
     medial = max(outer - width, 0.03)
@@ -216,7 +219,7 @@ def _nodule(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     """Small, round, sharply bordered."""
     inside = _rounded(chest, plan, rng, 0.04)
     shape = _soft(chest, inside, plan, 0.007) * chest.inside
-    chest.density += np.float32(0.33 * plan.strength) * shape * (0.5 + 0.5 * np.sqrt(np.clip(inside * 1.5, 0, 1)))
+    chest.density += np.float32(0.37 * plan.strength) * shape * (0.5 + 0.5 * np.sqrt(np.clip(inside * 1.5, 0, 1)))
     chest.vessels *= 1 - shape
     return shape
 
@@ -227,7 +230,7 @@ def _pneumonia(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     ellipse = _soft(chest, 1.1 - np.sqrt(across * across + down * down), plan, 0.035)
     fissure = _soft(chest, rng.choice([-1.0, 1.0]) * (down + 0.35 * across) + 0.6, plan, 0.008)
     shape = ellipse * fissure * chest.lung
-    _fill(chest, shape, 0.60 * plan.strength)
+    _fill(chest, shape, 0.50 * plan.strength)
     chest.vessels *= 1 - shape
     tubes = grow_vessels(rng, levels=4, trunks=5)
     half_w, half_h = plan.width / chest.grid.zoom / 2, plan.height / chest.grid.zoom / 2
@@ -247,7 +250,7 @@ def _pneumothorax(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     body, side = chest.body, plan.side
     width, height = plan.width / chest.grid.zoom, plan.height / chest.grid.zoom
     y, a, edge = chest.grid.y, chest.a, chest.grid.edge
-    top = body.apex
+    top, height = body.apex, height + 0.02  # the rim's thin end is not seen
     gap = np.float32(min(0.25 * width + 0.12 * height, 0.13))
     reach = np.float32(float(body.wall(top + min(height, 0.5), side)))
     below = np.clip((np.float32(top + height) - y) / np.float32(max(0.6 * height, 0.03)), 0, 1)
@@ -268,9 +271,9 @@ def _pneumothorax(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
 def _consolidation(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     """Dense and even: hides the vessels."""
     across, down = _place(chest, plan, low_lying=2.0)
-    ragged = 0.16 * clouds(rng, 14, chest.grid.size)
-    shape = _soft(chest, 1.05 - np.sqrt(across * across + down * down) + ragged, plan, 0.022) * chest.lung
-    _fill(chest, shape, 0.78 * plan.strength)
+    ragged = 0.2 * clouds(rng, 16, chest.grid.size)
+    shape = _soft(chest, 1.05 - np.sqrt(across * across + down * down) + ragged, plan, 0.04) * chest.lung
+    _fill(chest, shape, 0.64 * plan.strength)
     chest.vessels *= 1 - shape
     return shape
 
@@ -281,17 +284,17 @@ def _edema(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     q = ((chest.a - 0.11) / 0.105) ** 2 + ((grid.y - 0.46) / 0.15) ** 2
     wings = np.exp(-0.5 * q * np.sqrt(q)) * chest.inside
     grain = np.clip(0.7 + 0.5 * clouds(rng, 40, grid.size), 0, 1.8)
-    _fill(chest, wings * grain, 0.38 * plan.strength)
-    chest.vessels *= 1 + 0.5 * wings
+    _fill(chest, wings * grain, 0.30 * plan.strength)
+    chest.vessels *= 1 + 0.4 * wings
     lines = []
     for side in (RIGHT, LEFT):
         floor = float(body.diaphragm(body.half_width, side))
-        for y in np.arange(floor - 0.20, floor - 0.03, 0.014) + rng.normal(0, 0.003, 1):
+        for y in np.linspace(floor - 0.20, floor - 0.03, 13) + rng.normal(0, 0.0035, 13):
             outer = float(body.wall(y, side)) - 0.004
-            length = rng.uniform(0.03, 0.05)
-            lines.append((side * outer, y, side * (outer - length), y + rng.normal(0, 0.004), 0.0045))
+            length = rng.uniform(0.02, 0.055)
+            lines.append((side * outer, y, side * (outer - length), y + rng.normal(0, 0.005), 0.0042))
     kerley = draw_lines(grid, np.array(lines)) * chest.inside
-    chest.density += np.float32(0.16 * plan.strength) * kerley
+    chest.density += np.float32(0.20 * plan.strength) * kerley
     return np.maximum(wings * 1.3, kerley)
 
 
@@ -317,7 +320,8 @@ def _fibrosis(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     where = grid.edge(grid.y - np.float32(start) + 0.35 * np.maximum(chest.a - 0.2, 0), 0.10) * chest.lung
     where *= grid.edge(chest.a - 0.12, 0.12)
     net = np.exp(-((clouds(rng, 60, grid.size) / np.float32(0.4)) ** 2))
-    chest.density += np.float32(0.17 * plan.strength) * where * (net - 0.25)
+    uneven = np.clip(1 + 0.5 * clouds(rng, 14, grid.size), 0.2, 2)
+    chest.density += np.float32(0.16 * plan.strength) * where * uneven * (net - 0.25)
     return where
 
 
@@ -346,7 +350,7 @@ def _hernia(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     body, grid = chest.body, chest.grid
     half_w, half_h = plan.width / grid.zoom / 2, plan.height / grid.zoom / 2
     x = np.float32(0.05 * (plan.across - 0.3))
-    y = np.float32(body.dome + 0.25 * body.dome_curve - 0.75 * half_h)
+    y = np.float32(body.dome + 0.25 * body.dome_curve - 0.9 * half_h)
     radius = np.sqrt(((chest.a * chest.side - x) / np.float32(half_w)) ** 2 + ((grid.y - y) / np.float32(half_h)) ** 2)
     scale = np.float32(min(half_w, half_h))
     shape = grid.edge((1 - radius) * scale, 0.008) * chest.skin

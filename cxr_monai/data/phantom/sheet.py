@@ -12,7 +12,7 @@ _YELLOW = (255, 205, 60)
 
 
 def contact_sheet(
-    seed: int = 0, tile: int = 160, findings: Sequence[str] = (NO_FINDING, *NIH14), columns: int = 8
+    seed: int = 0, tile: int = 160, findings: Sequence[str] = (NO_FINDING, NO_FINDING, *NIH14), columns: int = 8
 ) -> Image.Image:
     """Return an RGB picture of phantoms with one finding each, two findings a row if ``columns`` is at least 4.
 

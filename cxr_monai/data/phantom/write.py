@@ -3,7 +3,7 @@
 ::
 
     OUT/Data_Entry_2017_v2020.csv     NIH's columns, one row an image
-    OUT/BBox_List_2017.csv            NIH's header (malformed as theirs is); pixels of a 1024x1024 image, whatever the size
+    OUT/BBox_List_2017.csv            NIH's malformed header; pixels of a 1024x1024 image, whatever the size
     OUT/train_val_list.txt  test_list.txt
     OUT/images/00000001_000.png       8-bit grey
     OUT/masks/Nodule/00000001_000.png 255 where the finding is, else 0
@@ -18,7 +18,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cxr_monai.data.phantom.cohort import Study, make_cohort, test_patients
+from cxr_monai.data.phantom.cohort import Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.dicom import write_dicom
 from cxr_monai.data.phantom.draw import draw_phantom
 from cxr_monai.errors import Code, SettingError, UsageError
@@ -52,10 +51,10 @@ _FIRST_LINE = "Synthetic chest radiographs made by cxr-monai phantom. No patient
 _CARD = """{first}
 
 {count} images of {patients} invented patients, {size}x{size} pixels, seed {seed}; held out: {test} images.
-The pictures are drawn from curves and random numbers (cxr_monai/data/phantom). Findings, their masks and their boxes are
-known exactly, because they were drawn. The layout, the file names and the columns are those of NIH ChestX-ray14, so that
-software for it runs on these; nothing of NIH's images is in them. Sizes of lesions follow the quartiles of NIH's boxes;
-the rare findings are commoner here than there. Never use them to say how well a network reads real radiographs.
+The pictures are drawn from curves and random numbers (cxr_monai/data/phantom). Findings, their masks and their boxes
+are known exactly, because they were drawn. The layout, the file names and the columns are those of NIH ChestX-ray14, so
+that software for it runs on these; nothing of NIH's images is in them. Sizes of lesions follow the quartiles of NIH's
+boxes; the rare findings are commoner here than there. Never use them to say how well a network reads real radiographs.
 """
 
 
@@ -85,8 +84,8 @@ def make_phantoms(
 ) -> PhantomSet:
     """Write ``count`` synthetic radiographs to ``out`` in NIH's layout.
 
-    The same count, size and seed give the same bytes, whatever the number of workers; an image depends only on the seed, its
-    patient and its follow-up number.
+    The same count, size and seed give the same bytes, whatever the number of workers; an image depends only on the
+    seed, its patient and its follow-up number.
 
     Args:
         out: a folder that does not exist or is empty.
@@ -103,7 +102,11 @@ def make_phantoms(
         UsageError: ``output-exists``.
         SettingError: ``setting-invalid``.
     """
-    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
+    for name, value, least in (
+        ("count", count, 1),
+        ("seed", seed, 0),
+        ("workers", 1 if workers is None else workers, 1),
+    ):
         if value < least:
             raise SettingError(Code.SETTING_INVALID, f"{name} is {value}; it must be at least {least}.")
     if not 32 <= size <= 4096:
@@ -111,7 +114,7 @@ def make_phantoms(
     root = Path(out)
     _prepare(root, force)
     studies = make_cohort(count, seed)
-    held_out = test_patients(studies, seed)
+    held_out = held_out_patients(studies, seed)
     (root / "images").mkdir(parents=True, exist_ok=True)
     job = partial(_write_image, root=root, size=size, seed=seed, masks=masks, dicom=dicom)
     boxes = list(_run(job, studies, workers or len(os.sched_getaffinity(0)), progress))
@@ -197,11 +200,12 @@ def _write_tables(
         for study in studies:
             writer.writerow(
                 [study.image, study.labels, study.index, study.patient, study.age, study.sex, study.view]
-                + [size, size, spacing, spacing]
+                + [size] * 2
+                + [spacing] * 2
             )
     with (root / BOXES).open("w", newline="", encoding="utf-8") as file:
         file.write(_BOXES_HEADER + "\n")
-        csv.writer(file, lineterminator="\n").writerows(row + ["", "", ""] for rows in boxes for row in rows)
+        csv.writer(file, lineterminator="\n").writerows([*row, "", "", ""] for rows in boxes for row in rows)
     for name, tested in ((TRAIN_VAL, False), (TEST, True)):
         lines = [study.image + "\n" for study in studies if (study.patient in held_out) is tested]
         (root / name).write_text("".join(lines), encoding="utf-8")
