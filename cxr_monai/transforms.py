@@ -144,9 +144,9 @@ class NormaliseRadiographd(MapTransform):
 def random_view(keys: KeysCollection, size: int) -> RandAffined:
     """Return MONAI's ``RandAffined`` as a random resized crop with a small rotation, in one resampling.
 
-    The view is ``size`` pixels wide and covers 85 to 112 % of ``size`` pixels of its input (each axis on its own, so
+    The view is ``size`` pixels wide and covers 90 to 110 % of ``size`` pixels of its input (each axis on its own, so
     the aspect ratio varies too), moved by up to a fourteenth of ``size`` (the room that a margin of 8/7 leaves) and
-    turned by up to 7 degrees. What lies outside the image is black, as around a collimated film.
+    turned by up to 5 degrees. What lies outside the image is black, as around a collimated film.
 
     Args:
         keys: what to view; several keys get the same view.
@@ -156,8 +156,8 @@ def random_view(keys: KeysCollection, size: int) -> RandAffined:
         keys=keys,
         prob=1.0,
         spatial_size=(size, size),
-        rotate_range=math.radians(7),
-        scale_range=((-0.15, 0.12), (-0.15, 0.12)),
+        rotate_range=math.radians(5),
+        scale_range=((-0.1, 0.1), (-0.1, 0.1)),
         translate_range=size / 14,
         padding_mode="zeros",
     )

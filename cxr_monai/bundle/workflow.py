@@ -97,15 +97,20 @@ def refuse_unknown(parser: ConfigParser) -> None:
     name = unread[0].replace("::", "#")
     parent = name.rpartition("#")[0]
     siblings = parser[parent] if parent else parser.config
-    candidates = [f"{parent}#{key}" if parent else key for key in siblings if not key.startswith("_") and key != name]
+    names = {key: f"{parent}#{key}" if parent else key for key in siblings if not key.startswith("_")}
+    candidates = [other for other in names.values() if other.replace("#", "::") not in unread]
     nearest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
-    others = ", ".join(key for key in candidates if not isinstance(siblings.get(key), Mapping | list))
+    others = ", ".join(key for key, value in parser.config.items() if not key.startswith("_") and _is_plain(value))
     raise SettingError(
         Code.OVERRIDE_UNKNOWN,
         f"nothing reads the setting --{name}"
         + (f" (nor {', '.join('--' + other.replace('::', '#') for other in unread[1:])})." if unread[1:] else "."),
         fix=f"Did you mean --{nearest[0]}?" if nearest else f"Settings of this configuration: {others}.",
     )
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, Mapping) and not (isinstance(value, str) and value[:1] in ("$", "@"))
 
 
 def _strings(config: Any) -> Iterator[str]:

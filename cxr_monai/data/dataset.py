@@ -60,6 +60,11 @@ def items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> lis
     ]
 
 
+def prevalences(manifest: Manifest, split: str, findings: Sequence[str]) -> list[float]:
+    """Return each finding's share of positives among the known labels of a split; NaN where none is known."""
+    return manifest.part(split).table[list(findings)].mean().tolist()
+
+
 def inference_items(manifest: str | None, dataset_dir: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
     """Return the items of a manifest (all splits), or of every image file below a folder; labels are all unknown.
 
@@ -161,23 +166,23 @@ def loader(
 
     Args:
         dataset: what to load.
-        batch_size: images a batch; a last, smaller training batch is dropped (batch statistics of one image are none).
-        shuffle: another order each epoch, drawn from ``seed``.
+        batch_size: images a batch.
+        shuffle: for training: another order each epoch, drawn from ``seed``, and no last, smaller batch (batch statistics
+            of one image are none).
         num_workers: processes that read; None = none without a GPU (the training already uses every core, and worker
             threads that spin on busy cores make it many times slower), else up to eight.
         seed: of the order.
-        sampler: instead of ``shuffle``, for several processes.
+        sampler: decides the order instead, for several processes.
     """
     if num_workers is None:
         num_workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
-    training = shuffle or sampler is not None
     return DataLoader(
         dataset,
         num_workers=num_workers,
         batch_size=batch_size,
         shuffle=shuffle and sampler is None,
         sampler=sampler,
-        drop_last=training and len(dataset) > batch_size,  # type: ignore[arg-type]
+        drop_last=shuffle and len(dataset) > batch_size,  # type: ignore[arg-type]
         generator=torch.Generator().manual_seed(seed),
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),

@@ -61,7 +61,10 @@ class Explainer:
         self.most_probable, self.device = most_probable, torch.device(device)
 
     def explain(self, example: Example) -> dict[str, Any]:
-        """Return ``image`` (``[H, W]`` in [0, 1], the network's view), and for each finding shown its probability and maps.
+        """Return the network's view, and for each finding shown its probability and maps.
+
+        The keys are ``image`` (``[h, w]`` in [0, 1], in the file's resolution), ``size`` (of the maps), ``channels`` (shown),
+        ``probabilities`` (``[F]``) and ``maps`` (``(channel, method)`` to ``[size, size]`` in [0, 1]).
 
         Raises:
             RadiographError: if the file cannot be read.
@@ -77,9 +80,24 @@ class Explainer:
             for channel in shown
             for method in self.methods
         }
-        image = inputs[0, 0].cpu()
-        image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-9)
-        return {"image": image.numpy(), "channels": shown, "probabilities": probabilities.numpy(), "maps": maps}
+        return {
+            "image": self._view(example.path, int(inputs.shape[-1])),
+            "size": int(inputs.shape[-1]),
+            "channels": shown,
+            "probabilities": probabilities.numpy(),
+            "maps": maps,
+        }
+
+    def _view(self, path: Path, size: int) -> np.ndarray:
+        """Return the part of the stored image that the network sees, in the image's own resolution."""
+        pixels = read_radiograph(path).pixels[0]
+        side = min(pixels.shape) * size / self._resampled(size)
+        top, left = ((extent - side) / 2 for extent in pixels.shape)
+        return pixels[round(top) : round(top + side), round(left) : round(left + side)]
+
+    def _resampled(self, size: int) -> int:
+        """Return the shorter side after resampling, before the centre crop."""
+        return next((step.size for step in self.preprocessing.transforms if hasattr(step, "margin")), size)
 
     def _preprocess(self, path: Path) -> torch.Tensor:
         try:
@@ -133,28 +151,30 @@ class Explainer:
             figure.savefig(out)
 
     def _draw_row(self, axes: Any, example: Example, explained: dict[str, Any]) -> None:
+        extent = (0, explained["size"], explained["size"], 0)  # picture, maps and boxes share the network's pixels
         for axis in axes:
             axis.set_axis_off()
-            axis.imshow(explained["image"], cmap="gray")
+            axis.imshow(explained["image"], cmap="gray", vmin=0, vmax=1, extent=extent)
         truth = "labels unknown" if example.present is None else "\n".join(example.present) or "No Finding"
         axes[0].set_title(truth, fontsize=7)
         panels = [(channel, method) for channel in explained["channels"] for method in self.methods]
-        boxes = self._boxes_in_view(example) if example.boxes else []
+        boxes = self._boxes_in_view(example, explained["size"])
         for axis, (channel, method) in zip(axes[1:], panels, strict=False):
             heat, finding = explained["maps"][channel, method].numpy(), self.findings[channel]
             if heat.max() > 0:
-                axis.imshow(heat, cmap="inferno", alpha=np.clip(heat, 0, 1) * 0.6, vmin=0, vmax=1)
+                alpha = np.clip(heat, 0, 1) * 0.6
+                axis.imshow(heat, cmap="inferno", alpha=alpha, vmin=0, vmax=1, extent=extent, interpolation="bilinear")
             for name, *box in boxes:
                 if name == finding:
                     axis.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="deepskyblue", linewidth=1.2))
             present = "" if example.present is None else (" (present)" if finding in example.present else " (absent)")
             axis.set_title(f"{finding}{present}\n{explained['probabilities'][channel]:.2f}, {method}", fontsize=7)
 
-    def _boxes_in_view(self, example: Example) -> list[tuple[str, float, float, float, float]]:
+    def _boxes_in_view(self, example: Example, size: int) -> list[tuple[str, float, float, float, float]]:
         """Map boxes from pixels of the file to pixels of the network's view (shorter side resampled, centre cropped)."""
+        if not example.boxes:
+            return []
         height, width = read_radiograph(example.path).pixels.shape[1:]
-        size = int(self._preprocess(example.path).shape[-1])
-        resized = next((getattr(t, "size", None) for t in self.preprocessing.transforms if hasattr(t, "margin")), size)
-        scale = resized / min(height, width)
+        scale = self._resampled(size) / min(height, width)
         left, top = (width * scale - size) / 2, (height * scale - size) / 2
         return [(name, x * scale - left, y * scale - top, w * scale, h * scale) for name, x, y, w, h in example.boxes]

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -105,6 +105,7 @@ def initialise(
     network: nn.Module,
     init_weights: str | Path,
     device: torch.device | str = "cpu",
+    prevalences: Sequence[float] | None = None,
     cache_dir: str | Path | None = None,
 ) -> nn.Module:
     """Give a network the weights that training starts from.
@@ -114,6 +115,9 @@ def initialise(
         init_weights: ``none`` (random, said in the log), ``imagenet`` (downloaded once, with a checksum), or a path to
             a checkpoint or to a local copy of torchvision's file (for hospitals without internet).
         device: where the network goes, its weights channels-last (convolutions in bfloat16 are fastest that way).
+        prevalences: of the findings in the training part; a classifier that starts anew predicts them from the first
+            step, instead of spending the first hundreds of steps on learning that findings are rare (the prior of
+            Lin et al. 2017, arXiv 1708.02002).
         cache_dir: where downloads are kept; torch.hub's folder by default.
 
     Returns:
@@ -129,11 +133,28 @@ def initialise(
             "init_weights none: training starts from random weights. With few images, pre-trained weights matter more "
             "than anything else: --init_weights imagenet (needs internet once) or a file."
         )
+        set_prior(network, prevalences)
         return place(network, device)
     path = download_imagenet(cache_dir) if str(init_weights) == "imagenet" else Path(init_weights)
     state = from_torchvision(load_state_dict(path))
-    _report(*_load_adapted(network, state, path))
+    loaded, adapted, left_out = _load_adapted(network, state, path)
+    if left_out:
+        set_prior(network, prevalences)
+    _report(loaded, adapted, left_out)
     return place(network, device)
+
+
+def set_prior(network: nn.Module, prevalences: Sequence[float] | None) -> None:
+    """Set the bias of the last linear layer to the log-odds of the prevalences (within 0.001 and 0.999).
+
+    A network without a linear layer of that many outputs keeps its bias.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear) and layer.bias is not None]
+    if prevalences is None or not layers or layers[-1].out_features != len(prevalences):
+        return
+    prior = torch.as_tensor(prevalences, dtype=torch.float32).nan_to_num(0.5).clamp(0.001, 0.999)
+    with torch.no_grad():
+        layers[-1].bias.copy_(torch.logit(prior))
 
 
 def place(network: nn.Module, device: torch.device | str) -> nn.Module:

@@ -1,6 +1,7 @@
 """Several processes under ``torchrun``: nccl on GPUs, gloo on CPUs; what ``multi_gpu_train.json`` refers to."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -40,9 +41,11 @@ def is_main(device: torch.device) -> bool:
     return idist.get_rank() == 0
 
 
-def distribute(network: nn.Module, init_weights: str, device: torch.device) -> nn.Module:
-    """Give a network its first weights and wrap it, so that every process steps alike."""
-    network = initialise(network, init_weights, device)
+def distribute(
+    network: nn.Module, init_weights: str, device: torch.device, prevalences: Sequence[float] | None = None
+) -> nn.Module:
+    """Give a network its first weights (see ``initialise``) and wrap it, so that every process steps alike."""
+    network = initialise(network, init_weights, device, prevalences)
     return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
 

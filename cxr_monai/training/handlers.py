@@ -9,7 +9,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import EarlyStopHandler, LrScheduleHandler
+from monai.handlers import EarlyStopHandler
 from tqdm import tqdm
 
 from cxr_monai.errors import Code, TrainingError
@@ -192,11 +192,6 @@ class PredictionsWriter:
         self._names = [name for names, _, _ in parts for name in names]
         self._probabilities = [probabilities for _, probabilities, _ in parts]
         self._errors = [error for _, _, errors in parts for error in errors]
-
-
-def step_on_plateau(scheduler: Any, validator: Engine) -> LrScheduleHandler:
-    """Return MONAI's handler that steps ``ReduceLROnPlateau`` on the validation loss; attach it after the validation."""
-    return LrScheduleHandler(scheduler, print_lr=False, step_transform=lambda _: validator.state.metrics["loss"])
 
 
 class StopWithoutGain(EarlyStopHandler):

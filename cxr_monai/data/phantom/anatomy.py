@@ -227,7 +227,8 @@ def _soft_tissue(grid: Grid, body: Body, a: Field, y: Field) -> tuple[Field, Fie
     armpit = 0.27
     flank = trunk + 0.25 * edge(armpit - y, 0.16) + 0.02 * (y - 0.5)
     away = np.maximum(a - 0.09, 0)
-    shoulders = edge(y + 0.02 - body.shoulder * away * away / (away + 0.06), 0.03)
+    rise = body.shoulder * away * away / (away + 0.06) - 4 * np.maximum(0.1 - a, 0)  # inside that lies the neck
+    shoulders = edge(y + 0.02 - rise, 0.03)
     thickness = np.sqrt(np.clip(1 - (a / flank) ** 2, 0, 1))
     torso = edge(flank - a, 0.01) * shoulders
     arm_inner = trunk + 0.035 + 0.10 * (y - armpit)

@@ -16,20 +16,20 @@ from scipy.stats import norm
 from cxr_monai.labels import NIH14, NO_FINDING
 
 PREVALENCE: dict[str, float] = {
-    "Infiltration": 0.150,
-    "Effusion": 0.125,
-    "Atelectasis": 0.115,
-    "Nodule": 0.080,
-    "Mass": 0.070,
-    "Pneumothorax": 0.065,
-    "Consolidation": 0.060,
-    "Pleural_Thickening": 0.055,
-    "Cardiomegaly": 0.050,
-    "Emphysema": 0.045,
-    "Edema": 0.042,
-    "Fibrosis": 0.040,
-    "Pneumonia": 0.038,
-    "Hernia": 0.033,
+    "Infiltration": 0.170,
+    "Effusion": 0.140,
+    "Atelectasis": 0.130,
+    "Nodule": 0.110,
+    "Mass": 0.090,
+    "Pneumothorax": 0.085,
+    "Consolidation": 0.080,
+    "Pleural_Thickening": 0.075,
+    "Cardiomegaly": 0.060,
+    "Emphysema": 0.055,
+    "Edema": 0.052,
+    "Fibrosis": 0.050,
+    "Pneumonia": 0.048,
+    "Hernia": 0.040,
 }
 """Expected share of images with each finding."""
 

@@ -98,7 +98,7 @@ def adjust_body(body: Body, plan: Plan, zoom: float) -> Body:
 
 
 def draw_lesion(chest: Chest, plan: Plan, rng: np.random.Generator) -> np.ndarray:
-    """Draw the finding into ``chest`` (its density and vessels change) ; return its mask, bool [H, W], never empty."""
+    """Draw the finding into ``chest`` (its density and vessels change); return its mask, bool [H, W], never empty."""
     shape = _DRAW[plan.finding](chest, plan, rng)
     mask = (shape > 0.5) & (chest.skin > 0.5)
     if not mask.any():
@@ -230,14 +230,14 @@ def _pneumonia(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     ellipse = _soft(chest, 1.1 - np.sqrt(across * across + down * down), plan, 0.035)
     fissure = _soft(chest, rng.choice([-1.0, 1.0]) * (down + 0.35 * across) + 0.6, plan, 0.008)
     shape = ellipse * fissure * chest.lung
-    _fill(chest, shape, 0.50 * plan.strength)
+    _fill(chest, shape, 0.56 * plan.strength)
     chest.vessels *= 1 - shape
     tubes = grow_vessels(rng, levels=4, trunks=5)
     half_w, half_h = plan.width / chest.grid.zoom / 2, plan.height / chest.grid.zoom / 2
     tubes[:, 4] = np.maximum(0.65 * tubes[:, 4], 0.0045)
     # the tree enters the lesion from the hilum's side and spreads through it
-    across_hit = np.argmin(across * across + down * down)
-    x, y = float(chest.grid.x.flat[across_hit]) - plan.side * 0.75 * half_w, float(chest.grid.y.flat[across_hit])
+    centre = np.argmin(across * across + down * down)
+    x, y = float(chest.grid.x.flat[centre]) - plan.side * 0.75 * half_w, float(chest.grid.y.flat[centre])
     tubes[:, [0, 2]] = x + plan.side * (tubes[:, [0, 2]] - 0.075) * (half_w / 0.11)
     tubes[:, [1, 3]] = y + (tubes[:, [1, 3]] - 0.41) * (half_h / 0.15)
     air = gaussian_filter(draw_lines(chest.grid, tubes), 0.002 * chest.grid.size, truncate=2.5)
@@ -250,13 +250,13 @@ def _pneumothorax(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     body, side = chest.body, plan.side
     width, height = plan.width / chest.grid.zoom, plan.height / chest.grid.zoom
     y, a, edge = chest.grid.y, chest.a, chest.grid.edge
-    top, height = body.apex, height + 0.02  # the rim's thin end is not seen
+    top, height = body.apex, height + 0.03  # the rim's thin end is not seen
     gap = np.float32(min(0.25 * width + 0.12 * height, 0.13))
     reach = np.float32(float(body.wall(top + min(height, 0.5), side)))
     below = np.clip((np.float32(top + height) - y) / np.float32(max(0.6 * height, 0.03)), 0, 1)
     medial = np.clip((a - (reach - np.float32(width))) / np.float32(max(0.4 * width, 0.02)), 0, 1)
     margin = gap * np.sqrt(below) * np.sqrt(medial)
-    from_wall = np.minimum(chest.wall - a, (y - body.top(a)) * np.float32(1.0))
+    from_wall = np.minimum(chest.wall - a, y - body.top(a))
     on_side = edge(a * chest.side * side, 0.004)
     shape = edge(margin - from_wall - 0.002, 0.006) * chest.inside * on_side
     shape *= np.minimum(below * 20, 1) * np.minimum(medial * 20, 1)
@@ -273,7 +273,7 @@ def _consolidation(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     across, down = _place(chest, plan, low_lying=2.0)
     ragged = 0.2 * clouds(rng, 16, chest.grid.size)
     shape = _soft(chest, 1.05 - np.sqrt(across * across + down * down) + ragged, plan, 0.04) * chest.lung
-    _fill(chest, shape, 0.64 * plan.strength)
+    _fill(chest, shape, 0.68 * plan.strength)
     chest.vessels *= 1 - shape
     return shape
 
@@ -331,7 +331,7 @@ def _pleural_thickening(chest: Chest, plan: Plan, rng: np.random.Generator) -> F
     thick, height = plan.width / grid.zoom, plan.height / grid.zoom
     uneven = 1 + 0.25 * clouds(rng, 16, grid.size)
     on_side = grid.edge(chest.a * chest.side * plan.side)
-    if plan.across < 0.3:
+    if plan.across < 0.2:
         depth = np.minimum(chest.wall - chest.a, grid.y - body.top(chest.a))
         along = np.clip((body.apex + 0.6 * height - grid.y) / np.float32(0.3 * height), 0, 1)
     else:
@@ -340,7 +340,7 @@ def _pleural_thickening(chest: Chest, plan: Plan, rng: np.random.Generator) -> F
         y = first + plan.down * max(last - first, 0)
         along = np.clip((0.5 * height - np.abs(grid.y - np.float32(y + 0.5 * height))) / np.float32(0.2 * height), 0, 1)
     shape = grid.edge(np.float32(thick) * uneven * np.sqrt(along) - depth - 0.004, 0.008) * chest.inside * on_side
-    chest.density += np.float32(0.34 * plan.strength) * shape
+    chest.density += np.float32(0.38 * plan.strength) * shape
     chest.vessels *= 1 - shape
     return shape
 

@@ -1,0 +1,40 @@
+# Two commands set up everything on a fresh clone:
+#   make demo              synthetic radiographs, training, evaluation, explanation; says where to look
+#   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout
+#   make test              format, lint, types, tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Threads that wait by spinning make torch many times slower as soon as anything else runs (docs/performance.md).
+export OMP_WAIT_POLICY ?= PASSIVE
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help install demo test lint clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+install: $(VENV)/installed
+
+# torch goes first, by its exact version, so that no other package's requirement chooses a larger build of it.
+$(VENV)/installed: setup.py constraints.txt
+	@echo "Installing into $(VENV): about two minutes and 2.3 GB"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: install
+	$(BIN)/python scripts/demo.py $(if $(DATA),--data "$(DATA)") $(DEMO_ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache

@@ -1,0 +1,122 @@
+"""The main job end to end, as a user would type it: each command is printed, timed and run.
+
+    python scripts/demo.py                  synthetic radiographs (embedded; nothing is downloaded)
+    python scripts/demo.py --data FOLDER    a folder in NIH ChestX-ray14's own layout
+
+It makes (or reads) radiographs, writes the manifest and the split, trains the bundle cxr_nih14, evaluates it on patients
+that it has not seen, explains a few images, predicts files, and says where to look. Everything goes into ``demo/``.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "cxr_nih14"
+BIN = Path(sys.executable).parent
+
+# Chosen by measurement on two cores: docs/performance.md.
+PHANTOMS = {"count": "4000", "size": "160", "seed": "0"}
+PHANTOM_SETTINGS = {"image_size": "96", "batch_size": "32", "epochs": "6", "learning_rate": "0.002"}
+REAL_SETTINGS = {"image_size": "128", "batch_size": "16", "epochs": "5", "learning_rate": "0.0005"}
+
+
+def main() -> int:
+    arguments = parse()
+    out = Path(arguments.out).resolve()
+    if out.exists() and any(out.iterdir()) and not (out / "mlflow.db").exists() and not (out / "manifest.csv").exists():
+        print(f"{out} holds something else; choose another folder with --out.", file=sys.stderr)
+        return 2
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    began = time.monotonic()
+    for title, words in steps(arguments, out):
+        status, seconds = step(title, words, out)
+        if status:
+            print(f"\nThe step '{title}' failed (exit status {status}); its message stands above.", file=sys.stderr)
+            return status
+        print(f"[{seconds:.0f} s]")
+    print(where_to_look(out, time.monotonic() - began))
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder in NIH's layout, instead of synthetic radiographs")
+    parser.add_argument("--images", help="which of its folders holds the images, where several do")
+    parser.add_argument("--out", default="demo", help="where everything goes, emptied first (default: %(default)s)")
+    parser.add_argument("--count", default=PHANTOMS["count"], help="synthetic radiographs (default: %(default)s)")
+    parser.add_argument("--epochs", help="epochs of training")
+    parser.add_argument("--image-size", help="rows and columns of the network's input")
+    return parser.parse_args()
+
+
+def steps(arguments: argparse.Namespace, out: Path) -> list[tuple[str, list[str]]]:
+    """Return the title and the words of each command, run in ``out``."""
+    cxr, split = str(BIN / "cxr-monai"), ["--scheme", "official"]
+    plan: list[tuple[str, list[str]]] = []
+    if arguments.data:
+        source, settings = str(arguments.data.resolve()), dict(REAL_SETTINGS)
+        if not any(arguments.data.glob("test_list.txt*")):
+            split = ["--scheme", "random"]
+    else:
+        source, settings = "phantoms", dict(PHANTOM_SETTINGS)
+        made = [cxr, "phantom", source, "--count", arguments.count, "--size", PHANTOMS["size"], "--seed", PHANTOMS["seed"]]
+        plan.append(("Synthetic radiographs with known lesions", made))
+    settings |= {"epochs": arguments.epochs} if arguments.epochs else {}
+    settings |= {"image_size": arguments.image_size} if arguments.image_size else {}
+    choose = ["--images", arguments.images] if arguments.images else []
+    read = [cxr, "manifest", "nih", source, "--available-only", *choose, "--out", "manifest.csv"]
+    trained = [f"--{name}={value}" for name, value in settings.items()]
+    plan += [
+        ("The manifest: one table of images", read),
+        ("A split that no patient crosses", [cxr, "split", "manifest.csv", *split]),
+        ("Training", bundle_run(BUNDLE, "train", "train", *trained)),
+        ("Evaluation on patients that were not seen", bundle_run(Path("train/bundle"), "evaluate", "evaluate")),
+        ("What it looked at", bundle_run(Path("train/bundle"), "explain", ".")),
+        ("Predicting files", [cxr, "predict", "train/bundle", "manifest.csv", "--out", "predictions.csv"]),
+    ]
+    return plan
+
+
+def bundle_run(bundle: Path, config: str, output_dir: str, *overrides: str) -> list[str]:
+    """Return the words of ``python -m monai.bundle run`` for one configuration."""
+    configs = bundle / "configs"
+    return [
+        sys.executable, "-W", "ignore::UserWarning:monai", "-m", "monai.bundle", "run",
+        "--config_file", str(configs / f"{config}.json"), "--meta_file", str(configs / "metadata.json"),
+        "--bundle_root", str(bundle), "--manifest", "manifest.csv", "--output_dir", output_dir, *overrides,
+    ]  # fmt: skip
+
+
+def step(title: str, words: list[str], folder: Path) -> tuple[int, float]:
+    """Print and run one command; returns its exit status and its seconds."""
+    shown = ["python" if word == sys.executable else word.removeprefix(f"{BIN}/") for word in words]
+    print(f"\n== {title}\n$ {shlex.join(shown)}", flush=True)
+    began = time.monotonic()
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
+    return subprocess.run(words, cwd=folder, env=environment).returncode, time.monotonic() - began
+
+
+def where_to_look(out: Path, seconds: float) -> str:
+    """Return what a person should open now."""
+    shown = Path(os.path.relpath(out))
+    return f"""
+Done in {seconds / 60:.1f} minutes. Where to look:
+
+  the table            {shown}/evaluate/metrics.csv
+  what the network sees  {shown}/train/pictures/network_input.png
+  the learning curves  {shown}/train/pictures/curves.png
+  what it looked at    {shown}/explanations/sheet.png
+  the trained bundle   {shown}/train/bundle
+  the runs             {os.path.relpath(BIN)}/mlflow ui --backend-store-uri sqlite:///{shown}/mlflow.db
+                       then open http://127.0.0.1:5000
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Session-wide fixtures: tiny phantoms with their manifest, and one tiny training that all tests look at.
+
+Test modules outside this folder use them as well: ``pytest_plugins = ["tests.bundles.fixtures"]``.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cxr_monai.cli import main
+from cxr_monai.data.phantom import make_phantoms
+from tests.bundles.running import SHIPPED, Phantoms, Trained, content, monai_bundle
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Phantoms:
+    """48 phantoms of 64x64 pixels, 24 of them for training."""
+    root = tmp_path_factory.mktemp("hospital") / "nih-secret-folder"
+    make_phantoms(root, 48, 64, seed=1, workers=1, masks=False, progress=False)
+    manifest = root.parent / "manifest.csv"
+    assert main(["manifest", "nih", str(root), "--out", str(manifest)]) == 0
+    assert main(["split", str(manifest), "--scheme", "random", "--fractions", "0.5,0.25,0.25"]) == 0
+    return Phantoms(root, manifest)
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One epoch, all 14 findings, 32x32 pixels, by the command of the README; its source bundle is deleted then."""
+    home, out = tmp_path_factory.mktemp("elsewhere"), tmp_path_factory.mktemp("results") / "OUT"
+    source = tmp_path_factory.mktemp("source") / "cxr_nih14"
+    shutil.copytree(SHIPPED, source)
+    before = content(source)
+    process = monai_bundle(
+        home, "run",
+        "--config_file", str(source / "configs/train.json"), "--meta_file", str(source / "configs/metadata.json"),
+        "--bundle_root", str(source), "--manifest", str(phantoms.manifest), "--output_dir", str(out),
+        "--epochs", "1", "--image_size", "32", "--batch_size", "8", "--run_name", "tiny",
+    )  # fmt: skip
+    after = content(source)
+    shutil.rmtree(source)
+    assert process.returncode == 0, process.stderr
+    return Trained(out, out / "bundle", home, source, before, after, process)
+
+
+@pytest.fixture(scope="session")
+def tracking_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for all runs that no test looks at: making one costs seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'shared.db'}"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking_store: str) -> Path:
+    """A working directory of the test's own, away from bundle and data; runs go to the shared store."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_store)
+    return home
+
+
+@pytest.fixture
+def copy(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of the trained bundle that a test may spoil."""
+    return Path(shutil.copytree(trained.bundle, tmp_path / "copy"))
+
+
+@pytest.fixture
+def shipped_copy(tmp_path: Path) -> Path:
+    """A copy of the packaged bundle that a test may spoil."""
+    return Path(shutil.copytree(SHIPPED, tmp_path / "shipped"))
