@@ -44,15 +44,23 @@ class Tracker:
 
     Args:
         experiment: MLflow's experiment; made if it does not exist.
-        run_name: a name for people; MLflow invents one where it is None.
+        run_name: a name for people; where it is None, ``kind`` and the time (MLflow would invent one from Python's random
+            state, which the seed fixes: every run would have the same name).
         tracking_uri: :func:`default_tracking_uri` where None.
+        kind: ``training`` or ``evaluation``; a tag of the run.
         enabled: False tracks nothing (all but one process of a distributed training).
     """
 
     def __init__(
-        self, experiment: str, run_name: str | None = None, tracking_uri: str | None = None, enabled: bool = True
+        self,
+        experiment: str,
+        run_name: str | None = None,
+        tracking_uri: str | None = None,
+        kind: str = "training",
+        enabled: bool = True,
     ) -> None:
-        self.experiment, self.run_name, self.enabled = experiment, run_name, enabled
+        self.experiment, self.kind, self.enabled = experiment, kind, enabled
+        self.run_name = run_name or f"{kind} {time.strftime('%Y-%m-%d %H:%M:%S')}"
         self.tracking_uri = tracking_uri or default_tracking_uri()
         self.configuration = _without_paths(running_parser().config)
         self.settings = _settings(self.configuration)
@@ -73,10 +81,12 @@ class Tracker:
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
             folder = _artifact_folder(self.tracking_uri)
-            experiment_id = client.create_experiment(self.experiment, artifact_location=folder)
+            # without the tag MLflow 3 opens the experiment in its view for language models
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            experiment_id = client.create_experiment(self.experiment, artifact_location=folder, tags=kind)
         else:
             experiment_id = experiment.experiment_id
-        run = client.create_run(experiment_id, run_name=self.run_name, tags=_versions())
+        run = client.create_run(experiment_id, run_name=self.run_name, tags={"kind": self.kind} | _versions())
         self._run_id = run.info.run_id
         for name, value in self.settings.items():
             client.log_param(self._run_id, name, value)
@@ -148,7 +158,8 @@ class TrackEpochs:
 
     def __call__(self, engine: Engine) -> None:
         values = dict(engine.state.metrics)
-        values |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
+        val = self.validator.state.metrics
+        values |= {f"val_{name}": value for name, value in val.items() if name != "images_per_second"}
         values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         values = {name: float(value) for name, value in values.items()}
         self.tracker.history.append({"epoch": engine.state.epoch, **values})

@@ -1,24 +1,444 @@
 """Every workflow of the bundle for one tiny epoch, from a directory that is neither the bundle's nor the data's."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
 
+from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
-from tests.bundles.running import TINY, Phantoms, Trained, run
+from cxr_monai.losses import MaskedBCEWithLogitsLoss
+from tests.bundles.running import (
+    CONFIGS,
+    SHIPPED,
+    TINY,
+    Phantoms,
+    Trained,
+    code_of,
+    content,
+    monai_bundle,
+    read,
+    rewrite,
+    run,
+    workflow,
+)
+from tests.bundles import running
 
 pytest_plugins = ["tests.bundles.fixtures"]
 
 
+# ---------------------------------------------------------------- what a training leaves behind
+
+
 def test_training_leaves_its_source_alone(trained: Trained) -> None:
-    assert trained.source_after == trained.source_before
+    assert trained.source_after == trained.source_before == content(SHIPPED)
     assert not trained.source.exists()
 
 
+def test_training_writes_into_out_and_its_run_into_the_working_directory(trained: Trained) -> None:
+    assert {path.name for path in trained.out.iterdir()} == {
+        "bundle", "cache", "checkpoints", "metrics.csv", "metrics.json", "pictures",
+        "predictions_val.csv", "predictions_val.csv.json",
+    }  # fmt: skip
+    assert {path.name for path in trained.home.iterdir()} == {"mlflow.db", "mlartifacts"}
+
+
+def test_trained_bundle_is_complete(trained: Trained) -> None:
+    files = set(content(trained.bundle))
+    assert files == set(content(SHIPPED)) | {"models/model.pt"}
+    for path in files - {"models/model.pt"}:
+        assert str(trained.source) not in (trained.bundle / path).read_text(encoding="utf-8"), path
+
+
+def test_trained_bundle_says_what_it_was_trained_with(trained: Trained) -> None:
+    network = {
+        "_target_": "DenseNet121", "spatial_dims": 2, "in_channels": 1, "out_channels": 14,
+        "act": ["RELU", {"inplace": False}],
+    }  # fmt: skip
+    for name in CONFIGS:
+        config = read(trained.bundle, name)
+        assert config["image_size"] == 32, name
+        assert config["labels"] == list(NIH14), name
+        assert config["network_def"] == network, name
+    image = read(trained.bundle, "metadata")["network_data_format"]["inputs"]["image"]
+    assert image["spatial_shape"] == [32, 32]
+
+
+def test_last_checkpoint_holds_what_resuming_needs(trained: Trained) -> None:
+    last = torch.load(trained.out / "checkpoints" / "last.pt", weights_only=True)
+    assert set(last) >= {"model", "optimizer", "scheduler", "epoch"}
+    assert last["epoch"] == 1
+    best = torch.load(trained.bundle / "models" / "model.pt", weights_only=True)
+    assert list(best) == list(last["model"])  # one epoch: the best is the last
+    assert all(torch.equal(best[name], last["model"][name]) for name in best)
+
+
+def test_predictions_of_the_best_epoch_are_those_of_the_table(trained: Trained, phantoms: Phantoms) -> None:
+    predictions = pd.read_csv(trained.out / "predictions_val.csv")
+    truth = phantoms.table.query("split == 'val'")
+    assert list(predictions["image"]) == list(truth["image"])
+    table = pd.read_csv(trained.out / "metrics.csv").set_index("finding")
+    assert list(table.index) == [*NIH14, "mean"]
+    defined = [name for name in NIH14 if 0 < truth[name].sum() < len(truth)]
+    assert len(defined) > 5
+    for name in defined:
+        # the file holds eight digits, the table four decimals
+        assert table["auroc"][name] == pytest.approx(roc_auc_score(truth[name], predictions[name]), abs=6e-5), name
+    assert table["auroc"].drop("mean").notna().sum() == len(defined)
+
+
+def test_pictures(trained: Trained) -> None:
+    for name in ("network_input.png", "curves.png"):
+        with Image.open(trained.out / "pictures" / name) as picture:
+            assert picture.width > 300, name
+
+
+def test_console_shows_an_epoch_and_where_to_look(trained: Trained) -> None:
+    log = trained.process.stderr
+    assert "preflight passed" in log
+    assert "epoch 1/1:" in log
+    assert "train loss" in log
+    assert f"the bundle: {trained.bundle}" in log
+    assert f"mlflow ui --backend-store-uri sqlite:///{trained.home / 'mlflow.db'}" in log
+
+
+# ---------------------------------------------------------------- evaluate, inference, explain
+
+
 def test_evaluation(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
-    run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="results", batch_size=8)
-    assert (elsewhere / "results" / "metrics.csv").is_file()
+    before = content(trained.bundle)
+    run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="results", batch_size=8, amp=False)
+    out = elsewhere / "results"
+    assert {path.name for path in out.iterdir()} == {
+        "metrics.csv", "metrics.json", "predictions.csv", "predictions.csv.json",
+    }  # fmt: skip
+    predictions, truth = pd.read_csv(out / "predictions.csv"), phantoms.table.query("split == 'test'")
+    assert list(predictions["image"]) == list(truth["image"])
+    rows = {row["finding"]: row for row in json.loads((out / "metrics.json").read_text())["findings"]}
+    for name in NIH14:
+        defined = 0 < truth[name].sum() < len(truth)
+        assert (rows[name]["auroc"] is not None) == defined, name
+        assert rows[name]["positives"] == truth[name].sum(), name
+    about = json.loads((out / "predictions.csv.json").read_text())
+    assert about["precision"] == "float32"
+    assert about["calibrated"] is False
+    assert about["own_weights"] is True
+    assert content(trained.bundle) == before
+
+
+def test_evaluation_of_another_part_and_other_weights(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    weights = Path(shutil.copy(trained.bundle / "models" / "model.pt", elsewhere / "mine.pt"))
+    run(
+        trained.bundle, "evaluate",
+        manifest=str(phantoms.manifest), output_dir="results", batch_size=8, split="val", weights=str(weights), amp=False,
+    )  # fmt: skip
+    ours = pd.read_csv(elsewhere / "results" / "predictions.csv")
+    assert list(ours["image"]) == list(phantoms.table.query("split == 'val'")["image"])
+    assert json.loads((elsewhere / "results/predictions.csv.json").read_text())["own_weights"] is False
+    if json.loads((trained.out / "metrics.json").read_text()):
+        mine = pd.read_csv(elsewhere / "results" / "metrics.csv")
+        theirs = pd.read_csv(trained.out / "metrics.csv")
+        assert list(mine["positives"]) == list(theirs["positives"])
+
+
+def test_inference_of_a_folder_equals_that_of_a_manifest(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    run(trained.bundle, "inference", dataset_dir=str(phantoms.root), output_dir="folder", batch_size=8, amp=False)
+    run(trained.bundle, "inference", manifest=str(phantoms.manifest), output_dir="table", batch_size=8, amp=False)
+    folder, table = (pd.read_csv(elsewhere / name / "predictions.csv") for name in ("folder", "table"))
+    assert list(table["image"]) == list(phantoms.table["image"])
+    assert sorted(folder["image"]) == sorted(table["image"])
+    both = folder.merge(table, on="image", suffixes=("", "_table"))
+    for name in NIH14:
+        assert both[name].between(0, 1).all(), name
+        np.testing.assert_allclose(both[name], both[f"{name}_table"], rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_ten_crop_is_the_mean_of_ten_crops(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    settings = {"manifest": str(phantoms.manifest), "batch_size": 4, "amp": False}
+    made = run(trained.bundle, "evaluate", "ten_crop", output_dir="ten", **settings)
+    ten = pd.read_csv(elsewhere / "ten" / "predictions.csv").set_index("image")
+    network, dataset = made.parser.get_parsed_content("network"), made.parser.get_parsed_content("dataset")
+    first = dataset[0]
+    assert first["image"].shape == (10, 1, 32, 32)
+    with torch.no_grad():
+        # mirrored crops are mirrors, and the file's row is the mean over crops of the logits
+        assert torch.equal(first["image"][:5].flip(-1), first["image"][5:])
+        expected = network.eval()(first["image"]).mean(0).sigmoid().numpy()
+    np.testing.assert_allclose(ten.loc[first["name"], list(NIH14)].to_numpy(float), expected, rtol=0, atol=1e-5)
+
+
+def test_explanation_of_a_manifest(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    run(trained.bundle, "explain", manifest=str(phantoms.manifest), output_dir="out", count=2)
+    pictures = sorted(path.name for path in (elsewhere / "out" / "explanations").iterdir())
+    assert len(pictures) == 3
+    assert pictures[-1] == "sheet.png"
+    shown = {name[4:-4] for name in pictures[:-1]}
+    assert shown <= {path.stem for path in phantoms.files("test")}
+
+
+def test_explanation_of_files_reports_the_bad_one(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    good, bad = phantoms.files("test")[0], elsewhere / "bad.png"
+    bad.write_bytes(b"not a picture")
+    run(trained.bundle, "explain", images=f"{good},{bad}", output_dir="out", methods="gradcam", most_probable=1)
+    assert sorted(path.name for path in (elsewhere / "out/explanations").iterdir()) == [
+        f"000_{good.stem}.png", "sheet.png",
+    ]  # fmt: skip
+    errors = pd.read_csv(elsewhere / "out" / "explanations.errors.csv")
+    assert list(errors["image"]) == ["bad.png"]
+    assert list(errors["code"]) == ["radiograph-not-an-image"]
+
+
+@pytest.mark.parametrize("config", ["evaluate", "inference", "explain"])
+def test_missing_weights_are_never_replaced_by_random_ones(
+    config: str, copy: Path, phantoms: Phantoms, elsewhere: Path
+) -> None:
+    (copy / "models" / "model.pt").unlink()
+    with pytest.raises(CxrError) as error:
+        run(copy, config, manifest=str(phantoms.manifest), output_dir="out")
+    assert code_of(error) == "weights-missing"
+    assert str(copy / "models" / "model.pt") in str(error.value)
+    assert not list(elsewhere.rglob("predictions.csv"))
+
+
+# ---------------------------------------------------------------- what is wrong with the data
+
+
+def few(table: pd.DataFrame) -> pd.DataFrame:
+    """Eight images to train on and four to validate on: enough to get through."""
+    return pd.concat([table[table["split"] == part].head(count) for part, count in (("train", 8), ("val", 4))])
+
+
+def train(bundle: Path, manifest: Path, **settings: Any) -> None:
+    """One tiny epoch into ``OUT`` of the working directory."""
+    run(bundle, "train", manifest=str(manifest), **{**TINY, "output_dir": "OUT", "epochs": 1, "batch_size": 4, **settings})
+
+
+def test_missing_manifest(elsewhere: Path) -> None:
+    with pytest.raises(CxrError) as error:
+        train(SHIPPED, elsewhere / "nowhere.csv")
+    assert code_of(error) == "manifest-not-found"
+
+
+@pytest.mark.parametrize("config", ["train", "evaluate", "inference", "explain"])
+def test_no_manifest_named(config: str, trained: Trained, elsewhere: Path) -> None:
+    with pytest.raises(CxrError, match="--manifest") as error:
+        run(trained.bundle, config, output_dir="OUT")
+    assert code_of(error) == "setting-invalid"
+
+
+@pytest.mark.parametrize(("config", "part"), [("train", "train"), ("train", "val"), ("evaluate", "test")])
+def test_missing_split(config: str, part: str, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    manifest = rewrite(phantoms.manifest, elsewhere / "m.csv", lambda table: table[table["split"] != part])
+    with pytest.raises(CxrError, match=f"'{part}'") as error:
+        run(trained.bundle, config, manifest=str(manifest), output_dir="OUT")
+    assert code_of(error) == "split-invalid"
+
+
+def test_patient_on_two_sides(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    def cross(table: pd.DataFrame) -> None:
+        table.loc[table["split"] == "val", "patient_id"] = table.loc[table["split"] == "train", "patient_id"].iloc[0]
+
+    with pytest.raises(CxrError) as error:
+        train(trained.bundle, rewrite(phantoms.manifest, elsewhere / "m.csv", cross))
+    assert code_of(error) == "patient-leak"
+
+
+@pytest.fixture
+def one_bad(phantoms: Phantoms, elsewhere: Path) -> Path:
+    """The whole manifest over a copy of its images, of which one of each part is damaged."""
+    root = elsewhere / "images"
+    shutil.copytree(phantoms.root / "images", root / "images")
+    table = phantoms.table
+    for part in ("train", "val", "test"):
+        name = table.loc[table["split"] == part, "image"].iloc[1]
+        (root / name).write_bytes((root / name).read_bytes()[:100])
+    manifest = rewrite(phantoms.manifest, elsewhere / "m.csv", lambda table: None)
+    record = json.loads(manifest.with_name("m.csv.json").read_text())
+    manifest.with_name("m.csv.json").write_text(json.dumps(record | {"root": str(root)}))
+    return manifest
+
+
+def bad_name(manifest: Path, part: str) -> str:
+    table = pd.read_csv(manifest)
+    return str(table.loc[table["split"] == part, "image"].iloc[1])
+
+
+@pytest.mark.parametrize("config", ["evaluate", "inference"])
+def test_bad_image_is_reported_and_the_rest_is_done(
+    config: str, trained: Trained, one_bad: Path, elsewhere: Path
+) -> None:
+    run(trained.bundle, config, manifest=str(one_bad), output_dir="out", batch_size=8)
+    table = pd.read_csv(one_bad)
+    parts = ["test"] if config == "evaluate" else ["train", "val", "test"]
+    bad = [bad_name(one_bad, part) for part in parts]
+    errors = pd.read_csv(elsewhere / "out" / "predictions.csv.errors.csv")
+    assert list(errors.columns) == ["image", "code", "reason"]
+    assert sorted(errors["image"]) == sorted(bad)
+    assert set(errors["code"]) == {"radiograph-truncated"}
+    done = pd.read_csv(elsewhere / "out" / "predictions.csv")["image"]
+    assert list(done) == [name for name in table.loc[table["split"].isin(parts), "image"] if name not in bad]
+    if config == "evaluate":
+        metrics = pd.read_csv(elsewhere / "out" / "metrics.csv").set_index("finding")
+        assert metrics["images"][NIH14[0]] == len(done)
+
+
+def test_training_goes_on_without_the_bad_image(trained: Trained, one_bad: Path, elsewhere: Path) -> None:
+    train(trained.bundle, one_bad, batch_size=8, **{"train#handlers#1#most": 0.1, "validate#handlers#1#most": 0.1})
+    for part, split in (("training", "train"), ("validation", "val")):
+        errors = pd.read_csv(elsewhere / "OUT" / f"{part}.errors.csv")
+        assert list(errors["image"]) == [bad_name(one_bad, split)]
+        assert list(errors["code"]) == ["radiograph-truncated"]
+
+
+def test_unknown_labels_are_masked(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    """An evaluation with unknown labels is that of the known ones alone: exact loss, exact counts."""
+
+    def forget(table: pd.DataFrame) -> None:
+        table.loc[table.index[::2], ["Effusion", "Hernia"]] = ""
+
+    manifest = rewrite(phantoms.manifest, elsewhere / "m.csv", forget)
+    made = run(trained.bundle, "evaluate", manifest=str(manifest), output_dir="out", batch_size=8, amp=False)
+    truth = pd.read_csv(manifest).query("split == 'test'")
+    known = truth[list(NIH14)].notna()
+    assert known["Effusion"].sum() < len(truth)
+    metrics = pd.read_csv(elsewhere / "out" / "metrics.csv").set_index("finding")
+    assert list(metrics["images"][list(NIH14)]) == list(known.sum())
+    predictions = pd.read_csv(elsewhere / "out" / "predictions.csv")[list(NIH14)].to_numpy()
+    labels = truth[list(NIH14)].to_numpy()
+    losses = -np.where(labels == 1, np.log(predictions), np.log1p(-predictions))[known.to_numpy()]
+    loss = made.parser.get_parsed_content("evaluator").state.metrics["loss"]
+    assert loss == pytest.approx(losses.mean(), abs=1e-5)
+
+
+def test_all_labels_unknown_gives_no_gradient_and_no_nan() -> None:
+    logits = torch.zeros(2, 3, requires_grad=True)
+    loss = MaskedBCEWithLogitsLoss()(logits, torch.full((2, 3), torch.nan))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros(2, 3))
+
+
+# ---------------------------------------------------------------- preflight and failures
+
+
+def prepared(phantoms: Phantoms, elsewhere: Path, **settings: Any) -> Any:
+    """A training's workflow with its components made, but not run."""
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    made = workflow(SHIPPED, "train", manifest=str(manifest), **{**TINY, "batch_size": 4, "output_dir": "OUT", **settings})
+    made.initialize()
+    return made.parser
+
+
+def test_preflight_changes_neither_weights_nor_random_state(phantoms: Phantoms, elsewhere: Path) -> None:
+    with running.process_as_it_was():
+        parser = prepared(phantoms, elsewhere)
+        network, preflight = parser.get_parsed_content("network"), parser.get_parsed_content("preflight")
+        before, state = {name: t.clone() for name, t in network.state_dict().items()}, torch.get_rng_state()
+        order = parser.get_parsed_content("train#dataloader").generator.get_state()
+        preflight.run()
+        after = network.state_dict()
+        assert [name for name in before if not torch.equal(before[name], after[name])] == []
+        assert torch.equal(torch.get_rng_state(), state)
+        assert all(parameter.grad is None for parameter in network.parameters())
+        assert torch.equal(parser.get_parsed_content("train#dataloader").generator.get_state(), order)
+
+
+def test_full_disk_is_refused_before_training(
+    phantoms: Phantoms, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=10_000_000))
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    with pytest.raises(CxrError, match=r"0\.0 GB are free, the training needs about 0\.2 GB") as error:
+        train(SHIPPED, manifest)
+    assert code_of(error) == "disk-full"
+    assert not (elsewhere / "OUT" / "bundle").exists()
+
+
+def test_preflight_names_the_file_if_none_of_the_first_batch_can_be_read(phantoms: Phantoms, elsewhere: Path) -> None:
+    root = elsewhere / "images"
+    (root / "images").mkdir(parents=True)
+    for name in phantoms.table["image"]:
+        (root / name).write_bytes(b"\x89PNG not really")
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    with pytest.raises(CxrError, match="no file of the first batch could be read") as error:
+        train(SHIPPED, manifest, dataset_dir=str(root))
+    assert code_of(error) == "preflight-failed"
+
+
+class NanAfterPreflight(torch.nn.Module):
+    """The masked loss, but not a number from the third call on: preflight makes two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.loss = 0, MaskedBCEWithLogitsLoss()
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.loss(logits, labels) * (torch.nan if self.calls == 3 else 1.0)
+
+
+def test_nan_loss_stops_the_training(phantoms: Phantoms, elsewhere: Path) -> None:
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    with pytest.raises(CxrError, match="the loss is nan in epoch 1, iteration 1") as error:
+        train(SHIPPED, manifest, loss={"_target_": f"{__name__}.NanAfterPreflight"})
+    assert code_of(error) == "not-finite"
+    assert not (elsewhere / "OUT" / "bundle" / "models" / "model.pt").exists()
+
+
+def test_nan_loss_of_the_first_batch_is_found_by_preflight(phantoms: Phantoms, elsewhere: Path) -> None:
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    loss = {"_target_": "torch.nn.HuberLoss"}  # takes labels with NaN for numbers
+    table = pd.read_csv(manifest, dtype="str", keep_default_na=False)
+    table.loc[:, "Effusion"] = ""
+    table.to_csv(manifest, index=False)
+    with pytest.raises(CxrError, match="before any step") as error:
+        train(SHIPPED, manifest, loss=loss)
+    assert code_of(error) == "not-finite"
+
+
+# ---------------------------------------------------------------- several processes, real processes
+
+
+def test_two_processes_train_one_network(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    configs = [str(trained.bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
+    process = monai_bundle(
+        elsewhere,
+        "--nproc_per_node=2", "-m", "monai.bundle", "run", "--config_file", str(configs),
+        "--meta_file", str(trained.bundle / "configs/metadata.json"), "--bundle_root", str(trained.bundle),
+        "--manifest", str(manifest), "--output_dir", "OUT", "--epochs", "1", "--image_size", "32", "--batch_size", "2",
+        launcher=("torch.distributed.run",),
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert (elsewhere / "OUT" / "bundle" / "models" / "model.pt").is_file()
+    predictions = pd.read_csv(elsewhere / "OUT" / "predictions_val.csv")
+    assert sorted(predictions["image"]) == sorted(pd.read_csv(manifest).query("split == 'val'")["image"])
+    assert process.stderr.count("epoch 1/1:") == 1  # one process speaks
+
+
+def test_overlay_for_several_processes_needs_torchrun(phantoms: Phantoms, elsewhere: Path) -> None:
+    with pytest.raises(CxrError, match="torchrun") as error:
+        run(SHIPPED, "train", "multi_gpu_train", manifest=str(phantoms.manifest), output_dir="OUT", **TINY)
+    assert code_of(error) == "usage"
+
+
+def test_misspelt_override_ends_with_one_line_that_helps(phantoms: Phantoms, elsewhere: Path) -> None:
+    process = monai_bundle(
+        elsewhere, "run", "--config_file", str(SHIPPED / "configs/train.json"), "--bundle_root", str(SHIPPED),
+        "--manifest", str(phantoms.manifest), "--output_dir", "OUT", "--epoch", "3",
+    )  # fmt: skip
+    assert process.returncode != 0
+    last = process.stderr.strip().splitlines()[-1]
+    assert last.startswith("error [override-unknown]: ")
+    assert "--epoch" in last
+    assert last.endswith("Did you mean --epochs?")
+    assert "Traceback" not in process.stderr
+    assert not (elsewhere / "OUT").exists()

@@ -1,0 +1,70 @@
+"""``cxr-monai doctor``: what this machine has, and what to do about what it lacks."""
+
+import argparse
+import json
+import shutil
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cxr_monai.doctor import Result
+
+DESCRIPTION = """Look at this machine: packages, threads, bfloat16, GPUs, memory, disk, DICOM decoders, MLflow. Nothing is
+changed or sent anywhere (an MLflow server is asked for an answer if MLFLOW_TRACKING_URI names one)."""
+
+EPILOG = """status:  ok       as it should be
+         warn     works, slower or with less than it could
+         missing  required and not there: the exit status is 1
+         unknown  this machine doesn't let it be looked at
+
+examples:
+  cxr-monai doctor
+  cxr-monai doctor --json > machine.json    (to send along with a question)"""
+
+_NAME = 26
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--json", action="store_true", help="print a list of name, status, found, advice")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print each result as it comes, then the advice; 1 if something required is missing."""
+    from cxr_monai.doctor import Status, examine, summary
+
+    results = []
+    for result in examine():
+        results.append(result)
+        if not arguments.json:
+            print(_row(result), flush=True)
+    if arguments.json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    else:
+        print(_advice(results) + f"\n{summary(results)}")
+    return 1 if any(result.status == Status.MISSING for result in results) else 0
+
+
+def _row(result: "Result") -> str:
+    """Return one row of the table, what was found broken to the terminal's width."""
+    start = f"{result.status:<9}{result.name:<{_NAME}}"
+    width = max(shutil.get_terminal_size((120, 24)).columns, 60)
+    return textwrap.fill(
+        f"{start}{result.found}",
+        width,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
+def _advice(results: list["Result"]) -> str:
+    """Return what to do, each advice once with all that it is for."""
+    names: dict[str, list[str]] = {}
+    for result in results:
+        if result.advice:
+            names.setdefault(result.advice, []).append(result.name)
+    lines = [f"  {', '.join(who)}: {advice}" for advice, who in names.items()]
+    return "\n".join(["\nWhat to do", *lines, ""]) if lines else ""

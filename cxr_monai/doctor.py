@@ -1,0 +1,385 @@
+"""What this machine has for reading, training and tracking, and what to do about what it lacks.
+
+    for result in examine():
+        print(result.status, result.name, result.found, result.advice)
+
+Each check looks at one thing and returns one or more `Result`; a check that fails on an exotic machine becomes a
+`Result` with the status ``unknown``, and the others go on. Nothing is changed, and nothing is sent anywhere but to an
+MLflow server that ``MLFLOW_TRACKING_URI`` names.
+"""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import cxr_monai
+from cxr_monai.errors import CxrError
+
+GB = 1e9
+LOW_DISK = 5 * GB  # checkpoints, the bundle and MLflow's copies of a short training take less than one
+LOW_MEMORY = 4 * GB
+LOW_SHARED_MEMORY = 1 * GB  # Docker gives 64 MB; eight workers hold two batches of 32 x 224 x 224 float32 each
+SERVER_SECONDS = 2.0
+
+
+class Status(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    """It works, but slower or with less than it could; the advice says what to do."""
+    MISSING = "missing"
+    """Something required isn't there."""
+    UNKNOWN = "unknown"
+    """The check itself failed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one check found.
+
+    Attributes:
+        name: what was looked at.
+        status: how it is.
+        found: what is there, for people.
+        advice: what to do about it, as full sentences; empty if there is nothing to do.
+    """
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+Check = Callable[[], Iterator[Result]]
+
+
+def examine(checks: Mapping[str, Check] | None = None) -> Iterator[Result]:
+    """Run the checks one after the other, yielding each result as soon as it is known.
+
+    Args:
+        checks: by name; `CHECKS` where None.
+    """
+    for name, check in (CHECKS if checks is None else checks).items():
+        try:
+            yield from check()
+        except Exception as error:  # whatever an exotic machine makes fail: it is shown, and the rest goes on
+            yield Result(name, Status.UNKNOWN, f"could not be looked at ({type(error).__name__}: {error})")
+
+
+def initial_environment() -> dict[str, str]:
+    """Return the environment that this process was started with, as far as the system tells.
+
+    ``cxr-monai`` sets OMP_WAIT_POLICY for itself; whether the user's shell does (which ``python -m monai.bundle``
+    needs) shows only in what the process was given.
+    """
+    try:
+        entries = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)  # type: ignore[misc]
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _code() -> Iterator[Result]:
+    found = f"cxr-monai {cxr_monai.__version__}"
+    commit = _commit(Path(cxr_monai.__file__).parent)
+    yield Result("code", Status.OK, f"{found}, {commit}" if commit else f"{found}, installed (no git checkout)")
+
+
+def _commit(folder: Path) -> str | None:
+    """Return the commit that holds this folder's files; None outside git, or if git only surrounds them."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=5)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an installed package may lie inside a foreign repository
+        commit = git("rev-parse", "--short", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"commit {commit}" + (" with changes" if changed else "")
+
+
+def _packages(distribution: str = "cxr-monai") -> Iterator[Result]:
+    """Compare Python and the packages with what the distribution asks for."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        metadata = importlib.metadata.metadata(distribution)
+        wanted = [Requirement(line) for line in importlib.metadata.requires(distribution) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        yield Result("packages", Status.WARN, f"{distribution} is not installed", "Install it: pip install -e .")
+        return
+    python, asked = platform.python_version(), metadata["Requires-Python"] or ""
+    fits = SpecifierSet(asked).contains(python, prereleases=True)
+    advice = "" if fits else f"Make an environment with Python {asked}."
+    found = f"{python}, {platform.system()} {platform.machine()}"
+    yield Result("Python", Status.OK if fits else Status.MISSING, found, advice)
+    good = []
+    for requirement in wanted:
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        if version is not None and requirement.specifier.contains(version, prereleases=True):
+            good.append(f"{requirement.name} {version}")
+            continue
+        found = "not installed" if version is None else f"{version}, too old or too new"
+        advice = f"pip install '{requirement.name}{requirement.specifier}'"
+        yield Result(requirement.name, Status.MISSING, found, f"Install it: {advice}.")
+    yield Result("packages", Status.OK, ", ".join(good))
+
+
+def _torch() -> Iterator[Result]:
+    import torch
+
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "HIP" if torch.version.hip else "for CPUs"
+    yield Result("torch", Status.OK, f"{torch.__version__}, built {build}")
+    threads, available = torch.get_num_threads(), cores()
+    found = f"{threads} of torch on {available} {'core' if available == 1 else 'cores'}"
+    if threads > available:
+        advice = f"More threads than cores wait for each other: export OMP_NUM_THREADS={available}."
+        yield Result("threads", Status.WARN, found, advice)
+    else:
+        yield Result("threads", Status.OK, found)
+
+
+def _waiting(environment: Mapping[str, str] | None = None, on_gpu: bool | None = None) -> Iterator[Result]:
+    """Tell whether OpenMP's threads wait asleep (PASSIVE) or by spinning."""
+    environment = initial_environment() if environment is None else environment
+    policy = environment.get("OMP_WAIT_POLICY", "")
+    found = policy or "not set"
+    if policy.upper() == "PASSIVE" or (_has_gpu() if on_gpu is None else on_gpu):
+        yield Result("OMP_WAIT_POLICY", Status.OK, found)
+        return
+    advice = (
+        "export OMP_WAIT_POLICY=PASSIVE before 'python -m monai.bundle' (cxr-monai sets it for itself): threads that "
+        "wait by spinning made prediction ten times slower on a busy two-core machine, 162 s against 16 s."
+    )
+    yield Result("OMP_WAIT_POLICY", Status.WARN, found, advice)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _load(load: float | None = None) -> Iterator[Result]:
+    load, available = os.getloadavg()[0] if load is None else load, cores()
+    found = f"{load:.1f} in the last minute, {available} {'core' if available == 1 else 'cores'}"
+    if load > available:
+        yield Result("load", Status.WARN, found, "Other programs use the cores: times measured now will be too long.")
+    else:
+        yield Result("load", Status.OK, found)
+
+
+def _bfloat16() -> Iterator[Result]:
+    import torch
+
+    from cxr_monai.networks.inferers import bfloat16_supported
+
+    if bfloat16_supported(torch.device("cpu")):
+        found = "the processor has the instructions: --amp True computes in bfloat16, about twice as fast"
+        yield Result("bfloat16", Status.OK, found)
+        return
+    found = "the processor has no instructions for it: --amp changes nothing on it"
+    advice = "Expect half the speed of a processor with AVX512-BF16 or AMX; results are the same. A GPU helps more."
+    yield Result("bfloat16", Status.OK if _has_gpu() else Status.WARN, found, "" if _has_gpu() else advice)
+
+
+def _gpus() -> Iterator[Result]:
+    import torch
+
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(number)
+        bfloat16 = "bfloat16" if properties.major >= 8 or torch.version.hip else "no bfloat16"
+        found = f"{properties.name}, {properties.total_memory / GB:.1f} GB, {bfloat16}"
+        yield Result(f"GPU {number}", Status.OK, found)
+    if torch.backends.mps.is_available():
+        yield Result("GPU", Status.OK, "Apple's (mps), which shares the machine's memory")
+    if _has_gpu():
+        return
+    if shutil.which("nvidia-smi"):
+        advice = "Install a torch built for CUDA whose version fits the driver ('nvidia-smi' shows it)."
+        yield Result("GPU", Status.WARN, "there is an NVIDIA driver, and torch can't use it", advice)
+    else:
+        yield Result("GPU", Status.OK, "none: everything runs on the processor")
+
+
+def _memory() -> Iterator[Result]:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    entry = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.is_file() else None
+    limits = [total, *_container_limits()]
+    free = min(int(entry[1]) * 1024 if entry else total, *limits)
+    found = f"{free / GB:.1f} GB free of {min(limits) / GB:.1f} GB" if entry else f"{min(limits) / GB:.1f} GB"
+    if free < LOW_MEMORY:
+        yield Result("memory", Status.WARN, found, "Close other programs, or train with a smaller --batch_size.")
+    else:
+        yield Result("memory", Status.OK, found)
+
+
+def _container_limits() -> list[int]:
+    """Return what a container may use at most, where it says so."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    content = limit.read_text().strip() if limit.is_file() else ""
+    return [int(content)] if content.isdigit() else []
+
+
+def _shared_memory(place: Path = Path("/dev/shm")) -> Iterator[Result]:
+    if not place.is_dir():
+        yield Result("shared memory", Status.OK, f"no {place} on this system")
+        return
+    size = shutil.disk_usage(place).total
+    if size < LOW_SHARED_MEMORY:
+        advice = "Workers pass batches through it: start Docker with --shm-size=2g, or keep --num_workers 0."
+        yield Result("shared memory", Status.WARN, f"{size / GB:.2f} GB", advice)
+    else:
+        yield Result("shared memory", Status.OK, f"{size / GB:.1f} GB")
+
+
+def _disk() -> Iterator[Result]:
+    for name, place in (("disk here", Path.cwd()), ("disk for temporary files", Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(place).free
+        status = Status.WARN if free < LOW_DISK else Status.OK
+        advice = "Free some, or choose another --output_dir." if name == "disk here" else "Free some, or set TMPDIR."
+        yield Result(name, status, f"{free / GB:.1f} GB free in {place}", advice if status == Status.WARN else "")
+
+
+def _imagenet() -> Iterator[Result]:
+    """Tell whether ``init_weights: imagenet`` works without the internet: the file is there, and is the right one."""
+    import torch
+
+    from cxr_monai.networks.weights import IMAGENET_URL, download_imagenet
+
+    file = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_URL.rsplit("/", 1)[-1]
+    if not file.is_file():
+        advice = f"--init_weights imagenet downloads 32 MB once. Without internet, put {IMAGENET_URL} there by hand."
+        yield Result("ImageNet weights", Status.WARN, f"not in {file.parent}", advice)
+        return
+    try:
+        yield Result(
+            "ImageNet weights", Status.OK, str(download_imagenet())
+        )  # it is there: only its checksum is looked at
+    except CxrError as error:
+        yield Result("ImageNet weights", Status.WARN, error.message, f"Delete {file} and fetch it again.")
+
+
+TRANSFER_SYNTAXES: dict[str, str] = {
+    "JPEG Baseline": "1.2.840.10008.1.2.4.50",
+    "JPEG Extended": "1.2.840.10008.1.2.4.51",
+    "JPEG Lossless": "1.2.840.10008.1.2.4.70",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80",
+    "JPEG 2000": "1.2.840.10008.1.2.4.90",
+    "RLE": "1.2.840.10008.1.2.5",
+}
+"""Compressed pixels as archives send them (PS3.6 Annex A); uncompressed ones need no decoder."""
+
+
+def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Result]:
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    from cxr_monai.data.dicom_pixels import PLUGINS
+
+    for name, uid in syntaxes.items():
+        plugins = get_decoder(UID(uid)).available_plugins
+        chosen = next((plugin for plugin in PLUGINS if plugin in plugins), None)
+        if chosen:
+            yield Result(f"DICOM {name}", Status.OK, f"read by {chosen}")
+        else:
+            advice = "To read such files: pip install 'cxr-monai[dicom]'."
+            yield Result(f"DICOM {name}", Status.WARN, "no decoder: such files are left out", advice)
+
+
+def _mlflow(environment: Mapping[str, str] | None = None) -> Iterator[Result]:
+    environment = os.environ if environment is None else environment
+    telemetry = any(environment.get(name) for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"))
+    found = f"{importlib.metadata.version('mlflow')}, its usage reports are off in trainings"
+    advice = "For 'mlflow ui' and 'mlflow server' too: export MLFLOW_DISABLE_TELEMETRY=true."
+    yield Result("MLflow", Status.OK, found, "" if telemetry else advice)
+    # as cxr_monai.training.tracking.default_tracking_uri, whose import takes longer than all of this
+    uri = environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    yield _tracking(uri)
+
+
+def _tracking(uri: str) -> Result:
+    name, shown = "MLflow tracking", re.sub(r"//[^/@]*@", "//", uri)  # a password must not be printed
+    if uri.startswith(("http://", "https://")):
+        answer = _answer(uri)
+        if answer is None:
+            return Result(name, Status.OK, f"{shown} answers")
+        advice = "Start the server, correct MLFLOW_TRACKING_URI, or unset it to use a local file."
+        return Result(name, Status.WARN, f"{shown} does not answer ({answer})", advice)
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        if os.access(folder, os.W_OK):
+            return Result(name, Status.OK, shown)
+        return Result(name, Status.WARN, f"{shown}, a place that can't be written", "Work in a folder of your own.")
+    if uri.startswith("file:") or "://" not in uri:
+        advice = "MLflow 3 refuses a plain folder as its store: unset MLFLOW_TRACKING_URI, or name sqlite:///FILE."
+        return Result(name, Status.WARN, shown, advice)
+    return Result(name, Status.OK, f"{shown} (not asked whether it answers)")
+
+
+def _answer(uri: str) -> str | None:
+    """Return None if a server answers with anything at all, else why it doesn't."""
+    user_info = re.compile(r"//[^/@]*@")
+    try:
+        with urllib.request.urlopen(f"{user_info.sub('//', uri).rstrip('/')}/health", timeout=SERVER_SECONDS):
+            return None
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None if error.code < 500 else f"error {error.code}"  # 401 and 404 are answers too
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+
+
+CHECKS: dict[str, Check] = {
+    "code": _code,
+    "packages": _packages,
+    "memory": _memory,
+    "shared memory": _shared_memory,
+    "disk": _disk,
+    "load": _load,
+    "MLflow": _mlflow,
+    "DICOM": _decoders,
+    "torch": _torch,
+    "OMP_WAIT_POLICY": _waiting,
+    "GPU": _gpus,
+    "ImageNet weights": _imagenet,
+    "bfloat16": _bfloat16,
+}
+"""The checks in order: what is slow to import comes last."""
+
+
+def summary(results: list[Result]) -> str:
+    """Return one sentence: how many checks are not as they should be."""
+    counts = {status: sum(result.status == status for result in results) for status in Status}
+    if counts[Status.MISSING]:
+        return f"{counts[Status.MISSING]} required missing, {counts[Status.WARN]} worth a look."
+    return f"Nothing required is missing (Python {sys.version.split()[0]}); {counts[Status.WARN]} worth a look."
