@@ -14,7 +14,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -318,19 +317,18 @@ def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Resul
 
 def _mlflow(environment: Mapping[str, str] | None = None) -> Iterator[Result]:
     environment = os.environ if environment is None else environment
-    telemetry = any(environment.get(name) for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"))
-    found = f"{importlib.metadata.version('mlflow')}, its usage reports are off in trainings"
-    advice = "For 'mlflow ui' and 'mlflow server' too: export MLFLOW_DISABLE_TELEMETRY=true."
-    yield Result("MLflow", Status.OK, found, "" if telemetry else advice)
+    found = f"{importlib.metadata.version('mlflow')}; trainings switch its usage reports off"
+    silent = any(initial_environment().get(name) for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"))
+    advice = "'mlflow ui' and 'mlflow server' report their use until told: export MLFLOW_DISABLE_TELEMETRY=true."
+    yield Result("MLflow", Status.OK, found, "" if silent else advice)
     # as cxr_monai.training.tracking.default_tracking_uri, whose import takes longer than all of this
-    uri = environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-    yield _tracking(uri)
+    yield _tracking(environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}")
 
 
 def _tracking(uri: str) -> Result:
     name, shown = "MLflow tracking", re.sub(r"//[^/@]*@", "//", uri)  # a password must not be printed
     if uri.startswith(("http://", "https://")):
-        answer = _answer(uri)
+        answer = _answer(shown)
         if answer is None:
             return Result(name, Status.OK, f"{shown} answers")
         advice = "Start the server, correct MLFLOW_TRACKING_URI, or unset it to use a local file."
@@ -348,9 +346,8 @@ def _tracking(uri: str) -> Result:
 
 def _answer(uri: str) -> str | None:
     """Return None if a server answers with anything at all, else why it doesn't."""
-    user_info = re.compile(r"//[^/@]*@")
     try:
-        with urllib.request.urlopen(f"{user_info.sub('//', uri).rstrip('/')}/health", timeout=SERVER_SECONDS):
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_SECONDS):
             return None
     except urllib.error.HTTPError as error:
         error.close()
@@ -382,4 +379,4 @@ def summary(results: list[Result]) -> str:
     counts = {status: sum(result.status == status for result in results) for status in Status}
     if counts[Status.MISSING]:
         return f"{counts[Status.MISSING]} required missing, {counts[Status.WARN]} worth a look."
-    return f"Nothing required is missing (Python {sys.version.split()[0]}); {counts[Status.WARN]} worth a look."
+    return f"Nothing required is missing; {counts[Status.WARN]} worth a look."

@@ -27,6 +27,7 @@ class MaskedBCEWithLogitsLoss(nn.Module):
 
     def __init__(self, pos_weight: torch.Tensor | None = None) -> None:
         super().__init__()
+        self.pos_weight: torch.Tensor | None
         self.register_buffer("pos_weight", None if pos_weight is None else torch.as_tensor(pos_weight))
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Files in, probabilities out: a bundle used from Python, the command line, or a service.
 
-    predictor = Predictor("OUT/bundle")
-    result = predictor.predict(["a.png", "b.dcm"])
-    result.table                # image and one column a finding, each in [0, 1]; files that could not be read are not in it
-    result.errors               # (image, code, reason) of those
+predictor = Predictor("OUT/bundle")
+result = predictor.predict(["a.png", "b.dcm"])
+result.table                # image and one column a finding, each in [0, 1]; files that could not be read are not in it
+result.errors               # (image, code, reason) of those
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle
-from cxr_monai.data.dataset import RadiographDataset, items_of_files, loader
+from cxr_monai.data.dataset import RadiographDataset, items_of_files, loader, split_error
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError
@@ -95,7 +95,7 @@ class Predictor:
                 probabilities = self.inferer(batch["image"].to(self.device), self.network).sigmoid().cpu().numpy()
                 for name, error, row in zip(batch["name"], batch["error"], probabilities, strict=True):
                     if error:
-                        errors.append((name, *error.split(": ", 1)))
+                        errors.append((name, *split_error(error)))
                     else:
                         kept.append(name)
                         rows.append(row)

@@ -1,9 +1,10 @@
 """Radiograph pipelines as MONAI dictionary transforms: file to network input.
 
 A bundle's deterministic pipeline is ``LoadRadiographd``, ``ResizeShortestd``, MONAI's ``CenterSpatialCropd`` and
-``NormaliseRadiographd``: one file becomes a float32 tensor ``[C, S, S]``. In training :func:`random_view` takes the place
-of the crop: random crop, zoom, rotation and translation in one resampling. Rows of the array are rows of the picture: nothing
-here or in ``cxr_monai.data.radiograph`` transposes, unlike MONAI's PIL reader, so boxes and maps need no swap.
+``NormaliseRadiographd``: one file becomes a float32 tensor ``[C, S, S]``. In training :func:`random_view` takes the
+place of the crop: random crop, zoom, rotation and translation in one resampling. Rows of the array are rows of the
+picture: nothing here or in ``cxr_monai.data.radiograph`` transposes, unlike MONAI's PIL reader, so boxes and maps need
+no swap.
 """
 
 import math
@@ -106,9 +107,7 @@ class ResizeShortestd(MapTransform):
         margin: a factor on ``size`` that leaves room for a crop; 8/7 makes 256 of 224, as CheXNet's descendants do.
     """
 
-    def __init__(
-        self, keys: KeysCollection, size: int, margin: float = 1.0, allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: KeysCollection, size: int, margin: float = 1.0, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         if not isinstance(size, int) or size < 1:
             raise SettingError(

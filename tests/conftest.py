@@ -1,4 +1,4 @@
-"""Fixtures that every test may use. Threads are set here: two OpenMP threads spinning on busy cores cost far more than they give."""
+"""Fixtures that every test may use; and threads, since those that spin on busy cores cost far more than they give."""
 
 import os
 from pathlib import Path

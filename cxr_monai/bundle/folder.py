@@ -75,7 +75,9 @@ class Bundle:
         """Return the SHA-256 over the names and contents of all its files, hexadecimal."""
         total = sha256()
         for path in sorted(path for path in self.root.rglob("*") if path.is_file()):
-            total.update(f"{path.relative_to(self.root).as_posix()}\t{sha256(path.read_bytes()).hexdigest()}\n".encode())
+            total.update(
+                f"{path.relative_to(self.root).as_posix()}\t{sha256(path.read_bytes()).hexdigest()}\n".encode()
+            )
         return total.hexdigest()
 
     def parser(self, config: str = "inference.json", **overrides: Any) -> ConfigParser:

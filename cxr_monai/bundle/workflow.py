@@ -47,7 +47,8 @@ def start(seed: int = 0, trains: bool = False) -> None:
             the bundle's metadata.
 
     Raises:
-        SettingError: ``override-unknown`` for a setting that no component reads; ``setting-invalid`` for a value out of range.
+        SettingError: ``override-unknown`` for a setting that no component reads; ``setting-invalid`` for a value out
+            of range.
         BundleError: ``bundle-disagrees`` if configuration and metadata name other labels or another image size.
     """
     _errors_in_one_line()
@@ -166,7 +167,8 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
     if "labels" in config and theirs and parse(config["labels"]) != theirs:
         raise BundleError(
             Code.BUNDLE_DISAGREES,
-            f"the labels are {', '.join(parse(config['labels']))}, but the metadata's channel_def says {', '.join(theirs)}.",
+            f"the labels are {', '.join(parse(config['labels']))}, "
+            f"but the metadata's channel_def says {', '.join(theirs)}.",
             fix="Labels are part of what the weights mean: train with --labels, and use the bundle that it leaves.",
         )
     shape = formats.get("inputs", {}).get("image", {}).get("spatial_shape", [])
@@ -175,12 +177,12 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
         raise BundleError(
             Code.BUNDLE_DISAGREES,
             f"image_size is {size}, but the metadata's spatial_shape says {shape}.",
-            fix="Image size is part of what the weights mean: train with --image_size, and use the bundle that it leaves.",
+            fix="Image size is part of what the weights mean: train with --image_size; use the bundle that it leaves.",
         )
 
 
 def silence_mlflow() -> None:
-    """Switch MLflow's usage reporting off, also where MONAI has imported MLflow already (nothing is sent before a call)."""
+    """Switch MLflow's usage reporting off, also where MONAI has imported MLflow already (importing sends nothing)."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     if "mlflow.telemetry" in sys.modules:
@@ -202,4 +204,3 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback: Trac
     if cause is not None:
         sys.stdout.flush()
         print(f"\nerror [{cause.code}]: {cause}", file=sys.stderr)
-

@@ -1,6 +1,6 @@
 """The command ``cxr-monai``: parse, call, print.
 
-Each command is one module of this package with a ``DESCRIPTION`` (its one line in ``--help``), ``add_arguments(parser)``
+Each command is one module of this package with a ``DESCRIPTION`` (its line in ``--help``), ``add_arguments(parser)``
 and ``run(arguments) -> int``. Modules import nothing heavy at the top; what a command needs is imported when it runs.
 """
 

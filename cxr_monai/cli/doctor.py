@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import textwrap
 from dataclasses import asdict
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cxr_monai.doctor import Result
 
-DESCRIPTION = """Look at this machine: packages, threads, bfloat16, GPUs, memory, disk, DICOM decoders, MLflow. Nothing is
-changed or sent anywhere (an MLflow server is asked for an answer if MLFLOW_TRACKING_URI names one)."""
+DESCRIPTION = """Look at this machine: packages, threads, bfloat16, GPUs, memory, disk, DICOM decoders, MLflow. Nothing
+is changed or sent anywhere (an MLflow server is asked for an answer if MLFLOW_TRACKING_URI names one)."""
 
 EPILOG = """status:  ok       as it should be
          warn     works, slower or with less than it could
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print each result as it comes, then the advice; 1 if something required is missing."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MONAI imports MLflow, which reports its use
     from cxr_monai.doctor import Status, examine, summary
 
     results = []
@@ -56,7 +58,6 @@ def _row(result: "Result") -> str:
         subsequent_indent=" " * len(start),
         break_long_words=False,
         break_on_hyphens=False,
-        drop_whitespace=True,
     )
 
 

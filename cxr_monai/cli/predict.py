@@ -22,7 +22,9 @@ exit status: 0 if anything was predicted, 1 if nothing was (or with --strict if 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)")
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
+    )
     parser.add_argument("--out", default="predictions.csv", help="where the table goes (default: %(default)s)")
     parser.add_argument("--weights", help="weights other than the bundle's models/model.pt")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (default: %(default)s)")
@@ -46,7 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     result = predictor.predict(files, names, arguments.batch_size, arguments.workers)
     findings = list(result.table.columns[1:])
     write_predictions(
-        arguments.out, result.table["image"], result.table[findings].to_numpy(), findings, result.about, result.errors
+        arguments.out,
+        list(result.table["image"]),
+        result.table[findings].to_numpy(),
+        findings,
+        result.about,
+        result.errors,
     )
     print(f"{len(result.table)} of {len(files)} images predicted: {Path(arguments.out)}")
     if result.errors:

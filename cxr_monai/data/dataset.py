@@ -130,7 +130,9 @@ class RadiographDataset(PersistentDataset):
         item = self.data[index]
         error = ""
         try:
-            image = convert_to_tensor(super()._transform(index)["image"], dtype=torch.float32, track_meta=False).contiguous()
+            image = convert_to_tensor(
+                super()._transform(index)["image"], dtype=torch.float32, track_meta=False
+            ).contiguous()
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):
@@ -154,6 +156,12 @@ def _item_hash(item: dict[str, Any]) -> bytes:
     return pickle_hashing((str(item["image"]), version))
 
 
+def split_error(error: str) -> tuple[str, str]:
+    """Return code and reason of an item's ``error``."""
+    code, _, reason = error.partition(": ")
+    return code, reason
+
+
 def loader(
     dataset: Dataset,
     batch_size: int,
@@ -167,8 +175,8 @@ def loader(
     Args:
         dataset: what to load.
         batch_size: images a batch.
-        shuffle: for training: another order each epoch, drawn from ``seed``, and no last, smaller batch (batch statistics
-            of one image are none).
+        shuffle: for training: another order each epoch, drawn from ``seed``, and no last, smaller batch (one image has no
+            batch statistics).
         num_workers: processes that read; None = none without a GPU (the training already uses every core, and worker
             threads that spin on busy cores make it many times slower), else up to eight.
         seed: of the order.

@@ -1,8 +1,8 @@
 """The predictions file: ``image`` and one probability a finding, with what is needed to trust it beside it.
 
-``P.csv`` holds ``image`` and one column a finding, each in [0, 1]; ``P.csv.json`` says which bundle, which precision, and
-whether the values are calibrated; ``P.csv.errors.csv`` lists the files that were left out (``image, code, reason``) and
-exists only if there are any.
+``P.csv`` holds ``image`` and one column a finding, each in [0, 1]; ``P.csv.json`` says which bundle, which precision,
+and whether the values are calibrated; ``P.csv.errors.csv`` lists the files that were left out (``image, code,
+reason``) and exists only if there are any.
 """
 
 import json

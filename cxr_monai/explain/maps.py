@@ -1,7 +1,8 @@
 """Maps of what a network looked at for one finding: MONAI's GradCAM and Captum's Integrated Gradients.
 
-The layer to explain in MONAI's DenseNet is ``class_layers.relu``: ``features`` ends before the last ReLU, and gives another
-map. In-place ReLUs break the hooks of both libraries, so networks are built with ``"act": ["RELU", {"inplace": false}]``.
+The layer to explain in MONAI's DenseNet is ``class_layers.relu``: ``features`` ends before the last ReLU, and gives
+another map. In-place ReLUs break the hooks of both libraries, so networks are built with
+``"act": ["RELU", {"inplace": false}]``.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ class Method(StrEnum):
     GRADCAM = "gradcam"
     """Where in the last feature grid evidence for the finding lies (Selvaraju et al. 2017, arXiv 1610.02391)."""
     INTEGRATED_GRADIENTS = "integrated_gradients"
-    """Which pixels, against a mean-grey image, raise the finding's score (Sundararajan et al. 2017, arXiv 1703.01365)."""
+    """Which pixels raise the finding's score above a mean-grey image's (Sundararajan et al. 2017, arXiv 1703.01365)."""
 
 
 def check_network(network: nn.Module, target_layer: str) -> None:

@@ -1,7 +1,7 @@
 """Overlays for people: the radiograph, the map, the finding, how likely it is, and the true box where one is known."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import nn
 from tqdm import tqdm
@@ -42,7 +43,7 @@ class Explainer:
     def __init__(
         self,
         network: nn.Module,
-        preprocessing: Callable,
+        preprocessing: Compose,
         findings: Sequence[str],
         methods: Sequence[str] = ("gradcam",),
         target_layer: str = "class_layers.relu",
@@ -63,8 +64,8 @@ class Explainer:
     def explain(self, example: Example) -> dict[str, Any]:
         """Return the network's view, and for each finding shown its probability and maps.
 
-        The keys are ``image`` (``[h, w]`` in [0, 1], in the file's resolution), ``size`` (of the maps), ``channels`` (shown),
-        ``probabilities`` (``[F]``) and ``maps`` (``(channel, method)`` to ``[size, size]`` in [0, 1]).
+        The keys are ``image`` (``[h, w]`` in [0, 1], in the file's resolution), ``size`` (of the maps), ``channels``
+        (shown), ``probabilities`` (``[F]``) and ``maps`` (``(channel, method)`` to ``[size, size]`` in [0, 1]).
 
         Raises:
             RadiographError: if the file cannot be read.
@@ -101,7 +102,9 @@ class Explainer:
 
     def _preprocess(self, path: Path) -> torch.Tensor:
         try:
-            return convert_to_tensor(self.preprocessing({"image": str(path)})["image"], dtype=torch.float32, track_meta=False)[None]
+            return convert_to_tensor(
+                self.preprocessing({"image": str(path)})["image"], dtype=torch.float32, track_meta=False
+            )[None]
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):
@@ -164,14 +167,14 @@ class Explainer:
             if heat.max() > 0:
                 alpha = np.clip(heat, 0, 1) * 0.6
                 axis.imshow(heat, cmap="inferno", alpha=alpha, vmin=0, vmax=1, extent=extent, interpolation="bilinear")
-            for name, *box in boxes:
+            for name, x, y, width, high in boxes:
                 if name == finding:
-                    axis.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="deepskyblue", linewidth=1.2))
+                    axis.add_patch(Rectangle((x, y), width, high, fill=False, edgecolor="deepskyblue", linewidth=1.2))
             present = "" if example.present is None else (" (present)" if finding in example.present else " (absent)")
             axis.set_title(f"{finding}{present}\n{explained['probabilities'][channel]:.2f}, {method}", fontsize=7)
 
     def _boxes_in_view(self, example: Example, size: int) -> list[tuple[str, float, float, float, float]]:
-        """Map boxes from pixels of the file to pixels of the network's view (shorter side resampled, centre cropped)."""
+        """Map boxes from pixels of the file to pixels of the network's view (resampled, centre cropped)."""
         if not example.boxes:
             return []
         height, width = read_radiograph(example.path).pixels.shape[1:]

@@ -1,7 +1,7 @@
 """How a network is run: bfloat16 where the processor has the instructions, and several crops as one answer.
 
-MONAI's engines hard-code ``torch.autocast("cuda")``, so their ``amp`` does nothing on a CPU. The forward pass happens in
-the inferer, which is where this belongs: loss and backward pass stay outside, as PyTorch recommends.
+MONAI's engines hard-code ``torch.autocast("cuda")``, so their ``amp`` does nothing on a CPU. The forward pass happens
+in the inferer, which is where this belongs: loss and backward pass stay outside, as PyTorch recommends.
 """
 
 import logging

@@ -159,7 +159,7 @@ def set_prior(network: nn.Module, prevalences: Sequence[float] | None) -> None:
 
 def place(network: nn.Module, device: torch.device | str) -> nn.Module:
     """Move a network to a device, its weights channels-last."""
-    return network.to(device=device, memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
 
 
 def from_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
 """Checkpoints: the best weights into the bundle, everything into ``last.pt``, each whole or not at all.
 
-MONAI's ``CheckpointSaver`` deletes the old file before the new one is whole, and a first metric that is NaN blocks every
-later best; both lose a training, so this does not build on it.
+MONAI's ``CheckpointSaver`` deletes the old file before the new one is whole, and a first metric that is NaN blocks
+every later best; both lose a training, so this does not build on it.
 """
 
 import logging

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import EarlyStopHandler
 from tqdm import tqdm
 
+from cxr_monai.data.dataset import split_error
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.predictions import write_errors, write_predictions
 
@@ -52,7 +53,8 @@ class Progress:
         self._epoch_began, self._images = time.monotonic(), 0
         of = f" {state.epoch}/{state.max_epochs}" if state.max_epochs and state.max_epochs > 1 else ""
         size = getattr(engine.state.dataloader, "batch_size", None) or 1
-        self._bar = tqdm(total=(state.epoch_length or 0) * size, desc=self.what + of, unit=" images", disable=None, leave=False)
+        images = (state.epoch_length or 0) * size
+        self._bar = tqdm(total=images, desc=self.what + of, unit=" images", disable=None, leave=False)
 
     def _step(self, engine: Engine) -> None:
         images = len(engine.state.output["pred"])
@@ -119,7 +121,7 @@ class LeftOut:
 
     def _collect(self, engine: Engine) -> None:
         self._seen += len(engine.state.batch["name"])
-        self.errors |= {name: (name, *error) for name, *error in batch_errors(engine.state.batch)}
+        self.errors |= {error[0]: error for error in batch_errors(engine.state.batch)}
 
     def _report(self, engine: Engine) -> None:
         if engine.state.epoch > 1 or not self.errors:
@@ -134,9 +136,7 @@ class LeftOut:
 
 def batch_errors(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return name, code and reason of the files of a batch that could not be read."""
-    return [
-        (name, *error.split(": ", 1)) for name, error in zip(batch["name"], batch["error"], strict=True) if error
-    ]  # type: ignore[return-value]
+    return [(name, *split_error(error)) for name, error in zip(batch["name"], batch["error"], strict=True) if error]
 
 
 class PredictionsWriter:

@@ -104,8 +104,6 @@ class Preflight:
         forward = len(self.validator.data_loader.dataset) * seconds / size / 3
         total = epochs * (len(loader) * seconds + forward)
         logger.info(
-            "preflight passed in %s: a batch of %d takes %.2f s (%.1f images/s), %d epochs of %d images about %s at most",
+            "preflight passed in %s: a batch of %d takes %.2f s (%.1f images/s); %d epochs of %d images take about %s",
             duration(taken), size, seconds, size / seconds, epochs, len(loader.dataset), duration(total),
         )  # fmt: skip
-
-

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 
 def step_on_plateau(scheduler: Any, validator: Engine) -> LrScheduleHandler:
-    """Return MONAI's handler that steps ``ReduceLROnPlateau`` on the validation loss; attach it after the validation."""
+    """Return MONAI's handler that steps ``ReduceLROnPlateau`` on the validation loss; it goes after the validation."""
     return LrScheduleHandler(scheduler, print_lr=False, step_transform=lambda _: validator.state.metrics["loss"])
 
 

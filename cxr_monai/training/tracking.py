@@ -1,7 +1,7 @@
 """One MLflow run a training: settings, curves, data set, pictures, table, weights; no patient, no file name.
 
-A local SQLite file by default (``mlflow.db`` in the working directory, where ``mlflow ui`` looks by itself), any server by
-``MLFLOW_TRACKING_URI``. MONAI's ``MLFlowHandler`` logs the list of image files as its data set; what identifies a
+A local SQLite file by default (``mlflow.db`` in the working directory, where ``mlflow ui`` looks by itself), any server
+by ``MLFLOW_TRACKING_URI``. MONAI's ``MLFlowHandler`` logs the list of image files as its data set; what identifies a
 patient must not leave the hospital's disk that way, so this uses MLflow's client and chooses what goes
 (docs/decisions/0004).
 """
@@ -44,7 +44,7 @@ class Tracker:
 
     Args:
         experiment: MLflow's experiment; made if it does not exist.
-        run_name: a name for people; where it is None, ``kind`` and the time (MLflow would invent one from Python's random
+        run_name: a name for people; where it is None, ``kind`` and the time (MLflow would draw one from Python's random
             state, which the seed fixes: every run would have the same name).
         tracking_uri: :func:`default_tracking_uri` where None.
         kind: ``training`` or ``evaluation``; a tag of the run.

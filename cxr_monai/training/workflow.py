@@ -1,7 +1,7 @@
 """The steps around Ignite's loop: what a training and an evaluation do before it, after it, and when it fails.
 
-A training leaves in ``OUT``: ``bundle/`` (complete), ``metrics.csv``, ``metrics.json``, ``predictions_val.csv``, ``pictures/`` and
-``checkpoints/last.pt``.
+A training leaves in ``OUT``: ``bundle/`` (complete), ``metrics.csv``, ``metrics.json``, ``predictions_val.csv``,
+``pictures/`` and ``checkpoints/last.pt``.
 """
 
 import logging
@@ -126,7 +126,8 @@ class Evaluation:
         try:
             self.tracker.data_set(self.manifest, self.split, self.findings)
             self.evaluator.run()
-            self.tracker.metrics({f"{self.split}_{name}": value for name, value in self.evaluator.state.metrics.items()})
+            metrics = self.evaluator.state.metrics
+            self.tracker.metrics({f"{self.split}_{name}": value for name, value in metrics.items()})
             write_results(self.metrics, self.output_dir, self.tracker)
         except BaseException:
             self.tracker.finish("FAILED")
