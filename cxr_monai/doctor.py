@@ -87,7 +87,7 @@ def initial_environment() -> dict[str, str]:
         entries = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:
         return dict(os.environ)
-    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)  # type: ignore[misc]
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
 
 
 def cores() -> int:
@@ -290,7 +290,7 @@ def _imagenet() -> Iterator[Result]:
 
 TRANSFER_SYNTAXES: dict[str, str] = {
     "JPEG Baseline": "1.2.840.10008.1.2.4.50",
-    "JPEG Extended": "1.2.840.10008.1.2.4.51",
+    "JPEG Extended (8 bit)": "1.2.840.10008.1.2.4.51",
     "JPEG Lossless": "1.2.840.10008.1.2.4.70",
     "JPEG-LS": "1.2.840.10008.1.2.4.80",
     "JPEG 2000": "1.2.840.10008.1.2.4.90",

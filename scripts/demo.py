@@ -4,7 +4,7 @@
     python scripts/demo.py --data FOLDER    a folder in NIH ChestX-ray14's own layout
 
 It makes (or reads) radiographs, writes the manifest and the split, trains the bundle cxr_nih14, evaluates it on
-patients that it has not seen, explains a few images, predicts files, and says where to look. Everything goes into ``demo/``.
+patients that it has not seen, explains a few images, and says where to look. Everything goes into ``demo/``.
 """
 
 import argparse

@@ -84,7 +84,8 @@ def test_pickling_keeps_kind_code_message_fix_and_place(kind: type[CxrError]) ->
 
 def test_ours_is_found_behind_what_others_wrapped_around_it() -> None:
     inner = ManifestError(Code.PATIENT_LEAK, "m.")
-    try:
+
+    def instantiate() -> None:
         try:
             try:
                 raise inner
@@ -92,8 +93,10 @@ def test_ours_is_found_behind_what_others_wrapped_around_it() -> None:
                 raise RuntimeError("transform failed") from error
         except RuntimeError:
             raise ValueError("instantiation failed")  # noqa: B904 -- an implicit context must be followed too
-    except ValueError as outer:
-        assert ours(outer) is inner
+
+    with pytest.raises(ValueError, match="instantiation failed") as outer:
+        instantiate()
+    assert ours(outer.value) is inner
     assert ours(inner) is inner
 
 

@@ -1,4 +1,4 @@
-"""A bundle's folder as one validated object: once opened, its parts agree and its weights are there."""
+"""A bundle's folder as one validated object: once opened, its parts are there and agree."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ MEANING = ("labels", "image_size", "normalisation", "network_def")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that can be used: complete, of one mind, weights present.
+    """A bundle whose parts agree; whether its weights fit is found when they are loaded.
 
     Attributes:
         root: its folder.
@@ -41,7 +41,6 @@ class Bundle:
         Raises:
             BundleError: ``bundle-invalid`` for a missing or unreadable part, ``bundle-disagrees`` if the
                 configurations and the metadata contradict each other, naming the setting and both values.
-            WeightsError is raised later, by who loads the weights.
         """
         root = Path(root).resolve()
         if not (root / "configs").is_dir():

@@ -33,6 +33,7 @@ _RANGES: dict[str, tuple[type, float, str]] = {
     "num_workers": (int, 0, "processes"),
     "seed": (int, 0, "a seed"),
     "patience": (int, 1, "epochs"),
+    "val_interval": (int, 1, "epochs"),
     "horizontal_flip": (float, 0, "a probability"),
 }
 

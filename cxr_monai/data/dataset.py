@@ -175,8 +175,8 @@ def loader(
     Args:
         dataset: what to load.
         batch_size: images a batch.
-        shuffle: for training: another order each epoch, drawn from ``seed``, and no last, smaller batch (one image has no
-            batch statistics).
+        shuffle: for training: another order each epoch, drawn from ``seed``, and no last, smaller batch (one image
+            has no batch statistics).
         num_workers: processes that read; None = none without a GPU (the training already uses every core, and worker
             threads that spin on busy cores make it many times slower), else up to eight.
         seed: of the order.

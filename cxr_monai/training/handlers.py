@@ -1,6 +1,7 @@
 """Ignite handlers: progress that people can read, files left out, predictions written."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -203,7 +204,7 @@ class StopWithoutGain(EarlyStopHandler):
     """
 
     def __init__(self, patience: int, validator: Engine) -> None:
-        super().__init__(patience, score_function=lambda _: -validator.state.metrics["loss"])
+        super().__init__(patience, score_function=lambda _: -validator.state.metrics.get("loss", math.inf))
 
     def attach(self, engine: Engine) -> None:
         self.set_trainer(engine)

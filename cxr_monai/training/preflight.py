@@ -46,21 +46,23 @@ class Preflight:
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         began = time.monotonic()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            seconds = self._training_batch(network, device)
+            batch = next(iter(trainer.data_loader))
+            loading = time.monotonic() - began
+            step = self._training_step(network, batch, device)
             with torch.no_grad():
                 network.eval()
                 self._forward(network, next(iter(validator.data_loader)), device, validator.inferer)
         network.load_state_dict(before)  # batch statistics as they were
         trainer.optimizer.zero_grad(set_to_none=True)
         self._disk(network)
-        self._tell(seconds, time.monotonic() - began)
+        self._tell(loading, step, time.monotonic() - began)
 
-    def _training_batch(self, network: torch.nn.Module, device: torch.device) -> float:
+    def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
+        """Run a batch forward and backward three times and return the seconds of the fastest; the first warms up."""
         network.train()
-        loader = self.trainer.data_loader
-        for _ in range(2):  # the first pass pays for warming up
+        seconds = []
+        for _ in range(3):
             began = time.monotonic()
-            batch = next(iter(loader))
             logits, labels = self._forward(network, batch, device, self.trainer.inferer)
             loss = self.trainer.loss_function(logits, labels)
             loss.backward()
@@ -70,7 +72,8 @@ class Preflight:
                     f"the loss of the first batch is {float(loss)}, before any step.",
                     fix="Look at the pictures of the network's input, and at init_weights.",
                 )
-        return time.monotonic() - began
+            seconds.append(time.monotonic() - began)
+        return min(seconds)
 
     def _forward(
         self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device, inferer: Callable
@@ -98,12 +101,13 @@ class Preflight:
                 where=self.output_dir,
             )
 
-    def _tell(self, seconds: float, taken: float) -> None:
+    def _tell(self, loading: float, step: float, taken: float) -> None:
         loader, epochs = self.trainer.data_loader, self.trainer.state.max_epochs
-        size = loader.batch_size or 1
-        forward = len(self.validator.data_loader.dataset) * seconds / size / 3
-        total = epochs * (len(loader) * seconds + forward)
+        size, validation = loader.batch_size or 1, len(self.validator.data_loader)
+        reading = loading * (len(loader) + validation) / max(1, loader.num_workers)
+        # a forward pass is about a third of a step; with a cache, files are decoded in the first epoch alone
+        total = epochs * (len(loader) + validation / 3) * step + reading * (1 if self.cache_dir else epochs)
         logger.info(
             "preflight passed in %s: a batch of %d takes %.2f s (%.1f images/s); %d epochs of %d images take about %s",
-            duration(taken), size, seconds, size / seconds, epochs, len(loader.dataset), duration(total),
+            duration(taken), size, step, size / step, epochs, len(loader.dataset), duration(total),
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """Learning rates over a training: MONAI's handler around PyTorch's schedulers."""
 
+import math
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 
 def step_on_plateau(scheduler: Any, validator: Engine) -> LrScheduleHandler:
     """Return MONAI's handler that steps ``ReduceLROnPlateau`` on the validation loss; it goes after the validation."""
-    return LrScheduleHandler(scheduler, print_lr=False, step_transform=lambda _: validator.state.metrics["loss"])
+    return LrScheduleHandler(scheduler, print_lr=False, step_transform=lambda _: validator.state.metrics.get("loss", math.inf))
 
 
 def one_cycle(

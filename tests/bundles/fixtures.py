@@ -6,6 +6,7 @@ Test modules outside this folder use them as well: ``pytest_plugins = ["tests.bu
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cxr_monai.cli import main
@@ -19,6 +20,11 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Phantoms:
     make_phantoms(root, 48, 64, seed=1, workers=1, masks=False, progress=False)
     manifest = root.parent / "manifest.csv"
     assert main(["manifest", "nih", str(root), "--out", str(manifest)]) == 0
+    # ids that a search finds: NIH's own are bare numbers, which stand in any file
+    table = pd.read_csv(manifest, dtype="str", keep_default_na=False)
+    for column in ("patient_id", "study_id"):
+        table[column] = f"secret-{column}-" + table[column]
+    table.to_csv(manifest, index=False)
     assert main(["split", str(manifest), "--scheme", "random", "--fractions", "0.5,0.25,0.25"]) == 0
     return Phantoms(root, manifest)
 

@@ -57,8 +57,16 @@ class Grid:
     def edge(self, distance: Field, softness: float = 0.006) -> Field:
         """Return 0 to 1 across a border of width ``softness``, at least 1.5 pixels; 0.5 at distance 0."""
         width = max(softness, 1.5 / (self.size * self.zoom))
-        ramp = np.clip(distance * np.float32(1 / width) + np.float32(0.5), 0, 1)
-        return ramp * ramp * (3 - 2 * ramp)
+        # the smooth step t * t * (3 - 2 * t), in place: called forty times an image, allocation is what costs
+        ramp = distance * np.float32(1 / width)
+        ramp += np.float32(0.5)
+        np.maximum(ramp, 0, out=ramp)
+        np.minimum(ramp, 1, out=ramp)
+        square = ramp * ramp
+        ramp *= -2
+        ramp += 3
+        ramp *= square
+        return ramp
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def _mass(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     inside = _rounded(chest, plan, rng, 0.08)
     shape = _soft(chest, inside, plan, 0.01) * chest.inside
     bulk = np.sqrt(np.clip(inside * 2.5, 0, 1))
-    chest.density += np.float32(0.32 * plan.strength) * shape * (0.55 + 0.45 * bulk)
+    chest.density += np.float32(0.38 * plan.strength) * shape * (0.55 + 0.45 * bulk)
     chest.vessels *= 1 - shape
     return shape
 
@@ -219,7 +219,7 @@ def _nodule(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     """Small, round, sharply bordered."""
     inside = _rounded(chest, plan, rng, 0.04)
     shape = _soft(chest, inside, plan, 0.007) * chest.inside
-    chest.density += np.float32(0.37 * plan.strength) * shape * (0.5 + 0.5 * np.sqrt(np.clip(inside * 1.5, 0, 1)))
+    chest.density += np.float32(0.43 * plan.strength) * shape * (0.5 + 0.5 * np.sqrt(np.clip(inside * 1.5, 0, 1)))
     chest.vessels *= 1 - shape
     return shape
 
@@ -234,14 +234,14 @@ def _pneumonia(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     chest.vessels *= 1 - shape
     tubes = grow_vessels(rng, levels=4, trunks=5)
     half_w, half_h = plan.width / chest.grid.zoom / 2, plan.height / chest.grid.zoom / 2
-    tubes[:, 4] = np.maximum(0.65 * tubes[:, 4], 0.0045)
+    tubes[:, 4] = np.maximum(0.75 * tubes[:, 4], 0.005)
     # the tree enters the lesion from the hilum's side and spreads through it
     centre = np.argmin(across * across + down * down)
     x, y = float(chest.grid.x.flat[centre]) - plan.side * 0.75 * half_w, float(chest.grid.y.flat[centre])
     tubes[:, [0, 2]] = x + plan.side * (tubes[:, [0, 2]] - 0.075) * (half_w / 0.11)
     tubes[:, [1, 3]] = y + (tubes[:, [1, 3]] - 0.41) * (half_h / 0.15)
     air = gaussian_filter(draw_lines(chest.grid, tubes), 0.002 * chest.grid.size, truncate=2.5)
-    chest.density -= np.float32(0.22 * plan.strength) * air * shape
+    chest.density -= np.float32(0.30 * plan.strength) * air * shape
     return shape
 
 
@@ -283,7 +283,7 @@ def _edema(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     grid, body = chest.grid, chest.body
     q = ((chest.a - 0.11) / 0.105) ** 2 + ((grid.y - 0.46) / 0.15) ** 2
     wings = np.exp(-0.5 * q * np.sqrt(q)) * chest.inside
-    grain = np.clip(0.7 + 0.5 * clouds(rng, 40, grid.size), 0, 1.8)
+    grain = np.clip(0.7 + 0.7 * clouds(rng, 40, grid.size), 0, 2)
     _fill(chest, wings * grain, 0.30 * plan.strength)
     chest.vessels *= 1 + 0.4 * wings
     lines = []
@@ -294,7 +294,7 @@ def _edema(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
             length = rng.uniform(0.02, 0.055)
             lines.append((side * outer, y, side * (outer - length), y + rng.normal(0, 0.005), 0.0042))
     kerley = draw_lines(grid, np.array(lines)) * chest.inside
-    chest.density += np.float32(0.20 * plan.strength) * kerley
+    chest.density += np.float32(0.26 * plan.strength) * kerley
     return np.maximum(wings * 1.3, kerley)
 
 

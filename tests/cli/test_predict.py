@@ -1,0 +1,134 @@
+"""``cxr-monai predict``, and how fast the command answers."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxr_monai.cli import main
+from cxr_monai.labels import NIH14
+from tests.bundles.running import Phantoms, Trained
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+
+def predict(bundle: Path, *inputs: Path, words: tuple[str, ...] = ()) -> int:
+    return main(["predict", str(bundle), *map(str, inputs), "--out", "p.csv", "--workers", "0", *words])
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A file named like an image."""
+    file = tmp_path / "bad.png"
+    file.write_bytes(b"not a picture")
+    return file
+
+
+def test_files(trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = phantoms.files("test")[:3]
+    assert predict(trained.bundle, *files, words=("--float32",)) == 0
+    table = pd.read_csv("p.csv")
+    assert list(table.columns) == ["image", *NIH14]
+    assert list(table["image"]) == [str(file) for file in files]
+    about = json.loads(Path("p.csv.json").read_text())
+    assert about["precision"] == "float32"
+    assert about["calibrated"] is False
+    assert len(about["bundle"]) == 64
+    assert not Path("p.csv.errors.csv").exists()
+    assert "3 of 3 images predicted: p.csv" in capsys.readouterr().out
+
+
+def test_manifest(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    assert predict(trained.bundle, phantoms.manifest) == 0
+    assert list(pd.read_csv("p.csv")["image"]) == list(phantoms.table["image"])
+
+
+def test_bad_file_is_reported_and_the_status_is_0(
+    trained: Trained, phantoms: Phantoms, bad: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(trained.bundle, bad, phantoms.files("test")[0]) == 0
+    assert len(pd.read_csv("p.csv")) == 1
+    errors = pd.read_csv("p.csv.errors.csv")
+    assert list(errors.columns) == ["image", "code", "reason"]
+    assert errors.loc[0, ["image", "code"]].tolist() == [str(bad), "radiograph-not-an-image"]
+    told = capsys.readouterr()
+    assert "1 of 2 images predicted" in told.out
+    assert "1 left out: p.csv.errors.csv" in told.err
+    assert f"{bad} [radiograph-not-an-image]" in told.err
+
+
+def test_strict(trained: Trained, phantoms: Phantoms, bad: Path, elsewhere: Path) -> None:
+    assert predict(trained.bundle, bad, phantoms.files("test")[0], words=("--strict",)) == 1
+    assert len(pd.read_csv("p.csv")) == 1  # what could be done is there
+    assert predict(trained.bundle, phantoms.files("test")[0], words=("--strict",)) == 0
+    assert not Path("p.csv.errors.csv").exists()  # the old list is gone
+
+
+def test_nothing_read(trained: Trained, bad: Path, elsewhere: Path) -> None:
+    assert predict(trained.bundle, bad) == 1
+    assert len(pd.read_csv("p.csv.errors.csv")) == 1
+
+
+def test_missing_bundle(phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(elsewhere / "nowhere", phantoms.files("test")[0]) == 1
+    assert capsys.readouterr().err.startswith("cxr-monai predict: error [bundle-invalid]: ")
+    assert not Path("p.csv").exists()
+
+
+def test_missing_weights(
+    copy: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "models" / "model.pt").unlink()
+    assert predict(copy, phantoms.files("test")[0]) == 1
+    assert "error [weights-missing]" in capsys.readouterr().err
+
+
+def test_missing_manifest(trained: Trained, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(trained.bundle, elsewhere / "nowhere.csv") == 1
+    assert "error [manifest-not-found]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("--batch-size", "0"), ("--batch-size", "many"), ("--nothing",)])
+def test_wrong_use(words: tuple[str, ...], trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    try:
+        status = predict(trained.bundle, phantoms.files("test")[0], words=words)
+    except SystemExit as stop:  # argparse's way
+        status = int(stop.code or 0)
+    assert status == 2
+    assert not Path("p.csv").exists()
+
+
+@pytest.mark.xfail(strict=True, reason="--workers -1 ends in a ValueError of PyTorch's loader with a traceback")
+def test_negative_workers(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    words = ["--out", "p.csv", "--workers", "-1"]
+    assert main(["predict", str(trained.bundle), str(phantoms.files("test")[0]), *words]) == 2
+
+
+# ---------------------------------------------------------------- answering at once
+
+
+def test_help_answers_in_half_a_second() -> None:
+    def measure() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "cxr_monai.cli", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    assert statistics.median(measure() for _ in range(5)) < 0.5
+
+
+@pytest.mark.parametrize("command", [(), ("predict",), ("bundle",), ("split",)])
+def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
+    code = (
+        "import sys, contextlib, io\n"
+        "from cxr_monai.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    main({[*command, '--help']!r})\n"
+        "print(sorted({'torch', 'monai', 'pandas', 'numpy', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert process.stdout.strip() == "[]"

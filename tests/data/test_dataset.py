@@ -1,0 +1,321 @@
+"""From files to batches: what is kept, what is read anew, what happens to a bad file."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.transforms import Compose, Lambdad, RandLambdad
+from PIL import Image
+
+from cxr_monai.data.dataset import RadiographDataset, inference_items, items, items_of_files, loader, open_manifest
+from cxr_monai.data.manifest import build_manifest, write_manifest
+from cxr_monai.errors import Code, ManifestError, SettingError, SplitError
+from cxr_monai.transforms import LoadRadiographd, NormaliseRadiographd, ResizeShortestd
+
+SHAPE = (1, 32, 32)
+
+
+def draw(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, SHAPE[1:], dtype=np.uint8)).save(path)
+    return path
+
+
+def pipeline(mode: str = "zero_one") -> Compose:
+    return Compose([LoadRadiographd("image"), ResizeShortestd("image", 32), NormaliseRadiographd("image", mode)])
+
+
+def item(path: Path, label: tuple[float, ...] = (1, 0)) -> dict:
+    return {"image": str(path), "label": np.array(label, dtype=np.float32), "name": path.name}
+
+
+def dataset(*paths: Path, cache: Path | None = None, mode: str = "zero_one") -> RadiographDataset:
+    return RadiographDataset([item(path) for path in paths], pipeline(mode), SHAPE, cache)
+
+
+def stored(path: Path) -> torch.Tensor:
+    """What a file's image must be, read by Pillow alone."""
+    return torch.from_numpy(np.asarray(Image.open(path), np.float32) / 255)[None]
+
+
+class Counting(LoadRadiographd):
+    """The reader, with a note of each file that it opened."""
+
+    opened: list[str]
+
+    def __init__(self) -> None:
+        super().__init__("image")
+        self.opened = []
+
+    def __call__(self, data: dict) -> dict:
+        self.opened.append(Path(data["image"]).name)
+        return super().__call__(data)
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key != "opened"}  # part of the cache's key
+
+
+# -- one item
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_item_has_image_label_name_and_no_error(tmp_path: Path, cached: bool) -> None:
+    path = draw(tmp_path / "a.png", 0)
+    for _ in range(2):  # read, then kept
+        result = dataset(path, cache=tmp_path / "cache" if cached else None)[0]
+        assert set(result) == {"image", "label", "name", "error"}
+        assert type(result["image"]) is torch.Tensor
+        assert result["image"].dtype == result["label"].dtype == torch.float32
+        torch.testing.assert_close(result["image"], stored(path), rtol=0, atol=1e-6)
+        assert result["label"].tolist() == [1, 0]
+        assert (result["name"], result["error"]) == ("a.png", "")
+
+
+def test_the_label_is_a_copy(tmp_path: Path) -> None:
+    data = dataset(draw(tmp_path / "a.png", 0))
+    data[0]["label"].fill_(7)
+    assert data[0]["label"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "radiograph-empty"), (b"no image", "radiograph-not-an-image"), (None, "radiograph-not-found")],
+)
+def test_a_bad_file_is_blank_with_unknown_labels_and_its_code(
+    tmp_path: Path, content: bytes | None, code: str, cached: bool
+) -> None:
+    good, bad = draw(tmp_path / "good.png", 0), tmp_path / "bad.png"
+    if content is not None:
+        bad.write_bytes(content)
+    data = dataset(good, bad, good, cache=tmp_path / "cache" if cached else None)
+    for _ in range(2):
+        result = data[1]
+        assert torch.equal(result["image"], torch.zeros(SHAPE))
+        assert result["label"].shape == (2,)
+        assert result["label"].isnan().all()
+        assert result["name"] == "bad.png"
+        assert result["error"].startswith(f"{code}: ")
+        assert str(tmp_path) not in result["error"]
+    batch = next(iter(loader(data, 3)))
+    assert [bool(error) for error in batch["error"]] == [False, True, False]
+    assert batch["image"].shape == (3, *SHAPE)
+
+
+def fail(image: torch.Tensor) -> torch.Tensor:
+    raise ZeroDivisionError
+
+
+def test_an_error_of_the_program_is_not_taken_for_a_bad_file(tmp_path: Path) -> None:
+    transform = Compose([LoadRadiographd("image"), Lambdad("image", fail)])
+    with pytest.raises(RuntimeError, match="applying transform"):
+        RadiographDataset([item(draw(tmp_path / "a.png", 0))], transform, SHAPE)[0]
+
+
+# -- what is kept
+
+
+def test_the_second_time_equals_the_first_and_opens_nothing(tmp_path: Path) -> None:
+    path, reader = draw(tmp_path / "a.png", 0), Counting()
+    data = RadiographDataset([item(path)], Compose([reader]), SHAPE, tmp_path / "cache")
+    first = data[0]["image"]
+    second = data[0]["image"]
+    assert reader.opened == ["a.png"]
+    assert torch.equal(first, second)
+    again = Counting()
+    other = RadiographDataset([item(path)], Compose([again]), SHAPE, tmp_path / "cache")  # another process, say
+    assert torch.equal(other[0]["image"], first)
+    assert again.opened == []
+
+
+def test_without_a_cache_a_file_is_opened_each_time(tmp_path: Path) -> None:
+    path, reader = draw(tmp_path / "a.png", 0), Counting()
+    data = RadiographDataset([item(path)], Compose([reader]), SHAPE)
+    assert torch.equal(data[0]["image"], data[0]["image"])
+    assert reader.opened == ["a.png", "a.png"]
+
+
+def test_a_replaced_file_is_read_anew(tmp_path: Path) -> None:
+    path = draw(tmp_path / "a.png", 0)
+    old, size = stored(path), path.stat().st_size
+    data = dataset(path, cache=tmp_path / "cache")
+    torch.testing.assert_close(data[0]["image"], old, rtol=0, atol=1e-6)
+    draw(path, 1)
+    assert not torch.equal(stored(path), old)
+    torch.testing.assert_close(data[0]["image"], stored(path), rtol=0, atol=1e-6)
+    # the same size, another time: a PNG padded behind its end would hide from a key of the size alone
+    draw(path, 2)
+    path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+    os.utime(path, ns=(1, 1))
+    torch.testing.assert_close(data[0]["image"], stored(path), rtol=0, atol=1e-6)
+
+
+def test_a_bad_file_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"")
+    data = dataset(path, cache=tmp_path / "cache")
+    assert data[0]["error"]
+    draw(path, 0)
+    result = data[0]
+    assert result["error"] == ""
+    assert result["label"].tolist() == [1, 0]
+
+
+def test_other_transforms_and_other_files_have_entries_of_their_own(tmp_path: Path) -> None:
+    a, b, cache = draw(tmp_path / "a.png", 0), draw(tmp_path / "b.png", 1), tmp_path / "cache"
+    kept = dataset(a, cache=cache)[0]["image"]
+    stretched = dataset(a, cache=cache, mode="minus_one_one")[0]["image"]
+    torch.testing.assert_close(stretched, kept * 2 - 1)
+    assert not torch.equal(dataset(b, cache=cache)[0]["image"], kept)
+    assert len(list(cache.glob("*.pt"))) == 3
+
+
+def test_labels_are_not_kept(tmp_path: Path) -> None:
+    path, cache = draw(tmp_path / "a.png", 0), tmp_path / "cache"
+    RadiographDataset([item(path, (1, 0))], pipeline(), SHAPE, cache)[0]
+    other = RadiographDataset([item(path, (0, 1, np.nan))], pipeline(), SHAPE, cache)[0]
+    assert other["label"].nan_to_num(9).tolist() == [0, 1, 9]
+    assert len(list(cache.glob("*.pt"))) == 1
+
+
+def test_what_is_random_is_not_kept(tmp_path: Path) -> None:
+    path = draw(tmp_path / "a.png", 0)
+    added = iter([1.0, 2.0])
+    transform = Compose([LoadRadiographd("image"), RandLambdad("image", lambda image: image + next(added), prob=1.0)])
+    data = RadiographDataset([item(path)], transform, SHAPE, tmp_path / "cache")
+    first, second = data[0]["image"], data[0]["image"]
+    torch.testing.assert_close(second - first, torch.ones(SHAPE))
+
+
+# -- items
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    names = [f"{n}.png" for n in range(4)]
+    for n, name in enumerate(names):
+        draw(tmp_path / "images" / name, n)
+    table = pd.DataFrame({"image": names, "patient_id": range(4), "split": ["train", "train", "val", ""]})
+    table = table.assign(Mass=[0, 1, np.nan, 1], Edema=[1, 0, 0, 1])
+    write_manifest(build_manifest(table, tmp_path / "images", "local"), tmp_path / "m.csv")
+    return tmp_path / "m.csv"
+
+
+def test_items_of_a_split_in_the_networks_order(manifest: Path) -> None:
+    found = items(open_manifest(str(manifest)), "train", ["Edema", "Mass"])
+    assert [(one["name"], one["label"].tolist()) for one in found] == [("0.png", [1, 0]), ("1.png", [0, 1])]
+    assert found[0]["image"] == str(manifest.parent / "images" / "0.png")
+    assert found[0]["label"].dtype == np.float32
+    everything = items(open_manifest(str(manifest)), None, ["Mass"])
+    assert [one["name"] for one in everything] == ["0.png", "1.png", "2.png", "3.png"]
+    assert np.isnan(everything[2]["label"][0])
+
+
+def test_items_refuse_what_the_manifest_lacks(manifest: Path, tmp_path: Path) -> None:
+    table = open_manifest(str(manifest))
+    with pytest.raises(ManifestError, match="'Nodule'"):
+        items(table, "train", ["Nodule"])
+    with pytest.raises(SplitError, match="'test'"):
+        items(table, "test", ["Mass"])
+    with pytest.raises(SettingError, match="--manifest"):
+        open_manifest(None)
+    with pytest.raises(ManifestError) as caught:
+        open_manifest(str(manifest), str(tmp_path / "elsewhere"))
+    assert caught.value.code == Code.IMAGES_MISSING
+
+
+def test_inference_items_of_a_manifest_or_a_folder_have_unknown_labels(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "images" / "notes.txt").touch()
+    draw(tmp_path / "images" / "sub" / "9.PNG", 9)
+    of_manifest = inference_items(str(manifest), None, ["Mass", "Edema"])
+    of_folder = inference_items(None, str(tmp_path / "images"), ["Mass", "Edema"])
+    assert [one["name"] for one in of_manifest] == ["0.png", "1.png", "2.png", "3.png"]
+    assert [one["name"] for one in of_folder] == ["0.png", "1.png", "2.png", "3.png", "sub/9.PNG"]
+    for one in of_manifest + of_folder:
+        assert np.isnan(one["label"]).all()
+        assert one["label"].shape == (2,)
+        assert Path(one["image"]).is_file()
+
+
+def test_inference_goes_on_where_a_manifests_image_is_gone(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "images" / "1.png").unlink()
+    found = inference_items(str(manifest), None, ["Mass"])
+    data = RadiographDataset(found, pipeline(), SHAPE)
+    assert [data[n]["error"][:20] for n in range(4)] == ["", "radiograph-not-found", "", ""]
+
+
+def test_inference_needs_something_to_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="--dataset_dir"):
+        inference_items(None, None, ["Mass"])
+    with pytest.raises(ManifestError) as caught:
+        inference_items(None, str(tmp_path), ["Mass"])
+    assert caught.value.code == Code.NO_IMAGES
+
+
+# -- batches
+
+
+class Numbers(torch.utils.data.Dataset):
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def batches(count: int, size: int, **settings: object) -> list[list[int]]:
+    return [batch.tolist() for batch in loader(Numbers(count), size, **settings)]  # type: ignore[arg-type]
+
+
+def test_a_last_small_batch_is_kept_but_dropped_in_training() -> None:
+    assert batches(5, 2) == [[0, 1], [2, 3], [4]]
+    assert [len(batch) for batch in batches(5, 2, shuffle=True)] == [2, 2]
+    sampler = torch.utils.data.SequentialSampler(Numbers(5))
+    assert batches(5, 2, sampler=sampler) == [[0, 1], [2, 3], [4]]
+    assert batches(5, 2, sampler=sampler, shuffle=True) == [[0, 1], [2, 3]]
+
+
+def test_a_training_smaller_than_a_batch_has_one_batch() -> None:
+    assert [sorted(batch) for batch in batches(3, 4, shuffle=True)] == [[0, 1, 2]]
+    assert [sorted(batch) for batch in batches(4, 4, shuffle=True)] == [[0, 1, 2, 3]]
+
+
+def test_the_order_changes_with_the_epoch_and_repeats_with_the_seed() -> None:
+    def epochs(seed: int) -> list[list[int]]:
+        loading = loader(Numbers(64), 64, shuffle=True, seed=seed)
+        return [next(iter(loading)).tolist() for _ in range(2)]
+
+    state = torch.get_rng_state()
+    first = epochs(0)
+    torch.manual_seed(123)  # the process' own seed plays no part
+    assert epochs(0) == first
+    assert first[0] != first[1]
+    assert epochs(1)[0] != first[0]
+    torch.set_rng_state(state)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu", "cores", "workers"),
+    [(None, False, 8, 0), (None, True, 4, 4), (None, True, 64, 8), (3, False, 4, 3)],
+)
+def test_workers_suit_the_machine(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None, gpu: bool, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    loading = loader(Numbers(4), 2, num_workers=asked)
+    assert loading.num_workers == workers
+    assert loading.persistent_workers == (workers > 0)
+    assert loading.pin_memory == gpu
+
+
+def test_items_of_files_keep_names_and_order() -> None:
+    found = items_of_files([Path("b.png"), "a.png"], ["second", "first"], ["Mass"])
+    assert [(one["image"], one["name"]) for one in found] == [("b.png", "second"), ("a.png", "first")]

@@ -1,0 +1,351 @@
+"""What ``cxr_monai.doctor`` finds on machines that have, lack or hide things."""
+
+import http.server
+import importlib.metadata
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import cxr_monai
+from cxr_monai import doctor
+from cxr_monai.doctor import Result, Status
+
+
+def named(results: Iterator[Result]) -> dict[str, Result]:
+    return {result.name: result for result in results}
+
+
+def only(results: Iterator[Result]) -> Result:
+    (result,) = results
+    return result
+
+
+# -- the whole
+
+
+def test_a_check_that_fails_is_unknown_and_the_others_go_on() -> None:
+    def broken() -> Iterator[Result]:
+        yield Result("first", Status.OK, "there")
+        raise OSError("no such device")
+
+    def good() -> Iterator[Result]:
+        yield Result("second", Status.OK, "there")
+
+    results = list(doctor.examine({"broken": broken, "good": good}))
+    assert [(result.name, result.status) for result in results] == [
+        ("first", Status.OK),
+        ("broken", Status.UNKNOWN),
+        ("second", Status.OK),
+    ]
+    assert results[1].found == "could not be looked at (OSError: no such device)"
+
+
+def test_results_come_one_by_one() -> None:
+    def late() -> Iterator[Result]:
+        raise AssertionError("must not run yet")
+
+    def first() -> Iterator[Result]:
+        yield Result("first", Status.OK, "")
+
+    assert next(doctor.examine({"first": first, "late": late})).name == "first"
+
+
+def test_this_machine_is_examined_without_an_unknown() -> None:
+    results = list(doctor.examine())
+    assert [result for result in results if result.status == Status.UNKNOWN] == []
+    names = [result.name for result in results]
+    assert len(set(names)) == len(names)
+    assert {"code", "Python", "packages", "torch", "threads", "memory", "MLflow", "bfloat16"} <= set(names)
+    assert all(result.found for result in results)
+    assert all(result.advice for result in results if result.status in (Status.WARN, Status.MISSING))
+
+
+def test_summary_counts() -> None:
+    ok, warn, missing = (Result("n", status, "") for status in (Status.OK, Status.WARN, Status.MISSING))
+    assert doctor.summary([ok, warn, warn]) == "Nothing required is missing; 2 worth a look."
+    assert doctor.summary([ok, warn, missing]) == "1 required missing, 1 worth a look."
+
+
+# -- packages and code
+
+REQUIREMENTS = ["pytest>=1", "numpy>=999", "no-such-package>=2", "no-such-extra; extra == 'dicom'"]
+
+
+def fake_distribution(monkeypatch: pytest.MonkeyPatch, python: str) -> None:
+    monkeypatch.setattr(importlib.metadata, "metadata", lambda name: {"Requires-Python": python})
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: REQUIREMENTS)
+
+
+def test_packages_that_lack_or_are_too_old_are_missing_and_extras_are_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_distribution(monkeypatch, ">=3.11")
+    results = named(doctor._packages())
+    assert set(results) == {"Python", "packages", "numpy", "no-such-package"}
+    assert results["Python"].status == Status.OK
+    assert results["packages"].found == f"pytest {pytest.__version__}"
+    assert results["numpy"].status == results["no-such-package"].status == Status.MISSING
+    assert results["no-such-package"].found == "not installed"
+    assert results["numpy"].advice == "Install it: pip install 'numpy>=999'."
+
+
+def test_an_old_python_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_distribution(monkeypatch, ">=4")
+    python = named(doctor._packages())["Python"]
+    assert (python.status, python.advice) == (Status.MISSING, "Make an environment with Python >=4.")
+
+
+def test_not_being_installed_is_a_warning() -> None:
+    result = only(doctor._packages("no-such-distribution"))
+    assert (result.status, result.found) == (Status.WARN, "no-such-distribution is not installed")
+
+
+def test_code_tells_its_commit_but_not_that_of_a_repository_around_it(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        return subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    package, installed = tmp_path / "package", tmp_path / "site-packages"
+    for folder in (package, installed):
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+    assert doctor._commit(package) is None
+    git("init")
+    git("add", "package")
+    git("commit", "-m", "m")
+    commit = git("rev-parse", "--short", "HEAD").strip()
+    assert doctor._commit(package) == f"commit {commit}"
+    (package / "__init__.py").write_text("x = 1")
+    assert doctor._commit(package) == f"commit {commit} with changes"
+    assert doctor._commit(installed) is None
+
+
+def test_code_names_the_version() -> None:
+    assert only(doctor._code()).found.startswith(f"cxr-monai {cxr_monai.__version__}, ")
+
+
+# -- processor
+
+
+@pytest.mark.parametrize(
+    ("threads", "available", "status"), [(1, 2, Status.OK), (2, 2, Status.OK), (8, 2, Status.WARN)]
+)
+def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: int, available: int, status: Status) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(doctor, "cores", lambda: available)
+    result = named(doctor._torch())["threads"]
+    assert (result.status, result.found) == (status, f"{threads} of torch on {available} cores")
+    assert ("export OMP_NUM_THREADS=2" in result.advice) == (status == Status.WARN)
+
+
+@pytest.mark.parametrize(
+    ("environment", "on_gpu", "status", "found"),
+    [
+        ({}, False, Status.WARN, "not set"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, False, Status.WARN, "ACTIVE"),
+        ({"OMP_WAIT_POLICY": "passive"}, False, Status.OK, "passive"),
+        ({}, True, Status.OK, "not set"),
+    ],
+)
+def test_wait_policy(environment: dict[str, str], on_gpu: bool, status: Status, found: str) -> None:
+    result = only(doctor._waiting(environment, on_gpu))
+    assert (result.status, result.found) == (status, found)
+    assert result.advice.startswith("export OMP_WAIT_POLICY=PASSIVE") == (status == Status.WARN)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells what a process was started with")
+def test_the_initial_environment_is_the_shells_not_what_was_set_since() -> None:
+    program = (
+        "import os; os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'; os.environ.pop('KEPT')\n"
+        "from cxr_monai.doctor import initial_environment\n"
+        "print(initial_environment().get('OMP_WAIT_POLICY'), initial_environment()['KEPT'])"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | {"KEPT": "a=b"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "None a=b\n"
+
+
+@pytest.mark.parametrize(("load", "status"), [(1.9, Status.OK), (2.0, Status.OK), (2.1, Status.WARN)])
+def test_load(monkeypatch: pytest.MonkeyPatch, load: float, status: Status) -> None:
+    monkeypatch.setattr(doctor, "cores", lambda: 2)
+    assert only(doctor._load(load)).status == status
+
+
+@pytest.mark.parametrize(("supported", "status"), [(True, Status.OK), (False, Status.WARN)])
+def test_bfloat16(monkeypatch: pytest.MonkeyPatch, supported: bool, status: Status) -> None:
+    monkeypatch.setattr("cxr_monai.networks.inferers.bfloat16_supported", lambda device: supported)
+    monkeypatch.setattr(doctor, "_has_gpu", lambda: False)
+    result = only(doctor._bfloat16())
+    assert result.status == status
+    assert bool(result.advice) == (not supported)
+
+
+def test_a_driver_without_a_torch_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert only(doctor._gpus()).found == "none: everything runs on the processor"
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert only(doctor._gpus()).status == Status.WARN
+
+
+def test_each_gpu_with_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = namedtuple("properties", "name total_memory major")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    cards = [properties("new", 24 * 10**9, 8), properties("old", 8 * 10**9, 7)]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: cards[number])
+    results = named(doctor._gpus())
+    assert results["GPU 0"].found == "new, 24.0 GB, bfloat16"
+    assert results["GPU 1"].found == "old, 8.0 GB, no bfloat16"
+
+
+# -- memory and disk
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_memory_is_judged_by_the_containers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_container_limits", lambda: [3 * 10**9])
+    result = only(doctor._memory())
+    assert result.status == Status.WARN
+    assert re.search(r"3\.0 GB$", result.found)
+
+
+@pytest.mark.parametrize(
+    ("size", "status", "found"), [(64 * 2**20, Status.WARN, "0.07 GB"), (2 * 10**9, Status.OK, "2.0 GB")]
+)
+def test_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, status: Status, found: str) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: Usage(size, 0, size))
+    result = only(doctor._shared_memory(tmp_path))
+    assert (result.status, result.found) == (status, found)
+    assert only(doctor._shared_memory(tmp_path / "none")).status == Status.OK
+
+
+def test_little_disk_space_here_and_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    free = {tmp_path: 10**9, Path(tempfile.gettempdir()): 10**11}
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: Usage(10**12, 0, free[place]))
+    results = named(doctor._disk())
+    assert results["disk here"].status == Status.WARN
+    assert results["disk here"].found == f"1.0 GB free in {tmp_path}"
+    assert results["disk for temporary files"].status == Status.OK
+
+
+def test_imagenets_weights_are_looked_for_and_checked_without_a_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("nothing is downloaded"))
+    absent = only(doctor._imagenet())
+    assert (absent.status, absent.found) == (Status.WARN, f"not in {tmp_path / 'checkpoints'}")
+    file = tmp_path / "checkpoints" / "densenet121-a639ec97.pth"
+    file.parent.mkdir()
+    file.write_bytes(b"damaged")
+    damaged = only(doctor._imagenet())
+    assert damaged.status == Status.WARN
+    assert str(file) in damaged.advice
+    monkeypatch.setattr("cxr_monai.networks.weights._verify", lambda *_: None)
+    assert only(doctor._imagenet()) == Result("ImageNet weights", Status.OK, str(file))
+
+
+# -- DICOM
+
+
+def test_decoders_are_those_that_reading_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.uid import UID
+
+    from cxr_monai.data.dicom_pixels import _plugin
+
+    for result, uid in zip(doctor._decoders(), doctor.TRANSFER_SYNTAXES.values(), strict=True):
+        assert result.found == f"read by {_plugin(UID(uid))}"
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.available_plugins", ())
+    for result in doctor._decoders():
+        assert result.status == Status.WARN
+        assert "pip install 'cxr-monai[dicom]'" in result.advice
+
+
+# -- MLflow
+
+
+def test_the_default_store_is_the_trainings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from cxr_monai.training.tracking import default_tracking_uri
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert named(doctor._mlflow())["MLflow tracking"].found == default_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    assert named(doctor._mlflow())["MLflow tracking"].found == default_tracking_uri()
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///somewhere/mlruns", "./store"])
+def test_a_plain_folder_is_advised_against(uri: str) -> None:
+    result = doctor._tracking(uri)
+    assert result.status == Status.WARN
+    assert "sqlite:///FILE" in result.advice
+
+
+def test_a_place_that_does_not_exist_cannot_be_written(tmp_path: Path) -> None:
+    assert doctor._tracking(f"sqlite:///{tmp_path}/none/mlflow.db").status == Status.WARN
+    assert doctor._tracking(f"sqlite:///{tmp_path}/mlflow.db").status == Status.OK
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[int], list[str]]]:
+    """A local server: its address, the status that it answers with (to be changed), the paths that were asked for."""
+    status, asked = [200], []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status[0])
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"127.0.0.1:{listening.server_port}", status, asked
+        listening.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [(200, Status.OK), (401, Status.OK), (404, Status.OK), (503, Status.WARN)]
+)
+def test_a_server_is_asked_once_and_its_password_not_shown(
+    server: tuple[str, list[int], list[str]], answer: int, status: Status
+) -> None:
+    address, answers, asked = server
+    answers[0] = answer
+    result = doctor._tracking(f"http://user:secret@{address}/mlflow/")
+    assert result.status == status
+    assert asked == ["/mlflow/health"]
+    assert "secret" not in result.found + result.advice
+    assert f"http://{address}/mlflow/" in result.found
+
+
+def test_a_server_that_is_away_or_silent_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as silent:  # takes connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(doctor, "SERVER_SECONDS", 0.2)
+        result = doctor._tracking(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert (result.status, "does not answer (timed out)" in result.found) == (Status.WARN, True)
+        port = silent.getsockname()[1]
+    result = doctor._tracking(f"http://127.0.0.1:{port}")
+    assert (result.status, "refused" in result.found) == (Status.WARN, True)

@@ -1,0 +1,171 @@
+"""The Predictor: one row an image in the order given, bad files reported, the numbers of ``evaluate.json``."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cxr_monai.errors import CxrError
+from cxr_monai.labels import NIH14
+from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype
+from cxr_monai.predict import Predictor, gather_files
+from tests.bundles.running import Phantoms, Trained, code_of, run
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+
+@pytest.fixture(scope="module")
+def predictor(trained: Trained) -> Predictor:
+    """The tiny trained bundle, in float32."""
+    return Predictor(trained.bundle, amp=False)
+
+
+def test_one_row_an_image_in_the_order_given(predictor: Predictor, phantoms: Phantoms) -> None:
+    files = phantoms.files("test")[:5][::-1]
+    result = predictor.predict(files, batch_size=2)
+    assert list(result.table.columns) == ["image", *NIH14]
+    assert list(result.table["image"]) == [str(file) for file in files]
+    assert result.errors == []
+    values = result.table[list(NIH14)].to_numpy()
+    assert ((values >= 0) & (values <= 1)).all()
+    assert len(np.unique(values.round(6), axis=0)) == 5  # each image its own row
+
+
+def test_batches_and_names_change_nothing(predictor: Predictor, phantoms: Phantoms) -> None:
+    files = phantoms.files("test")[:5]
+    one = predictor.predict(files, batch_size=1)
+    all_ = predictor.predict(files, names=["a", "b", "c", "d", "e"], batch_size=5)
+    assert list(all_.table["image"]) == ["a", "b", "c", "d", "e"]
+    np.testing.assert_allclose(one.table[list(NIH14)], all_.table[list(NIH14)], rtol=0, atol=1e-6)
+
+
+def test_equal_to_evaluation(predictor: Predictor, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", batch_size=8, amp=False)
+    evaluated = pd.read_csv(elsewhere / "out" / "predictions.csv")
+    files = phantoms.files("test")
+    names = [file.relative_to(phantoms.root).as_posix() for file in files]
+    predicted = predictor.predict(files, names).table
+    assert list(predicted["image"]) == list(evaluated["image"])
+    np.testing.assert_allclose(predicted[list(NIH14)], evaluated[list(NIH14)], rtol=0, atol=1e-6)
+    about = json.loads((elsewhere / "out" / "predictions.csv.json").read_text())
+    assert predictor.about["bundle"] == about["bundle"]
+    assert predictor.about["precision"] == about["precision"] == "float32"
+
+
+def test_bad_files_are_reported_and_the_rest_is_done(predictor: Predictor, phantoms: Phantoms, tmp_path: Path) -> None:
+    good = phantoms.files("test")[:2]
+    empty, text, cut = tmp_path / "empty.png", tmp_path / "text.png", tmp_path / "cut.png"
+    empty.touch()
+    text.write_text("not a picture")
+    cut.write_bytes(good[0].read_bytes()[:100])
+    result = predictor.predict([empty, good[0], text, tmp_path / "gone.png", good[1], cut], batch_size=4)
+    assert list(result.table["image"]) == [str(file) for file in good]
+    assert [(name, code) for name, code, _ in result.errors] == [
+        (str(empty), "radiograph-empty"),
+        (str(text), "radiograph-not-an-image"),
+        (str(tmp_path / "gone.png"), "radiograph-not-found"),
+        (str(cut), "radiograph-truncated"),
+    ]
+    assert all(reason for _, _, reason in result.errors)
+    alone = predictor.predict(good).table
+    np.testing.assert_allclose(result.table[list(NIH14)], alone[list(NIH14)], rtol=0, atol=1e-6)
+
+
+def test_nothing_read_gives_an_empty_table(predictor: Predictor, tmp_path: Path) -> None:
+    result = predictor.predict([tmp_path / "gone.png"])
+    assert result.table.empty
+    assert list(result.table.columns) == ["image", *NIH14]
+    assert len(result.errors) == 1
+
+
+def test_bundle_works_from_anywhere_by_a_relative_path(
+    copy: Path, phantoms: Phantoms, predictor: Predictor, elsewhere: Path
+) -> None:
+    moved = copy.rename(elsewhere / "moved to another place")
+    file = phantoms.files("test")[0]
+    result = Predictor(moved.name, amp=False).predict([file])
+    np.testing.assert_allclose(result.table[list(NIH14)], predictor.predict([file]).table[list(NIH14)], atol=1e-6)
+
+
+def test_network_is_in_eval_mode_and_repeats_itself(trained: Trained, phantoms: Phantoms) -> None:
+    made = Predictor(trained.bundle)
+    first = made.predict(phantoms.files("test")[:2]).table
+    second = made.predict(phantoms.files("test")[:2]).table
+    pd.testing.assert_frame_equal(first, second)
+    assert not any(module.training for module in made.network.modules())
+    assert made.about["precision"] == str(autocast_dtype(torch.device("cpu"), True)).removeprefix("torch.")
+
+
+def test_missing_weights(copy: Path) -> None:
+    (copy / "models" / "model.pt").unlink()
+    with pytest.raises(CxrError) as error:
+        Predictor(copy)
+    assert code_of(error) == "weights-missing"
+
+
+def test_missing_bundle(tmp_path: Path) -> None:
+    with pytest.raises(CxrError, match="OUT/bundle") as error:
+        Predictor(tmp_path / "nowhere")
+    assert code_of(error) == "bundle-invalid"
+
+
+# ---------------------------------------------------------------- what is predicted
+
+
+def test_a_folder_names_files_by_their_path_below_it(phantoms: Phantoms) -> None:
+    files, names = gather_files([phantoms.root])
+    assert len(files) == 48
+    assert names == sorted(phantoms.table["image"])
+    assert all(file == phantoms.root / name for file, name in zip(files, names, strict=True))
+
+
+def test_several_inputs_keep_their_order_and_their_names_apart(phantoms: Phantoms, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        shutil.copy(phantoms.files("test")[0], folder / "a.png")
+    files, names = gather_files([two, one, one / "a.png"])
+    assert files == [two / "a.png", one / "a.png", one / "a.png"]
+    assert names == ["two/a.png", "one/a.png", str(one / "a.png")]
+
+
+def test_a_manifest_names_its_images(phantoms: Phantoms) -> None:
+    files, names = gather_files([phantoms.manifest])
+    assert names == list(phantoms.table["image"])
+    assert files[0] == phantoms.root / names[0]
+
+
+@pytest.mark.xfail(strict=True, reason="gather_files names both images/a.png: two rows under one name")
+def test_two_folders_of_one_name_give_two_names(phantoms: Phantoms, tmp_path: Path) -> None:
+    """Names stand in the table's ``image`` column, which holds each once."""
+    for place in ("here", "there"):
+        (tmp_path / place / "images").mkdir(parents=True)
+        shutil.copy(phantoms.files("test")[0], tmp_path / place / "images" / "a.png")
+    _, names = gather_files([tmp_path / "here" / "images", tmp_path / "there" / "images"])
+    assert len(set(names)) == 2
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(CxrError) as error:
+        gather_files([tmp_path])
+    assert code_of(error) == "no-images"
+
+
+# ---------------------------------------------------------------- crops
+
+
+class Mean(torch.nn.Module):
+    """The mean of each image as its one logit."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+
+def test_crops_give_the_mean_of_their_logits() -> None:
+    crops = torch.arange(2 * 10, dtype=torch.float32).reshape(2, 10, 1, 1, 1).expand(2, 10, 1, 4, 4)
+    assert AutocastInferer(amp=False)(crops, Mean()).tolist() == [[4.5], [14.5]]
+    assert AutocastInferer(amp=False)(crops[:, 0], Mean()).tolist() == [[0.0], [10.0]]
