@@ -13,6 +13,7 @@ from cxr_monai.cli import main
 from cxr_monai.data.phantom import make_phantoms
 from tests.bundles.running import SHIPPED, Phantoms, Trained, content, monai_bundle
 
+
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Phantoms:
     """48 phantoms of 64x64 pixels, 24 of them for training."""

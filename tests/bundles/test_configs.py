@@ -104,22 +104,7 @@ def test_weights_load_without_this_package(trained: Trained) -> None:
     assert all(tensor.device.type == "cpu" for tensor in state.values())
 
 
-@pytest.mark.parametrize(
-    ("config", "kind"),
-    [
-        pytest.param(
-            "train",
-            "train",
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=TypeError,
-                reason="MONAI's check_properties takes every item of train#handlers for a dictionary; two are '@' references",
-            ),
-        ),
-        ("evaluate", "infer"),
-        ("inference", "infer"),
-    ],
-)
+@pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
 def test_monai_finds_its_properties(
     config: str, kind: str, trained: Trained, phantoms: Phantoms, elsewhere: Path
 ) -> None:
@@ -184,11 +169,15 @@ def test_unknown_override_is_refused(
 
 @pytest.mark.parametrize(
     "override",
-    ["network_def#dropout", "optimizer#weight", "train#dataloader#batchsize", "train#trainer#max_epoch", "scheduler#mod"],
+    [
+        "network_def#dropout",
+        "optimizer#weight",
+        "train#dataloader#batchsize",
+        "train#trainer#max_epoch",
+        "scheduler#mod",
+    ],
 )
-def test_misspelt_argument_of_a_component_is_refused(
-    override: str, phantoms: Phantoms, elsewhere: Path
-) -> None:
+def test_misspelt_argument_of_a_component_is_refused(override: str, phantoms: Phantoms, elsewhere: Path) -> None:
     """What stands inside a component reaches its constructor, which refuses it: no word is swallowed."""
     with process_as_it_was(), pytest.raises((CxrError, RuntimeError, TypeError)) as error:  # noqa: PT012
         made = workflow(SHIPPED, "train", manifest=str(phantoms.manifest), output_dir="OUT", **{override: 3})

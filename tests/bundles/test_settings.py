@@ -43,7 +43,12 @@ def few(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def train(bundle: Path, manifest: Path, **settings: Any) -> None:
-    run(bundle, "train", manifest=str(manifest), **{**TINY, "output_dir": "OUT", "batch_size": 4, "epochs": 1, **settings})
+    run(
+        bundle,
+        "train",
+        manifest=str(manifest),
+        **{**TINY, "output_dir": "OUT", "batch_size": 4, "epochs": 1, **settings},
+    )
 
 
 # ---------------------------------------------------------------- values
@@ -68,7 +73,9 @@ def train(bundle: Path, manifest: Path, **settings: Any) -> None:
         pytest.param(
             "horizontal_flip",
             1.5,
-            marks=pytest.mark.xfail(strict=True, reason="a probability of 1.5 is let through: only the lowest is checked"),
+            marks=pytest.mark.xfail(
+                strict=True, reason="a probability of 1.5 is let through: only the lowest is checked"
+            ),
         ),
         ("val_interval", 0),
     ],
@@ -160,9 +167,7 @@ def test_metadata_describes_the_input_that_was_trained_on(overridden: Path) -> N
     assert image["value_range"] == [-1, 1]
 
 
-def test_bundle_with_overrides_needs_none_of_them_again(
-    overridden: Path, phantoms: Phantoms, elsewhere: Path
-) -> None:
+def test_bundle_with_overrides_needs_none_of_them_again(overridden: Path, phantoms: Phantoms, elsewhere: Path) -> None:
     assert Bundle.open(overridden).labels == ("Pneumonia", "Effusion")
     run(overridden, "evaluate", manifest=str(phantoms.manifest), output_dir="out", batch_size=8)
     assert list(pd.read_csv(elsewhere / "out" / "predictions.csv").columns) == ["image", "Pneumonia", "Effusion"]
@@ -186,7 +191,9 @@ def test_another_validation_pipeline_is_refused(phantoms: Phantoms, elsewhere: P
     assert code_of(error) == "bundle-disagrees"
 
 
-def test_weights_of_other_findings_or_channels(overridden: Path, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+def test_weights_of_other_findings_or_channels(
+    overridden: Path, trained: Trained, phantoms: Phantoms, elsewhere: Path
+) -> None:
     weights = overridden / "models" / "model.pt"
     with pytest.raises(CxrError, match="the weights belong to another network") as error:
         run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", weights=str(weights))
@@ -397,7 +404,9 @@ def test_no_network_says_what_to_do(path: str | None, server: str, tmp_path: Pat
         error.value.__cause__.close()
 
 
-@pytest.mark.xfail(strict=True, reason="an answer such as 404 is left open: HTTPError holds the connection until it is closed")
+@pytest.mark.xfail(
+    strict=True, reason="an answer such as 404 is left open: HTTPError holds the connection until it is closed"
+)
 def test_refused_download_closes_its_connection(server: str, tmp_path: Path) -> None:
     with pytest.raises(CxrError) as error:
         download_imagenet(tmp_path / "cache", f"{server}/nothing.pth", "a639ec97")

@@ -225,7 +225,12 @@ def few(table: pd.DataFrame) -> pd.DataFrame:
 
 def train(bundle: Path, manifest: Path, **settings: Any) -> None:
     """One tiny epoch into ``OUT`` of the working directory."""
-    run(bundle, "train", manifest=str(manifest), **{**TINY, "output_dir": "OUT", "epochs": 1, "batch_size": 4, **settings})
+    run(
+        bundle,
+        "train",
+        manifest=str(manifest),
+        **{**TINY, "output_dir": "OUT", "epochs": 1, "batch_size": 4, **settings},
+    )
 
 
 def test_missing_manifest(elsewhere: Path) -> None:
@@ -339,7 +344,9 @@ def test_all_labels_unknown_gives_no_gradient_and_no_nan() -> None:
 def prepared(phantoms: Phantoms, elsewhere: Path, **settings: Any) -> Any:
     """A training's workflow with its components made, but not run."""
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    made = workflow(SHIPPED, "train", manifest=str(manifest), **{**TINY, "batch_size": 4, "output_dir": "OUT", **settings})
+    made = workflow(
+        SHIPPED, "train", manifest=str(manifest), **{**TINY, "batch_size": 4, "output_dir": "OUT", **settings}
+    )
     made.initialize()
     return made.parser
 
@@ -357,7 +364,8 @@ def test_preflight_changes_neither_weights_nor_random_state(phantoms: Phantoms, 
 
 
 @pytest.mark.xfail(
-    strict=True, reason="preflight draws from the loader's generator and the transforms: the first epoch's order depends on it"
+    strict=True,
+    reason="preflight draws from the loader's generator and the transforms: the first epoch's order depends on it",
 )
 def test_preflight_leaves_the_order_of_images_and_the_augmentation_alone(phantoms: Phantoms, elsewhere: Path) -> None:
     with running.process_as_it_was():
@@ -400,7 +408,9 @@ def test_loss_that_is_no_number_stops_the_training(phantoms: Phantoms, elsewhere
     assert not (elsewhere / "OUT" / "bundle" / "models" / "model.pt").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="float(loss) of a loss that requires a gradient: PyTorch 2.13 warns; .item() does not")
+@pytest.mark.xfail(
+    strict=True, reason="float(loss) of a loss that requires a gradient: PyTorch 2.13 warns; .item() does not"
+)
 def test_nan_loss_of_the_first_batch_is_found_by_preflight(phantoms: Phantoms, elsewhere: Path) -> None:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     loss = {"_target_": "torch.nn.HuberLoss"}  # takes labels with NaN for numbers
@@ -422,17 +432,15 @@ def test_validation_every_second_epoch(overlays: tuple[str, ...], phantoms: Phan
     assert torch.load(elsewhere / "OUT" / "checkpoints" / "last.pt", weights_only=True)["best_epoch"] == 2
 
 
-def test_early_stopping(phantoms: Phantoms, elsewhere: Path) -> None:
-    """A rate that is far too large brings the loss up soon; with a patience of one that ends the training."""
+@pytest.mark.xfail(
+    strict=True, reason="scikit-learn's 'Input contains NaN' instead of not-finite: AUROC of NaN outputs"
+)
+def test_outputs_that_are_no_number_at_validation(phantoms: Phantoms, elsewhere: Path) -> None:
+    """The last step of an epoch is the one that overflows: its loss was a number, the validation's outputs are not."""
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    settings = {**TINY, "batch_size": 4, "epochs": 12, "patience": 1, "learning_rate": 0.3}
-    made = run(SHIPPED, "train", manifest=str(manifest), output_dir="OUT", **settings)
-    trainer, history = made.parser.get_parsed_content("train#trainer"), made.parser.get_parsed_content("tracker").history
-    losses = [epoch["val_loss"] for epoch in history]
-    assert trainer.state.epoch == len(losses) < 12
-    best_before_last = min(losses[:-1])
-    assert losses[-1] >= best_before_last
-    assert losses[-2] == best_before_last  # it stopped at the first epoch without a gain
+    with pytest.raises(CxrError) as error:
+        train(SHIPPED, manifest, batch_size=8, learning_rate=1e30)
+    assert code_of(error) == "not-finite"
 
 
 # ---------------------------------------------------------------- several processes, real processes

@@ -80,9 +80,7 @@ def test_missing_bundle(phantoms: Phantoms, elsewhere: Path, capsys: pytest.Capt
     assert not Path("p.csv").exists()
 
 
-def test_missing_weights(
-    copy: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_weights(copy: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "models" / "model.pt").unlink()
     assert predict(copy, phantoms.files("test")[0]) == 1
     assert "error [weights-missing]" in capsys.readouterr().err

@@ -61,11 +61,16 @@ def test_from_radiographs_to_predictions(
     assert "40 of 41 images predicted" in capsys.readouterr().out
 
     # all three speak of one bundle
-    digests = {json.loads(Path(file).read_text())["bundle"] for file in ("predictions.csv.json", "results/predictions.csv.json")}
+    digests = {
+        json.loads(Path(file).read_text())["bundle"]
+        for file in ("predictions.csv.json", "results/predictions.csv.json")
+    }
     assert len(digests) == 1
 
 
-def test_bundle_runs_with_monai_alone_as_its_own_working_directory(copy: Path, phantoms: Phantoms, tmp_path: Path) -> None:
+def test_bundle_runs_with_monai_alone_as_its_own_working_directory(
+    copy: Path, phantoms: Phantoms, tmp_path: Path
+) -> None:
     """Inside the bundle's folder, as MONAI's model zoo documents it: no ``--bundle_root``, a relative configuration."""
     images = tmp_path / "images"
     images.mkdir()
