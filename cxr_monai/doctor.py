@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import tempfile
 import urllib.error
 import urllib.request
@@ -23,6 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import cxr_monai
+from cxr_monai.environment import code_version, default_tracking_uri, usable_cores
 from cxr_monai.errors import CxrError
 
 GB = 1e9
@@ -90,33 +90,9 @@ def initial_environment() -> dict[str, str]:
     return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _code() -> Iterator[Result]:
-    found = f"cxr-monai {cxr_monai.__version__}"
-    commit = _commit(Path(cxr_monai.__file__).parent)
-    yield Result("code", Status.OK, f"{found}, {commit}" if commit else f"{found}, installed (no git checkout)")
-
-
-def _commit(folder: Path) -> str | None:
-    """Return the commit that holds this folder's files; None outside git, or if git only surrounds them."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=5)
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # an installed package may lie inside a foreign repository
-        commit = git("rev-parse", "--short", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return f"commit {commit}" + (" with changes" if changed else "")
+    found, commit = f"cxr-monai {cxr_monai.__version__}", code_version()
+    yield Result("code", Status.OK, f"{found}, commit {commit}" if commit else f"{found}, installed (no git checkout)")
 
 
 def _packages(distribution: str = "cxr-monai") -> Iterator[Result]:
@@ -157,7 +133,7 @@ def _torch() -> Iterator[Result]:
 
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "HIP" if torch.version.hip else "for CPUs"
     yield Result("torch", Status.OK, f"{torch.__version__}, built {build}")
-    threads, available = torch.get_num_threads(), cores()
+    threads, available = torch.get_num_threads(), usable_cores()
     found = f"{threads} of torch on {available} {'core' if available == 1 else 'cores'}"
     if threads > available:
         advice = f"More threads than cores wait for each other: export OMP_NUM_THREADS={available}."
@@ -188,7 +164,7 @@ def _has_gpu() -> bool:
 
 
 def _load(load: float | None = None) -> Iterator[Result]:
-    load, available = os.getloadavg()[0] if load is None else load, cores()
+    load, available = os.getloadavg()[0] if load is None else load, usable_cores()
     found = f"{load:.1f} in the last minute, {available} {'core' if available == 1 else 'cores'}"
     if load > available:
         yield Result("load", Status.WARN, found, "Other programs use the cores: times measured now will be too long.")
@@ -315,14 +291,12 @@ def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Resul
             yield Result(f"DICOM {name}", Status.WARN, "no decoder: such files are left out", advice)
 
 
-def _mlflow(environment: Mapping[str, str] | None = None) -> Iterator[Result]:
-    environment = os.environ if environment is None else environment
+def _mlflow() -> Iterator[Result]:
     found = f"{importlib.metadata.version('mlflow')}; trainings switch its usage reports off"
     silent = any(initial_environment().get(name) for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"))
     advice = "'mlflow ui' and 'mlflow server' report their use until told: export MLFLOW_DISABLE_TELEMETRY=true."
     yield Result("MLflow", Status.OK, found, "" if silent else advice)
-    # as cxr_monai.training.tracking.default_tracking_uri, whose import takes longer than all of this
-    yield _tracking(environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    yield _tracking(default_tracking_uri())
 
 
 def _tracking(uri: str) -> Result:

@@ -15,7 +15,6 @@ class Code(StrEnum):
     # wrong use of a command
     USAGE = "usage"
     OUTPUT_EXISTS = "output-exists"
-    MISSING_DEPENDENCY = "missing-dependency"
     # tables
     MANIFEST_INVALID = "manifest-invalid"
     MANIFEST_NOT_FOUND = "manifest-not-found"

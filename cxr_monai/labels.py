@@ -58,7 +58,11 @@ def parse(labels: str | Iterable[str]) -> list[str]:
     Raises:
         ManifestError: ``unknown-finding`` for an empty list, an empty name or one that stands twice.
     """
-    names = [part.strip() for part in labels.split(",")] if isinstance(labels, str) else [str(name) for name in labels]
+    names = (
+        [part.strip() for part in labels.split(",")]
+        if isinstance(labels, str)
+        else [str(name).strip() for name in labels]
+    )
     names = [_BY_LOWER.get(name.lower(), name) for name in names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or "" in names or twice:

@@ -6,6 +6,7 @@ result.table                # image and one column a finding, each in [0, 1]; fi
 result.errors               # (image, code, reason) of those
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def gather_files(inputs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
     """Return files and their names in the results for files, folders and manifests (``.csv``, ``.csv.gz``).
 
     A file is named as it was given, a file of a folder by its path below that folder (below the folder's own name where
-    several inputs are given), an image of a manifest as the manifest names it.
+    several inputs are given), an image of a manifest as the manifest names it; by its path where that name is taken.
 
     Raises:
         ManifestError: ``no-images`` for a folder without images, or whatever is wrong with a manifest.
@@ -133,4 +134,7 @@ def gather_files(inputs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
         else:
             files.append(given)
             names.append(str(given))
-    return files, names
+    # each name stands once in the results: the same file twice is one, files that share a name go by their paths
+    named = dict(zip(files, names, strict=True))
+    several = {name for name, count in Counter(named.values()).items() if count > 1}
+    return list(named), [str(path) if name in several else name for path, name in named.items()]

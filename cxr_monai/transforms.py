@@ -88,6 +88,17 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def check_size(size: int) -> int:
+    """Return a number of pixels as it is.
+
+    Raises:
+        SettingError: ``setting-invalid`` unless it is a whole number above 0.
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise SettingError(Code.SETTING_INVALID, f"a size of {size!r} pixels: it must be a whole number above 0.")
+    return size
+
+
 class LoadRadiographd(MapTransform):
     """File path to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense; see ``cxr_monai.data.radiograph``."""
 
@@ -109,9 +120,10 @@ class ResizeShortestd(MapTransform):
 
     def __init__(self, keys: KeysCollection, size: int, margin: float = 1.0, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        if not isinstance(size, int) or size < 1:
+        check_size(size)
+        if margin < 1:
             raise SettingError(
-                Code.SETTING_INVALID, f"the size to resample to is {size!r}; it must be a whole number above 0."
+                Code.SETTING_INVALID, f"the margin is {margin!r}; below 1 it leaves no room for the crop."
             )
         self.size, self.margin = round(size * margin), margin
 
@@ -157,7 +169,7 @@ def random_view(keys: KeysCollection, size: int) -> RandAffined:
         spatial_size=(size, size),
         rotate_range=math.radians(5),
         scale_range=((-0.1, 0.1), (-0.1, 0.1)),
-        translate_range=size / 14,
+        translate_range=(size / 14, size / 14),
         padding_mode="zeros",
     )
 
@@ -201,7 +213,7 @@ class TenCropd(MapTransform):
 
     def __init__(self, keys: KeysCollection, size: int, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.size = size
+        self.size = check_size(size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

@@ -110,28 +110,6 @@ def test_not_being_installed_is_a_warning() -> None:
     assert (result.status, result.found) == (Status.WARN, "no-such-distribution is not installed")
 
 
-def test_code_tells_its_commit_but_not_that_of_a_repository_around_it(tmp_path: Path) -> None:
-    def git(*words: str) -> str:
-        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
-        return subprocess.run(
-            ["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
-        ).stdout
-
-    package, installed = tmp_path / "package", tmp_path / "site-packages"
-    for folder in (package, installed):
-        folder.mkdir()
-        (folder / "__init__.py").write_text("")
-    assert doctor._commit(package) is None
-    git("init")
-    git("add", "package")
-    git("commit", "-m", "m")
-    commit = git("rev-parse", "--short", "HEAD").strip()
-    assert doctor._commit(package) == f"commit {commit}"
-    (package / "__init__.py").write_text("x = 1")
-    assert doctor._commit(package) == f"commit {commit} with changes"
-    assert doctor._commit(installed) is None
-
-
 def test_code_names_the_version() -> None:
     assert only(doctor._code()).found.startswith(f"cxr-monai {cxr_monai.__version__}, ")
 
@@ -144,7 +122,7 @@ def test_code_names_the_version() -> None:
 )
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: int, available: int, status: Status) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(doctor, "cores", lambda: available)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: available)
     result = named(doctor._torch())["threads"]
     assert (result.status, result.found) == (status, f"{threads} of torch on {available} cores")
     assert ("export OMP_NUM_THREADS=2" in result.advice) == (status == Status.WARN)
@@ -179,7 +157,7 @@ def test_the_initial_environment_is_the_shells_not_what_was_set_since() -> None:
 
 @pytest.mark.parametrize(("load", "status"), [(1.9, Status.OK), (2.0, Status.OK), (2.1, Status.WARN)])
 def test_load(monkeypatch: pytest.MonkeyPatch, load: float, status: Status) -> None:
-    monkeypatch.setattr(doctor, "cores", lambda: 2)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
     assert only(doctor._load(load)).status == status
 
 
@@ -281,7 +259,7 @@ def test_decoders_are_those_that_reading_chooses(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_default_store_is_the_trainings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from cxr_monai.training.tracking import default_tracking_uri
+    from cxr_monai.environment import default_tracking_uri
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -75,6 +75,5 @@ def test_empty_names_and_repetitions_are_refused(given: str | list[str], said: s
     assert "--labels" in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="blanks are stripped from a string's parts, not from a list's names")
 def test_blanks_around_the_names_of_a_list_are_forgiven_as_in_a_string() -> None:
     assert parse(["Mass ", " edema"]) == parse("Mass , edema") == ["Mass", "Edema"]

@@ -18,6 +18,7 @@ LAYERS = {
     "": 0,  # cxr_monai itself: the version
     "errors": 0,
     "labels": 0,
+    "environment": 0,
     "data": 1,
     "networks": 1,
     "losses": 1,
@@ -86,13 +87,7 @@ def upward_imports(module: str) -> list[str]:
     return [name for name, part in parts.items() if part != own and LAYERS[part] >= max(LAYERS[own], 1)]
 
 
-SIDEWAYS = pytest.mark.xfail(strict=True, reason="takes write_errors from cxr_monai.evaluation, of its own layer")
-
-
-@pytest.mark.parametrize(
-    "module",
-    [pytest.param(name, marks=SIDEWAYS if name == "cxr_monai.explain.overlays" else ()) for name in MODULES],
-)
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_are_of_lower_layers_or_of_the_same_part(module: str) -> None:
     assert upward_imports(module) == [], f"{module} is in layer {LAYERS[part_of(module)]}"
 

@@ -9,13 +9,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.workflow import check_agreement
+from cxr_monai.bundle.workflow import MEANING, check_agreement
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
-# What the weights mean; every configuration of a bundle must say the same.
-MEANING = ("labels", "image_size", "normalisation", "network_def")
 
 
 @dataclass(frozen=True)

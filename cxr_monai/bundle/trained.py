@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.folder import CONFIGS, MEANING
-from cxr_monai.bundle.workflow import running_parser
+from cxr_monai.bundle.folder import CONFIGS
+from cxr_monai.bundle.workflow import MEANING, running_parser, same
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
+
+# What the network is given under each normalisation, rounded outwards (cxr_monai.transforms.normalise).
+_VALUE_RANGES = {"imagenet": [-2.2, 2.7], "zero_one": [0, 1], "minus_one_one": [-1, 1]}
 
 
 class TrainedBundle:
@@ -64,7 +67,7 @@ class TrainedBundle:
             if not path.is_file():
                 continue
             config = json.loads(path.read_text(encoding="utf-8"))
-            if name == "inference.json" and not _same(config.get("preprocessing"), self.pipeline):
+            if name == "inference.json" and not same(config.get("preprocessing"), self.pipeline):
                 raise BundleError(
                     Code.BUNDLE_DISAGREES,
                     "validate#preprocessing is not the preprocessing of inference.json: the trained network would "
@@ -98,16 +101,13 @@ def _literal(parser: ConfigParser, value: Any, at: str) -> Any:
     return parser.get_parsed_content(at) if isinstance(value, str) and value[:1] in ("$", "@") else value
 
 
-def _same(ours: Any, running: Any) -> bool:
-    """Compare configurations; MONAI has rewritten ``#`` to ``::`` in the one that is running."""
-    return json.dumps(ours, sort_keys=True).replace("#", "::") == json.dumps(running, sort_keys=True).replace("#", "::")
-
-
 def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any]) -> dict[str, Any]:
     labels, size = meaning["labels"], meaning["image_size"]
     image = metadata["network_data_format"]["inputs"]["image"]
     image["spatial_shape"] = [size, size]
-    image["num_channels"] = meaning["network_def"].get("in_channels", 1)
+    image["num_channels"] = channels = meaning["network_def"].get("in_channels", 1)
+    image["channel_def"] = {str(index): "radiograph" for index in range(channels)}
+    image["value_range"] = _VALUE_RANGES[meaning["normalisation"]]
     pred = metadata["network_data_format"]["outputs"]["pred"]
     pred["num_channels"] = len(labels)
     pred["channel_def"] = {str(index): label for index, label in enumerate(labels)}

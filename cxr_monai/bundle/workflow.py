@@ -5,10 +5,13 @@ told: ``--epoch 3`` trains the default number of epochs. :func:`start` refuses s
 """
 
 import difflib
+import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +39,10 @@ _RANGES: dict[str, tuple[type, float, str]] = {
     "val_interval": (int, 1, "epochs"),
     "horizontal_flip": (float, 0, "a probability"),
 }
+_HIGHEST = {"horizontal_flip": 1}
+
+# What the weights mean; every configuration of a bundle must say the same.
+MEANING = ("labels", "image_size", "normalisation", "network_def")
 
 
 def start(seed: int = 0, trains: bool = False) -> None:
@@ -59,6 +66,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
     check_ranges(parser.config)
     if not trains:
         check_agreement(parser.config, parser.config.get("_meta_", {}))
+        check_unchanged(parser.config)
     set_determinism(seed)
     set_track_meta(False)  # nothing here needs MONAI's tensors with metadata, and they cost time in every transform
 
@@ -147,11 +155,12 @@ def check_ranges(config: Mapping[str, Any]) -> None:
         if value is None or (isinstance(value, str) and value[:1] in "$@"):
             continue
         right_type = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
-        if not right_type or value < lowest:
+        highest = _HIGHEST.get(name, math.inf)
+        if not right_type or not lowest <= value <= highest:
             raise SettingError(
                 Code.SETTING_INVALID,
                 f"--{name} {value!r}: it must be a {'number' if kind is float else 'whole number'} ({what}) "
-                f"of at least {lowest:g}.",
+                f"of at least {lowest:g}" + (f" and at most {highest:g}." if name in _HIGHEST else "."),
             )
 
 
@@ -180,6 +189,31 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
             f"image_size is {size}, but the metadata's spatial_shape says {shape}.",
             fix="Image size is part of what the weights mean: train with --image_size; use the bundle that it leaves.",
         )
+
+
+def check_unchanged(config: Mapping[str, Any]) -> None:
+    """Compare what the weights mean with the bundle's own ``inference.json``.
+
+    Raises:
+        BundleError: ``bundle-disagrees`` if an override, or another configuration, says something else.
+    """
+    file = Path(config["bundle_root"]) / "configs" / "inference.json"
+    if not file.is_file():
+        raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=file)
+    own = json.loads(file.read_text(encoding="utf-8"))
+    for key in MEANING:
+        if key in config and not same(config[key], own.get(key)):
+            raise BundleError(
+                Code.BUNDLE_DISAGREES,
+                f"{key} is {config[key]!r}, but the bundle's inference.json says {own.get(key)!r}.",
+                fix="It is part of what the weights mean: train with it, and use the bundle that the training leaves.",
+            )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare two pieces of configuration; MONAI rewrites ``#`` to ``::`` in what it runs."""
+    texts = (json.dumps(item, sort_keys=True).replace("#", "::") for item in (one, other))
+    return next(texts) == next(texts)
 
 
 def silence_mlflow() -> None:

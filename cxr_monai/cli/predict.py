@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.batch_size < 1:
         raise UsageError(Code.USAGE, f"--batch-size {arguments.batch_size}: it must be at least 1.")
+    if arguments.workers is not None and arguments.workers < 0:
+        raise UsageError(Code.USAGE, f"--workers {arguments.workers}: it must be at least 0.")
     from cxr_monai.evaluation.predictions import write_predictions
     from cxr_monai.predict import Predictor, gather_files
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
 from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, ours
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def loader(
         sampler: decides the order instead, for several processes.
     """
     if num_workers is None:
-        num_workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+        num_workers = min(8, usable_cores()) if torch.cuda.is_available() else 0
     return DataLoader(
         dataset,
         num_workers=num_workers,

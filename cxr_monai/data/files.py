@@ -1,5 +1,7 @@
-"""Which files below a folder are images, by name; whether one can be read is ``radiograph``'s to say."""
+"""Which files below a folder are images, by name, and the list of those that could not be read."""
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".nii", ".nii.gz")
@@ -8,3 +10,21 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".nii", ".nii.gz")
 def image_files(root: Path) -> list[Path]:
     """Return the files below a folder that are named like images (``IMAGE_SUFFIXES``), sorted."""
     return sorted(path for path in root.rglob("*") if path.name.lower().endswith(IMAGE_SUFFIXES) and path.is_file())
+
+
+def write_errors(result: str | Path, errors: Sequence[tuple[str, str, str]]) -> Path:
+    """Write ``<result>.errors.csv``, or remove an old one where nothing was left out; returns its path.
+
+    Args:
+        result: what the files are missing from.
+        errors: image, stable code and reason of each.
+    """
+    path = Path(f"{result}.errors.csv")
+    if not errors:
+        path.unlink(missing_ok=True)
+        return path
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["image", "code", "reason"])
+        table.writerows(errors)
+    return path

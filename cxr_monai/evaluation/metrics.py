@@ -57,7 +57,7 @@ def write_table(table: pd.DataFrame, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "metrics.csv", index=False, float_format="%.4f")
-    rows = json.loads(table.to_json(orient="records", double_precision=15))
+    rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
     (folder / "metrics.json").write_text(json.dumps({"findings": rows}, indent=2) + "\n", encoding="utf-8")
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.files import write_errors
+
 
 def write_predictions(
     path: str | Path,
@@ -39,13 +41,3 @@ def write_predictions(
     table.to_csv(path, index=False, float_format="%.8g")
     path.with_name(path.name + ".json").write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
     write_errors(path, errors)
-
-
-def write_errors(result: str | Path, errors: Sequence[tuple[str, str, str]]) -> Path:
-    """Write ``<result>.errors.csv``, or remove an old one where nothing was left out; returns its path."""
-    path = Path(f"{result}.errors.csv")
-    if errors:
-        pd.DataFrame(errors, columns=["image", "code", "reason"]).to_csv(path, index=False)
-    else:
-        path.unlink(missing_ok=True)
-    return path

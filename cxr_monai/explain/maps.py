@@ -5,6 +5,7 @@ another map. In-place ReLUs break the hooks of both libraries, so networks are b
 ``"act": ["RELU", {"inplace": false}]``.
 """
 
+import copy
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -59,7 +60,8 @@ def gradcam(network: nn.Module, image: torch.Tensor, channel: int, target_layer:
     Returns:
         float ``[H, W]``, at least 0; 0 everywhere if nothing speaks for the finding.
     """
-    camera = GradCAM(nn_module=network, target_layers=target_layer, postprocessing=lambda maps: maps)
+    # a copy, because MONAI's GradCAM leaves its hooks on the network for good
+    camera = GradCAM(nn_module=copy.deepcopy(network), target_layers=target_layer, postprocessing=lambda maps: maps)
     return camera(x=image, class_idx=channel)[0, 0].detach().clamp(min=0)
 
 

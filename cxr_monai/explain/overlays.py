@@ -15,9 +15,9 @@ from monai.utils import convert_to_tensor
 from torch import nn
 from tqdm import tqdm
 
+from cxr_monai.data.files import write_errors
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.errors import Code, CxrError, RadiographError, SettingError, ours
-from cxr_monai.evaluation.predictions import write_errors
 from cxr_monai.explain.maps import METHODS, check_network, scale_to_maximum
 from cxr_monai.explain.selection import Example
 

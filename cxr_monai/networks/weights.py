@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
+from urllib.error import HTTPError
 
 import torch
 from torch import nn
@@ -253,6 +254,8 @@ def download_imagenet(
         _verify(part, sha256_prefix, target)
         part.replace(target)
     except OSError as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise DownloadError(
             Code.DOWNLOAD_FAILED,
             f"ImageNet's weights could not be fetched ({error}).",

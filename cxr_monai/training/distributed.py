@@ -1,5 +1,6 @@
 """Several processes under ``torchrun``: nccl on GPUs, gloo on CPUs; what ``multi_gpu_train.json`` refers to."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,8 @@ def local_device() -> torch.device:
     on_gpu = torch.cuda.is_available()
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+    if idist.get_rank() != 0:
+        logging.disable(logging.INFO)  # one process tells; warnings and errors of all are shown
     if not on_gpu:
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -1,7 +1,6 @@
 """Ignite handlers: progress that people can read, files left out, predictions written."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,10 @@ from monai.handlers import EarlyStopHandler
 from tqdm import tqdm
 
 from cxr_monai.data.dataset import split_error
+from cxr_monai.data.files import write_errors
 from cxr_monai.errors import Code, TrainingError
-from cxr_monai.evaluation.predictions import write_errors, write_predictions
+from cxr_monai.evaluation.predictions import write_predictions
+from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +59,13 @@ class Progress:
         self._bar = tqdm(total=images, desc=self.what + of, unit=" images", disable=None, leave=False)
 
     def _step(self, engine: Engine) -> None:
-        images = len(engine.state.output["pred"])
+        output = engine.state.output
+        decollated = isinstance(output, list)
+        images = len(output) if decollated else len(output["pred"])
         self._images += images
         self._bar.update(images)
-        if "loss" in engine.state.output:
-            self._bar.set_postfix(loss=f"{engine.state.output['loss'].item():.4f}", refresh=False)
+        if decollated and "loss" in output[0]:
+            self._bar.set_postfix(loss=f"{float(output[0]['loss']):.4f}", refresh=False)
 
     def _end_epoch(self, engine: Engine) -> None:
         self._bar.close()
@@ -121,8 +124,11 @@ class LeftOut:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
 
     def _collect(self, engine: Engine) -> None:
-        self._seen += len(engine.state.batch["name"])
-        self.errors |= {error[0]: error for error in batch_errors(engine.state.batch)}
+        batch = engine.state.batch
+        if isinstance(batch, list):  # decollated
+            batch = {key: [item[key] for item in batch] for key in ("name", "error")}
+        self._seen += len(batch["name"])
+        self.errors |= {error[0]: error for error in batch_errors(batch)}
 
     def _report(self, engine: Engine) -> None:
         if engine.state.epoch > 1 or not self.errors:
@@ -199,13 +205,18 @@ class StopWithoutGain(EarlyStopHandler):
     """MONAI's early stopping on the validation loss, attached to the trainer itself (after the validation).
 
     Args:
-        patience: epochs without a lower loss until the training ends.
+        patience: validations without a lower loss until the training ends.
         validator: whose ``loss`` decides.
     """
 
     def __init__(self, patience: int, validator: Engine) -> None:
-        super().__init__(patience, score_function=lambda _: -validator.state.metrics.get("loss", math.inf))
+        super().__init__(patience, score_function=lambda _: -validator.state.metrics["loss"])
+        self.validator = validator
 
     def attach(self, engine: Engine) -> None:
         self.set_trainer(engine)
         super().attach(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        if validated(engine, self.validator):
+            super().__call__(engine)

@@ -45,6 +45,12 @@ class FindingMetrics(Metric):
             raise NotComputableError("no batch was evaluated")
         logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True)
         labels = evenly_divisible_all_gather(torch.cat(self._labels), concat=True)
+        if not torch.isfinite(logits).all():
+            raise TrainingError(
+                Code.NOT_FINITE,
+                "the network's outputs are not numbers on the validation images.",
+                fix="The checkpoints before it are intact. A smaller --learning_rate helps most often.",
+            )
         self.loss = float(self.loss_function(logits, labels))
         self._table = table = finding_table(logits.numpy(), labels.numpy(), self.findings)
         return float(table.loc[table["finding"] == MEAN, "auroc"].iloc[0])
@@ -77,12 +83,14 @@ class FindingMetrics(Metric):
 class MeanLoss(Metric):
     """Mean training loss of an epoch, weighted by batch size; stops the training at a loss that is not a number.
 
+    The trainer's outputs are decollated, one dictionary an image, as MONAI's own handlers expect them.
+
     Raises:
         TrainingError: ``not-finite``, naming epoch and iteration.
     """
 
     def __init__(self) -> None:
-        super().__init__(output_transform=lambda output: (output["loss"], output["pred"]))
+        super().__init__(output_transform=lambda output: (torch.as_tensor(output[0]["loss"]), output))
 
     def reset(self) -> None:
         self._sum, self._images = 0.0, 0
@@ -91,7 +99,7 @@ class MeanLoss(Metric):
         self._engine = engine
         super().attach(engine, name, *args, **kwargs)
 
-    def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def update(self, output: tuple[torch.Tensor, list]) -> None:
         loss, images = output[0].item(), len(output[1])
         if loss != loss or loss in (float("inf"), float("-inf")):
             state = self._engine.state

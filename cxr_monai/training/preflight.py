@@ -1,5 +1,6 @@
 """Before hours are spent: one batch through everything, room on the disk, an estimate of the time."""
 
+import copy
 import logging
 import shutil
 import time
@@ -20,6 +21,13 @@ def required_bytes(network: torch.nn.Module, images: int, image_bytes: int) -> i
     written, and the cache of decoded images."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     return 2 * (weights + 3 * weights) + images * image_bytes
+
+
+def first_batch(loader: Any) -> dict[str, Any]:
+    """Return a batch as the loader would, without drawing from its order or from the transforms' random state."""
+    dataset = copy.copy(loader.dataset)
+    dataset.transform = copy.deepcopy(dataset.transform)
+    return loader.collate_fn([dataset[index] for index in range(min(loader.batch_size, len(dataset)))])
 
 
 class Preflight:
@@ -46,12 +54,12 @@ class Preflight:
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         began = time.monotonic()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            batch = next(iter(trainer.data_loader))
+            batch = first_batch(trainer.data_loader)
             loading = time.monotonic() - began
             step = self._training_step(network, batch, device)
             with torch.no_grad():
                 network.eval()
-                self._forward(network, next(iter(validator.data_loader)), device, validator.inferer)
+                self._forward(network, first_batch(validator.data_loader), device, validator.inferer)
         network.load_state_dict(before)  # batch statistics as they were
         trainer.optimizer.zero_grad(set_to_none=True)
         self._disk(network)
@@ -69,7 +77,7 @@ class Preflight:
             if not torch.isfinite(loss):
                 raise TrainingError(
                     Code.NOT_FINITE,
-                    f"the loss of the first batch is {float(loss)}, before any step.",
+                    f"the loss of the first batch is {loss.item()}, before any step.",
                     fix="Look at the pictures of the network's input, and at init_weights.",
                 )
             seconds.append(time.monotonic() - began)

@@ -1,6 +1,5 @@
 """Learning rates over a training: MONAI's handler around PyTorch's schedulers."""
 
-import math
 from typing import Any
 
 import torch
@@ -10,9 +9,26 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
 
-def step_on_plateau(scheduler: Any, validator: Engine) -> LrScheduleHandler:
-    """Return MONAI's handler that steps ``ReduceLROnPlateau`` on the validation loss; it goes after the validation."""
-    return LrScheduleHandler(scheduler, print_lr=False, step_transform=lambda _: validator.state.metrics.get("loss", math.inf))
+def validated(trainer: Engine, validator: Engine) -> bool:
+    """Tell whether the trainer's epoch has been validated; MONAI's evaluators carry the epoch that they ran after."""
+    return validator.state.epoch == trainer.state.epoch
+
+
+class StepOnPlateau(LrScheduleHandler):
+    """MONAI's handler that steps ``ReduceLROnPlateau`` on the validation loss; attach it after the validation.
+
+    Args:
+        scheduler: PyTorch's.
+        validator: whose ``loss`` decides; an epoch that was not validated leaves the rate alone.
+    """
+
+    def __init__(self, scheduler: Any, validator: Engine) -> None:
+        super().__init__(scheduler, print_lr=False, step_transform=lambda _: validator.state.metrics["loss"])
+        self.validator = validator
+
+    def __call__(self, engine: Engine) -> None:
+        if validated(engine, self.validator):
+            super().__call__(engine)
 
 
 def one_cycle(

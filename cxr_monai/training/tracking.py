@@ -8,8 +8,6 @@ patient must not leave the hospital's disk that way, so this uses MLflow's clien
 
 import json
 import logging
-import os
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from ignite.engine import Engine, Events
 import cxr_monai
 from cxr_monai.bundle.workflow import running_parser, silence_mlflow
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.environment import code_version, default_tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,11 +31,6 @@ logger = logging.getLogger(__name__)
 
 # Settings that hold a path of this machine: the run says whether they were set, not where they point.
 _PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "tracking_uri")
-
-
-def default_tracking_uri() -> str:
-    """Return ``MLFLOW_TRACKING_URI``, or a SQLite file in the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 class Tracker:
@@ -210,19 +204,3 @@ def _versions() -> dict[str, str]:
     if commit:
         tags["mlflow.source.git.commit"] = tags["code_version"] = commit
     return tags
-
-
-def code_version() -> str | None:
-    """Return the commit that this package was checked out at, marked if files differ from it; None if installed."""
-    here = Path(cxr_monai.__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changed" if changed else "")
-
-
-def _git(folder: Path, *words: str) -> str:
-    answer = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
-    return answer.stdout.strip()

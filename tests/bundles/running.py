@@ -1,7 +1,7 @@
 """Run a bundle's workflow inside the test process, as ``python -m monai.bundle run`` does in its own.
 
-A new Python process costs about eight seconds of imports, so most tests stay in this one. What a workflow changes for the
-whole process (random states, determinism, MONAI's metadata tracking, environment, search path) is put back afterwards.
+A new Python process costs about eight seconds of imports, so most tests stay in this one. What a workflow changes for
+the whole process (random states, determinism, MONAI's metadata tracking, environment, search path) is put back after.
 """
 
 import json

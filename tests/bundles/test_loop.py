@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 
 from cxr_monai.training.checkpoints import BestAndLast
 from cxr_monai.training.handlers import StopWithoutGain
-from cxr_monai.training.schedules import step_on_plateau
+from cxr_monai.training.schedules import one_cycle, step_on_plateau
 
 
 def epochs(metrics: Sequence[dict[str, float]], handler: Callable[[Engine], Any]) -> Engine:
@@ -102,3 +102,19 @@ def test_rate_falls_where_the_loss_does_not(losses: list[float], left: float) ->
 )
 def test_epochs_without_validation_leave_the_rate_alone() -> None:
     assert rate([{}, {}, {"loss": 3}, {}, {}, {"loss": 2}]) == 1.0
+
+
+def test_one_cycle_rises_over_a_seventh_and_falls_to_nothing() -> None:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    loader = torch.utils.data.DataLoader(torch.zeros(20, 1), batch_size=1)  # type: ignore[arg-type]
+    scheduler = one_cycle(optimizer, learning_rate=0.01, epochs=2, dataloader=loader)
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    # PyTorch's OneCycleLR: from a 25th up to the highest after 15 % of 40 steps, then to a 10,000th of the first
+    assert rates[0] == pytest.approx(0.01 / 25)
+    assert rates[5] == max(rates) == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0.01 / 25 / 1e4)
+    assert rates[5:] == sorted(rates[5:], reverse=True)

@@ -94,7 +94,6 @@ def test_the_written_table_comes_back(table: pd.DataFrame, tmp_path: Path) -> No
     assert [row["finding"] for row in rows] == table["finding"].tolist()
 
 
-@pytest.mark.xfail(strict=True, reason="pandas' to_json writes at most 15 digits; a double needs 17")
 def test_json_has_full_precision(table: pd.DataFrame, tmp_path: Path) -> None:
     write_table(table, tmp_path)
     rows = json.loads((tmp_path / "metrics.json").read_text())["findings"]

@@ -1,0 +1,28 @@
+"""The code's version, for runs and for the doctor."""
+
+import subprocess
+from pathlib import Path
+
+from cxr_monai.environment import code_version
+
+
+def test_code_tells_its_commit_but_not_that_of_a_repository_around_it(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        return subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    package, installed = tmp_path / "package", tmp_path / "site-packages"
+    for folder in (package, installed):
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+    assert code_version(package) is None
+    git("init")
+    git("add", "package")
+    git("commit", "-m", "m")
+    commit = git("rev-parse", "HEAD").strip()
+    assert code_version(package) == commit
+    (package / "__init__.py").write_text("x = 1")
+    assert code_version(package) == f"{commit}+changed"
+    assert code_version(installed) is None
