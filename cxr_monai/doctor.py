@@ -279,7 +279,7 @@ def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Resul
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    from cxr_monai.data.dicom_pixels import PLUGINS
+    from cxr_monai.data.formats.dicom import PLUGINS
 
     for name, uid in syntaxes.items():
         plugins = get_decoder(UID(uid)).available_plugins

@@ -245,7 +245,7 @@ def test_imagenets_weights_are_looked_for_and_checked_without_a_download(
 def test_decoders_are_those_that_reading_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     from pydicom.uid import UID
 
-    from cxr_monai.data.dicom_pixels import _plugin
+    from cxr_monai.data.formats.dicom import _plugin
 
     for result, uid in zip(doctor._decoders(), doctor.TRANSFER_SYNTAXES.values(), strict=True):
         assert result.found == f"read by {_plugin(UID(uid))}"

@@ -139,7 +139,6 @@ def test_a_manifest_names_its_images(phantoms: Phantoms) -> None:
     assert files[0] == phantoms.root / names[0]
 
 
-@pytest.mark.xfail(strict=True, reason="gather_files names both images/a.png: two rows under one name")
 def test_two_folders_of_one_name_give_two_names(phantoms: Phantoms, tmp_path: Path) -> None:
     """Names stand in the table's ``image`` column, which holds each once."""
     for place in ("here", "there"):

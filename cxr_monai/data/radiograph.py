@@ -4,8 +4,8 @@
     >>> radiograph.pixels.shape, radiograph.spacing, radiograph.provenance["inverted"]  # doctest: +SKIP
     ((1, 2544, 3056), (0.139, 0.139), True)
 
-The format is told from the content, never from the name: PNG and JPEG (``raster_pixels``), NIfTI (``nifti_pixels``) and
-DICOM (``dicom_pixels``), each with its rules in its module. Rows of the array are rows of the image. Dimensions are
+The format is told from the content, never from the name: PNG and JPEG (``formats.raster``), NIfTI (``formats.nifti``),
+DICOM (``formats.dicom``), each with its rules in its module. Rows of the array are rows of the image. Dimensions are
 judged from the header before pixels are decoded, so a decompression bomb takes no memory. Whatever is wrong with a
 file, the one exception is ``RadiographError``, with a stable code, the file and the reason; no warning escapes.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_monai.data.grey import Decoded
+from cxr_monai.data.formats.grey import Decoded
 from cxr_monai.errors import Code, RadiographError
 
 MAX_PIXELS = 40_000_000
@@ -123,17 +123,17 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
 
 def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded] | None:
     # imported here: reading a PNG needs neither pydicom nor nibabel
-    from cxr_monai.data.raster_pixels import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
+    from cxr_monai.data.formats.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
 
     if data.startswith(PNG_MAGIC):
         return decode_png
     if data.startswith(JPEG_MAGIC):
         return decode_jpeg
-    from cxr_monai.data.nifti_pixels import GZIP_MAGIC, decode_nifti, inflated_head, is_nifti
+    from cxr_monai.data.formats.nifti import GZIP_MAGIC, decode_nifti, inflated_head, is_nifti
 
     if is_nifti(inflated_head(data) if data.startswith(GZIP_MAGIC) else data[:540]):
         return decode_nifti
-    from cxr_monai.data.dicom_pixels import decode_dicom, is_dicom
+    from cxr_monai.data.formats.dicom import decode_dicom, is_dicom
 
     if is_dicom(data[:132]):
         return lambda content, limit: decode_dicom(content, limit, any_modality=any_modality)

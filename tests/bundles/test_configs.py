@@ -247,7 +247,6 @@ def test_only_training_may_change_what_weights_mean(
     assert code_of(error) == "bundle-disagrees"
 
 
-@pytest.mark.xfail(strict=True, reason="start() compares labels and image size alone: --normalisation is let through")
 @pytest.mark.parametrize("config", ["evaluate", "inference", "explain"])
 def test_normalisation_cannot_be_changed_under_trained_weights(
     config: str, trained: Trained, phantoms: Phantoms, elsewhere: Path

@@ -223,9 +223,6 @@ def test_training_that_cannot_start_leaves_no_run(phantoms: Phantoms, elsewhere:
     assert MlflowClient(tracking_store).get_experiment_by_name("nothing began") is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="MONAI's handler reads the loss of a list of outputs; with decollate false there is none"
-)
 def test_tracking_of_monai_trains_beside_ours(
     shipped_copy: Path, phantoms: Phantoms, elsewhere: Path, tracking_store: str
 ) -> None:

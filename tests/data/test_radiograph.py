@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cxr_monai.data.grey import level_table
+from cxr_monai.data.formats.grey import level_table
 from cxr_monai.data.radiograph import MAX_PIXELS, read_radiograph
 from cxr_monai.errors import Code, RadiographError
 

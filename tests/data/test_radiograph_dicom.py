@@ -31,7 +31,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from cxr_monai.data.dicom_gdcm import decode_with_gdcm
+from cxr_monai.data.formats.dicom_gdcm import decode_with_gdcm
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.errors import Code, RadiographError
 

@@ -1,6 +1,6 @@
 """A tree of DICOM files: patient, study, view, age and sex from their headers, findings from a CSV if there is one.
 
-Headers alone are read, whatever the files' names end in. What comes in is what `cxr_monai.data.dicom_pixels` will read:
+Headers alone are read, whatever the files' names end in. What comes in is what `data.formats.dicom` will read:
 radiographs by their Modality, and no hands or hips by their Body Part Examined. Patient and study ids are replaced by
 keyed hashes (HMAC-SHA256), equal for equal ids, so a patient stays recognisable as one and can't be found again without
 the key::
@@ -28,7 +28,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as ConceptCode
 from tqdm import tqdm
 
-from cxr_monai.data.dicom_pixels import MODALITIES, OTHER_BODY_PARTS
+from cxr_monai.data.formats.dicom import MODALITIES, OTHER_BODY_PARTS
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import walk
 from cxr_monai.data.sources._labels import read_findings

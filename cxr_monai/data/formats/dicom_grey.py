@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from cxr_monai.data.grey import exact_grey
+from cxr_monai.data.formats.grey import exact_grey
 from cxr_monai.errors import Code, RadiographError
 
 WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")

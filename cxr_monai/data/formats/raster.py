@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from cxr_monai.data.grey import Decoded, check_size, level_table, look_up, single_channel
+from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
 from cxr_monai.errors import Code, RadiographError
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"

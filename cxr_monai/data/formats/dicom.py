@@ -33,10 +33,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from cxr_monai.data.dicom_gdcm import decode_with_gdcm
-from cxr_monai.data.dicom_grey import first_number, grey_table, text, undecodable
-from cxr_monai.data.grey import Decoded, check_size, level_table, look_up, single_channel
-from cxr_monai.data.raster_pixels import jpeg_frame_size
+from cxr_monai.data.formats.dicom_gdcm import decode_with_gdcm
+from cxr_monai.data.formats.dicom_grey import first_number, grey_table, text, undecodable
+from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
+from cxr_monai.data.formats.raster import jpeg_frame_size
 from cxr_monai.errors import Code, RadiographError
 
 MODALITIES = ("CR", "DX", "DR", "RG")

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import nibabel
 import numpy as np
 
-from cxr_monai.data.grey import Decoded, check_size, exact_grey, level_table, look_up
+from cxr_monai.data.formats.grey import Decoded, check_size, exact_grey, level_table, look_up
 from cxr_monai.errors import Code, RadiographError
 
 GZIP_MAGIC = b"\x1f\x8b"
