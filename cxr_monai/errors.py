@@ -50,6 +50,7 @@ class Code(StrEnum):
     NO_IMAGES = "no-images"
     NOT_FINITE = "not-finite"
     PREFLIGHT_FAILED = "preflight-failed"
+    TRACKING_FAILED = "tracking-failed"
 
 
 class CxrError(Exception):

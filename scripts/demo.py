@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 
 # Chosen by measurement on two cores: docs/performance.md.
 PHANTOMS = {"count": "8000", "size": "160", "seed": "0"}
-PHANTOM_SETTINGS = {"image_size": "80", "batch_size": "32", "epochs": "5", "learning_rate": "0.002"}
+PHANTOM_SETTINGS = {"image_size": "80", "batch_size": "16", "epochs": "4", "learning_rate": "0.0015"}
 REAL_SETTINGS = {"image_size": "128", "batch_size": "16", "epochs": "5", "learning_rate": "0.0005"}
 
 
@@ -85,20 +85,26 @@ def steps(arguments: argparse.Namespace, out: Path) -> list[tuple[str, list[str]
     plan += [
         ("The manifest: one table of images", read),
         ("A split that no patient crosses", [cxr, "split", "manifest.csv", *split]),
-        ("Training", bundle_run(BUNDLE, ["train", "one_cycle"], "train", *trained)),
+        ("Training", bundle_run(source_bundle(out), ["train", "one_cycle"], "train", *trained)),
         ("Evaluation on patients that were not seen", bundle_run(Path("train/bundle"), ["evaluate"], "evaluate")),
         ("What it looked at", bundle_run(Path("train/bundle"), ["explain"], ".")),
     ]
     return plan
 
 
+def source_bundle(out: Path) -> Path:
+    """Return the bundle's folder, as short as can be: commands run in ``out``."""
+    return Path(os.path.relpath(BUNDLE, out)) if out.is_relative_to(BUNDLE.parent.parent) else BUNDLE
+
+
 def bundle_run(bundle: Path, names: list[str], output_dir: str, *overrides: str) -> list[str]:
     """Return the words of ``python -m monai.bundle run`` for a configuration and its overlays."""
     configs = bundle / "configs"
     files = [str(configs / f"{name}.json") for name in names]
+    config = files[0] if len(files) == 1 else "[" + ",".join(f"'{file}'" for file in files) + "]"
     return [
-        sys.executable, "-W", "ignore::UserWarning:monai", "-m", "monai.bundle", "run",
-        "--config_file", files[0] if len(files) == 1 else str(files), "--meta_file", str(configs / "metadata.json"),
+        sys.executable, "-m", "monai.bundle", "run",
+        "--config_file", config, "--meta_file", str(configs / "metadata.json"),
         "--bundle_root", str(bundle), "--manifest", "manifest.csv", "--output_dir", output_dir, *overrides,
     ]  # fmt: skip
 
@@ -106,10 +112,17 @@ def bundle_run(bundle: Path, names: list[str], output_dir: str, *overrides: str)
 def step(title: str, words: list[str], folder: Path) -> tuple[int, float]:
     """Print and run one command; returns its exit status and its seconds."""
     shown = ["python" if word == sys.executable else word.removeprefix(f"{BIN}/") for word in words]
-    print(f"\n== {title}\n$ {shlex.join(shown)}", flush=True)
+    print(f"\n== {title}\n$ {' '.join(map(quoted, shown))}", flush=True)
     began = time.monotonic()
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
+    # MONAI warns of every configuration that it could run code; these are this repository's own
+    quiet = {"PYTHONWARNINGS": "ignore::UserWarning:monai.bundle.scripts"}
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | quiet | os.environ
     return subprocess.run(words, cwd=folder, env=environment).returncode, time.monotonic() - began
+
+
+def quoted(word: str) -> str:
+    """Quote a word for a shell, a list of files in double quotes so that it stays readable."""
+    return f'"{word}"' if word.startswith("['") else shlex.quote(word)
 
 
 def where_to_look(out: Path, seconds: float) -> str:

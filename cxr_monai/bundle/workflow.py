@@ -41,6 +41,9 @@ _RANGES: dict[str, tuple[type, float, str]] = {
 }
 _HIGHEST = {"horizontal_flip": 1}
 
+# Settings that hold paths of this machine.
+PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "init_weights")
+
 # What the weights mean; every configuration of a bundle must say the same.
 MEANING = ("labels", "image_size", "normalisation", "network_def")
 
@@ -64,6 +67,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
     parser = running_parser()
     refuse_unknown(parser)
     check_ranges(parser.config)
+    check_paths(parser.config)
     if not trains:
         check_agreement(parser.config, parser.config.get("_meta_", {}))
         check_unchanged(parser.config)
@@ -161,6 +165,22 @@ def check_ranges(config: Mapping[str, Any]) -> None:
                 Code.SETTING_INVALID,
                 f"--{name} {value!r}: it must be a {'number' if kind is float else 'whole number'} ({what}) "
                 f"of at least {lowest:g}" + (f" and at most {highest:g}." if name in _HIGHEST else "."),
+            )
+
+
+def check_paths(config: Mapping[str, Any]) -> None:
+    """Refuse paths that MONAI has changed: it rewrites ``#`` to ``::`` in every text of a configuration.
+
+    Raises:
+        SettingError: ``setting-invalid``.
+    """
+    for name in PATHS:
+        value = config.get(name)
+        if isinstance(value, str) and value[:1] not in ("$", "@") and "::" in value:
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"--{name} {value.replace('::', '#')!r}: MONAI cannot take a path with '#' in it.",
+                fix="Rename the file or folder, or use a link without '#'.",
             )
 
 

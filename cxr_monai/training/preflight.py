@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cxr_monai.errors import Code, TrainingError
+from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.training.handlers import duration
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,14 @@ class Preflight:
                 f"no file of the first batch could be read; the first is {batch['name'][0]} ({batch['error'][0]}).",
                 fix="'cxr-monai check MANIFEST --pixels' lists every file that cannot be read.",
             )
-        return inferer(batch["image"].to(device), network), batch["label"].to(device)
+        logits, labels = inferer(batch["image"].to(device), network), batch["label"].to(device)
+        if logits.shape != labels.shape:
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"the network gives {list(logits.shape[1:])} outputs an image, and there are {labels.shape[1]} labels.",
+                fix="network_def#out_channels must be the number of labels; leave it out to have it so.",
+            )
+        return logits, labels
 
     def _disk(self, network: torch.nn.Module) -> None:
         images = len(self.trainer.data_loader.dataset) + len(self.validator.data_loader.dataset)

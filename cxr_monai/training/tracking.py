@@ -8,6 +8,7 @@ patient must not leave the hospital's disk that way, so this uses MLflow's clien
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,17 +21,15 @@ import torch
 from ignite.engine import Engine, Events
 
 import cxr_monai
-from cxr_monai.bundle.workflow import running_parser, silence_mlflow
+from cxr_monai.bundle.workflow import PATHS, running_parser, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri
+from cxr_monai.errors import Code, TrainingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
-
-# Settings that hold a path of this machine: the run says whether they were set, not where they point.
-_PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "tracking_uri")
 
 
 class Tracker:
@@ -70,8 +69,23 @@ class Tracker:
         for noisy in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
-        self._client = client = MlflowClient(tracking_uri=self.tracking_uri)
+        # seven tries with growing pauses are MLflow's default: minutes before anybody learns that a server is away
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        try:
+            self._client = MlflowClient(tracking_uri=self.tracking_uri)
+            self._open_run(self._client)
+        except MlflowException as error:
+            self._client = None
+            raise TrainingError(
+                Code.TRACKING_FAILED,
+                f"MLflow cannot be reached ({str(error).splitlines()[0][:200]}).",
+                fix="Start the server, correct MLFLOW_TRACKING_URI, or unset it to track in a local file.",
+                where=self.tracking_uri,
+            ) from error
+
+    def _open_run(self, client: "MlflowClient") -> None:
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
             folder = _artifact_folder(self.tracking_uri)
@@ -173,11 +187,10 @@ def _artifact_folder(tracking_uri: str) -> str | None:
 
 def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(dict(config), default=str))
-    for name in _PATHS:
-        if isinstance(plain.get(name), str | list) and not str(plain[name]).startswith("$"):
+    for name in (*PATHS, "tracking_uri"):  # whether it was set, not where it points
+        value = plain.get(name)
+        if isinstance(value, str | list) and value not in ("none", "imagenet") and not str(value).startswith("$"):
             plain[name] = "(a path of the machine that ran this)"
-    if str(plain.get("init_weights")) not in ("None", "none", "imagenet"):
-        plain["init_weights"] = "(a file)"
     return plain
 
 
@@ -185,7 +198,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     """The plain settings at the top level: what a person compares between runs."""
     settings = {}
     for name, value in config.items():
-        if name.startswith("_") or name in (*_PATHS, "imports", "initialize", "run"):
+        if name.startswith("_") or name in ("imports", "initialize", "run"):
             continue
         if isinstance(value, Mapping) or (isinstance(value, str) and value[:1] in ("$", "@")):
             continue

@@ -89,6 +89,7 @@ def test_value_out_of_range(setting: str, value: Any, elsewhere: Path) -> None:
         ("labels", "", "unknown-finding"),
         ("init_weights", "imagnet", "weights-missing"),
         ("network_def#in_channels", 2, "setting-invalid"),
+        ("network_def#out_channels", 7, "setting-invalid"),
     ],
 )
 def test_value_that_does_not_exist(setting: str, value: Any, code: str, phantoms: Phantoms, elsewhere: Path) -> None:

@@ -235,6 +235,18 @@ def test_tracking_of_monai_trains_beside_ours(
     assert content(shipped_copy) == before
 
 
+def test_server_that_is_away_is_a_named_error_before_training(
+    phantoms: Phantoms, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    with pytest.raises(CxrError, match=r"http://127\.0\.0\.1:9: MLflow cannot be reached") as error:
+        train(manifest)
+    assert code_of(error) == "tracking-failed"
+    assert not (elsewhere / "OUT" / "bundle").exists()
+
+
 def test_mlflow_does_not_phone_home() -> None:
     """Under pytest and CI MLflow's reporting is off by itself, so this asks a process that knows of neither."""
     code = (
