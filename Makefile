@@ -1,13 +1,14 @@
 # Two commands set up everything on a fresh clone:
 #   make demo              synthetic radiographs, training, evaluation, explanation; says where to look
-#   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout
+#   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout (IMAGES=NAME chooses among its folders)
 #   make test              format, lint, types, tests
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Threads that wait by spinning make torch many times slower as soon as anything else runs (docs/performance.md).
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that spin for long while they wait make torch many times slower as soon as anything else runs
+# (docs/performance.md).
+export GOMP_SPINCOUNT ?= 10000
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help install demo test lint clean
@@ -26,7 +27,7 @@ $(VENV)/installed: setup.py constraints.txt
 	@touch $@
 
 demo: install
-	$(BIN)/python scripts/demo.py $(if $(DATA),--data "$(DATA)") $(DEMO_ARGS)
+	$(BIN)/python scripts/demo.py $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images "$(IMAGES)") $(DEMO_ARGS)
 
 lint: install
 	$(BIN)/ruff check .

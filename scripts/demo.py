@@ -18,21 +18,23 @@ from pathlib import Path
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "cxr_nih14"
 BIN = Path(sys.executable).parent
+MARK = "made-by-demo.txt"
 
 # Chosen by measurement on two cores: docs/performance.md.
 PHANTOMS = {"count": "8000", "size": "160", "seed": "0"}
-PHANTOM_SETTINGS = {"image_size": "80", "batch_size": "16", "epochs": "4", "learning_rate": "0.0015"}
+PHANTOM_SETTINGS = {"image_size": "80", "batch_size": "16", "epochs": "5", "learning_rate": "0.0015"}
 REAL_SETTINGS = {"image_size": "128", "batch_size": "16", "epochs": "5", "learning_rate": "0.0005"}
 
 
 def main() -> int:
     arguments = parse()
     out = Path(arguments.out).resolve()
-    if out.exists() and any(out.iterdir()) and not (out / "mlflow.db").exists() and not (out / "manifest.csv").exists():
-        print(f"{out} holds something else; choose another folder with --out.", file=sys.stderr)
+    if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
+        print(f"{out} holds something that is not a demo's; choose another folder with --out.", file=sys.stderr)
         return 2
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    (out / MARK).write_text("Made by scripts/demo.py, which empties this folder when it runs again.\n")
     began = time.monotonic()
     for title, words in steps(arguments, out):
         status, seconds = step(title, words, out)
@@ -79,7 +81,8 @@ def steps(arguments: argparse.Namespace, out: Path) -> list[tuple[str, list[str]
         plan.append(("Synthetic radiographs with known lesions", made))
     settings |= {"epochs": arguments.epochs} if arguments.epochs else {}
     settings |= {"image_size": arguments.image_size} if arguments.image_size else {}
-    choose = ["--images", arguments.images] if arguments.images else []
+    folder = arguments.images or (arguments.data and fullest_folder(arguments.data))
+    choose = ["--images", folder] if folder else []
     read = [cxr, "manifest", "nih", source, "--available-only", *choose, "--out", "manifest.csv"]
     trained = [f"--{name}={value}" for name, value in settings.items()]
     plan += [
@@ -90,6 +93,16 @@ def steps(arguments: argparse.Namespace, out: Path) -> list[tuple[str, list[str]
         ("What it looked at", bundle_run(Path("train/bundle"), ["explain"], ".")),
     ]
     return plan
+
+
+def fullest_folder(data: Path) -> str | None:
+    """Return the folder with the most images where several hold some; None leaves the choice to ``manifest``."""
+    counts = {folder.name: sum(1 for _ in folder.glob("*.png")) for folder in data.iterdir() if folder.is_dir()}
+    holding = sorted((count, name) for name, count in counts.items() if count)
+    if len(holding) < 2:
+        return None
+    print(f"Several folders hold images; taking {holding[-1][1]}, which holds most. Another: --images FOLDER.")
+    return holding[-1][1]
 
 
 def source_bundle(out: Path) -> Path:
@@ -116,7 +129,7 @@ def step(title: str, words: list[str], folder: Path) -> tuple[int, float]:
     began = time.monotonic()
     # MONAI warns of every configuration that it could run code; these are this repository's own
     quiet = {"PYTHONWARNINGS": "ignore::UserWarning:monai.bundle.scripts"}
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | quiet | os.environ
+    environment = {"GOMP_SPINCOUNT": "10000"} | quiet | os.environ
     return subprocess.run(words, cwd=folder, env=environment).returncode, time.monotonic() - began
 
 

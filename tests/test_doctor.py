@@ -132,25 +132,26 @@ def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: int, 
     ("environment", "on_gpu", "status", "found"),
     [
         ({}, False, Status.WARN, "not set"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, False, Status.WARN, "ACTIVE"),
-        ({"OMP_WAIT_POLICY": "passive"}, False, Status.OK, "passive"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, False, Status.WARN, "not set, OMP_WAIT_POLICY is ACTIVE"),
+        ({"OMP_WAIT_POLICY": "passive"}, False, Status.OK, "not set, OMP_WAIT_POLICY is passive"),
+        ({"GOMP_SPINCOUNT": "10000"}, False, Status.OK, "10000"),
         ({}, True, Status.OK, "not set"),
     ],
 )
 def test_wait_policy(environment: dict[str, str], on_gpu: bool, status: Status, found: str) -> None:
     result = only(doctor._waiting(environment, on_gpu))
     assert (result.status, result.found) == (status, found)
-    assert result.advice.startswith("export OMP_WAIT_POLICY=PASSIVE") == (status == Status.WARN)
+    assert result.advice.startswith("export GOMP_SPINCOUNT=10000") == (status == Status.WARN)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells what a process was started with")
 def test_the_initial_environment_is_the_shells_not_what_was_set_since() -> None:
     program = (
-        "import os; os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'; os.environ.pop('KEPT')\n"
+        "import os; os.environ['GOMP_SPINCOUNT'] = '10000'; os.environ.pop('KEPT')\n"
         "from cxr_monai.doctor import initial_environment\n"
-        "print(initial_environment().get('OMP_WAIT_POLICY'), initial_environment()['KEPT'])"
+        "print(initial_environment().get('GOMP_SPINCOUNT'), initial_environment()['KEPT'])"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | {"KEPT": "a=b"}
+    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | {"KEPT": "a=b"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "None a=b\n"
 
