@@ -22,7 +22,7 @@ MARK = "made-by-demo.txt"
 
 # Chosen by measurement on two cores: docs/performance.md.
 PHANTOMS = {"count": "8000", "size": "160", "seed": "0"}
-PHANTOM_SETTINGS = {"image_size": "80", "batch_size": "16", "epochs": "5", "learning_rate": "0.0015"}
+PHANTOM_SETTINGS = {"image_size": "80", "batch_size": "16", "epochs": "4", "learning_rate": "0.0015"}
 REAL_SETTINGS = {"image_size": "128", "batch_size": "16", "epochs": "5", "learning_rate": "0.0005"}
 
 

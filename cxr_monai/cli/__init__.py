@@ -54,7 +54,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 wrong use."""
-    # OpenMP threads that spin for long while they wait make torch ten times slower on a busy machine (docs/performance.md)
+    # OpenMP threads that spin for long while they wait make torch far slower on a busy machine (docs/performance.md)
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
