@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import cxr_monai
-from cxr_monai.environment import code_version, default_tracking_uri, usable_cores
+from cxr_monai.environment import code_version, default_tracking_uri, usable_cores, without_password
 from cxr_monai.errors import CxrError
 
 GB = 1e9
@@ -300,7 +300,7 @@ def _mlflow() -> Iterator[Result]:
 
 
 def _tracking(uri: str) -> Result:
-    name, shown = "MLflow tracking", re.sub(r"//[^/@]*@", "//", uri)  # a password must not be printed
+    name, shown = "MLflow tracking", without_password(uri)
     if uri.startswith(("http://", "https://")):
         answer = _answer(shown)
         if answer is None:

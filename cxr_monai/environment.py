@@ -1,6 +1,7 @@
 """What this process runs on: its cores, its code's version, its MLflow; light, so that the doctor answers soon."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,11 @@ def usable_cores() -> int:
 def default_tracking_uri() -> str:
     """Return ``MLFLOW_TRACKING_URI``, or a SQLite file in the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def without_password(uri: str) -> str:
+    """Return an address without the name and password that may stand in it, for logs and people."""
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def code_version(folder: Path | None = None) -> str | None:

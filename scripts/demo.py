@@ -29,6 +29,10 @@ REAL_SETTINGS = {"image_size": "128", "batch_size": "16", "epochs": "5", "learni
 def main() -> int:
     arguments = parse()
     out = Path(arguments.out).resolve()
+    if arguments.data and not arguments.data.is_dir():
+        print(f"{arguments.data}: there is no such folder.", file=sys.stderr)
+        return 2
+    plan = steps(arguments, out)
     if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
         print(f"{out} holds something that is not a demo's; choose another folder with --out.", file=sys.stderr)
         return 2
@@ -36,7 +40,7 @@ def main() -> int:
     out.mkdir(parents=True)
     (out / MARK).write_text("Made by scripts/demo.py, which empties this folder when it runs again.\n")
     began = time.monotonic()
-    for title, words in steps(arguments, out):
+    for title, words in plan:
         status, seconds = step(title, words, out)
         if status:
             print(f"\nThe step '{title}' failed (exit status {status}); its message stands above.", file=sys.stderr)
@@ -98,6 +102,7 @@ def steps(arguments: argparse.Namespace, out: Path) -> list[tuple[str, list[str]
 def fullest_folder(data: Path) -> str | None:
     """Return the folder with the most images where several hold some; None leaves the choice to ``manifest``."""
     counts = {folder.name: sum(1 for _ in folder.glob("*.png")) for folder in data.iterdir() if folder.is_dir()}
+    counts = {name: count for name, count in counts.items() if not name.startswith("images_0")}  # those are one set
     holding = sorted((count, name) for name, count in counts.items() if count)
     if len(holding) < 2:
         return None

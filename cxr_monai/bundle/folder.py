@@ -53,7 +53,7 @@ class Bundle:
         for name in CONFIGS:
             path = root / "configs" / name
             config = _read_json(path) if path.is_file() else inference
-            for key in MEANING:
+            for key in (*MEANING, "preprocessing"):
                 if key in config and config[key] != inference.get(key):
                     raise BundleError(
                         Code.BUNDLE_DISAGREES,
@@ -69,9 +69,13 @@ class Bundle:
         return self.root / "models" / "model.pt"
 
     def digest(self) -> str:
-        """Return the SHA-256 over the names and contents of all its files, hexadecimal."""
+        """Return the SHA-256 over the names and contents of its files, hexadecimal.
+
+        The bundle is ``configs``, ``docs``, ``models`` and ``LICENSE``; what somebody wrote beside them is not.
+        """
         total = sha256()
-        for path in sorted(path for path in self.root.rglob("*") if path.is_file()):
+        parts = [path for name in ("configs", "docs", "models") for path in (self.root / name).rglob("*")]
+        for path in sorted(path for path in [*parts, self.root / "LICENSE"] if path.is_file()):
             total.update(
                 f"{path.relative_to(self.root).as_posix()}\t{sha256(path.read_bytes()).hexdigest()}\n".encode()
             )

@@ -5,6 +5,7 @@ configurations and the metadata, so that ``evaluate``, ``inference`` and ``expla
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from cxr_monai.bundle.folder import CONFIGS
 from cxr_monai.bundle.workflow import MEANING, running_parser, same
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
+
+logger = logging.getLogger(__name__)
 
 # What the network is given under each normalisation, rounded outwards (cxr_monai.transforms.normalise).
 _VALUE_RANGES = {"imagenet": [-2.2, 2.7], "zero_one": [0, 1], "minus_one_one": [-1, 1]}
@@ -37,12 +40,12 @@ class TrainedBundle:
 
     def __init__(self, bundle_root: str, output_dir: str) -> None:
         self.source, self.root = Path(bundle_root).resolve(), Path(output_dir).resolve() / "bundle"
-        if self.source == self.root:
+        if self.root.is_relative_to(self.source) or self.source.is_relative_to(self.root):
             raise BundleError(
                 Code.OUTPUT_EXISTS,
                 "training would write into the bundle that it starts from.",
-                fix="Choose another --output_dir.",
-                where=self.root,
+                fix="Choose an --output_dir outside of it.",
+                where=self.source,
             )
         parser = running_parser()
         self.meaning = _meaning(parser)
@@ -54,7 +57,10 @@ class TrainedBundle:
         return self.root / "models" / "model.pt"
 
     def write(self) -> None:
-        """Write everything but the weights."""
+        """Write everything but the weights; those of an earlier training go, since they mean something else now."""
+        if self.weights.is_file():
+            logger.warning("%s: the weights of an earlier training are replaced", self.weights)
+            self.weights.unlink()
         for part in ("configs", "docs"):
             if (self.source / part).is_dir():
                 shutil.copytree(self.source / part, self.root / part, dirs_exist_ok=True)
@@ -67,13 +73,15 @@ class TrainedBundle:
             if not path.is_file():
                 continue
             config = json.loads(path.read_text(encoding="utf-8"))
-            if name == "inference.json" and not same(config.get("preprocessing"), self.pipeline):
+            if name != "train.json" and not same(config.get("preprocessing"), self.pipeline):
                 raise BundleError(
                     Code.BUNDLE_DISAGREES,
-                    "validate#preprocessing is not the preprocessing of inference.json: the trained network would "
-                    "be fed something else than it was validated on.",
-                    fix="Change both in a copy of the bundle ('cxr-monai bundle new').",
+                    f"validate#preprocessing is not the preprocessing of {name}: the trained network would be fed "
+                    "something else than it was validated on.",
+                    fix="Change all of them in a copy of the bundle ('cxr-monai bundle new').",
                 )
+            # a user's copy may name this machine's data; the bundle that is left must not
+            config |= {key: None for key in ("manifest", "dataset_dir", "images") if key in config}
             config |= {key: value for key, value in self.meaning.items() if key in config}
             write_json(path, config)
         path = self.root / "configs" / "metadata.json"

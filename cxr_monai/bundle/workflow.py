@@ -37,6 +37,8 @@ _RANGES: dict[str, tuple[type, float, str]] = {
     "seed": (int, 0, "a seed"),
     "patience": (int, 1, "epochs"),
     "val_interval": (int, 1, "epochs"),
+    "count": (int, 1, "images"),
+    "most_probable": (int, 1, "findings"),
     "horizontal_flip": (float, 0, "a probability"),
 }
 _HIGHEST = {"horizontal_flip": 1}
@@ -154,6 +156,8 @@ def check_ranges(config: Mapping[str, Any]) -> None:
     Raises:
         SettingError: ``setting-invalid``.
     """
+    if "amp" in config and not isinstance(config["amp"], bool):
+        raise SettingError(Code.SETTING_INVALID, f"--amp {config['amp']!r}: it must be True or False.")
     for name, (kind, lowest, what) in _RANGES.items():
         value = config.get(name)
         if value is None or (isinstance(value, str) and value[:1] in "$@"):

@@ -68,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader (head, less) went away: not our failure, and the interpreter must not complain on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"cxr-monai {arguments.command}: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"cxr-monai {arguments.command}: interrupted", file=sys.stderr)
         return 130

@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes that read files (default: decided by the machine)")
     parser.add_argument("--float32", action="store_true", help="compute in float32 even where bfloat16 is faster")
-    parser.add_argument("--raw", action="store_true", help="do not calibrate, also where the bundle could")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
@@ -42,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--batch-size {arguments.batch_size}: it must be at least 1.")
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(Code.USAGE, f"--workers {arguments.workers}: it must be at least 0.")
+    if Path(arguments.out).is_dir():
+        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
+    Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
     from cxr_monai.evaluation.predictions import write_predictions
     from cxr_monai.predict import Predictor, gather_files
 

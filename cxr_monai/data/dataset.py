@@ -110,8 +110,8 @@ class RadiographDataset(PersistentDataset):
         data: items with ``image``, ``label`` and ``name``.
         transform: MONAI's ``Compose``; what stands before its first random transform is computed once and kept.
         shape: ``[C, H, W]`` of a transformed image, for the blanks.
-        cache_dir: where to keep; None keeps nothing. Entries are keyed by the file's path, size and time and by the
-            transforms, so a replaced image or another image size is read anew.
+        cache_dir: where to keep; None (or ``none``) keeps nothing. Entries are keyed by the file's path, size and
+            time and by the transforms, so a replaced image or another image size is read anew.
 
     Each item has ``image`` (float32 ``[C, H, W]``), ``label`` (float32 ``[F]``), ``name``, ``error``.
     """
@@ -123,6 +123,8 @@ class RadiographDataset(PersistentDataset):
         shape: Sequence[int],
         cache_dir: str | Path | None = None,
     ) -> None:
+        # the command line cannot say None: MONAI takes it for "not given"
+        cache_dir = None if str(cache_dir).lower() == "none" else cache_dir
         super().__init__(data, transform, cache_dir=cache_dir, hash_transform=pickle_hashing, hash_func=_item_hash)
         self.shape = tuple(shape)
 
@@ -191,7 +193,7 @@ def loader(
         batch_size=batch_size,
         shuffle=shuffle and sampler is None,
         sampler=sampler,
-        drop_last=shuffle and len(dataset) > batch_size,  # type: ignore[arg-type]
+        drop_last=shuffle and len(dataset if sampler is None else sampler) > batch_size,  # type: ignore[arg-type]
         generator=torch.Generator().manual_seed(seed),
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),

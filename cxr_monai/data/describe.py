@@ -9,7 +9,6 @@ What a manifest must not have at all is refused when it is read (`cxr_monai.data
 """
 
 import hashlib
-import os
 import textwrap
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.splits import balance_table, mean_deviation
 from cxr_monai.data.validation import SPLITS
+from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
 
 # years between a patient's radiographs beyond which ids are more likely mixed up than an archive that old
@@ -147,7 +147,7 @@ def compare_pixels(manifest: Manifest, *, workers: int | None = None, progress: 
     digests: list[str] = []
     unreadable: list[tuple[str, str, str]] = []
     with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(workers or usable_cores()) as pool,
         tqdm(total=len(table), unit="image", desc="pixels", disable=not progress) as bar,
     ):
         # in batches, so that a large data set does not queue all of its images at once

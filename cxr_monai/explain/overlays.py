@@ -174,10 +174,11 @@ class Explainer:
             axis.set_title(f"{finding}{present}\n{explained['probabilities'][channel]:.2f}, {method}", fontsize=7)
 
     def _boxes_in_view(self, example: Example, size: int) -> list[tuple[str, float, float, float, float]]:
-        """Map boxes from pixels of the file to pixels of the network's view (resampled, centre cropped)."""
+        """Map boxes from shares of the image to pixels of the network's view (resampled, centre cropped)."""
         if not example.boxes:
             return []
         height, width = read_radiograph(example.path).pixels.shape[1:]
         scale = self._resampled(size) / min(height, width)
-        left, top = (width * scale - size) / 2, (height * scale - size) / 2
-        return [(name, x * scale - left, y * scale - top, w * scale, h * scale) for name, x, y, w, h in example.boxes]
+        wide, high = width * scale, height * scale
+        left, top = (wide - size) / 2, (high - size) / 2
+        return [(name, x * wide - left, y * high - top, w * wide, h * high) for name, x, y, w, h in example.boxes]

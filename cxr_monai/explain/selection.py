@@ -19,7 +19,7 @@ class Example:
         path: the file.
         name: its name in the results.
         present: the findings that its labels say; None = no labels known.
-        boxes: rows ``finding, x, y, width, height`` in pixels of the stored image.
+        boxes: rows ``finding, x, y, width, height``, as shares of the image's width and height.
     """
 
     path: Path
@@ -88,9 +88,11 @@ def _boxes(path: Path) -> dict[str, list[tuple[str, float, float, float, float]]
     if not path.is_file():
         return {}
     table = pd.read_csv(path)
+    table[["x", "width"]] = table[["x", "width"]].div(table["image_width"], axis=0)
+    table[["y", "height"]] = table[["y", "height"]].div(table["image_height"], axis=0)
     boxes: dict[str, list] = {}
-    for row in table.itertuples():
-        boxes.setdefault(str(row.image), []).append((row.finding, row.x, row.y, row.width, row.height))
+    for name, *box in table[["image", "finding", "x", "y", "width", "height"]].itertuples(index=False, name=None):
+        boxes.setdefault(str(name), []).append(tuple(box))
     return boxes
 
 

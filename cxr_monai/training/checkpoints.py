@@ -14,6 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from cxr_monai.bundle.trained import TrainedBundle, save_atomically
+from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 class BestAndLast:
     """Write ``OUT/bundle/models/model.pt`` at each best epoch and ``OUT/checkpoints/last.pt`` after every epoch.
 
-    Attach it after the validation. Where the key metric is NaN (no finding has positives and negatives), the validation
-    loss decides instead; an epoch with a figure beats one without.
+    Attach it after the validation; epochs that were not validated are not candidates. Where the key metric is NaN (no
+    finding has positives and negatives), the validation loss decides instead; an epoch with a figure beats one without.
 
     Args:
         bundle: the bundle that is being trained.
@@ -48,6 +49,7 @@ class BestAndLast:
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self._complete)
 
     def _start(self, engine: Engine) -> None:
         if idist.get_rank() != 0:
@@ -55,11 +57,18 @@ class BestAndLast:
         self.last.parent.mkdir(parents=True, exist_ok=True)
         self.bundle.write()
 
+    def _complete(self, engine: Engine) -> None:
+        """Keep the last epoch's weights where no epoch was validated."""
+        if not self.best_epoch:
+            self.best_epoch = engine.state.epoch
+            if idist.get_rank() == 0:
+                self.bundle.save_weights(self.network)
+
     def __call__(self, engine: Engine) -> None:
-        metrics = self.validator.state.metrics
+        metrics = self.validator.state.metrics if validated(engine, self.validator) else {}
         auroc = metrics.get("mean_auroc", math.nan)
         score = (-math.inf if math.isnan(auroc) else auroc, -metrics.get("loss", math.inf))
-        better = score > self.best or not self.best_epoch
+        better = score > self.best
         if better:
             self.best, self.best_epoch = score, engine.state.epoch
         if idist.get_rank() != 0:

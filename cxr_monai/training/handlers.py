@@ -86,7 +86,8 @@ class EpochLine:
         self._began, self._first = time.monotonic(), engine.state.epoch
 
     def __call__(self, engine: Engine) -> None:
-        state, val = engine.state, self.validator.state.metrics
+        state = engine.state
+        val = self.validator.state.metrics if validated(engine, self.validator) else {}
         done = state.epoch - self._first
         left = (time.monotonic() - self._began) / done * ((state.max_epochs or state.epoch) - state.epoch)
         shown = {
@@ -117,13 +118,15 @@ class LeftOut:
         self.result, self.most = Path(output_dir) / what, most
         self.what = what
         self.errors: dict[str, tuple[str, str, str]] = {}
-        self._seen = 0
+        self._seen, self._reported = 0, False
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
 
     def _collect(self, engine: Engine) -> None:
+        if self._reported:
+            return
         batch = engine.state.batch
         if isinstance(batch, list):  # decollated
             batch = {key: [item[key] for item in batch] for key in ("name", "error")}
@@ -131,14 +134,30 @@ class LeftOut:
         self.errors |= {error[0]: error for error in batch_errors(batch)}
 
     def _report(self, engine: Engine) -> None:
-        if engine.state.epoch > 1 or not self.errors:
+        if self._reported:
             return
-        self.result.parent.mkdir(parents=True, exist_ok=True)
-        path = write_errors(self.result, list(self.errors.values()))
-        message = f"{len(self.errors)} of {self._seen} files of the {self.what} part could not be read"
-        if len(self.errors) > self.most * self._seen:
+        self._reported = True
+        parts = gather((self._seen, self.errors))
+        seen, errors = sum(part for part, _ in parts), {name: e for _, part in parts for name, e in part.items()}
+        path = Path(f"{self.result}.errors.csv")
+        if idist.get_rank() == 0:
+            self.result.parent.mkdir(parents=True, exist_ok=True)
+            write_errors(self.result, list(errors.values()))
+        if not errors:
+            return
+        message = f"{len(errors)} of {seen} files of the {self.what} part could not be read"
+        if len(errors) > self.most * seen:
             raise TrainingError(Code.NO_IMAGES, f"{message}.", fix="See which and why in this file.", where=path)
         logger.warning("%s and are left out: see %s", message, path)
+
+
+def gather(part: Any) -> list[Any]:
+    """Return what every process holds, in order; all of them must call it."""
+    if idist.get_world_size() == 1:
+        return [part]
+    parts: list[Any] = [None] * idist.get_world_size()
+    torch.distributed.all_gather_object(parts, part)
+    return parts
 
 
 def batch_errors(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -180,25 +199,19 @@ class PredictionsWriter:
         self._errors += batch_errors(batch)
 
     def _write(self, engine: Engine) -> None:
-        if idist.get_world_size() > 1:
-            self._gather()
+        parts = gather((self._names, torch.cat(self._probabilities), self._errors))
         if idist.get_rank() != 0:
             return
-        probabilities = torch.cat(self._probabilities).numpy()
+        names = [name for part, _, _ in parts for name in part]
+        probabilities = torch.cat([part for _, part, _ in parts]).numpy()
+        errors = [error for _, _, part in parts for error in part]
         about = {"calibrated": False, **self.about}
-        write_predictions(self.path, self._names, probabilities, self.findings, about, self._errors)
-        logger.info("%d images: %s", len(self._names), self.path)
-        if self._errors:
-            logger.warning("%d files were left out: %s.errors.csv", len(self._errors), self.path)
-        if not self._names:
+        write_predictions(self.path, names, probabilities, self.findings, about, errors)
+        logger.info("%d images: %s", len(names), self.path)
+        if errors:
+            logger.warning("%d files were left out: %s.errors.csv", len(errors), self.path)
+        if not names:
             raise TrainingError(Code.NO_IMAGES, "no file could be read.", where=f"{self.path}.errors.csv")
-
-    def _gather(self) -> None:
-        parts: list[Any] = [None] * idist.get_world_size()
-        torch.distributed.all_gather_object(parts, (self._names, torch.cat(self._probabilities), self._errors))
-        self._names = [name for names, _, _ in parts for name in names]
-        self._probabilities = [probabilities for _, probabilities, _ in parts]
-        self._errors = [error for _, _, errors in parts for error in errors]
 
 
 class StopWithoutGain(EarlyStopHandler):

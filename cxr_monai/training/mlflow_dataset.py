@@ -1,6 +1,7 @@
 """One part of a manifest as a data set in MLflow's sense: digest, counts and prevalences, without a name."""
 
 import json
+from hashlib import sha256
 from typing import Any
 
 from mlflow.data.code_dataset_source import CodeDatasetSource
@@ -25,7 +26,11 @@ class ManifestDataset(Dataset):
         super().__init__(source=CodeDatasetSource({"label_version": manifest.label_version}), name=split)
 
     def _compute_digest(self) -> str:
-        return split_digest(self._part.table)[:32]
+        # MLflow keeps one record for a name and digest, so whatever the record shows is in the digest
+        shown = [split_digest(self._part.table), self._manifest.label_version, *self._findings]
+        total = sha256("\n".join(shown).encode())
+        total.update(self._part.labels(self._findings).tobytes())
+        return total.hexdigest()[:32]
 
     @property
     def profile(self) -> dict[str, Any]:

@@ -37,15 +37,15 @@ class Preflight:
         trainer: with its loader, network, inferer and loss.
         validator: with its loader.
         output_dir: where the training will write.
-        cache_dir: where decoded images will be kept; None = nowhere.
 
     Raises (from :meth:`run`):
         TrainingError: ``disk-full`` with the figures, ``not-finite`` for a loss that is not a number before any step,
             ``preflight-failed`` where a batch has no readable image.
     """
 
-    def __init__(self, trainer: Any, validator: Any, output_dir: str, cache_dir: str | None = None) -> None:
-        self.trainer, self.validator, self.output_dir, self.cache_dir = trainer, validator, Path(output_dir), cache_dir
+    def __init__(self, trainer: Any, validator: Any, output_dir: str) -> None:
+        self.trainer, self.validator, self.output_dir = trainer, validator, Path(output_dir)
+        self.keeps_images = trainer.data_loader.dataset.cache_dir is not None
 
     def run(self) -> None:
         trainer, validator = self.trainer, self.validator
@@ -105,14 +105,14 @@ class Preflight:
         images = len(self.trainer.data_loader.dataset) + len(self.validator.data_loader.dataset)
         sample = self.trainer.data_loader.dataset.shape
         # the cache holds one grey float32 plane, resized for the crop (8/7 of the network's side)
-        plane = int(sample[-1] * sample[-2] * 4 * (8 / 7) ** 2) if self.cache_dir else 0
+        plane = int(sample[-1] * sample[-2] * 4 * (8 / 7) ** 2) if self.keeps_images else 0
         needed, free = required_bytes(network, images, plane), shutil.disk_usage(self.output_dir).free
         if free < needed:
             raise TrainingError(
                 Code.DISK_FULL,
                 f"{free / 1e9:.1f} GB are free, the training needs about {needed / 1e9:.1f} GB "
                 f"({images} decoded images and the checkpoints).",
-                fix="Free some, choose another --output_dir, or keep no decoded images with --cache_dir None.",
+                fix="Free some, choose another --output_dir, or keep no decoded images with --cache_dir none.",
                 where=self.output_dir,
             )
 
@@ -121,7 +121,7 @@ class Preflight:
         size, validation = loader.batch_size or 1, len(self.validator.data_loader)
         reading = loading * (len(loader) + validation) / max(1, loader.num_workers)
         # a forward pass is about a third of a step; with a cache, files are decoded in the first epoch alone
-        total = epochs * (len(loader) + validation / 3) * step + reading * (1 if self.cache_dir else epochs)
+        total = epochs * (len(loader) + validation / 3) * step + reading * (1 if self.keeps_images else epochs)
         logger.info(
             "preflight passed in %s: a batch of %d takes %.2f s (%.1f images/s); %d epochs of %d images take about %s",
             duration(taken), size, step, size / step, epochs, len(loader.dataset), duration(total),

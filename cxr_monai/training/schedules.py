@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 
 def validated(trainer: Engine, validator: Engine) -> bool:
-    """Tell whether the trainer's epoch has been validated; MONAI's evaluators carry the epoch that they ran after."""
+    """Tell whether the trainer's epoch has been validated: MONAI's evaluators carry the epoch that they ran after."""
     return validator.state.epoch == trainer.state.epoch
 
 

@@ -6,11 +6,11 @@ patient must not leave the hospital's disk that way, so this uses MLflow's clien
 (docs/decisions/0004).
 """
 
-import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from ignite.engine import Engine, Events
 import cxr_monai
 from cxr_monai.bundle.workflow import PATHS, running_parser, silence_mlflow
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.environment import code_version, default_tracking_uri
+from cxr_monai.environment import code_version, default_tracking_uri, without_password
 from cxr_monai.errors import Code, TrainingError
+from cxr_monai.training.schedules import validated
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,6 +61,7 @@ class Tracker:
         self.history: list[dict[str, float]] = []
         self._client: MlflowClient | None = None
         self._run_id = ""
+        self._lost = False
 
     def start(self) -> None:
         """Open the run: settings as parameters, the whole configuration as a file, versions as tags."""
@@ -82,7 +84,7 @@ class Tracker:
                 Code.TRACKING_FAILED,
                 f"MLflow cannot be reached ({str(error).splitlines()[0][:200]}).",
                 fix="Start the server, correct MLFLOW_TRACKING_URI, or unset it to track in a local file.",
-                where=self.tracking_uri,
+                where=without_password(self.tracking_uri),
             ) from error
 
     def _open_run(self, client: "MlflowClient") -> None:
@@ -110,9 +112,9 @@ class Tracker:
 
         entity = ManifestDataset(manifest, split, findings)._to_mlflow_entity()
         context = {"val": "validation"}.get(split, split)
-        self._client.log_inputs(
-            self._run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
-        )
+        tagged = DatasetInput(entity, [InputTag("mlflow.data.context", context)])
+        with self._forgiven():
+            self._client.log_inputs(self._run_id, datasets=[tagged])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log figures; what is not a number (a finding without positives) is left out."""
@@ -122,39 +124,55 @@ class Tracker:
 
         now = int(time.time() * 1000)
         finite = [Metric(name, float(value), now, step) for name, value in values.items() if np.isfinite(value)]
-        self._client.log_batch(self._run_id, metrics=finite)
+        with self._forgiven():
+            self._client.log_batch(self._run_id, metrics=finite)
 
     def file(self, path: str | Path, folder: str | None = None) -> None:
         """Log a file, or a folder with all that is in it."""
         if self._client is None:
             return
-        if Path(path).is_dir():
-            self._client.log_artifacts(self._run_id, str(path), folder)
-        else:
-            self._client.log_artifact(self._run_id, str(path), folder)
+        with self._forgiven():
+            if Path(path).is_dir():
+                self._client.log_artifacts(self._run_id, str(path), folder)
+            else:
+                self._client.log_artifact(self._run_id, str(path), folder)
 
     def text(self, content: str, name: str) -> None:
         """Log a text under a file name."""
         if self._client is not None:
-            self._client.log_text(self._run_id, content, name)
+            with self._forgiven():
+                self._client.log_text(self._run_id, content, name)
 
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run: ``FINISHED`` or ``FAILED``."""
         if self._client is not None:
-            self._client.set_terminated(self._run_id, status)
+            with self._forgiven():
+                self._client.set_terminated(self._run_id, status)
             self._client = None
+
+    @contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        """A server that goes away during a training costs the run what came since, and a warning; not the training."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if not self._lost:
+                reason = str(error).splitlines()[0][:200]
+                logger.warning("MLflow does not answer (%s): it goes on, and the run lacks what is not logged", reason)
+            self._lost = True
 
     def where(self) -> str:
         """Return the command that shows the run."""
-        if self.tracking_uri.startswith("http"):
-            return self.tracking_uri
-        return f"mlflow ui --backend-store-uri {self.tracking_uri}"
+        uri = without_password(self.tracking_uri)
+        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
 class TrackEpochs:
     """Log each epoch to a tracker: losses, learning rate, every finding's AUROC, images a second.
 
-    Attach it to the trainer after the validation. A training that ends with an exception leaves a run marked FAILED.
+    Attach it to the trainer after the validation, and after the checkpoints: they come first.
     """
 
     def __init__(self, tracker: Tracker, validator: Engine, optimizer: torch.optim.Optimizer) -> None:
@@ -162,20 +180,15 @@ class TrackEpochs:
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._failed)
 
     def __call__(self, engine: Engine) -> None:
         values = dict(engine.state.metrics)
-        val = self.validator.state.metrics
+        val = self.validator.state.metrics if validated(engine, self.validator) else {}
         values |= {f"val_{name}": value for name, value in val.items() if name != "images_per_second"}
         values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         values = {name: float(value) for name, value in values.items()}
         self.tracker.history.append({"epoch": engine.state.epoch, **values})
         self.tracker.metrics(values, engine.state.epoch)
-
-    def _failed(self, engine: Engine, error: BaseException) -> None:
-        self.tracker.finish("FAILED")
-        raise error
 
 
 def _artifact_folder(tracking_uri: str) -> str | None:
@@ -185,13 +198,23 @@ def _artifact_folder(tracking_uri: str) -> str | None:
     return (Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
 
 
-def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    plain = json.loads(json.dumps(dict(config), default=str))
-    for name in (*PATHS, "tracking_uri"):  # whether it was set, not where it points
-        value = plain.get(name)
-        if isinstance(value, str | list) and value not in ("none", "imagenet") and not str(value).startswith("$"):
-            plain[name] = "(a path of the machine that ran this)"
-    return plain
+def _without_paths(config: Any) -> Any:
+    """Say of every path whether it was set, not where it points; at any depth, since any item can be overridden."""
+    if isinstance(config, list):
+        return [_without_paths(item) for item in config]
+    if not isinstance(config, Mapping):
+        return config if isinstance(config, str | int | float | bool | None) else str(config)
+    hidden = (*PATHS, "tracking_uri")
+    return {
+        key: "(a path of the machine that ran this)" if key in hidden and _is_path(value) else _without_paths(value)
+        for key, value in config.items()
+    }
+
+
+def _is_path(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_path, value))
+    return isinstance(value, str) and value not in ("none", "imagenet") and value[:1] not in ("$", "@")
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:

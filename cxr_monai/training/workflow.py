@@ -68,7 +68,7 @@ class Training:
             logger.info("the runs: %s", self.tracker.where())
 
     def _describe(self) -> None:
-        if not self.tracker.enabled:
+        if idist.get_rank() != 0:
             return
         for split in ("train", "val"):
             self.tracker.data_set(self.manifest, split, self.findings)
@@ -82,7 +82,7 @@ class Training:
         about = {"bundle": bundle.digest(), "part": "val", "epoch": self.checkpoints.best_epoch}
         PredictionsWriter(str(self.output_dir / "predictions_val.csv"), self.findings, about).attach(self.validator)
         self.validator.run()
-        if not self.tracker.enabled:
+        if idist.get_rank() != 0:
             return
         logger.info(
             "epoch %d of %d was the best; its weights on the validation part:\n%s",

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from cxr_monai.data.phantom.cohort import Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.dicom import write_dicom
 from cxr_monai.data.phantom.draw import draw_phantom
+from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, UsageError
 from cxr_monai.labels import NIH14
 
@@ -117,7 +118,7 @@ def make_phantoms(
     held_out = held_out_patients(studies, seed)
     (root / "images").mkdir(parents=True, exist_ok=True)
     job = partial(_write_image, root=root, size=size, seed=seed, masks=masks, dicom=dicom)
-    boxes = list(_run(job, studies, workers or len(os.sched_getaffinity(0)), progress))
+    boxes = list(_run(job, studies, workers or usable_cores(), progress))
     _write_tables(root, studies, boxes, held_out, size)
     tested = [study for study in studies if study.patient in held_out]
     patients = len({study.patient for study in studies})
