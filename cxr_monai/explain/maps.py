@@ -68,11 +68,11 @@ def gradcam(network: nn.Module, image: torch.Tensor, channel: int, target_layer:
 def integrated_gradients(network: nn.Module, image: torch.Tensor, channel: int, target_layer: str = "") -> torch.Tensor:
     """Return Captum's Integrated Gradients of one finding, positive part, summed over input channels, smoothed 5x5.
 
-    The baseline is the image's own mean grey; 32 steps. Arguments and result as :func:`gradcam`.
+    The baseline is the image's own mean grey; 16 steps. Arguments and result as :func:`gradcam`.
     """
     baseline = image.mean(dim=(-2, -1), keepdim=True).expand_as(image)
     attributions = IntegratedGradients(network).attribute(
-        image, baselines=baseline, target=channel, n_steps=32, internal_batch_size=8
+        image, baselines=baseline, target=channel, n_steps=16, internal_batch_size=8
     )
     positive = attributions.detach().clamp(min=0).sum(1, keepdim=True).float()
     return nn.functional.avg_pool2d(positive, 5, stride=1, padding=2, count_include_pad=False)[0, 0]

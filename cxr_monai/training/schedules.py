@@ -43,5 +43,4 @@ def one_cycle(
         learning_rate: the highest.
         epochs, dataloader: how many steps there will be.
     """
-    # one more, because the handler steps after the last iteration too, and past its end the curve rises again
-    return OneCycleLR(optimizer, max_lr=learning_rate, total_steps=epochs * len(dataloader) + 1, pct_start=0.15)
+    return OneCycleLR(optimizer, max_lr=learning_rate, total_steps=epochs * len(dataloader), pct_start=0.15)

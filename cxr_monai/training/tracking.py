@@ -219,9 +219,9 @@ def _is_path(value: Any) -> bool:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     """The plain settings at the top level: what a person compares between runs."""
-    settings = {}
+    settings = {"init_weights": str(config.get("init_weights"))} if "init_weights" in config else {}
     for name, value in config.items():
-        if name.startswith("_") or name in ("imports", "initialize", "run"):
+        if name.startswith("_") or name in (*PATHS, "tracking_uri", "imports", "initialize", "run"):
             continue
         if isinstance(value, Mapping) or (isinstance(value, str) and value[:1] in ("$", "@")):
             continue

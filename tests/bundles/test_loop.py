@@ -123,3 +123,17 @@ def test_one_cycle_rises_over_a_seventh_and_falls_to_nothing() -> None:
     assert rates[5] == max(rates) == pytest.approx(0.01)
     assert rates[-1] == pytest.approx(0.01 / 25 / 1e4)
     assert rates[5:] == sorted(rates[5:], reverse=True)
+
+
+def test_without_any_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    network, bundle = torch.nn.Linear(1, 1), Bundle()
+    optimizer = torch.optim.Adam(network.parameters())
+    made: list[BestAndLast] = []
+
+    def handler(validator: Engine) -> BestAndLast:
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+        made.append(BestAndLast(bundle, str(tmp_path), network, optimizer, scheduler, validator))  # type: ignore[arg-type]
+        return made[0]
+
+    epochs([{}, {}, {}], handler)
+    assert (made[0].best_epoch, bundle.saved) == (3, 1)

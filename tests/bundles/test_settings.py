@@ -70,6 +70,7 @@ def train(bundle: Path, manifest: Path, **settings: Any) -> None:
         ("seed", -1),
         ("patience", 0),
         ("horizontal_flip", -0.1),
+        ("amp", "no"),
         ("horizontal_flip", 1.5),
         ("val_interval", 0),
     ],

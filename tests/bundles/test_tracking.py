@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 import cxr_monai
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
+from cxr_monai.training.tracking import _without_paths
 from tests.bundles.running import (
     SHIPPED,
     TINY,
@@ -245,6 +247,27 @@ def test_server_that_is_away_is_a_named_error_before_training(
         train(manifest)
     assert code_of(error) == "tracking-failed"
     assert not (elsewhere / "OUT" / "bundle").exists()
+
+
+def test_server_that_goes_away_does_not_end_the_training(
+    phantoms: Phantoms, elsewhere: Path, tracking_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*words: Any, **named: Any) -> None:
+        raise MlflowException("the server is gone")
+
+    for method in ("log_batch", "log_artifact", "log_artifacts", "set_terminated"):
+        monkeypatch.setattr(MlflowClient, method, away)
+    manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
+    train(manifest, experiment="goes away")
+    assert (elsewhere / "OUT" / "bundle" / "models" / "model.pt").is_file()
+    assert (elsewhere / "OUT" / "metrics.csv").is_file()
+
+
+def test_paths_at_any_depth_are_not_tracked() -> None:
+    given = {"manifest": "/data/m.csv", "train": {"dataset": {"cache_dir": "/data/c"}}, "images": ["/data/a.png"]}
+    assert "/data" not in json.dumps(_without_paths(given))
+    kept = {"init_weights": "none", "cache_dir": "$@output_dir", "epochs": 3}
+    assert _without_paths(kept) == kept
 
 
 def test_mlflow_does_not_phone_home() -> None:

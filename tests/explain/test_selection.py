@@ -87,7 +87,7 @@ def test_boxed_images_come_first_and_bring_their_boxes(manifest: Path) -> None:
     examples = select(None, str(manifest), None, "test", 2, FINDINGS)
     assert [example.name for example in examples] == ["1.png", "4.png"]
     assert examples[0].boxes == []
-    assert examples[1].boxes == [("Edema", 1.5, 2, 3, 4), ("Mass", 5, 6, 7, 8)]
+    assert examples[1].boxes == [("Edema", 1.5 / 64, 2 / 64, 3 / 64, 4 / 64), ("Mass", 5 / 64, 6 / 64, 7 / 64, 8 / 64)]
 
 
 def test_examples_carry_their_file_and_the_findings_that_are_present(manifest: Path) -> None:
