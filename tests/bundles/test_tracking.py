@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 import cxr_monai
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
-from cxr_monai.training.tracking import _without_paths
+from cxr_monai.training.tracking import Tracker, _without_paths
 from tests.bundles.running import (
     SHIPPED,
     TINY,
@@ -255,8 +255,13 @@ def test_server_that_goes_away_does_not_end_the_training(
     def away(*words: Any, **named: Any) -> None:
         raise MlflowException("the server is gone")
 
-    for method in ("log_batch", "log_artifact", "log_artifacts", "set_terminated"):
-        monkeypatch.setattr(MlflowClient, method, away)
+    def start_then_lose(tracker: Tracker) -> None:
+        begin(tracker)
+        for method in ("log_inputs", "log_batch", "log_artifact", "log_artifacts", "log_text", "set_terminated"):
+            monkeypatch.setattr(MlflowClient, method, away)
+
+    begin = Tracker.start
+    monkeypatch.setattr(Tracker, "start", start_then_lose)
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     train(manifest, experiment="goes away")
     assert (elsewhere / "OUT" / "bundle" / "models" / "model.pt").is_file()
