@@ -43,6 +43,21 @@ class Bundle:
         self.saved += 1
 
 
+def train_with(metrics: Sequence[dict[str, float]], folder: Path) -> tuple[BestAndLast, Bundle]:
+    """Run epochs with these validation metrics and return the checkpoints' handler and its bundle."""
+    network, bundle = torch.nn.Linear(1, 1), Bundle()
+    optimizer = torch.optim.Adam(network.parameters())
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    made: list[BestAndLast] = []
+
+    def handler(validator: Engine) -> BestAndLast:
+        made.append(BestAndLast(bundle, str(folder), network, optimizer, scheduler, validator))  # type: ignore[arg-type]
+        return made[0]
+
+    epochs(metrics, handler)
+    return made[0], bundle
+
+
 NAN = math.nan
 
 
@@ -57,17 +72,10 @@ NAN = math.nan
     ],
 )
 def test_best_epoch(aurocs: list[float], losses: list[float], best: int, saved: int, tmp_path: Path) -> None:
-    network, bundle = torch.nn.Linear(1, 1), Bundle()
-    optimizer = torch.optim.Adam(network.parameters())
-    made: list[BestAndLast] = []
-
-    def handler(validator: Engine) -> BestAndLast:
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-        made.append(BestAndLast(bundle, str(tmp_path), network, optimizer, scheduler, validator))  # type: ignore[arg-type]
-        return made[0]
-
-    epochs([{"mean_auroc": a, "loss": b} for a, b in zip(aurocs, losses, strict=True)], handler)
-    assert made[0].best_epoch == best
+    checkpoints, bundle = train_with(
+        [{"mean_auroc": a, "loss": b} for a, b in zip(aurocs, losses, strict=True)], tmp_path
+    )
+    assert checkpoints.best_epoch == best
     assert (bundle.written, bundle.saved) == (1, saved)
     last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert (last["epoch"], last["best_epoch"]) == (3, best)
@@ -126,14 +134,5 @@ def test_one_cycle_rises_over_a_seventh_and_falls_to_nothing() -> None:
 
 
 def test_without_any_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
-    network, bundle = torch.nn.Linear(1, 1), Bundle()
-    optimizer = torch.optim.Adam(network.parameters())
-    made: list[BestAndLast] = []
-
-    def handler(validator: Engine) -> BestAndLast:
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-        made.append(BestAndLast(bundle, str(tmp_path), network, optimizer, scheduler, validator))  # type: ignore[arg-type]
-        return made[0]
-
-    epochs([{}, {}, {}], handler)
-    assert (made[0].best_epoch, bundle.saved) == (3, 1)
+    checkpoints, bundle = train_with([{}, {}, {}], tmp_path)
+    assert (checkpoints.best_epoch, bundle.saved) == (3, 1)
