@@ -266,7 +266,7 @@ def _imagenet() -> Iterator[Result]:
 
 TRANSFER_SYNTAXES: dict[str, str] = {
     "JPEG Baseline": "1.2.840.10008.1.2.4.50",
-    "JPEG Extended (8 bit)": "1.2.840.10008.1.2.4.51",
+    "JPEG Extended 8 bit": "1.2.840.10008.1.2.4.51",
     "JPEG Lossless": "1.2.840.10008.1.2.4.70",
     "JPEG-LS": "1.2.840.10008.1.2.4.80",
     "JPEG 2000": "1.2.840.10008.1.2.4.90",

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from monai.transforms import Compose
 
 from cxr_monai.data.radiograph import read_radiograph
@@ -137,6 +138,7 @@ def training_curves(history: Sequence[dict[str, float]], out: str | Path) -> Pat
                 axis.plot(epochs, [row.get(name, np.nan) for row in history], marker="o", markersize=3, label=name)
             axis.set_title(title)
             axis.set_xlabel("epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.grid(alpha=0.3)
             if len(names) > 1:
                 axis.legend()
