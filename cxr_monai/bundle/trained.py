@@ -35,7 +35,7 @@ class TrainedBundle:
 
     Raises:
         BundleError: ``bundle-disagrees`` if the validation pipeline was overridden, since ``inference.json`` would then
-            feed the network something else; ``output-exists`` if ``OUT/bundle`` is ``bundle_root`` itself.
+            feed the network something else; ``output-exists`` if ``OUT/bundle`` lies in ``bundle_root``, or holds it.
     """
 
     def __init__(self, bundle_root: str, output_dir: str) -> None:
@@ -49,7 +49,7 @@ class TrainedBundle:
             )
         parser = running_parser()
         self.meaning = _meaning(parser)
-        self.pipeline = parser.config.get("validate", {}).get("preprocessing")
+        _check_pipeline(self.source, parser.config.get("validate", {}).get("preprocessing"))
 
     @property
     def weights(self) -> Path:
@@ -73,13 +73,6 @@ class TrainedBundle:
             if not path.is_file():
                 continue
             config = json.loads(path.read_text(encoding="utf-8"))
-            if name != "train.json" and not same(config.get("preprocessing"), self.pipeline):
-                raise BundleError(
-                    Code.BUNDLE_DISAGREES,
-                    f"validate#preprocessing is not the preprocessing of {name}: the trained network would be fed "
-                    "something else than it was validated on.",
-                    fix="Change all of them in a copy of the bundle ('cxr-monai bundle new').",
-                )
             # a user's copy may name this machine's data; the bundle that is left must not
             config |= {key: None for key in ("manifest", "dataset_dir", "images") if key in config}
             config |= {key: value for key, value in self.meaning.items() if key in config}
@@ -90,6 +83,21 @@ class TrainedBundle:
     def save_weights(self, network: torch.nn.Module) -> None:
         """Write the network's state dictionary, whole or not at all."""
         save_atomically(plain_state(network), self.weights)
+
+
+def _check_pipeline(source: Path, pipeline: Any) -> None:
+    """Compare the validation's pipeline with those of the other configurations, before anything is written."""
+    for name in CONFIGS:
+        path = source / "configs" / name
+        if name == "train.json" or not path.is_file():
+            continue
+        if not same(json.loads(path.read_text(encoding="utf-8")).get("preprocessing"), pipeline):
+            raise BundleError(
+                Code.BUNDLE_DISAGREES,
+                f"validate#preprocessing is not the preprocessing of {name}: the trained network would be fed "
+                "something else than it was validated on.",
+                fix="Change all of them in a copy of the bundle ('cxr-monai bundle new').",
+            )
 
 
 def _meaning(parser: ConfigParser) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from cxr_monai.data.files import IMAGE_SUFFIXES
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, walk
 from cxr_monai.data.sources._labels import read_findings
@@ -34,7 +35,6 @@ from cxr_monai.data.sources._text import (
 )
 from cxr_monai.errors import Code, ManifestError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".nii.gz", ".nii")
 _IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
 
 
@@ -138,7 +138,7 @@ def match_files(names: pd.Series, files: Sequence[str], root: Path) -> tuple[pd.
 
 
 def _stem(name: str) -> str:
-    return next((name[: -len(end)] for end in _SUFFIXES if name.lower().endswith(end)), name)
+    return next((name[: -len(end)] for end in IMAGE_SUFFIXES if name.lower().endswith(end)), name)
 
 
 def _image_column(table: pd.DataFrame, wanted: str | None, labels: Path) -> str:
