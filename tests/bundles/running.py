@@ -182,3 +182,18 @@ def monai_bundle(cwd: Path, *words: str, launcher: tuple[str, ...] = ()) -> subp
     """Run ``python -m monai.bundle`` in a process of its own, from ``cwd``."""
     command = [sys.executable, "-m", *launcher, *(() if launcher else ("monai.bundle",)), *words]
     return subprocess.run(command, cwd=cwd, env=plain_environment(), capture_output=True, text=True, timeout=300)
+
+
+def few(table: pd.DataFrame) -> pd.DataFrame:
+    """Eight images to train on and four to validate on: enough to get through."""
+    return pd.concat([table[table["split"] == part].head(count) for part, count in (("train", 8), ("val", 4))])
+
+
+def train(bundle: Path, manifest: Path, **settings: Any) -> None:
+    """One tiny epoch into ``OUT`` of the working directory."""
+    run(
+        bundle,
+        "train",
+        manifest=str(manifest),
+        **{**TINY, "output_dir": "OUT", "epochs": 1, "batch_size": 4, **settings},
+    )

@@ -21,34 +21,21 @@ from cxr_monai.networks.weights import download_imagenet, from_torchvision, init
 from tests.bundles.running import (
     CONFIGS,
     SHIPPED,
-    TINY,
     Phantoms,
     Trained,
     code_of,
+    few,
     our_errors,
     process_as_it_was,
     read,
     rewrite,
     run,
+    train,
     workflow,
 )
 from tests.bundles.test_verify import Silent
 
 pytest_plugins = ["tests.bundles.fixtures"]
-
-
-def few(table: pd.DataFrame) -> pd.DataFrame:
-    """Eight images to train on and four to validate on."""
-    return pd.concat([table[table["split"] == part].head(count) for part, count in (("train", 8), ("val", 4))])
-
-
-def train(bundle: Path, manifest: Path, **settings: Any) -> None:
-    run(
-        bundle,
-        "train",
-        manifest=str(manifest),
-        **{**TINY, "output_dir": "OUT", "batch_size": 4, "epochs": 1, **settings},
-    )
 
 
 # ---------------------------------------------------------------- values

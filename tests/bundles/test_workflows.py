@@ -25,10 +25,12 @@ from tests.bundles.running import (
     Trained,
     code_of,
     content,
+    few,
     monai_bundle,
     read,
     rewrite,
     run,
+    train,
     workflow,
 )
 
@@ -214,21 +216,6 @@ def test_missing_weights_are_never_replaced_by_random_ones(
 
 
 # ---------------------------------------------------------------- what is wrong with the data
-
-
-def few(table: pd.DataFrame) -> pd.DataFrame:
-    """Eight images to train on and four to validate on: enough to get through."""
-    return pd.concat([table[table["split"] == part].head(count) for part, count in (("train", 8), ("val", 4))])
-
-
-def train(bundle: Path, manifest: Path, **settings: Any) -> None:
-    """One tiny epoch into ``OUT`` of the working directory."""
-    run(
-        bundle,
-        "train",
-        manifest=str(manifest),
-        **{**TINY, "output_dir": "OUT", "epochs": 1, "batch_size": 4, **settings},
-    )
 
 
 def test_missing_manifest(elsewhere: Path) -> None:
