@@ -43,6 +43,7 @@ setup(
         "pillow>=10",
         "matplotlib>=3.8",
         "tqdm>=4.66",
+        "filelock>=3.12",
         "fire>=0.6",  # python -m monai.bundle needs it; MONAI does not require it
         "jsonschema>=4.20",  # monai.bundle verify_metadata needs it; MONAI does not require it
     ],

@@ -46,11 +46,15 @@ class Code(StrEnum):
     CHECKSUM_MISMATCH = "checksum-mismatch"
     DOWNLOAD_FAILED = "download-failed"
     # running
+    CHECKPOINT_DAMAGED = "checkpoint-damaged"
     DISK_FULL = "disk-full"
     NO_IMAGES = "no-images"
     NOT_FINITE = "not-finite"
+    OUTPUT_LOCKED = "output-locked"
     PREFLIGHT_FAILED = "preflight-failed"
+    RESUME_DIFFERS = "resume-differs"
     TRACKING_FAILED = "tracking-failed"
+    WRITE_FAILED = "write-failed"
 
 
 class CxrError(Exception):
@@ -124,3 +128,7 @@ class DownloadError(CxrError):
 
 class TrainingError(CxrError):
     """A training or evaluation cannot start or go on."""
+
+
+class StorageError(TrainingError):
+    """A file cannot be written: the disk is full, or does not work."""

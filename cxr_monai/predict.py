@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle
-from cxr_monai.data.dataset import RadiographDataset, items_of_files, loader, split_error
+from cxr_monai.data.dataset import RadiographDataset, items_of_files, split_error
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
+from cxr_monai.data.loading import loader
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.networks.inferers import AutocastInferer
@@ -85,7 +86,7 @@ class Predictor:
             files: PNG, JPEG, DICOM or NIfTI.
             names: what stands in the table for each; the paths as given where None.
             batch_size: images at a time.
-            num_workers: processes that read; see ``cxr_monai.data.dataset.loader``.
+            num_workers: processes that read; see ``cxr_monai.data.loading.loader``.
         """
         labels = self.bundle.labels
         named = [str(file) for file in files] if names is None else list(names)

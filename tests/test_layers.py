@@ -19,6 +19,7 @@ LAYERS = {
     "errors": 0,
     "labels": 0,
     "environment": 0,
+    "durable": 0,
     "data": 1,
     "networks": 1,
     "losses": 1,

@@ -2,13 +2,15 @@
 
 import doctest
 from math import log
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from cxr_monai import losses
-from cxr_monai.losses import MaskedBCEWithLogitsLoss
+from cxr_monai.errors import SettingError
+from cxr_monai.losses import MaskedBCEWithLogitsLoss, unsmoothed
 
 NAN = float("nan")
 
@@ -48,9 +50,11 @@ def test_positives_are_weighted_by_finding() -> None:
 
 
 def test_a_list_may_give_the_weights_and_they_move_with_the_module() -> None:
-    module = MaskedBCEWithLogitsLoss([2.0, 3.0])  # type: ignore[arg-type]
+    module = MaskedBCEWithLogitsLoss([2.0, 3.0])
     assert dict(module.named_buffers())["pos_weight"].tolist() == [2.0, 3.0]
-    assert module.to(torch.float64).pos_weight.dtype == torch.float64
+    module.to(torch.float64)
+    assert module.pos_weight is not None
+    assert module.pos_weight.dtype == torch.float64
 
 
 def test_gradients_are_finite_and_nought_where_unknown() -> None:
@@ -82,6 +86,71 @@ def test_logits_in_half_precision_and_labels_in_another_type() -> None:
     logits = torch.zeros(1, 2, dtype=torch.bfloat16)
     loss = MaskedBCEWithLogitsLoss()(logits, torch.tensor([[1.0, NAN]], dtype=torch.float64))
     assert float(loss) == pytest.approx(log(2), rel=5e-3)
+
+
+# label smoothing, mixed labels
+
+
+def test_smoothing_by_hand() -> None:
+    # at p = 3/4 with s = 0.2: 1 becomes 0.9 and 0 becomes 0.1, the unknown label stays out
+    logits, target = torch.full((1, 3), log(3)), torch.tensor([[1.0, 0.0, NAN]])
+    present, absent = log(4 / 3), log(4)
+    expected = (0.9 * present + 0.1 * absent + 0.1 * present + 0.9 * absent) / 2
+    assert float(MaskedBCEWithLogitsLoss(label_smoothing=0.2)(logits, target)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_smoothed_loss_is_least_at_the_smoothed_label() -> None:
+    logits = torch.tensor([[log(0.95 / 0.05), log(0.05 / 0.95)]], requires_grad=True)
+    MaskedBCEWithLogitsLoss(label_smoothing=0.1)(logits, torch.tensor([[1.0, 0.0]])).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros(1, 2), atol=1e-7, rtol=0)
+
+
+def test_mixed_labels_by_hand() -> None:
+    # a label of 0.3 at p = 3/4
+    expected = 0.3 * log(4 / 3) + 0.7 * log(4)
+    loss = MaskedBCEWithLogitsLoss()(torch.full((1, 2), log(3)), torch.tensor([[0.3, NAN]]))
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, NAN, "none"])
+def test_smoothing_outside_its_range(smoothing: Any) -> None:
+    with pytest.raises(SettingError, match=r"label_smoothing.*below 1") as error:
+        MaskedBCEWithLogitsLoss(label_smoothing=smoothing)
+    assert error.value.code == "setting-invalid"
+
+
+def test_what_is_validated_is_not_smoothed() -> None:
+    smoothed = MaskedBCEWithLogitsLoss([2.0], label_smoothing=0.5)
+    plain, logits, target = unsmoothed(smoothed), torch.zeros(1, 1) + 1, torch.ones(1, 1)
+    assert plain(logits, target) == MaskedBCEWithLogitsLoss([2.0])(logits, target)
+    assert smoothed(logits, target) != plain(logits, target)  # the training's own is as it was
+
+
+@pytest.mark.parametrize("loss", [MaskedBCEWithLogitsLoss(), nn.BCEWithLogitsLoss()])
+def test_a_loss_without_smoothing_is_validated_with_as_it_is(loss: nn.Module) -> None:
+    assert unsmoothed(loss) is loss
+
+
+# parts of a batch
+
+
+def test_weight_is_the_number_of_known_labels() -> None:
+    weight = MaskedBCEWithLogitsLoss().weight(torch.tensor([[1.0, NAN, 0.3], [NAN, NAN, 0.0]]))
+    assert (float(weight), weight.dtype) == (3, torch.float32)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_is_the_weighted_mean_of_its_parts(smoothing: float) -> None:
+    logits, labels = draw(0, 9, 5).double().requires_grad_(), (draw(1, 9, 5) > 0).double()
+    labels[draw(2, 9, 5) > 0.3] = NAN
+    labels[4:6] = NAN  # a part of which nothing is known
+    loss = MaskedBCEWithLogitsLoss([1.0, 2, 3, 4, 5], label_smoothing=smoothing)
+    parts = [slice(0, 4), slice(4, 6), slice(6, 9)]
+    mean = sum(loss(logits[part], labels[part]) * loss.weight(labels[part]) for part in parts) / loss.weight(labels)
+    whole = loss(logits, labels)
+    torch.testing.assert_close(mean, whole)
+    torch.testing.assert_close(torch.autograd.grad(mean, logits), torch.autograd.grad(whole, logits))
 
 
 def test_the_docstrings_example() -> None:

@@ -4,9 +4,8 @@ Every override that changes what the weights mean (labels, image size, normalisa
 configurations and the metadata, so that ``evaluate``, ``inference`` and ``explain`` need none of them again.
 """
 
+import io
 import json
-import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +16,9 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.folder import CONFIGS
 from cxr_monai.bundle.workflow import MEANING, running_parser, same
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
-
-logger = logging.getLogger(__name__)
 
 # What the network is given under each normalisation, rounded outwards (cxr_monai.transforms.normalise).
 _VALUE_RANGES = {"imagenet": [-2.2, 2.7], "zero_one": [0, 1], "minus_one_one": [-1, 1]}
@@ -58,9 +56,7 @@ class TrainedBundle:
 
     def write(self) -> None:
         """Write everything but the weights; those of an earlier training go, since they mean something else now."""
-        if self.weights.is_file():
-            logger.warning("%s: the weights of an earlier training are replaced", self.weights)
-            self.weights.unlink()
+        self.weights.unlink(missing_ok=True)
         for part in ("configs", "docs"):
             if (self.source / part).is_dir():
                 shutil.copytree(self.source / part, self.root / part, dirs_exist_ok=True)
@@ -80,9 +76,15 @@ class TrainedBundle:
         path = self.root / "configs" / "metadata.json"
         write_json(path, _metadata(json.loads(path.read_text(encoding="utf-8")), self.meaning))
 
-    def save_weights(self, network: torch.nn.Module) -> None:
-        """Write the network's state dictionary, whole or not at all."""
-        save_atomically(plain_state(network), self.weights)
+    def save_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write a state dictionary, whole or not at all.
+
+        Raises:
+            StorageError: ``disk-full`` or ``write-failed``; the weights that were there are untouched.
+        """
+        buffer = io.BytesIO()
+        torch.save(dict(weights), buffer)
+        write_durably(self.weights, buffer.getvalue())
 
 
 def _check_pipeline(source: Path, pipeline: Any) -> None:
@@ -139,16 +141,3 @@ def plain_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return a network's tensors on the CPU, contiguous, without the prefix of a distributed wrapper."""
     network = getattr(network, "module", network)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-
-
-def save_atomically(content: Any, path: Path) -> None:
-    """Save to a new file, sync, rename: a kill or a full disk leaves the file that was there before."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -107,7 +107,11 @@ def refuse_unknown(parser: ConfigParser) -> None:
     referred: set[str] = set()
     for value in _strings(parser.config):
         referred.update(parser.ref_resolver.match_refs_pattern(value))
-    unread = list(_unread(parser.config, "", referred))
+    own = _own_settings(parser.config)
+    # a component that an override replaced no longer reads its settings; as long as nobody sets them that is no mistake
+    unread = [
+        name for name in _unread(parser.config, "", referred) if name not in own or own[name] != parser.config.get(name)
+    ]
     if not unread:
         return
     name = unread[0].replace("::", "#")
@@ -123,6 +127,16 @@ def refuse_unknown(parser: ConfigParser) -> None:
         + (f" (nor {', '.join('--' + other.replace('::', '#') for other in unread[1:])})." if unread[1:] else "."),
         fix=f"Did you mean --{nearest[0]}?" if nearest else f"Settings of this configuration: {others}.",
     )
+
+
+def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain settings that the shipped training configuration has, with their defaults."""
+    file = Path(str(config.get("bundle_root", "."))) / "configs" / "train.json"
+    if not file.is_file():
+        return {}
+    shipped = json.loads(file.read_text(encoding="utf-8"))
+    read = {word[1:] for word in _strings(shipped) if word.startswith("@")}
+    return {name: value for name, value in shipped.items() if name in read and _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "split": ("split", "write a patient-disjoint split or folds into a manifest"),
     "check": ("check", "show what is wrong with a manifest and what is in it"),
     "predict": ("predict", "files in, one row of probabilities an image out"),
+    "track": ("track", "send MLflow what it missed while it was away"),
     "bundle": ("bundle", "copy a bundle that comes with this package, to train or change"),
     "doctor": ("doctor", "what this machine has, and what to do about what it lacks"),
 }

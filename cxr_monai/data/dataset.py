@@ -1,4 +1,4 @@
-"""From a manifest to batches: what is read, in which order, and what happens to a file that cannot be read."""
+"""From a manifest to items: what is read, and what happens to a file that cannot be read."""
 
 import logging
 import os
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import DataLoader, PersistentDataset
+from monai.data import PersistentDataset
 from monai.data.utils import pickle_hashing
+from monai.transforms import Randomizable
 from monai.utils import convert_to_tensor
-from torch.utils.data import Dataset, Sampler
 
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
+from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
-from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, ours
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,10 @@ class RadiographDataset(PersistentDataset):
         shape: ``[C, H, W]`` of a transformed image, for the blanks.
         cache_dir: where to keep; None (or ``none``) keeps nothing. Entries are keyed by the file's path, size and
             time and by the transforms, so a replaced image or another image size is read anew.
+        seed: of the random transforms.
+
+    An item is asked for by its index, or by a ``Draw`` (an epoch and an index) in training: random transforms depend on
+    (seed, epoch, index) alone, whatever was drawn before and whichever process reads.
 
     Each item has ``image`` (float32 ``[C, H, W]``), ``label`` (float32 ``[F]``), ``name``, ``error``.
     """
@@ -122,11 +126,22 @@ class RadiographDataset(PersistentDataset):
         transform: Any,
         shape: Sequence[int],
         cache_dir: str | Path | None = None,
+        seed: int = 0,
     ) -> None:
         # the command line cannot say None: MONAI takes it for "not given"
         cache_dir = None if str(cache_dir).lower() == "none" else cache_dir
         super().__init__(data, transform, cache_dir=cache_dir, hash_transform=pickle_hashing, hash_func=_item_hash)
-        self.shape = tuple(shape)
+        self.shape, self.seed = tuple(shape), seed
+        self._random = np.random.RandomState()
+
+    def __getitem__(self, key: Any) -> dict[str, Any]:
+        epoch, index = key if isinstance(key, Draw) else (0, key)
+        self._random.seed(seed_of(self.seed, epoch, index))
+        # each time: MONAI's loaders give transforms other states. One for all is forty times cheaper than one each
+        for transform in self.transform.flatten().transforms:
+            if isinstance(transform, Randomizable):
+                transform.set_random_state(state=self._random)
+        return self._transform(index)
 
     def _transform(self, index: int) -> dict[str, Any]:
         # labels stay outside the cache: another set of findings must not read other labels' entries
@@ -163,38 +178,3 @@ def split_error(error: str) -> tuple[str, str]:
     """Return code and reason of an item's ``error``."""
     code, _, reason = error.partition(": ")
     return code, reason
-
-
-def loader(
-    dataset: Dataset,
-    batch_size: int,
-    shuffle: bool = False,
-    num_workers: int | None = None,
-    seed: int = 0,
-    sampler: Sampler | None = None,
-) -> DataLoader:
-    """Return MONAI's loader with a number of workers that suits the machine.
-
-    Args:
-        dataset: what to load.
-        batch_size: images a batch.
-        shuffle: for training: another order each epoch, drawn from ``seed``, and no last, smaller batch (one image
-            has no batch statistics).
-        num_workers: processes that read; None = none without a GPU (the training already uses every core, and worker
-            threads that spin on busy cores make it many times slower), else up to eight.
-        seed: of the order.
-        sampler: decides the order instead, for several processes.
-    """
-    if num_workers is None:
-        num_workers = min(8, usable_cores()) if torch.cuda.is_available() else 0
-    return DataLoader(
-        dataset,
-        num_workers=num_workers,
-        batch_size=batch_size,
-        shuffle=shuffle and sampler is None,
-        sampler=sampler,
-        drop_last=shuffle and len(dataset if sampler is None else sampler) > batch_size,  # type: ignore[arg-type]
-        generator=torch.Generator().manual_seed(seed),
-        persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )

@@ -23,12 +23,19 @@ def bfloat16_supported(device: torch.device) -> bool:
 
 
 def autocast_dtype(device: torch.device, amp: bool) -> torch.dtype:
-    """Return the type that the forward pass computes in."""
-    return torch.bfloat16 if amp and bfloat16_supported(device) else torch.float32
+    """Return the type that the forward pass computes in: bfloat16, float16 on GPUs without it, else float32.
+
+    Gradients of float16 need scaling, which the training's step does.
+    """
+    if not amp:
+        return torch.float32
+    if bfloat16_supported(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 class AutocastInferer(Inferer):
-    """Run a network in bfloat16 where the device has it, else in float32 (said once in the log).
+    """Run a network in bfloat16 where the device has it (float16 on older GPUs), else in float32 (the log says so).
 
     Args:
         amp: False computes in float32 everywhere.
@@ -51,7 +58,7 @@ class AutocastInferer(Inferer):
         crops = inputs.shape[1] if inputs.ndim == 5 else None
         images = inputs.flatten(0, 1) if crops else inputs
         images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(images, *args, **kwargs)
         logits = logits.float()
         return logits.unflatten(0, (-1, crops)).mean(1) if crops else logits

@@ -57,7 +57,8 @@ def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH, f"not a file of weights, or damaged ({error}).", where=path
         ) from error
-    for key in ("model", "state_dict", "network"):
+    # a training's own checkpoint holds its network within its content
+    for key in ("content", "model", "state_dict", "network"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if (
@@ -108,6 +109,7 @@ def initialise(
     device: torch.device | str = "cpu",
     prevalences: Sequence[float] | None = None,
     cache_dir: str | Path | None = None,
+    compile: bool = False,
 ) -> nn.Module:
     """Give a network the weights that training starts from.
 
@@ -120,6 +122,8 @@ def initialise(
             step, instead of spending the first hundreds of steps on learning that findings are rare (the prior of
             Lin et al. 2017, arXiv 1708.02002).
         cache_dir: where downloads are kept; torch.hub's folder by default.
+        compile: True lets ``torch.compile`` translate it at the first step (names of weights stay). It needs a C++
+            compiler on a CPU; docs/performance.md tells what it gives.
 
     Returns:
         the same network, on the device.
@@ -135,14 +139,20 @@ def initialise(
             "than anything else: --init_weights imagenet (needs internet once) or a file."
         )
         set_prior(network, prevalences)
-        return place(network, device)
+        return _compiled(place(network, device), compile)
     path = download_imagenet(cache_dir) if str(init_weights) == "imagenet" else Path(init_weights)
     state = from_torchvision(load_state_dict(path))
     loaded, adapted, left_out = _load_adapted(network, state, path)
     if left_out:
         set_prior(network, prevalences)
     _report(loaded, adapted, left_out)
-    return place(network, device)
+    return _compiled(place(network, device), compile)
+
+
+def _compiled(network: nn.Module, compile: bool) -> nn.Module:
+    if compile:
+        network.compile()  # in place: a wrapper would rename every weight
+    return network
 
 
 def set_prior(network: nn.Module, prevalences: Sequence[float] | None) -> None:

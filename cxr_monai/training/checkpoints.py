@@ -1,89 +1,334 @@
-"""Checkpoints: the best weights into the bundle, everything into ``last.pt``, each whole or not at all.
+"""Checkpoints that a kill, a full disk or a flipped bit cannot cost, and the best weights.
 
-MONAI's ``CheckpointSaver`` deletes the old file before the new one is whole, and a first metric that is NaN blocks
-every later best; both lose a training, so this does not build on it.
+``OUT/checkpoints/last.pt`` holds everything that decides how a training goes on; ``previous.pt`` is the one before it.
+A checkpoint is written whole to a new file, synced, then renamed, and carries a digest of its content that is checked
+when it is read. MONAI's ``CheckpointSaver`` deletes the old file before the new one is whole, and a first metric that
+is NaN blocks every later best; why its ``CheckpointLoader`` cannot continue a training exactly stands in
+docs/decisions/0008.
 """
 
+import io
 import logging
 import math
+import os
+import time
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from cxr_monai.bundle.trained import TrainedBundle, save_atomically
+from cxr_monai.bundle.trained import TrainedBundle, plain_state
+from cxr_monai.durable import storage_error, sync_folder, write_durably
+from cxr_monai.errors import Code, CxrError, TrainingError, WeightsError
+from cxr_monai.training.distributed import from_main
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
 
+FORMAT = 1
+_FRESH = "To train from the start in the same folder, add --restart True."
 
-class BestAndLast:
-    """Write ``OUT/bundle/models/model.pt`` at each best epoch and ``OUT/checkpoints/last.pt`` after every epoch.
 
-    Attach it after the validation; epochs that were not validated are not candidates. Where the key metric is NaN (no
-    finding has positives and negatives), the validation loss decides instead; an epoch with a figure beats one without.
+def digest(content: Any) -> str:
+    """Return the SHA-256 of nested dictionaries, lists, plain values and tensors; of what they are, not how stored."""
+    total = sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            plain = value.detach().cpu().contiguous()
+            total.update(f"tensor {plain.dtype} {list(plain.shape)}\n".encode())
+            total.update(plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
+        elif isinstance(value, Mapping):
+            total.update(f"mapping {len(value)}\n".encode())
+            for key, item in value.items():
+                total.update(f"{key!r}\n".encode())
+                add(item)
+        elif isinstance(value, list | tuple):
+            total.update(f"list {len(value)}\n".encode())
+            for item in value:
+                add(item)
+        else:
+            total.update(f"{value!r}\n".encode())
+
+    add(content)
+    return total.hexdigest()
+
+
+def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint with its digest; what was ``path`` becomes ``previous.pt`` beside it.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``; the checkpoints that were there are untouched.
+    """
+    buffer = io.BytesIO()  # in memory first: what the disk says then comes as it is, not wrapped by torch's writer
+    torch.save({"format": FORMAT, "digest": digest(content), "content": dict(content)}, buffer)
+    new = path.with_name(f"next{path.suffix}")
+    write_durably(new, buffer.getvalue())
+    try:
+        if path.exists():
+            # a kill between the two leaves previous.pt and next.pt, and the reader knows both
+            os.replace(path, path.with_name(f"previous{path.suffix}"))
+        os.replace(new, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read one checkpoint and check its digest.
+
+    Raises:
+        WeightsError: ``weights-unsafe`` if it holds pickled objects.
+        TrainingError: ``checkpoint-damaged``.
+    """
+    try:
+        stored = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything on a damaged file
+        if isinstance(error, UnpicklingError) and "GLOBAL" in str(error):
+            raise WeightsError(
+                Code.WEIGHTS_UNSAFE,
+                "the checkpoint holds pickled Python objects; loading it could run code.",
+                fix=f"It is damaged, or not one that this training wrote. {_FRESH}",
+                where=path,
+            ) from error
+        raise _damaged(path, f"it cannot be read ({type(error).__name__})") from error
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        raise _damaged(path, "it is no checkpoint of this version")
+    content = stored.get("content")
+    if not isinstance(content, dict) or digest(content) != stored.get("digest"):
+        raise _damaged(path, "its content does not have the digest that it was written with")
+    return content
+
+
+def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Return the newest good checkpoint of a folder; None where there is none at all.
+
+    A damaged one, or one with pickled objects, is set aside as ``NAME.damaged`` with a warning, and the one before it
+    is used.
+
+    Raises:
+        TrainingError: ``checkpoint-damaged`` if there are some and none is good.
+        WeightsError: ``weights-unsafe`` if that is what is wrong with them.
+    """
+    refused: dict[Path, CxrError] = {}
+    for path in (folder / name for name in ("next.pt", "last.pt", "previous.pt")):  # the newest first
+        if not path.exists():
+            continue
+        try:
+            content = read_checkpoint(path)
+        except CxrError as error:
+            refused[path] = error
+            continue
+        for bad, reason in refused.items():
+            os.replace(bad, bad.with_name(f"{bad.name}.damaged"))
+            logger.warning(
+                "[%s] %s It is kept as %s.damaged, and the one before it is used.", reason.code, reason, bad.name
+            )
+        if path.name != "last.pt":
+            os.replace(path, folder / "last.pt")
+        return content
+    unsafe = [error for error in refused.values() if error.code == Code.WEIGHTS_UNSAFE]
+    if unsafe:
+        raise unsafe[0]
+    if refused:
+        raise TrainingError(
+            Code.CHECKPOINT_DAMAGED, "no checkpoint of this training can be read.", fix=_FRESH, where=folder
+        )
+    return None
+
+
+def _damaged(path: Path, reason: str) -> TrainingError:
+    return TrainingError(Code.CHECKPOINT_DAMAGED, f"{reason}.", where=path)
+
+
+class Best:
+    """Keep the weights of the best validated epoch, and write them to ``OUT/bundle/models/model.pt``.
+
+    The mean AUROC decides, then the validation loss: an epoch with a figure beats one whose figure is NaN (no finding
+    has positives and negatives). Attach it after the validation.
 
     Args:
         bundle: the bundle that is being trained.
-        output_dir: the training's folder.
-        network, optimizer, scheduler: what the checkpoint holds.
+        network: whose weights are kept: the one that is validated.
         validator: whose ``mean_auroc`` and ``loss`` decide.
+
+    Attributes:
+        epoch: the best so far; 0 before any.
     """
 
-    def __init__(
-        self,
-        bundle: TrainedBundle,
-        output_dir: str,
-        network: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scheduler: Any,
-        validator: Engine,
-    ) -> None:
-        self.bundle, self.last = bundle, Path(output_dir) / "checkpoints" / "last.pt"
-        self.network, self.optimizer, self.scheduler, self.validator = network, optimizer, scheduler, validator
-        self.best: tuple[float, float] = (-math.inf, -math.inf)
-        self.best_epoch = 0
+    def __init__(self, bundle: TrainedBundle, network: torch.nn.Module, validator: Engine) -> None:
+        self.bundle, self.network, self.validator = bundle, network, validator
+        self.score: tuple[float, float] = (-math.inf, -math.inf)
+        self.epoch = 0
+        self.weights: dict[str, torch.Tensor] = {}
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self._complete)
 
-    def _start(self, engine: Engine) -> None:
-        if idist.get_rank() != 0:
-            return
-        self.last.parent.mkdir(parents=True, exist_ok=True)
-        self.bundle.write()
+    def __call__(self, engine: Engine) -> None:
+        metrics = self.validator.state.metrics if validated(engine, self.validator) else {}
+        auroc, loss = metrics.get("mean_auroc", math.nan), metrics.get("loss", math.nan)
+        score = (-math.inf if math.isnan(auroc) else auroc, -math.inf if math.isnan(loss) else -loss)
+        if score > self.score:
+            self.score = score
+            self._keep(engine)
 
     def _complete(self, engine: Engine) -> None:
         """Keep the last epoch's weights where no epoch was validated."""
-        if not self.best_epoch:
-            self.best_epoch = engine.state.epoch
-            if idist.get_rank() == 0:
-                self.bundle.save_weights(self.network)
+        if not self.epoch:
+            self._keep(engine)
 
-    def __call__(self, engine: Engine) -> None:
-        metrics = self.validator.state.metrics if validated(engine, self.validator) else {}
-        auroc = metrics.get("mean_auroc", math.nan)
-        score = (-math.inf if math.isnan(auroc) else auroc, -metrics.get("loss", math.inf))
-        better = score > self.best
-        if better:
-            self.best, self.best_epoch = score, engine.state.epoch
-        if idist.get_rank() != 0:
+    def _keep(self, engine: Engine) -> None:
+        self.epoch = engine.state.epoch
+        # a copy: the network goes on learning, and a checkpoint within a later epoch holds these
+        self.weights = {name: tensor.clone() for name, tensor in plain_state(self.network).items()}
+        self.write()
+
+    def write(self) -> None:
+        """Write the kept weights into the bundle."""
+        if self.weights and idist.get_rank() == 0:
+            self.bundle.save_weights(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"score": list(self.score), "epoch": self.epoch, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.score, self.epoch, self.weights = tuple(state["score"]), state["epoch"], dict(state["weights"])
+
+
+class Checkpoints:
+    """Write everything after each epoch, and within long ones; read it back. The last handler of a trainer.
+
+    Args:
+        output_dir: the training's folder.
+        objects: by name, whatever a training's course depends on; each has ``state_dict`` and ``load_state_dict``.
+        sampler: of the training batches; told where to go on.
+        minutes: the longest time of training between two checkpoints.
+    """
+
+    def __init__(self, output_dir: str, objects: Mapping[str, Any], sampler: Any, minutes: float = 10.0) -> None:
+        self.folder, self.objects, self.sampler, self.minutes = (
+            Path(output_dir) / "checkpoints", dict(objects), sampler, minutes
+        )  # fmt: skip
+        self.settings: dict[str, str] = {}
+        self.ended = False
+        self._saved = time.monotonic()
+        self._skip = 0
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint's file."""
+        return self.folder / "last.pt"
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_due)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self.sampler.start(engine.state.epoch, self._skip)
+        self._skip = 0
+
+    def _save_if_due(self, engine: Engine) -> None:
+        state = engine.state
+        within = state.iteration % state.epoch_length != 0  # the end of an epoch has more to do before it is saved
+        if within and time.monotonic() - self._saved >= 60 * self.minutes:
+            self.save(engine)
+
+    def save(self, engine: Engine) -> None:
+        """Write ``last.pt``; only the first of several processes does.
+
+        Raises:
+            StorageError: ``disk-full``, ``write-failed``.
+            TrainingError: ``not-finite`` if a weight is not a number: such a checkpoint would replace a good one.
+        """
+        if idist.get_rank() == 0:
+            state = engine.state
+            content = {name: _state(item) for name, item in self.objects.items()}
+            self._refuse_nan(content, engine)
+            content["progress"] = {
+                "iteration": state.iteration,
+                "epoch_length": state.epoch_length,
+                "ended": bool(engine.should_terminate),
+            }
+            content["settings"] = self.settings
+            save_checkpoint(content, self.last)
+        self._saved = time.monotonic()
+
+    def _refuse_nan(self, content: Mapping[str, Any], engine: Engine) -> None:
+        for name, tensor in content.get("network", {}).items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise TrainingError(
+                    Code.NOT_FINITE,
+                    f"the weights {name} are not numbers in epoch {engine.state.epoch}, "
+                    f"iteration {engine.state.iteration}; the checkpoint before is kept.",
+                    fix="A smaller --learning_rate or --clip_norm 1 helps most often, or --amp False.",
+                )
+
+    def clear(self) -> None:
+        """Delete the checkpoints of an earlier training."""
+        for path in (*self.folder.glob("*.pt"), *self.folder.glob("*.pt.damaged")):
+            path.unlink()
+
+    def restore(self, engine: Engine) -> bool:
+        """Put everything back as the newest good checkpoint has it; False where there is none.
+
+        All processes must call it; the first reads. Afterwards ``ended`` tells whether there is nothing left to train.
+
+        Raises:
+            TrainingError: ``resume-differs`` if it was trained with other settings; ``checkpoint-damaged``.
+        """
+        content = from_main(lambda: newest_checkpoint(self.folder))
+        if content is None:
+            return False
+        progress = content["progress"]
+        self._compare(content["settings"])
+        for name, item in self.objects.items():
+            _unwrapped(item).load_state_dict(content[name])
+        done, within = divmod(progress["iteration"], progress["epoch_length"])
+        length = engine.state.epoch_length
+        engine.state.epoch, engine.state.iteration, self._skip = done, done * length + within, within
+        self.ended = bool(progress["ended"]) or done >= engine.state.max_epochs
+        rest = f" and {within} of {length} batches of the next" if within else ""
+        if self.ended:
+            logger.info("this training has ended at epoch %d; larger --epochs go on, --restart True begins anew", done)
+        else:
+            logger.info("continuing after epoch %d%s: %s", done, rest, self.last)
+        return True
+
+    def _compare(self, theirs: Mapping[str, str]) -> None:
+        names = [name for name in {**self.settings, **theirs} if self.settings.get(name) != theirs.get(name)]
+        if not names:
             return
-        if better:
-            self.bundle.save_weights(self.network)
-        network = getattr(self.network, "module", self.network)
-        save_atomically(
-            {
-                "model": network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "epoch": engine.state.epoch,
-                "best_epoch": self.best_epoch,
-                "best": list(self.best),
-            },
-            self.last,
+        shown = "; ".join(f"{name} was {theirs.get(name)}, now {self.settings.get(name)}" for name in names[:5])
+        raise TrainingError(
+            Code.RESUME_DIFFERS,
+            f"the training in this folder was started with other settings: {shown}.",
+            fix=f"Give the same ones to continue, or choose another --output_dir. {_FRESH}",
+            where=self.folder.parent,
         )
+
+
+def _unwrapped(item: Any) -> Any:
+    """What several processes train is wrapped; checkpoints hold what is within, so they fit one process too."""
+    return getattr(item, "module", item) if isinstance(item, torch.nn.Module) else item
+
+
+def _state(item: Any) -> Any:
+    return _plain(_unwrapped(item).state_dict())
+
+
+def _plain(value: Any) -> Any:
+    """Make a state readable with ``weights_only``: plain containers and numbers, tensors as they are."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -2,17 +2,18 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine, Events
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cxr_monai.errors import Code, UsageError
+from cxr_monai.errors import Code, CxrError, UsageError
 from cxr_monai.networks.weights import initialise
+
+T = TypeVar("T")
 
 
 def local_device() -> torch.device:
@@ -44,19 +45,39 @@ def is_main(device: torch.device) -> bool:
     return idist.get_rank() == 0
 
 
+def share(device: torch.device) -> tuple[int, int]:
+    """Return this process' rank and how many there are; ``device`` makes sure the group was joined."""
+    return idist.get_rank(), idist.get_world_size()
+
+
 def distribute(
-    network: nn.Module, init_weights: str, device: torch.device, prevalences: Sequence[float] | None = None
+    network: nn.Module,
+    init_weights: str,
+    device: torch.device,
+    prevalences: Sequence[float] | None = None,
+    compile: bool = False,
+    find_unused_parameters: bool = False,
 ) -> nn.Module:
     """Give a network its first weights (see ``initialise``) and wrap it, so that every process steps alike."""
-    network = initialise(network, init_weights, device, prevalences)
-    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+    network = initialise(network, init_weights, device, prevalences, compile=compile)
+    return DistributedDataParallel(
+        network,
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=find_unused_parameters,  # where layers are frozen at first
+    )
 
 
-class ShuffleEachEpoch:
-    """Tell a distributed sampler the epoch, without which every epoch has the same order."""
-
-    def __init__(self, sampler: Any) -> None:
-        self.sampler = sampler
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda e: self.sampler.set_epoch(e.state.epoch))
+def from_main(produce: Callable[[], T]) -> T:
+    """Call a function in the first process and return its result in all of them; its error is raised in all."""
+    if idist.get_world_size() == 1:
+        return produce()
+    answer: list[Any] = [None, None]
+    if idist.get_rank() == 0:
+        try:
+            answer[0] = produce()
+        except CxrError as error:
+            answer[1] = error
+    torch.distributed.broadcast_object_list(answer, src=0)
+    if answer[1] is not None:
+        raise answer[1]
+    return answer[0]

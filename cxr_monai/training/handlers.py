@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import EarlyStopHandler
+from ignite.handlers import EarlyStopping
 from tqdm import tqdm
 
 from cxr_monai.data.dataset import split_error
@@ -19,6 +19,16 @@ from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def use(handler: T) -> T:
+    """Return a handler as it is: a list of handlers in a configuration can so hold one that has a name of its own.
+
+    MONAI reads the entries of such a list as dictionaries, and a plain ``"@best"`` stops its check of properties.
+    """
+    return handler
 
 
 def duration(seconds: float) -> str:
@@ -54,9 +64,11 @@ class Progress:
         state = engine.state
         self._epoch_began, self._images = time.monotonic(), 0
         of = f" {state.epoch}/{state.max_epochs}" if state.max_epochs and state.max_epochs > 1 else ""
-        size = getattr(engine.state.dataloader, "batch_size", None) or 1
-        images = (state.epoch_length or 0) * size
-        self._bar = tqdm(total=images, desc=self.what + of, unit=" images", disable=None, leave=False)
+        size, length = batch_size(state.dataloader), state.epoch_length or 0
+        done = state.iteration % length * size if length else 0  # of an epoch that was interrupted
+        self._bar = tqdm(
+            total=length * size, initial=done, desc=self.what + of, unit=" images", disable=None, leave=False
+        )
 
     def _step(self, engine: Engine) -> None:
         output = engine.state.output
@@ -70,6 +82,11 @@ class Progress:
     def _end_epoch(self, engine: Engine) -> None:
         self._bar.close()
         engine.state.metrics["images_per_second"] = self._images / max(time.monotonic() - self._epoch_began, 1e-9)
+
+
+def batch_size(loader: Any) -> int:
+    """Return how many images a loader gives at once."""
+    return getattr(getattr(loader, "batch_sampler", None), "batch_size", None) or 1
 
 
 class EpochLine:
@@ -132,6 +149,14 @@ class LeftOut:
             batch = {key: [item[key] for item in batch] for key in ("name", "error")}
         self._seen += len(batch["name"])
         self.errors |= {error[0]: error for error in batch_errors(batch)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self._seen, "errors": [list(error) for error in self.errors.values()], "told": self._reported}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._reported = state["told"]
+        if idist.get_rank() == 0:  # what the first process counted
+            self._seen, self.errors = state["seen"], {error[0]: tuple(error) for error in state["errors"]}
 
     def _report(self, engine: Engine) -> None:
         if self._reported:
@@ -214,22 +239,27 @@ class PredictionsWriter:
             raise TrainingError(Code.NO_IMAGES, "no file could be read.", where=f"{self.path}.errors.csv")
 
 
-class StopWithoutGain(EarlyStopHandler):
-    """MONAI's early stopping on the validation loss, attached to the trainer itself (after the validation).
+class StopWithoutGain:
+    """Ignite's early stopping on the validation loss, attached to the trainer itself (after the validation).
 
     Args:
         patience: validations without a lower loss until the training ends.
-        validator: whose ``loss`` decides.
+        validator: whose ``loss`` decides; an epoch that was not validated does not count.
     """
 
     def __init__(self, patience: int, validator: Engine) -> None:
-        super().__init__(patience, score_function=lambda _: -validator.state.metrics["loss"])
-        self.validator = validator
+        self.patience, self.validator = patience, validator
 
     def attach(self, engine: Engine) -> None:
-        self.set_trainer(engine)
-        super().attach(engine)
+        self._stopping = EarlyStopping(self.patience, lambda _: -self.validator.state.metrics["loss"], engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         if validated(engine, self.validator):
-            super().__call__(engine)
+            self._stopping(engine)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._stopping.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._stopping.load_state_dict(state)

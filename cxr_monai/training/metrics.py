@@ -1,8 +1,8 @@
 """Ignite metrics: AUROC of every finding and the loss, exact over all images, unknown labels left out."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import ignite.distributed as idist
 import pandas as pd
 import torch
 from ignite.engine import Engine
@@ -81,37 +81,39 @@ class FindingMetrics(Metric):
 
 
 class MeanLoss(Metric):
-    """Mean training loss of an epoch, weighted by batch size; stops the training at a loss that is not a number.
+    """Mean training loss of an epoch over all processes, weighted by batch size.
 
-    The trainer's outputs are decollated, one dictionary an image, as MONAI's own handlers expect them.
-
-    Raises:
-        TrainingError: ``not-finite``, naming epoch and iteration.
+    The trainer's outputs are decollated, one dictionary an image, as MONAI's own handlers expect them. An epoch that
+    was interrupted goes on with what it had (``state_dict``).
     """
 
     def __init__(self) -> None:
+        self._resumed: dict[str, float] | None = None
         super().__init__(output_transform=lambda output: (torch.as_tensor(output[0]["loss"]), output))
 
     def reset(self) -> None:
-        self._sum, self._images = 0.0, 0
-
-    def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
-        self._engine = engine
-        super().attach(engine, name, *args, **kwargs)
+        state = self._resumed or {"sum": 0.0, "images": 0}
+        self._resumed, self._sum, self._images = None, state["sum"], state["images"]
 
     def update(self, output: tuple[torch.Tensor, list]) -> None:
         loss, images = output[0].item(), len(output[1])
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            state = self._engine.state
-            raise TrainingError(
-                Code.NOT_FINITE,
-                f"the loss is {loss} in epoch {state.epoch}, iteration {state.iteration}.",
-                fix="The checkpoints before it are intact. A smaller --learning_rate helps most often, or --amp False.",
-            )
         self._sum += loss * images
         self._images += images
 
     def compute(self) -> float:
-        if not self._images:
+        total, images = self._sum, self._images
+        if idist.get_world_size() > 1:
+            total, images = idist.all_reduce(total), idist.all_reduce(images)
+        if not images:
             raise NotComputableError("no batch was trained on")
-        return self._sum / self._images
+        return total / images
+
+    def completed(self, engine: Engine, name: str) -> None:
+        super().completed(engine, name)
+        self.reset()  # the checkpoint of a whole epoch holds nothing that the next would go on with
+
+    def state_dict(self) -> dict[str, float]:
+        return {"sum": self._sum, "images": self._images}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self._resumed = dict(state)

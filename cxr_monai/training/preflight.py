@@ -1,6 +1,5 @@
 """Before hours are spent: one batch through everything, room on the disk, an estimate of the time."""
 
-import copy
 import logging
 import shutil
 import time
@@ -11,23 +10,22 @@ from typing import Any
 import torch
 
 from cxr_monai.errors import Code, SettingError, TrainingError
-from cxr_monai.training.handlers import duration
+from cxr_monai.training.handlers import batch_size, duration
 
 logger = logging.getLogger(__name__)
 
 
 def required_bytes(network: torch.nn.Module, images: int, image_bytes: int) -> int:
-    """Return what a training writes: best weights, last checkpoint with Adam's moments, both once more while being
-    written, and the cache of decoded images."""
+    """Return what a training writes: the best weights, three checkpoints while one is written (each with weights, best
+    weights, average and Adam's moments), and the cache of decoded images."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    return 2 * (weights + 3 * weights) + images * image_bytes
+    return 2 * weights + 3 * 5 * weights + images * image_bytes
 
 
-def first_batch(loader: Any) -> dict[str, Any]:
-    """Return a batch as the loader would, without drawing from its order or from the transforms' random state."""
-    dataset = copy.copy(loader.dataset)
-    dataset.transform = copy.deepcopy(dataset.transform)
-    return loader.collate_fn([dataset[index] for index in range(min(loader.batch_size, len(dataset)))])
+def first_batch(loader: Any, most: int) -> dict[str, Any]:
+    """Return a batch as the loader would, of at most ``most`` images; nothing is drawn from its order."""
+    dataset = loader.dataset
+    return loader.collate_fn([dataset[index] for index in range(min(batch_size(loader), most, len(dataset)))])
 
 
 class Preflight:
@@ -54,16 +52,18 @@ class Preflight:
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         began = time.monotonic()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            batch = first_batch(trainer.data_loader)
-            loading = time.monotonic() - began
+            # a processor has room for any batch, and a few images are soon done; a GPU is asked for the whole batch
+            most = 8 if device.type == "cpu" else batch_size(trainer.data_loader)
+            batch = first_batch(trainer.data_loader, most)
+            loading = (time.monotonic() - began) / len(batch["name"])
             step = self._training_step(network, batch, device)
             with torch.no_grad():
                 network.eval()
-                self._forward(network, first_batch(validator.data_loader), device, validator.inferer)
+                self._forward(network, first_batch(validator.data_loader, most), device, validator.inferer)
         network.load_state_dict(before)  # batch statistics as they were
         trainer.optimizer.zero_grad(set_to_none=True)
         self._disk(network)
-        self._tell(loading, step, time.monotonic() - began)
+        self._tell(loading, step / len(batch["name"]), time.monotonic() - began)
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
         """Run a batch forward and backward three times and return the seconds of the fastest; the first warms up."""
@@ -117,12 +117,14 @@ class Preflight:
             )
 
     def _tell(self, loading: float, step: float, taken: float) -> None:
+        """Estimate the time from the seconds of an image: of its loading and of its step."""
         loader, epochs = self.trainer.data_loader, self.trainer.state.max_epochs
-        size, validation = loader.batch_size or 1, len(self.validator.data_loader)
-        reading = loading * (len(loader) + validation) / max(1, loader.num_workers)
-        # a forward pass is about a third of a step; with a cache, files are decoded in the first epoch alone
-        total = epochs * (len(loader) + validation / 3) * step + reading * (1 if self.keeps_images else epochs)
+        left = epochs - self.trainer.state.epoch
+        images, validation = len(loader) * batch_size(loader), len(self.validator.data_loader.dataset)
+        reading = loading * (images + validation) / max(1, loader.num_workers)
+        # a forward pass is about a third of a step; with a cache, files are decoded once
+        total = left * (images + validation / 3) * step + reading * (1 if self.keeps_images else left)
         logger.info(
-            "preflight passed in %s: a batch of %d takes %.2f s (%.1f images/s); %d epochs of %d images take about %s",
-            duration(taken), size, step, size / step, epochs, len(loader.dataset), duration(total),
+            "preflight passed in %s: %.1f images/s; %d epochs of %d images take about %s",
+            duration(taken), 1 / step, left, images, duration(total),
         )  # fmt: skip

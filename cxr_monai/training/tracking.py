@@ -9,8 +9,7 @@ patient must not leave the hospital's disk that way, so this uses MLflow's clien
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,8 @@ import cxr_monai
 from cxr_monai.bundle.workflow import PATHS, running_parser, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, without_password
-from cxr_monai.errors import Code, TrainingError
+from cxr_monai.errors import Code
+from cxr_monai.training.journal import ID_TAG, Journal, new_id
 from cxr_monai.training.schedules import validated
 
 if TYPE_CHECKING:
@@ -34,139 +34,162 @@ logger = logging.getLogger(__name__)
 
 
 class Tracker:
-    """An MLflow run around a training or an evaluation.
+    """An MLflow run around a training or an evaluation, by way of a journal (``training.journal``).
+
+    Whatever the server does, the training goes on: events are written to ``OUT/tracking`` first and sent when it
+    answers. A server that is away is asked again after half a minute at the earliest, and waited for a second at a
+    time.
 
     Args:
         experiment: MLflow's experiment; made if it does not exist.
+        output_dir: the folder of the training or evaluation.
         run_name: a name for people; where it is None, ``kind`` and the time (MLflow would draw one from Python's random
             state, which the seed fixes: every run would have the same name).
         tracking_uri: :func:`default_tracking_uri` where None.
         kind: ``training`` or ``evaluation``; a tag of the run.
         enabled: False tracks nothing (all but one process of a distributed training).
+
+    Attributes:
+        history: the metrics of each epoch, those before an interruption included.
     """
 
     def __init__(
         self,
         experiment: str,
+        output_dir: str,
         run_name: str | None = None,
         tracking_uri: str | None = None,
         kind: str = "training",
         enabled: bool = True,
     ) -> None:
         self.experiment, self.kind, self.enabled = experiment, kind, enabled
+        self.output_dir = Path(output_dir).resolve()
         self.run_name = run_name or f"{kind} {time.strftime('%Y-%m-%d %H:%M:%S')}"
         self.tracking_uri = tracking_uri or default_tracking_uri()
         self.configuration = _without_paths(running_parser().config)
         self.settings = _settings(self.configuration)
         self.history: list[dict[str, float]] = []
+        self._journal: Journal | None = None
         self._client: MlflowClient | None = None
-        self._run_id = ""
-        self._lost = False
+        self._away_until, self._told = 0.0, False
 
-    def start(self) -> None:
-        """Open the run: settings as parameters, the whole configuration as a file, versions as tags."""
-        if not self.enabled or self._client is not None:
+    def start(self, resume: bool = False) -> None:
+        """Open the run: settings as parameters, the whole configuration as a file, versions as tags.
+
+        Args:
+            resume: go on with the run in the folder, if there is one; else it is set aside (and still sent by
+                ``cxr-monai track``).
+        """
+        if not self.enabled or self._journal is not None:
             return
-        silence_mlflow()
-        for noisy in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-
-        # seven tries with growing pauses are MLflow's default: minutes before anybody learns that a server is away
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        try:
-            self._client = MlflowClient(tracking_uri=self.tracking_uri)
-            self._open_run(self._client)
-        except MlflowException as error:
-            self._client = None
-            raise TrainingError(
-                Code.TRACKING_FAILED,
-                f"MLflow cannot be reached ({str(error).splitlines()[0][:200]}).",
-                fix="Start the server, correct MLFLOW_TRACKING_URI, or unset it to track in a local file.",
-                where=without_password(self.tracking_uri),
-            ) from error
-
-    def _open_run(self, client: "MlflowClient") -> None:
-        experiment = client.get_experiment_by_name(self.experiment)
-        if experiment is None:
-            folder = _artifact_folder(self.tracking_uri)
-            # without the tag MLflow 3 opens the experiment in its view for language models
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            experiment_id = client.create_experiment(self.experiment, artifact_location=folder, tags=kind)
+        quiet_mlflow()
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        name = self.kind if self.kind == "training" else f"{self.kind}-{time.strftime('%Y%m%d-%H%M%S')}-{new_id()[:4]}"
+        path = self.output_dir / "tracking" / f"{name}.jsonl"
+        if path.exists() and not resume:
+            aside = path.with_name(f"{name}-{new_id()[:8]}.jsonl")
+            if path.with_suffix(".sent.json").exists():
+                os.replace(path.with_suffix(".sent.json"), aside.with_suffix(".sent.json"))
+            os.replace(path, aside)
+        self._journal = journal = Journal(path)
+        self.history = [
+            {"epoch": event["step"], **event["values"]} for event in journal.events if event["key"].startswith("epoch ")
+        ]
+        tags = {"kind": self.kind, ID_TAG: new_id()} | _versions()
+        if journal.append("run", "run", experiment=self.experiment, name=self.run_name, tags=tags):
+            journal.append("params", "params", values=self.settings)
+            journal.append("configuration", "configuration", content=self.configuration)
         else:
-            experiment_id = experiment.experiment_id
-        run = client.create_run(experiment_id, run_name=self.run_name, tags={"kind": self.kind} | _versions())
-        self._run_id = run.info.run_id
-        for name, value in self.settings.items():
-            client.log_param(self._run_id, name, value)
-        client.log_dict(self._run_id, self.configuration, "configuration.json")
+            self._again("status", status="RUNNING")
+        self._send()
 
     def data_set(self, manifest: Manifest, split: str, findings: list[str]) -> None:
         """Log one part of the manifest as MLflow data set: digest, counts, prevalences; no names."""
-        if self._client is None:
+        if self._journal is None:
             return
-        from mlflow.entities import DatasetInput, InputTag
-
         from cxr_monai.training.mlflow_dataset import ManifestDataset
 
         entity = ManifestDataset(manifest, split, findings)._to_mlflow_entity()
         context = {"val": "validation"}.get(split, split)
-        tagged = DatasetInput(entity, [InputTag("mlflow.data.context", context)])
-        with self._forgiven():
-            self._client.log_inputs(self._run_id, datasets=[tagged])
+        self._event(f"dataset {split}", "dataset", entity=dict(entity), context=context)
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log figures; what is not a number (a finding without positives) is left out."""
-        if self._client is None:
-            return
-        from mlflow.entities import Metric
+    def metrics(self, values: Mapping[str, float], step: int = 0, key: str | None = None) -> None:
+        """Log figures; what is not a number (a finding without positives) is left out.
 
-        now = int(time.time() * 1000)
-        finite = [Metric(name, float(value), now, step) for name, value in values.items() if np.isfinite(value)]
-        with self._forgiven():
-            self._client.log_batch(self._run_id, metrics=finite)
+        Args:
+            values: by name.
+            step: the epoch.
+            key: figures of the same key are logged once, however often a training is resumed.
+        """
+        finite = {name: float(value) for name, value in values.items() if np.isfinite(value)}
+        if key is None:
+            key = f"metrics {step} {' '.join(f'{name}={value!r}' for name, value in finite.items())}"
+        self._event(key, "metrics", values=finite, step=step)
 
     def file(self, path: str | Path, folder: str | None = None) -> None:
         """Log a file, or a folder with all that is in it."""
-        if self._client is None:
-            return
-        with self._forgiven():
-            if Path(path).is_dir():
-                self._client.log_artifacts(self._run_id, str(path), folder)
-            else:
-                self._client.log_artifact(self._run_id, str(path), folder)
+        relative = os.path.relpath(Path(path).resolve(), self.output_dir)
+        self._again("artifact", path=relative, folder=folder)
 
     def text(self, content: str, name: str) -> None:
         """Log a text under a file name."""
-        if self._client is not None:
-            with self._forgiven():
-                self._client.log_text(self._run_id, content, name)
+        self._again("text", content=content, name=name)
 
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run: ``FINISHED`` or ``FAILED``."""
-        if self._client is not None:
-            with self._forgiven():
-                self._client.set_terminated(self._run_id, status)
-            self._client = None
+        if self._journal is None:
+            return
+        self._away_until = 0.0  # once more, at the end
+        self._again("status", status=status)
+        unsent = self._journal.unsent(without_password(self.tracking_uri))
+        if unsent:
+            logger.warning(
+                "[%s] %d events of this run have not reached MLflow; 'cxr-monai track %s' sends them.",
+                Code.TRACKING_FAILED, unsent, self.output_dir,
+            )  # fmt: skip
+        self._journal, self._client = None, None
 
-    @contextmanager
-    def _forgiven(self) -> Iterator[None]:
-        """A server that goes away during a training costs the run what came since, and a warning; not the training."""
-        from mlflow.exceptions import MlflowException
+    def _again(self, kind: str, **content: Any) -> None:
+        """Log an event that may stand several times: a file that was written anew, another end."""
+        if self._journal is not None:
+            self._event(f"{kind} {len(self._journal.events)}", kind, **content)
+
+    def _event(self, key: str, kind: str, **content: Any) -> None:
+        if self._journal is not None and self._journal.append(key, kind, **content):
+            self._send()
+
+    def _send(self) -> None:
+        if self._journal is None or time.monotonic() < self._away_until:
+            return
+        from mlflow import MlflowClient
 
         try:
-            yield
-        except MlflowException as error:
-            if not self._lost:
-                reason = str(error).splitlines()[0][:200]
-                logger.warning("MLflow does not answer (%s): it goes on, and the run lacks what is not logged", reason)
-            self._lost = True
+            if self._client is None:
+                self._client = MlflowClient(tracking_uri=self.tracking_uri)
+            where = without_password(self.tracking_uri)
+            self._journal.send(self._client, where, artifact_folder(self.tracking_uri))
+        except Exception as error:  # whatever it is, a training is worth more
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            if not self._told:
+                self._told = True
+                logger.warning(
+                    "[%s] MLflow does not answer (%s). The training goes on and nothing is lost: its journal is in %s.",
+                    Code.TRACKING_FAILED, without_password(reason), self._journal.path.parent,
+                )  # fmt: skip
+            self._away_until = time.monotonic() + 30
 
     def where(self) -> str:
         """Return the command that shows the run."""
         uri = without_password(self.tracking_uri)
         return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+
+def quiet_mlflow() -> None:
+    """Switch MLflow's reporting off, and the notes of its databases."""
+    silence_mlflow()
+    for noisy in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 class TrackEpochs:
@@ -187,11 +210,13 @@ class TrackEpochs:
         values |= {f"val_{name}": value for name, value in val.items() if name != "images_per_second"}
         values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         values = {name: float(value) for name, value in values.items()}
-        self.tracker.history.append({"epoch": engine.state.epoch, **values})
-        self.tracker.metrics(values, engine.state.epoch)
+        epoch = engine.state.epoch
+        if all(row["epoch"] != epoch for row in self.tracker.history):  # an interrupted epoch is trained again
+            self.tracker.history.append({"epoch": epoch, **values})
+        self.tracker.metrics(values, epoch, key=f"epoch {epoch}")
 
 
-def _artifact_folder(tracking_uri: str) -> str | None:
+def artifact_folder(tracking_uri: str) -> str | None:
     """Pictures and weights stand beside a local SQLite file; a server decides for itself."""
     if not tracking_uri.startswith("sqlite:///"):
         return None

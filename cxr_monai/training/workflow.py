@@ -11,13 +11,17 @@ from typing import Any
 import ignite.distributed as idist
 
 from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.workflow import running_parser
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.metrics import write_table
 from cxr_monai.networks.weights import load_state_dict
-from cxr_monai.training.checkpoints import BestAndLast
+from cxr_monai.training.checkpoints import Best, Checkpoints
+from cxr_monai.training.distributed import from_main
 from cxr_monai.training.handlers import PredictionsWriter
+from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.metrics import FindingMetrics
 from cxr_monai.training.pictures import NetworkInputSheet, training_curves
+from cxr_monai.training.settings import course
 from cxr_monai.training.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -26,12 +30,16 @@ logger = logging.getLogger(__name__)
 class Training:
     """The steps around Ignite's loop, as one ``run`` that leaves a complete folder or a named error.
 
+    The same command started again continues: after a kill from the newest checkpoint, after the end with nothing left
+    to train. Another command for the same folder is refused.
+
     Args:
         trainer, validator: MONAI's engines.
-        preflight, sheet, checkpoints, tracker: the components of the configuration.
+        preflight, sheet, best, checkpoints, tracker: the components of the configuration.
         metrics: the validator's key metric.
         manifest, findings: what is trained on.
         output_dir: the training's folder.
+        restart: True trains from the start whatever the folder holds.
     """
 
     def __init__(
@@ -40,57 +48,91 @@ class Training:
         validator: Any,
         preflight: Any,
         sheet: NetworkInputSheet,
-        checkpoints: BestAndLast,
+        best: Best,
+        checkpoints: Checkpoints,
         tracker: Tracker,
         metrics: FindingMetrics,
         manifest: Manifest,
         findings: list[str],
         output_dir: str,
+        restart: bool = False,
     ) -> None:
         self.trainer, self.validator, self.preflight, self.sheet = trainer, validator, preflight, sheet
-        self.checkpoints, self.tracker, self.metrics = checkpoints, tracker, metrics
+        self.best, self.checkpoints, self.tracker, self.metrics = best, checkpoints, tracker, metrics
         self.manifest, self.findings, self.output_dir = manifest, findings, Path(output_dir)
+        self.restart = restart
+        checkpoints.settings = course(running_parser().config, manifest, findings, checkpoints.sampler.total_batch)
 
     def run(self) -> None:
-        """Preflight, pictures, training, final evaluation; one process of several does what is written down."""
-        self.preflight.run()
-        self.tracker.start()
+        """Lock, look for a checkpoint, preflight, train, evaluate; one process of several does what is written down."""
+        lock = OutputLock(self.output_dir)
+        from_main(lock.acquire)
+        try:
+            self._run()
+        finally:
+            if idist.get_rank() == 0:
+                lock.release()
+
+    def _run(self) -> None:
+        resumed = not self.restart and self.checkpoints.restore(self.trainer)
+        ended = resumed and self.checkpoints.ended
+        if not ended:
+            self.preflight.run()
+        if idist.get_rank() == 0:
+            self._prepare_folder(resumed)
+        self.tracker.start(resume=resumed)
         try:
             self._describe()
-            self.trainer.run()
-            idist.barrier()  # the best weights are on the disk before anyone reads them
+            if not ended:
+                self._train()
             self._evaluate_best()
-        except BaseException:
+        except BaseException as error:
             self.tracker.finish("FAILED")
+            if isinstance(error, KeyboardInterrupt):
+                logger.warning("interrupted; the same command continues from %s", self.checkpoints.last)
             raise
         self.tracker.finish()
         if self.tracker.enabled:
             logger.info("the runs: %s", self.tracker.where())
+
+    def _prepare_folder(self, resumed: bool) -> None:
+        """Write what the training will need, before anything is tracked: a kill from here on is continued."""
+        self.best.bundle.write()
+        self.best.write()
+        if not resumed:
+            self.checkpoints.clear()
+            self.checkpoints.save(self.trainer)
 
     def _describe(self) -> None:
         if idist.get_rank() != 0:
             return
         for split in ("train", "val"):
             self.tracker.data_set(self.manifest, split, self.findings)
-        self.tracker.file(self.sheet.run(), "pictures")
-        logger.info("what the network sees: %s", self.sheet.path)
+        if not self.sheet.path.exists() or self.trainer.state.iteration == 0:
+            self.sheet.run()
+            logger.info("what the network sees: %s", self.sheet.path)
+        self.tracker.file(self.sheet.path, "pictures")
+
+    def _train(self) -> None:
+        self.trainer.run()
+        idist.barrier()  # the best weights are on the disk before anyone reads them
 
     def _evaluate_best(self) -> None:
-        bundle = Bundle.open(self.checkpoints.bundle.root)
-        network = getattr(self.trainer.network, "module", self.trainer.network)
+        bundle = Bundle.open(self.best.bundle.root)
+        network = getattr(self.validator.network, "module", self.validator.network)
         network.load_state_dict(load_state_dict(bundle.weights))
-        about = {"bundle": bundle.digest(), "part": "val", "epoch": self.checkpoints.best_epoch}
+        about = {"bundle": bundle.digest(), "part": "val", "epoch": self.best.epoch}
         PredictionsWriter(str(self.output_dir / "predictions_val.csv"), self.findings, about).attach(self.validator)
         self.validator.run()
         if idist.get_rank() != 0:
             return
         logger.info(
             "epoch %d of %d was the best; its weights on the validation part:\n%s",
-            self.checkpoints.best_epoch, self.trainer.state.epoch, self.metrics.text(),
+            self.best.epoch, self.trainer.state.epoch, self.metrics.text(),
         )  # fmt: skip
         curves = training_curves(self.tracker.history, self.output_dir / "pictures" / "curves.png")
         self.tracker.file(curves, "pictures")
-        self.tracker.metrics({"best_epoch": self.checkpoints.best_epoch})
+        self.tracker.metrics({"best_epoch": self.best.epoch}, self.trainer.state.epoch)
         write_results(self.metrics, self.output_dir, self.tracker)
         self.tracker.file(bundle.root, "bundle")
         logger.info("the bundle: %s", bundle.root)

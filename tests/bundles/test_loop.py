@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from torch.utils.data import DataLoader, TensorDataset
 
-from cxr_monai.training.checkpoints import BestAndLast
+from cxr_monai.training.checkpoints import Best, Checkpoints, read_checkpoint
 from cxr_monai.training.handlers import StopWithoutGain
-from cxr_monai.training.schedules import StepOnPlateau, one_cycle
+from cxr_monai.training.schedules import StepSchedule
 
 
 def epochs(metrics: Sequence[dict[str, float]], handler: Callable[[Engine], Any]) -> Engine:
@@ -31,30 +30,42 @@ def epochs(metrics: Sequence[dict[str, float]], handler: Callable[[Engine], Any]
 
 
 class Bundle:
-    """Stands for the bundle that is being trained; counts."""
+    """Stands for the bundle that is being trained; keeps what it is told to save."""
 
     def __init__(self) -> None:
-        self.written, self.saved = 0, 0
+        self.saved: list[dict[str, torch.Tensor]] = []
 
-    def write(self) -> None:
-        self.written += 1
-
-    def save_weights(self, network: torch.nn.Module) -> None:
-        self.saved += 1
+    def save_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        self.saved.append(weights)
 
 
-def train_with(metrics: Sequence[dict[str, float]], folder: Path) -> tuple[BestAndLast, Bundle]:
-    """Run epochs with these validation metrics and return the checkpoints' handler and its bundle."""
-    network, bundle = torch.nn.Linear(1, 1), Bundle()
-    optimizer = torch.optim.Adam(network.parameters())
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-    made: list[BestAndLast] = []
+class Sampler:
+    """Stands for the order of the images."""
 
-    def handler(validator: Engine) -> BestAndLast:
-        made.append(BestAndLast(bundle, str(folder), network, optimizer, scheduler, validator))  # type: ignore[arg-type]
-        return made[0]
+    total_batch = 1
 
-    epochs(metrics, handler)
+    def start(self, epoch: int, skip: int = 0) -> None:
+        self.started = (epoch, skip)
+
+
+def train_with(metrics: Sequence[dict[str, float]], folder: Path) -> tuple[Best, Bundle]:
+    """Run epochs with these validation metrics and return the handler of the best and its bundle.
+
+    The network's only weight is the number of the epoch.
+    """
+    network, bundle = torch.nn.Linear(1, 1, bias=False), Bundle()
+    made: list[Best] = []
+
+    class Handlers:
+        def __init__(self, validator: Engine) -> None:
+            made.append(Best(bundle, network, validator))  # type: ignore[arg-type]
+
+        def attach(self, engine: Engine) -> None:
+            engine.add_event_handler(Events.EPOCH_STARTED, lambda: network.weight.data.fill_(engine.state.epoch))
+            made[0].attach(engine)
+            Checkpoints(str(folder), {"network": network, "best": made[0]}, Sampler()).attach(engine)
+
+    epochs(metrics, Handlers)
     return made[0], bundle
 
 
@@ -72,14 +83,15 @@ NAN = math.nan
     ],
 )
 def test_best_epoch(aurocs: list[float], losses: list[float], best: int, saved: int, tmp_path: Path) -> None:
-    checkpoints, bundle = train_with(
-        [{"mean_auroc": a, "loss": b} for a, b in zip(aurocs, losses, strict=True)], tmp_path
-    )
-    assert checkpoints.best_epoch == best
-    assert (bundle.written, bundle.saved) == (1, saved)
-    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
-    assert (last["epoch"], last["best_epoch"]) == (3, best)
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["last.pt"]  # no half-written file
+    kept, bundle = train_with([{"mean_auroc": a, "loss": b} for a, b in zip(aurocs, losses, strict=True)], tmp_path)
+    assert kept.epoch == best
+    assert len(bundle.saved) == saved
+    assert bundle.saved[-1]["weight"].item() == best  # a copy: the network went on to the third epoch
+    last = read_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    assert (last["network"]["weight"].item(), last["best"]["weights"]["weight"].item()) == (3, best)
+    assert (last["progress"]["iteration"], last["best"]["epoch"]) == (3, best)
+    left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert left == ["last.pt", "previous.pt"]  # no half-written file
 
 
 @pytest.mark.parametrize(
@@ -102,7 +114,7 @@ def rate(losses: Sequence[dict[str, float]]) -> float:
     """Return the learning rate that is left of 1 after these epochs, with the bundle's own schedule."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=1)
-    epochs(losses, lambda validator: StepOnPlateau(scheduler, validator))
+    epochs(losses, lambda validator: StepSchedule(scheduler, validator))
     return float(optimizer.param_groups[0]["lr"])
 
 
@@ -117,22 +129,7 @@ def test_epochs_without_validation_leave_the_rate_alone() -> None:
     assert rate([{}, {}, {"loss": 3}, {}, {}, {"loss": 2}]) == 1.0
 
 
-def test_one_cycle_rises_over_a_seventh_and_falls_to_nothing() -> None:
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    loader = DataLoader(TensorDataset(torch.zeros(20, 1)), batch_size=1)
-    scheduler = one_cycle(optimizer, learning_rate=0.01, epochs=2, dataloader=loader)
-    rates = []
-    for _ in range(40):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    # PyTorch's OneCycleLR: from a 25th up to the highest after 15 % of 40 steps, then to a 10,000th of the first
-    assert rates[0] == pytest.approx(0.01 / 25)
-    assert rates[5] == max(rates) == pytest.approx(0.01)
-    assert rates[-1] == pytest.approx(0.01 / 25 / 1e4)
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-
-
 def test_without_any_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
-    checkpoints, bundle = train_with([{}, {}, {}], tmp_path)
-    assert (checkpoints.best_epoch, bundle.saved) == (3, 1)
+    kept, bundle = train_with([{}, {}, {}], tmp_path)
+    assert kept.epoch == 3
+    assert [weights["weight"].item() for weights in bundle.saved] == [3]

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
+from cxr_monai.training.checkpoints import digest, read_checkpoint
 from tests.bundles import running
 from tests.bundles.running import (
     CONFIGS,
@@ -48,7 +49,7 @@ def test_training_leaves_its_source_alone(trained: Trained) -> None:
 def test_training_writes_into_out_and_its_run_into_the_working_directory(trained: Trained) -> None:
     assert {path.name for path in trained.out.iterdir()} == {
         "bundle", "cache", "checkpoints", "metrics.csv", "metrics.json", "pictures",
-        "predictions_val.csv", "predictions_val.csv.json",
+        "predictions_val.csv", "predictions_val.csv.json", "tracking", "training.lock",
     }  # fmt: skip
     assert {path.name for path in trained.home.iterdir()} == {"mlflow.db", "mlartifacts"}
 
@@ -75,11 +76,11 @@ def test_trained_bundle_says_what_it_was_trained_with(trained: Trained) -> None:
 
 
 def test_last_checkpoint_holds_what_resuming_needs(trained: Trained) -> None:
-    last = torch.load(trained.out / "checkpoints" / "last.pt", weights_only=True)
-    assert set(last) >= {"model", "optimizer", "scheduler", "epoch"}
-    assert last["epoch"] == 1
+    last = read_checkpoint(trained.out / "checkpoints" / "last.pt")
+    assert set(last) >= {"network", "average", "optimizer", "scheduler", "step", "best", "stopper", "progress"}
+    assert last["best"]["epoch"] == 1
     best = torch.load(trained.bundle / "models" / "model.pt", weights_only=True)
-    assert list(best) == list(last["model"])  # one epoch: the best is the last
+    assert list(best) == list(last["network"])  # one epoch: the best is the last
     assert all(torch.equal(best[name], last["model"][name]) for name in best)
 
 
@@ -116,7 +117,7 @@ def test_one_cycle_overlay_steps_with_every_batch(phantoms: Phantoms, elsewhere:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     settings = {**TINY, "batch_size": 4, "epochs": 2, "cache_dir": None, "num_workers": 1}
     made = run(SHIPPED, "train", "one_cycle", manifest=str(manifest), output_dir="OUT", **settings)
-    assert made.parser.get_parsed_content("scheduler").last_epoch == 4  # 2 epochs of 2 batches
+    assert made.parser.get_parsed_content("scheduler").last_epoch == 3  # 2 epochs of 2 batches
     assert not (elsewhere / "OUT" / "cache").exists()
 
 
@@ -128,7 +129,7 @@ def test_evaluation(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> No
     run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="results", batch_size=8, amp=False)
     out = elsewhere / "results"
     assert {path.name for path in out.iterdir()} == {
-        "metrics.csv", "metrics.json", "predictions.csv", "predictions.csv.json",
+        "metrics.csv", "metrics.json", "predictions.csv", "predictions.csv.json", "tracking",
     }  # fmt: skip
     predictions, truth = pd.read_csv(out / "predictions.csv"), phantoms.table.query("split == 'test'")
     assert list(predictions["image"]) == list(truth["image"])
@@ -288,7 +289,7 @@ def test_bad_image_is_reported_and_the_rest_is_done(
 
 
 def test_training_goes_on_without_the_bad_image(trained: Trained, one_bad: Path, elsewhere: Path) -> None:
-    train(trained.bundle, one_bad, batch_size=8, **{"train#handlers#1#most": 0.1, "validate#handlers#1#most": 0.1})
+    train(trained.bundle, one_bad, batch_size=8, **{"train#left_out#most": 0.1, "validate#left_out#most": 0.1})
     for part, split in (("training", "train"), ("validation", "val")):
         errors = pd.read_csv(elsewhere / "OUT" / f"{part}.errors.csv")
         assert list(errors["image"]) == [bad_name(one_bad, split)]
@@ -348,25 +349,13 @@ def test_preflight_changes_neither_weights_nor_random_state(phantoms: Phantoms, 
         assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_preflight_leaves_the_order_of_images_and_the_augmentation_alone(phantoms: Phantoms, elsewhere: Path) -> None:
-    with running.process_as_it_was():
-        parser = prepared(phantoms, elsewhere)
-        loader = parser.get_parsed_content("train#dataloader")
-        before = loader.generator.get_state()
-        expected = deepcopy(parser.get_parsed_content("train#preprocessing").transforms[2])
-        parser.get_parsed_content("preflight").run()
-        assert torch.equal(loader.generator.get_state(), before)
-        view = parser.get_parsed_content("train#preprocessing").transforms[2]
-        assert view.R.uniform() == expected.R.uniform()
-
-
 def test_full_disk_is_refused_before_training(
     phantoms: Phantoms, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=10_000_000))
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    with pytest.raises(CxrError, match=r"0\.0 GB are free, the training needs about 0\.2 GB") as error:
+    with pytest.raises(CxrError, match=r"0\.0 GB are free, the training needs about 0\.5 GB") as error:
         train(SHIPPED, manifest)
     assert code_of(error) == "disk-full"
     assert not (elsewhere / "OUT" / "bundle").exists()
@@ -386,7 +375,9 @@ def test_preflight_names_the_file_if_none_of_the_first_batch_can_be_read(phantom
 def test_loss_that_is_no_number_stops_the_training(phantoms: Phantoms, elsewhere: Path) -> None:
     """A step of 1e30 leaves weights whose outputs overflow: preflight passes, the second batch does not."""
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    with pytest.raises(CxrError, match=r"the loss is -?(nan|inf) in epoch 1, iteration 2\.") as error:
+    with pytest.raises(
+        CxrError, match=r"the loss is -?(nan|inf) in epoch 1, iteration 2, at the batch of .*\.png"
+    ) as error:
         train(SHIPPED, manifest, learning_rate=1e30)
     assert code_of(error) == "not-finite"
     assert not (elsewhere / "OUT" / "bundle" / "models" / "model.pt").exists()
@@ -410,7 +401,7 @@ def test_validation_every_second_epoch(overlays: tuple[str, ...], phantoms: Phan
     made = run(SHIPPED, "train", *overlays, manifest=str(manifest), output_dir="OUT", **settings)
     assert made.parser.get_parsed_content("train#trainer").state.epoch == 2
     # the first epoch was never validated, so it is not the best
-    assert torch.load(elsewhere / "OUT" / "checkpoints" / "last.pt", weights_only=True)["best_epoch"] == 2
+    assert read_checkpoint(elsewhere / "OUT" / "checkpoints" / "last.pt")["best"]["epoch"] == 2
 
 
 def test_outputs_that_are_no_number_at_validation(phantoms: Phantoms, elsewhere: Path) -> None:
@@ -424,36 +415,73 @@ def test_outputs_that_are_no_number_at_validation(phantoms: Phantoms, elsewhere:
 # ---------------------------------------------------------------- several processes, real processes
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A training whose first epoch one process did, the second two, and that one process then evaluated again.
+
+    Attributes:
+        two: its folder as the two processes left it.
+        one: a copy, where the same command was started in one process.
+        table: the manifest's.
+        said: what the two processes said.
+    """
+
+    two: Path
+    one: Path
+    table: pd.DataFrame
+    said: str
+
+
 @pytest.fixture(scope="module")
-def two_processes(
-    trained: Trained, phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, pd.DataFrame, str]:
-    """A training by two processes on CPUs: its folder, its manifest's table, what it said."""
+def shared(
+    trained: Trained, phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tracking_store: str
+) -> Shared:
     home = tmp_path_factory.mktemp("two")
     manifest = rewrite(phantoms.manifest, home / "few.csv", few)
+    # float32: bfloat16 rounds otherwise in other batches, and the figures are compared
+    alike = {"manifest": str(manifest), "amp": False, "image_size": 32, "tracking_uri": tracking_store}
+    run(trained.bundle, "train", output_dir=str(home / "OUT"), epochs=1, batch_size=4, num_workers=0, **alike)
     configs = [str(trained.bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
     process = monai_bundle(
         home,
         "--nproc_per_node=2", "-m", "monai.bundle", "run", "--config_file", str(configs),
         "--meta_file", str(trained.bundle / "configs/metadata.json"), "--bundle_root", str(trained.bundle),
-        "--manifest", str(manifest), "--output_dir", "OUT", "--epochs", "1", "--image_size", "32", "--batch_size", "2",
+        "--output_dir", "OUT", "--epochs", "2", "--batch_size", "2",
+        *(word for name, value in alike.items() for word in (f"--{name}", str(value))),
         launcher=("torch.distributed.run",),
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
-    return home / "OUT", pd.read_csv(manifest), process.stderr
+    one = Path(shutil.copytree(home / "OUT", home / "ONE"))
+    for name in ("metrics.json", "metrics.csv", "predictions_val.csv"):
+        (one / name).unlink()
+    run(trained.bundle, "train", output_dir=str(one), epochs=2, batch_size=4, num_workers=0, **alike)
+    return Shared(home / "OUT", one, pd.read_csv(manifest), process.stderr)
 
 
-def test_two_processes_train_one_network(two_processes: tuple[Path, pd.DataFrame, str]) -> None:
-    out, table, _ = two_processes
-    state = torch.load(out / "bundle" / "models" / "model.pt", weights_only=True)
+def test_two_processes_train_one_network(shared: Shared) -> None:
+    state = torch.load(shared.two / "bundle" / "models" / "model.pt", weights_only=True)
     assert not any(name.startswith("module.") for name in state)
-    predictions = pd.read_csv(out / "predictions_val.csv")
-    assert sorted(predictions["image"]) == sorted(table.loc[table["split"] == "val", "image"])
-    assert json.loads((out / "metrics.json").read_text())["findings"][-1]["images"] == len(predictions)
 
 
-def test_one_of_two_processes_speaks(two_processes: tuple[Path, pd.DataFrame, str]) -> None:
-    assert two_processes[2].count("epoch 1/1:") == 1
+def test_two_processes_continue_what_one_began_and_one_what_two_left(shared: Shared) -> None:
+    assert "continuing after epoch 1" in shared.said
+    last = [read_checkpoint(folder / "checkpoints" / "last.pt") for folder in (shared.two, shared.one)]
+    assert last[0]["progress"]["iteration"] == 4  # two epochs of eight images, four a step
+    assert digest(last[0]) == digest(last[1])
+
+
+def test_two_processes_evaluate_as_one_does(shared: Shared) -> None:
+    two, one = (pd.read_csv(folder / "predictions_val.csv").set_index("image") for folder in (shared.two, shared.one))
+    validated = shared.table.loc[shared.table["split"] == "val", "image"]
+    assert sorted(two.index) == sorted(one.index) == sorted(validated)  # none twice
+    pd.testing.assert_frame_equal(two.sort_index(), one.sort_index(), rtol=0, atol=1e-5)
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (shared.two, shared.one)]
+    assert metrics[0]["findings"][-1]["images"] == len(validated)
+    assert metrics[0] == metrics[1]
+
+
+def test_one_of_two_processes_speaks(shared: Shared) -> None:
+    assert shared.said.count("epoch 2/2:") == 1
 
 
 def test_overlay_for_several_processes_needs_torchrun(phantoms: Phantoms, elsewhere: Path) -> None:

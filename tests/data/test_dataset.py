@@ -10,10 +10,11 @@ import torch
 from monai.transforms import Compose, Lambdad, RandLambdad
 from PIL import Image
 
-from cxr_monai.data.dataset import RadiographDataset, inference_items, items, items_of_files, loader, open_manifest
+from cxr_monai.data.dataset import RadiographDataset, inference_items, items, items_of_files, open_manifest
+from cxr_monai.data.loading import Draw, EpochSampler, loader
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError, SplitError
-from cxr_monai.transforms import LoadRadiographd, NormaliseRadiographd, ResizeShortestd
+from cxr_monai.transforms import LoadRadiographd, NormaliseRadiographd, RandExposured, ResizeShortestd
 
 SHAPE = (1, 32, 32)
 
@@ -274,31 +275,28 @@ def batches(count: int, size: int, **settings: object) -> list[list[int]]:
     return [batch.tolist() for batch in loader(Numbers(count), size, **settings)]  # type: ignore[arg-type]
 
 
-def test_a_last_small_batch_is_kept_but_dropped_in_training() -> None:
+def test_without_a_sampler_every_image_comes_once_in_order() -> None:
     assert batches(5, 2) == [[0, 1], [2, 3], [4]]
-    assert [len(batch) for batch in batches(5, 2, shuffle=True)] == [2, 2]
     sampler = torch.utils.data.SequentialSampler(Numbers(5))
     assert batches(5, 2, sampler=sampler) == [[0, 1], [2, 3], [4]]
-    assert batches(5, 2, sampler=sampler, shuffle=True) == [[0, 1], [2, 3]]
 
 
-def test_a_training_smaller_than_a_batch_has_one_batch() -> None:
-    assert [sorted(batch) for batch in batches(3, 4, shuffle=True)] == [[0, 1, 2]]
-    assert [sorted(batch) for batch in batches(4, 4, shuffle=True)] == [[0, 1, 2, 3]]
-
-
-def test_the_order_changes_with_the_epoch_and_repeats_with_the_seed() -> None:
-    def epochs(seed: int) -> list[list[int]]:
-        loading = loader(Numbers(64), 64, shuffle=True, seed=seed)
-        return [next(iter(loading)).tolist() for _ in range(2)]
-
-    state = torch.get_rng_state()
-    first = epochs(0)
-    torch.manual_seed(123)  # the process' own seed plays no part
-    assert epochs(0) == first
-    assert first[0] != first[1]
-    assert epochs(1)[0] != first[0]
-    torch.set_rng_state(state)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_random_view_depends_on_seed_epoch_and_index_alone(tmp_path: Path, workers: int) -> None:
+    files = [draw(tmp_path / f"{n}.png", n) for n in range(6)]
+    transform = Compose([LoadRadiographd("image"), RandExposured("image", prob=0.9)])
+    data = RadiographDataset([item(path) for path in files], transform, SHAPE, seed=5)
+    sampler = EpochSampler(6, 2, seed=5)
+    loading = loader(data, 2, num_workers=workers, sampler=sampler)
+    seen = {}
+    for epoch in (1, 2):
+        sampler.start(epoch)
+        for batch in loading:
+            seen |= {(epoch, name): image for name, image in zip(batch["name"], batch["image"], strict=True)}
+    for (epoch, name), image in seen.items():
+        alone = RadiographDataset([item(path) for path in files], transform, SHAPE, seed=5)
+        assert torch.equal(alone[Draw(epoch, int(name[0]))]["image"], image)
+    assert any(not torch.equal(seen[1, f"{n}.png"], seen[2, f"{n}.png"]) for n in range(6))
 
 
 @pytest.mark.parametrize(

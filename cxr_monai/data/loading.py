@@ -1,0 +1,112 @@
+"""From items to batches: in which order, and by how many processes, so that a training can be repeated and resumed.
+
+The order of an epoch, and the random view of every image in it, depend on (seed, epoch, index) alone: not on what was
+drawn before, nor on how many processes read. A sampler therefore yields :class:`Draw`, an epoch beside the index, and
+``RadiographDataset`` seeds its random transforms with it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.data import DataLoader
+from torch.utils.data import BatchSampler, Dataset
+
+from cxr_monai.environment import usable_cores
+
+
+class Draw(NamedTuple):
+    """One image of one epoch: what a training's data set is asked for."""
+
+    epoch: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of two numbers
+
+
+class EpochSampler:
+    """The batches of an epoch, drawn from (seed, epoch); each of several processes takes its part of every batch.
+
+    A batch holds ``batch_size * world`` images of one order that all processes know; process ``rank`` takes every
+    ``world``-th of them. What is left over at the end of an epoch is dropped (one image has no batch statistics),
+    unless it is the only batch.
+
+    Args:
+        count: images.
+        batch_size: images a batch and process.
+        seed: of the order.
+        weights: how often each image is drawn (with replacement), ``[count]``; None takes each once.
+        share: which part of every batch is this process's: its rank, and how many there are.
+
+    Call :meth:`start` before an epoch; ``skip`` leaves out batches that were trained on before an interruption.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int = 0,
+        weights: Sequence[float] | np.ndarray | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+        self.rank, self.world = share
+        self.epoch, self.skip = 0, 0
+
+    @property
+    def total_batch(self) -> int:
+        """Images a step, over all processes."""
+        return self.batch_size * self.world
+
+    def start(self, epoch: int, skip: int = 0) -> None:
+        """Choose the epoch of the next iteration, and how many of its batches are left out."""
+        self.epoch, self.skip = epoch, skip
+
+    def order(self, epoch: int) -> list[int]:
+        """Return the indices of an epoch, all processes' together."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
+        if self.weights is None:
+            return torch.randperm(self.count, generator=generator).tolist()
+        return torch.multinomial(self.weights, self.count, replacement=True, generator=generator).tolist()
+
+    def __len__(self) -> int:
+        return max(1, self.count // self.total_batch)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order, skip, self.skip = self.order(self.epoch), self.skip, 0
+        for batch in range(skip, len(self)):
+            images = order[batch * self.total_batch : (batch + 1) * self.total_batch]
+            yield [Draw(self.epoch, index) for index in images[self.rank :: self.world]]
+
+
+def seed_of(*key: int) -> int:
+    """Return a seed below 2**32 for a key such as (seed, epoch, index); other keys, other seeds (NumPy's hash)."""
+    return int(np.random.SeedSequence((len(key), *key)).generate_state(1)[0])
+
+
+def loader(
+    dataset: Dataset,
+    batch_size: int,
+    num_workers: int | None = None,
+    sampler: Any = None,
+) -> DataLoader:
+    """Return MONAI's loader with a number of workers that suits the machine.
+
+    Args:
+        dataset: what to load, in order.
+        batch_size: images a batch.
+        num_workers: processes that read; None = none without a GPU (the training already uses every core, and worker
+            threads that spin on busy cores make it many times slower), else up to eight.
+        sampler: decides the order instead: an :class:`EpochSampler` (which makes whole batches), or another sampler.
+    """
+    if num_workers is None:
+        num_workers = min(8, usable_cores()) if torch.cuda.is_available() else 0
+    batches = sampler if isinstance(sampler, EpochSampler | BatchSampler) else None
+    order: dict[str, Any] = {"batch_sampler": batches} if batches else {"batch_size": batch_size, "sampler": sampler}
+    return DataLoader(
+        dataset,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        **order,
+    )

@@ -1,0 +1,75 @@
+"""What a training is: the settings that decide its course, so that no other training is taken for its continuation."""
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+from cxr_monai.bundle.workflow import PATHS
+from cxr_monai.data.manifest import Manifest, split_digest
+
+# May differ between a training and its continuation: where things are, how fast, what is told.
+_FREE = {*PATHS, "checkpoint_minutes", "epochs", "experiment", "num_workers", "restart", "run_name", "tracking_uri"}
+_FREE |= {"batch_size", "accumulate"}  # how the images of a step are shared out; how many they are stays
+_FREE -= {"init_weights"}
+
+# Parts that decide the course and are not plain settings.
+_PARTS = (
+    "network_def",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "unfreeze",
+    "train::preprocessing",
+    "validate::preprocessing",
+)
+
+
+def course(config: Mapping[str, Any], manifest: Manifest, findings: list[str], step_images: int) -> dict[str, str]:
+    """Return by name what must be the same for a training to be continued.
+
+    Args:
+        config: the configuration that is being run, overrides applied.
+        manifest: the table; the images, labels and parts in it count, not where it lies.
+        findings: the labels in use.
+        step_images: images a step, over all processes.
+    """
+    settings = {
+        name: json.dumps(value)
+        for name, value in config.items()
+        if name not in _FREE and not name.startswith("_") and _is_plain(value)
+    }
+    settings["images a step"] = str(step_images)
+    for name in _PARTS:
+        part: Any = config
+        for key in name.split("::"):
+            part = part.get(key, {}) if isinstance(part, Mapping) else {}
+        settings[name.replace("::", "#")] = _short_digest(json.dumps(part, sort_keys=True, default=str).encode())
+        # a schedule that falls over all epochs is another one where there are more of them
+        if "@epochs" in set(_strings(part)) and config.get("schedule") not in ("plateau", "constant"):
+            settings["epochs"] = json.dumps(config.get("epochs"))
+    for split in ("train", "val"):
+        part = manifest.part(split)
+        images = _short_digest(part.labels(findings).tobytes() + split_digest(part.table).encode())
+        settings[f"{split} part"] = f"{len(part.table)} images ({images})"
+    return settings
+
+
+def _short_digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:12]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return value[:1] not in ("$", "@")
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _strings(config: Any) -> Iterator[str]:
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping | list):
+        for value in config.values() if isinstance(config, Mapping) else config:
+            yield from _strings(value)

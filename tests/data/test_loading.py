@@ -1,0 +1,91 @@
+"""The order of a training: what it depends on, and what it does not."""
+
+import numpy as np
+import pytest
+
+from cxr_monai.data.loading import Draw, EpochSampler, loader, seed_of
+
+
+def indices(sampler: EpochSampler, epoch: int, skip: int = 0) -> list[list[int]]:
+    sampler.start(epoch, skip)
+    batches = list(sampler)
+    assert all(draw.epoch == epoch for batch in batches for draw in batch)
+    return [[draw.index for draw in batch] for batch in batches]
+
+
+def test_an_epoch_takes_each_image_once_and_drops_the_rest() -> None:
+    batches = indices(EpochSampler(10, 3), 1)
+    taken = [index for batch in batches for index in batch]
+    assert [len(batch) for batch in batches] == [3, 3, 3]
+    assert len(set(taken)) == 9
+    assert set(taken) <= set(range(10))
+
+
+def test_the_only_batch_is_kept_however_small() -> None:
+    sampler = EpochSampler(2, 8)
+    assert len(sampler) == 1
+    assert sorted(indices(sampler, 1)[0]) == [0, 1]
+
+
+def test_the_order_is_that_of_seed_and_epoch_whatever_came_before() -> None:
+    one, other = EpochSampler(50, 5, seed=3), EpochSampler(50, 5, seed=3)
+    indices(one, 1)
+    assert indices(one, 2) == indices(other, 2)
+    assert indices(other, 1) != indices(other, 2)
+    assert indices(EpochSampler(50, 5, seed=4), 2) != indices(one, 2)
+
+
+@pytest.mark.parametrize("skip", range(5))
+def test_skipping_leaves_out_the_first_batches_once(skip: int) -> None:
+    sampler = EpochSampler(20, 4)
+    whole = indices(sampler, 7)
+    assert indices(sampler, 7, skip) == whole[skip:]
+    assert [[draw.index for draw in batch] for batch in sampler] == whole
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1, 25)])
+def test_processes_share_every_batch_without_duplicates(weights: np.ndarray | None) -> None:
+    alone = indices(EpochSampler(24, 6, weights=weights), 3)
+    parts = [indices(EpochSampler(24, 2, weights=weights, share=(rank, 3)), 3) for rank in range(3)]
+    for whole, *shares in zip(alone, *parts, strict=True):
+        assert [index for group in zip(*shares, strict=True) for index in group] == whole
+
+
+def test_weights_decide_how_often_an_image_is_drawn() -> None:
+    sampler = EpochSampler(4, 1, weights=[0, 1, 3, 0])
+    counts = np.zeros(4)
+    for epoch in range(500):
+        for (index,) in indices(sampler, epoch):
+            counts[index] += 1
+    assert counts[[0, 3]].tolist() == [0, 0]
+    assert counts[2] / counts.sum() == pytest.approx(0.75, abs=0.03)  # 2,000 draws: a standard error of 0.01
+
+
+def test_seeds_differ_in_each_part_of_the_key() -> None:
+    keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0), (0, 1)]
+    seeds = {seed_of(*key) for key in keys}
+    assert len(seeds) == len(keys)
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert seed_of(5, 6, 7) == seed_of(5, 6, 7)
+
+
+class Echo:
+    """A data set that gives what it is asked for."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, key: Draw) -> dict[str, int]:
+        return {"epoch": key.epoch, "index": key.index}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_whatever_reads_them(workers: int) -> None:
+    sampler = EpochSampler(12, 4, seed=1)
+    made = loader(Echo(), 4, num_workers=workers, sampler=sampler)  # type: ignore[arg-type]
+    for epoch in (1, 2):
+        expected = indices(sampler, epoch)
+        sampler.start(epoch)
+        batches = list(made)
+        assert [batch["index"].tolist() for batch in batches] == expected
+        assert {int(value) for batch in batches for value in batch["epoch"]} == {epoch}

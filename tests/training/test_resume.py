@@ -1,0 +1,52 @@
+"""A training that is killed and started again ends as one that was never interrupted, to the last bit."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.bundles.running import SHIPPED, Phantoms, plain_environment
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def trainings(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("killed")
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.training.killing", SHIPPED, phantoms.manifest, folder, "3", str(KILLS)],
+        cwd=SHIPPED.parents[1],
+        env=plain_environment() | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    result = json.loads(process.stdout.splitlines()[-1])
+    assert result["status"] == 0, result["log"]
+    return result
+
+
+def test_the_uninterrupted_training_is_tracked_once(trainings: dict[str, Any]) -> None:
+    whole = trainings["whole"]
+    assert whole["runs"] == ["FINISHED"]
+    assert [step for step, _ in whole["tracked"]["train_loss"]] == [1, 2, 3]
+    assert not whole["locked"]
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_killed_training_ends_the_same(trainings: dict[str, Any], number: int) -> None:
+    case, whole = trainings["killed"][number], trainings["whole"]
+    assert case["status"] == 0, case["log"]
+    for part in ("weights", "checkpoint", "metrics", "predictions", "tracked", "runs", "locked"):
+        assert case["left"][part] == whole[part], (part, case["after"], case["at"])
+
+
+def test_the_kills_fell_at_different_points(trainings: dict[str, Any]) -> None:
+    cases = trainings["killed"]
+    assert sum(case["was_killed"] for case in cases) >= KILLS // 2
+    assert len({case["at"] for case in cases}) >= 4
