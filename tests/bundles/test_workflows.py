@@ -81,7 +81,7 @@ def test_last_checkpoint_holds_what_resuming_needs(trained: Trained) -> None:
     assert last["best"]["epoch"] == 1
     best = torch.load(trained.bundle / "models" / "model.pt", weights_only=True)
     assert list(best) == list(last["network"])  # one epoch: the best is the last
-    assert all(torch.equal(best[name], last["model"][name]) for name in best)
+    assert all(torch.equal(best[name], last["network"][name]) for name in best)
 
 
 def test_predictions_of_the_best_epoch_are_those_of_the_table(trained: Trained, phantoms: Phantoms) -> None:
