@@ -49,8 +49,9 @@ setup(
     ],
     extras_require={
         "dicom": DICOM,  # compressed DICOM: JPEG lossless, JPEG-LS, JPEG 2000
+        "openvino": ["openvino>=2025.0"],  # cxr-monai predict --runtime openvino
         "test": TEST,
-        "dev": [*DICOM, *TEST],
+        "dev": [*DICOM, *TEST, "openvino>=2025.0"],
     },
     entry_points={"console_scripts": ["cxr-monai = cxr_monai.cli:main"]},
     classifiers=[

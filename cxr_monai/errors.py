@@ -53,6 +53,7 @@ class Code(StrEnum):
     OUTPUT_LOCKED = "output-locked"
     PREFLIGHT_FAILED = "preflight-failed"
     RESUME_DIFFERS = "resume-differs"
+    RUNTIME_MISSING = "runtime-missing"
     TRACKING_FAILED = "tracking-failed"
     WRITE_FAILED = "write-failed"
 

@@ -20,11 +20,15 @@ from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.dataset import RadiographDataset, items_of_files, split_error
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
-from cxr_monai.data.loading import loader
+from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
-from cxr_monai.errors import Code, ManifestError
-from cxr_monai.networks.inferers import AutocastInferer
+from cxr_monai.errors import Code, ManifestError, SettingError
+from cxr_monai.networks.folding import for_prediction
+from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
+from cxr_monai.networks.openvino_runtime import openvino_network
 from cxr_monai.networks.weights import load_weights
+
+RUNTIMES = ("torch", "openvino")
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,14 @@ class Predictor:
         bundle: its folder.
         weights: instead of the bundle's own.
         device: a GPU if there is one, where None.
-        amp: bfloat16 where the device has it.
+        amp: bfloat16 where the device has it; on a CPU a copy of the network that is folded for prediction
+            (``cxr_monai.networks.folding``).
+        runtime: ``torch``, or ``openvino`` on a CPU (``cxr_monai.networks.openvino_runtime``).
 
     Raises:
         BundleError: if the folder is no valid bundle.
         WeightsError: if the weights are missing or belong to another network.
+        SettingError: ``runtime-missing``, or ``setting-invalid`` for another runtime or one that the device lacks.
     """
 
     def __init__(
@@ -62,22 +69,39 @@ class Predictor:
         weights: str | Path | None = None,
         device: torch.device | str | None = None,
         amp: bool = True,
+        runtime: str = "torch",
     ) -> None:
         self.bundle = Bundle.open(bundle)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         path = Path(weights) if weights else self.bundle.weights
         parser = self.bundle.parser()
-        self.network = load_weights(parser.get_parsed_content("network_def"), path, self.device).eval()
+        network = load_weights(parser.get_parsed_content("network_def"), path, self.device).eval()
         self.preprocessing = parser.get_parsed_content("preprocessing")
-        self.shape = parser.get_parsed_content("dataset#shape")
-        self.inferer = AutocastInferer(amp)
-        self.about = about(str(self.bundle.root), str(path), self.device, amp)
+        self.shape = tuple(parser.get_parsed_content("dataset#shape"))
+        self.network, itself = self._fastest(network, runtime, amp)
+        self.inferer = AutocastInferer(amp and not itself)
+        self.about = about(str(self.bundle.root), str(path), self.device, amp) | {"runtime": runtime}
+
+    def _fastest(self, network: torch.nn.Module, runtime: str, amp: bool) -> tuple[torch.nn.Module, bool]:
+        """Return what computes the logits, and whether it takes care of its precision itself."""
+        if runtime not in RUNTIMES or (runtime != "torch" and self.device.type != "cpu"):
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"runtime {runtime!r} on {self.device.type}: there are {' and '.join(RUNTIMES)}, the latter on CPUs.",
+            )
+        low = amp and bfloat16_supported(self.device)
+        if runtime == "openvino":
+            return openvino_network(network, self.shape[-3:], low), True
+        if self.device.type == "cpu" and low:
+            made = for_prediction(network, self.shape[-3:])
+            return made, made is not network
+        return network, False
 
     def predict(
         self,
         files: Sequence[str | Path],
         names: Sequence[str] | None = None,
-        batch_size: int = 32,
+        batch_size: int = 16,
         num_workers: int | None = None,
     ) -> Predictions:
         """Predict files; those that cannot be read are reported, the rest is done.
@@ -86,14 +110,14 @@ class Predictor:
             files: PNG, JPEG, DICOM or NIfTI.
             names: what stands in the table for each; the paths as given where None.
             batch_size: images at a time.
-            num_workers: processes that read; see ``cxr_monai.data.loading.loader``.
+            num_workers: files that are read at a time; see ``cxr_monai.data.loading.reading_loader``.
         """
         labels = self.bundle.labels
         named = [str(file) for file in files] if names is None else list(names)
         dataset = RadiographDataset(items_of_files(files, named, labels), self.preprocessing, self.shape)
         kept, rows, errors = [], [], []
         with torch.inference_mode(), tqdm(total=len(named), desc="predicting", unit=" images", disable=None) as bar:
-            for batch in loader(dataset, batch_size, num_workers=num_workers):
+            for batch in reading_loader(dataset, batch_size, num_workers):
                 probabilities = self.inferer(batch["image"].to(self.device), self.network).sigmoid().cpu().numpy()
                 for name, error, row in zip(batch["name"], batch["error"], probabilities, strict=True):
                     if error:

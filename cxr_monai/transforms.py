@@ -1,7 +1,8 @@
 """Radiograph pipelines as MONAI dictionary transforms: file to network input.
 
-A bundle's deterministic pipeline is ``LoadRadiographd``, ``ResizeShortestd``, MONAI's ``CenterSpatialCropd`` and
-``NormaliseRadiographd``: one file becomes a float32 tensor ``[C, S, S]``. In training :func:`random_view` takes the
+A bundle's deterministic pipeline is ``LoadRadiographd``, ``ResizeShortestd``, ``QuantiseRadiographd``, MONAI's
+``CenterSpatialCropd`` and ``NormaliseRadiographd``: one file becomes a float32 tensor ``[C, S, S]``. What stands before
+the crop is done once for a training (``cxr_monai.data.cache``). In training :func:`random_view` takes the
 place of the crop: random crop, zoom, rotation and translation in one resampling. Rows of the array are rows of the
 picture: nothing here or in ``cxr_monai.data.radiograph`` transposes, unlike MONAI's PIL reader, so boxes and maps need
 no swap.
@@ -18,6 +19,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandAffined, RandomizableTransform
 from PIL import Image
 
+from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.errors import Code, SettingError
 
@@ -73,7 +75,9 @@ def normalise(pixels: torch.Tensor, mode: str, channels: int = 1) -> torch.Tenso
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resample one plane without aliasing: Pillow's triangle filter, its support as wide as the reduction.
+    """Resample one plane without aliasing: means of whole blocks of pixels, then Pillow's triangle filter for the rest.
+
+    A reduction by a whole number is what PyTorch and MONAI call ``area``; see ``docs/decisions/0005-resampling.md``.
 
     Args:
         pixels: float32 ``[H, W]``.
@@ -85,7 +89,8 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     if pixels.shape == (height, width):
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    image = Image.fromarray(pixels)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0))
 
 
 def check_size(size: int) -> int:
@@ -100,12 +105,17 @@ def check_size(size: int) -> int:
 
 
 class LoadRadiographd(MapTransform):
-    """File path to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense; see ``cxr_monai.data.radiograph``."""
+    """File path to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense; see ``cxr_monai.data.radiograph``.
+
+    ``image_bits`` (for the key ``image``) tells how many bits a pixel of the file has; 16 where it does not say.
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = torch.from_numpy(read_radiograph(result[key]).pixels)
+            radiograph = read_radiograph(result[key])
+            result[key] = torch.from_numpy(radiograph.pixels)
+            result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))
         return result
 
 
@@ -134,6 +144,24 @@ class ResizeShortestd(MapTransform):
             scale = self.size / min(plane.shape)
             height, width = (max(self.size, round(side * scale)) for side in plane.shape)
             result[key] = torch.from_numpy(np.array(resize(plane, height, width))[None])
+        return result
+
+
+class QuantiseRadiographd(MapTransform):
+    """Round [0, 1] to whole grey levels: 256, or 65,536 where the file has more than 8 bits a pixel (``image_bits``).
+
+    So what a training keeps as bytes and what is read from a file are the same numbers. After resampling an 8-bit image
+    this moves a pixel by at most half a level, 0.002.
+    """
+
+    kept_until_here = True
+    """For ``RadiographDataset``: this and what stands before it is done once and kept as bytes."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            levels = grey_levels(np.asarray(result[key]), result.get(f"{key}_bits", 16))
+            result[key] = torch.from_numpy(grey_of_levels(levels))
         return result
 
 

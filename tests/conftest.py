@@ -1,6 +1,9 @@
 """Fixtures that every test may use; and threads, since those that spin on busy cores cost far more than they give."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# not the user's own cache of decoded images
+os.environ["CXR_MONAI_CACHE"] = tempfile.mkdtemp(prefix="cxr-monai-tests-")
+atexit.register(shutil.rmtree, os.environ["CXR_MONAI_CACHE"], ignore_errors=True)
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -179,7 +179,6 @@ def test_an_error_after_the_rename_leaves_a_whole_file(
 
 
 @pytest.mark.parametrize("step", AFTER_THE_RENAME)
-@pytest.mark.xfail(strict=True, reason="the error says the old content is intact; it is replaced by then")
 def test_an_error_after_the_rename_does_not_claim_that_the_old_content_is_there(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +192,6 @@ def test_an_error_after_the_rename_does_not_claim_that_the_old_content_is_there(
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
-@pytest.mark.xfail(strict=True, reason="where folders cannot be synced (SMB, some FUSE), no checkpoint can be written")
 def test_a_file_system_that_cannot_sync_folders_is_no_error(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +364,6 @@ def test_a_kill_at_any_moment_leaves_old_or_new(tmp_path: Path) -> None:
         assert path.read_bytes() in contents
 
 
-@pytest.mark.xfail(strict=True, reason="the part of a killed process has its process id, and nobody removes it")
 def test_what_a_killed_process_left_is_gone_after_the_next_write(tmp_path: Path) -> None:
     process = run_alone(
         """

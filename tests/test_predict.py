@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,40 @@ def test_crops_give_the_mean_of_their_logits() -> None:
     crops = torch.arange(2 * 10, dtype=torch.float32).reshape(2, 10, 1, 1, 1).expand(2, 10, 1, 4, 4)
     assert AutocastInferer(amp=False)(crops, Mean()).tolist() == [[4.5], [14.5]]
     assert AutocastInferer(amp=False)(crops[:, 0], Mean()).tolist() == [[0.0], [10.0]]
+
+
+# ---------------------------------------------------------------- faster ways to the same numbers
+
+
+def test_openvino_gives_the_same_probabilities(trained: Trained, predictor: Predictor, phantoms: Phantoms) -> None:
+    pytest.importorskip("openvino")
+    files = phantoms.files("test")[:5]
+    exact = predictor.predict(files)
+    made = Predictor(trained.bundle, amp=False, runtime="openvino").predict(files, batch_size=2)
+    np.testing.assert_allclose(made.table[list(NIH14)], exact.table[list(NIH14)], rtol=0, atol=1e-4)
+    assert made.about["runtime"] == "openvino"
+    assert exact.about["runtime"] == "torch"
+
+
+def test_a_runtime_that_is_not_there_is_named(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(CxrError, match=r"cxr-monai\[openvino\]") as error:
+        Predictor(trained.bundle, runtime="openvino")
+    assert code_of(error) == "runtime-missing"
+    with pytest.raises(CxrError, match="torch and openvino"):
+        Predictor(trained.bundle, runtime="tensorrt")
+
+
+@pytest.mark.parametrize("workers", [None, 0, 1, 2])
+def test_however_many_read_the_rows_are_those_of_the_files(
+    predictor: Predictor, phantoms: Phantoms, tmp_path: Path, workers: int | None
+) -> None:
+    files = [*phantoms.files("test")[:7], tmp_path / "gone.png", phantoms.files("test")[0]]
+    names = [str(number) for number in range(9)]
+    result = predictor.predict(files, names, batch_size=2, num_workers=workers)
+    assert list(result.table["image"]) == ["0", "1", "2", "3", "4", "5", "6", "8"]
+    assert [(name, code) for name, code, _ in result.errors] == [("7", "radiograph-not-found")]
+    values = result.table[list(NIH14)].to_numpy()
+    np.testing.assert_allclose(values[0], values[-1], rtol=0, atol=1e-6)
+    alone = predictor.predict(files[3:4]).table[list(NIH14)].to_numpy()
+    np.testing.assert_allclose(values[3:4], alone, rtol=0, atol=1e-6)

@@ -126,11 +126,21 @@ def test_the_same_size_is_the_same_image() -> None:
     assert np.array_equal(resize(pixels, 5, 7), pixels)
 
 
-def test_halving_is_a_triangle_over_four_pixels() -> None:
-    # weights 1/8, 3/8, 3/8, 1/8 around an output pixel; at the border the weights inside are scaled to sum to 1
+def test_a_reduction_by_a_whole_number_is_the_mean_of_blocks() -> None:
     row = np.array([[0, 0, 0, 1, 0, 0, 0, 0]], np.float32)
-    reduced = resize(np.repeat(row, 8, 0), 8, 4)
-    np.testing.assert_allclose(reduced, np.tile([0, 3 / 8, 1 / 8, 0], (8, 1)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(resize(np.repeat(row, 8, 0), 8, 4), np.tile([0, 1 / 2, 0, 0], (8, 1)), rtol=0, atol=1e-6)
+    pixels = np.random.default_rng(0).random((64, 96), np.float32)
+    area = torch.nn.functional.interpolate(torch.from_numpy(pixels)[None, None], size=(16, 24), mode="area")[0, 0]
+    np.testing.assert_allclose(resize(pixels, 16, 24), area.numpy(), rtol=0, atol=1e-6)
+
+
+def test_what_is_left_of_a_reduction_is_a_triangle() -> None:
+    # by 1.5: two pixels either side of an output pixel's centre, at most; nothing is skipped, so nothing aliases
+    ones = np.eye(6, dtype=np.float32)
+    weights = np.stack([resize(np.repeat(row[None], 4, 0), 4, 4)[0] for row in ones])
+    np.testing.assert_allclose(weights.sum(0), 1, rtol=0, atol=1e-6)
+    assert (weights.sum(1) > 0.5).all()
+    np.testing.assert_allclose(weights[:2, 0] / weights[0, 0], [1, 0.6], rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(("height", "width"), [(10, 30), (30, 10), (7, 5), (40, 41)])

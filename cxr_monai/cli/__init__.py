@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "show what is wrong with a manifest and what is in it"),
     "predict": ("predict", "files in, one row of probabilities an image out"),
     "track": ("track", "send MLflow what it missed while it was away"),
+    "cache": ("cache", "the decoded images that trainings keep: how much, where, and away with them"),
     "bundle": ("bundle", "copy a bundle that comes with this package, to train or change"),
     "doctor": ("doctor", "what this machine has, and what to do about what it lacks"),
 }

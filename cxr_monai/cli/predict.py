@@ -27,9 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", default="predictions.csv", help="where the table goes (default: %(default)s)")
     parser.add_argument("--weights", help="weights other than the bundle's models/model.pt")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at a time (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes that read files (default: decided by the machine)")
+    parser.add_argument("--batch-size", type=int, default=16, help="images at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="files that are read at a time (default: decided by the machine)")
     parser.add_argument("--float32", action="store_true", help="compute in float32 even where bfloat16 is faster")
+    parser.add_argument(
+        "--runtime",
+        choices=["torch", "openvino"],
+        default="torch",
+        help="what computes (default: %(default)s; openvino: pip install cxr-monai[openvino])",
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
@@ -48,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.predict import Predictor, gather_files
 
     files, names = gather_files(arguments.inputs)
-    predictor = Predictor(arguments.bundle, arguments.weights, amp=not arguments.float32)
+    predictor = Predictor(arguments.bundle, arguments.weights, amp=not arguments.float32, runtime=arguments.runtime)
     result = predictor.predict(files, names, arguments.batch_size, arguments.workers)
     findings = list(result.table.columns[1:])
     write_predictions(

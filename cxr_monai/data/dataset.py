@@ -1,19 +1,19 @@
 """From a manifest to items: what is read, and what happens to a file that cannot be read."""
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import PersistentDataset
-from monai.data.utils import pickle_hashing
-from monai.transforms import Randomizable
+from monai.data import Dataset
+from monai.transforms import Compose, Randomizable
 from monai.utils import convert_to_tensor
 
+from cxr_monai.data.cache import Entry, PixelCache, cache_root
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
+from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, ours
@@ -99,8 +99,8 @@ def items_of_files(paths: Sequence[str | Path], names: Sequence[str], findings: 
     return [{"image": str(path), "label": unknown, "name": name} for path, name in zip(paths, names, strict=True)]
 
 
-class RadiographDataset(PersistentDataset):
-    """MONAI's persistent data set; a file that cannot be read becomes a blank image with unknown labels.
+class RadiographDataset(Dataset):
+    """MONAI's data set; a file that cannot be read becomes a blank image with unknown labels.
 
     So one bad file of 112,120 stops neither a training nor an evaluation: masked losses and metrics leave it out, and
     ``error`` (empty for good files) tells which, with its code. What is left out is counted and reported by
@@ -108,14 +108,15 @@ class RadiographDataset(PersistentDataset):
 
     Args:
         data: items with ``image``, ``label`` and ``name``.
-        transform: MONAI's ``Compose``; what stands before its first random transform is computed once and kept.
+        transform: MONAI's ``Compose``.
         shape: ``[C, H, W]`` of a transformed image, for the blanks.
-        cache_dir: where to keep; None (or ``none``) keeps nothing. Entries are keyed by the file's path, size and
-            time and by the transforms, so a replaced image or another image size is read anew.
+        cache_dir: where :meth:`prepare` keeps what stands in the pipeline up to ``QuantiseRadiographd``:
+            ``auto`` for the user's cache (``cxr_monai.data.cache``), a folder, or None (``none``) for nowhere.
         seed: of the random transforms.
 
     An item is asked for by its index, or by a ``Draw`` (an epoch and an index) in training: random transforms depend on
-    (seed, epoch, index) alone, whatever was drawn before and whichever process reads.
+    (seed, epoch, index) alone, whatever was drawn before and whichever process reads. With and without a cache an item
+    has the same bits.
 
     Each item has ``image`` (float32 ``[C, H, W]``), ``label`` (float32 ``[F]``), ``name``, ``error``.
     """
@@ -123,55 +124,94 @@ class RadiographDataset(PersistentDataset):
     def __init__(
         self,
         data: Sequence[dict[str, Any]],
-        transform: Any,
+        transform: Compose,
         shape: Sequence[int],
         cache_dir: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        # the command line cannot say None: MONAI takes it for "not given"
-        cache_dir = None if str(cache_dir).lower() == "none" else cache_dir
-        super().__init__(data, transform, cache_dir=cache_dir, hash_transform=pickle_hashing, hash_func=_item_hash)
+        super().__init__(data, transform)
         self.shape, self.seed = tuple(shape), seed
         self._random = np.random.RandomState()
+        steps = transform.flatten().transforms
+        self._randomised = [step for step in steps if isinstance(step, Randomizable)]
+        kept = next((at + 1 for at, step in enumerate(steps) if hasattr(step, "kept_until_here")), 0)
+        self._once, self._each_time = Compose(steps[:kept]), Compose(steps[kept:])
+        root = cache_root(cache_dir)
+        if root is not None and not kept:
+            logger.info("no decoded image is kept: only what stands before QuantiseRadiographd could be")
+        self.cache = PixelCache(root, _told_apart(steps[:kept])) if root is not None and kept else None
+        self._entries: list[Entry | None] = [None] * len(data)
+
+    def prepare(self, workers: int | None = None) -> None:
+        """Decode what the cache lacks, by several processes, with a progress bar; nothing without a cache.
+
+        Raises:
+            StorageError: ``disk-full`` or ``write-failed``.
+        """
+        if self.cache is not None:
+            self._entries = self.cache.build([item["image"] for item in self.data], self._levels, workers)
+
+    def unprepared(self) -> int:
+        """Return how many files :meth:`prepare` would have to decode."""
+        if self.cache is None:
+            return len(self.data)
+        return sum(entry is None for entry in self.cache.find([item["image"] for item in self.data]))
 
     def __getitem__(self, key: Any) -> dict[str, Any]:
-        epoch, index = key if isinstance(key, Draw) else (0, key)
-        self._random.seed(seed_of(self.seed, epoch, index))
+        draw = key if isinstance(key, Draw) else Draw(0, key)
+        if self._randomised:
+            self._random.seed(seed_of(self.seed, *draw))
         # each time: MONAI's loaders give transforms other states. One for all is forty times cheaper than one each
-        for transform in self.transform.flatten().transforms:
-            if isinstance(transform, Randomizable):
-                transform.set_random_state(state=self._random)
-        return self._transform(index)
+        for transform in self._randomised:
+            transform.set_random_state(state=self._random)
+        return self._transform(draw.index)
 
     def _transform(self, index: int) -> dict[str, Any]:
-        # labels stay outside the cache: another set of findings must not read other labels' entries
         item = self.data[index]
-        error = ""
+        label = torch.tensor(item["label"])  # a copy: the manifest's array is shared and read-only
         try:
-            image = convert_to_tensor(
-                super()._transform(index)["image"], dtype=torch.float32, track_meta=False
-            ).contiguous()
+            image, error = self._image(index), ""
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):
                 raise
             image, error = torch.zeros(self.shape), f"{cause.code}: {cause.message}"
-        label = torch.tensor(item["label"])  # a copy: the manifest's array is shared and read-only
-        if error:
             label = torch.full_like(label, torch.nan)
         return {"image": image, "label": label, "name": item["name"], "error": error}
 
-    def _cachecheck(self, item_transformed: dict[str, Any]) -> dict[str, Any]:
-        return super()._cachecheck({"image": item_transformed["image"]})
+    def _image(self, index: int) -> torch.Tensor:
+        kept = self._kept(index)
+        if kept is None:
+            kept = self._once({"image": self.data[index]["image"]})
+        image = self._each_time({"image": kept["image"]})["image"]
+        return convert_to_tensor(image, dtype=torch.float32, track_meta=False).contiguous()
+
+    def _kept(self, index: int) -> dict[str, Any] | None:
+        entry = self._entries[index]
+        if self.cache is None or entry is None:
+            return None
+        levels = self.cache.read(entry)
+        if levels is None:
+            self.cache.forget(entry)
+            self._entries[index] = None
+            return None
+        return {"image": torch.from_numpy(grey_of_levels(levels)[None])}
+
+    def _levels(self, path: str) -> np.ndarray:
+        """Return a file's plane as the cache keeps it."""
+        try:
+            made = self._once({"image": path})
+        except RuntimeError as wrapped:
+            cause = ours(wrapped)
+            raise cause if isinstance(cause, RadiographError) else wrapped from None
+        return grey_levels(np.asarray(made["image"])[0], made["image_bits"])
 
 
-def _item_hash(item: dict[str, Any]) -> bytes:
-    try:
-        status = os.stat(item["image"])
-        version = (status.st_size, status.st_mtime_ns)
-    except OSError:
-        version = (0, 0)
-    return pickle_hashing((str(item["image"]), version))
+def _told_apart(steps: Sequence[Any]) -> str:
+    """Return what makes steps of a pipeline different from others: their classes and what they were given."""
+    return "\n".join(
+        f"{type(step).__module__}.{type(step).__qualname__} {sorted(vars(step).items())}" for step in steps
+    )
 
 
 def split_error(error: str) -> tuple[str, str]:

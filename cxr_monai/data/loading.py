@@ -5,22 +5,24 @@ drawn before, nor on how many processes read. A sampler therefore yields :class:
 ``RadiographDataset`` seeds its random transforms with it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.data import DataLoader
+from monai.data import DataLoader, ThreadDataLoader
 from torch.utils.data import BatchSampler, Dataset
 
 from cxr_monai.environment import usable_cores
 
 
 class Draw(NamedTuple):
-    """One image of one epoch: what a training's data set is asked for."""
+    """One image of one epoch: what a training's data set is asked for; ``again`` counts, where it is drawn twice."""
 
     epoch: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of two numbers
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of three numbers
+    again: int = 0
 
 
 class EpochSampler:
@@ -73,10 +75,18 @@ class EpochSampler:
         return max(1, self.count // self.total_batch)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order, skip, self.skip = self.order(self.epoch), self.skip, 0
+        draws, skip, self.skip = self._draws(self.order(self.epoch)), self.skip, 0
         for batch in range(skip, len(self)):
-            images = order[batch * self.total_batch : (batch + 1) * self.total_batch]
-            yield [Draw(self.epoch, index) for index in images[self.rank :: self.world]]
+            yield draws[batch * self.total_batch : (batch + 1) * self.total_batch][self.rank :: self.world]
+
+    def _draws(self, order: list[int]) -> list[Draw]:
+        """An image that is drawn several times in an epoch gets another view each time."""
+        before: Counter[int] = Counter()
+        draws = []
+        for index in order:
+            draws.append(Draw(self.epoch, index, before[index]))
+            before[index] += 1
+        return draws
 
 
 def seed_of(*key: int) -> int:
@@ -110,3 +120,19 @@ def loader(
         pin_memory=torch.cuda.is_available(),
         **order,
     )
+
+
+def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = None) -> DataLoader:
+    """Return a loader for files that are read once, in order, as in prediction.
+
+    Without a GPU, threads read the next batches while the network computes: decoders release Python's lock, and no
+    process has to start. The data set must have no random transform: threads share it.
+
+    Args:
+        dataset, batch_size: as for :func:`loader`.
+        num_workers: files that are read at a time; as many as there are cores where None.
+    """
+    if torch.cuda.is_available() or num_workers == 0:
+        return loader(dataset, batch_size, num_workers)
+    threads = num_workers or usable_cores()
+    return ThreadDataLoader(dataset, batch_size=batch_size, num_workers=threads, use_thread_workers=True)

@@ -86,7 +86,7 @@ def validate(table: pd.DataFrame, root: Path, check_files: bool, where: Path | N
     text = {name: _text(table[name]) for name in RESERVED if name in table.columns}
     if "image" in text:
         text["image"], inside = _images(text["image"], problems)
-        if check_files:
+        if check_files and inside.any():
             _check_files(text["image"][inside], root, problems)
     columns = {name: _FIELDS[name](values, problems) if name in _FIELDS else values for name, values in text.items()}
     if "patient_id" in text:

@@ -1,6 +1,7 @@
 """Before hours are spent: one batch through everything, room on the disk, an estimate of the time."""
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -9,17 +10,19 @@ from typing import Any
 
 import torch
 
+from cxr_monai.data.cache import limit_bytes
+from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.training.handlers import batch_size, duration
 
 logger = logging.getLogger(__name__)
 
 
-def required_bytes(network: torch.nn.Module, images: int, image_bytes: int) -> int:
-    """Return what a training writes: the best weights, three checkpoints while one is written (each with weights, best
-    weights, average and Adam's moments), and the cache of decoded images."""
+def required_bytes(network: torch.nn.Module) -> int:
+    """Return what a training writes: the best weights, and three checkpoints while one is written (each with weights,
+    best weights, average and Adam's moments)."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    return 2 * weights + 3 * 5 * weights + images * image_bytes
+    return 2 * weights + 3 * 5 * weights
 
 
 def first_batch(loader: Any, most: int) -> dict[str, Any]:
@@ -43,7 +46,7 @@ class Preflight:
 
     def __init__(self, trainer: Any, validator: Any, output_dir: str) -> None:
         self.trainer, self.validator, self.output_dir = trainer, validator, Path(output_dir)
-        self.keeps_images = trainer.data_loader.dataset.cache_dir is not None
+        self.cache = trainer.data_loader.dataset.cache
 
     def run(self) -> None:
         trainer, validator = self.trainer, self.validator
@@ -62,8 +65,10 @@ class Preflight:
                 self._forward(network, first_batch(validator.data_loader, most), device, validator.inferer)
         network.load_state_dict(before)  # batch statistics as they were
         trainer.optimizer.zero_grad(set_to_none=True)
-        self._disk(network)
-        self._tell(loading, step / len(batch["name"]), time.monotonic() - began)
+        datasets = [engine.data_loader.dataset for engine in (trainer, validator)]
+        unprepared = sum(dataset.unprepared() for dataset in datasets)
+        self._disk(network, unprepared)
+        self._tell(unprepared, loading, step / len(batch["name"]), time.monotonic() - began)
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
         """Run a batch forward and backward three times and return the seconds of the fastest; the first warms up."""
@@ -101,30 +106,45 @@ class Preflight:
             )
         return logits, labels
 
-    def _disk(self, network: torch.nn.Module) -> None:
-        images = len(self.trainer.data_loader.dataset) + len(self.validator.data_loader.dataset)
-        sample = self.trainer.data_loader.dataset.shape
-        # the cache holds one grey float32 plane, resized for the crop (8/7 of the network's side)
-        plane = int(sample[-1] * sample[-2] * 4 * (8 / 7) ** 2) if self.keeps_images else 0
-        needed, free = required_bytes(network, images, plane), shutil.disk_usage(self.output_dir).free
-        if free < needed:
-            raise TrainingError(
-                Code.DISK_FULL,
-                f"{free / 1e9:.1f} GB are free, the training needs about {needed / 1e9:.1f} GB "
-                f"({images} decoded images and the checkpoints).",
-                fix="Free some, choose another --output_dir, or keep no decoded images with --cache_dir none.",
-                where=self.output_dir,
-            )
+    def _disk(self, network: torch.nn.Module, unprepared: int) -> None:
+        """Refuse to start without room for what will be written, folder by folder (they may be on one disk)."""
+        wanted = [(self.output_dir, required_bytes(network), "the checkpoints")]
+        if self.cache is not None:
+            rows, columns = self.trainer.data_loader.dataset.shape[-2:]
+            # one byte a pixel, resized for the crop (8/7 of the network's side)
+            planes = min(int(unprepared * rows * columns * (8 / 7) ** 2), limit_bytes())
+            wanted.append((existing(self.cache.root), planes, f"{unprepared} decoded images"))
+        for folder, _, _ in wanted:
+            shared = [other for other in wanted if os.stat(other[0]).st_dev == os.stat(folder).st_dev]
+            needed, free = sum(size for _, size, _ in shared), shutil.disk_usage(folder).free
+            if free < needed:
+                raise TrainingError(
+                    Code.DISK_FULL,
+                    f"{free / 1e9:.1f} GB are free, the training needs about {needed / 1e9:.1f} GB "
+                    f"for {' and '.join(what for _, _, what in shared)}.",
+                    fix="Free some, choose another --output_dir or --cache_dir, or keep no decoded images with "
+                    "--cache_dir none.",
+                    where=folder,
+                )
 
-    def _tell(self, loading: float, step: float, taken: float) -> None:
+    def _tell(self, unprepared: int, loading: float, step: float, taken: float) -> None:
         """Estimate the time from the seconds of an image: of its loading and of its step."""
         loader, epochs = self.trainer.data_loader, self.trainer.state.max_epochs
         left = epochs - self.trainer.state.epoch
         images, validation = len(loader) * batch_size(loader), len(self.validator.data_loader.dataset)
-        reading = loading * (images + validation) / max(1, loader.num_workers)
-        # a forward pass is about a third of a step; with a cache, files are decoded once
-        total = left * (images + validation / 3) * step + reading * (1 if self.keeps_images else left)
+        # with a cache, files are decoded once, by every core; without, by the loader's processes in each epoch
+        if self.cache is not None:
+            reading = loading * unprepared / usable_cores()
+        else:
+            reading = loading * (images + validation) / max(1, loader.num_workers) * left
+        # a forward pass is about a third of a step
+        total = left * (images + validation / 3) * step + reading
         logger.info(
             "preflight passed in %s: %.1f images/s; %d epochs of %d images take about %s",
             duration(taken), 1 / step, left, images, duration(total),
         )  # fmt: skip
+
+
+def existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there."""
+    return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ignite
 import monai
@@ -24,11 +24,9 @@ from cxr_monai.bundle.workflow import PATHS, running_parser, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, without_password
 from cxr_monai.errors import Code
+from cxr_monai.training.delivery import Delivery
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
 from cxr_monai.training.schedules import validated
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +34,8 @@ logger = logging.getLogger(__name__)
 class Tracker:
     """An MLflow run around a training or an evaluation, by way of a journal (``training.journal``).
 
-    Whatever the server does, the training goes on: events are written to ``OUT/tracking`` first and sent when it
-    answers. A server that is away is asked again after half a minute at the earliest, and waited for a second at a
-    time.
+    Whatever the server does, the training goes on: events are written to ``OUT/tracking`` first, and a thread sends
+    them when it answers (``training.delivery``).
 
     Args:
         experiment: MLflow's experiment; made if it does not exist.
@@ -70,8 +67,7 @@ class Tracker:
         self.settings = _settings(self.configuration)
         self.history: list[dict[str, float]] = []
         self._journal: Journal | None = None
-        self._client: MlflowClient | None = None
-        self._away_until, self._told = 0.0, False
+        self._delivery: Delivery | None = None
 
     def start(self, resume: bool = False) -> None:
         """Open the run: settings as parameters, the whole configuration as a file, versions as tags.
@@ -84,7 +80,7 @@ class Tracker:
             return
         quiet_mlflow()
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
         name = self.kind if self.kind == "training" else f"{self.kind}-{time.strftime('%Y%m%d-%H%M%S')}-{new_id()[:4]}"
         path = self.output_dir / "tracking" / f"{name}.jsonl"
         if path.exists() and not resume:
@@ -102,7 +98,8 @@ class Tracker:
             journal.append("configuration", "configuration", content=self.configuration)
         else:
             self._again("status", status="RUNNING")
-        self._send()
+        self._delivery = Delivery(journal, self.tracking_uri, artifact_folder(self.tracking_uri))
+        self._delivery.wake()
 
     def data_set(self, manifest: Manifest, split: str, findings: list[str]) -> None:
         """Log one part of the manifest as MLflow data set: digest, counts, prevalences; no names."""
@@ -138,17 +135,16 @@ class Tracker:
 
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run: ``FINISHED`` or ``FAILED``."""
-        if self._journal is None:
+        if self._delivery is None:
             return
-        self._away_until = 0.0  # once more, at the end
         self._again("status", status=status)
-        unsent = self._journal.unsent(without_password(self.tracking_uri))
+        unsent = self._delivery.finish()
         if unsent:
             logger.warning(
                 "[%s] %d events of this run have not reached MLflow; 'cxr-monai track %s' sends them.",
                 Code.TRACKING_FAILED, unsent, self.output_dir,
             )  # fmt: skip
-        self._journal, self._client = None, None
+        self._journal, self._delivery = None, None
 
     def _again(self, kind: str, **content: Any) -> None:
         """Log an event that may stand several times: a file that was written anew, another end."""
@@ -156,28 +152,8 @@ class Tracker:
             self._event(f"{kind} {len(self._journal.events)}", kind, **content)
 
     def _event(self, key: str, kind: str, **content: Any) -> None:
-        if self._journal is not None and self._journal.append(key, kind, **content):
-            self._send()
-
-    def _send(self) -> None:
-        if self._journal is None or time.monotonic() < self._away_until:
-            return
-        from mlflow import MlflowClient
-
-        try:
-            if self._client is None:
-                self._client = MlflowClient(tracking_uri=self.tracking_uri)
-            where = without_password(self.tracking_uri)
-            self._journal.send(self._client, where, artifact_folder(self.tracking_uri))
-        except Exception as error:  # whatever it is, a training is worth more
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            if not self._told:
-                self._told = True
-                logger.warning(
-                    "[%s] MLflow does not answer (%s). The training goes on and nothing is lost: its journal is in %s.",
-                    Code.TRACKING_FAILED, without_password(reason), self._journal.path.parent,
-                )  # fmt: skip
-            self._away_until = time.monotonic() + 30
+        if self._journal is not None and self._journal.append(key, kind, **content) and self._delivery is not None:
+            self._delivery.wake()
 
     def where(self) -> str:
         """Return the command that shows the run."""

@@ -114,6 +114,8 @@ class Training:
         self.tracker.file(self.sheet.path, "pictures")
 
     def _train(self) -> None:
+        for engine in (self.trainer, self.validator):
+            engine.data_loader.dataset.prepare()
         self.trainer.run()
         idist.barrier()  # the best weights are on the disk before anyone reads them
 

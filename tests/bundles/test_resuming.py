@@ -58,7 +58,7 @@ def test_after_its_end_nothing_is_trained(manifest: Path, caplog: pytest.LogCapt
         ({"batch_size": 2}, "images a step was 4, now 2"),
         ({"image_size": 64}, "image_size was 32, now 64"),
         ({"labels": ["Effusion"]}, "labels was"),
-        ({"train#preprocessing#transforms#3#prob": 0.9}, "train#preprocessing"),
+        ({"train#preprocessing#transforms#4#prob": 0.9}, "train#preprocessing"),
     ],
 )
 def test_another_training_is_not_taken_for_a_continuation(settings: dict[str, Any], named: str, manifest: Path) -> None:

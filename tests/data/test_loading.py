@@ -89,3 +89,13 @@ def test_batches_are_the_same_whatever_reads_them(workers: int) -> None:
         batches = list(made)
         assert [batch["index"].tolist() for batch in batches] == expected
         assert {int(value) for batch in batches for value in batch["epoch"]} == {epoch}
+
+
+def test_an_image_that_is_drawn_again_in_an_epoch_says_so() -> None:
+    sampler = EpochSampler(8, 4, weights=[1, 0, 0, 0, 0, 0, 0, 1])
+    sampler.start(3)
+    draws = [draw for batch in sampler for draw in batch]
+    for index in (0, 7):
+        counts = [draw.again for draw in draws if draw.index == index]
+        assert counts == list(range(len(counts)))
+    assert len(draws) == 8

@@ -364,3 +364,10 @@ def test_left_join_keeps_images_without_a_partner() -> None:
 def test_ambiguous_or_strange_tables_are_not_joined(left: tuple[str, ...], right: list[str], expected: str) -> None:
     with pytest.raises(ManifestError, match=expected):
         joined(right, left=left)
+
+
+def test_images_that_are_all_outside_the_root_are_told_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(f"{','.join([*RESERVED, 'Mass'])}\n{tmp_path}/a.png,1,,,,,,,,1\n")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "m.csv")
+    assert "line 2" in str(caught.value)

@@ -54,6 +54,17 @@ def look_up(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return table.take(levels, mode="clip")
 
 
+def grey_levels(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Return [0, 1] as whole levels: uint8 for files of up to 8 bits a pixel, else uint16; the shape stays."""
+    kind = np.uint8 if bits <= 8 else np.uint16
+    return np.rint(pixels * np.float32(np.iinfo(kind).max)).astype(kind)
+
+
+def grey_of_levels(levels: np.ndarray) -> np.ndarray:
+    """Return float32 in [0, 1] of :func:`grey_levels`; the shape stays."""
+    return look_up(level_table(8 * levels.dtype.itemsize), levels)
+
+
 def check_size(height: int, width: int, max_pixels: int) -> None:
     """Refuse, from the header alone, an image too small to be a radiograph or larger than ``max_pixels``."""
     if height < MIN_SIDE or width < MIN_SIDE:

@@ -1,0 +1,86 @@
+"""A journal on its way to MLflow, in a thread of its own: no epoch waits for a server."""
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from cxr_monai.environment import without_password
+from cxr_monai.errors import Code
+from cxr_monai.training.journal import Journal
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 30.0
+"""Seconds after which a server that did not answer is asked again."""
+PATIENCE = 30.0
+"""Seconds that the end of a training waits while nothing arrives."""
+
+
+class Delivery:
+    """Sends what a journal holds, in order, whenever :meth:`wake` says that there is more.
+
+    Args:
+        journal: of the run.
+        tracking_uri: MLflow's.
+        artifact_folder: see ``Journal.send``.
+    """
+
+    def __init__(self, journal: Journal, tracking_uri: str, artifact_folder: str | None) -> None:
+        self.journal, self.tracking_uri, self.artifact_folder = journal, tracking_uri, artifact_folder
+        self.where = without_password(tracking_uri)
+        self._client: MlflowClient | None = None
+        self._more, self._end, self._told = threading.Event(), threading.Event(), False
+        # a daemon: a server that hangs does not keep a process from ending
+        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is more to send; returns at once."""
+        self._more.set()
+
+    def finish(self) -> int:
+        """Send the rest, as long as something arrives, and return how many events have not."""
+        self._end.set()
+        self._more.set()
+        unsent, since = self.journal.unsent(self.where), time.monotonic()
+        while self._thread.is_alive() and time.monotonic() - since < PATIENCE:
+            self._thread.join(0.2)
+            if (now := self.journal.unsent(self.where)) != unsent:
+                unsent, since = now, time.monotonic()
+        return self.journal.unsent(self.where)
+
+    def _run(self) -> None:
+        answers = True
+        while True:
+            # where a server is away, more events are no reason to ask it before the time
+            if answers:
+                self._more.wait()
+            else:
+                self._end.wait(AGAIN)
+            self._more.clear()
+            ending = self._end.is_set()
+            answers = self._send()
+            if ending:
+                return
+
+    def _send(self) -> bool:
+        from mlflow import MlflowClient
+
+        try:
+            if self._client is None:
+                self._client = MlflowClient(tracking_uri=self.tracking_uri)
+            self.journal.send(self._client, self.where, self.artifact_folder)
+        except Exception as error:  # whatever it is, a training is worth more
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            if not self._told:
+                self._told = True
+                logger.warning(
+                    "[%s] MLflow does not answer (%s). The training goes on and nothing is lost: its journal is in %s.",
+                    Code.TRACKING_FAILED, without_password(reason), self.journal.path.parent,
+                )  # fmt: skip
+            return False
+        return True

@@ -1,0 +1,103 @@
+"""Sending never costs a training time, whatever the server does, and ends with everything or a number."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from cxr_monai.training import delivery
+from cxr_monai.training.delivery import Delivery
+from cxr_monai.training.journal import ID_TAG, Journal, new_id
+
+EPOCHS = 20
+
+
+def begun(folder: Path) -> Journal:
+    journal = Journal(folder / "tracking" / "training.jsonl")
+    journal.append("run", "run", experiment="delivery", name="one", tags={ID_TAG: new_id()})
+    return journal
+
+
+def train(journal: Journal, sending: Delivery) -> float:
+    """Log epochs and return the longest that one of them waited, in seconds."""
+    waited = []
+    for epoch in range(EPOCHS):
+        began = time.perf_counter()
+        journal.append(f"epoch {epoch}", "metrics", values={"loss": 1.0}, step=epoch)
+        sending.wake()
+        waited.append(time.perf_counter() - began)
+        time.sleep(0.01)
+    return max(waited)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_hangs_costs_an_epoch_nothing_and_the_end_little(
+    tmp_path: Path, silent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    journal = begun(tmp_path)
+    sending = Delivery(journal, silent, None)
+    assert train(journal, sending) < 0.5
+    began = time.perf_counter()
+    assert sending.finish() == EPOCHS + 1
+    assert time.perf_counter() - began < 10
+    assert caplog.text.count("[tracking-failed] MLflow does not answer") == 1
+
+
+def test_the_end_does_not_wait_for_a_server_that_never_gives_up(
+    tmp_path: Path, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    released = threading.Event()
+    monkeypatch.setattr(Journal, "send", lambda *words: released.wait(30))
+    sending = Delivery(begun(tmp_path), silent, None)
+    sending.wake()
+    began = time.perf_counter()
+    assert sending.finish() == 1
+    assert time.perf_counter() - began < 5
+    released.set()
+
+
+def test_everything_arrives_once_before_the_end_returns(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    journal = begun(tmp_path)
+    sending = Delivery(journal, store, None)
+    train(journal, sending)
+    journal.append("status", "status", status="FINISHED")
+    assert sending.finish() == 0
+    client = MlflowClient(tracking_uri=store)
+    (run,) = client.search_runs([client.get_experiment_by_name("delivery").experiment_id])
+    assert run.info.status == "FINISHED"
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert sorted(metric.step for metric in history) == list(range(EPOCHS))
+
+
+def test_a_server_that_comes_back_gets_what_it_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "AGAIN", 0.2)
+    real, refusals = Journal.send, iter(range(2))
+
+    def at_first_away(*words) -> int:
+        if next(refusals, None) is not None:
+            raise ConnectionError("away")
+        return real(*words)
+
+    monkeypatch.setattr(Journal, "send", at_first_away)
+    journal = begun(tmp_path)
+    sending = Delivery(journal, f"sqlite:///{tmp_path / 'store.db'}", None)
+    sending.wake()
+    until = time.monotonic() + 30
+    while journal.unsent(sending.where) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert journal.unsent(sending.where) == 0  # without a word from the training
+    assert sending.finish() == 0
