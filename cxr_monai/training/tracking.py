@@ -79,8 +79,6 @@ class Tracker:
         if not self.enabled or self._journal is not None:
             return
         quiet_mlflow()
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
         name = self.kind if self.kind == "training" else f"{self.kind}-{time.strftime('%Y%m%d-%H%M%S')}-{new_id()[:4]}"
         path = self.output_dir / "tracking" / f"{name}.jsonl"
         if path.exists() and not resume:
@@ -162,8 +160,10 @@ class Tracker:
 
 
 def quiet_mlflow() -> None:
-    """Switch MLflow's reporting off, and the notes of its databases."""
+    """Switch MLflow's reporting off, the notes of its databases, and minutes of asking a server that is away again."""
     silence_mlflow()
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -224,7 +224,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     for name, value in config.items():
         if name.startswith("_") or name in (*PATHS, "tracking_uri", "imports", "initialize", "run"):
             continue
-        if isinstance(value, Mapping) or (isinstance(value, str) and value[:1] in ("$", "@")):
+        if (isinstance(value, Mapping) and name != "unfreeze") or (isinstance(value, str) and value[:1] in ("$", "@")):
             continue
         settings[name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return settings

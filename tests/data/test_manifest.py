@@ -20,6 +20,7 @@ from cxr_monai.data.manifest import (
     split_digest,
     write_manifest,
 )
+from cxr_monai.data.validation import RESERVED
 from cxr_monai.errors import Code, ManifestError, SplitError
 
 HEADER = "image,patient_id,study_id,view,age,sex,source,split,Mass,Edema"
