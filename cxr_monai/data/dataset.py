@@ -1,5 +1,6 @@
 """From a manifest to items: what is read, and what happens to a file that cannot be read."""
 
+import errno
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
-from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, ours
+from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, StorageError, ours
 
 logger = logging.getLogger(__name__)
 
@@ -145,11 +146,25 @@ class RadiographDataset(Dataset):
     def prepare(self, workers: int | None = None) -> None:
         """Decode what the cache lacks, by several processes, with a progress bar; nothing without a cache.
 
+        A cache that this user may not write is a warning: files are then read in every epoch.
+
         Raises:
             StorageError: ``disk-full`` or ``write-failed``.
         """
-        if self.cache is not None:
+        if self.cache is None:
+            return
+        try:
             self._entries = self.cache.build([item["image"] for item in self.data], self._levels, workers)
+        except StorageError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            logger.warning(
+                "[%s] no decoded image is kept, each is read in every epoch: %s cannot be written (%s). "
+                "--cache_dir FOLDER chooses another place.",
+                error.code, self.cache.root, cause.strerror,
+            )  # fmt: skip
+            self.cache = None
 
     def unprepared(self) -> int:
         """Return how many files :meth:`prepare` would have to decode."""

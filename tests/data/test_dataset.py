@@ -1,5 +1,6 @@
 """From files to batches: what is kept, what is read anew, what happens to a bad file."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -162,6 +163,21 @@ def test_a_file_replaced_during_a_training_is_not_noticed_until_the_next(tmp_pat
     assert later.unprepared() == 1
     later.prepare()
     torch.testing.assert_close(later[0]["image"], stored(path), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_may_not_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("cxr_monai.data.cache._private", refuse)
+    path = draw(tmp_path / "a.png", 0)
+    data = dataset(path, cache=tmp_path / "cache")
+    data.prepare()
+    assert "--cache_dir" in caplog.text
+    torch.testing.assert_close(data[0]["image"], stored(path), rtol=0, atol=1e-6)
 
 
 def test_a_bad_file_is_not_kept(tmp_path: Path) -> None:
