@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +53,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+ALONE = threading.Lock()
+"""A fork copies the locks of MLflow and SQLAlchemy as they are: nobody may hold them meanwhile."""
+
+
 def train(bundle: str, manifest: str, out: Path, workers: int, minutes: float) -> None:
     """Train to the end, in this process."""
     log = os.open(out.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -72,9 +77,10 @@ def train(bundle: str, manifest: str, out: Path, workers: int, minutes: float) -
 
 def start(*arguments: Any) -> int:
     """Train in a child and return its process id."""
-    child = os.fork()
-    if child:
-        return child
+    with ALONE:
+        child = os.fork()
+        if child:
+            return child
     status = 1
     with contextlib.suppress(BaseException):
         os.setpgid(0, 0)  # so that a kill takes its workers as well, as the end of a job does
@@ -103,6 +109,11 @@ def wait(child: int, seconds: float = 120) -> int:
 
 def left(out: Path) -> dict[str, Any]:
     """Return what a training left, without what depends on the clock."""
+    with ALONE:
+        return _left(out)
+
+
+def _left(out: Path) -> dict[str, Any]:
     content = checkpoints.read_checkpoint(out / "checkpoints" / "last.pt")
     client = MlflowClient(tracking_uri=f"sqlite:///{out.with_suffix('.db')}")
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -135,7 +146,8 @@ def killed(arguments: tuple[str, str], folder: Path, number: int, after: float, 
     first = os.waitpid(child, 0)[1]
     at = "nothing"
     if (out / "checkpoints" / "last.pt").exists():
-        at = checkpoints.read_checkpoint(out / "checkpoints" / "last.pt")["progress"]["iteration"]
+        with ALONE:
+            at = checkpoints.read_checkpoint(out / "checkpoints" / "last.pt")["progress"]["iteration"]
     status = wait(start(*arguments, out, workers, minutes))
     about = {"after": after, "was_killed": os.WIFSIGNALED(first), "at": at, "workers": workers, "status": status}
     return about | ({"left": left(out)} if status == 0 else {"log": out.with_suffix(".log").read_text()[-3000:]})
