@@ -23,6 +23,11 @@ class Code(StrEnum):
     UNKNOWN_FINDING = "unknown-finding"
     SPLIT_INVALID = "split-invalid"
     PATIENT_LEAK = "patient-leak"
+    # predictions and what is made of them
+    PREDICTIONS_INVALID = "predictions-invalid"
+    EVALUATION_INVALID = "evaluation-invalid"
+    CALIBRATION_INVALID = "calibration-invalid"
+    PATIENTS_SHARED = "patients-shared"
     # one radiograph
     RADIOGRAPH_NOT_FOUND = "radiograph-not-found"
     RADIOGRAPH_EMPTY = "radiograph-empty"
@@ -125,6 +130,10 @@ class WeightsError(CxrError):
 
 class DownloadError(CxrError):
     """A file could not be fetched, or is not the file it should be."""
+
+
+class EvaluationError(CxrError):
+    """Predictions cannot be judged as asked, or what was fitted on them is not what it must be."""
 
 
 class TrainingError(CxrError):

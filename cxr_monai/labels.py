@@ -32,6 +32,15 @@ _ALIASES = {"infiltrate": "Infiltration", "pleural thickening": "Pleural_Thicken
 _BY_LOWER = {finding.lower(): finding for finding in NIH14} | _ALIASES
 
 
+def spelling(name: str) -> str:
+    """Return a finding's name as this package spells it; a name that it does not know as it is, without blanks around.
+
+    Case and known aliases ("Infiltrate") are forgiven.
+    """
+    key = name.strip().lower()
+    return _BY_LOWER.get(key) or _BY_LOWER.get(key.replace(" ", "_")) or name.strip()
+
+
 def canonical(name: str) -> str:
     """Return the finding's name as this package spells it.
 
@@ -41,9 +50,8 @@ def canonical(name: str) -> str:
     Raises:
         ManifestError: ``unknown-finding``, listing the findings that exist.
     """
-    key = name.strip().lower()
-    found = _BY_LOWER.get(key) or _BY_LOWER.get(key.replace(" ", "_"))
-    if found is None:
+    found = spelling(name)
+    if found not in NIH14:
         raise ManifestError(Code.UNKNOWN_FINDING, f"there is no finding {name!r}; the findings are {', '.join(NIH14)}.")
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError
+from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.networks.folding import for_prediction
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
@@ -55,10 +57,13 @@ class Predictor:
         device: a GPU if there is one, where None.
         amp: bfloat16 where the device has it; on a CPU a copy of the network that is folded for prediction
             (``cxr_monai.networks.folding``).
+        raw: leave the bundle's calibration out. A bundle without one gives raw probabilities in any case, and so do
+            ``weights`` that are not its own.
         runtime: ``torch``, or ``openvino`` on a CPU (``cxr_monai.networks.openvino_runtime``).
 
     Raises:
         BundleError: if the folder is no valid bundle.
+        EvaluationError: ``calibration-invalid`` for a damaged calibration.
         WeightsError: if the weights are missing or belong to another network.
         SettingError: ``runtime-missing``, or ``setting-invalid`` for another runtime or one that the device lacks.
     """
@@ -70,6 +75,7 @@ class Predictor:
         device: torch.device | str | None = None,
         amp: bool = True,
         runtime: str = "torch",
+        raw: bool = False,
     ) -> None:
         self.bundle = Bundle.open(bundle)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -80,7 +86,10 @@ class Predictor:
         self.shape = tuple(parser.get_parsed_content("dataset#shape"))
         self.network, itself = self._fastest(network, runtime, amp)
         self.inferer = AutocastInferer(amp and not itself)
-        self.about = about(str(self.bundle.root), str(path), self.device, amp) | {"runtime": runtime}
+        file = self.bundle.root / "models" / "calibration.json"
+        self.calibration = read_fitted(file, self.bundle.labels, raw, path)
+        told = about(str(self.bundle.root), str(path), self.device, amp, self.calibration)
+        self.about = told | {"runtime": runtime}
 
     def _fastest(self, network: torch.nn.Module, runtime: str, amp: bool) -> tuple[torch.nn.Module, bool]:
         """Return what computes the logits, and whether it takes care of its precision itself."""
@@ -126,7 +135,10 @@ class Predictor:
                         kept.append(name)
                         rows.append(row)
                 bar.update(len(batch["name"]))
-        table = pd.DataFrame(rows, columns=list(labels), dtype="float32")
+        values = np.array(rows, dtype="float32").reshape(len(rows), len(labels))
+        if self.calibration is not None:
+            values = self.calibration.apply(values, labels).astype("float32")
+        table = pd.DataFrame(values, columns=list(labels))
         table.insert(0, "image", kept)
         return Predictions(table, errors, self.about)
 

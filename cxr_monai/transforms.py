@@ -9,7 +9,7 @@ no swap.
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -256,3 +256,39 @@ class TenCropd(MapTransform):
             crops = torch.stack([image[..., top : top + size, left : left + size] for top, left in corners])
             result[key] = torch.cat([crops, crops.flip(-1)])
         return result
+
+
+class WithMirrord(MapTransform):
+    """The image and its mirror image: ``[C, H, W]`` to ``[2, C, H, W]``, whose logits the inferer averages.
+
+    A mirrored film shows the heart on the other side; a network trained without flips has never seen that.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = torch.stack([result[key], result[key].flip(-1)])
+        return result
+
+
+class Calibrated(MapTransform):
+    """Probabilities through a bundle's calibration; as they are where it has none.
+
+    Args:
+        keys: tensors ``[..., F]`` in [0, 1].
+        calibration: something with ``apply(probabilities [N, F], findings)``
+            (``cxr_monai.evaluation.fitted.Fitted``), or None.
+        findings: the F names.
+    """
+
+    def __init__(self, keys: KeysCollection, calibration: Any, findings: Sequence[str]) -> None:
+        super().__init__(keys)
+        self.calibration, self.findings = calibration, list(findings)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        made = dict(data)
+        for key in self.key_iterator(made) if self.calibration is not None else ():
+            given = torch.as_tensor(made[key])
+            rows = given.detach().cpu().double().reshape(-1, len(self.findings)).numpy()
+            made[key] = torch.from_numpy(self.calibration.apply(rows, self.findings)).reshape(given.shape).to(given)
+        return made

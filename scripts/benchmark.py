@@ -310,7 +310,7 @@ def baseline_probabilities(bundle: Path, files: Sequence[Any], workers: int) -> 
     ])  # fmt: skip
     made, infer = [], SimpleInferer()
     with torch.no_grad():
-        for images in DataLoader(Dataset([str(file) for file in files], transform), BATCH, num_workers=workers):
+        for images in DataLoader(Dataset([str(f) for f in files], transform), num_workers=workers, batch_size=BATCH):
             made.append(infer(images.as_tensor(), network).sigmoid())
     return torch.cat(made).numpy()
 

@@ -9,18 +9,24 @@ from cxr_monai.bundle.folder import Bundle
 from cxr_monai.networks.inferers import autocast_dtype
 
 
-def about(bundle_root: str, weights: str, device: torch.device, amp: bool = True) -> dict[str, Any]:
+def about(
+    bundle_root: str, weights: str, device: torch.device, amp: bool = True, calibration: Any = None
+) -> dict[str, Any]:
     """Describe predictions.
 
     Args:
         bundle_root: the bundle.
         weights: the file in use; ``own_weights`` says whether it is the bundle's own.
         device, amp: decide the precision.
+        calibration: what the probabilities went through (``cxr_monai.evaluation.fitted.Fitted``); None: raw ones.
     """
     bundle = Bundle.open(bundle_root)
+    calibrated = calibration is not None and calibration.calibrates
+    left = [name for name, steps in calibration.calibrators.items() if not steps] if calibrated else []
     return {
         "bundle": bundle.digest(),
         "own_weights": Path(weights).resolve() == bundle.weights,
         "precision": str(autocast_dtype(device, amp)).removeprefix("torch."),
-        "calibrated": False,
+        "calibrated": calibrated,
+        **({"uncalibrated_findings": left} if calibrated and left else {}),
     }

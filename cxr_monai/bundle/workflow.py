@@ -38,6 +38,7 @@ _RANGES: dict[str, tuple[type, float, str]] = {
     "patience": (int, 1, "epochs"),
     "val_interval": (int, 1, "epochs"),
     "count": (int, 1, "images"),
+    "replicates": (int, 1, "draws of all patients"),
     "most_probable": (int, 1, "findings"),
     "horizontal_flip": (float, 0, "a probability"),
 }

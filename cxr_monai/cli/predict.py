@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="torch",
         help="what computes (default: %(default)s; openvino: pip install cxr-monai[openvino])",
     )
+    parser.add_argument("--raw", action="store_true", help="the network's own values, without the bundle's calibration")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
@@ -54,7 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.predict import Predictor, gather_files
 
     files, names = gather_files(arguments.inputs)
-    predictor = Predictor(arguments.bundle, arguments.weights, amp=not arguments.float32, runtime=arguments.runtime)
+    predictor = Predictor(
+        arguments.bundle,
+        arguments.weights,
+        amp=not arguments.float32,
+        runtime=arguments.runtime,
+        raw=arguments.raw,
+    )
     result = predictor.predict(files, names, arguments.batch_size, arguments.workers)
     findings = list(result.table.columns[1:])
     write_predictions(
@@ -65,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         result.about,
         result.errors,
     )
-    print(f"{len(result.table)} of {len(files)} images predicted: {Path(arguments.out)}")
+    kind = "calibrated" if result.about["calibrated"] else "not calibrated"
+    print(f"{len(result.table)} of {len(files)} images predicted, {kind}: {Path(arguments.out)}")
     if result.errors:
         print(f"{len(result.errors)} left out: {arguments.out}.errors.csv", file=sys.stderr)
         for name, code, reason in result.errors[:5]:

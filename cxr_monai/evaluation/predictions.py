@@ -1,12 +1,16 @@
 """The predictions file: ``image`` and one probability a finding, with what is needed to trust it beside it.
 
-``P.csv`` holds ``image`` and one column a finding, each in [0, 1]; ``P.csv.json`` says which bundle, which precision,
-and whether the values are calibrated; ``P.csv.errors.csv`` lists the files that were left out (``image, code,
-reason``) and exists only if there are any.
+``P.csv`` holds ``image`` (or NIH's ``Image Index``) and one column a finding (or ``prob_FINDING``), each in [0, 1];
+``P.csv.json`` says which bundle, which precision, and whether the values are calibrated; ``P.csv.errors.csv`` lists
+the files that were left out (``image, code, reason``) and exists only if there are any.
+
+file = read_predictions("P.csv")                 # of any system
+sample, notes = join(file, manifest, "test")     # next to labels, patients, views
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,149 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.files import write_errors
+from cxr_monai.data.manifest import Manifest, file_names, join_on_image
+from cxr_monai.data.validation import RESERVED
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.sample import Sample
+from cxr_monai.labels import NIH14, spelling
+
+IMAGE_NAMES = ("image", "Image Index")
+PREFIX = "prob_"
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionsFile:
+    """A predictions file that was read and is right.
+
+    Attributes:
+        table: ``image`` (text, unique) and one float64 column a finding, in [0, 1].
+        about: the JSON beside it; empty where there is none.
+        path: the file.
+    """
+
+    table: pd.DataFrame
+    about: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The findings, in the file's order."""
+        return tuple(self.table.columns[1:])
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the values are calibrated already; False where nothing says so."""
+        return self.about.get("calibrated") is True
+
+
+def read_predictions(path: str | Path) -> PredictionsFile:
+    """Read the predictions of any system.
+
+    Returns:
+        the table, findings spelled as this package spells them (``prob_Infiltrate`` is ``Infiltration``).
+
+    Raises:
+        EvaluationError: ``predictions-invalid``: everything that is wrong, each with its line (header = line 1).
+    """
+    path = Path(path)
+    try:
+        raw = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except FileNotFoundError:
+        raise _invalid(path, "there is no such predictions file.", "Make one with 'cxr-monai predict'.") from None
+    except (OSError, EOFError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise _invalid(path, f"this is not a CSV file ({error}).") from error
+    raw.columns = [str(name).strip() for name in raw.columns]
+    keys = [name for name in IMAGE_NAMES if name in raw.columns]
+    findings = {name: spelling(name.removeprefix(PREFIX)) for name in raw.columns if name not in keys}
+    problems = []
+    if len(keys) != 1:
+        problems.append(f"line 1: one column is called 'image' (or 'Image Index'); there are {', '.join(raw.columns)}")
+    values = list(findings.values())
+    problems += [f"line 1: two columns are of {name}" for name in sorted({n for n in values if values.count(n) > 1})]
+    if not findings:
+        problems.append("line 1: there is no column of a finding")
+    if raw.empty:
+        problems.append("there is no row")
+    if problems:
+        raise _invalid(path, "; ".join(problems) + ".")
+    images = raw[keys[0]].str.strip()
+    columns: dict[str, Any] = {"image": images}
+    problems = _row_problems(images == "", images, "has no image")
+    problems += _row_problems(images.duplicated() & (images != ""), images, "stands there twice")
+    for name, finding in findings.items():
+        numbers = pd.to_numeric(raw[name], errors="coerce").astype(float)
+        bad = ~numbers.between(0, 1)  # also what is no number
+        problems += _row_problems(bad, raw[name], f"is no probability from 0 to 1 ({name})")
+        columns[finding] = numbers
+    if problems:
+        raise _invalid(path, f"{len(problems)} problems.\n  " + "\n  ".join(problems[: 4 * _SHOWN]))
+    return PredictionsFile(pd.DataFrame(columns), _read_about(path), path)
+
+
+def join(
+    predictions: PredictionsFile, manifest: Manifest, split: str | None = None, findings: Sequence[str] | None = None
+) -> tuple[Sample, list[str]]:
+    """Put predictions next to a manifest's labels.
+
+    Args:
+        predictions: what was read.
+        manifest: labels and patients; images without a prediction take no part.
+        split: keep the images of this part alone; None keeps all that have a prediction.
+        findings: which; those that both have where None.
+
+    Returns:
+        the sample, named and in order as in the manifest, and a sentence for everything that was left out.
+
+    Raises:
+        EvaluationError: ``predictions-invalid`` if no image or no finding is common to both.
+        ManifestError: ``manifest-invalid`` if file names cannot tell which image is which.
+    """
+    ours, theirs = predictions.findings, manifest.findings
+    chosen = list(findings) if findings is not None else [name for name in ours if name in theirs]
+    absent = [name for name in chosen if name not in ours or name not in theirs]
+    if not chosen or absent:
+        raise _invalid(
+            predictions.path,
+            f"{'no finding' if not chosen else ', '.join(absent) + ' not'} in both: the predictions have "
+            f"{', '.join(ours)}; the manifest has {', '.join(theirs)}.",
+        )
+    notes = []
+    if findings is None:
+        for names, where in ((set(ours) - set(theirs), "predictions"), (set(theirs) - set(ours), "manifest")):
+            if names:
+                notes.append(f"Only the {where} have {', '.join(sorted(names))}: left out.")
+    reserved = [name for name in RESERVED if name in manifest.table]
+    truth = manifest.table[[*reserved, *chosen]]
+    truth = truth.rename(columns={name: f"label {name}" for name in chosen})
+    joined = join_on_image(truth, predictions.table[["image", *chosen]])
+    if joined.empty:
+        raise _invalid(predictions.path, "none of its images is in the manifest.")
+    missing = len(predictions.table) - len(joined)
+    if missing:
+        known = set(file_names(manifest.table["image"]))  # whichever way they were joined, these are not in it
+        lost = predictions.table["image"][~file_names(predictions.table["image"]).isin(known)].head(3)
+        notes.append(
+            f"{missing:,} of {len(predictions.table):,} predicted images are not in the manifest and are left out"
+            f"{' (such as ' + ', '.join(lost) + ')' if len(lost) else ''}."
+        )
+    if split is not None:
+        kept = joined["split"] == split
+        if not kept.any():
+            counts = joined["split"].replace("", "no split").value_counts()
+            raise _invalid(
+                predictions.path,
+                f"none of its images is in the split {split!r}; they are in "
+                + ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+                + ".",
+            )
+        joined = joined[kept].reset_index(drop=True)
+        unpredicted = int((manifest.table["split"] == split).sum()) - len(joined)
+        if unpredicted:
+            notes.append(f"{unpredicted:,} images of the split {split!r} have no prediction and are left out.")
+    labels = joined[[f"label {name}" for name in chosen]].to_numpy(float)
+    sample = Sample.of(joined[reserved], chosen, joined[chosen].to_numpy(float), labels)
+    return sample, notes
 
 
 def write_predictions(
@@ -41,3 +188,27 @@ def write_predictions(
     table.to_csv(path, index=False, float_format="%.8g")
     path.with_name(path.name + ".json").write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
     write_errors(path, errors)
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    file = path.with_name(path.name + ".json")
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise _invalid(file, f"this is not JSON ({error}).", "Restore it, or delete it.") from error
+    if not isinstance(content, dict):
+        raise _invalid(file, "what stands beside predictions is a JSON object.", "Restore it, or delete it.")
+    return content
+
+
+def _row_problems(bad: pd.Series, values: pd.Series, rule: str) -> list[str]:
+    lines = [f"line {at + 2}: {values[at]!r} {rule}" for at in values.index[bad][:_SHOWN]]
+    more = int(bad.sum()) - len(lines)
+    return [*lines, f"and {more:,} more: {rule}"] if more > 0 else lines
+
+
+def _invalid(where: Path | None, message: str, fix: str | None = None) -> EvaluationError:
+    fix = fix or f"A predictions file has 'image' and one column a finding, such as {NIH14[0]} or {PREFIX}{NIH14[0]}."
+    return EvaluationError(Code.PREDICTIONS_INVALID, message, fix=fix, where=where)

@@ -10,6 +10,7 @@ from cxr_monai.data.manifest import Manifest, split_digest
 
 # May differ between a training and its continuation: where things are, how fast, what is told.
 _FREE = {*PATHS, "checkpoint_minutes", "epochs", "experiment", "num_workers", "restart", "run_name", "tracking_uri"}
+_FREE |= {"calibration"}  # it comes after the last step
 _FREE |= {"batch_size", "accumulate"}  # how the images of a step are shared out; how many they are stays
 _FREE -= {"init_weights"}
 

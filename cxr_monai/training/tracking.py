@@ -45,6 +45,7 @@ class Tracker:
         tracking_uri: :func:`default_tracking_uri` where None.
         kind: ``training`` or ``evaluation``; a tag of the run.
         enabled: False tracks nothing (all but one process of a distributed training).
+        configuration: the settings; those of the configuration that MONAI is running where None.
 
     Attributes:
         history: the metrics of each epoch, those before an interruption included.
@@ -58,12 +59,13 @@ class Tracker:
         tracking_uri: str | None = None,
         kind: str = "training",
         enabled: bool = True,
+        configuration: Mapping[str, Any] | None = None,
     ) -> None:
         self.experiment, self.kind, self.enabled = experiment, kind, enabled
         self.output_dir = Path(output_dir).resolve()
         self.run_name = run_name or f"{kind} {time.strftime('%Y-%m-%d %H:%M:%S')}"
         self.tracking_uri = tracking_uri or default_tracking_uri()
-        self.configuration = _without_paths(running_parser().config)
+        self.configuration = _without_paths(running_parser().config if configuration is None else configuration)
         self.settings = _settings(self.configuration)
         self.history: list[dict[str, float]] = []
         self._journal: Journal | None = None

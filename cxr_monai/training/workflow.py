@@ -1,10 +1,11 @@
 """The steps around Ignite's loop: what a training and an evaluation do before it, after it, and when it fails.
 
-A training leaves in ``OUT``: ``bundle/`` (complete), ``metrics.csv``, ``metrics.json``, ``predictions_val.csv``,
-``pictures/`` and ``checkpoints/last.pt``.
+A training leaves in ``OUT``: ``bundle/`` (complete, calibrated on the validation part), ``metrics.csv``,
+``metrics.json``, ``predictions_val.csv``, ``pictures/`` and ``checkpoints/last.pt``.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import ignite.distributed as idist
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.bundle.workflow import running_parser
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.errors import Code, SettingError
+from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
 from cxr_monai.evaluation.metrics import write_table
+from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.networks.weights import load_state_dict
 from cxr_monai.training.checkpoints import Best, Checkpoints
 from cxr_monai.training.distributed import from_main
@@ -23,6 +27,8 @@ from cxr_monai.training.metrics import FindingMetrics
 from cxr_monai.training.pictures import NetworkInputSheet, training_curves
 from cxr_monai.training.settings import course
 from cxr_monai.training.tracking import Tracker
+
+METHODS = ("auto", "temperature", "platt", "isotonic", "none")
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +46,7 @@ class Training:
         manifest, findings: what is trained on.
         output_dir: the training's folder.
         restart: True trains from the start whatever the folder holds.
+        calibration: how probabilities are calibrated on the validation part, see ``cxr_monai.evaluation.fitted.fit``.
     """
 
     def __init__(
@@ -56,11 +63,16 @@ class Training:
         findings: list[str],
         output_dir: str,
         restart: bool = False,
+        calibration: str = "auto",
     ) -> None:
+        if calibration not in METHODS:
+            raise SettingError(
+                Code.SETTING_INVALID, f"--calibration {calibration!r}: it is one of {', '.join(METHODS)}."
+            )
         self.trainer, self.validator, self.preflight, self.sheet = trainer, validator, preflight, sheet
         self.best, self.checkpoints, self.tracker, self.metrics = best, checkpoints, tracker, metrics
         self.manifest, self.findings, self.output_dir = manifest, findings, Path(output_dir)
-        self.restart = restart
+        self.restart, self.calibration = restart, calibration
         checkpoints.settings = course(running_parser().config, manifest, findings, checkpoints.sampler.total_batch)
 
     def run(self) -> None:
@@ -136,8 +148,21 @@ class Training:
         self.tracker.file(curves, "pictures")
         self.tracker.metrics({"best_epoch": self.best.epoch}, self.trainer.state.epoch)
         write_results(self.metrics, self.output_dir, self.tracker)
+        self._calibrate(bundle)
         self.tracker.file(bundle.root, "bundle")
         logger.info("the bundle: %s", bundle.root)
+
+
+    def _calibrate(self, bundle: Bundle) -> None:
+        """Fit calibration and operating points on the validation part, and leave them in the bundle."""
+        file = read_predictions(self.output_dir / "predictions_val.csv")
+        sample, _ = join(file, self.manifest, "val", self.findings)
+        told = describe_sample(sample, self.manifest, predictions="predictions_val.csv", bundle=file.about["bundle"])
+        fitted = fit(sample, self.calibration, fitted_on=told)
+        remember_patients(fitted, sample, bundle.root)
+        fitted.write(bundle.root / "models" / "calibration.json")
+        for note in fitted.notes:
+            logger.info("%s", note)
 
 
 class Evaluation:
@@ -149,6 +174,8 @@ class Evaluation:
         tracker: of the run.
         manifest, split, findings: what is evaluated on.
         output_dir: where the results go.
+        report: what is made of ``predictions.csv`` in the end (``cxr_monai.report.evaluating.Report``), given the folder;
+            returns figures by name and the files that it wrote.
     """
 
     def __init__(
@@ -160,7 +187,9 @@ class Evaluation:
         split: str,
         findings: list[str],
         output_dir: str,
+        report: Callable[[Path], tuple[dict[str, float], list[Path]]] | None = None,
     ) -> None:
+        self.report = report
         self.evaluator, self.metrics, self.tracker = evaluator, metrics, tracker
         self.manifest, self.split, self.findings, self.output_dir = manifest, split, findings, Path(output_dir)
 
@@ -172,13 +201,25 @@ class Evaluation:
             self.evaluator.run()
             metrics = self.evaluator.state.metrics
             self.tracker.metrics({f"{self.split}_{name}": value for name, value in metrics.items()})
-            write_results(self.metrics, self.output_dir, self.tracker)
+            if idist.get_rank() == 0:
+                write_results(self.metrics, self.output_dir, self.tracker)
+                self._report()
         except BaseException:
             self.tracker.finish("FAILED")
             raise
         self.tracker.finish()
         logger.info("%s part:\n%s\nthe table: %s", self.split, self.metrics.text(), self.output_dir / "metrics.csv")
         logger.info("the runs: %s", self.tracker.where())
+
+
+    def _report(self) -> None:
+        if self.report is None:
+            return
+        figures, written = self.report(self.output_dir)
+        self.tracker.metrics(figures)
+        for path in written:
+            self.tracker.file(path, "plots" if path.suffix == ".png" else None)
+        logger.info("the report: %s", self.output_dir / "report.html")
 
 
 def write_results(metrics: FindingMetrics, output_dir: Path, tracker: Tracker) -> None:

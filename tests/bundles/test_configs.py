@@ -28,6 +28,7 @@ from tests.bundles.running import (
 pytest_plugins = ["tests.bundles.fixtures"]
 
 OVERLAYS = [("train", "multi_gpu_train"), ("train", "one_cycle"), ("evaluate", "ten_crop"), ("inference", "ten_crop")]
+OVERLAYS += [("evaluate", "flip"), ("inference", "flip")]
 WORKFLOWS = [(name,) for name in CONFIGS] + OVERLAYS
 # what every training bundle offers on the command line (shared/DESIGN.md, "Public names")
 SETTINGS = (
@@ -66,7 +67,7 @@ def test_the_others_take_weights_and_their_share_of_the_settings(config: str) ->
     assert content["weights"] == "$os.path.join(@bundle_root, 'models', 'model.pt')"
 
 
-@pytest.mark.parametrize("config", [*CONFIGS, "multi_gpu_train", "one_cycle", "ten_crop"])
+@pytest.mark.parametrize("config", [*CONFIGS, "multi_gpu_train", "one_cycle", "ten_crop", "flip"])
 def test_no_code_of_ours_in_expressions(config: str) -> None:
     """What is more than a path, a number, an import or a ``run()`` is a component, not an expression."""
     plain = re.compile(

@@ -40,7 +40,7 @@ def test_files(trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: py
     assert about["calibrated"] is False
     assert len(about["bundle"]) == 64
     assert not Path("p.csv.errors.csv").exists()
-    assert "3 of 3 images predicted: p.csv" in capsys.readouterr().out
+    assert "3 of 3 images predicted, not calibrated: p.csv" in capsys.readouterr().out
 
 
 def test_manifest(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:

@@ -1,0 +1,135 @@
+"""``cxr-monai evaluate``: what is this model worth?"""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """\
+Judge predictions of any system against a manifest: AUROC, average precision and Brier score of each finding with
+intervals (DeLong by image, and by drawing whole patients), calibration, subgroups, studies, plots, and report.html.
+
+Thresholds are never chosen on the patients that are reported on. They come from a bundle (--bundle), from predictions
+of other patients (--fit VAL.csv), or from one half of these patients (--fit half); without, there are none."""
+
+EPILOG = """\
+examples:
+  cxr-monai evaluate --predictions predictions.csv --manifest manifest.csv --split test --bundle OUT/bundle --out result
+  cxr-monai evaluate --predictions theirs.csv --manifest manifest.csv --fit half --out result
+  cxr-monai evaluate --predictions new.csv --compare old.csv --margin 0.02 --manifest manifest.csv --out result
+  cxr-monai evaluate --predictions predictions.csv --manifest manifest.csv --fit val.csv --prevalence Effusion=0.05 --out r
+
+The predictions are a CSV with 'image' (or 'Image Index') and one column a finding (or prob_FINDING), from 0 to 1. The
+image files are not needed. docs/evaluation.md says how each figure is computed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's words."""
+    parser.add_argument("--predictions", type=Path, required=True, metavar="P.csv", help="the system's probabilities")
+    parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="labels, patients, split")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
+    parser.add_argument(
+        "--split", choices=["train", "val", "test"], help="this part alone (default: what is predicted)"
+    )
+    parser.add_argument("--compare", type=Path, metavar="Q.csv", help="a second system on the same images")
+    parser.add_argument("--margin", type=float, help="of AUROC, for non-inferiority of the second system")
+    fitting = parser.add_argument_group("thresholds and calibration, from other patients")
+    source = fitting.add_mutually_exclusive_group()
+    source.add_argument("--bundle", type=Path, metavar="B", help="a calibrated bundle")
+    source.add_argument("--fit", metavar="VAL.csv", help="raw predictions of other patients of the manifest, or 'half'")
+    add_fitting(fitting)
+    figures = parser.add_argument_group("figures")
+    figures.add_argument(
+        "--prevalence", metavar="P", help="PPV and NPV elsewhere: 0.05 for all, or Effusion=0.05,Mass=0.01"
+    )
+    figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
+    figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
+    figures.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
+
+
+def add_fitting(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Declare what ``evaluate`` and ``calibrate`` fit alike."""
+    parser.add_argument(
+        "--method",
+        choices=["auto", "temperature", "platt", "isotonic", "none"],
+        default="auto",
+        help="of calibration (default: chosen by cross-validation over patients)",
+    )
+    parser.add_argument(
+        "--rules",
+        metavar="R,R",
+        help="operating points, the first is the report's (default: youden,f1,sensitivity=0.9,specificity=0.9,cost=10; "
+        "cost=10: a miss costs as much as ten false alarms)",
+    )
+    parser.add_argument("--coverage", type=float, default=0.9, help="of the sets of findings (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge, write, say what came out."""
+    from cxr_monai.errors import Code, UsageError
+
+    if arguments.replicates < 1:
+        raise UsageError(Code.USAGE, f"--replicates {arguments.replicates}: it must be at least 1.")
+    if arguments.margin is not None and not (arguments.compare and 0 < arguments.margin < 1):
+        raise UsageError(Code.USAGE, f"--margin {arguments.margin}: a number between 0 and 1, with --compare.")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.evaluation.fitted import RULES
+    from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.report.evaluating import Options, evaluate_files, track
+
+    options = Options(
+        method=arguments.method,
+        rules=arguments.rules.split(",") if arguments.rules else RULES,
+        coverage=arguments.coverage,
+        margin=arguments.margin,
+        prevalence=parse_prevalence(arguments.prevalence),
+        replicates=arguments.replicates,
+        level=arguments.level,
+        seed=arguments.seed,
+    )
+    evaluation, written = evaluate_files(
+        arguments.predictions,
+        arguments.manifest,
+        arguments.out,
+        split=arguments.split,
+        bundle=arguments.bundle,
+        fit_on=arguments.fit,
+        compare=arguments.compare,
+        options=options,
+    )
+    if arguments.experiment:
+        track(arguments.experiment, arguments.out, evaluation, written)
+    shown = ["finding", "images", "positives", "auroc", "auroc_patient_low", "auroc_patient_high", "average_precision"]
+    print(as_text(evaluation.findings[shown]))
+    if evaluation.comparison is not None:
+        print(f"\n{' against '.join(evaluation.comparison_names or ())} (difference: second minus first)")
+        columns = ["finding", "difference", "patient_low", "patient_high", "patient_p_holm", "verdict"]
+        print(as_text(evaluation.comparison[columns]))
+    for note in evaluation.notes:
+        print(f"note: {note}")
+    print(f"\nthe report: {arguments.out / 'report.html'}")
+    return 0
+
+
+def parse_prevalence(text: str | None) -> dict[str, float] | float | None:
+    """Return one prevalence for all findings, or one a finding.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    from cxr_monai.errors import Code, UsageError
+    from cxr_monai.labels import spelling
+
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            value = float(text)
+            if not 0 < value < 1:
+                raise ValueError
+            return value
+        return {spelling(name): float(value) for name, value in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise UsageError(
+            Code.USAGE, f"--prevalence {text!r}: a number between 0 and 1, or FINDING=NUMBER with commas between."
+        ) from None

@@ -1,0 +1,314 @@
+"""Intervals that hold for patients: whole patients are drawn with replacement, all their images with them.
+
+    bootstrap = PatientBootstrap(sample.patients, replicates=1000, seed=0)
+    replicates = bootstrap.rankings(sample.scores, sample.labels)          # .auroc, .average_precision: [R, F]
+    low, high = interval(replicates.auroc, estimate=areas, effective=replicates.effective)      # [F], [F]
+
+Everything computed with one `PatientBootstrap` has the same R draws: differences of replicates are paired.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.stats import norm
+from scipy.stats import t as student
+from tqdm import tqdm
+
+from cxr_monai.environment import usable_cores
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.auroc import check_level, known
+
+METHODS = ("percentile", "bias-corrected")
+ENOUGH = 0.9  # of the replicates must have a value
+_BLOCK = 128  # replicates at a time: a block's counts stay in the cache
+_LARGEST = 4_000_000  # numbers of one kind in a block: keeps the memory bounded where positives are many
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """What each replicate says about a ranking.
+
+    Attributes:
+        auroc: float64 ``[R]`` or ``[R, F]``; NaN where a replicate has no positive or no negative.
+        average_precision: the same.
+        effective: float64 0-d or ``[F]``; how many equal patients the figures rest on: those with a positive or those
+            with a negative, whichever are fewer (`effective_patients`).
+    """
+
+    auroc: np.ndarray
+    average_precision: np.ndarray
+    effective: np.ndarray
+
+
+class PatientBootstrap:
+    """R resamplings of whole patients (with replacement), the same for everything computed with it.
+
+    Args:
+        patients: int ``[N]``; the patient of each image, 0 to P - 1.
+        replicates: R. The first r of R replicates are those of a bootstrap with r replicates and the same seed.
+        seed: of the draws.
+        progress: show a bar.
+
+    Attributes:
+        counts: ``[R, P]``, how often each patient stands in each replicate, in the smallest integer type that holds it;
+            each row sums to P.
+
+    Raises:
+        EvaluationError: no image, negative codes, or no replicate.
+    """
+
+    def __init__(self, patients: np.ndarray, replicates: int = 1000, seed: int = 0, progress: bool = False) -> None:
+        self.patients = np.asarray(patients)
+        self.replicates = replicates
+        if self.patients.ndim != 1 or not self.patients.size or self.patients.min() < 0 or replicates < 1:
+            raise EvaluationError(
+                Code.EVALUATION_INVALID,
+                f"{replicates} replicates of {self.patients.size} images cannot be drawn.",
+                fix="At least one image, patients numbered from 0 and at least one replicate are needed.",
+            )
+        self._progress = progress
+        self.counts = _draw(int(self.patients.max()) + 1, replicates, seed)
+
+    def ranking(self, scores: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Ranking:
+        """Return AUROC and average precision of one finding in each replicate, as ``[R]``.
+
+        Average precision is scikit-learn's: the sum over thresholds of the gain in recall times the precision there.
+
+        Args:
+            scores: float ``[N]``; higher = more likely.
+            labels: float ``[N]``; 1 present, 0 absent, NaN unknown (left out).
+            rows: bool ``[N]``; the part of the images that is looked at (a subgroup); the draws stay the same.
+
+        Raises:
+            EvaluationError: shapes differ, a label is not 0, 1 or NaN, or a score is NaN.
+        """
+        both = self.rankings(np.asarray(scores)[:, None], np.asarray(labels)[:, None], rows)
+        return Ranking(both.auroc[:, 0], both.average_precision[:, 0], both.effective[0])
+
+    def rankings(self, scores: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Ranking:
+        """Return the same for F findings: ``[N, F]`` to ``[R, F]``."""
+        scores, labels = np.asarray(scores), np.asarray(labels)
+        chosen = np.ones(len(self.patients), dtype=bool) if rows is None else np.asarray(rows)
+        if scores.ndim != 2 or scores.shape != labels.shape or {len(scores), len(chosen)} != {len(self.patients)}:
+            raise EvaluationError(
+                Code.EVALUATION_INVALID,
+                f"scores {scores.shape}, labels {labels.shape} and rows {chosen.shape} do not fit"
+                f" {len(self.patients)} images.",
+                fix="Pass what belongs to the images that the bootstrap was made of.",
+            )
+        patients = int(self.counts.shape[1])
+        findings = [
+            _Steps.of(scores[chosen, column], labels[chosen, column], self.patients[chosen], patients)
+            for column in range(scores.shape[1])
+        ]
+        areas = np.full((self.replicates, len(findings)), np.nan)
+        precisions = areas.copy()
+
+        def fill(block: slice) -> None:
+            counts = np.ascontiguousarray(self.counts[block].T, dtype=np.float32)
+            for column, steps in enumerate(findings):
+                if steps is not None:
+                    areas[block, column], precisions[block, column] = steps.resampled(counts)
+
+        most = max((steps.per_patient.shape[0] for steps in findings if steps is not None), default=1)
+        self._each_block(fill, min(_BLOCK, max(8, _LARGEST // most)))
+        effective = [
+            min(effective_patients(self.patients, chosen & (column == label)) for label in (0, 1))
+            for column in labels.T
+        ]
+        return Ranking(areas, precisions, np.array(effective))
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sums of K quantities over the images of each replicate: ``[N, K]`` to float64 ``[R, K]``.
+
+        NaN counts as 0: sum an indicator of what is known beside it to have means.
+        """
+        values = np.nan_to_num(np.asarray(values, dtype=float), nan=0.0, posinf=np.inf, neginf=-np.inf)
+        if values.ndim != 2 or len(values) != len(self.patients):
+            raise EvaluationError(
+                Code.EVALUATION_INVALID,
+                f"values of shape {values.shape} do not fit {len(self.patients)} images.",
+                fix="Pass one row an image.",
+            )
+        images = np.arange(len(self.patients))
+        of = csr_array((np.ones(images.size), (self.patients, images)), shape=(self.counts.shape[1], images.size))
+        by_patient = of @ values
+        result = np.empty((self.replicates, values.shape[1]))
+
+        def fill(block: slice) -> None:
+            result[block] = self.counts[block].astype(float) @ by_patient
+
+        self._each_block(fill)
+        return result
+
+    def _each_block(self, fill: Callable[[slice], None], size: int = _BLOCK) -> None:
+        blocks = [slice(start, start + size) for start in range(0, self.replicates, size)]
+        with ThreadPoolExecutor(min(usable_cores(), len(blocks))) as pool:
+            done: Iterable = pool.map(fill, blocks)
+            for _ in tqdm(done, desc="bootstrap", total=len(blocks), disable=None if self._progress else True):
+                pass
+
+
+def interval(
+    replicates: np.ndarray,
+    level: float = 0.95,
+    estimate: np.ndarray | float | None = None,
+    method: str | None = None,
+    effective: np.ndarray | float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of each column of replicates.
+
+    FINDING
+
+    Args:
+        replicates: float ``[R, ...]``; NaN where a replicate has no value; those are left out.
+        level: of the interval, in (0, 1).
+        estimate: ``[...]``, the figure on the sample itself; what "bias-corrected" is centred with.
+        method: one of `METHODS`; by default "bias-corrected" where there is an estimate, else "percentile".
+        effective: ``[...]``, how many equal patients the figure rests on (`Ranking.effective`); widens the interval as
+            Student's t does. Without it, intervals of few patients are too narrow.
+
+    Returns:
+        low and high ``[...]`` (0-d arrays for ``[R]``); NaN where fewer than 90 % of the replicates have a value, or
+        where the estimate is NaN.
+
+    Raises:
+        EvaluationError: the level is not in (0, 1), the method unknown, or "bias-corrected" without an estimate.
+    """
+    check_level(level)
+    method = method or ("percentile" if estimate is None else "bias-corrected")
+    if method not in METHODS or (method != "percentile" and estimate is None):
+        lack = " without an estimate" if method in METHODS else ""
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            f"an interval by {method!r}{lack} cannot be computed.",
+            fix=f"Methods are {', '.join(METHODS)}; all but the first need the estimate.",
+        )
+    replicates = np.asarray(replicates, dtype=float)
+    ordered = np.sort(replicates, axis=0)  # NaN last
+    there = np.sum(~np.isnan(replicates), axis=0)
+    shift = np.zeros(replicates.shape[1:])
+    enough = there >= np.maximum(ENOUGH * len(replicates), 1)
+    if method == "bias-corrected":
+        estimate = np.broadcast_to(np.asarray(estimate, dtype=float), shift.shape)
+        enough = enough & ~np.isnan(estimate)
+        under = (np.sum(replicates < estimate, axis=0) + np.sum(replicates <= estimate, axis=0)) / 2
+        shift = norm.ppf((under + 0.5) / (there + 1))
+    width = _width(level, effective)
+    low, high = (_quantile(ordered, there, norm.cdf(2 * shift + side * width)) for side in (-1, 1))
+    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+
+
+def effective_patients(patients: np.ndarray, chosen: np.ndarray) -> float:
+    """Return how many patients with equally many of the chosen images carry as much as these do.
+
+    Kish's effective size, the square of the sum of the patients' numbers of images over the sum of their squares.
+
+    Args:
+        patients: int ``[N]``, not negative.
+        chosen: bool ``[N]``.
+
+    Returns:
+        1 to the number of patients with a chosen image; 0 if there is none.
+    """
+    images = np.bincount(patients[chosen]).astype(float)
+    return float(images.sum() ** 2 / np.sum(images**2)) if images.size else 0.0
+
+
+def _width(level: float, effective: np.ndarray | float | None) -> np.ndarray:
+    """Return the half width of an interval in standard errors of the bootstrap.
+
+    For k patients, whose bootstrap has a variance too small by (k - 1) / k, Student's quantile for k - 1 degrees of
+    freedom takes the place of the normal one.
+    """
+    quantile = (1 + level) / 2
+    if effective is None:
+        return np.asarray(norm.ppf(quantile))
+    size = np.asarray(effective, dtype=float)
+    several = np.where(size > 1, size, 2.0)
+    return np.where(size > 1, np.sqrt(several / (several - 1)) * student.ppf(quantile, several - 1), np.inf)
+
+
+def _quantile(ordered: np.ndarray, there: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return the quantiles ``[...]`` of columns sorted along axis 0, of which the first `there` are values.
+
+    The k-th of n replicates is the quantile k / (n + 1), which does not make few replicates' intervals too narrow.
+    """
+    place = np.clip(share * (there + 1) - 1, 0, np.maximum(there - 1, 0))
+    lower = np.floor(place).astype(int)
+    upper = np.minimum(lower + 1, np.maximum(there - 1, 0))
+    low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (lower, upper))
+    part = place - lower
+    with np.errstate(invalid="ignore"):
+        # equal ends first: the difference of two infinities is NaN
+        return np.where((low == high) | (part == 0), low, low + (high - low) * part)
+
+
+def _draw(patients: int, replicates: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    counts = np.zeros((replicates, patients), dtype=np.uint8 if patients < 256 else np.uint16)
+    for row in counts:
+        row[:] = np.bincount(random.integers(0, patients, patients), minlength=patients)
+    # a patient is drawn once on average and practically never 256 times
+    return counts if counts.max() > 255 else counts.astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """One finding's images, cut at the S distinct scores of its positives, highest first.
+
+    Both figures need only to know, at each of these scores, how many positives and negatives a replicate has there and
+    above: with few positives these are few rows, and the counts of a whole block of replicates come from one
+    sparse matrix times the patients' counts.
+
+    Attributes:
+        per_patient: how many images each patient ``[P]`` has among: the positives at each step (S rows), the negatives
+            from each step up to the step above it (S rows), the negatives below all steps (1 row), and the negatives
+            tied with a step (a row for each of `tied`).
+        tied: int ``[T]``, the steps at which there is a negative, too.
+        steps: S.
+    """
+
+    per_patient: csr_array
+    tied: np.ndarray
+    steps: int
+
+    @classmethod
+    def of(cls, scores: np.ndarray, labels: np.ndarray, patients: np.ndarray, count: int) -> "_Steps | None":
+        """Return the steps; None without a positive or without a negative."""
+        patients = patients[~np.isnan(np.asarray(labels, dtype=float))]
+        scores, truth = known(scores, labels)
+        negatives = scores[~truth]
+        if not truth.any() or not negatives.size:
+            return None
+        levels, at = np.unique(-scores[truth], return_inverse=True)  # descending in the scores
+        size = levels.size
+        step = np.searchsorted(levels, -negatives)  # the first step that is not above the negative
+        ties = (step < size) & (levels[np.minimum(step, size - 1)] == -negatives)
+        tied, tie = np.unique(step[ties], return_inverse=True)
+        rows = np.concatenate([at, size + step, 2 * size + 1 + tie])
+        columns = np.concatenate([patients[truth], patients[~truth], patients[~truth][ties]])
+        shape = 2 * size + 1 + tied.size, count
+        return cls(csr_array((np.ones(rows.size, dtype=np.float32), (rows, columns)), shape=shape), tied, size)
+
+    def resampled(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return AUROC and average precision ``[B]`` for float32 counts ``[P, B]``.
+
+        All counts are whole numbers below 2**24 and so exact in float32.
+        """
+        size = self.steps
+        images = self.per_patient @ counts
+        gained, negatives = images[:size], images[size : 2 * size + 1]
+        positives_above, negatives_above = np.cumsum(gained, axis=0), np.cumsum(negatives, axis=0)
+        positives, absent = positives_above[-1].astype(float), negatives_above[-1].astype(float)
+        outranking = negatives_above[:size]
+        both = np.maximum(positives_above + outranking, 1)  # nothing so far: no gain either
+        precision = np.einsum("sb,sb->b", gained, np.divide(positives_above, both, dtype=float))
+        lost = np.einsum("sb,sb->b", gained, outranking, dtype=float)
+        lost -= np.einsum("tb,tb->b", gained[self.tied], images[2 * size + 1 :], dtype=float) / 2
+        defined = (positives > 0) & (absent > 0)
+        positives, absent = np.where(defined, positives, np.nan), np.where(defined, absent, np.nan)
+        return 1 - lost / (positives * absent), precision / positives

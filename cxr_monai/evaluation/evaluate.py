@@ -1,0 +1,366 @@
+"""Everything that is said of one system's probabilities on one set of images, as tables.
+
+evaluation = evaluate(sample, fitted=fitted, book=book)
+evaluation.findings              # one row a finding and a mean: AUROC, average precision, Brier score, intervals
+evaluation.operating_points      # sensitivity, specificity, predictive values, ... at thresholds chosen elsewhere
+
+All patient-level intervals come from the same draws of whole patients, so differences are paired. `write_tables` writes
+them; ``cxr_monai.report`` draws them and makes the page.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.auroc import check_level, delong
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, Ranking, interval
+from cxr_monai.evaluation.calibration import calibration_figures, reliability
+from cxr_monai.evaluation.comparison import compare
+from cxr_monai.evaluation.conformal import conformal_table, risk_coverage
+from cxr_monai.evaluation.curves import curves
+from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.evaluation.groups import ATTRIBUTES
+from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.operating_points import operating_table
+from cxr_monai.evaluation.sample import Sample
+from cxr_monai.evaluation.site import check_operating_points, shift_prevalence
+from cxr_monai.evaluation.studies import HOW, by_study, study_notes
+from cxr_monai.evaluation.subgroups import subgroup_table
+
+FEW = 20
+"""With fewer positive patients than this a finding's figures are said to mean little."""
+AS_PREDICTED, CALIBRATED = "as predicted", "calibrated"
+TABLES = (
+    "operating_points", "calibration", "reliability", "conformal", "risk_coverage", "subgroups", "studies", "means",
+    "prevalence", "site", "comparison",
+)  # fmt: skip
+"""The long tables beside ``metrics.csv``; each becomes a CSV of its name if it has a row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `evaluate` found; empty tables where something does not apply.
+
+    Attributes:
+        sample: what was judged (calibrated probabilities where a calibration was given).
+        level: of all intervals.
+        replicates: of the bootstrap over patients.
+        findings: ``metrics.csv``.
+        means: macro and positive-weighted, of AUROC, average precision and Brier score.
+        operating_points, calibration, reliability, conformal, risk_coverage, subgroups, studies, prevalence, site:
+            long tables; see the functions that make them.
+        comparison: with a second system; None without.
+        comparison_names: what the two are called.
+        curves: by finding, see ``cxr_monai.evaluation.curves``.
+        book: what is needed to judge the figures: split, labels, bundle, counts.
+        notes: warnings, in full sentences.
+    """
+
+    sample: Sample
+    level: float
+    replicates: int
+    findings: pd.DataFrame
+    means: pd.DataFrame
+    operating_points: pd.DataFrame
+    calibration: pd.DataFrame
+    reliability: pd.DataFrame
+    conformal: pd.DataFrame
+    risk_coverage: pd.DataFrame
+    subgroups: pd.DataFrame
+    studies: pd.DataFrame
+    prevalence: pd.DataFrame
+    site: pd.DataFrame | None = None
+    comparison: pd.DataFrame | None = None
+    comparison_names: tuple[str, str] | None = None
+    curves: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    book: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def evaluate(
+    sample: Sample,
+    *,
+    fitted: Fitted | None = None,
+    calibrated: bool = False,
+    second: Sample | None = None,
+    names: tuple[str, str] = ("first", "second"),
+    margin: float | None = None,
+    prevalence: Mapping[str, float] | None = None,
+    replicates: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    book: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> Evaluation:
+    """Judge one system, and compare it with a second one on the same images.
+
+    Args:
+        sample: probabilities and labels of images whose patients nothing was fitted on.
+        fitted: calibration and thresholds from other patients; without, there are no operating points.
+        calibrated: the sample's probabilities are calibrated by ``fitted`` already.
+        second: the same images in the same order, by another system.
+        names: of the two.
+        margin: of AUROC, for non-inferiority of the second.
+        prevalence: stated ones in (0, 1), by finding, for predictive values elsewhere.
+        replicates, seed: of the bootstrap over patients.
+        level: of the intervals, in (0, 1).
+        book, notes: kept with the result.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid``.
+    """
+    check_level(level)
+    _check_prevalences(prevalence or {}, sample.findings)
+    raw = sample
+    applied = fitted is not None and fitted.calibrates and not calibrated
+    if fitted is not None and applied:
+        sample = sample.with_scores(fitted.apply(sample.scores, sample.findings))
+    stages = 7 + (second is not None)
+    with tqdm(total=stages, desc="evaluating", unit=" parts", disable=None) as bar:
+
+        @contextmanager
+        def part(name: str) -> Iterator[None]:
+            bar.set_postfix_str(name)
+            yield
+            bar.update()
+
+        with part("bootstrap of patients"):
+            bootstrap = PatientBootstrap(sample.patients, replicates, seed)
+            ranking = bootstrap.rankings(sample.scores, sample.labels)
+            findings, means = _findings(sample, bootstrap, ranking, level)
+        with part("operating points"):
+            points = fitted.points if fitted else {}
+            points = {name: points[name] for name in sample.findings if points.get(name)}
+            at_points = operating_table(sample, points, bootstrap, prevalence, level) if points else pd.DataFrame()
+            site = None
+            if fitted is not None and points:
+                site = check_operating_points(sample, points, fitted.expected, bootstrap, level)
+        with part("calibration"):
+            states = [(AS_PREDICTED, raw), (CALIBRATED, sample)] if applied else [
+                (CALIBRATED if calibrated else AS_PREDICTED, sample)
+            ]  # fmt: skip
+            calibration = pd.DataFrame([
+                {"finding": name, "state": state, **calibration_figures(*of.column(name))}
+                for name in sample.findings for state, of in states
+            ])  # fmt: skip
+            bins = [_reliability(of, name, state, level) for name in sample.findings for state, of in states]
+        with part("sets and abstention"):
+            sets = pd.DataFrame()
+            if fitted is not None and fitted.conformal is not None:
+                sets = conformal_table(sample, fitted.conformal, bootstrap)
+            abstention = _risk_coverage(sample, points)
+        with part("subgroups"):
+            subgroups, said = subgroup_table(sample, bootstrap, ATTRIBUTES, level=level, points=_first(points))
+        with part("studies"):
+            studies, said_studies = _studies(sample, replicates, level, seed)
+        with part("curves"):
+            drawn = {name: curves(*sample.column(name), bootstrap, level) for name in sample.findings}
+        comparison = None
+        if second is not None:
+            with part("comparison"):
+                comparison = compare(raw, second, bootstrap, level, margin)
+    return Evaluation(
+        sample, level, replicates, findings, means, at_points, calibration, pd.concat(bins, ignore_index=True), sets,
+        abstention, subgroups, studies, _prevalence(sample, prevalence or {}), site, comparison,
+        names if second is not None else None, {name: curve for name, curve in drawn.items() if curve is not None},
+        dict(book or {}), (*notes, *(fitted.notes if fitted else ()), *_warnings(findings), *said, *said_studies),
+    )  # fmt: skip
+
+
+def _findings(
+    sample: Sample, bootstrap: PatientBootstrap, ranking: Ranking, level: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return ``metrics.csv`` and the means."""
+    known = ~np.isnan(sample.labels)
+    squares = np.where(known, (sample.scores - np.nan_to_num(sample.labels)) ** 2, 0)
+    counted = bootstrap.sums(np.hstack([squares, known]))
+    size = len(sample.findings)
+    with np.errstate(invalid="ignore"):
+        brier_draws = counted[:, :size] / counted[:, size:]
+        brier = squares.sum(0) / known.sum(0)
+    areas = [delong(*sample.column(name), level) for name in sample.findings]
+    values = {
+        "auroc": np.array([area.value for area in areas]),
+        "average_precision": np.array([_average_precision(*sample.column(name)) for name in sample.findings]),
+        "brier": brier,
+    }
+    draws = {"auroc": ranking.auroc, "average_precision": ranking.average_precision, "brier": brier_draws}
+    positive = sample.labels == 1
+    table = pd.DataFrame({
+        "finding": sample.findings,
+        "images": known.sum(0),
+        "positives": positive.sum(0),
+        "positive_patients": [np.unique(sample.patients[column]).size for column in positive.T],
+        "prevalence": positive.sum(0) / np.where(known.any(0), known.sum(0), np.nan),
+        "auroc": values["auroc"],
+        "auroc_low": [area.low for area in areas],
+        "auroc_high": [area.high for area in areas],
+    })  # fmt: skip
+    for name, drawn in draws.items():
+        if name not in table:
+            table[name] = values[name]
+        table[f"{name}_patient_low"], table[f"{name}_patient_high"] = interval(drawn, level, values[name])
+    weights = {"macro": np.ones(size), "positive-weighted": positive.sum(0).astype(float)}
+    rows = []
+    for kind, weight in weights.items():
+        for name, drawn in draws.items():
+            value, low, high = _mean(values[name], drawn, weight, level)
+            rows.append({"mean": kind, "figure": name, "value": value, "patient_low": low, "patient_high": high})
+    means = pd.DataFrame(rows)
+    macro = means[means["mean"] == "macro"].set_index("figure")
+    mean: dict[str, Any] = {"finding": MEAN, "images": len(sample), "positives": int(positive.sum())}
+    mean["positive_patients"] = np.unique(sample.patients[positive.any(1)]).size
+    for name in draws:
+        mean[name] = macro.loc[name, "value"]
+        mean[f"{name}_patient_low"] = macro.loc[name, "patient_low"]
+        mean[f"{name}_patient_high"] = macro.loc[name, "patient_high"]
+    return pd.concat([table, pd.DataFrame([mean])], ignore_index=True), means
+
+
+def _mean(values: np.ndarray, drawn: np.ndarray, weights: np.ndarray, level: float) -> tuple[float, float, float]:
+    """Return a weighted mean over the findings that have a value, with its interval.
+
+    A replicate without a positive of a rare finding has no value for it; there the finding's estimate stands in, since
+    leaving it out would compare means of different findings.
+    """
+    defined = ~np.isnan(values) & (weights > 0)
+    if not defined.any():
+        return math.nan, math.nan, math.nan
+    weights = weights[defined] / weights[defined].sum()
+    filled = np.where(np.isnan(drawn[:, defined]), values[defined], drawn[:, defined])
+    value = float(values[defined] @ weights)
+    low, high = interval(filled @ weights, level, value)
+    return value, float(low), float(high)
+
+
+def _average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
+    known = ~np.isnan(labels)
+    truth = labels[known] == 1
+    return float(average_precision_score(truth, scores[known])) if 0 < truth.sum() < truth.size else math.nan
+
+
+def _reliability(sample: Sample, finding: str, state: str, level: float) -> pd.DataFrame:
+    table = reliability(*sample.column(finding), bins=10, how="mass")
+    table.insert(0, "state", state)
+    table.insert(0, "finding", finding)
+    return table
+
+
+def _risk_coverage(sample: Sample, points: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    parts = []
+    for name, thresholds in points.items():
+        table = risk_coverage(*sample.column(name), next(iter(thresholds.values())))
+        table.insert(0, "finding", name)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _first(points: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the threshold of each finding's first rule."""
+    return {name: next(iter(thresholds.values())) for name, thresholds in points.items()}
+
+
+def _studies(sample: Sample, replicates: int, level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """Return AUROC and average precision by study, for each way to put a study's images together."""
+    several = sample.table.duplicated(["patient_id", "study_id"]) & (sample.table["study_id"] != "")
+    if not several.any():
+        return pd.DataFrame(), study_notes(sample)
+    rows = []
+    for how in HOW:
+        studies = by_study(sample, how)
+        bootstrap = PatientBootstrap(studies.patients, replicates, seed)
+        ranking = bootstrap.rankings(studies.scores, studies.labels)
+        table, _ = _findings(studies, bootstrap, ranking, level)
+        table = table.rename(columns={"images": "studies"})
+        table.insert(0, "how", how)
+        rows.append(table)
+    return pd.concat(rows, ignore_index=True), study_notes(sample)
+
+
+def _prevalence(sample: Sample, stated: Mapping[str, float]) -> pd.DataFrame:
+    """Return what a probability becomes where the finding is as frequent as was stated."""
+    rows = []
+    for name, elsewhere in stated.items():
+        labels = sample.column(name)[1]
+        here = float(np.nanmean(labels)) if (~np.isnan(labels)).any() else math.nan
+        given = np.array([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9])
+        there = shift_prevalence(given, here, elsewhere) if 0 < here < 1 else np.full(given.size, np.nan)
+        rows += [
+            {"finding": name, "prevalence": here, "stated_prevalence": elsewhere, "probability": p, "probability_there": to}
+            for p, to in zip(given, there, strict=True)
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _warnings(findings: pd.DataFrame) -> list[str]:
+    said = []
+    for row in findings[findings["finding"] != MEAN].itertuples():
+        if np.isnan(row.auroc):
+            what = "no image with a known label" if not row.images else (
+                "no positive" if not row.positives else "no negative"
+            )  # fmt: skip
+            said.append(f"{row.finding} has {what}, so its ranking cannot be judged: empty cells, not part of means.")
+        elif row.positive_patients < FEW:
+            said.append(
+                f"{row.finding} has {row.positives} positives of {row.positive_patients} patients: its figures mean "
+                "little, and its intervals may be too narrow."
+            )
+    return said
+
+
+def _check_prevalences(stated: Mapping[str, float], findings: Sequence[str]) -> None:
+    for name, value in stated.items():
+        if name not in findings or not 0 < value < 1:
+            raise EvaluationError(
+                Code.EVALUATION_INVALID,
+                f"prevalence {name}={value}: a finding of {', '.join(findings)}, and a number between 0 and 1.",
+            )
+
+
+def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
+    """Write ``metrics.csv`` (four decimals), ``metrics.json`` (everything, full precision) and the long tables."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {"metrics": evaluation.findings} | {name: getattr(evaluation, name) for name in TABLES}
+    written = []
+    for name, table in tables.items():
+        path = folder / f"{name}.csv"
+        if table is None or table.empty:
+            path.unlink(missing_ok=True)  # of an earlier evaluation
+            continue
+        table.to_csv(path, index=False, float_format="%.4f" if name == "metrics" else "%.6g")
+        written.append(path)
+    content = {
+        "level": evaluation.level,
+        "replicates": evaluation.replicates,
+        "book": dict(evaluation.book),
+        "notes": list(evaluation.notes),
+        **{"findings" if name == "metrics" else name: _records(table) for name, table in tables.items()},
+    }
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return [*written, path]
+
+
+def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Rows as JSON: null where there is no value, "inf" where a ratio has no bound."""
+    if table is None:
+        return []
+    rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
+    return [{str(key): _plain(value) for key, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return ("inf" if value > 0 else "-inf") if isinstance(value, float) and math.isinf(value) else value

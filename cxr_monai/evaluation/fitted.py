@@ -1,0 +1,352 @@
+"""What is fitted on validation predictions and applied to all later ones: ``models/calibration.json`` of a bundle.
+
+fitted = fit(sample)                              # calibration, operating points, conformal thresholds
+fitted.write("OUT/bundle/models/calibration.json")
+fitted = read_fitted("OUT/bundle/models/calibration.json", findings)
+probabilities = fitted.apply(raw, findings)       # what ``predict`` gives
+
+Thresholds lie on the calibrated scale. They belong to the patients they were chosen on, so those patients may not be
+reported on: `refuse_shared`. Who they were never goes into a bundle; salted hashes of their identifiers stand beside it
+(``OUT/bundle.patients.json``), on the disk of those who have the identifiers anyway.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.calibration import Calibrator, fit_calibrator
+from cxr_monai.evaluation.conformal import ConformalSets, fit_conformal
+from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at, figures
+from cxr_monai.evaluation.sample import Sample
+from cxr_monai.evaluation.site import recalibrate
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+RULES = ("youden", "f1", "sensitivity=0.9", "specificity=0.9", "cost=10")
+"""The operating points that are chosen unless others are asked for; the first is the one that reports speak of."""
+COVERAGE = 0.9
+
+Points = dict[str, dict[str, float]]
+"""Thresholds by finding and rule."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Calibration, operating points and conformal thresholds of some findings.
+
+    Attributes:
+        calibrators: by finding, applied one after the other; none leaves the probabilities as they are.
+        points: thresholds on the calibrated scale, by finding and rule.
+        expected: sensitivity and specificity at each of them, on the images that they were chosen on.
+        prevalence: positives among the known labels there, by finding.
+        conformal: sets with a stated coverage; None where they were not fitted.
+        fitted_on: how many images and patients, which part of which split, whose labels; no names.
+        notes: a sentence for everything that could not be fitted.
+    """
+
+    calibrators: Mapping[str, tuple[Calibrator, ...]]
+    points: Points
+    expected: Mapping[str, Mapping[str, Mapping[str, float]]]
+    prevalence: Mapping[str, float]
+    conformal: ConformalSets | None = None
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The findings."""
+        return tuple(self.calibrators)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether it changes any probability."""
+        return any(self.calibrators.values())
+
+    def apply(self, scores: np.ndarray, findings: Sequence[str]) -> np.ndarray:
+        """Return calibrated probabilities ``[N, F]`` for raw ones; findings that it does not know stay as they are."""
+        made = np.array(scores, dtype=float)
+        for column, finding in enumerate(findings):
+            for calibrator in self.calibrators.get(finding, ()):
+                made[:, column] = calibrator.apply(made[:, column])
+        return made
+
+    def write(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        content = {
+            "_desc_": "Fitted by cxr-monai on validation predictions: calibration, operating points (thresholds of "
+            "calibrated probabilities), conformal thresholds.",
+            "format": FORMAT,
+            "findings": {
+                finding: {
+                    "calibration": [calibrator.to_json() for calibrator in self.calibrators[finding]],
+                    "operating_points": {
+                        rule: {"threshold": threshold, **self.expected.get(finding, {}).get(rule, {})}
+                        for rule, threshold in self.points.get(finding, {}).items()
+                    },
+                    "prevalence": self.prevalence.get(finding),
+                }
+                for finding in self.findings
+            },
+            "conformal": self.conformal.to_json() if self.conformal else None,
+            "fitted_on": dict(self.fitted_on),
+            "notes": list(self.notes),
+        }
+        write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_fitted(
+    path: str | Path, findings: Sequence[str], raw: bool = False, weights: str | Path | None = None
+) -> Fitted | None:
+    """Read ``models/calibration.json``; None where a bundle has none, or it is of other weights, which the log says.
+
+    Args:
+        path: of the file.
+        findings: the bundle's; the file must be of the same.
+        raw: True reads nothing: probabilities stay the network's.
+        weights: those in use; a calibration is of the ``model.pt`` beside it and of no others.
+
+    Raises:
+        EvaluationError: ``calibration-invalid`` for a damaged file, or one of other findings.
+    """
+    path = Path(path)
+    if raw:
+        return None
+    if weights is not None and Path(weights).resolve() != path.with_name("model.pt").resolve():
+        logger.info("these are not the bundle's own weights, so its calibration is left out")
+        return None
+    if not path.is_file():
+        logger.info("this bundle is not calibrated (it has no %s)", path.name)
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
+        rows = content["findings"]
+        if set(rows) != set(findings):
+            raise ValueError(f"it is of {', '.join(rows)}, the bundle of {', '.join(findings)}")
+        points = {name: rows[name]["operating_points"] for name in findings}
+        return Fitted(
+            {name: tuple(map(Calibrator.from_json, rows[name]["calibration"])) for name in findings},
+            {name: {rule: _probability(point["threshold"]) for rule, point in points[name].items()} for name in points},
+            {
+                name: {
+                    rule: {key: float(value) for key, value in point.items() if key != "threshold"}
+                    for rule, point in points[name].items()
+                }
+                for name in points
+            },
+            {name: float(rows[name]["prevalence"]) for name in findings if rows[name]["prevalence"] is not None},
+            ConformalSets.from_json(content["conformal"]) if content["conformal"] else None,
+            content["fitted_on"],
+            tuple(content["notes"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, EvaluationError) as error:
+        raise EvaluationError(
+            Code.CALIBRATION_INVALID,
+            f"this is not a calibration of this bundle ({error}).",
+            fix="'cxr-monai calibrate' writes a new one into a copy of the bundle; --raw predicts without.",
+            where=path,
+        ) from error
+
+
+def fit(
+    sample: Sample,
+    method: str = "auto",
+    rules: Sequence[str] = RULES,
+    coverage: float = COVERAGE,
+    fitted_on: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Fit calibration, operating points and conformal thresholds on raw probabilities.
+
+    A finding with too few positives or negatives gets none of what it has too few for, and a note.
+
+    Args:
+        sample: validation patients.
+        method: ``auto`` (chosen by cross-validation over patients), ``temperature``, ``platt``, ``isotonic``, ``none``.
+        rules: ``youden``, ``f1``, ``sensitivity=S``, ``specificity=S``, ``cost=C`` (a miss costs C false alarms).
+        coverage: of the conformal sets, between 0 and 1.
+        fitted_on: see :func:`describe_sample`.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid`` for an unknown method, rule or coverage.
+    """
+    calibrators: dict[str, tuple[Calibrator, ...]] = {}
+    notes: list[str] = []
+    for finding in sample.findings:
+        calibrator = fit_calibrator(method, *sample.column(finding), patients=sample.patients)
+        calibrators[finding] = () if calibrator.method == "none" else (calibrator,)
+        if calibrator.reason:
+            notes.append(f"{finding} is not calibrated: {calibrator.reason.rstrip('.')}.")
+    return _with_points(Fitted(calibrators, {}, {}, {}, None, dict(fitted_on or {})), sample, rules, coverage, notes)
+
+
+def refit(
+    fitted: Fitted,
+    sample: Sample,
+    how: str = "auto",
+    points: str = "keep",
+    rules: Sequence[str] = RULES,
+    coverage: float = COVERAGE,
+    fitted_on: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Adapt a calibration to another site with few images: move the intercept, or the slope too.
+
+    Args:
+        fitted: the bundle's own.
+        sample: the site's images, raw probabilities.
+        how: ``intercept``, ``slope`` or ``auto`` (by the amount of data); see ``cxr_monai.evaluation.site``.
+        points: ``keep`` moves the thresholds with the scale, so that every decision stays what it was; ``choose``
+            chooses them anew.
+        rules, coverage, fitted_on: as in :func:`fit`.
+    """
+    sample_calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings))
+    calibrators, moved = dict(fitted.calibrators), {name: dict(of) for name, of in fitted.points.items()}
+    notes: list[str] = []
+    for finding in sample.findings:
+        step = recalibrate(*sample_calibrated.column(finding), how, sample.patients)
+        if step.reason:
+            notes.append(f"{finding} is not recalibrated: {step.reason.rstrip('.')}.")
+        if step.method == "none":
+            continue
+        calibrators[finding] = (*calibrators.get(finding, ()), step)
+        for rule, threshold in moved.get(finding, {}).items():
+            moved[finding][rule] = float(step.apply(np.array([threshold]))[0])
+    made = replace(fitted, calibrators=calibrators, points=moved, fitted_on=dict(fitted_on or {}), notes=tuple(notes))
+    if points == "choose":
+        return _with_points(made, sample, rules, coverage, notes)
+    calibrated = sample.with_scores(made.apply(sample.scores, sample.findings))
+    return replace(made, conformal=fit_conformal(calibrated, coverage))
+
+
+def _with_points(fitted: Fitted, sample: Sample, rules: Sequence[str], coverage: float, notes: list[str]) -> Fitted:
+    """Choose thresholds and sets on the calibrated probabilities."""
+    calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings))
+    points: Points = {}
+    expected: dict[str, dict[str, dict[str, float]]] = {}
+    prevalence: dict[str, float] = {}
+    for finding in sample.findings:
+        scores, labels = calibrated.column(finding)
+        known = ~np.isnan(labels)
+        if known.any():
+            prevalence[finding] = float(labels[known].mean())
+        points[finding], expected[finding] = {}, {}
+        for rule in map(Rule.parse, rules):
+            threshold = choose_threshold(scores, labels, rule)
+            if np.isnan(threshold):
+                continue
+            points[finding][str(rule)] = threshold
+            there = figures(*(part.sum() for part in counts_at(scores, labels, threshold)))
+            expected[finding][str(rule)] = {key: float(there[key]) for key in ("sensitivity", "specificity")}
+        if not points[finding]:
+            notes.append(f"{finding} has no operating points: its labels are all of one kind, or unknown.")
+    return replace(
+        fitted,
+        points=points,
+        expected=expected,
+        prevalence=prevalence,
+        conformal=fit_conformal(calibrated, coverage),
+        notes=tuple(notes),
+    )
+
+
+def describe_sample(sample: Sample, manifest: Manifest, **more: Any) -> dict[str, Any]:
+    """Return what may be told of the images that something was fitted on: counts, split, labels; no names."""
+    parts = sample.table["split"].replace("", "no split").value_counts()
+    return {
+        "images": len(sample),
+        "patients": int(sample.patients.max()) + 1,
+        "parts": {str(name): int(count) for name, count in sorted(parts.items())},
+        "split": {"scheme": manifest.split.scheme, "digest": manifest.split.digest} if manifest.split else None,
+        "label_version": manifest.label_version,
+        "patients_digest": hashlib.sha256("\n".join(_patients(sample)).encode()).hexdigest(),
+        **more,
+    }
+
+
+def remember_patients(fitted: Fitted, sample: Sample, bundle: str | Path) -> None:
+    """Write salted hashes of the patients beside a bundle (never into it), for :func:`refuse_shared`."""
+    salt = fitted.fitted_on["patients_digest"]
+    content = {
+        "_desc_": "Salted hashes of the patients that the bundle's calibration was fitted on. Do not send this along.",
+        "patients_digest": salt,
+        "patients": sorted(_hashes(_patients(sample), salt)),
+    }
+    path = _beside(bundle)
+    write_durably(path, (json.dumps(content) + "\n").encode())
+    path.chmod(0o600)
+
+
+def refuse_shared(fitted: Fitted, sample: Sample, manifest: Manifest, bundle: str | Path | None = None) -> list[str]:
+    """Refuse to report on patients that a calibration was fitted on.
+
+    With ``bundle``'s list of hashed patients beside it the answer is exact. Without, patients are shared if the set is
+    the same, or if the split is the same and an image comes from a part that was fitted on.
+
+    Returns:
+        a sentence if it cannot be known; else nothing.
+
+    Raises:
+        EvaluationError: ``patients-shared``, with how many.
+    """
+    on = fitted.fitted_on
+    here = _patients(sample)
+    listed = _beside(bundle) if bundle is not None else None
+    if listed is not None and listed.is_file():
+        content = json.loads(listed.read_text(encoding="utf-8"))
+        if content["patients_digest"] == on.get("patients_digest"):
+            shared = _hashes(here, content["patients_digest"]) & set(content["patients"])
+            if shared:
+                raise shared_error(len(shared), len(here))
+            return []
+    if on.get("patients_digest") == hashlib.sha256("\n".join(here).encode()).hexdigest():
+        raise shared_error(len(here), len(here))
+    same_split = manifest.split is not None and on.get("split") and on["split"]["digest"] == manifest.split.digest
+    parts = set(on.get("parts", {})) - {"no split"}
+    if same_split and parts:
+        inside = sample.table["split"].isin(parts)
+        if inside.any():
+            raise shared_error(sample.table.loc[inside, "patient_id"].nunique(), len(here))
+        return []
+    return [
+        "Whether patients of the calibration are among those reported on could not be checked: it was fitted with "
+        "another manifest, and no list of its patients lies beside the bundle."
+    ]
+
+
+def shared_error(shared: int, patients: int) -> EvaluationError:
+    """Return the refusal."""
+    return EvaluationError(
+        Code.PATIENTS_SHARED,
+        f"{shared:,} of the {patients:,} patients to be reported on are patients that thresholds and calibration were "
+        "fitted on.",
+        fix="Report on others (--split test), or fit on others (--fit).",
+    )
+
+
+def _patients(sample: Sample) -> list[str]:
+    return sorted(set(sample.table["patient_id"]))
+
+
+def _hashes(patients: Sequence[str], salt: str) -> set[str]:
+    return {hashlib.sha256(f"{salt}\t{patient}".encode()).hexdigest()[:24] for patient in patients}
+
+
+def _beside(bundle: str | Path) -> Path:
+    bundle = Path(bundle).resolve()
+    return bundle.with_name(f"{bundle.name}.patients.json")
+
+
+def _probability(value: Any) -> float:
+    if not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"a threshold is {value!r}")
+    return float(value)

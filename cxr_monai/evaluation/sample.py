@@ -1,0 +1,57 @@
+"""What is evaluated: probabilities, labels and patients of the same images, aligned once.
+
+sample = join(predictions, manifest)        # cxr_monai.evaluation.predictions
+sample.take(sample.table["sex"] == "F")     # a part of it
+
+Row i is the same image everywhere; every function of this package takes a `Sample` or arrays of one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Probabilities next to labels.
+
+    Attributes:
+        table: RangeIndex N; the manifest's columns ``image, patient_id, study_id, view, age, sex, source, split`` (text
+            with ``""`` for unknown, ``age`` in years with NaN for unknown).
+        findings: the F names.
+        scores: float64 ``[N, F]``, in [0, 1], never NaN.
+        labels: float64 ``[N, F]``: 1 present, 0 absent, NaN unknown.
+        patients: int64 ``[N]``: codes 0 to P - 1 of ``patient_id``.
+    """
+
+    table: pd.DataFrame
+    findings: tuple[str, ...]
+    scores: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, findings: Sequence[str], scores: np.ndarray, labels: np.ndarray) -> "Sample":
+        """Return a sample; patients are numbered by their first row."""
+        table = table.reset_index(drop=True)
+        codes = pd.factorize(table["patient_id"])[0].astype(np.int64)
+        return cls(table, tuple(findings), np.asarray(scores, float), np.asarray(labels, float), codes)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, rows: np.ndarray | pd.Series) -> "Sample":
+        """Return some rows, by a boolean mask ``[N]`` or by positions; patients are numbered anew."""
+        rows = np.asarray(rows)
+        return Sample.of(self.table.iloc[rows], self.findings, self.scores[rows], self.labels[rows])
+
+    def with_scores(self, scores: np.ndarray) -> "Sample":
+        """Return the same images with other probabilities ``[N, F]``."""
+        return replace(self, scores=np.asarray(scores, float))
+
+    def column(self, finding: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return one finding's scores and labels ``[N]``."""
+        at = self.findings.index(finding)
+        return self.scores[:, at], self.labels[:, at]

@@ -1,0 +1,192 @@
+"""At one threshold for all: does the model find as much, and alarm as rarely, in each group as in the rest.
+
+    table = subgroup_points(sample, bootstrap, {"Effusion": 0.31})
+    table[table["sensitivity_p_holm"] < 0.05]       # groups in which more, or less, of the finding is missed
+
+A threshold that serves all groups on average may miss more in one of them (underdiagnosis; Seyyed-Kalantari et al.
+2021, doi:10.1038/s41591-021-01595-0), which AUROC within groups cannot show.
+
+Shares near 0 or 1 of few patients do not vary among replicates as they would among new patients. So the bootstrap of
+patients is asked only how many independent images a side is worth, and how the two sides move together (the same
+patient may stand on both); the intervals are Wilson's at these numbers, and so are those of their difference.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from cxr_monai.evaluation.auroc import check_level
+from cxr_monai.evaluation.bootstrap import PatientBootstrap
+from cxr_monai.evaluation.comparison import MINIMUM_PATIENTS, patients_with
+from cxr_monai.evaluation.groups import ATTRIBUTES, corrected, groups, judge, ordered
+from cxr_monai.evaluation.proportions import by_patient, effective_trials, wilson
+from cxr_monai.evaluation.sample import Sample
+
+FIGURES = ("sensitivity", "specificity")
+_PARTS = (
+    "{}",
+    "{}_patient_low",
+    "{}_patient_high",
+    "rest_{}",
+    "{}_gap",
+    "{}_gap_low",
+    "{}_gap_high",
+    "{}_p",
+    "{}_p_holm",
+)
+_COLUMNS = [
+    "attribute", "group", "finding", "threshold", *(part.format(figure) for figure in FIGURES for part in _PARTS),
+]  # fmt: skip
+
+
+def subgroup_points(
+    sample: Sample,
+    bootstrap: PatientBootstrap,
+    points: Mapping[str, float],
+    attributes: Sequence[str] = ATTRIBUTES,
+    minimum_positives: int = MINIMUM_PATIENTS,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Return sensitivity and specificity of each finding in each group, and their gaps to the rest.
+
+    Args:
+        sample: N images.
+        bootstrap: made of ``sample.patients``.
+        points: ``{finding: threshold}``; an image is called positive from the threshold on. Findings that are not in
+            it, and thresholds that are NaN, give no rows.
+        attributes: which of ``cxr_monai.evaluation.groups.ATTRIBUTES``.
+        minimum_positives: how many patients with the finding (for specificity: without it) a group and the rest must
+            have for a gap to be judged.
+        level: of the intervals.
+
+    Returns:
+        one row for each ``attribute, group, finding`` with its ``threshold``; and for each figure f of `FIGURES`:
+
+        - ``f, f_patient_low, f_patient_high``: the share, with Wilson's interval at the number of independent images
+          that the patients are worth;
+        - ``rest_f, f_gap`` (group minus the attribute's other known groups), ``f_gap_low, f_gap_high, f_p``
+          (`share_gap`);
+        - ``f_p_holm``: over all gaps of the attribute in this figure.
+
+        A gap is NaN without enough patients on both sides.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid`` for another attribute or a level outside (0, 1).
+    """
+    check_level(level)
+    thresholds = np.array([points.get(finding, np.nan) for finding in sample.findings], dtype=float)
+    columns = np.flatnonzero(~np.isnan(thresholds))
+    findings = [sample.findings[column] for column in columns]
+    called = sample.scores[:, columns] >= thresholds[columns]
+    labels = sample.labels[:, columns]
+    tables = []
+    for attribute, names in groups(sample, attributes).items():
+        there = ordered(attribute, names)
+        if not there or not findings:
+            continue
+        member = np.column_stack([names == group for group in there])
+        parts = [
+            pd.DataFrame(
+                {"attribute": attribute, "group": group, "finding": findings, "threshold": thresholds[columns]}
+            )
+            for group in there
+        ]
+        for figure, counted, right in zip(FIGURES, (labels == 1, labels == 0), (called, ~called), strict=True):
+            _add_figure(parts, figure, counted, counted & right, member, bootstrap, minimum_positives, level)
+        tables += parts
+    return pd.concat(tables, ignore_index=True)[_COLUMNS] if tables else pd.DataFrame(columns=_COLUMNS)
+
+
+def share_gap(
+    share: np.ndarray,
+    other: np.ndarray,
+    trials: np.ndarray,
+    other_trials: np.ndarray,
+    correlation: np.ndarray | float = 0.0,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return low, high and two-sided p of ``share - other``.
+
+    The interval joins Wilson's two: Newcombe 1998,
+    doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I; with a correlation: Zou and Donner 2008,
+    doi:10.1002/sim.3095. The p-value is the score test's, whose variance is that of the pooled share, as it is if there
+    is no gap; so the two may disagree where p is near ``1 - level``.
+
+    Args:
+        share, other: in [0, 1]; NaN gives NaN.
+        trials, other_trials: independent ones that each rests on; above 0, whole numbers or not.
+        correlation: of the two estimates, in [-1, 1].
+        level: of the interval.
+    """
+    share, other = np.asarray(share, dtype=float), np.asarray(other, dtype=float)
+    low, high = wilson(share * trials, trials, level)
+    other_low, other_high = wilson(other * other_trials, other_trials, level)
+    below, above, other_below, other_above = share - low, high - share, other - other_low, other_high - other
+    gap = share - other
+    down = below**2 - 2 * correlation * below * other_above + other_above**2
+    up = above**2 - 2 * correlation * above * other_below + other_below**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pooled = (share * trials + other * other_trials) / (trials + other_trials)
+        scale = 1 / trials + 1 / other_trials - 2 * correlation / np.sqrt(trials * other_trials)
+        z = np.where(gap == 0, 0.0, np.abs(gap) / np.sqrt(pooled * (1 - pooled) * scale))
+    p = np.where(np.isnan(gap), np.nan, 2 * norm.sf(z))
+    return gap - np.sqrt(np.maximum(down, 0)), gap + np.sqrt(np.maximum(up, 0)), p
+
+
+def _add_figure(
+    parts: list[pd.DataFrame],
+    figure: str,
+    counted: np.ndarray,
+    hit: np.ndarray,
+    member: np.ndarray,
+    bootstrap: PatientBootstrap,
+    minimum: int,
+    level: float,
+) -> None:
+    """Add one figure's columns to the tables of G groups.
+
+    Args:
+        parts: G tables of F rows.
+        figure: its name.
+        counted: bool ``[N, F]``, the images that the figure is about.
+        hit: bool ``[N, F]``, those of them that were called right.
+        member: bool ``[N, G]``.
+        bootstrap: of the N images.
+        minimum: of patients.
+        level: of the intervals.
+    """
+    sides = np.stack([member, member.any(axis=1, keepdims=True) & ~member], axis=1)  # [N, 2, G]: group and rest
+    shape = (*sides.shape[1:], counted.shape[1])
+    trials, hits = ((sides[..., None] & of[:, None, None]).reshape(len(of), -1) for of in (counted, hit))
+    draws = bootstrap.sums(np.hstack([hits, trials]))
+    count = trials.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # none to count: NaN
+        share = hits.sum(axis=0) / count
+        drawn = draws[:, : count.size] / draws[:, count.size :]
+    worth = effective_trials(share, drawn, by_patient(trials, bootstrap.patients), count)
+    low, high = (ends.reshape(shape)[0] for ends in wilson(share * worth, worth, level))
+    patients = patients_with(trials, bootstrap.patients).reshape(shape)
+    share, worth, drawn = share.reshape(shape), worth.reshape(shape), drawn.reshape(-1, *shape)
+    correlation = _correlation(drawn[:, 0], drawn[:, 1])
+    gap_low, gap_high, p = share_gap(share[0], share[1], worth[0], worth[1], correlation, level)
+    for at, part in enumerate(parts):
+        enough, _ = judge({"": patients[:, at].min(axis=0)}, minimum)
+        part[figure], part[f"rest_{figure}"] = share[:, at]
+        part[f"{figure}_patient_low"], part[f"{figure}_patient_high"] = low[at], high[at]
+        gaps = {"gap": share[0, at] - share[1, at], "gap_low": gap_low[at], "gap_high": gap_high[at], "p": p[at]}
+        for name, values in gaps.items():
+            part[f"{figure}_{name}"] = np.where(enough, values, np.nan)
+    for part, adjusted in zip(parts, corrected([part[f"{figure}_p"].to_numpy() for part in parts]), strict=True):
+        part[f"{figure}_p_holm"] = adjusted
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the correlation of replicates ``[R, ...]`` along the first axis; 0 where one of them does not vary."""
+    there = ~np.isnan(first) & ~np.isnan(second)
+    count = np.maximum(there.sum(axis=0), 1)
+    first, second = (np.where(there, of, 0) - np.where(there, of, 0).sum(axis=0) / count for of in (first, second))
+    first, second = np.where(there, first, 0), np.where(there, second, 0)
+    scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    return np.divide((first * second).sum(axis=0), scale, out=np.zeros(scale.shape), where=scale > 1e-12)

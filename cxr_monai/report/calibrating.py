@@ -1,0 +1,82 @@
+"""A copy of a bundle with calibration and operating points, from raw predictions of validation patients."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.data.manifest import read_manifest
+from cxr_monai.durable import storage_error
+from cxr_monai.errors import BundleError, Code, EvaluationError
+from cxr_monai.evaluation.fitted import (
+    COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted, refit, remember_patients,
+)  # fmt: skip
+from cxr_monai.evaluation.predictions import join, read_predictions
+
+
+def calibrate_bundle(
+    bundle: str | Path,
+    predictions: str | Path,
+    manifest: str | Path,
+    out: str | Path,
+    *,
+    split: str | None = None,
+    method: str = "auto",
+    rules: Sequence[str] = RULES,
+    coverage: float = COVERAGE,
+    recalibrate: str | None = None,
+    points: str = "keep",
+) -> Fitted:
+    """Fit, and write the copy: whole or not at all.
+
+    Args:
+        bundle: stays as it is.
+        predictions: raw probabilities of the bundle's network.
+        manifest: labels; the image files are not needed.
+        out: the copy's folder, which must not exist.
+        split: of the manifest; all images that have a prediction where None.
+        method, rules, coverage: see ``cxr_monai.evaluation.fitted.fit``.
+        recalibrate, points: ``how`` and ``points`` of ``cxr_monai.evaluation.fitted.refit``; None fits from nothing.
+
+    Raises:
+        BundleError: ``output-exists``, or the bundle is none.
+        EvaluationError: ``evaluation-invalid`` for calibrated predictions or those of another bundle,
+            ``calibration-invalid`` if there is nothing to recalibrate.
+    """
+    opened, new = Bundle.open(bundle), Path(out).resolve()
+    if new.exists() or new.is_relative_to(opened.root):
+        raise BundleError(Code.OUTPUT_EXISTS, "the copy needs a new folder, outside of the bundle.", where=out)
+    file, table = read_predictions(predictions), read_manifest(manifest, check_files=False)
+    if file.calibrated:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            "these probabilities are calibrated already; fitting needs the network's own.",
+            fix="Predict with --raw.",
+            where=predictions,
+        )
+    sample, notes = join(file, table, split, opened.labels)
+    told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest())
+    if recalibrate is None:
+        fitted = fit(sample, method, rules, coverage, told)
+    else:
+        own = read_fitted(opened.root / "models" / "calibration.json", opened.labels)
+        if own is None:
+            raise EvaluationError(
+                Code.CALIBRATION_INVALID,
+                "this bundle has no calibration that could be moved.",
+                fix="Leave --recalibrate out to fit one.",
+                where=opened.root,
+            )
+        fitted = refit(own, sample, recalibrate, points, rules, coverage, {**told, "before": dict(own.fitted_on)})
+    partial = new.with_name(f".{new.name}.part")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(opened.root, partial)
+        fitted.write(partial / "models" / "calibration.json")
+        remember_patients(fitted, sample, new)
+        partial.rename(new)
+    except OSError as error:
+        raise storage_error(error, new) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return fitted

@@ -1,0 +1,340 @@
+"""From files to a judged model: predictions and a manifest in; tables, plots, ``report.html`` and an MLflow run out.
+
+evaluate_files("predictions.csv", "manifest.csv", "evaluation", fit="predictions_val.csv")
+
+`Report` is the same at the end of a bundle's ``evaluate.json``.
+"""
+
+import importlib.metadata
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.data.splits import assign_patients
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.evaluate import Evaluation, evaluate, write_tables
+from cxr_monai.evaluation.fitted import (
+    COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted, refuse_shared, shared_error,
+)  # fmt: skip
+from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
+from cxr_monai.evaluation.sample import Sample
+from cxr_monai.report.page import write_report
+from cxr_monai.report.plots import write_plots
+from cxr_monai.training.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+HALF = "half"
+CHEXNET_SPLIT = "5e7a1362ebaa325cf17e92e25072aaa529a3d6512f5386b41b5b8ae56efeb29b"
+"""Digest of the random patient split of zoogzog/chexnet over all 112,120 images."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to judge; the defaults are those of ``cxr-monai evaluate``.
+
+    Attributes:
+        method, rules, coverage: what is fitted where ``fit`` is given; see ``cxr_monai.evaluation.fitted.fit``.
+        margin, prevalence, replicates, level, seed: see ``cxr_monai.evaluation.evaluate.evaluate``.
+    """
+
+    method: str = "auto"
+    rules: Sequence[str] = RULES
+    coverage: float = COVERAGE
+    margin: float | None = None
+    prevalence: Mapping[str, float] | float | None = None
+    replicates: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+
+def evaluate_files(
+    predictions: str | Path,
+    manifest: str | Path,
+    out: str | Path,
+    *,
+    split: str | None = None,
+    bundle: str | Path | None = None,
+    fit_on: str | Path | None = None,
+    compare: str | Path | None = None,
+    options: Options | None = None,
+) -> tuple[Evaluation, list[Path]]:
+    """Judge a predictions file and write everything into a folder.
+
+    Args:
+        predictions: of any system.
+        manifest: labels and patients; the image files are not needed.
+        out: the folder.
+        split: report on this part alone; on all images that have a prediction where None.
+        bundle: its ``models/calibration.json`` brings calibration and operating points.
+        fit_on: or they are fitted on these predictions of other patients; ``half`` fits on one half of the patients of
+            ``predictions`` and reports on the other.
+        compare: predictions of a second system for the same images.
+        options: everything else.
+
+    Returns:
+        the result and the files that were written.
+
+    Raises:
+        EvaluationError: ``predictions-invalid``, ``patients-shared``, ``evaluation-invalid``, ``calibration-invalid``.
+        ManifestError: whatever is wrong with the manifest.
+    """
+    options = options or Options()
+    table = read_manifest(manifest, check_files=False)
+    file = read_predictions(predictions)
+    sample, notes = join(file, table, split)
+    raw_fit: tuple[Sample, Any] | None = None
+    if fit_on is not None and bundle is not None:
+        raise EvaluationError(Code.EVALUATION_INVALID, "thresholds come from a bundle or from --fit, not from both.")
+    if fit_on is not None:
+        if file.calibrated:
+            raise EvaluationError(
+                Code.EVALUATION_INVALID,
+                "these probabilities are calibrated already; fitting needs raw ones.",
+                fix="Predict with --raw, or take --bundle instead of --fit.",
+                where=predictions,
+            )
+        if str(fit_on) == HALF:
+            fit_sample, sample = halves(sample, table, options.seed)
+            raw_fit = fit_sample, f"half of the patients of {file.path.name if file.path else 'the predictions'}"
+        else:
+            fit_sample, _ = join(read_predictions(fit_on), table, findings=sample.findings)
+            shared = set(fit_sample.table["patient_id"]) & set(sample.table["patient_id"])
+            if shared:
+                raise shared_error(len(shared), sample.table["patient_id"].nunique())
+            raw_fit = fit_sample, Path(fit_on).name
+    fitted = None
+    if raw_fit is not None:
+        told = describe_sample(raw_fit[0], table, predictions=raw_fit[1])
+        fitted = fit(raw_fit[0], options.method, options.rules, options.coverage, told)
+    elif bundle is not None:
+        path = Path(bundle) / "models" / "calibration.json"
+        fitted = read_fitted(path, sample.findings) if path.is_file() else None
+        if fitted is None:
+            raise EvaluationError(
+                Code.CALIBRATION_INVALID,
+                "this bundle has no calibration, so it brings no operating points.",
+                fix="'cxr-monai calibrate' writes a copy that has; or fit on other predictions with --fit.",
+                where=path,
+            )
+        notes += refuse_shared(fitted, sample, table, bundle)
+    second = None
+    if compare is not None:
+        sample, second, said = _in_common(sample, read_predictions(compare), table)
+        notes += said
+    return _judge(sample, table, Path(manifest).name, file, fitted, out, options, notes, second, compare)
+
+
+def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sample]:
+    """Return two halves of the patients, stratified over all findings."""
+    rows = manifest.table.set_index("image").loc[sample.table["image"]].reset_index()
+    sides = assign_patients(Manifest(rows, manifest.root, manifest.label_version), (0.5, 0.5), seed=seed)
+    return sample.take(sides == 0), sample.take(sides == 1)
+
+
+def _in_common(sample: Sample, other: PredictionsFile, manifest: Manifest) -> tuple[Sample, Sample, list[str]]:
+    """Return both systems on the images that both have, in one order."""
+    second, notes = join(other, manifest, findings=sample.findings)
+    position = {image: at for at, image in enumerate(second.table["image"])}
+    ours, theirs = _rows_in_both(sample, manifest, second, position)
+    if not len(ours):
+        raise EvaluationError(Code.PREDICTIONS_INVALID, "the two systems have no image in common.", where=other.path)
+    if len(ours) < len(sample):
+        notes.append(
+            f"The second system has predictions for {len(ours):,} of the {len(sample):,} images; both are judged on these."
+        )
+    return sample.take(ours), second.take(theirs), [f"Second system: {note}" for note in notes]
+
+
+def _rows_in_both(
+    sample: Sample, manifest: Manifest, second: Sample, position: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of both samples that are the same images (``join`` named both as the manifest does)."""
+    ours = [at for at, image in enumerate(sample.table["image"]) if image in position]
+    theirs = [position[sample.table["image"].iloc[at]] for at in ours]
+    return np.array(ours, dtype=int), np.array(theirs, dtype=int)
+
+
+def _judge(
+    sample: Sample,
+    manifest: Manifest,
+    manifest_name: str,
+    file: PredictionsFile,
+    fitted: Fitted | None,
+    out: str | Path,
+    options: Options,
+    notes: Sequence[str],
+    second: Sample | None = None,
+    compare: str | Path | None = None,
+) -> tuple[Evaluation, list[Path]]:
+    name = file.path.name if file.path else "predictions"
+    names = (name, Path(compare).name if compare is not None else "")
+    if names[0] == names[1] and compare is not None and file.path is not None:  # OUT_A/predictions.csv, OUT_B/...
+        names = (f"{file.path.resolve().parent.name}/{name}", f"{Path(compare).resolve().parent.name}/{names[1]}")
+    evaluation = evaluate(
+        sample,
+        fitted=fitted,
+        calibrated=file.calibrated,
+        second=second,
+        names=names,
+        margin=options.margin,
+        prevalence=_prevalences(options.prevalence, sample.findings),
+        replicates=options.replicates,
+        level=options.level,
+        seed=options.seed,
+        book=bookkeeping(sample, manifest, manifest_name, file, fitted),
+        notes=[*notes, *_warnings(sample, manifest, file, fitted)],
+    )
+    folder = Path(out)
+    written = write_tables(evaluation, folder)
+    written += write_plots(evaluation, folder / "plots")
+    written.append(write_report(evaluation, folder))
+    return evaluation, written
+
+
+def bookkeeping(
+    sample: Sample, manifest: Manifest, manifest_name: str, file: PredictionsFile, fitted: Fitted | None
+) -> dict[str, Any]:
+    """Return what is needed to judge the figures: which images, split, labels, bundle, versions."""
+    parts = sample.table["split"].replace("", "no split").value_counts()
+    studies = sample.table[["patient_id", "study_id"]].drop_duplicates()
+    return {
+        "predictions": file.path.name if file.path else None,
+        "bundle": file.about.get("bundle"),
+        "precision": file.about.get("precision"),
+        "calibrated": file.calibrated,
+        "calibration_applied": bool(fitted and fitted.calibrates and not file.calibrated),
+        "manifest": manifest_name,
+        "split": {**_split(manifest), "parts": {str(key): int(value) for key, value in sorted(parts.items())}},
+        "label_version": manifest.label_version,
+        "images": len(sample),
+        "patients": int(sample.patients.max()) + 1,
+        "studies": len(studies) if (sample.table["study_id"] != "").all() else None,
+        "left_out": {"predicted but not judged": len(file.table) - len(sample)},
+        "fitted_on": dict(fitted.fitted_on) if fitted else None,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: importlib.metadata.version(name) for name in ("cxr-monai", "scikit-learn", "numpy")},
+    }
+
+
+def _split(manifest: Manifest) -> dict[str, Any]:
+    record = manifest.split
+    if record is None:
+        return {"scheme": None, "seed": None, "digest": None, "name": "none recorded"}
+    names = {"official": "NIH's official split", "random": "an own random split by patient", "kfold": "own folds"}
+    name = names.get(record.scheme, "an own split" if record.scheme == "lists" else "a split that was edited by hand")
+    if record.digest == CHEXNET_SPLIT:
+        name = "CheXNet's split (zoogzog/chexnet, random by patient)"
+    return {"scheme": record.scheme, "seed": record.seed, "digest": record.digest, "name": name}
+
+
+def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted: Fitted | None) -> list[str]:
+    """Return what makes the figures less than they seem."""
+    said = []
+    in_training = sample.table["split"] == "train"
+    if in_training.any():
+        patients = sample.table.loc[in_training, "patient_id"].nunique()
+        said.append(
+            f"{int(in_training.sum()):,} of the {len(sample):,} images ({patients:,} patients) belong to this manifest's "
+            "training part: a system that was trained on them looks better here than it is."
+        )
+    if not (sample.table["split"] != "").any():
+        said.append("The manifest has no split: whether the system was trained on these patients is not known.")
+    versions = {"the calibration was fitted": (fitted.fitted_on if fitted else {}).get("label_version")}
+    versions["the system says it was trained"] = file.about.get("label_version")
+    for what, version in versions.items():
+        if version and version != manifest.label_version:
+            said.append(f"Labels of two versions meet: {what} on {version!r}, these are {manifest.label_version!r}.")
+    if fitted is None:
+        said.append(
+            "There are no operating points: thresholds must come from other patients (a calibrated bundle, or --fit)."
+        )
+    return said
+
+
+def _prevalences(stated: Mapping[str, float] | float | None, findings: Sequence[str]) -> dict[str, float]:
+    if stated is None:
+        return {}
+    return dict(stated) if isinstance(stated, Mapping) else dict.fromkeys(findings, float(stated))
+
+
+class Report:
+    """The last step of a bundle's ``evaluate.json``: the whole evaluation of the predictions that were just written.
+
+    Args:
+        manifest, split: what was evaluated on.
+        manifest_name: as it is called in the report.
+        bundle_root: the bundle; its calibration brings operating points, if it has one.
+        findings: the bundle's.
+        replicates: of the bootstrap over patients.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        split: str,
+        bundle_root: str,
+        findings: Sequence[str],
+        manifest_name: str = "manifest.csv",
+        replicates: int = 1000,
+    ) -> None:
+        self.manifest, self.split, self.bundle_root, self.findings = manifest, split, bundle_root, list(findings)
+        self.manifest_name = os.path.basename(manifest_name)
+        self.options = Options(replicates=replicates)
+
+    def __call__(self, output_dir: str | Path) -> tuple[dict[str, float], list[Path]]:
+        """Judge ``output_dir/predictions.csv``; returns the figures by name and the files that were written beside it.
+
+        Where the calibration was fitted on patients of this part, the part is judged without it, which the report says.
+        """
+        file = read_predictions(Path(output_dir) / "predictions.csv")
+        findings = [name for name in self.findings if name in self.manifest.findings]
+        sample, notes = join(file, self.manifest, self.split, findings)
+        own = file.about.get("own_weights", True)
+        fitted = read_fitted(Path(self.bundle_root) / "models" / "calibration.json", self.findings, raw=not own)
+        if not own:
+            notes.append("These are not the bundle's own weights, so its calibration and thresholds are left out.")
+        if fitted is not None:
+            try:
+                notes += refuse_shared(fitted, sample, self.manifest, self.bundle_root)
+            except EvaluationError as error:
+                notes.append(f"The bundle's calibration and thresholds are left out: {error.message}")
+                logger.warning("%s", notes[-1])
+                fitted = None
+        result, written = _judge(
+            sample, self.manifest, self.manifest_name, file, fitted, output_dir, self.options, notes
+        )
+        return figures_by_name(result), written
+
+
+def track(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> None:
+    """Log an evaluation as an MLflow run; a server that is away is a warning, as in a training."""
+    tracker = Tracker(experiment, str(out), kind="evaluation", configuration=dict(_flat(evaluation.book)))
+    tracker.start()
+    tracker.metrics(figures_by_name(evaluation))
+    for path in written:
+        tracker.file(path, "plots" if path.suffix == ".png" else None)
+    tracker.finish()
+
+
+def figures_by_name(evaluation: Evaluation) -> dict[str, float]:
+    """Return the figures that runs are compared by: ``auroc_Effusion``, ``auroc_Effusion_patient_low``, ..."""
+    kinds = ("auroc", "average_precision", "brier")
+    columns = [f"{kind}{end}" for kind in kinds for end in ("", "_patient_low", "_patient_high")]
+    return {
+        f"{kind}_{row['finding']}{end}": float(row[f"{kind}{end}"])
+        for row in evaluation.findings[["finding", *columns]].to_dict(orient="records")
+        for kind in kinds
+        for end in ("", "_patient_low", "_patient_high")
+    }
+
+
+def _flat(book: Mapping[str, Any]) -> Mapping[str, str]:
+    return {key: str(value) for key, value in book.items() if value is not None}

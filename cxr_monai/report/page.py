@@ -1,0 +1,216 @@
+"""``report.html``: one file that says what a model is worth, to a physician in counts and to a reviewer in tables.
+
+    write_report(evaluation, "OUT")     # OUT/report.html, and OUT/report.md beside it
+
+The page needs nothing beside it: style and drawings are inside, and its own security policy forbids every request. The
+words are those of `words` and `summary`, the drawings those of `figures` and `relations`; the template
+(``report.html.j2``) only puts them in order, and escapes whatever comes from data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from cxr_monai.durable import write_durably
+from cxr_monai.report import relations, summary, svg, tables, words
+from cxr_monai.report.diary import markdown
+from cxr_monai.report.figures import PANELS
+from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, value
+from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
+
+if TYPE_CHECKING:
+    from cxr_monai.evaluation.evaluate import Evaluation
+
+TEMPLATE = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a physician reads of one finding: two pictures of a hundred dots with their sentences, then the rest."""
+
+    title: str
+    right: str = ""
+    right_dots: int | None = None
+    missed: str = ""
+    found_dots: int | None = None
+    elsewhere: str = ""
+    lines: tuple[str, ...] = ()
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class DrawnPanels:
+    """Small multiples with each panel drawn."""
+
+    shape: Panels
+    panels: tuple[tuple[str, str, str, Markup], ...]  # title, note, why empty, drawing
+    legend: tuple[tuple[str, Markup], ...]
+
+
+@dataclass(frozen=True)
+class DrawnForest:
+    """A forest with each bar drawn, and its numbers as text."""
+
+    shape: Forest
+    rows: tuple[tuple[Row, Markup, tuple[str, str]], ...]  # row, bar, value and limits
+    ticks: tuple[tuple[float, str], ...]  # percent of the bar's width
+
+
+def write_report(evaluation: "Evaluation", folder: str | Path) -> Path:
+    """Write ``report.html`` and ``report.md`` into a folder.
+
+    Args:
+        evaluation: see ``cxr_monai.evaluation.evaluate``. Its ``book["rule"]`` says which of the operating points the
+            physicians' part speaks of; by default the first.
+        folder: made if it is not there.
+
+    Returns:
+        the page.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    folder = Path(folder)
+    page = folder / "report.html"
+    write_durably(folder / "report.md", markdown(evaluation).encode())
+    write_durably(page, render(evaluation).encode())
+    return page
+
+
+def render(evaluation: "Evaluation") -> str:
+    """Return the page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("cxr_monai.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(**_content(evaluation))
+
+
+def cards(evaluation: "Evaluation") -> list[Card]:
+    """Return what the physicians' part says of each finding, in the evaluation's order."""
+    points, made = chosen_points(evaluation), []
+    for row in finding_rows(evaluation):
+        name = str(row["finding"])
+        point, warning = points.get(name), words.rough(row)
+        if point is None:
+            why = words.no_value(name, row) or "No threshold was chosen for it, so the model reports nothing."
+            made.append(Card(words.shown(name), warning=why))
+            continue
+        right, found = value(point, "ppv"), value(point, "sensitivity")
+        lines = (
+            words.false_alarms(name, point),
+            words.left_when_silent(name, point),
+            words.in_a_thousand(name, point),
+        )
+        made.append(
+            Card(
+                words.shown(name),
+                words.right_when_reported(name, point, evaluation.level),
+                words.dots(right) if right == right else None,
+                words.missed(name, point),
+                words.dots(found) if found == found else None,
+                words.at_stated_prevalence(name, point),
+                tuple(line for line in lines if line),
+                warning,
+            )
+        )
+    return made
+
+
+def _content(evaluation: "Evaluation") -> dict[str, Any]:
+    rule = chosen_rule(evaluation)
+    matrices = {"confusion": relations.confusion(evaluation), "cooccurrence": relations.cooccurrence(evaluation)}
+    return {
+        "system": _system(evaluation.book),
+        "book": evaluation.book,
+        "level": words.percent(evaluation.level),
+        "replicates": evaluation.replicates,
+        "images": len(evaluation.sample),
+        "patients": int(evaluation.sample.patients.max(initial=-1)) + 1,
+        "findings": len(evaluation.sample.findings),
+        "split": words.split_words(evaluation.book.get("split")),
+        "notes": evaluation.notes,
+        "can": summary.can(evaluation),
+        "cannot": summary.cannot(evaluation),
+        "labels_are": words.labels_are(str(evaluation.book.get("label_version", "unknown"))),
+        "rule": rule,
+        "rule_words": words.rule_words(rule) if rule else "",
+        "cards": cards(evaluation),
+        "elsewhere": tables.elsewhere_table(evaluation),
+        "tables": {
+            "findings": tables.findings_table(evaluation),
+            "means": tables.means_table(evaluation),
+            "calibration": tables.calibration_table(evaluation),
+            "conformal": tables.conformal_table(evaluation),
+            "studies": tables.studies_table(evaluation),
+            "gaps": tables.subgroup_matrix(evaluation),
+            "sensitivity_gaps": tables.sensitivity_matrix(evaluation),
+            "comparison": tables.comparison_table(evaluation),
+            "site": tables.site_table(evaluation),
+            "prevalence": tables.prevalence_table(evaluation),
+        },
+        "operating": tables.operating_tables(evaluation),
+        "panels": {name: _drawn(make(evaluation)) for name, make in PANELS.items()},
+        "forests": {
+            "findings": _forest(relations.findings(evaluation)),
+            "subgroups": _forest(relations.subgroups(evaluation)),
+            "comparison": _forest(relations.comparison(evaluation)),
+        },
+        "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
+        "bookkeeping": _flat(evaluation.book),
+        "dots": svg.dots,
+        "dash": words.DASH,
+    }
+
+
+def _drawn(shape: Panels | None) -> DrawnPanels | None:
+    if shape is None:
+        return None
+    drawn = tuple(
+        (panel.title, panel.note, panel.empty, Markup("") if panel.empty else svg.panel(panel, shape.square))
+        for panel in shape.panels
+    )
+    return DrawnPanels(shape, drawn, tuple((label, svg.key(mark)) for label, mark in shape.legend()))
+
+
+def _forest(shape: Forest | None) -> DrawnForest | None:
+    if shape is None:
+        return None
+    rows = []
+    for row in shape.rows:
+        rows.append((row, svg.bar(row, shape), row_texts(shape, row)))
+    ticks = tuple((svg.percent_of(shape.x, place), text) for place, text in shape.x.ticks)
+    return DrawnForest(shape, tuple(rows), ticks)
+
+
+def _system(book: Mapping[str, Any]) -> str:
+    """Return what was judged, in a few words: the bundle's name, else the file of predictions."""
+    bundle = book.get("bundle")
+    name = bundle.get("name") if isinstance(bundle, Mapping) else bundle
+    return str(name or book.get("predictions") or "predictions")
+
+
+def _flat(book: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    """Return bookkeeping as pairs; what is nested gets the names above it."""
+    pairs: list[tuple[str, str]] = []
+    for key, entry in book.items():
+        name = f"{above}{str(key).replace('_', ' ')}"
+        if isinstance(entry, Mapping):
+            pairs += _flat(entry, f"{name}: ")
+        elif isinstance(entry, bool):
+            pairs.append((name, "yes" if entry else "no"))
+        elif isinstance(entry, int):
+            pairs.append((name, f"{entry:,}" if above != "split: " or key != "seed" else str(entry)))
+        elif entry is None:
+            pairs.append((name, words.DASH))
+        else:
+            pairs.append((name, ", ".join(map(str, entry)) if isinstance(entry, list | tuple) else str(entry)))
+    return pairs

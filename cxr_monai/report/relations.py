@@ -1,0 +1,174 @@
+"""The report's pictures across findings: who is mistaken for whom, what comes together, gaps and differences.
+
+confusion(evaluation)       # Matrix: of the images with A alone, the share in which the model reports B
+cooccurrence(evaluation)    # Matrix: of the images with A, the share that has B, too
+subgroups(evaluation)       # Forest: each group's mean AUROC against the rest's
+comparison(evaluation)      # Forest: second system minus first
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr_monai.report import words
+from cxr_monai.report.reading import (
+    MEAN,
+    chosen_points,
+    chosen_rule,
+    finding_rows,
+    interval,
+    mean_row,
+    records,
+    table_of,
+    value,
+)
+from cxr_monai.report.shapes import Forest, Matrix, Row, around_axis, unit_axis
+
+if TYPE_CHECKING:
+    from cxr_monai.evaluation.evaluate import Evaluation
+
+ALONE = "no other group"  # how a subgroup's note begins that has nothing to compare with
+FEWEST = 10
+"""Images that a row of a matrix must rest on to show a share."""
+NONE = "None of them"
+
+
+def confusion(evaluation: "Evaluation") -> Matrix | None:
+    """Return what is reported on images that have one finding alone.
+
+    Row A: images whose label A is 1 and no other label is (others may be unknown). Column B: the share of those in
+    which the model reports B at its chosen threshold; so the diagonal is the sensitivity for A alone, and everything
+    beside it is reported though no label says so. The last row is of images on which no label is 1. None without
+    operating points.
+    """
+    sample, points = evaluation.sample, chosen_points(evaluation)
+    if not points:
+        return None
+    thresholds = np.array([value(points.get(name, {}), "threshold") for name in sample.findings])
+    reported = np.where(np.isnan(thresholds), np.nan, sample.scores >= thresholds)
+    present = sample.labels == 1
+    alone = present & (present.sum(1) == 1)[:, None]
+    members = [*alone.T, ~present.any(1) & ~np.isnan(sample.labels).all(1)]
+    counts = tuple(int(rows.sum()) for rows in members)
+    values = np.full((len(members), len(sample.findings)), np.nan)
+    for at, rows in enumerate(members):
+        if counts[at] >= FEWEST:
+            values[at] = reported[rows].mean(0)
+    about = (
+        "Each row: images with that finding alone, by the labels. Each column: in how many of 100 of them the model "
+        f"reports this finding, at the operating point '{chosen_rule(evaluation)}'. On the diagonal it is right. "
+        f"A row of fewer than {FEWEST} images has dashes."
+    )
+    names = tuple(words.shown(name) for name in sample.findings)
+    return Matrix("confusion", "Confusion between findings", about, (*names, NONE), names, counts, values)
+
+
+def cooccurrence(evaluation: "Evaluation") -> Matrix | None:
+    """Return which labels come together: of the images with A and a known label B, the share that has B."""
+    labels = evaluation.sample.labels
+    known, present = (~np.isnan(labels)).astype(float), (labels == 1).astype(float)
+    both, of = present.T @ present, present.T @ known
+    values = np.where(of >= FEWEST, both / np.maximum(of, 1), np.nan)
+    np.fill_diagonal(values, np.nan)
+    if np.isnan(values).all():
+        return None
+    names = tuple(words.shown(name) for name in evaluation.sample.findings)
+    about = (
+        "Each row: images with that label. Each column: how many of 100 of them have this label, too. "
+        f"A row of fewer than {FEWEST} images has dashes."
+    )
+    counts = tuple(int(count) for count in present.sum(0))
+    return Matrix("cooccurrence", "Labels that come together", about, names, names, counts, values)
+
+
+def findings(evaluation: "Evaluation") -> Forest | None:
+    """Return each finding's AUROC with the interval over patients, best first, the mean last."""
+    ordered = sorted(finding_rows(evaluation), key=lambda row: (np.isnan(value(row, "auroc")), -value(row, "auroc")))
+    rows = [
+        Row(
+            words.shown(str(row["finding"])),
+            value(row, "auroc"),
+            *interval(row, "auroc"),
+            count=f"{int(row['positives']):,}",
+            note="no value" if words.no_value(str(row["finding"]), row) else "",
+        )
+        for row in ordered
+    ]
+    mean = mean_row(evaluation)
+    rows += [
+        Row("Mean", value(row, "auroc"), *interval(row, "auroc"), count=f"{int(row['positives']):,}", strong=True)
+        for row in ([mean] if mean else [])
+    ]
+    if all(np.isnan(row.value) for row in rows):
+        return None
+    axis = unit_axis("AUROC")
+    if min(row.low for row in rows if row.low == row.low) > 0.5:
+        axis = type(axis)("AUROC", 0.5, 1.0, ((0.5, "0.5"), (0.75, "0.75"), (1.0, "1")))
+    about = "Of 100 pairs of an image with the label and one without, how many it ranks rightly; 0.5 is guessing."
+    return Forest("auroc", "AUROC by finding", about, axis, 0.5, tuple(rows), "with the label", 3, False)
+
+
+def subgroups(evaluation: "Evaluation") -> Forest | None:
+    """Return the gap of each group's mean AUROC to the rest's; groups with too few to say stand there without a bar."""
+    table = table_of(evaluation, "subgroups")
+    if table.empty:
+        return None
+    table = table[table["finding"] == MEAN]
+    rows: list[Row] = []
+    for name, part in table.groupby("attribute", sort=False):
+        rows.append(Row(group_word(str(name)), heading=True))
+        for row in records(part):
+            gap, judged = value(row, "gap"), value(row, "p_holm")
+            note = "" if not np.isnan(gap) else short_note(row.get("note"))
+            limits = value(row, "gap_low"), value(row, "gap_high")
+            strong = judged < 1 - evaluation.level
+            rows.append(Row(str(row["group"]), gap, *limits, f"{int(row['images']):,}", note, strong))
+    if not rows:
+        return None
+    ends = [number for row in rows for number in (row.low, row.high, row.value)]
+    axis = around_axis("gap in mean AUROC: group minus rest", ends, 0.0, 0.04)
+    about = (
+        "How much better (right) or worse (left) the ranking is within a group than among all others. Bold: more than "
+        "chance, after Holm's correction over all gaps of the attribute."
+    )
+    return Forest("subgroups", "Subgroups", about, axis, 0.0, tuple(rows), "images")
+
+
+def comparison(evaluation: "Evaluation") -> Forest | None:
+    """Return the differences in AUROC of two systems, second minus first, with the intervals over patients."""
+    table = evaluation.comparison
+    if table is None or table.empty:
+        return None
+    first, second = evaluation.comparison_names or ("first", "second")
+    rows = [
+        Row(
+            "Mean" if row["finding"] == MEAN else words.shown(str(row["finding"])),
+            value(row, "difference"),
+            value(row, "patient_low"),
+            value(row, "patient_high"),
+            f"{int(row['positives']):,}",
+            "" if not np.isnan(value(row, "difference")) else "no value",
+            strong=str(row.get("verdict")) in ("better", "worse"),
+        )
+        for row in records(table)
+    ]
+    ends = [number for row in rows for number in (row.low, row.high, row.value)]
+    axis = around_axis(f"AUROC of {second} minus AUROC of {first}", ends, 0.0, 0.01)
+    about = (
+        f"Right of the line {second} is better, left of it {first}. Bold: more than chance, after Holm's correction "
+        "over the findings."
+    )
+    return Forest("comparison", f"{second} compared with {first}", about, axis, 0.0, tuple(rows), "with the label", 4)
+
+
+def group_word(attribute_name: str) -> str:
+    """Return an attribute as it stands in a heading."""
+    return words.shown({"age": "age in years", "prior_visits": "earlier images"}.get(attribute_name, attribute_name))
+
+
+def short_note(note: Any) -> str:
+    """Return ``too few to say`` of ``too few to say: 3 patients ...``."""
+    text = "" if note is None or note != note else str(note)
+    if text.startswith("too few to say"):
+        return "too few to say"
+    return "nothing to compare with" if text.startswith(ALONE) else text or "no value"

@@ -1,0 +1,273 @@
+"""Numbers in words: natural frequencies with their intervals, and no sentence that says more than its number does.
+
+"Of 100 images like these in which the model reports effusion, 81 have the label (95 % interval 78 to 84)." People who
+are given counts out of a hundred draw the right conclusion far more often than from 'PPV 0.81' (Gigerenzer and Hoffrage
+1995, doi 10.1037/0033-295X.102.4.684). A share under 2 or over 98 of 100 is told out of 1,000, a smaller one out of
+10,000, so that "0 of 100" is only said of a count that is zero.
+
+Every function returns plain text; whoever puts it into a page escapes it, for a finding's name can hold anything.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cxr_monai.report.reading import interval, value, why_empty
+
+DASH = "\u2013"
+MINUS = "\u2212"
+NBSP = "\u00a0"
+FEW = 20
+"""Positive patients under which a figure is called a rough hint."""
+
+# A pair is an image with the label and one without it; the AUROC is the share of pairs that are ranked rightly.
+SEPARATION = ((0.9, "very well"), (0.8, "well"), (0.7, "moderately"), (0.0, "weakly"))
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """``count`` out of ``of``, with whole-numbered limits (None: no interval)."""
+
+    count: int
+    of: int
+    low: int | None = None
+    high: int | None = None
+
+    def span(self, level: float | None = None) -> str:
+        """Return `` (95 % interval 78 to 84)``, without the level `` (78 to 84)``; empty without an interval."""
+        if self.low is None or self.high is None:
+            return ""
+        lead = f"{percent(level)} interval " if level is not None else ""
+        return f" ({lead}{self.low:,} to {self.high:,})"
+
+
+def frequency(share: float, low: float = math.nan, high: float = math.nan) -> Frequency | None:
+    """Return a share as a count out of 100, 1,000 or 10,000; None if it is NaN."""
+    if math.isnan(share):
+        return None
+    rare = min(share, 1 - share)
+    of = 100 if rare >= 0.02 or rare <= 0 else 1000 if rare >= 0.002 else 10000
+    limits = (None, None) if math.isnan(low) or math.isnan(high) else (_round(low * of), _round(high * of))
+    return Frequency(_round(share * of), of, *limits)
+
+
+def dots(share: float) -> int:
+    """Return how many of 100 dots to fill: some and not all of them unless the share is 0 or 1."""
+    return round(share) * 100 if share in (0, 1) else min(99, max(1, _round(share * 100)))
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return ``95 %``, its blank not breaking."""
+    return f"{round(share * 100, 6):.{digits}f}{NBSP}%" if digits else f"{round(share * 100, 6):g}{NBSP}%"
+
+
+def number(figure: float, digits: int = 3) -> str:
+    """Return a number, a dash for NaN, the sign for infinity."""
+    if math.isnan(figure):
+        return DASH
+    if math.isinf(figure):
+        return "∞" if figure > 0 else f"{MINUS}∞"
+    text = f"{figure:,.{digits}f}"
+    return text.replace("-", MINUS)
+
+
+def between(low: float, high: float, digits: int = 3) -> str:
+    """Return ``0.871 to 0.894``; a dash where there is no interval."""
+    if math.isnan(low) or math.isnan(high):
+        return DASH
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def spoken(finding: str) -> str:
+    """Return a finding within a sentence: ``Pleural_Thickening`` is ``pleural thickening``, ``COPD`` stays."""
+    words = finding.replace("_", " ").split(" ")
+    return " ".join(
+        word.lower() if word.replace("-", "").isalpha() and word == word.title() else word for word in words
+    )
+
+
+def shown(finding: str) -> str:
+    """Return a finding as it stands in a heading or a table: ``Pleural thickening``."""
+    words = spoken(finding)
+    return words[:1].upper() + words[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def rule_words(rule: str) -> str:
+    """Return what a rule of choosing a threshold means, to end 'a threshold that ...'."""
+    name, _, given = str(rule).partition("=")
+    share = _number_of(given)
+    if name == "youden":
+        return "makes sensitivity plus specificity largest (Youden)"
+    if name == "f1":
+        return "makes F1, the balance of sensitivity and PPV, largest"
+    if name == "sensitivity" and share is not None:
+        return f"finds {_of_hundred(share)} images with the label"
+    if name == "specificity" and share is not None:
+        return f"passes over {_of_hundred(share)} images without the label"
+    if name == "cost" and share is not None:
+        return f"costs least if one miss costs as much as {share:g} false alarms"
+    return f"follows the rule '{rule}'"
+
+
+def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> str:
+    """Return what a report of this finding is worth: the PPV."""
+    found = frequency(value(row, "ppv"), *interval(row, "ppv"))
+    if found is None:
+        return f"The model reports {spoken(finding)} in none of these images, so how often it is right can't be said."
+    return (
+        f"Of {found.of:,} images like these in which the model reports {spoken(finding)}, "
+        f"{found.count:,} {_has(found.count)} the label{found.span(level)}."
+    )
+
+
+def missed(finding: str, row: Mapping[str, Any], level: float | None = None) -> str:
+    """Return how many of the images with the label go unreported: one minus the sensitivity."""
+    low, high = interval(row, "sensitivity")
+    found = frequency(1 - value(row, "sensitivity"), 1 - high, 1 - low)
+    if found is None:
+        return f"No image here has the label, so how often it misses {spoken(finding)} can't be said."
+    return f"Of {found.of:,} images with the label, it misses {found.count:,}{found.span(level)}."
+
+
+def false_alarms(finding: str, row: Mapping[str, Any]) -> str:
+    """Return how many of the images without the label are reported: one minus the specificity."""
+    low, high = interval(row, "specificity")
+    found = frequency(1 - value(row, "specificity"), 1 - high, 1 - low)
+    if found is None:
+        return f"No image here is without the label, so false reports of {spoken(finding)} can't be counted."
+    return f"Of {found.of:,} images without it, it reports {spoken(finding)} in {found.count:,}{found.span()}."
+
+
+def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
+    """Return what the model's silence is worth: one minus the NPV."""
+    low, high = interval(row, "npv")
+    found = frequency(1 - value(row, "npv"), 1 - high, 1 - low)
+    if found is None:
+        return f"It reports {spoken(finding)} in every image, so there is no silence to judge."
+    verb = _has(found.count)
+    return f"Of {found.of:,} images in which it does not, {found.count:,} {verb} the label all the same{found.span()}."
+
+
+def in_a_thousand(finding: str, row: Mapping[str, Any]) -> str:
+    """Return the workload: of 1,000 images, how many are reported, rightly reported and missed."""
+    images = value(row, "images")
+    if not images > 0:
+        return ""
+    tp, fp, fn = (_round(1000 * value(row, name) / images) for name in ("tp", "fp", "fn"))
+    return (
+        f"In 1,000 images like these, {tp + fn:,} {_has(tp + fn)} the label. The model reports {spoken(finding)} in "
+        f"{tp + fp:,}: {tp:,} rightly, {fp:,} falsely; it misses {fn:,}."
+    )
+
+
+def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
+    """Return both predictive values at the prevalence that the user stated; empty if none was."""
+    stated = frequency(value(row, "stated_prevalence"))
+    right = frequency(value(row, "ppv_at_prevalence"), *interval(row, "ppv_at_prevalence"))
+    if stated is None or right is None:
+        return ""
+    low, high = interval(row, "npv_at_prevalence")
+    silent = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
+    text = (
+        f"Where {stated.count:,} of {stated.of:,} images have it (the prevalence stated for this report), "
+        f"{right.count:,} of {right.of:,} reports of {spoken(finding)} would be right{right.span()}"
+    )
+    if silent is not None:
+        text += f", and {silent.count:,} of {silent.of:,} images without a report would have it{silent.span()}"
+    return text + "."
+
+
+def pairs(auroc: float, low: float = math.nan, high: float = math.nan, level: float | None = None) -> str:
+    """Return an AUROC as pairs ranked rightly: ``88 of 100 pairs (87 to 89)``; empty if NaN."""
+    found = frequency(auroc, low, high)
+    return "" if found is None else f"{found.count:,} of {found.of:,} pairs{found.span(level)}"
+
+
+def separation(low: float) -> str:
+    """Return how well a finding is told apart, by the lower limit of its AUROC: few images earn no praise."""
+    return next((words for least, words in SEPARATION if low >= least), "")
+
+
+def no_value(finding: str, row: Mapping[str, Any]) -> str:
+    """Return the sentence behind a dash; empty where there is a value."""
+    why = why_empty(row)
+    return f"{shown(finding)} has no value: {why}." if why else ""
+
+
+def rough(row: Mapping[str, Any]) -> str:
+    """Return a warning where a finding rests on few patients with the label; empty where it doesn't."""
+    if "positive_patients" in row:
+        count, unit = value(row, "positive_patients"), "patient"
+    else:
+        count, unit = value(row, "positives"), "image"
+    if not 0 < count < FEW:
+        return ""
+    plural = "" if count == 1 else "s"
+    return f"This rests on {count:.0f} {unit}{plural} with the label: a rough hint, no more."
+
+
+def labels_are(version: str) -> list[str]:
+    """Return what the labels are, in sentences: what agreement with them means, and what it doesn't."""
+    if str(version).startswith("nih-"):
+        which = {"nih-v2020": ", in the revision of 2020", "nih-2017": ", as first published in 2017"}.get(version, "")
+        return [
+            f"'Has the label' is not 'has the disease'. These labels are NIH ChestX-ray14's{which}: a program read "
+            "each radiograph's written report and noted which of 14 findings it mentions. No radiologist looked at the "
+            "image for them.",
+            "Their authors expect more than 90 of 100 to match the reports (Wang et al. 2017, "
+            "doi:10.1109/CVPR.2017.369). A radiologist who compared samples with the images found clearly poorer "
+            "agreement for several findings (Oakden-Rayner 2020, doi:10.1016/j.acra.2019.10.006). A report can also "
+            "leave out what is old or well known.",
+            "So a 'miss' here can be a wrong label, and so can a 'false report'. The figures say how well the model "
+            "agrees with these labels, not how well it reads.",
+        ]
+    return [
+        f"'Has the label' is not 'has the disease'. The labels are those of the table that the model was judged by "
+        f"(label version '{version}'). This report can't tell who made them, or from what: a radiologist's reading of "
+        "the image, a written report, or a diagnosis made later. Ask before you rely on it.",
+    ]
+
+
+def split_words(split: Mapping[str, Any] | None) -> str:
+    """Return what the images were set apart by, as a phrase."""
+    if not split:
+        return "no split: nothing says that these patients were kept out of training"
+    if split.get("name"):
+        return str(split["name"])
+    scheme = str(split.get("scheme") or "")
+    seed = "" if split.get("seed") is None else f", seed {split['seed']}"
+    known = {
+        "official": "NIH's official split",
+        "random": f"an own random split by patient{seed}",
+        "kfold": f"folds by patient{seed}",
+        "lists": "a split by lists of images",
+        "edited": "a split that was edited after it was recorded",
+    }
+    return known.get(scheme.lower(), f"the split '{scheme}'{seed}" if scheme else "a split without a name")
+
+
+def _round(count: float) -> int:
+    """Return the nearest whole number, halves up, so that 84.5 and 85.5 are rounded alike."""
+    return math.floor(count + 0.5 + 1e-9)
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _number_of(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _of_hundred(share: float) -> str:
+    found = frequency(share) or Frequency(0, 100)
+    return f"{found.count:,} of {found.of:,}"

@@ -1,0 +1,234 @@
+"""``cxr-monai evaluate`` and ``cxr-monai calibrate``, as a user types them."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_monai.cli import main
+from cxr_monai.data.manifest import write_manifest
+from cxr_monai.evaluation.calibration import Calibrator
+from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.labels import NIH14
+from tests.bundles.running import Phantoms, Trained, content
+from tests.evaluation.making import made_manifest, made_scores, made_table, on_disk
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return on_disk(tmp_path)
+
+
+def evaluate(*words: str, predictions: str = "test.csv", out: str = "out") -> int:
+    few = [] if "--replicates" in words else ["--replicates", "50"]
+    return main(["evaluate", "--predictions", predictions, "--manifest", "manifest.csv", "--out", out, *few, *words])
+
+
+def metrics(out: str = "out") -> dict:
+    return json.loads((Path(out) / "metrics.json").read_text())
+
+
+def test_with_thresholds_from_other_patients(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--fit", "val.csv", "--prevalence", "mass=0.02") == 0
+    out = folder / "out"
+    for name in ("metrics.csv", "operating_points.csv", "calibration.csv", "conformal.csv", "subgroups.csv",
+                 "studies.csv", "site.csv", "report.html", "report.md", "plots/roc.png", "plots/reliability.png"):  # fmt: skip
+        assert (out / name).is_file(), name
+    page = (out / "report.html").read_text()
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)  # nothing is fetched
+    assert not re.search(r"""@import|<script[^>]+src|url\(["']?http""", page)
+    assert "not a medical device" in page.lower()
+    told = capsys.readouterr().out
+    assert "the report: out/report.html" in told
+    assert "note: Hernia has no image with a known label" in told
+    made = metrics()
+    assert made["book"]["fitted_on"]["parts"] == {"val": 360}
+    assert made["book"]["split"]["parts"] == {"test": 360}
+    assert made["book"]["split"]["name"] == "an own random split by patient"
+    points = pd.read_csv(out / "operating_points.csv")
+    assert points.set_index("finding").loc["Mass", "stated_prevalence"].eq(0.02).all()
+
+
+def test_without_thresholds_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate() == 0
+    assert not (folder / "out" / "operating_points.csv").exists()
+    assert "There are no operating points" in capsys.readouterr().out
+    assert (folder / "out" / "report.html").is_file()
+
+
+def test_halves_share_no_patient_and_fit_one_report_the_other(folder: Path) -> None:
+    assert evaluate("--fit", "half") == 0
+    book = metrics()["book"]
+    assert book["patients"] + book["fitted_on"]["patients"] == 120
+    assert abs(book["patients"] - 60) < 10
+
+
+@pytest.mark.parametrize("fit", ["test.csv", "overlap.csv"])
+def test_fitting_on_the_patients_that_are_reported_on_is_refused(
+    folder: Path, fit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [pd.read_csv(folder / "val.csv"), pd.read_csv(folder / "test.csv").iloc[:1]]
+    pd.concat(both).to_csv("overlap.csv", index=False)
+    assert evaluate("--fit", fit) == 1
+    told = capsys.readouterr().err
+    assert "[patients-shared]" in told
+    assert ("120 of the 120" if fit == "test.csv" else "1 of the 120") in told
+    assert not (folder / "out").exists()
+
+
+def test_comparison_on_the_images_that_both_have(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = pd.read_csv("test.csv")
+    random = np.random.default_rng(0)
+    other["Mass"] = random.random(len(other))  # worthless
+    other.iloc[::-1].iloc[5:].to_csv("other.csv", index=False)
+    assert evaluate("--compare", "other.csv", "--margin", "0.05") == 0
+    table = pd.read_csv(folder / "out" / "comparison.csv").set_index("finding")
+    assert table.loc["Mass", "verdict"] == "worse"
+    assert table.loc["Mass", "difference"] < -0.2
+    assert not table.loc["Mass", "non_inferior"]
+    assert table.loc["Edema", "difference"] == 0
+    assert "predictions for 355 of the 360 images" in capsys.readouterr().out
+    assert (folder / "out" / "plots" / "comparison.png").is_file()
+
+
+def test_training_patients_are_warned_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = made_table(30, 2, 8, "train")
+    write_manifest(made_manifest(train, made_table(120, 3, 4, "test")), folder / "manifest.csv")
+    pd.concat([pd.read_csv("test.csv"), made_scores(train, 2)]).to_csv("all.csv", index=False)
+    assert evaluate(predictions="all.csv") == 0
+    assert "60 of the 420 images (30 patients) belong to this manifest's training part" in capsys.readouterr().out
+    assert evaluate("--split", "test", predictions="all.csv") == 0
+    assert "training part" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--replicates", "0"], 2, "--replicates 0"),
+        (["--level", "1"], 1, "level"),
+        (["--prevalence", "often"], 2, "--prevalence 'often'"),
+        (["--prevalence", "1"], 2, "--prevalence '1'"),
+        (["--prevalence", "Nodule=0.1"], 1, "Nodule"),
+        (["--margin", "0.1"], 2, "--margin"),
+        (["--fit", "val.csv", "--rules", "luck"], 1, "luck"),
+        (["--fit", "nowhere.csv"], 1, "no such predictions file"),
+        (["--bundle", "nowhere"], 1, "calibration.json"),
+        (["--compare", "nowhere.csv"], 1, "no such predictions file"),
+        (["--split", "train"], 1, "none of its images is in the split 'train'"),
+    ],
+)
+def test_wrong_use(folder: Path, words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*words) == status
+    assert said in capsys.readouterr().err
+    assert not (folder / "out" / "metrics.csv").exists()
+
+
+def test_calibrated_predictions_are_not_fitted_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "test.csv.json").write_text('{"calibrated": true}')
+    assert evaluate("--fit", "val.csv") == 1
+    assert "calibrated already" in capsys.readouterr().err
+
+
+def test_logged_to_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'runs.db'}")
+    assert evaluate("--experiment", "judged") == 0
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'runs.db'}")
+    experiment = client.get_experiment_by_name("judged")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.metrics["auroc_Mass"] == pytest.approx(metrics()["findings"][0]["auroc"])
+    logged = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"report.html", "metrics.csv", "metrics.json", "plots"} <= logged
+
+
+# ---------------------------------------------------------------- bundles
+
+
+def test_a_training_leaves_a_calibration_of_its_validation_part(trained: Trained, phantoms: Phantoms) -> None:
+    fitted = read_fitted(trained.bundle / "models" / "calibration.json", NIH14)
+    assert fitted is not None
+    rows = phantoms.table.query("split == 'val'")
+    assert fitted.fitted_on["images"] == len(rows)
+    assert fitted.fitted_on["patients"] == rows["patient_id"].nunique()
+    assert fitted.fitted_on["parts"] == {"val": len(rows)}
+    assert "secret" not in (trained.bundle / "models" / "calibration.json").read_text()
+    assert (trained.out / "bundle.patients.json").is_file()
+
+
+@pytest.fixture
+def calibrated(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> Path:
+    """A copy that is calibrated on made-up predictions: the tiny training has too few images for any."""
+    table = phantoms.table
+    random = np.random.default_rng(0)
+    rows = table[table["split"] != "test"].reset_index(drop=True)
+    made = pd.DataFrame({"image": rows["image"]} | {name: random.random(len(rows)) for name in NIH14})
+    made.to_csv(elsewhere / "made.csv", index=False)
+    words = ["--predictions", "made.csv", "--manifest", str(phantoms.manifest), "--out", "new"]
+    assert main(["calibrate", str(trained.bundle), *words, "--rules", "youden,cost=5"]) == 0
+    return elsewhere / "new"
+
+
+def test_calibrating_writes_a_copy(trained: Trained, calibrated: Path) -> None:
+    before, after = content(trained.bundle), content(calibrated)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert set(before) == set(after)
+    assert changed == {"models/calibration.json"}
+    assert (calibrated.parent / "new.patients.json").is_file()
+    points = json.loads((calibrated / "models" / "calibration.json").read_text())["findings"]
+    assert {rule for of in points.values() for rule in of["operating_points"]} == {"youden", "cost=5"}
+
+
+def test_prediction_is_calibrated_unless_told(calibrated: Path, phantoms: Phantoms, elsewhere: Path) -> None:
+    path = calibrated / "models" / "calibration.json"
+    made = json.loads(path.read_text())
+    made["findings"]["Mass"]["calibration"] = [Calibrator("platt", {"slope": 1.0, "intercept": 1.0}).to_json()]
+    path.write_text(json.dumps(made))
+    image = str(phantoms.files("test")[0])
+    for name, words in {"calibrated": [], "raw": ["--raw"]}.items():
+        assert main(["predict", str(calibrated), image, "--out", f"{name}.csv", "--workers", "0", *words]) == 0
+        about = json.loads(Path(f"{name}.csv.json").read_text())
+        assert about["calibrated"] is (name == "calibrated")
+    raw, given = (pd.read_csv(f"{name}.csv").iloc[0] for name in ("raw", "calibrated"))
+    odds = raw["Mass"] / (1 - raw["Mass"]) * np.e
+    assert given["Mass"] == pytest.approx(odds / (1 + odds), abs=1e-6)
+    assert "Mass" not in json.loads(Path("calibrated.csv.json").read_text()).get("uncalibrated_findings", [])
+
+
+@pytest.mark.parametrize("out", ["there", "bundle/inside"])
+def test_a_copy_needs_a_place_of_its_own(
+    out: str, copy: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("there").mkdir()
+    Path("p.csv").write_text("image,Mass\na.png,0.5\n")
+    target = str(copy / "inside") if out.startswith("bundle") else out
+    words = ["--predictions", "p.csv", "--manifest", str(phantoms.manifest), "--out", target]
+    assert main(["calibrate", str(copy), *words]) == 1
+    assert "[output-exists]" in capsys.readouterr().err
+    assert not (copy / "inside").exists()
+
+
+def test_a_bundles_own_patients_are_refused(
+    calibrated: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--manifest", str(phantoms.manifest), "--bundle", str(calibrated), "--out", "result", "--replicates", "20"]
+    assert main(["evaluate", "--predictions", "made.csv", *words]) == 1
+    assert "[patients-shared]" in capsys.readouterr().err
+
+
+def test_nothing_to_recalibrate(
+    copy: Path, phantoms: Phantoms, elsewhere: Path, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "models" / "calibration.json").unlink()
+    predictions = str(trained.out / "predictions_val.csv")
+    words = ["--predictions", predictions, "--manifest", str(phantoms.manifest), "--out", "new"]
+    assert main(["calibrate", str(copy), *words, "--recalibrate", "auto"]) == 1
+    assert "[calibration-invalid]" in capsys.readouterr().err
+    assert not Path("new").exists()

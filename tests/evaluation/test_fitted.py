@@ -1,0 +1,178 @@
+"""What is fitted on validation patients: written, read, applied, moved, and never reported on its own patients."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_monai.errors import Code, CxrError, EvaluationError
+from cxr_monai.evaluation.fitted import (
+    RULES, Fitted, describe_sample, fit, read_fitted, refit, refuse_shared, remember_patients,
+)  # fmt: skip
+from cxr_monai.evaluation.operating_points import choose_threshold, counts_at
+from cxr_monai.evaluation.sample import Sample
+from tests.evaluation.making import FINDINGS, made_manifest, made_sample, made_scores, made_table
+
+VAL, TEST = made_table(300, 2, 3, "val"), made_table(300, 2, 4, "test")
+MANIFEST = made_manifest(VAL, TEST)
+
+
+def part(name: str) -> Sample:
+    table = MANIFEST.part(name)
+    scores = made_scores(table.table, 7)[list(FINDINGS)].to_numpy()
+    return Sample.of(table.table, FINDINGS, scores, table.labels(FINDINGS))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    val = part("val")
+    return fit(val, fitted_on=describe_sample(val, MANIFEST))
+
+
+@pytest.fixture
+def file(fitted: Fitted, tmp_path: Path) -> Path:
+    path = tmp_path / "bundle" / "models" / "calibration.json"
+    fitted.write(path)
+    return path
+
+
+def test_calibration_helps_on_other_patients(fitted: Fitted) -> None:
+    test = part("test")
+    after = fitted.apply(test.scores, FINDINGS)
+    for column, name in enumerate(FINDINGS[:2]):
+        truth = test.labels[:, column]
+        known = ~np.isnan(truth)
+        losses = [np.mean((values[known, column] - truth[known]) ** 2) for values in (test.scores, after)]
+        assert losses[1] < losses[0], name
+    np.testing.assert_array_equal(after[:, 2], test.scores[:, 2])  # nothing is known of Hernia
+    assert any(note.startswith("Hernia is not calibrated") for note in fitted.notes)
+    assert any(note.startswith("Hernia has no operating points") for note in fitted.notes)
+
+
+def test_points_are_chosen_on_the_calibrated_scale(fitted: Fitted) -> None:
+    val = part("val")
+    scores = fitted.apply(val.scores, FINDINGS)[:, 0]
+    assert tuple(fitted.points["Mass"]) == RULES
+    for rule, threshold in fitted.points["Mass"].items():
+        assert threshold == choose_threshold(scores, val.labels[:, 0], rule)
+        tp, fp, tn, fn = (int(part.sum()) for part in counts_at(scores, val.labels[:, 0], threshold))
+        assert fitted.expected["Mass"][rule]["sensitivity"] == pytest.approx(tp / (tp + fn))
+        assert fitted.expected["Mass"][rule]["specificity"] == pytest.approx(tn / (tn + fp))
+    assert fitted.points["Hernia"] == {}
+
+
+def test_written_and_read_it_does_the_same(fitted: Fitted, file: Path) -> None:
+    again = read_fitted(file, FINDINGS)
+    assert again is not None
+    test = part("test")
+    np.testing.assert_array_equal(again.apply(test.scores, FINDINGS), fitted.apply(test.scores, FINDINGS))
+    assert (again.points, again.expected, again.prevalence) == (fitted.points, fitted.expected, fitted.prevalence)
+    assert again.notes == fitted.notes
+    again.write(file.with_name("again.json"))
+    assert file.with_name("again.json").read_bytes() == file.read_bytes()
+
+
+def test_no_patient_stands_in_it(file: Path) -> None:
+    assert "val-" not in file.read_text()
+    assert "val/" not in file.read_text()
+
+
+def test_findings_come_in_any_order_and_number(fitted: Fitted) -> None:
+    test = part("test")
+    whole = fitted.apply(test.scores, FINDINGS)
+    np.testing.assert_array_equal(fitted.apply(test.scores[:, [1]], ["Edema"])[:, 0], whole[:, 1])
+    np.testing.assert_array_equal(fitted.apply(test.scores[:, [0]], ["Nodule"])[:, 0], test.scores[:, 0])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content.pop("findings"),
+        lambda content: content.update(format=2),
+        lambda content: content["findings"].pop("Mass"),
+        lambda content: content["findings"].update(Nodule=content["findings"]["Mass"]),
+        lambda content: content["findings"]["Mass"]["operating_points"]["youden"].update(threshold="high"),
+        lambda content: content["findings"]["Mass"]["operating_points"]["youden"].update(threshold=-1),
+        lambda content: content["findings"]["Mass"]["calibration"][0].update(method="magic"),
+        lambda content: content["findings"]["Mass"].update(calibration=3),
+        lambda content: content.update(conformal=[1]),
+    ],
+)
+def test_damaged_file(file: Path, spoil) -> None:  # noqa: ANN001
+    content = json.loads(file.read_text())
+    spoil(content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(EvaluationError) as error:
+        read_fitted(file, FINDINGS)
+    assert error.value.code == Code.CALIBRATION_INVALID
+    assert error.value.where == str(file)
+
+
+def test_not_json(file: Path) -> None:
+    file.write_text("{")
+    with pytest.raises(EvaluationError, match="not a calibration"):
+        read_fitted(file, FINDINGS)
+
+
+def test_none_where_there_is_none_or_it_is_of_other_weights(file: Path, tmp_path: Path) -> None:
+    assert read_fitted(tmp_path / "nothing.json", FINDINGS) is None
+    assert read_fitted(file, FINDINGS, raw=True) is None
+    assert read_fitted(file, FINDINGS, weights=tmp_path / "other.pt") is None
+    assert read_fitted(file, FINDINGS, weights=file.with_name("model.pt")) is not None
+
+
+@pytest.mark.parametrize(
+    "settings", [{"method": "magic"}, {"rules": ["luck"]}, {"coverage": 0.0}, {"coverage": 1.0}, {"rules": ["cost=-1"]}]
+)
+def test_what_does_not_exist(settings: dict) -> None:
+    with pytest.raises(CxrError) as error:
+        fit(made_sample(40), **settings)
+    assert error.value.code == Code.EVALUATION_INVALID
+
+
+def test_recalibration_moves_points_and_keeps_every_decision(fitted: Fitted) -> None:
+    test = part("test")
+    shifted = test.with_scores(1 / (1 + (1 / np.clip(test.scores, 1e-6, 1 - 1e-6) - 1) * np.exp(1.0)))
+    moved = refit(fitted, shifted, "intercept")
+    before, after = (of.apply(shifted.scores, FINDINGS)[:, 0] for of in (fitted, moved))
+    assert after.mean() == pytest.approx(np.nanmean(shifted.labels[:, 0]), abs=2e-3)
+    assert abs(before.mean() - np.nanmean(shifted.labels[:, 0])) > 0.03
+    for rule, threshold in fitted.points["Mass"].items():
+        np.testing.assert_array_equal(before >= threshold, after >= moved.points["Mass"][rule])
+    assert moved.expected == fitted.expected
+    chosen = refit(fitted, shifted, "intercept", points="choose")
+    assert chosen.points["Mass"] != moved.points["Mass"]
+
+
+# ---------------------------------------------------------------- never on the same patients
+
+
+def test_the_same_patients_are_refused_without_any_list(fitted: Fitted, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError) as error:
+        refuse_shared(fitted, part("val"), MANIFEST, tmp_path / "bundle")
+    assert error.value.code == Code.PATIENTS_SHARED
+    assert "300 of the 300 patients" in str(error.value)
+    assert refuse_shared(fitted, part("test"), MANIFEST, tmp_path / "bundle") == []
+
+
+def test_some_of_a_part_of_the_same_split_are_refused(fitted: Fitted) -> None:
+    with pytest.raises(EvaluationError, match="10 of the 10 patients"):
+        refuse_shared(fitted, part("val").take(np.arange(20)), MANIFEST)
+
+
+def test_another_manifest_cannot_tell_and_the_list_beside_the_bundle_can(fitted: Fitted, tmp_path: Path) -> None:
+    other = replace(MANIFEST, split=None)
+    bundle = tmp_path / "bundle"
+    one_shared = part("test").take(np.arange(20))
+    one_shared.table.loc[0, "patient_id"] = "val-7"
+    (note,) = refuse_shared(fitted, one_shared, other, bundle)
+    assert "could not be checked" in note
+    remember_patients(fitted, part("val"), bundle)
+    with pytest.raises(EvaluationError, match="1 of the 11 patients"):
+        refuse_shared(fitted, one_shared, other, bundle)
+    assert refuse_shared(fitted, part("test"), other, bundle) == []
+    listed = tmp_path / "bundle.patients.json"
+    assert "val-7" not in listed.read_text()
+    assert listed.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,118 @@
+"""The first screen: what is claimed, what is not, and by which numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_monai.evaluation.evaluate import Evaluation
+from cxr_monai.report import summary
+from cxr_monai.report.words import NBSP
+from tests.report.making import make_evaluation
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def made() -> Evaluation:
+    return make_evaluation()
+
+
+def with_findings(evaluation: Evaluation, rows: list[tuple[str, int, float, float]]) -> Evaluation:
+    """Replace the table of findings: name, positive patients, AUROC and its lower limit; the mean last."""
+    table = pd.DataFrame(rows, columns=["finding", "positive_patients", "auroc", "auroc_patient_low"])
+    table["auroc_patient_high"] = table["auroc"] + 0.02
+    table["images"], table["positives"] = 1000, table["positive_patients"]
+    return replace(evaluation, findings=table)
+
+
+def with_points(evaluation: Evaluation, rows: list[tuple[str, float, float]]) -> Evaluation:
+    """Replace the operating points: finding, sensitivity, PPV (its lower limit 0.05 below)."""
+    table = pd.DataFrame(rows, columns=["finding", "sensitivity", "ppv"])
+    table["ppv_patient_low"], table["ppv_patient_high"] = table["ppv"] - 0.05, table["ppv"] + 0.05
+    return replace(evaluation, operating_points=table.assign(rule="youden", threshold=0.5))
+
+
+def text_of(points: list[summary.Point], lead: str) -> str:
+    return next((point.text for point in points if point.lead.startswith(lead)), "")
+
+
+ROWS = [("Mass", 50, 0.93, 0.91), ("Edema", 50, 0.95, 0.85), ("Hernia", 3, 0.99, 0.97), ("Nodule", 40, 0.75, 0.69)]
+
+
+def test_findings_are_praised_by_the_lower_limit_and_not_at_all_if_few(made: Evaluation) -> None:
+    evaluation = with_findings(made, [*ROWS, ("None", 0, NAN, NAN), ("mean", 90, 0.88, 0.87)])
+    assert summary.levels(evaluation) == [("very well", ["mass"]), ("well", ["edema"]), ("weakly", ["nodule"])]
+    text = text_of(summary.can(evaluation), "It sorts images")
+    assert f"in 88 of 100 pairs (95{NBSP}% interval 87 to 90), on average over the findings" in text
+    assert text.endswith("It does so very well for mass; well for edema; weakly for nodule.")
+    gaps = text_of(summary.cannot(evaluation), "This report leaves gaps")
+    assert gaps == "nothing can be said about none; what is said about hernia rests on fewer than 20 patients."
+
+
+def test_reports_that_can_be_built_on_have_their_whole_interval_above_a_half(made: Evaluation) -> None:
+    points = [("Mass", 0.8, 0.60), ("Edema", 0.7, 0.54), ("Hernia", 1.0, 0.01), ("Nodule", 0.9, 0.57)]
+    evaluation = with_points(with_findings(made, ROWS), points)
+    text = text_of(summary.can(evaluation), "Some of its reports")
+    assert text.startswith("Of 100 images like these in which the model reports mass, 60 have the label")
+    assert text.endswith("More than half of its reports are right for nodule, too.")  # edema's interval begins at 0.49
+    wrong = text_of(summary.cannot(evaluation), "A report is a reason to look")
+    assert "lack the label for hernia. Worst: hernia, 10 right of 1,000 reports." in wrong
+    # hernia's 0 misses of 3 patients are no best case
+    misses = text_of(summary.cannot(evaluation), "It can't rule a finding out")
+    assert misses.startswith("Of 100 images with the label it misses 10 (nodule) to 30 (edema)")
+
+
+def test_if_every_report_is_mostly_wrong_it_says_so(made: Evaluation) -> None:
+    evaluation = with_points(with_findings(made, ROWS), [("Mass", 0.8, 0.3), ("Edema", 0.7, 0.2)])
+    assert text_of(summary.can(evaluation), "Some of its reports") == ""
+    assert "lack the label for every finding." in text_of(summary.cannot(evaluation), "A report is a reason")
+
+
+def test_probabilities_are_frequencies_only_within_a_quarter(made: Evaluation) -> None:
+    calibration = pd.DataFrame(
+        [
+            ("Mass", "as predicted", 0.9, 0.1, 3.0),  # before calibration: not looked at
+            ("Mass", "calibrated", 0.11, 0.10, 1.1),
+            ("Edema", "calibrated", 0.13, 0.10, 1.0),  # 1.3 times too high
+            ("Nodule", "calibrated", 0.10, 0.10, 0.7),  # right on average, too extreme
+            ("Fibrosis", "calibrated", 0.05, 0.10, 1.0),
+            ("None", "calibrated", 0.05, 0.0, NAN),
+        ],
+        columns=["finding", "state", "mean_score", "prevalence", "slope"],
+    )
+    evaluation = replace(made, calibration=calibration)
+    good = text_of(summary.can(evaluation), "Its probabilities can be read")
+    assert good == f"for mass: of 100 images given 10{NBSP}%, about 10 have the label."
+    bad = text_of(summary.cannot(evaluation), "Its probabilities are no frequencies")
+    assert bad.startswith("for edema, nodule and fibrosis: use them to rank, no more.")
+    assert bad.endswith("For fibrosis they are 2.0 times too low on average.")
+
+
+def test_groups_that_are_served_worse_are_named(made: Evaluation) -> None:
+    text = text_of(summary.cannot(made), "It serves some patients worse")
+    assert text.startswith("Its mean AUROC is lower than in the rest for view AP (by 0.060).")
+    # six groups that have a rest, five findings each; hernia has too few in all of them
+    assert text.endswith("For 6 of 30 pairs of a group and a finding there are too few images to say.")
+    table = made.subgroups.assign(p_holm=1.0)
+    text = text_of(summary.cannot(replace(made, subgroups=table)), "It may serve some patients worse")
+    assert text.startswith("No group's mean AUROC is surely lower than the rest's; that doesn't prove")
+
+
+def test_abstaining_leaves_out_findings_without_a_value(made: Evaluation) -> None:
+    table = pd.DataFrame({"finding": ["Mass", "None", "Edema", "set"], "abstained": [0.25, 1.0, 0.4, NAN]})
+    rows = [*ROWS[:2], ("None", 0, NAN, NAN)]
+    evaluation = replace(with_findings(made, rows), conformal=table)
+    assert "it gives none in 25 to 40 of 100 images" in text_of(summary.can(evaluation), "It can say 'I don't know'")
+
+
+def test_with_nothing_to_say_it_claims_nothing(made: Evaluation) -> None:
+    empty = pd.DataFrame()
+    bare = replace(
+        made, findings=made.findings.assign(auroc=np.nan, auroc_patient_low=np.nan), operating_points=empty,
+        calibration=empty, conformal=empty, subgroups=empty,
+    )  # fmt: skip
+    assert summary.can(bare) == []
+    leads = [point.lead for point in summary.cannot(bare)]
+    assert leads == ["This report leaves gaps:", "It knows nothing else.", "It is not tested where you are."]
