@@ -6,12 +6,13 @@
 A scenario is a prevalence and an expected number of patients with at least one positive image. Patients have 1 to 30
 images, 4 on average. A patient effect makes a patient's labels alike (correlation 0.6 on the latent normal scale) and
 another one makes the scores alike (0.5 of their variance given the label); a present finding moves the score by 1.3
-standard deviations. A large population is made once a prevalence, and its AUROC and average precision are the truth;
-data sets are patients drawn from it. A last set of scenarios has one image a patient: there DeLong's assumption is met.
+standard deviations (--shift). A large population is made once a prevalence, and its AUROC and average precision are
+the truth; data sets are patients drawn from it. A last set of scenarios has one image a patient: there DeLong's
+assumption is met.
 
-For each data set: DeLong's interval, and the patient bootstrap's by plain percentiles and as `interval` computes it by
-default. Counts how often each holds the truth, how often the truth lies below or above it, and how often there is
-no interval at all (a data set or more than a tenth of the replicates without a positive).
+For each data set: DeLong's interval, and the patient bootstrap's by plain percentiles and by percentiles widened for
+the effective number of patients. Counts how often each holds the truth, how often the truth lies below or above it,
+and how often there is no interval at all (no positive in the data set or in more than a tenth of the replicates).
 
 Writes coverage.json after every hundred data sets, and coverage.md at the end. Started again with the same --out, it
 goes on where it was. About eight minutes on two cores.
@@ -40,13 +41,13 @@ from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
 PREVALENCES = (0.002, 0.01, 0.05, 0.2)
 POSITIVE_PATIENTS = (10, 20, 50, 100)
 LEVEL, CHUNK = 0.95, 100
-SHIFT, LABELS_ALIKE, SCORES_ALIKE, IMAGES, MOST_IMAGES = 1.3, 0.6, 0.5, 4, 30
+LABELS_ALIKE, SCORES_ALIKE, IMAGES, MOST_IMAGES = 0.6, 0.5, 4, 30
 KINDS = {
     "auroc, DeLong": "AUROC, DeLong by image",
-    "auroc, percentile": "AUROC, patients, plain percentiles",
-    "auroc, patients": "AUROC, patients",
-    "average precision, percentile": "average precision, patients, plain percentiles",
-    "average precision, patients": "average precision, patients",
+    "auroc, percentile": "AUROC, plain percentiles",
+    "auroc, widened": "AUROC, widened percentiles",
+    "average precision, percentile": "average precision, plain percentiles",
+    "average precision, widened": "average precision, widened percentiles",
 }
 
 
@@ -59,12 +60,13 @@ def main() -> int:
     parser.add_argument(
         "--positive-patients", type=int, nargs="+", default=POSITIVE_PATIENTS, help="(default: %(default)s)"
     )
+    parser.add_argument("--shift", type=float, default=1.3, help="how good the scores are (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "coverage.json"
-    settings = {"replicates": arguments.replicates, "seed": arguments.seed, "level": LEVEL}
+    settings = {"replicates": arguments.replicates, "seed": arguments.seed, "shift": arguments.shift, "level": LEVEL}
     results = json.loads(file.read_text()) if file.exists() else {"settings": settings, "scenarios": {}}
     if results["settings"] != settings:
         parser.error(f"{file} was made with {results['settings']}, not {settings}; choose another --out")
@@ -80,7 +82,7 @@ def main() -> int:
         if row["sets"] >= arguments.sets:
             continue
         if population is None or (population.prevalence, population.images) != (scenario.prevalence, scenario.images):
-            population = Population.of(scenario.prevalence, scenario.images, arguments.seed)
+            population = Population.of(scenario.prevalence, scenario.images, arguments.seed, arguments.shift)
         row |= {"patients": population.patients_for(scenario.positive_patients), **population.truth}
         todo = range(row["sets"], arguments.sets, CHUNK)
         work = partial(judge_chunk, population, scenario, arguments)
@@ -123,7 +125,9 @@ class Population:
     positive_share: float
 
     @classmethod
-    def of(cls, prevalence: float, images: int = IMAGES, seed: int = 0, patients: int | None = None) -> "Population":
+    def of(
+        cls, prevalence: float, images: int = IMAGES, seed: int = 0, shift: float = 1.3, patients: int | None = None
+    ) -> "Population":
         """Simulate it, large enough for about 15,000 positive patients."""
         random = np.random.default_rng([seed, round(prevalence * 1e6), images])
         patients = patients or max(100_000, int(5000 * IMAGES / images / prevalence))
@@ -136,7 +140,7 @@ class Population:
             return shared + np.float32((1 - share) ** 0.5) * random.standard_normal(owner.size, dtype=np.float32)
 
         labels = mixed(LABELS_ALIKE) > norm.isf(prevalence)
-        scores = mixed(SCORES_ALIKE) + np.float32(SHIFT) * labels
+        scores = mixed(SCORES_ALIKE) + np.float32(shift) * labels
         first = np.cumsum(count) - count
         positive = np.logical_or.reduceat(labels, first)
         truth = {"auroc": auroc(scores, labels), "average_precision": float(average_precision_score(labels, scores))}
@@ -164,14 +168,14 @@ def judge(population: Population, scenario: Scenario, replicates: int, seed: int
     codes, scores, labels = population.draw(random, population.patients_for(scenario.positive_patients))
     area = delong(scores, labels, LEVEL)
     drawn = PatientBootstrap(codes, replicates, seed=int(random.integers(2**60))).ranking(scores, labels)
-    precision = average_precision_score(labels, scores) if labels.any() else np.nan
-    size = drawn.effective
     return {
         "auroc, DeLong": (area.low, area.high),
-        "auroc, percentile": interval(drawn.auroc, LEVEL, method="percentile"),
-        "auroc, patients": interval(drawn.auroc, LEVEL, area.value, effective=size),
-        "average precision, percentile": interval(drawn.average_precision, LEVEL, method="percentile"),
-        "average precision, patients": interval(drawn.average_precision, LEVEL, precision, effective=size),
+        "auroc, percentile": interval(drawn.auroc, LEVEL),
+        "auroc, widened": interval(drawn.auroc, LEVEL, effective=drawn.auroc_effective),
+        "average precision, percentile": interval(drawn.average_precision, LEVEL),
+        "average precision, widened": interval(
+            drawn.average_precision, LEVEL, effective=drawn.average_precision_effective
+        ),
     }
 
 

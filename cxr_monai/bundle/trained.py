@@ -55,7 +55,7 @@ class TrainedBundle:
         return self.root / "models" / "model.pt"
 
     def write(self) -> None:
-        """Write everything but the weights; what an earlier training left of its own goes, since it means nothing now."""
+        """Write everything but the weights; those of an earlier training go, since they mean something else now."""
         for earlier in (self.weights, self.weights.with_name("calibration.json")):
             earlier.unlink(missing_ok=True)
         for part in ("configs", "docs"):

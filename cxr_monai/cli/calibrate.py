@@ -17,9 +17,9 @@ examples:
   cxr-monai calibrate OUT/bundle --predictions val.csv --manifest manifest.csv --out calibrated
   cxr-monai calibrate OUT/bundle --predictions local.csv --manifest local_manifest.csv --out here --recalibrate auto
 
-The predictions are the network's own (predict --raw). Report on other patients than these: 'cxr-monai evaluate --bundle'
-refuses them. So that it can, salted hashes of them are written beside the copy (NEW.patients.json); they don't go along
-when the bundle is sent."""
+The predictions are the network's own (predict --raw). Report on other patients than these: 'cxr-monai evaluate
+--bundle' refuses them. So that it can, salted hashes of them are written beside the copy (NEW.patients.json); they
+don't go along when the bundle is sent."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

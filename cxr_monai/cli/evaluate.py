@@ -15,7 +15,7 @@ examples:
   cxr-monai evaluate --predictions predictions.csv --manifest manifest.csv --split test --bundle OUT/bundle --out result
   cxr-monai evaluate --predictions theirs.csv --manifest manifest.csv --fit half --out result
   cxr-monai evaluate --predictions new.csv --compare old.csv --margin 0.02 --manifest manifest.csv --out result
-  cxr-monai evaluate --predictions predictions.csv --manifest manifest.csv --fit val.csv --prevalence Effusion=0.05 --out r
+  cxr-monai evaluate --predictions predictions.csv --manifest m.csv --fit val.csv --prevalence Effusion=0.05 --out r
 
 The predictions are a CSV with 'image' (or 'Image Index') and one column a finding (or prob_FINDING), from 0 to 1. The
 image files are not needed. docs/evaluation.md says how each figure is computed."""

@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -182,14 +183,16 @@ class PixelCache:
                 os.utime(self.folder)  # used now
                 self._others = None
                 self._repair()
-                missing = [path for path, entry in zip(paths, self.find(paths), strict=True) if entry is None]
+                found = self.find(paths)
+                missing = [path for path, entry in zip(paths, found, strict=True) if entry is None]
                 if missing:
                     self._add(list(dict.fromkeys(missing)), prepare, workers)
+                    found = self.find(paths)
+                return found
         except OSError as error:
             raise storage_error(error, self.folder) from error
         except sqlite3.OperationalError as error:
             raise storage_error(OSError(None, str(error)), self.index_path) from error
-        return self.find(paths)
 
     def _add(self, paths: Sequence[str], prepare: Prepare, workers: int | None) -> None:
         few, workers = len(paths) < _FEW, usable_cores() if workers is None else workers
@@ -338,7 +341,14 @@ def _private(folder: Path) -> None:
 
 
 def _hashed(path: str) -> bytes:
-    return hashlib.blake2b(os.path.abspath(path).encode(errors="surrogateescape"), digest_size=16).digest()
+    folder, name = os.path.split(path)
+    whole = f"{_absolute(folder, '' if folder.startswith('/') else os.getcwd())}/{name}"
+    return hashlib.blake2b(whole.encode(errors="surrogateescape"), digest_size=16).digest()
+
+
+@lru_cache(maxsize=1024)  # a data set has few folders and many files
+def _absolute(folder: str, here: str) -> str:
+    return os.path.abspath(os.path.join(here, folder))
 
 
 def _version(path: str) -> tuple[int, int]:

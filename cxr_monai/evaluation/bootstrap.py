@@ -2,7 +2,7 @@
 
     bootstrap = PatientBootstrap(sample.patients, replicates=1000, seed=0)
     replicates = bootstrap.rankings(sample.scores, sample.labels)          # .auroc, .average_precision: [R, F]
-    low, high = interval(replicates.auroc, estimate=areas, effective=replicates.effective)      # [F], [F]
+    low, high = interval(replicates.auroc, effective=replicates.auroc_effective)     # [F], [F]
 
 Everything computed with one `PatientBootstrap` has the same R draws: differences of replicates are paired.
 """
@@ -34,13 +34,17 @@ class Ranking:
     Attributes:
         auroc: float64 ``[R]`` or ``[R, F]``; NaN where a replicate has no positive or no negative.
         average_precision: the same.
-        effective: float64 0-d or ``[F]``; how many equal patients the figures rest on: those with a positive or those
-            with a negative, whichever are fewer (`effective_patients`).
+        auroc_effective: float64 0-d or ``[F]``; how many equal patients the AUROC rests on (`effective_patients`): by
+            the pairs that positives lose or those that negatives win, whichever are fewer; 0 where nothing is lost,
+            NaN without a positive or a negative.
+        average_precision_effective: the same by the precision that positives contribute, or by the number of negative
+            images, whichever are fewer.
     """
 
     auroc: np.ndarray
     average_precision: np.ndarray
-    effective: np.ndarray
+    auroc_effective: np.ndarray
+    average_precision_effective: np.ndarray
 
 
 class PatientBootstrap:
@@ -86,7 +90,9 @@ class PatientBootstrap:
             EvaluationError: shapes differ, a label is not 0, 1 or NaN, or a score is NaN.
         """
         both = self.rankings(np.asarray(scores)[:, None], np.asarray(labels)[:, None], rows)
-        return Ranking(both.auroc[:, 0], both.average_precision[:, 0], both.effective[0])
+        return Ranking(
+            both.auroc[:, 0], both.average_precision[:, 0], both.auroc_effective[0], both.average_precision_effective[0]
+        )
 
     def rankings(self, scores: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Ranking:
         """Return the same for F findings: ``[N, F]`` to ``[R, F]``."""
@@ -115,11 +121,8 @@ class PatientBootstrap:
 
         most = max((steps.per_patient.shape[0] for steps in findings if steps is not None), default=1)
         self._each_block(fill, min(_BLOCK, max(8, _LARGEST // most)))
-        effective = [
-            min(effective_patients(self.patients, chosen & (column == label)) for label in (0, 1))
-            for column in labels.T
-        ]
-        return Ranking(areas, precisions, np.array(effective))
+        effective = np.array([(np.nan, np.nan) if steps is None else steps.effective for steps in findings])
+        return Ranking(areas, precisions, *effective.reshape(-1, 2).T)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the sums of K quantities over the images of each replicate: ``[N, K]`` to float64 ``[R, K]``.
@@ -156,7 +159,7 @@ def interval(
     replicates: np.ndarray,
     level: float = 0.95,
     estimate: np.ndarray | float | None = None,
-    method: str | None = None,
+    method: str = "percentile",
     effective: np.ndarray | float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the interval of each column of replicates.
@@ -166,10 +169,9 @@ def interval(
     Args:
         replicates: float ``[R, ...]``; NaN where a replicate has no value; those are left out.
         level: of the interval, in (0, 1).
-        estimate: ``[...]``, the figure on the sample itself; what "bias-corrected" is centred with.
-        method: one of `METHODS`; by default "bias-corrected" where there is an estimate, else "percentile".
-        effective: ``[...]``, how many equal patients the figure rests on (`Ranking.effective`); widens the interval as
-            Student's t does. Without it, intervals of few patients are too narrow.
+        estimate: ``[...]``, the figure on the sample itself; "percentile" needs it not.
+        method: one of `METHODS`.
+        effective: ``[...]``, how many equal patients the figure rests on (of a `Ranking`, or `effective_patients`).
 
     Returns:
         low and high ``[...]`` (0-d arrays for ``[R]``); NaN where fewer than 90 % of the replicates have a value, or
@@ -179,22 +181,22 @@ def interval(
         EvaluationError: the level is not in (0, 1), the method unknown, or "bias-corrected" without an estimate.
     """
     check_level(level)
-    method = method or ("percentile" if estimate is None else "bias-corrected")
     if method not in METHODS or (method != "percentile" and estimate is None):
         lack = " without an estimate" if method in METHODS else ""
         raise EvaluationError(
             Code.EVALUATION_INVALID,
             f"an interval by {method!r}{lack} cannot be computed.",
-            fix=f"Methods are {', '.join(METHODS)}; all but the first need the estimate.",
+            fix=f"Methods are {', '.join(METHODS)}; the second needs the estimate.",
         )
     replicates = np.asarray(replicates, dtype=float)
     ordered = np.sort(replicates, axis=0)  # NaN last
     there = np.sum(~np.isnan(replicates), axis=0)
     shift = np.zeros(replicates.shape[1:])
     enough = there >= np.maximum(ENOUGH * len(replicates), 1)
-    if method == "bias-corrected":
+    if estimate is not None:
         estimate = np.broadcast_to(np.asarray(estimate, dtype=float), shift.shape)
         enough = enough & ~np.isnan(estimate)
+    if method == "bias-corrected":
         under = (np.sum(replicates < estimate, axis=0) + np.sum(replicates <= estimate, axis=0)) / 2
         shift = norm.ppf((under + 0.5) / (there + 1))
     width = _width(level, effective)
@@ -202,20 +204,23 @@ def interval(
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
 
 
-def effective_patients(patients: np.ndarray, chosen: np.ndarray) -> float:
-    """Return how many patients with equally many of the chosen images carry as much as these do.
+def effective_patients(patients: np.ndarray, contributions: np.ndarray) -> float:
+    """Return how many patients that contribute equally to a figure tell as much as these do.
 
-    Kish's effective size, the square of the sum of the patients' numbers of images over the sum of their squares.
+    Kish's effective size: the square of the sum of the patients' contributions over the sum of their squares. Of 100
+    patients of whom one has half of the positive images, it leaves 4.
 
     Args:
         patients: int ``[N]``, not negative.
-        chosen: bool ``[N]``.
+        contributions: bool or float ``[N]``, not negative: what each image adds to the sum that the figure is made of,
+            such as 1 for each image that a sensitivity is computed on.
 
     Returns:
-        1 to the number of patients with a chosen image; 0 if there is none.
+        1 to the number of patients; 0 if nothing is contributed.
     """
-    images = np.bincount(patients[chosen]).astype(float)
-    return float(images.sum() ** 2 / np.sum(images**2)) if images.size else 0.0
+    by_patient = np.bincount(patients, np.asarray(contributions, dtype=float))
+    squares = np.sum(by_patient**2)
+    return float(by_patient.sum() ** 2 / squares) if squares else 0.0
 
 
 def _width(level: float, effective: np.ndarray | float | None) -> np.ndarray:
@@ -270,29 +275,42 @@ class _Steps:
             tied with a step (a row for each of `tied`).
         tied: int ``[T]``, the steps at which there is a negative, too.
         steps: S.
+        effective: of the AUROC and of the average precision, as `Ranking` says.
     """
 
     per_patient: csr_array
     tied: np.ndarray
     steps: int
+    effective: tuple[float, float]
 
     @classmethod
     def of(cls, scores: np.ndarray, labels: np.ndarray, patients: np.ndarray, count: int) -> "_Steps | None":
         """Return the steps; None without a positive or without a negative."""
         patients = patients[~np.isnan(np.asarray(labels, dtype=float))]
         scores, truth = known(scores, labels)
-        negatives = scores[~truth]
-        if not truth.any() or not negatives.size:
+        present, absent, negatives = patients[truth], patients[~truth], scores[~truth]
+        if not present.size or not absent.size:
             return None
         levels, at = np.unique(-scores[truth], return_inverse=True)  # descending in the scores
         size = levels.size
         step = np.searchsorted(levels, -negatives)  # the first step that is not above the negative
-        ties = (step < size) & (levels[np.minimum(step, size - 1)] == -negatives)
-        tied, tie = np.unique(step[ties], return_inverse=True)
+        is_tied = (step < size) & (levels[np.minimum(step, size - 1)] == -negatives)
+        tied, tie = np.unique(step[is_tied], return_inverse=True)
         rows = np.concatenate([at, size + step, 2 * size + 1 + tie])
-        columns = np.concatenate([patients[truth], patients[~truth], patients[~truth][ties]])
+        columns = np.concatenate([present, absent, absent[is_tied]])
         shape = 2 * size + 1 + tied.size, count
-        return cls(csr_array((np.ones(rows.size, dtype=np.float32), (rows, columns)), shape=shape), tied, size)
+        images = csr_array((np.ones(rows.size, dtype=np.float32), (rows, columns)), shape=shape)
+        # the same at the steps as in a replicate, for the sample itself
+        positives_above = np.cumsum(np.bincount(at, minlength=size))
+        negatives_above = np.cumsum(np.bincount(step, minlength=size + 1))[:size]
+        lost = negatives_above - np.bincount(step[is_tied], minlength=size) / 2
+        won = (
+            present.size - np.append(0, positives_above)[step] - np.where(is_tied, np.bincount(at)[step % size], 0) / 2
+        )
+        precision = positives_above / (positives_above + negatives_above)
+        area = min(effective_patients(present, lost[at]), effective_patients(absent, won))
+        average = min(effective_patients(present, precision[at]), effective_patients(absent, np.ones(absent.size)))
+        return cls(images, tied, size, (area, average))
 
     def resampled(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return AUROC and average precision ``[B]`` for float32 counts ``[P, B]``.

@@ -149,8 +149,10 @@ def evaluate(
                 (CALIBRATED if calibrated else AS_PREDICTED, sample)
             ]  # fmt: skip
             calibration = pd.DataFrame([
-                {"finding": name, "state": state, **calibration_figures(*of.column(name))}
-                for name in sample.findings for state, of in states
+                {"finding": name, "state": state}
+                | calibration_figures(*of.column(name), patients=of.patients, level=level)
+                for name in sample.findings
+                for state, of in states
             ])  # fmt: skip
             bins = [_reliability(of, name, state, level) for name in sample.findings for state, of in states]
         with part("sets and abstention"):
@@ -296,25 +298,23 @@ def _prevalence(sample: Sample, stated: Mapping[str, float]) -> pd.DataFrame:
         here = float(np.nanmean(labels)) if (~np.isnan(labels)).any() else math.nan
         given = np.array([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9])
         there = shift_prevalence(given, here, elsewhere) if 0 < here < 1 else np.full(given.size, np.nan)
-        rows += [
-            {"finding": name, "prevalence": here, "stated_prevalence": elsewhere, "probability": p, "probability_there": to}
-            for p, to in zip(given, there, strict=True)
-        ]  # fmt: skip
+        both = {"finding": name, "prevalence": here, "stated_prevalence": elsewhere}
+        rows += [both | {"probability": p, "probability_there": to} for p, to in zip(given, there, strict=True)]
     return pd.DataFrame(rows)
 
 
 def _warnings(findings: pd.DataFrame) -> list[str]:
     said = []
-    for row in findings[findings["finding"] != MEAN].itertuples():
-        if np.isnan(row.auroc):
-            what = "no image with a known label" if not row.images else (
-                "no positive" if not row.positives else "no negative"
-            )  # fmt: skip
-            said.append(f"{row.finding} has {what}, so its ranking cannot be judged: empty cells, not part of means.")
-        elif row.positive_patients < FEW:
+    for row in findings[findings["finding"] != MEAN].to_dict(orient="records"):
+        name, positives, patients = row["finding"], row["positives"], row["positive_patients"]
+        if np.isnan(row["auroc"]):
+            few = "no positive" if not positives else "no negative"
+            what = few if row["images"] else "no image with a known label"
+            said.append(f"{name} has {what}, so its ranking cannot be judged: empty cells, not part of means.")
+        elif patients < FEW:
             said.append(
-                f"{row.finding} has {row.positives} positives of {row.positive_patients} patients: its figures mean "
-                "little, and its intervals may be too narrow."
+                f"{name} has {positives} positives of {patients} patients: its figures mean little, and its intervals "
+                "may be too narrow."
             )
     return said
 

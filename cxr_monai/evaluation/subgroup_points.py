@@ -6,20 +6,19 @@
 A threshold that serves all groups on average may miss more in one of them (underdiagnosis; Seyyed-Kalantari et al.
 2021, doi:10.1038/s41591-021-01595-0), which AUROC within groups cannot show.
 
-Shares near 0 or 1 of few patients do not vary among replicates as they would among new patients. So the bootstrap of
-patients is asked only how many independent images a side is worth, and how the two sides move together (the same
-patient may stand on both); the intervals are Wilson's at these numbers, and so are those of their difference.
+Intervals are Wilson's at the number of independent images that the patients are worth; gaps are those of
+`cxr_monai.evaluation.gaps`.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.comparison import MINIMUM_PATIENTS, patients_with
+from cxr_monai.evaluation.gaps import correlation, share_gap
 from cxr_monai.evaluation.groups import ATTRIBUTES, corrected, groups, judge, ordered
 from cxr_monai.evaluation.proportions import by_patient, effective_trials, wilson
 from cxr_monai.evaluation.sample import Sample
@@ -99,42 +98,6 @@ def subgroup_points(
     return pd.concat(tables, ignore_index=True)[_COLUMNS] if tables else pd.DataFrame(columns=_COLUMNS)
 
 
-def share_gap(
-    share: np.ndarray,
-    other: np.ndarray,
-    trials: np.ndarray,
-    other_trials: np.ndarray,
-    correlation: np.ndarray | float = 0.0,
-    level: float = 0.95,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return low, high and two-sided p of ``share - other``.
-
-    The interval joins Wilson's two: Newcombe 1998,
-    doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I; with a correlation: Zou and Donner 2008,
-    doi:10.1002/sim.3095. The p-value is the score test's, whose variance is that of the pooled share, as it is if there
-    is no gap; so the two may disagree where p is near ``1 - level``.
-
-    Args:
-        share, other: in [0, 1]; NaN gives NaN.
-        trials, other_trials: independent ones that each rests on; above 0, whole numbers or not.
-        correlation: of the two estimates, in [-1, 1].
-        level: of the interval.
-    """
-    share, other = np.asarray(share, dtype=float), np.asarray(other, dtype=float)
-    low, high = wilson(share * trials, trials, level)
-    other_low, other_high = wilson(other * other_trials, other_trials, level)
-    below, above, other_below, other_above = share - low, high - share, other - other_low, other_high - other
-    gap = share - other
-    down = below**2 - 2 * correlation * below * other_above + other_above**2
-    up = above**2 - 2 * correlation * above * other_below + other_below**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        pooled = (share * trials + other * other_trials) / (trials + other_trials)
-        scale = 1 / trials + 1 / other_trials - 2 * correlation / np.sqrt(trials * other_trials)
-        z = np.where(gap == 0, 0.0, np.abs(gap) / np.sqrt(pooled * (1 - pooled) * scale))
-    p = np.where(np.isnan(gap), np.nan, 2 * norm.sf(z))
-    return gap - np.sqrt(np.maximum(down, 0)), gap + np.sqrt(np.maximum(up, 0)), p
-
-
 def _add_figure(
     parts: list[pd.DataFrame],
     figure: str,
@@ -169,8 +132,8 @@ def _add_figure(
     low, high = (ends.reshape(shape)[0] for ends in wilson(share * worth, worth, level))
     patients = patients_with(trials, bootstrap.patients).reshape(shape)
     share, worth, drawn = share.reshape(shape), worth.reshape(shape), drawn.reshape(-1, *shape)
-    correlation = _correlation(drawn[:, 0], drawn[:, 1])
-    gap_low, gap_high, p = share_gap(share[0], share[1], worth[0], worth[1], correlation, level)
+    together = correlation(drawn[:, 0], drawn[:, 1])
+    gap_low, gap_high, p = share_gap(share[0], share[1], worth[0], worth[1], together, level)
     for at, part in enumerate(parts):
         enough, _ = judge({"": patients[:, at].min(axis=0)}, minimum)
         part[figure], part[f"rest_{figure}"] = share[:, at]
@@ -180,13 +143,3 @@ def _add_figure(
             part[f"{figure}_{name}"] = np.where(enough, values, np.nan)
     for part, adjusted in zip(parts, corrected([part[f"{figure}_p"].to_numpy() for part in parts]), strict=True):
         part[f"{figure}_p_holm"] = adjusted
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the correlation of replicates ``[R, ...]`` along the first axis; 0 where one of them does not vary."""
-    there = ~np.isnan(first) & ~np.isnan(second)
-    count = np.maximum(there.sum(axis=0), 1)
-    first, second = (np.where(there, of, 0) - np.where(there, of, 0).sum(axis=0) / count for of in (first, second))
-    first, second = np.where(there, first, 0), np.where(there, second, 0)
-    scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-    return np.divide((first * second).sum(axis=0), scale, out=np.zeros(scale.shape), where=scale > 1e-12)

@@ -5,7 +5,7 @@
 
 A gap is the group's figure minus the rest's: the rest are the images of the attribute's other known groups. Both are
 taken from the same resampled patients, so that a patient with images on both sides (an AP and a PA view) counts as one.
-Interval and p-value are those of `comparison.difference_test`, corrected by Holm over all gaps of one attribute.
+Interval and p-value are those of `cxr_monai.evaluation.gaps`, corrected by Holm over all gaps of one attribute.
 
 A gap in AUROC says that the model ranks worse within a group. It does not say why: the group may be sicker, its images
 harder, its labels noisier. Equal AUROCs do not mean equal treatment at one threshold: see
@@ -23,12 +23,13 @@ from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
 from cxr_monai.evaluation.comparison import (
     MINIMUM_PATIENTS,
     TOO_FEW,
-    difference_test,
     patients_with,
     patients_with_any,
 )
+from cxr_monai.evaluation.gaps import area_worth, correlation, effective_patients, mean_degrees, share_gap
 from cxr_monai.evaluation.groups import ATTRIBUTES, corrected, groups, judge, notes_on, ordered
 from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.proportions import by_patient
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.subgroup_points import subgroup_points
 
@@ -112,7 +113,17 @@ def subgroup_table(
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """What is known of one set of images; arrays are ``[F]``, replicates ``[R, F]``."""
+    """What is known of one set of images, of F findings.
+
+    Attributes:
+        rows, patients, any_patients: images, their patients, and those with any finding.
+        counts: the table's counts, ``[F]`` each.
+        without: patients with an image without the finding ``[F]``.
+        areas: F.
+        replicates: ``[R, F]``.
+        degrees: of freedom ``[F]``: patients of the scarcer kind, with the finding or without, as `effective_patients`
+            counts them, less one.
+    """
 
     rows: int
     patients: int
@@ -120,31 +131,48 @@ class _Side:
     counts: dict[str, np.ndarray]
     without: np.ndarray
     areas: list[Auroc]
-    values: np.ndarray
     replicates: np.ndarray
+    degrees: np.ndarray
 
     @classmethod
     def of(cls, sample: Sample, bootstrap: PatientBootstrap, rows: np.ndarray, level: float) -> "_Side":
         drawn = bootstrap.rankings(sample.scores, sample.labels, rows=rows).auroc
         scores, labels, patients = sample.scores[rows], sample.labels[rows], sample.patients[rows]
         present, absent = labels == 1, labels == 0
-        areas = [delong(scores[:, c], labels[:, c], level) for c in range(labels.shape[1])]
         counts = {
             "images": (present | absent).sum(axis=0),
             "patients": patients_with(present | absent, patients),
             "positives": present.sum(axis=0),
             "positive_patients": patients_with(present, patients),
         }
-        anything = patients_with_any(present, patients)
-        values = np.array([area.value for area in areas])
-        without = patients_with(absent, patients)
-        return cls(len(labels), len(np.unique(patients)), anything, counts, without, areas, values, drawn)
+        scarcer = np.minimum(*(effective_patients(by_patient(kind, patients)) for kind in (present, absent)))
+        return cls(
+            len(labels),
+            len(np.unique(patients)),
+            patients_with_any(present, patients),
+            counts,
+            patients_with(absent, patients),
+            [delong(scores[:, c], labels[:, c], level) for c in range(labels.shape[1])],
+            drawn,
+            np.maximum(scarcer - 1, 1),
+        )
 
-    def means(self, findings: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the mean over some findings and its replicates ``[R]``; a replicate that lacks one has none."""
-        if not findings.any():
-            return np.nan, np.full(len(self.replicates), np.nan)
-        return float(self.values[findings].mean()), self.replicates[:, findings].mean(axis=1)
+    def with_mean(self, findings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return values, replicates and degrees of freedom, with those of the mean over some findings appended.
+
+        A replicate that lacks one of these findings has no mean.
+        """
+        values = np.array([area.value for area in self.areas])
+        drawn = self.replicates[:, findings]
+        if findings.any():
+            mean, means, degrees = (
+                values[findings].mean(),
+                drawn.mean(axis=1),
+                mean_degrees(drawn, self.degrees[findings]),
+            )
+        else:
+            mean, means, degrees = np.nan, np.full(len(drawn), np.nan), 1.0
+        return np.append(values, mean), np.column_stack([self.replicates, means]), np.append(self.degrees, degrees)
 
 
 def _one_group(findings: Sequence[str], side: _Side, rest: _Side | None, minimum: int, level: float) -> pd.DataFrame:
@@ -155,30 +183,28 @@ def _one_group(findings: Sequence[str], side: _Side, rest: _Side | None, minimum
             needed[f"with the finding in {place}"] = one.counts["positive_patients"]
             needed[f"without it in {place}"] = one.without
     enough, notes = judge(needed, minimum)
-    mean, drawn = side.means(enough)
-    replicates = np.column_stack([side.replicates, drawn])
+    notes.append(_mean_note(findings, enough))
+    values, replicates, degrees = side.with_mean(enough)
     table = pd.DataFrame({name: [*of, 0] for name, of in side.counts.items()})
     table.loc[len(findings), list(side.counts)] = (
         side.rows, side.patients, int(side.counts["positives"].sum()), side.any_patients,
     )  # fmt: skip
     table["finding"] = [*findings, MEAN]
-    table["auroc"] = [*side.values, mean]
+    table["auroc"] = values
     table["auroc_low"] = [*(area.low for area in side.areas), np.nan]
     table["auroc_high"] = [*(area.high for area in side.areas), np.nan]
-    table["auroc_patient_low"], table["auroc_patient_high"] = interval(replicates, level, table["auroc"].to_numpy())
-    notes.append(_mean_note(findings, enough))
-    differences = np.full_like(replicates, np.nan)
-    table["rest_auroc"] = np.nan
+    table["auroc_patient_low"], table["auroc_patient_high"] = interval(replicates, level, values)
     if rest is None:
         notes = [f"{note}; {_ALONE}" if note else _ALONE for note in notes]
-    else:
-        rest_mean, rest_drawn = rest.means(enough)
-        table["rest_auroc"] = [*rest.values, rest_mean]
-        judged = np.append(enough, True)
-        differences[:, judged] = (replicates - np.column_stack([rest.replicates, rest_drawn]))[:, judged]
-    gap = table["auroc"].to_numpy() - table["rest_auroc"].to_numpy()
-    low, high, p = difference_test(differences, gap, level)
-    return table.assign(gap=np.where(np.isnan(low), np.nan, gap), gap_low=low, gap_high=high, p=p, note=notes)
+        return table.assign(rest_auroc=np.nan, gap=np.nan, gap_low=np.nan, gap_high=np.nan, p=np.nan, note=notes)
+    rest_values, rest_replicates, rest_degrees = rest.with_mean(enough)
+    worth = area_worth(values, replicates, degrees), area_worth(rest_values, rest_replicates, rest_degrees)
+    together = correlation(replicates, rest_replicates)
+    low, high, p = share_gap(values, rest_values, *worth, together, level)
+    gaps = {"gap": values - rest_values, "gap_low": low, "gap_high": high, "p": p}
+    judged = np.append(enough, True) & ~np.isnan(low)
+    table["rest_auroc"] = rest_values
+    return table.assign(**{name: np.where(judged, of, np.nan) for name, of in gaps.items()}, note=notes)
 
 
 def _mean_note(findings: Sequence[str], enough: np.ndarray) -> str:

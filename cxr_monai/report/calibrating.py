@@ -9,8 +9,15 @@ from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import storage_error
 from cxr_monai.errors import BundleError, Code, EvaluationError
 from cxr_monai.evaluation.fitted import (
-    COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted, refit, remember_patients,
-)  # fmt: skip
+    COVERAGE,
+    RULES,
+    Fitted,
+    describe_sample,
+    fit,
+    read_fitted,
+    refit,
+    remember_patients,
+)
 from cxr_monai.evaluation.predictions import join, read_predictions
 
 
@@ -54,7 +61,7 @@ def calibrate_bundle(
             fix="Predict with --raw.",
             where=predictions,
         )
-    sample, notes = join(file, table, split, opened.labels)
+    sample, _ = join(file, table, split, opened.labels)
     told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest())
     if recalibrate is None:
         fitted = fit(sample, method, rules, coverage, told)

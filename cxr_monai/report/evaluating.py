@@ -21,8 +21,15 @@ from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.evaluate import Evaluation, evaluate, write_tables
 from cxr_monai.evaluation.fitted import (
-    COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted, refuse_shared, shared_error,
-)  # fmt: skip
+    COVERAGE,
+    RULES,
+    Fitted,
+    describe_sample,
+    fit,
+    read_fitted,
+    refuse_shared,
+    shared_error,
+)
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report.page import write_report
@@ -148,7 +155,8 @@ def _in_common(sample: Sample, other: PredictionsFile, manifest: Manifest) -> tu
         raise EvaluationError(Code.PREDICTIONS_INVALID, "the two systems have no image in common.", where=other.path)
     if len(ours) < len(sample):
         notes.append(
-            f"The second system has predictions for {len(ours):,} of the {len(sample):,} images; both are judged on these."
+            f"The second system has predictions for {len(ours):,} of the {len(sample):,} images; both are judged on "
+            "these."
         )
     return sample.take(ours), second.take(theirs), [f"Second system: {note}" for note in notes]
 
@@ -241,9 +249,10 @@ def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted:
     in_training = sample.table["split"] == "train"
     if in_training.any():
         patients = sample.table.loc[in_training, "patient_id"].nunique()
+        images = int(in_training.sum())
         said.append(
-            f"{int(in_training.sum()):,} of the {len(sample):,} images ({patients:,} patients) belong to this manifest's "
-            "training part: a system that was trained on them looks better here than it is."
+            f"{images:,} of the {len(sample):,} images ({patients:,} patients) belong to this manifest's training part: a "
+            "system that was trained on them looks better here than it is."
         )
     if not (sample.table["split"] != "").any():
         said.append("The manifest has no split: whether the system was trained on these patients is not known.")

@@ -75,7 +75,7 @@ def write_plots(evaluation: "Evaluation", folder: str | Path) -> list[Path]:
             path = folder / f"{name}.png"
             shape = make(evaluation)
             if shape is None:
-                pass
+                path.unlink(missing_ok=True)
                 continue
             write_durably(path, _png(shape))
             written.append(path)
@@ -128,9 +128,9 @@ def _draw_panels(shape: Panels) -> Any:
 
 
 def _draw_panel(axes: Any, panel: Panel, first: bool, last: bool) -> None:
-    axes.set_title(
-        _shortened(panel.title, 24), fontsize=8.5, fontweight="bold", loc="left", pad=14 if panel.note else 5
-    )
+    above = panel.note or any(mark.letters for mark in panel.marks)
+    title = _shortened(panel.title, 24)
+    axes.set_title(title, fontsize=8.5, fontweight="bold", loc="left", pad=15 if above else 5)
     if panel.note:
         axes.text(0, 1.035, panel.note, transform=axes.transAxes, fontsize=7.2, color="#4B5563")
     if panel.empty:

@@ -27,7 +27,8 @@ from cxr_monai.report.shapes import Forest, Matrix, Row, around_axis, unit_axis
 if TYPE_CHECKING:
     from cxr_monai.evaluation.evaluate import Evaluation
 
-ALONE = "no other group"  # how a subgroup's note begins that has nothing to compare with
+ALONE = "no other group"  # stands in the note of a subgroup that has nothing to compare with
+TOO_FEW = "too few to say"
 FEWEST = 10
 """Images that a row of a matrix must rest on to show a share."""
 NONE = "None of them"
@@ -140,18 +141,15 @@ def comparison(evaluation: "Evaluation") -> Forest | None:
     if table is None or table.empty:
         return None
     first, second = evaluation.comparison_names or ("first", "second")
-    rows = [
-        Row(
-            "Mean" if row["finding"] == MEAN else words.shown(str(row["finding"])),
-            value(row, "difference"),
-            value(row, "patient_low"),
-            value(row, "patient_high"),
-            f"{int(row['positives']):,}",
-            "" if not np.isnan(value(row, "difference")) else "no value",
-            strong=str(row.get("verdict")) in ("better", "worse"),
-        )
-        for row in records(table)
-    ]
+    rows = []
+    for row in records(table):
+        label = "Mean" if row["finding"] == MEAN else words.shown(str(row["finding"]))
+        difference, low, high = (value(row, name) for name in ("difference", "patient_low", "patient_high"))
+        note = "no value" if np.isnan(difference) else TOO_FEW if str(row.get("verdict")) == TOO_FEW else ""
+        if note:  # an interval that says nothing would set the scale for all that do
+            difference, low, high = np.nan, np.nan, np.nan
+        strong = str(row.get("verdict")) in ("better", "worse")
+        rows.append(Row(label, difference, low, high, f"{int(row['positives']):,}", note, strong))
     ends = [number for row in rows for number in (row.low, row.high, row.value)]
     axis = around_axis(f"AUROC of {second} minus AUROC of {first}", ends, 0.0, 0.01)
     about = (
@@ -169,6 +167,6 @@ def group_word(attribute_name: str) -> str:
 def short_note(note: Any) -> str:
     """Return ``too few to say`` of ``too few to say: 3 patients ...``."""
     text = "" if note is None or note != note else str(note)
-    if text.startswith("too few to say"):
-        return "too few to say"
-    return "nothing to compare with" if text.startswith(ALONE) else text or "no value"
+    if text.startswith(TOO_FEW):
+        return TOO_FEW
+    return "nothing to compare with" if ALONE in text else text or "no value"

@@ -173,7 +173,7 @@ def logit_axis(label: str, low: float, high: float) -> Axis:
     for share, text in _ODDS:
         place = float(logit(share))
         # texts nearer than this would run into each other on a phone
-        if start <= place <= end and all(abs(place - other) >= 0.14 * (end - start) for other, _ in kept):
+        if start <= place <= end and all(abs(place - other) >= 0.17 * (end - start) for other, _ in kept):
             kept.append((place, text))
     return Axis(label, start, end, tuple(sorted(kept)))
 

@@ -5,6 +5,7 @@ be said (no label, too few images, another hospital) stands beside what can.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,7 @@ def _best_reports(evaluation: "Evaluation") -> Point | None:
 
 def _probabilities(evaluation: "Evaluation", readable: bool) -> Point | None:
     table = final_state(evaluation)
+    rough = {words.spoken(str(row["finding"])) for row in finding_rows(evaluation) if words.rough(row)}
     good: list[str] = []
     bad: list[str] = []
     worst = (1.0, "")
@@ -127,6 +129,8 @@ def _probabilities(evaluation: "Evaluation", readable: bool) -> Point | None:
         if not (mean > 0 and prevalence > 0) or math.isnan(slope):
             continue
         name, ratio = words.spoken(str(row["finding"])), mean / prevalence
+        if name in rough:
+            continue
         fits = 1 / READABLE <= ratio <= READABLE and 1 / READABLE <= slope <= READABLE
         (good if fits else bad).append(name)
         if not fits and abs(math.log(ratio)) > abs(math.log(worst[0])):
@@ -134,7 +138,8 @@ def _probabilities(evaluation: "Evaluation", readable: bool) -> Point | None:
     if readable:
         if not good:
             return None
-        which = "every finding that can be judged" if not bad else words.listed(good)
+        but = f" but {words.listed(bad)}" if bad else ""
+        which = words.listed(good) if len(bad) > len(good) / 3 else f"all findings that can be judged{but}"
         return Point(
             "Its probabilities can be read as frequencies",
             f"for {which}: of 100 images given 10{words.NBSP}%, about 10 have the label.",
@@ -207,11 +212,12 @@ def _gaps(evaluation: "Evaluation") -> Point | None:
         return None
     means = table[table["finding"] == MEAN]
     worse = means[(means["p_holm"] < 1 - evaluation.level) & (means["gap"] < 0)].sort_values("gap", kind="stable")
-    asked = [row for row in records(table) if row["finding"] != MEAN and not str(row.get("note")).startswith(ALONE)]
+    asked = [row for row in records(table) if row["finding"] != MEAN and ALONE not in str(row.get("note"))]
     silent = sum(math.isnan(value(row, "gap")) for row in asked)
     unsaid = ""
     if silent:
         unsaid = f" For {silent:,} of {len(asked):,} pairs of a group and a finding there are too few images to say."
+    unsaid = _missed_more(evaluation, asked) + unsaid
     if worse.empty:
         text = "No group's mean AUROC is surely lower than the rest's; that doesn't prove that all are served alike."
         return Point("It may serve some patients worse.", text + unsaid)
@@ -219,6 +225,21 @@ def _gaps(evaluation: "Evaluation") -> Point | None:
     return Point(
         "It serves some patients worse.",
         f"Its mean AUROC is lower than in the rest for {words.listed(named)}.{unsaid}",
+    )
+
+
+def _missed_more(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return where one threshold for all misses surely more than in the rest; empty if nowhere."""
+    surely = [row for row in rows if value(row, "sensitivity_p_holm") < 1 - evaluation.level]
+    more = sorted((row for row in surely if value(row, "sensitivity_gap") < 0), key=lambda row: row["sensitivity_gap"])
+    most = words.frequency(-value(more[0], "sensitivity_gap")) if more else None
+    if most is None:
+        return ""
+    pairs = "one pair" if len(more) == 1 else f"{len(more):,} pairs"
+    where = f"{words.spoken(str(more[0]['finding']))}, {_group(more[0])}"
+    return (
+        f" At one threshold for all it surely misses more than in the rest for {pairs} of a group and a finding; most: "
+        f"{where} ({most.count:,} more of {most.of:,} with the label)."
     )
 
 
@@ -235,6 +256,8 @@ def _nothing_known(evaluation: "Evaluation") -> Point | None:
 
 
 def _group(row: Any) -> str:
+    if row["attribute"] == "prior_visits":
+        return f"{'no' if row['group'] == 'none' else row['group']} earlier images"
     return f"{str(row['attribute']).replace('_', ' ')} {row['group']}"
 
 

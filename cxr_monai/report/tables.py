@@ -207,9 +207,12 @@ def _gaps(evaluation: "Evaluation", table: pd.DataFrame, prefix: str, figure: st
     if table.empty or f"{prefix}gap" not in table.columns or table[f"{prefix}gap"].isna().all():
         return None
     columns = list(dict.fromkeys(zip(table["attribute"].astype("str"), table["group"].astype("str"), strict=True)))
+    groups = [attribute for attribute, _ in columns]
+    columns = [column for column in columns if groups.count(column[0]) > 1]  # one alone has no rest
     rows = []
     by_place = {(str(row["attribute"]), str(row["group"]), str(row["finding"])): row for row in records(table)}
-    for finding in dict.fromkeys(table["finding"].astype("str")):
+    judged_at_all = table[table[f"{prefix}gap"].notna() | (table["finding"] != MEAN)]
+    for finding in dict.fromkeys(judged_at_all["finding"].astype("str")):
         cells = []
         for attribute, group in columns:
             row = by_place.get((attribute, group, finding), {})
@@ -221,7 +224,7 @@ def _gaps(evaluation: "Evaluation", table: pd.DataFrame, prefix: str, figure: st
             cells.append(Cell(signed(gap, 2), strong=judged < 1 - evaluation.level, share=shade))
         rows.append((Cell(name_of(finding), strong=finding == MEAN), *cells))
     heads = ("Finding", *(f"{group_word(attribute)}: {group}" for attribute, group in columns))
-    notes = ("A dot: too few to say, or no other group. Bold: more than chance, after Holm's correction.",)
+    notes = ("A dot: too few to say. Bold: more than chance, after Holm's correction.",)
     return Table(f"Gaps in {figure}: group minus rest", heads, tuple(rows), notes, matrix=True)
 
 

@@ -152,7 +152,6 @@ class Training:
         self.tracker.file(bundle.root, "bundle")
         logger.info("the bundle: %s", bundle.root)
 
-
     def _calibrate(self, bundle: Bundle) -> None:
         """Fit calibration and operating points on the validation part, and leave them in the bundle."""
         file = read_predictions(self.output_dir / "predictions_val.csv")
@@ -174,8 +173,8 @@ class Evaluation:
         tracker: of the run.
         manifest, split, findings: what is evaluated on.
         output_dir: where the results go.
-        report: what is made of ``predictions.csv`` in the end (``cxr_monai.report.evaluating.Report``), given the folder;
-            returns figures by name and the files that it wrote.
+        report: what is made of ``predictions.csv`` in the end, given the folder; returns figures by name and the files
+            that it wrote (``cxr_monai.report.evaluating.Report``).
     """
 
     def __init__(
@@ -210,7 +209,6 @@ class Evaluation:
         self.tracker.finish()
         logger.info("%s part:\n%s\nthe table: %s", self.split, self.metrics.text(), self.output_dir / "metrics.csv")
         logger.info("the runs: %s", self.tracker.where())
-
 
     def _report(self) -> None:
         if self.report is None:

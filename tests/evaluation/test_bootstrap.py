@@ -199,7 +199,7 @@ def test_percentiles_by_hand() -> None:
     replicates = np.random.default_rng(0).permutation(np.arange(1.0, 100))
     low, high = interval(replicates, method="percentile")
     assert (float(low), float(high)) == pytest.approx((2.5, 97.5), abs=1e-12)
-    low, high = interval(replicates, level=0.9)  # without an estimate: percentiles
+    low, high = interval(replicates, 0.9, estimate=7.0)
     assert (float(low), float(high)) == pytest.approx((5, 95), abs=1e-12)
 
 
@@ -208,7 +208,8 @@ def test_bias_corrected_by_hand() -> None:
     replicates, estimate = np.arange(1.0, 100), 30.0
     shift = norm.ppf((29.5 + 0.5) / 100)
     ends = [100 * norm.cdf(2 * shift + side * norm.ppf(0.975)) for side in (-1, 1)]
-    np.testing.assert_allclose(interval(replicates, estimate=estimate), [max(ends[0], 1), ends[1]], rtol=1e-12)
+    found = interval(replicates, estimate=estimate, method="bias-corrected")
+    np.testing.assert_allclose(found, [max(ends[0], 1), ends[1]], rtol=1e-12)
     assert ends[1] < 85  # lower than the percentile's 97.5, since the replicates lie above the estimate
 
 
@@ -223,7 +224,7 @@ def test_few_patients_widen_as_students_t(size: float) -> None:
 
 @pytest.mark.parametrize("size", [1.0, 0.0])
 def test_one_patient_is_bounded_by_the_replicates_alone(size: float) -> None:
-    low, high = interval(np.arange(1.0, 100), estimate=50.0, effective=size)
+    low, high = interval(np.arange(1.0, 100), effective=size)
     assert (float(low), float(high)) == (1.0, 99.0)
 
 
@@ -271,14 +272,47 @@ def test_constant_replicates_have_no_width() -> None:
 )
 def test_effective_patients_by_hand(patients: list[int], expected: float) -> None:
     codes = np.array([*patients, 7, 7], dtype=int)
-    assert effective_patients(codes, np.arange(codes.size) < len(patients)) == expected
+    chosen = np.arange(codes.size) < len(patients)
+    assert effective_patients(codes, chosen) == expected
+    assert effective_patients(codes, 0.3 * chosen) == pytest.approx(expected, rel=1e-14)
 
 
-def test_a_ranking_rests_on_the_rarer_side() -> None:
-    codes = np.array([0, 0, 0, 1, 2, 3, 4, 4])
-    labels = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [0, 1], [0, NAN], [0, 1], [NAN, NAN]])
-    result = PatientBootstrap(codes, replicates=3).rankings(np.zeros((8, 2)), labels)
-    # 3 + 1 images of two patients are the positives of the first finding and the negatives of the second
-    np.testing.assert_array_equal(result.effective, [16 / 10, 16 / 10])
-    part = PatientBootstrap(codes, replicates=3).ranking(np.zeros(8), labels[:, 0], np.arange(8) > 1)
-    assert part.effective == 2.0
+def test_what_a_ranking_rests_on_by_hand() -> None:
+    # by score: 3 positive, 2 negative, 1.5 positive, 1 a positive and a negative, 0 negative
+    codes = np.array([0, 1, 3, 1, 2, 4])
+    scores, labels = np.array([3, 2, 1.5, 1, 1, 0]), np.array([1.0, 0, 1, 1, 0, 0])
+    result = PatientBootstrap(codes, replicates=3).ranking(scores, labels)
+    # pairs lost: patients 3 and 1 lose 1 and 1.5 as positives, 1 and 2 win 2 and 0.5 as negatives
+    assert result.auroc_effective == pytest.approx(2.5**2 / (2**2 + 0.5**2), rel=1e-14)
+    # precisions 1, 2/3, 3/5 of three patients; three patients have a negative each
+    assert result.average_precision_effective == pytest.approx((34 / 15) ** 2 / (1 + 4 / 9 + 9 / 25), rel=1e-14)
+    part = PatientBootstrap(codes, replicates=3).ranking(scores, labels, np.arange(6) < 5)
+    assert part.average_precision_effective == 2.0
+    perfect = PatientBootstrap(codes, replicates=3).ranking(labels, labels)
+    assert perfect.auroc_effective == 0.0
+    assert perfect.average_precision_effective == 3.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_rankings_rest_on_pair_by_pair(seed: int) -> None:
+    codes, scores, labels = make(seed)
+    result = PatientBootstrap(codes, replicates=3).rankings(scores, labels)
+    for f in range(4):
+        positive, negative = labels[:, f] == 1, labels[:, f] == 0
+        s, n = scores[positive, f][:, None], scores[negative, f]
+        lost = (n > s) + 0.5 * (n == s)
+        sides = effective_patients(codes[positive], lost.sum(1)), effective_patients(codes[negative], lost.sum(0))
+        assert result.auroc_effective[f] == pytest.approx(min(sides), rel=1e-12)
+        above = (scores[positive, f] >= s).sum(1)
+        precisions = effective_patients(codes[positive], above / (above + (n >= s).sum(1)))
+        rest = effective_patients(codes, negative)
+        assert result.average_precision_effective[f] == pytest.approx(min(precisions, rest), rel=1e-12)
+
+
+def test_nothing_rests_on_nothing() -> None:
+    result = PatientBootstrap(np.arange(3), replicates=3).rankings(np.zeros((3, 2)), np.zeros((3, 2)))
+    assert np.isnan([result.auroc_effective, result.average_precision_effective]).all()
+    assert PatientBootstrap(np.arange(3), replicates=3).rankings(np.zeros((3, 0)), np.zeros((3, 0))).auroc.shape == (
+        3,
+        0,
+    )

@@ -47,7 +47,7 @@ def test_patient_level_intervals_hold_and_delong_does_not(
         intervals = script.judge(population, scenario, REPLICATES, 0, number)
         script.add(total, script.counted(intervals, population.truth))
     low, high = binom.ppf(0.00025, SETS, 0.93), binom.ppf(0.99975, SETS, 0.97)
-    for kind in ("auroc, patients", "average precision, patients"):
+    for kind in ("auroc, widened", "average precision, widened"):
         assert low <= total[kind]["held"] <= high, (kind, total[kind])
         assert total[kind]["held"] + total[kind]["below"] + total[kind]["above"] == SETS
     # several correlated images a patient: DeLong promises too much

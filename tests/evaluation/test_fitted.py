@@ -9,8 +9,15 @@ import pytest
 
 from cxr_monai.errors import Code, CxrError, EvaluationError
 from cxr_monai.evaluation.fitted import (
-    RULES, Fitted, describe_sample, fit, read_fitted, refit, refuse_shared, remember_patients,
-)  # fmt: skip
+    RULES,
+    Fitted,
+    describe_sample,
+    fit,
+    read_fitted,
+    refit,
+    refuse_shared,
+    remember_patients,
+)
 from cxr_monai.evaluation.operating_points import choose_threshold, counts_at
 from cxr_monai.evaluation.sample import Sample
 from tests.evaluation.making import FINDINGS, made_manifest, made_sample, made_scores, made_table
@@ -100,7 +107,7 @@ def test_findings_come_in_any_order_and_number(fitted: Fitted) -> None:
         lambda content: content.update(conformal=[1]),
     ],
 )
-def test_damaged_file(file: Path, spoil) -> None:  # noqa: ANN001
+def test_damaged_file(file: Path, spoil) -> None:
     content = json.loads(file.read_text())
     spoil(content)
     file.write_text(json.dumps(content))

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from cxr_monai.errors import Code, EvaluationError, ManifestError
@@ -37,7 +36,9 @@ def test_names_of_other_systems(tmp_path: Path) -> None:
     assert not file.calibrated
 
 
-@pytest.mark.parametrize(("record", "calibrated"), [({"calibrated": True}, True), ({"calibrated": "yes"}, False), ({}, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("record", "calibrated"), [({"calibrated": True}, True), ({"calibrated": "yes"}, False), ({}, False)]
+)
 def test_record_beside_it(tmp_path: Path, record: dict, calibrated: bool) -> None:
     path = write(tmp_path, "image,Mass\na.png,0.5\n")
     (tmp_path / "p.csv.json").write_text(json.dumps(record))
@@ -122,7 +123,7 @@ def test_images_and_findings_on_one_side_alone_are_told(tmp_path: Path) -> None:
         (lambda table: table, None, ["Mass", "Nodule"], "Nodule not in both"),
     ],
 )
-def test_nothing_in_common(tmp_path: Path, change, split, findings, said: str) -> None:  # noqa: ANN001
+def test_nothing_in_common(tmp_path: Path, change, split, findings, said: str) -> None:
     change(PREDICTIONS).to_csv(tmp_path / "p.csv", index=False)
     with pytest.raises((EvaluationError, ManifestError), match=said.replace("(", r"\(").replace(")", r"\)")):
         join(read_predictions(tmp_path / "p.csv"), MANIFEST, split, findings)

@@ -155,9 +155,14 @@ def test_what_is_right_is_mostly_left_alone() -> None:
 
 
 def test_a_slope_that_is_right_is_mostly_left_alone() -> None:
-    updates = [choose_update(*drawn(600, seed, 1.0, -1.5))[0] for seed in range(300)]
+    """A rare finding, its probabilities all too low by one: the slope's test is one at 5 % all the same."""
+    updates = []
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        z = random.normal(-4, 1, 3000)
+        updates.append(choose_update(expit(z), (random.random(3000) < expit(z + 1)).astype(float))[0])
     assert updates.count("none") == 0
-    assert 0.02 <= updates.count("slope") / 300 <= 0.08  # a test at 5 %
+    assert 0.02 <= updates.count("slope") / 300 <= 0.08
 
 
 def test_images_of_a_patient_are_one_voice() -> None:

@@ -9,7 +9,7 @@ from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.comparison import holm
 from cxr_monai.evaluation.proportions import patient_wilson
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.evaluation.subgroup_points import FIGURES, share_gap, subgroup_points
+from cxr_monai.evaluation.subgroup_points import FIGURES, subgroup_points
 
 NAN = np.nan
 
@@ -107,43 +107,6 @@ def test_another_level_is_refused() -> None:
     one = images()
     with pytest.raises(EvaluationError, match="95"):
         subgroup_points(one, PatientBootstrap(one.patients, 20), {"Mass": 0.5}, ["sex"], level=95)
-
-
-@pytest.mark.parametrize(
-    ("hits", "interval"),
-    [  # Newcombe 1998, table II, method 10
-        ((56, 70, 48, 80), (0.0524, 0.3339)),
-        ((9, 10, 3, 10), (0.1705, 0.8090)),
-        ((5, 56, 0, 29), (-0.0381, 0.1926)),
-        ((10, 10, 0, 20), (0.6791, 1.0)),
-        ((10, 10, 0, 10), (0.6075, 1.0)),
-    ],
-)
-def test_gaps_interval_against_newcombe(hits: tuple, interval: tuple) -> None:
-    a, m, b, n = hits
-    low, high, _ = share_gap(a / m, b / n, m, n)
-    assert (round(float(low), 4), round(float(high), 4)) == interval
-
-
-def test_gaps_p_is_that_of_the_chi_squared_test() -> None:
-    from scipy.stats import chi2_contingency
-
-    _, _, p = share_gap(56 / 70, 48 / 80, 70, 80)
-    assert p == pytest.approx(chi2_contingency([[56, 14], [48, 32]], correction=False).pvalue, rel=1e-9)
-    _, _, p = share_gap(
-        np.array([1.0, NAN, 1.0]), np.array([1.0, 0.5, 0.0]), np.array([9, 9, 9.0]), np.array([9, 9, 9])
-    )
-    np.testing.assert_allclose(p, [1, NAN, chi2_contingency([[9, 0], [0, 9]], correction=False).pvalue], rtol=1e-9)
-
-
-def test_what_moves_together_is_told_apart_more_easily() -> None:
-    together, apart = (share_gap(0.8, 0.6, 50, 50, correlation) for correlation in (0.5, 0.0))
-    assert together[0] > apart[0]
-    assert together[1] < apart[1]
-    assert together[2] < apart[2]
-    # one sample twice, fully correlated and with an interval that is symmetric: exactly no gap
-    low, high, p = share_gap(0.5, 0.5, 40, 40, 1.0)
-    assert (float(low), float(high), float(p)) == pytest.approx((0, 0, 1), abs=1e-7)
 
 
 def test_the_size_of_the_gaps_test() -> None:

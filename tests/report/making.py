@@ -280,6 +280,8 @@ def _subgroups(sample: Sample, judged: list[str]) -> pd.DataFrame:
                 "gap": gap, "gap_low": gap - 0.03, "gap_high": gap + 0.03,
                 "p": NAN if few else 0.001 if abs(gap) > 0.05 else 0.4,
                 "p_holm": NAN if few else 0.004 if abs(gap) > 0.05 else 1.0, "note": note,
+                "sensitivity_gap": NAN if few or finding == "mean" else 3 * gap,
+                "sensitivity_p_holm": NAN if few or finding == "mean" else 0.004 if abs(gap) > 0.05 else 1.0,
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -309,8 +311,8 @@ def _site(points: pd.DataFrame) -> pd.DataFrame:
         table[f"observed_{name}"] = points[name]
         table[f"observed_{name}_low"] = points[f"{name}_patient_low"]
         table[f"observed_{name}_high"] = points[f"{name}_patient_high"]
-    table["why"] = np.resize(["", "sensitivity lower", ""], len(table))
-    table["holds"] = np.resize(["yes", "no", "too few to say"], len(table))
+    table["why"] = np.resize(["", "", "sensitivity lower", ""], len(table))
+    table["holds"] = np.resize(["yes", "yes", "no", "too few to say"], len(table))
     return table
 
 

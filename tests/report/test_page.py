@@ -248,12 +248,24 @@ def test_operating_points_calibration_site_comparison_and_book_are_there(evaluat
         assert rule in page.text
     states = {tuple(row[:2]) for row in page.rows if len(row) == 10}
     assert {("Effusion", "as predicted"), ("Effusion", "calibrated")} <= states
-    assert "Of 15 thresholds, 5 hold, 5 don't and 5 rest on too few images to say." in page.text
+    assert "Of 15 thresholds, 8 hold, 4 don't and 3 rest on too few images to say." in page.text
     assert ["Effusion", "0.959", "0.989"] in [row[:3] for row in page.rows]
     assert "promised to hold everything present in 90 of 100 images, held it in 91 of 100" in page.text
     assert "fedcba9876543210" in page.text
     assert "split: name NIH's official split" in page.text
     assert "predicted but not judged 12" in page.text
+
+
+def test_gaps_are_shaded_bold_where_sure_and_dotted_where_too_few(page: Page, source: str) -> None:
+    rows = [
+        row for row in page.rows if len(row) == 7 and row[0] in ("Effusion", "Hernia", "Mean") and "/" not in row[1]
+    ]
+    gaps = [row for row in rows if row[-1] in ("\u22120.06", "\u22120.18", "·")]
+    # AUROC of three rows, sensitivity of two: there is no mean of sensitivities; a source alone has no column
+    assert [row[0] for row in gaps] == ["Effusion", "Hernia", "Mean", "Effusion", "Hernia"]
+    assert gaps[0][1:3] == ["0.00", "0.00"]
+    assert gaps[1][1:] == ["·"] * 6
+    assert '<td class="below" style="--share:0.40"><strong>\u22120.06</strong></td>' in source  # 0.06 of 0.15
 
 
 def test_what_is_not_there_has_no_section(evaluation: Evaluation) -> None:

@@ -75,8 +75,9 @@ def test_what_an_earlier_evaluation_left_goes_if_there_is_nothing_to_show(
     assert {path.name for path in tmp_path.iterdir()} == written | {"mine.png"}
 
 
-def test_one_finding_and_a_name_in_another_script(tmp_path: Path) -> None:
-    # warnings are errors in tests: a glyph that the font lacks must not be one
-    sample = make_sample(60, ("胸水",))
+@pytest.mark.parametrize("name", ["胸水", "$^$ 100 %"])
+def test_names_that_the_font_lacks_or_that_look_like_a_formula(tmp_path: Path, name: str) -> None:
+    # warnings are errors in tests: a missing glyph must not be one
+    sample = make_sample(60, (name,))
     written = write_plots(make_evaluation(sample, comparison=False, subgroups=False), tmp_path)
     assert {path.name for path in written} >= {"roc.png", "scores.png", "auroc.png"}

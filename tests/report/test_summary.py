@@ -90,14 +90,33 @@ def test_probabilities_are_frequencies_only_within_a_quarter(made: Evaluation) -
     assert bad.endswith("For fibrosis they are 2.0 times too low on average.")
 
 
+def test_probabilities_that_are_right_save_for_few_are_not_all_named(made: Evaluation) -> None:
+    rows = [(name, "calibrated", 0.1, 0.1, 1.0) for name in ("Mass", "Edema", "Nodule", "Fibrosis")]
+    rows += [("Pneumonia", "calibrated", 0.3, 0.1, 1.0), ("Hernia", "calibrated", 0.1, 0.1, 1.0)]
+    table = pd.DataFrame(rows, columns=["finding", "state", "mean_score", "prevalence", "slope"])
+    evaluation = replace(made, calibration=table)  # hernia has too few patients to be judged
+    assert text_of(summary.can(evaluation), "Its probabilities").startswith(
+        "for all findings that can be judged but pneum"
+    )
+    alone = replace(made, calibration=table[table["finding"] == "Hernia"])
+    assert not text_of(summary.can(alone), "Its probabilities")
+
+
 def test_groups_that_are_served_worse_are_named(made: Evaluation) -> None:
     text = text_of(summary.cannot(made), "It serves some patients worse")
     assert text.startswith("Its mean AUROC is lower than in the rest for view AP (by 0.060).")
     # six groups that have a rest, five findings each; hernia has too few in all of them
     assert text.endswith("For 6 of 30 pairs of a group and a finding there are too few images to say.")
-    table = made.subgroups.assign(p_holm=1.0)
+    # the four findings that AP can be judged for; 0.06 times three is eighteen of a hundred
+    assert (
+        "misses more than in the rest for 4 pairs of a group and a finding; most: effusion, view AP (18 more of" in text
+    )
+    table = made.subgroups.assign(p_holm=1.0, sensitivity_p_holm=1.0)
     text = text_of(summary.cannot(replace(made, subgroups=table)), "It may serve some patients worse")
     assert text.startswith("No group's mean AUROC is surely lower than the rest's; that doesn't prove")
+    assert "misses more" not in text
+    older = made.subgroups.drop(columns=["sensitivity_gap", "sensitivity_p_holm"])
+    assert "misses more" not in text_of(summary.cannot(replace(made, subgroups=older)), "It serves some")
 
 
 def test_abstaining_leaves_out_findings_without_a_value(made: Evaluation) -> None:

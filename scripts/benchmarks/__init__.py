@@ -1,0 +1,1 @@
+"""The sections of ``scripts/benchmark.py``: a module a subject, a function ``measure_SECTION`` each."""
