@@ -26,6 +26,7 @@ setup(
     packages=[*find_packages(include=["cxr_monai", "cxr_monai.*"]), "cxr_monai.bundles"],
     package_dir={"cxr_monai.bundles": "bundles"},
     package_data={
+        "cxr_monai.report": ["*.j2"],
         "cxr_monai.bundles": [f"{name}/{part}" for name in BUNDLES for part in ("*", "configs/*", "docs/*")],
     },
     install_requires=[
@@ -43,6 +44,8 @@ setup(
         "pillow>=10",
         "matplotlib>=3.8",
         "tqdm>=4.66",
+        "jinja2>=3.1",
+        "markupsafe>=2.1",
         "filelock>=3.12",
         "fire>=0.6",  # python -m monai.bundle needs it; MONAI does not require it
         "jsonschema>=4.20",  # monai.bundle verify_metadata needs it; MONAI does not require it

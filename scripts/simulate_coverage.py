@@ -34,6 +34,7 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score
 from tqdm import tqdm
 
+from cxr_monai.durable import write_durably
 from cxr_monai.environment import usable_cores
 from cxr_monai.evaluation.auroc import auroc, delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
@@ -88,7 +89,7 @@ def main() -> int:
         work = partial(judge_chunk, population, scenario, arguments)
         for counts in tqdm(spread(work, todo, arguments.jobs), str(scenario), total=len(todo), disable=None):
             add(row, counts)
-            file.write_text(json.dumps(results, indent=2) + "\n")
+            write_durably(file, (json.dumps(results, indent=2) + "\n").encode())
         print(f"{scenario}: {row['sets']} data sets; {summary(row)} [{time.monotonic() - began:.0f} s]", flush=True)
     (arguments.out / "coverage.md").write_text(as_markdown(results))
     print(f"\n{as_markdown(results)}\n{arguments.out / 'coverage.md'}")

@@ -251,8 +251,8 @@ def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted:
         patients = sample.table.loc[in_training, "patient_id"].nunique()
         images = int(in_training.sum())
         said.append(
-            f"{images:,} of the {len(sample):,} images ({patients:,} patients) belong to this manifest's training part: a "
-            "system that was trained on them looks better here than it is."
+            f"{images:,} of the {len(sample):,} images ({patients:,} patients) belong to this manifest's training part:"
+            " a system that was trained on them looks better here than it is."
         )
     if not (sample.table["split"] != "").any():
         said.append("The manifest has no split: whether the system was trained on these patients is not known.")

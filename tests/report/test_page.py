@@ -177,7 +177,7 @@ def test_contrast(style: str, scheme: int, front: str, least: float) -> None:
 
 def test_the_first_screen_says_what_it_can_and_cannot_do(page: Page) -> None:
     texts = ["What it can do", "What it can't do", "AUROC by finding", "Mind this", "What 'has the label' means"]
-    order = [page.text.index(text) for text in [*texts, "For reviewers Every figure"]]
+    order = [page.text.index(text) for text in [*texts, "For reviewers Intervals are at 95 %"]]
     assert order == sorted(order)
     assert "It can't rule a finding out." in page.text
 
