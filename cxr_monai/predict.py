@@ -7,7 +7,8 @@ result.errors               # (image, code, reason) of those
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from monai.data import get_track_meta, set_track_meta
 from tqdm import tqdm
 
 from cxr_monai.bundle.about import about
@@ -125,7 +127,11 @@ class Predictor:
         named = [str(file) for file in files] if names is None else list(names)
         dataset = RadiographDataset(items_of_files(files, named, labels), self.preprocessing, self.shape)
         kept, rows, errors = [], [], []
-        with torch.inference_mode(), tqdm(total=len(named), desc="predicting", unit=" images", disable=None) as bar:
+        with (
+            torch.inference_mode(),
+            _plain_tensors(),
+            tqdm(total=len(named), desc="predicting", unit=" images", disable=None) as bar,
+        ):
             for batch in reading_loader(dataset, batch_size, num_workers):
                 probabilities = self.inferer(batch["image"].to(self.device), self.network).sigmoid().cpu().numpy()
                 for name, error, row in zip(batch["name"], batch["error"], probabilities, strict=True):
@@ -141,6 +147,17 @@ class Predictor:
         table = pd.DataFrame(values, columns=list(labels))
         table.insert(0, "image", kept)
         return Predictions(table, errors, self.about)
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """Keep MONAI from carrying metadata through every transform: nothing here reads it, and it costs time."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
 
 
 def gather_files(inputs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:

@@ -25,7 +25,7 @@ from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.evaluation.sample import Sample
 
 BETTER, WORSE, NOT_DISTINGUISHABLE, TOO_FEW = "better", "worse", "not distinguishable", "too few to say"
-MINIMUM_PATIENTS = 20  # with the finding, and without it: with fewer the tests' size is off (docs/evaluation)
+MINIMUM_PATIENTS = 20  # with the finding, and as many without it: fewer cannot tell a likely difference from chance
 
 
 def compare(

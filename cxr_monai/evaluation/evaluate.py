@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, delong
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, Ranking, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, Ranking, effective_patients, interval
 from cxr_monai.evaluation.calibration import calibration_figures, reliability
 from cxr_monai.evaluation.comparison import compare
 from cxr_monai.evaluation.conformal import conformal_table, risk_coverage
@@ -196,6 +196,12 @@ def _findings(
         "brier": brier,
     }
     draws = {"auroc": ranking.auroc, "average_precision": ranking.average_precision, "brier": brier_draws}
+    # how many equal patients each figure rests on: with few its interval is wider than the draws are
+    rests_on = {
+        "auroc": ranking.auroc_effective,
+        "average_precision": ranking.average_precision_effective,
+        "brier": np.array([effective_patients(sample.patients, column) for column in known.T]),
+    }
     positive = sample.labels == 1
     table = pd.DataFrame({
         "finding": sample.findings,
@@ -210,12 +216,14 @@ def _findings(
     for name, drawn in draws.items():
         if name not in table:
             table[name] = values[name]
-        table[f"{name}_patient_low"], table[f"{name}_patient_high"] = interval(drawn, level, values[name])
+        table[f"{name}_patient_low"], table[f"{name}_patient_high"] = interval(
+            drawn, level, values[name], effective=rests_on[name]
+        )
     weights = {"macro": np.ones(size), "positive-weighted": positive.sum(0).astype(float)}
     rows = []
     for kind, weight in weights.items():
         for name, drawn in draws.items():
-            value, low, high = _mean(values[name], drawn, weight, level)
+            value, low, high = _mean(values[name], drawn, rests_on[name], weight, level)
             rows.append({"mean": kind, "figure": name, "value": value, "patient_low": low, "patient_high": high})
     means = pd.DataFrame(rows)
     macro = means[means["mean"] == "macro"].set_index("figure")
@@ -228,11 +236,14 @@ def _findings(
     return pd.concat([table, pd.DataFrame([mean])], ignore_index=True), means
 
 
-def _mean(values: np.ndarray, drawn: np.ndarray, weights: np.ndarray, level: float) -> tuple[float, float, float]:
+def _mean(
+    values: np.ndarray, drawn: np.ndarray, rests_on: np.ndarray, weights: np.ndarray, level: float
+) -> tuple[float, float, float]:
     """Return a weighted mean over the findings that have a value, with its interval.
 
     A replicate without a positive of a rare finding has no value for it; there the finding's estimate stands in, since
-    leaving it out would compare means of different findings.
+    leaving it out would compare means of different findings. How many equal patients the mean rests on follows from
+    its parts as Welch and Satterthwaite's degrees of freedom do (doi 10.2307/3002019).
     """
     defined = ~np.isnan(values) & (weights > 0)
     if not defined.any():
@@ -240,7 +251,10 @@ def _mean(values: np.ndarray, drawn: np.ndarray, weights: np.ndarray, level: flo
     weights = weights[defined] / weights[defined].sum()
     filled = np.where(np.isnan(drawn[:, defined]), values[defined], drawn[:, defined])
     value = float(values[defined] @ weights)
-    low, high = interval(filled @ weights, level, value)
+    variances = np.var(filled, axis=0) * weights**2
+    apart = np.sum(variances**2 / np.maximum(rests_on[defined] - 1, 1))
+    effective = 1 + variances.sum() ** 2 / apart if apart else np.inf
+    low, high = interval(filled @ weights, level, value, effective=effective)
     return value, float(low), float(high)
 
 

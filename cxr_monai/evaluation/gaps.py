@@ -1,15 +1,17 @@
 """How far apart two sides of a sample are, when the same patients may stand on both.
 
-    worth = area_worth(areas, replicates, degrees)                      # an AUROC is a share, too: of pairs in order
-    low, high, p = share_gap(0.91, 0.83, worth[0], worth[1], correlation(replicates[0], replicates[1]))
+    share_gap(0.9, 0.8, 50, 40)         # of 50 and of 40 independent trials: low, high and p of the difference
+    area_gap(group, rest)               # the same of AUROCs, which are shares, too: of pairs in the right order
 
 A side is a group or the rest: other images, so other positives. With few of them a share near 1 (an AUROC, a
 sensitivity) varies less in replicates than among new patients, and the less, the higher it came out by chance: a plain
-normal test then finds gaps in one of eight groups of 20 sick patients that have none. So the bootstrap of patients is
+normal test then finds a gap in one of ten groups of 20 sick patients that have none. So the bootstrap of patients is
 asked only how many independent trials each side is worth and how the sides move together; interval and test are those
 of two shares of so many trials. (Two systems on the same images differ symmetrically:
 `cxr_monai.evaluation.comparison.difference_test` does for them.)
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm, t
@@ -55,45 +57,84 @@ def share_gap(
     return gap - np.sqrt(np.maximum(down, 0)), gap + np.sqrt(np.maximum(up, 0)), p
 
 
-def area_worth(areas: np.ndarray, replicates: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """Return how many independent trials each AUROC is worth: ``area (1 - area) / variance``.
+@dataclass(frozen=True, eq=False)
+class Areas:
+    """One side's AUROCs of K findings.
 
-    The variance is that of the replicates, corrected for few patients as in
-    `cxr_monai.evaluation.proportions.effective_trials` (Korn and Graubard 1998, Survey Methodology 24:193-201).
-
-    Args:
-        areas: float ``[K]``.
+    Attributes:
+        values: float ``[K]``; NaN where undefined.
         replicates: float ``[R, K]``; NaN where a replicate has no value.
-        degrees: float ``[K]``, of freedom, at least 1; see `effective_patients`.
+        effective: float ``[K]``, patients that the replicates' variance rests on (``Ranking.auroc_effective``).
+        patients: float ``[K]``, of the scarcer kind, with the finding or without, by their images
+            (``bootstrap.effective_patients``); at least 1.
+    """
+
+    values: np.ndarray
+    replicates: np.ndarray
+    effective: np.ndarray
+    patients: np.ndarray
+
+    def with_mean(self, findings: np.ndarray) -> "Areas":
+        """Return the K areas and then the mean over some of them, bool ``[K]``; NaN if there are none.
+
+        A replicate that lacks one of these findings has no mean.
+        """
+        if not findings.any():
+            mean, means, effective, patients = np.nan, np.full(len(self.replicates), np.nan), np.zeros(()), 1.0
+        else:
+            drawn = self.replicates[:, findings]
+            mean, means = self.values[findings].mean(), drawn.mean(axis=1)
+            effective = welch(_variance(drawn), self.effective[findings] - 1) + 1
+            patients = self.patients[findings].min()
+        return Areas(
+            np.append(self.values, mean),
+            np.column_stack([self.replicates, means]),
+            np.append(self.effective, effective),
+            np.append(self.patients, patients),
+        )
+
+
+def area_gap(side: Areas, other: Areas, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return low, high and two-sided p ``[K]`` of the gaps ``side - other``.
+
+    An AUROC with a variance is worth ``area (1 - area) / variance`` trials. The variance is that of the replicates,
+    corrected for few patients (Korn and Graubard 1998, Survey Methodology 24:193-201): a bootstrap of k patients has a
+    variance too small by (k - 1) / k, and Student's t stands for the normal quantile, with the degrees of freedom of
+    the gap (Welch). It is never above ``area (1 - area)`` over the number of the scarcer kind, positives or negatives
+    (Birnbaum and Klose 1957, Annals of Mathematical Statistics 28:933-945): no area is worth less than the scarcer
+    kind's patients.
 
     Returns:
-        float ``[K]``, above 0; ``degrees + 1`` where nothing varies (each patient counts as one trial); NaN where the
-        area is, or where fewer than nine tenths of the replicates have a value.
+        NaN where an area is, or where fewer than nine tenths of a side's replicates have a value.
     """
-    there = ~np.isnan(replicates)
-    variance = _variance(replicates)
-    shrink = (norm.ppf(0.975) / t.ppf(0.975, degrees)) ** 2 * degrees / (degrees + 1)
-    varies = (variance > 1e-20) & (areas > 0) & (areas < 1)
-    worth = np.divide(areas * (1 - areas), variance, out=np.ones(areas.shape), where=varies) * shrink
-    enough = (there.sum(axis=0) >= ENOUGH * len(replicates)) & ~np.isnan(areas)
-    return np.where(enough, np.where(varies, worth, degrees + 1), np.nan)
+    sides = (side, other)
+    variances = [_variance(one.replicates) for one in sides]
+    degrees = [np.maximum(one.effective - 1, 1) for one in sides]
+    quantile = t.ppf(0.975, welch(np.stack(variances), np.stack(degrees)))
+    worth = []
+    for one, variance, free in zip(sides, variances, degrees, strict=True):
+        seen = (variance > 1e-20) & (one.values > 0) & (one.values < 1)
+        trials = np.divide(one.values * (1 - one.values), variance, out=np.zeros(variance.shape), where=seen)
+        trials = np.maximum(trials * free / (free + 1) * (norm.ppf(0.975) / quantile) ** 2, one.patients)
+        enough = (~np.isnan(one.replicates)).sum(axis=0) >= ENOUGH * len(one.replicates)
+        worth.append(np.where(enough, trials, np.nan))
+    together = correlation(side.replicates, other.replicates)
+    return share_gap(side.values, other.values, worth[0], worth[1], together, level)
 
 
-def effective_patients(images: np.ndarray) -> np.ndarray:
-    """Return how many patients with equally many images these are worth: ``[P, K]`` images to ``[K]``; 0 of none.
+def welch(variances: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Return the degrees of freedom of a sum or difference along the first axis (Welch and Satterthwaite).
 
-    Kish's ``sum(n)**2 / sum(n**2)``: 20 patients with one image and one with 80 are worth 1.6.
+    Args:
+        variances, degrees: ``[K, ...]``; degrees below 1 count as 1.
+
+    Returns:
+        ``[...]``; the least of the degrees where nothing varies.
     """
-    images = np.asarray(images, dtype=float)
-    squares = (images**2).sum(axis=0)
-    return np.divide(images.sum(axis=0) ** 2, squares, out=np.zeros(squares.shape), where=squares > 0)
-
-
-def mean_degrees(replicates: np.ndarray, degrees: np.ndarray) -> float:
-    """Return the degrees of freedom of a mean of K figures: ``[R, K]`` and ``[K]`` (Welch and Satterthwaite)."""
-    variance = _variance(replicates)
-    total = (variance**2 / degrees).sum()
-    return float(variance.sum() ** 2 / total) if total > 0 else float(degrees.min())
+    degrees = np.maximum(degrees, 1)
+    total = (variances**2 / degrees).sum(axis=0)
+    sums = variances.sum(axis=0) ** 2
+    return np.where(total > 0, np.divide(sums, total, out=np.ones(total.shape), where=total > 0), degrees.min(axis=0))
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:

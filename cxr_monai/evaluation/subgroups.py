@@ -19,17 +19,16 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.evaluation.auroc import Auroc, check_level, delong
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, effective_patients, interval
 from cxr_monai.evaluation.comparison import (
     MINIMUM_PATIENTS,
     TOO_FEW,
     patients_with,
     patients_with_any,
 )
-from cxr_monai.evaluation.gaps import area_worth, correlation, effective_patients, mean_degrees, share_gap
+from cxr_monai.evaluation.gaps import Areas, area_gap
 from cxr_monai.evaluation.groups import ATTRIBUTES, corrected, groups, judge, notes_on, ordered
 from cxr_monai.evaluation.metrics import MEAN
-from cxr_monai.evaluation.proportions import by_patient
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.subgroup_points import subgroup_points
 
@@ -119,10 +118,8 @@ class _Side:
         rows, patients, any_patients: images, their patients, and those with any finding.
         counts: the table's counts, ``[F]`` each.
         without: patients with an image without the finding ``[F]``.
-        areas: F.
-        replicates: ``[R, F]``.
-        degrees: of freedom ``[F]``: patients of the scarcer kind, with the finding or without, as `effective_patients`
-            counts them, less one.
+        delong: F.
+        areas: of the F findings.
     """
 
     rows: int
@@ -130,13 +127,12 @@ class _Side:
     any_patients: int
     counts: dict[str, np.ndarray]
     without: np.ndarray
-    areas: list[Auroc]
-    replicates: np.ndarray
-    degrees: np.ndarray
+    delong: list[Auroc]
+    areas: Areas
 
     @classmethod
     def of(cls, sample: Sample, bootstrap: PatientBootstrap, rows: np.ndarray, level: float) -> "_Side":
-        drawn = bootstrap.rankings(sample.scores, sample.labels, rows=rows).auroc
+        ranking = bootstrap.rankings(sample.scores, sample.labels, rows=rows)
         scores, labels, patients = sample.scores[rows], sample.labels[rows], sample.patients[rows]
         present, absent = labels == 1, labels == 0
         counts = {
@@ -145,34 +141,23 @@ class _Side:
             "positives": present.sum(axis=0),
             "positive_patients": patients_with(present, patients),
         }
-        scarcer = np.minimum(*(effective_patients(by_patient(kind, patients)) for kind in (present, absent)))
+        columns = range(labels.shape[1])
+        by_image = [delong(scores[:, c], labels[:, c], level) for c in columns]
+        scarcer = [min(effective_patients(patients, kind[:, c]) for kind in (present, absent)) for c in columns]
         return cls(
             len(labels),
             len(np.unique(patients)),
             patients_with_any(present, patients),
             counts,
             patients_with(absent, patients),
-            [delong(scores[:, c], labels[:, c], level) for c in range(labels.shape[1])],
-            drawn,
-            np.maximum(scarcer - 1, 1),
+            by_image,
+            Areas(
+                np.array([area.value for area in by_image]),
+                ranking.auroc,
+                np.nan_to_num(ranking.auroc_effective),
+                np.maximum(scarcer, 1),
+            ),
         )
-
-    def with_mean(self, findings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return values, replicates and degrees of freedom, with those of the mean over some findings appended.
-
-        A replicate that lacks one of these findings has no mean.
-        """
-        values = np.array([area.value for area in self.areas])
-        drawn = self.replicates[:, findings]
-        if findings.any():
-            mean, means, degrees = (
-                values[findings].mean(),
-                drawn.mean(axis=1),
-                mean_degrees(drawn, self.degrees[findings]),
-            )
-        else:
-            mean, means, degrees = np.nan, np.full(len(drawn), np.nan), 1.0
-        return np.append(values, mean), np.column_stack([self.replicates, means]), np.append(self.degrees, degrees)
 
 
 def _one_group(findings: Sequence[str], side: _Side, rest: _Side | None, minimum: int, level: float) -> pd.DataFrame:
@@ -184,26 +169,25 @@ def _one_group(findings: Sequence[str], side: _Side, rest: _Side | None, minimum
             needed[f"without it in {place}"] = one.without
     enough, notes = judge(needed, minimum)
     notes.append(_mean_note(findings, enough))
-    values, replicates, degrees = side.with_mean(enough)
+    areas = side.areas.with_mean(enough)
     table = pd.DataFrame({name: [*of, 0] for name, of in side.counts.items()})
     table.loc[len(findings), list(side.counts)] = (
         side.rows, side.patients, int(side.counts["positives"].sum()), side.any_patients,
     )  # fmt: skip
     table["finding"] = [*findings, MEAN]
-    table["auroc"] = values
-    table["auroc_low"] = [*(area.low for area in side.areas), np.nan]
-    table["auroc_high"] = [*(area.high for area in side.areas), np.nan]
-    table["auroc_patient_low"], table["auroc_patient_high"] = interval(replicates, level, values)
+    table["auroc"] = areas.values
+    table["auroc_low"] = [*(area.low for area in side.delong), np.nan]
+    table["auroc_high"] = [*(area.high for area in side.delong), np.nan]
+    ends = interval(areas.replicates, level, areas.values, effective=areas.effective)
+    table["auroc_patient_low"], table["auroc_patient_high"] = ends
     if rest is None:
         notes = [f"{note}; {_ALONE}" if note else _ALONE for note in notes]
         return table.assign(rest_auroc=np.nan, gap=np.nan, gap_low=np.nan, gap_high=np.nan, p=np.nan, note=notes)
-    rest_values, rest_replicates, rest_degrees = rest.with_mean(enough)
-    worth = area_worth(values, replicates, degrees), area_worth(rest_values, rest_replicates, rest_degrees)
-    together = correlation(replicates, rest_replicates)
-    low, high, p = share_gap(values, rest_values, *worth, together, level)
-    gaps = {"gap": values - rest_values, "gap_low": low, "gap_high": high, "p": p}
+    others = rest.areas.with_mean(enough)
+    low, high, p = area_gap(areas, others, level)
+    gaps = {"gap": areas.values - others.values, "gap_low": low, "gap_high": high, "p": p}
     judged = np.append(enough, True) & ~np.isnan(low)
-    table["rest_auroc"] = rest_values
+    table["rest_auroc"] = others.values
     return table.assign(**{name: np.where(judged, of, np.nan) for name, of in gaps.items()}, note=notes)
 
 
