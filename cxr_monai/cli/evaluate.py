@@ -14,7 +14,7 @@ EPILOG = """\
 examples:
   cxr-monai evaluate --predictions predictions.csv --manifest manifest.csv --split test --bundle OUT/bundle --out result
   cxr-monai evaluate --predictions theirs.csv --manifest manifest.csv --fit half --out result
-  cxr-monai evaluate --predictions new.csv --compare old.csv --margin 0.02 --manifest manifest.csv --out result
+  cxr-monai evaluate --predictions old.csv --compare new.csv --margin 0.02 --manifest manifest.csv --out result
   cxr-monai evaluate --predictions predictions.csv --manifest m.csv --fit val.csv --prevalence Effusion=0.05 --out r
 
 The predictions are a CSV with 'image' (or 'Image Index') and one column a finding (or prob_FINDING), from 0 to 1. The

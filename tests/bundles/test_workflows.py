@@ -48,7 +48,7 @@ def test_training_leaves_its_source_alone(trained: Trained) -> None:
 
 def test_training_writes_into_out_and_its_run_into_the_working_directory(trained: Trained) -> None:
     assert {path.name for path in trained.out.iterdir()} == {
-        "bundle", "checkpoints", "metrics.csv", "metrics.json", "pictures",
+        "bundle", "bundle.patients.json", "checkpoints", "metrics.csv", "metrics.json", "pictures",
         "predictions_val.csv", "predictions_val.csv.json", "tracking", "training.lock",
     }  # fmt: skip
     assert {path.name for path in trained.home.iterdir()} == {"mlflow.db", "mlartifacts"}
@@ -56,7 +56,7 @@ def test_training_writes_into_out_and_its_run_into_the_working_directory(trained
 
 def test_trained_bundle_is_complete(trained: Trained) -> None:
     files = set(content(trained.bundle))
-    assert files == set(content(SHIPPED)) | {"models/model.pt"}
+    assert files == set(content(SHIPPED)) | {"models/model.pt", "models/calibration.json"}
     for path in files - {"models/model.pt"}:
         assert str(trained.source) not in (trained.bundle / path).read_text(encoding="utf-8"), path
 
@@ -127,8 +127,10 @@ def test_evaluation(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> No
     before = content(trained.bundle)
     run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="results", batch_size=8, amp=False)
     out = elsewhere / "results"
-    assert {path.name for path in out.iterdir()} == {
+    made = {path.name for path in out.iterdir()}
+    assert made >= {
         "metrics.csv", "metrics.json", "predictions.csv", "predictions.csv.json", "tracking",
+        "operating_points.csv", "calibration.csv", "subgroups.csv", "report.html", "report.md", "plots",
     }  # fmt: skip
     predictions, truth = pd.read_csv(out / "predictions.csv"), phantoms.table.query("split == 'test'")
     assert list(predictions["image"]) == list(truth["image"])
@@ -142,6 +144,17 @@ def test_evaluation(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> No
     assert about["calibrated"] is False
     assert about["own_weights"] is True
     assert content(trained.bundle) == before
+
+
+def test_the_part_that_was_fitted_on_is_judged_without_its_own_thresholds(
+    trained: Trained, phantoms: Phantoms, elsewhere: Path
+) -> None:
+    settings = {"manifest": str(phantoms.manifest), "batch_size": 8, "replicates": 20}
+    run(trained.bundle, "evaluate", output_dir="results", split="val", **settings)
+    result = json.loads((elsewhere / "results" / "metrics.json").read_text())
+    assert result["operating_points"] == []
+    assert result["book"]["fitted_on"] is None
+    assert any("calibration and thresholds are left out" in note for note in result["notes"])
 
 
 def test_evaluation_of_another_part_and_other_weights(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
