@@ -151,6 +151,7 @@ def where_to_look(out: Path, seconds: float) -> str:
     return f"""
 Done in {seconds / 60:.1f} minutes. Where to look:
 
+  the report           {shown}/evaluate/report.html     (how good it is, for physicians and reviewers)
   the table            {shown}/evaluate/metrics.csv
   what the network sees  {shown}/train/pictures/network_input.png
   the learning curves  {shown}/train/pictures/curves.png
