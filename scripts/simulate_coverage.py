@@ -15,7 +15,7 @@ the effective number of patients. Counts how often each holds the truth, how oft
 and how often there is no interval at all (no positive in the data set or in more than a tenth of the replicates).
 
 Writes coverage.json after every hundred data sets, and coverage.md at the end. Started again with the same --out, it
-goes on where it was. About eight minutes on two cores.
+goes on where it was. About a quarter of an hour on two cores.
 """
 
 import argparse

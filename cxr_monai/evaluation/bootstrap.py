@@ -164,14 +164,26 @@ def interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the interval of each column of replicates.
 
-    FINDING
+    The ends are percentiles of the replicates, moved outwards for few patients: Hesterberg's expanded percentile
+    interval, doi:10.1080/00031305.2015.1089789, with `effective` patients in the place of the sample's size.
+
+    Chosen by simulation (``scripts/simulate_coverage.py``: 2,000 data sets a scenario, prevalences 0.2 % to 20 %, 1 to
+    30 correlated images a patient, AUROC 0.82 and 0.94). With 100 positive patients 95 % intervals held the true AUROC
+    in 94.5 to 95.5 %, the true average precision in 94.6 to 96.0 % (93.7 % with one image a patient); with 10 to 50
+    in 93.0 to 98.2 %. Plain percentiles (no `effective`) held them in 92.8 to 94.6 % with 100 and in as few as 85 %
+    with 20; DeLong's interval held the AUROC in 79 to 92 %. Duplicated positives lift the average precision of
+    replicates, but the sample's own lies above the truth, too: the truth falls below and above percentile intervals
+    about equally often. Intervals centred on the estimate (basic, logit-normal) or "bias-corrected" held the average
+    precision less often and the AUROC no more often.
 
     Args:
         replicates: float ``[R, ...]``; NaN where a replicate has no value; those are left out.
         level: of the interval, in (0, 1).
-        estimate: ``[...]``, the figure on the sample itself; "percentile" needs it not.
+        estimate: ``[...]``, the figure on the sample itself; "bias-corrected" needs it. Where it is NaN, there is no
+            interval.
         method: one of `METHODS`.
-        effective: ``[...]``, how many equal patients the figure rests on (of a `Ranking`, or `effective_patients`).
+        effective: ``[...]``, how many equal patients the figure rests on (of a `Ranking`, or `effective_patients`);
+            without it, as if they were very many. With one or none the ends are the extreme replicates.
 
     Returns:
         low and high ``[...]`` (0-d arrays for ``[R]``); NaN where fewer than 90 % of the replicates have a value, or
@@ -234,7 +246,7 @@ def _width(level: float, effective: np.ndarray | float | None) -> np.ndarray:
         return np.asarray(norm.ppf(quantile))
     size = np.asarray(effective, dtype=float)
     several = np.where(size > 1, size, 2.0)
-    return np.where(size > 1, np.sqrt(several / (several - 1)) * student.ppf(quantile, several - 1), np.inf)
+    return np.where(size > 1, student.ppf(quantile, several - 1) / np.sqrt(1 - 1 / several), np.inf)
 
 
 def _quantile(ordered: np.ndarray, there: np.ndarray, share: np.ndarray) -> np.ndarray:

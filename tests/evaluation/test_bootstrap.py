@@ -222,7 +222,12 @@ def test_few_patients_widen_as_students_t(size: float) -> None:
     assert high > interval(replicates)[1]
 
 
-@pytest.mark.parametrize("size", [1.0, 0.0])
+def test_very_many_patients_are_plain_percentiles() -> None:
+    replicates = np.random.default_rng(0).normal(size=999)
+    np.testing.assert_allclose(interval(replicates, effective=np.inf), interval(replicates), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.0, NAN])
 def test_one_patient_is_bounded_by_the_replicates_alone(size: float) -> None:
     low, high = interval(np.arange(1.0, 100), effective=size)
     assert (float(low), float(high)) == (1.0, 99.0)
