@@ -59,7 +59,7 @@ class MaskedBCEWithLogitsLoss(nn.Module):
         losses = binary_cross_entropy_with_logits(input, aim, pos_weight=self.pos_weight, reduction="none")
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
-    def weight(self, target: torch.Tensor) -> torch.Tensor:
+    def known_labels(self, target: torch.Tensor) -> torch.Tensor:
         """Return how many labels are known, a float32 scalar: what the mean over this part of a batch weighs.
 
         The loss of a batch is the mean of its parts' losses, each weighed so.

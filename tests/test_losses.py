@@ -136,7 +136,7 @@ def test_a_loss_without_smoothing_is_validated_with_as_it_is(loss: nn.Module) ->
 
 
 def test_weight_is_the_number_of_known_labels() -> None:
-    weight = MaskedBCEWithLogitsLoss().weight(torch.tensor([[1.0, NAN, 0.3], [NAN, NAN, 0.0]]))
+    weight = MaskedBCEWithLogitsLoss().known_labels(torch.tensor([[1.0, NAN, 0.3], [NAN, NAN, 0.0]]))
     assert (float(weight), weight.dtype) == (3, torch.float32)
 
 
@@ -147,7 +147,9 @@ def test_a_batch_is_the_weighted_mean_of_its_parts(smoothing: float) -> None:
     labels[4:6] = NAN  # a part of which nothing is known
     loss = MaskedBCEWithLogitsLoss([1.0, 2, 3, 4, 5], label_smoothing=smoothing)
     parts = [slice(0, 4), slice(4, 6), slice(6, 9)]
-    mean = sum(loss(logits[part], labels[part]) * loss.weight(labels[part]) for part in parts) / loss.weight(labels)
+    mean = sum(
+        loss(logits[part], labels[part]) * loss.known_labels(labels[part]) for part in parts
+    ) / loss.known_labels(labels)
     whole = loss(logits, labels)
     torch.testing.assert_close(mean, whole)
     torch.testing.assert_close(torch.autograd.grad(mean, logits), torch.autograd.grad(whole, logits))

@@ -16,6 +16,7 @@ again and a replaced file is. Paths are stored as hashes only.
 import hashlib
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -130,11 +131,15 @@ class PixelCache:
         """Return each file's entry; None where it is not there, or the file has changed since."""
         if not self.index_path.exists():
             return [None] * len(paths)
-        with closing(self._connect()) as index:
-            known = index.execute(
-                "SELECT path, size, mtime, start, rows, columns, depth, crc FROM files JOIN images USING (content)"
-            )
-            entries = {row[0]: row[1:] for row in known}
+        try:
+            with closing(self._connect()) as index:
+                known = index.execute(
+                    "SELECT path, size, mtime, start, rows, columns, depth, crc FROM files JOIN images USING (content)"
+                )
+                entries = {row[0]: row[1:] for row in known}
+        except sqlite3.Error as error:  # damaged, or half made by a build that was killed: the next build repairs it
+            logger.info("%s cannot be read (%s)", self.index_path, error)
+            return [None] * len(paths)
         found: list[Entry | None] = []
         for path in paths:
             row = entries.get(_hashed(path))
@@ -191,7 +196,7 @@ class PixelCache:
                 return found
         except OSError as error:
             raise storage_error(error, self.folder) from error
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise storage_error(OSError(None, str(error)), self.index_path) from error
 
     def _add(self, paths: Sequence[str], prepare: Prepare, workers: int | None) -> None:
@@ -209,11 +214,12 @@ class PixelCache:
                 num_workers=0 if few else workers,
                 prefetch_factor=None if few or not workers else 8,
             )
-            for path, version, content, plane in tqdm(loader, desc="decoding once", unit=" images", disable=None):
+            bar = tqdm(loader, desc="decoding once", unit=" images", disable=None)
+            for done, (path, version, content, plane) in enumerate(bar):
                 if plane is not None and content not in known:
                     if not self._room(end + plane.nbytes):
-                        left_out += 1
-                        continue
+                        left_out = len(paths) - done
+                        break  # nothing more can be kept: decoding the rest would be for nothing
                     pixels.write(plane.data)
                     row = (content, end, *plane.shape, plane.dtype.itemsize, zlib.crc32(plane.data))
                     index.execute("INSERT INTO images VALUES (?,?,?,?,?,?)", row)
@@ -226,7 +232,8 @@ class PixelCache:
             _commit(pixels, index)
         if left_out:
             logger.warning(
-                "%s is full (CXR_MONAI_CACHE_GB is %.3g): %d images are decoded again in every epoch",
+                "%s is full (CXR_MONAI_CACHE_GB is %.3g): %d images are decoded again in every epoch; "
+                "'cxr-monai cache clear' makes room",
                 self.root, limit_bytes() / 1e9, left_out,
             )  # fmt: skip
 
@@ -257,8 +264,8 @@ class PixelCache:
             sound = False
         if not sound:
             logger.warning("%s is damaged: the images are decoded again", self.index_path)
+            self.pixels_path.unlink(missing_ok=True)  # first: what no index tells of would never be cleared
             self.index_path.unlink()
-            self.pixels_path.unlink(missing_ok=True)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.index_path, timeout=60)
@@ -299,6 +306,8 @@ def preparations(root: Path) -> list[Preparation]:
     found = []
     for index_path in sorted(root.glob("*/index.sqlite")):
         folder = index_path.parent
+        if not re.fullmatch("[0-9a-f]{16}", folder.name):  # somebody else's
+            continue
         try:
             with closing(sqlite3.connect(f"file:{index_path}?mode=ro", uri=True, timeout=5)) as index:
                 (images,) = index.execute("SELECT COUNT(*) FROM images").fetchone()

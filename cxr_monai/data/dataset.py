@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,10 @@ class RadiographDataset(Dataset):
         root = cache_root(cache_dir)
         if root is not None and not kept:
             logger.info("no decoded image is kept: only what stands before QuantiseRadiographd could be")
-        self.cache = PixelCache(root, _told_apart(steps[:kept])) if root is not None and kept else None
+        told = _told_apart(steps[:kept])
+        if root is not None and kept and told is None:
+            logger.warning("no decoded image is kept: a step before QuantiseRadiographd is random, or cannot be named")
+        self.cache = PixelCache(root, told) if root is not None and kept and told is not None else None
         self._entries: list[Entry | None] = [None] * len(data)
 
     def prepare(self, workers: int | None = None) -> None:
@@ -222,11 +226,16 @@ class RadiographDataset(Dataset):
         return grey_levels(np.asarray(made["image"])[0], made["image_bits"])
 
 
-def _told_apart(steps: Sequence[Any]) -> str:
-    """Return what makes steps of a pipeline different from others: their classes and what they were given."""
-    return "\n".join(
+def _told_apart(steps: Sequence[Any]) -> str | None:
+    """Return what makes steps of a pipeline different from others: their classes and what they were given.
+
+    None where that cannot be told: an attribute whose text is an address would name another thing in another process.
+    """
+    told = "\n".join(
         f"{type(step).__module__}.{type(step).__qualname__} {sorted(vars(step).items())}" for step in steps
     )
+    random = any(isinstance(step, Randomizable) for step in steps)
+    return None if random or re.search(r" at 0x[0-9a-f]+", told) else told
 
 
 def split_error(error: str) -> tuple[str, str]:

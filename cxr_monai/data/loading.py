@@ -5,13 +5,15 @@ drawn before, nor on how many processes read. A sampler therefore yields :class:
 ``RadiographDataset`` seeds its random transforms with it.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.data import DataLoader, ThreadDataLoader
+from monai.data import DataLoader, list_data_collate
 from torch.utils.data import BatchSampler, Dataset
 
 from cxr_monai.environment import usable_cores
@@ -122,11 +124,13 @@ def loader(
     )
 
 
-def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = None) -> DataLoader:
-    """Return a loader for files that are read once, in order, as in prediction.
+def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = None) -> Iterable[dict[str, Any]]:
+    """Return batches of files that are read once, in order, as in prediction.
 
-    Without a GPU, threads read the next batches while the network computes: decoders release Python's lock, and no
-    process has to start. The data set must have no random transform: threads share it.
+    Without a GPU, threads read the next images while the network computes: decoders release Python's lock, and no
+    process has to start. The data set must have no random transform: threads share it. What goes wrong in a thread is
+    raised here. (MONAI's ``ThreadDataLoader`` ends quietly instead, and PyTorch's worker loop in it takes over the
+    process' signal handlers, random states and number of threads.)
 
     Args:
         dataset, batch_size: as for :func:`loader`.
@@ -134,5 +138,21 @@ def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = 
     """
     if torch.cuda.is_available() or num_workers == 0:
         return loader(dataset, batch_size, num_workers)
-    threads = num_workers or usable_cores()
-    return ThreadDataLoader(dataset, batch_size=batch_size, num_workers=threads, use_thread_workers=True)
+    return _read_ahead(dataset, batch_size, num_workers or usable_cores())
+
+
+def _read_ahead(dataset: Any, batch_size: int, threads: int) -> Iterator[dict[str, Any]]:
+    """Yield batches; two of them are read ahead, so memory does not grow with the number of files."""
+    indices = iter(range(len(dataset)))
+    pool = ThreadPoolExecutor(threads)
+    try:
+        pending = deque(pool.submit(dataset.__getitem__, index) for index in islice(indices, 2 * batch_size))
+        items = []
+        while pending:
+            items.append(pending.popleft().result())
+            pending.extend(pool.submit(dataset.__getitem__, index) for index in islice(indices, 1))
+            if len(items) == batch_size or not pending:
+                yield list_data_collate(items)
+                items = []
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -90,7 +90,7 @@ class TrainingStep:
         names: Sequence[str],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the parts of a batch forward and backward; returns the loss of the whole and all logits."""
-        weigh = getattr(engine.loss_function, "weight", lambda part: torch.tensor(float(len(part))))
+        weigh = getattr(engine.loss_function, "known_labels", lambda part: torch.tensor(float(len(part))))
         parts = list(zip(images.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True))
         total = weigh(labels).clamp(min=1)
         # all processes' labels together: each process' gradient is averaged over processes afterwards

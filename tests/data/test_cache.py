@@ -296,3 +296,52 @@ def test_an_index_is_readable_while_another_process_adds(tmp_path: Path) -> None
         assert None not in cache.find(paths)
         writing.rollback()
     writing.close()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "empty", "one table"])
+def test_looking_into_a_damaged_index_finds_nothing_and_the_next_build_makes_it_good(
+    tmp_path: Path, damage: str
+) -> None:
+    cache, paths = PixelCache(tmp_path / "cache", "x"), files(tmp_path / "data", 2, 3)
+    cache.build(paths, plane, workers=0)
+    cache.index_path.unlink()
+    if damage == "garbage":
+        cache.index_path.write_bytes(b"no database" * 500)
+    elif damage == "empty":
+        cache.index_path.touch()
+    else:  # killed between making the two tables
+        with sqlite3.connect(cache.index_path) as index:
+            index.execute("CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, content BLOB)")
+        index.close()
+    assert cache.find(paths) == [None, None]
+    cache.build(paths, plane, workers=0)
+    assert_whole(cache, paths)
+
+
+def test_a_folder_of_somebody_else_is_not_cleared(tmp_path: Path) -> None:
+    theirs = tmp_path / "project"
+    theirs.mkdir()
+    with sqlite3.connect(theirs / "index.sqlite") as index:
+        index.execute("CREATE TABLE images (x)")
+    index.close()
+    (theirs / "thesis.txt").write_text("years of work")
+    assert preparations(tmp_path) == []
+    assert clear(tmp_path) == 0
+    assert (theirs / "thesis.txt").exists()
+
+
+def test_what_a_full_cap_cannot_keep_is_not_decoded_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "limit_bytes", lambda: 2 * SIZE * (SIZE + 2))
+    decoded: list[str] = []
+
+    def counted(path: str) -> np.ndarray:
+        decoded.append(path)
+        return plane(path)
+
+    cache = PixelCache(tmp_path / "cache", "x")
+    entries = cache.build(files(tmp_path / "data", *range(0, 40, 2)), counted, workers=0)
+    kept = sum(entry is not None for entry in entries)
+    assert 0 < kept <= 2
+    assert len(decoded) == kept + 1

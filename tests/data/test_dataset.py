@@ -346,3 +346,17 @@ def test_workers_suit_the_machine(
 def test_items_of_files_keep_names_and_order() -> None:
     found = items_of_files([Path("b.png"), "a.png"], ["second", "first"], ["Mass"])
     assert [(one["image"], one["name"]) for one in found] == [("b.png", "second"), ("a.png", "first")]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [RandLambdad("image", prob=1.0, func=abs), Lambdad("image", func=lambda image: image)],
+    ids=["random", "nameless"],
+)
+def test_nothing_is_kept_of_a_step_that_is_random_or_cannot_be_named(
+    step: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = [LoadRadiographd("image"), ResizeShortestd("image", 32), step, QuantiseRadiographd("image")]
+    made = RadiographDataset([item(draw(tmp_path / "a.png", 0))], Compose(steps), SHAPE, tmp_path / "cache")
+    assert made.cache is None
+    assert "no decoded image is kept" in caplog.text

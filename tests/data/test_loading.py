@@ -1,9 +1,13 @@
 """The order of a training: what it depends on, and what it does not."""
 
+import signal
+
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import Dataset
 
-from cxr_monai.data.loading import Draw, EpochSampler, loader, seed_of
+from cxr_monai.data.loading import Draw, EpochSampler, loader, reading_loader, seed_of
 
 
 def indices(sampler: EpochSampler, epoch: int, skip: int = 0) -> list[list[int]]:
@@ -99,3 +103,35 @@ def test_an_image_that_is_drawn_again_in_an_epoch_says_so() -> None:
         counts = [draw.again for draw in draws if draw.index == index]
         assert counts == list(range(len(counts)))
     assert len(draws) == 8
+
+
+class Numbers(Dataset):
+    """Items 0 to 9; the seventh cannot be read where ``broken``."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> dict:
+        if self.broken and index == 7:
+            raise MemoryError("no room")
+        return {"image": torch.full((1,), float(index)), "name": str(index)}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_reading_keeps_order_and_signal_handlers(workers: int) -> None:
+    before = signal.getsignal(signal.SIGTERM), torch.get_num_threads(), torch.random.get_rng_state()
+    batches = list(reading_loader(Numbers(), 4, workers))
+    assert [batch["name"] for batch in batches] == [list("0123"), list("4567"), list("89")]
+    assert [batch["image"].flatten().tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert before[:2] == (signal.getsignal(signal.SIGTERM), torch.get_num_threads())
+    if workers:  # a loader without threads draws a seed
+        assert torch.equal(before[2], torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_what_goes_wrong_while_reading_is_raised(workers: int) -> None:
+    with pytest.raises(MemoryError, match="no room"):
+        list(reading_loader(Numbers(broken=True), 4, workers))

@@ -1,4 +1,4 @@
-"""The probabilities of a real CheXNet reproduction: the AUROCs that its author published come out, and the whole report."""
+"""The probabilities of a real CheXNet reproduction: its author's AUROCs come out, and the whole report."""
 
 import json
 from pathlib import Path
