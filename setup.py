@@ -46,7 +46,7 @@ setup(
         "tqdm>=4.66",
         "jinja2>=3.1",
         "markupsafe>=2.1",
-        "filelock>=3.12",
+        "filelock>=4.2",  # older ones leave the lock of a killed training with its workers
         "fire>=0.6",  # python -m monai.bundle needs it; MONAI does not require it
         "jsonschema>=4.20",  # monai.bundle verify_metadata needs it; MONAI does not require it
     ],

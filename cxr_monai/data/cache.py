@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -184,6 +184,7 @@ class PixelCache:
         try:
             _private(self.root)
             _private(self.folder)
+            self.folder.chmod(0o700)  # also one that was there
             with FileLock(self.folder / "build.lock"):
                 os.utime(self.folder)  # used now
                 self._others = None
@@ -246,8 +247,8 @@ class PixelCache:
             if not self._others:
                 return False
             oldest = self._others.pop(0)
-            logger.info("%s (%.1f GB) makes room for another preparation", oldest.folder, oldest.bytes / 1e9)
-            shutil.rmtree(oldest.folder, ignore_errors=True)
+            if _delete(oldest.folder):
+                logger.info("%s (%.1f GB) makes room for another preparation", oldest.folder, oldest.bytes / 1e9)
         return True
 
     def _repair(self) -> None:
@@ -321,14 +322,24 @@ def preparations(root: Path) -> list[Preparation]:
 def clear(root: Path, unused_for: float = 0) -> int:
     """Delete the preparations that were not used for some seconds; returns the bytes that became free.
 
-    A training that has them mapped goes on with them.
+    A training that has them mapped goes on with them; one that is just being built stays.
     """
     freed = 0
     for preparation in preparations(root):
-        if time.time() - preparation.used >= unused_for:
-            shutil.rmtree(preparation.folder)
+        if time.time() - preparation.used >= unused_for and _delete(preparation.folder):
             freed += preparation.bytes
     return freed
+
+
+def _delete(folder: Path) -> bool:
+    """Delete a preparation unless a build holds it; tells whether it is gone."""
+    try:
+        with FileLock(folder / "build.lock", blocking=False):
+            shutil.rmtree(folder)
+    except Timeout:
+        logger.warning("%s is being built and stays", folder)
+        return False
+    return True
 
 
 def _as_it_is(item: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from cxr_monai.cli import main
 from cxr_monai.data import cache as caching
@@ -345,3 +346,20 @@ def test_what_a_full_cap_cannot_keep_is_not_decoded_for_nothing(
     kept = sum(entry is not None for entry in entries)
     assert 0 < kept <= 2
     assert len(decoded) == kept + 1
+
+
+def test_what_is_being_built_is_neither_cleared_nor_makes_room(tmp_path: Path) -> None:
+    cache, paths = PixelCache(tmp_path / "cache", "x"), files(tmp_path / "data", 2)
+    cache.build(paths, plane, workers=0)
+    with FileLock(cache.folder / "build.lock"):
+        assert clear(tmp_path / "cache") == 0
+    assert_whole(cache, paths)
+    assert clear(tmp_path / "cache") > 0
+    assert not cache.folder.exists()
+
+
+def test_a_folder_that_others_could_look_into_is_closed(tmp_path: Path) -> None:
+    cache = PixelCache(tmp_path / "cache", "x")
+    cache.folder.mkdir(parents=True, mode=0o755)
+    cache.build(files(tmp_path / "data", 2), plane, workers=0)
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
