@@ -6,6 +6,7 @@ result.table                # image and one column a finding, each in [0, 1]; fi
 result.errors               # (image, code, reason) of those
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,10 +28,12 @@ from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.evaluation.fitted import read_fitted
-from cxr_monai.networks.folding import for_prediction
+from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_difference
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
 from cxr_monai.networks.weights import load_weights
+
+logger = logging.getLogger(__name__)
 
 RUNTIMES = ("torch", "openvino")
 
@@ -86,11 +89,12 @@ class Predictor:
         network = load_weights(parser.get_parsed_content("network_def"), path, self.device).eval()
         self.preprocessing = parser.get_parsed_content("preprocessing")
         self.shape = tuple(parser.get_parsed_content("dataset#shape"))
+        self._lowered = amp
         self.network, itself = self._fastest(network, runtime, amp)
         self.inferer = AutocastInferer(amp and not itself)
         file = self.bundle.root / "models" / "calibration.json"
         self.calibration = read_fitted(file, self.bundle.labels, raw, path)
-        told = about(str(self.bundle.root), str(path), self.device, amp, self.calibration)
+        told = about(str(self.bundle.root), str(path), self.device, self._lowered, self.calibration)
         self.about = told | {"runtime": runtime}
 
     def _fastest(self, network: torch.nn.Module, runtime: str, amp: bool) -> tuple[torch.nn.Module, bool]:
@@ -102,7 +106,11 @@ class Predictor:
             )
         low = amp and bfloat16_supported(self.device)
         if runtime == "openvino":
-            return openvino_network(network, self.shape[-3:], low), True
+            made = openvino_network(network, self.shape[-3:], low)
+            if low and not largest_difference(network, made, self.shape[-3:]) <= TOLERANCE:
+                logger.warning("OpenVINO computes in float32: in bfloat16 its probabilities differ too much")
+                made, self._lowered = openvino_network(network, self.shape[-3:], False), False
+            return made, True
         if self.device.type == "cpu" and low:
             made = for_prediction(network, self.shape[-3:])
             return made, made is not network

@@ -12,7 +12,7 @@ import torch
 
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
-from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype
+from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
 from cxr_monai.predict import Predictor, gather_files
 from tests.bundles.running import Phantoms, Trained, code_of, run
 
@@ -184,6 +184,17 @@ def test_openvino_gives_the_same_probabilities(trained: Trained, predictor: Pred
     np.testing.assert_allclose(made.table[list(NIH14)], exact.table[list(NIH14)], rtol=0, atol=1e-4)
     assert made.about["runtime"] == "openvino"
     assert exact.about["runtime"] == "torch"
+
+
+@pytest.mark.skipif(not bfloat16_supported(torch.device("cpu")), reason="this processor has no bfloat16")
+def test_openvino_computes_in_float32_where_bfloat16_is_too_coarse(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("openvino")
+    assert Predictor(trained.bundle, runtime="openvino").about["precision"] == "bfloat16"
+    monkeypatch.setattr("cxr_monai.predict.largest_difference", lambda *_: 1.0)
+    assert Predictor(trained.bundle, runtime="openvino").about["precision"] == "float32"
+    assert "OpenVINO computes in float32" in caplog.text
 
 
 def test_a_runtime_that_is_not_there_is_named(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
