@@ -16,6 +16,8 @@ examples:
   cxr-monai cache clear
   cxr-monai cache clear --unused-for 30          what no training has asked for in 30 days
 
+What a training is just building stays, and is told of.
+
 exit status: 0 done, 1 failed, 2 wrong use"""
 
 
@@ -30,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     import time
 
-    from cxr_monai.data.cache import cache_root, clear, limit_bytes, preparations
+    from cxr_monai.data.preparations import cache_root, clear, limit_bytes, preparations
     from cxr_monai.errors import Code, UsageError
 
     root = cache_root(arguments.cache_dir)

@@ -8,79 +8,53 @@ again and a replaced file is. Paths are stored as hashes only.
 - Pixels are synced before the index tells of them, so a kill leaves nothing half-written that could be served; what was
   done stays, and the next build goes on from there. Each plane's CRC-32 is checked whenever it is served.
 - Processes map the file: they share the system's page cache and copy nothing.
-- The folder has mode 0700: it holds radiographs. It is ``$CXR_MONAI_CACHE``, else ``cxr-monai`` below
-  ``$XDG_CACHE_HOME`` or ``~/.cache``. It grows to ``$CXR_MONAI_CACHE_GB`` (50) decimal gigabytes; the preparations that
-  were not used for longest make room. ``cxr-monai cache info`` and ``cxr-monai cache clear`` look after it.
+- A preparation's folder has mode 0700: it holds radiographs. The cache is ``$CXR_MONAI_CACHE``, else ``cxr-monai``
+  below ``$XDG_CACHE_HOME`` or ``~/.cache``. It grows to ``$CXR_MONAI_CACHE_GB`` (50) decimal gigabytes; the
+  preparations that were not used for longest make room (``cxr_monai.data.preparations``). ``cxr-monai cache info`` and
+  ``cxr-monai cache clear`` look after it.
 """
 
+import errno
 import hashlib
 import logging
 import os
-import re
-import shutil
 import sqlite3
-import time
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from cxr_monai.data.preparations import INDEX, LOCK, PIXELS, Preparation, delete, limit_bytes, preparations
 from cxr_monai.durable import storage_error
 from cxr_monai.environment import usable_cores
-from cxr_monai.errors import Code, RadiographError, SettingError
+from cxr_monai.errors import RadiographError
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Of what is kept; another number, another preparation. It grows when a reader gives other pixels for a file."""
-AUTO, NONE = "auto", "none"
-LIMIT_GB = 50.0
 _FEW = 64  # files that one process has prepared before others have started
 _TOGETHER = 2**25  # bytes between two syncs
 _TABLES = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, content BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS images (
     content BLOB PRIMARY KEY, start INTEGER, rows INTEGER, columns INTEGER, depth INTEGER, crc INTEGER
 ) WITHOUT ROWID;
+COMMIT;
 """
 
 Prepare = Callable[[str], np.ndarray]
 """From a file to its plane of grey levels: uint8 or uint16 ``[H, W]``; raises ``RadiographError`` for a bad file."""
-
-
-def cache_root(cache_dir: str | Path | None = AUTO) -> Path | None:
-    """Return the cache's folder: the user's own for ``auto``, nothing for ``none``, else the folder that was named."""
-    named = str(cache_dir) if cache_dir is not None else NONE
-    if named.lower() == NONE:
-        return None
-    if named.lower() != AUTO:
-        return Path(named)
-    own = os.environ.get("CXR_MONAI_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-monai"
-
-
-def limit_bytes() -> int:
-    """Return how large the cache may become.
-
-    Raises:
-        SettingError: ``setting-invalid`` if ``CXR_MONAI_CACHE_GB`` is no number above 0.
-    """
-    given = os.environ.get("CXR_MONAI_CACHE_GB", LIMIT_GB)
-    try:
-        limit = float(given)
-    except ValueError:
-        limit = 0
-    if not limit > 0:
-        raise SettingError(Code.SETTING_INVALID, f"CXR_MONAI_CACHE_GB is {given!r}; it is a number above 0.")
-    return int(limit * 1e9)
 
 
 @dataclass(frozen=True)
@@ -103,7 +77,7 @@ class PixelCache:
     """The prepared planes of one preparation.
 
     Args:
-        root: the cache's folder; see :func:`cache_root`.
+        root: the cache's folder; see ``cache_root``.
         preparation: what makes the planes, told apart by this text.
 
     :meth:`build` prepares what is missing, :meth:`find` tells what is there, :meth:`read` gives it.
@@ -113,19 +87,23 @@ class PixelCache:
         self.root = Path(root)
         name = hashlib.sha256(f"{FORMAT}\n{preparation}".encode()).hexdigest()[:16]
         self.folder = self.root / name
-        self._pixels: np.ndarray | None = None
+        self._pixels = np.zeros(0, np.uint8)
+        self._mapped: tuple[int, int] | None = None
+        self._warned = False
         self._others: list[Preparation] | None = None
+        self._stay = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pixels": None}  # another process maps the file itself
+        # another process maps the file itself
+        return {**self.__dict__, "_pixels": np.zeros(0, np.uint8), "_mapped": None}
 
     @property
     def pixels_path(self) -> Path:
-        return self.folder / "pixels.bin"
+        return self.folder / PIXELS
 
     @property
     def index_path(self) -> Path:
-        return self.folder / "index.sqlite"
+        return self.folder / INDEX
 
     def find(self, paths: Sequence[str]) -> list[Entry | None]:
         """Return each file's entry; None where it is not there, or the file has changed since."""
@@ -147,25 +125,38 @@ class PixelCache:
         return found
 
     def read(self, entry: Entry) -> np.ndarray | None:
-        """Return a plane, read-only ``[H, W]``; None if it is not what was written, which the log says."""
-        if self._pixels is None or len(self._pixels) < entry.start + entry.size:
-            try:
-                self._pixels = np.memmap(self.pixels_path, np.uint8, mode="r")
-            except (OSError, ValueError):  # cleared meanwhile
-                self._pixels = np.zeros(0, np.uint8)
-        stored = self._pixels[entry.start : entry.start + entry.size]
-        if zlib.crc32(stored.data) != entry.crc:
-            logger.warning("%s: an image is damaged; it is read from its file again", self.pixels_path)
+        """Return a plane, read-only ``[H, W]``; None if it is not what was written, which the log says once a file."""
+        stored = self._stored(entry)
+        if stored is None and self._mapped != _identity(self.pixels_path):  # it has grown, or is another file
+            self._map()
+            stored = self._stored(entry)
+        if stored is None:
+            if not self._warned:
+                state = "was cleared" if self._mapped is None else "was made anew, or an image in it is damaged"
+                logger.warning("%s %s: such images are read from their own files again", self.pixels_path, state)
+                self._warned = True
             return None
         return stored.view(np.uint8 if entry.depth == 1 else np.uint16).reshape(entry.rows, entry.columns)
 
     def forget(self, entry: Entry) -> None:
-        """Leave out a damaged plane, so that the next build makes it anew."""
+        """Leave out a plane that is damaged in the present file, so that the next build makes it anew."""
+        if self._mapped is None or self._mapped != _identity(self.pixels_path):  # cleared, perhaps made anew
+            return
         try:
             with closing(self._connect()) as index, index:
                 index.execute("DELETE FROM images WHERE start = ? AND crc = ?", (entry.start, entry.crc))
         except sqlite3.Error as error:
             logger.info("%s: it cannot be changed (%s)", self.index_path, error)
+
+    def _stored(self, entry: Entry) -> np.ndarray | None:
+        """Return a plane's bytes as they are mapped now; None if they are not those that were written."""
+        stored = self._pixels[entry.start : entry.start + entry.size]
+        return stored if len(stored) == entry.size and zlib.crc32(stored.data) == entry.crc else None
+
+    def _map(self) -> None:
+        self._pixels, self._mapped, self._warned = np.zeros(0, np.uint8), _identity(self.pixels_path), False
+        with suppress(OSError, ValueError):  # cleared, or empty
+            self._pixels = np.memmap(self.pixels_path, np.uint8, mode="r")
 
     def build(self, paths: Sequence[str], prepare: Prepare, workers: int | None = None) -> list[Entry | None]:
         """Prepare the files that are not there, by several processes, and return all entries.
@@ -182,12 +173,12 @@ class PixelCache:
             StorageError: ``disk-full`` or ``write-failed``; what was built before stays.
         """
         try:
-            _private(self.root)
+            if not self.root.exists():  # one that is there may be shared, or hold other things
+                _private(self.root)
             _private(self.folder)
-            self.folder.chmod(0o700)  # also one that was there
-            with FileLock(self.folder / "build.lock"):
+            with FileLock(self.folder / LOCK):
                 os.utime(self.folder)  # used now
-                self._others = None
+                self._others, self._stay = None, 0
                 self._repair()
                 found = self.find(paths)
                 missing = [path for path, entry in zip(paths, found, strict=True) if entry is None]
@@ -197,8 +188,9 @@ class PixelCache:
                 return found
         except OSError as error:
             raise storage_error(error, self.folder) from error
-        except sqlite3.DatabaseError as error:
-            raise storage_error(OSError(None, str(error)), self.index_path) from error
+        except sqlite3.Error as error:
+            full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            raise storage_error(OSError(errno.ENOSPC if full else None, str(error)), self.index_path) from error
 
     def _add(self, paths: Sequence[str], prepare: Prepare, workers: int | None) -> None:
         few, workers = len(paths) < _FEW, usable_cores() if workers is None else workers
@@ -243,11 +235,13 @@ class PixelCache:
         if self._others is None:
             found = [other for other in preparations(self.root) if other.folder != self.folder]
             self._others = sorted(found, key=lambda other: other.used)
-        while needed + sum(other.bytes for other in self._others) > limit_bytes():
+        while needed + self._stay + sum(other.bytes for other in self._others) > limit_bytes():
             if not self._others:
                 return False
             oldest = self._others.pop(0)
-            if _delete(oldest.folder):
+            if not delete(oldest.folder):  # it is being built
+                self._stay += oldest.bytes
+            else:
                 logger.info("%s (%.1f GB) makes room for another preparation", oldest.folder, oldest.bytes / 1e9)
         return True
 
@@ -258,7 +252,12 @@ class PixelCache:
         try:
             with closing(self._connect()) as index:
                 sound = index.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-                index.executescript(_TABLES)
+                if sound:
+                    index.executescript(_TABLES)
+                    # pixels that are not there, because something else has cut the file off
+                    size = self.pixels_path.stat().st_size if self.pixels_path.exists() else 0
+                    index.execute("DELETE FROM images WHERE start + rows * columns * depth > ?", (size,))
+                    index.commit()
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
@@ -287,59 +286,12 @@ class _Files(Dataset):
         try:
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256").digest()
-            return path, version, content, None if content in self.known else np.ascontiguousarray(self.prepare(path))
+            plane = None if content in self.known else np.ascontiguousarray(self.prepare(path))
+            if _version(path) == version:  # else it was replaced meanwhile: hash and plane may be of two files
+                return path, version, content, plane
         except (RadiographError, OSError):  # whoever reads the batches is told
-            return path, version, b"", None
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """One folder of a cache: its bytes on the disk, its images, and when it was last used (seconds)."""
-
-    folder: Path
-    bytes: int
-    images: int
-    used: float
-
-
-def preparations(root: Path) -> list[Preparation]:
-    """Return what a cache holds."""
-    found = []
-    for index_path in sorted(root.glob("*/index.sqlite")):
-        folder = index_path.parent
-        if not re.fullmatch("[0-9a-f]{16}", folder.name):  # somebody else's
-            continue
-        try:
-            with closing(sqlite3.connect(f"file:{index_path}?mode=ro", uri=True, timeout=5)) as index:
-                (images,) = index.execute("SELECT COUNT(*) FROM images").fetchone()
-        except sqlite3.Error:
-            images = 0
-        size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-        found.append(Preparation(folder, size, images, folder.stat().st_mtime))
-    return found
-
-
-def clear(root: Path, unused_for: float = 0) -> int:
-    """Delete the preparations that were not used for some seconds; returns the bytes that became free.
-
-    A training that has them mapped goes on with them; one that is just being built stays.
-    """
-    freed = 0
-    for preparation in preparations(root):
-        if time.time() - preparation.used >= unused_for and _delete(preparation.folder):
-            freed += preparation.bytes
-    return freed
-
-
-def _delete(folder: Path) -> bool:
-    """Delete a preparation unless a build holds it; tells whether it is gone."""
-    try:
-        with FileLock(folder / "build.lock", blocking=False):
-            shutil.rmtree(folder)
-    except Timeout:
-        logger.warning("%s is being built and stays", folder)
-        return False
-    return True
+            pass
+        return path, version, b"", None
 
 
 def _as_it_is(item: Any) -> Any:
@@ -355,9 +307,28 @@ def _commit(pixels: Any, index: sqlite3.Connection) -> int:
 
 
 def _private(folder: Path) -> None:
-    """Make a folder that only its owner can look into; one that is there stays as it is."""
+    """Make a folder that only its owner can look into, or make one that is there so.
+
+    Raises:
+        PermissionError: if it is somebody else's, or its file system has no permissions.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name == "nt" or stat.S_IMODE(folder.stat().st_mode) == 0o700:
+        return
+    with suppress(PermissionError):
+        folder.chmod(0o700)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        raise PermissionError(errno.EPERM, "others can look into it, and its mode cannot be made 0700", str(folder))
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Tell a file from the one that lay there before, and from itself before it grew."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size
 
 
 def _hashed(path: str) -> bytes:

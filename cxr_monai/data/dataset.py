@@ -1,8 +1,11 @@
 """From a manifest to items: what is read, and what happens to a file that cannot be read."""
 
-import errno
+import enum
+import functools
+import importlib
 import logging
-import re
+import operator
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,15 @@ import numpy as np
 import torch
 from monai.data import Dataset
 from monai.transforms import Compose, Randomizable
+from monai.transforms.traits import RandomizableTrait
 from monai.utils import convert_to_tensor
 
-from cxr_monai.data.cache import Entry, PixelCache, cache_root
+from cxr_monai.data.cache import Entry, PixelCache
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.data.preparations import cache_root
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, StorageError, ours
 
 logger = logging.getLogger(__name__)
@@ -141,32 +146,34 @@ class RadiographDataset(Dataset):
         root = cache_root(cache_dir)
         if root is not None and not kept:
             logger.info("no decoded image is kept: only what stands before QuantiseRadiographd could be")
-        told = _told_apart(steps[:kept])
-        if root is not None and kept and told is None:
-            logger.warning("no decoded image is kept: a step before QuantiseRadiographd is random, or cannot be named")
-        self.cache = PixelCache(root, told) if root is not None and kept and told is not None else None
+        self.cache: PixelCache | None = None
+        if root is not None and kept:
+            try:
+                self.cache = PixelCache(root, "\n".join(_told(step) for step in steps[:kept]))
+            except _UntoldError as untold:
+                logger.warning("no decoded image is kept: before QuantiseRadiographd stands %s", untold)
         self._entries: list[Entry | None] = [None] * len(data)
 
     def prepare(self, workers: int | None = None) -> None:
         """Decode what the cache lacks, by several processes, with a progress bar; nothing without a cache.
 
-        A cache that this user may not write is a warning: files are then read in every epoch.
+        A cache that cannot be written is a warning: files are then read in every epoch.
 
         Raises:
-            StorageError: ``disk-full`` or ``write-failed``.
+            StorageError: ``disk-full``, which the checkpoints would not survive either.
         """
         if self.cache is None:
             return
         try:
             self._entries = self.cache.build([item["image"] for item in self.data], self._levels, workers)
         except StorageError as error:
-            cause = error.__cause__
-            if not isinstance(cause, OSError) or cause.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.code == Code.DISK_FULL:
                 raise
+            cause = error.__cause__
             logger.warning(
                 "[%s] no decoded image is kept, each is read in every epoch: %s cannot be written (%s). "
                 "--cache_dir FOLDER chooses another place.",
-                error.code, self.cache.root, cause.strerror,
+                error.code, self.cache.root, getattr(cause, "strerror", None) or cause,
             )  # fmt: skip
             self.cache = None
 
@@ -175,6 +182,15 @@ class RadiographDataset(Dataset):
         if self.cache is None:
             return len(self.data)
         return sum(entry is None for entry in self.cache.find([item["image"] for item in self.data]))
+
+    def plane_bytes(self) -> int:
+        """Return what the cache keeps of an image, in bytes: of the first of ten files that can be read, else 0."""
+        for item in self.data[:10]:
+            try:
+                return self._levels(item["image"]).nbytes
+            except RadiographError:
+                continue
+        return 0
 
     def __getitem__(self, key: Any) -> dict[str, Any]:
         draw = key if isinstance(key, Draw) else Draw(0, key)
@@ -226,16 +242,55 @@ class RadiographDataset(Dataset):
         return grey_levels(np.asarray(made["image"])[0], made["image_bits"])
 
 
-def _told_apart(steps: Sequence[Any]) -> str | None:
-    """Return what makes steps of a pipeline different from others: their classes and what they were given.
+class _UntoldError(Exception):
+    """A thing has no text that would mean the same in another process."""
 
-    None where that cannot be told: an attribute whose text is an address would name another thing in another process.
+
+def _told(thing: Any, depth: int = 0) -> str:
+    """Return what makes a step of a pipeline different from others: its class and what it was given, all the way down.
+
+    Equal texts make equal planes, in every process: so no addresses, and nothing random.
+
+    Raises:
+        _UntoldError: for what cannot be told so.
     """
-    told = "\n".join(
-        f"{type(step).__module__}.{type(step).__qualname__} {sorted(vars(step).items())}" for step in steps
-    )
-    random = any(isinstance(step, Randomizable) for step in steps)
-    return None if random or re.search(r" at 0x[0-9a-f]+", told) else told
+    kind = type(thing)
+    if depth > 20 or isinstance(thing, RandomizableTrait):
+        raise _UntoldError(f"{kind.__qualname__}, which is {'too deep' if depth > 20 else 'random'}")
+    tell = functools.partial(_told, depth=depth + 1)
+    if thing is None or kind in (bool, int, float, complex, str, bytes):
+        return repr(thing)
+    if isinstance(thing, torch.dtype | torch.device | np.dtype | np.number | np.bool_):
+        return f"{kind.__name__}({thing})"
+    if kind in (tuple, list):
+        return f"{kind.__name__}({','.join(map(tell, thing))})"
+    if kind in (set, frozenset):
+        return f"{kind.__name__}({','.join(sorted(map(tell, thing)))})"
+    if kind in (dict, types.MappingProxyType):
+        return f"dict({','.join(sorted(f'{tell(key)}:{tell(value)}' for key, value in thing.items()))})"
+    if isinstance(thing, enum.Enum):
+        return f"{_name(kind)}.{thing.name}"
+    if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType | np.ufunc):
+        return _name(thing)
+    if kind is functools.partial:
+        return f"partial({tell(thing.func)},{tell(thing.args)},{tell(thing.keywords)})"
+    # what is pickled in its own way, like a tensor, or is a container too, has more to it than its attributes
+    whole = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+    if not whole or not hasattr(thing, "__dict__") or isinstance(thing, dict | list | tuple | set | frozenset | str):
+        raise _UntoldError(f"{kind.__qualname__}, of which nobody can tell whether it is the same in another process")
+    return f"{_name(kind)}({tell(vars(thing))})"
+
+
+def _name(thing: Any) -> str:
+    """Return the name by which another process imports a class or function."""
+    module, name = getattr(thing, "__module__", None) or "", getattr(thing, "__qualname__", thing.__name__)
+    try:
+        same = module != "__main__" and operator.attrgetter(name)(importlib.import_module(module)) is thing
+    except (ImportError, AttributeError, ValueError):
+        same = False
+    if not same:
+        raise _UntoldError(f"{name}, which has no name that another process could import")
+    return f"{module}.{name}"
 
 
 def split_error(error: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cxr_monai.data.cache import limit_bytes
+from cxr_monai.data.preparations import limit_bytes, preparations
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.training.handlers import batch_size, duration
@@ -66,9 +66,11 @@ class Preflight:
         network.load_state_dict(before)  # batch statistics as they were
         trainer.optimizer.zero_grad(set_to_none=True)
         datasets = [engine.data_loader.dataset for engine in (trainer, validator)]
-        unprepared = sum(dataset.unprepared() for dataset in datasets)
-        self._disk(network, unprepared)
-        self._tell(unprepared, loading, step / len(batch["name"]), time.monotonic() - began)
+        unprepared = [dataset.unprepared() for dataset in datasets]
+        kept = zip(unprepared, datasets, strict=True) if self.cache is not None else ()
+        planes = sum(count * dataset.plane_bytes() for count, dataset in kept if count)
+        self._disk(network, sum(unprepared), planes)
+        self._tell(sum(unprepared), loading, step / len(batch["name"]), time.monotonic() - began)
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
         """Run a batch forward and backward three times and return the seconds of the fastest; the first warms up."""
@@ -106,26 +108,30 @@ class Preflight:
             )
         return logits, labels
 
-    def _disk(self, network: torch.nn.Module, unprepared: int) -> None:
-        """Refuse to start without room for what will be written, folder by folder (they may be on one disk)."""
-        wanted = [(self.output_dir, required_bytes(network), "the checkpoints")]
-        if self.cache is not None:
-            rows, columns = self.trainer.data_loader.dataset.shape[-2:]
-            # one byte a pixel, resized for the crop (8/7 of the network's side)
-            planes = min(int(unprepared * rows * columns * (8 / 7) ** 2), limit_bytes())
-            wanted.append((existing(self.cache.root), planes, f"{unprepared} decoded images"))
-        for folder, _, _ in wanted:
-            shared = [other for other in wanted if os.stat(other[0]).st_dev == os.stat(folder).st_dev]
-            needed, free = sum(size for _, size, _ in shared), shutil.disk_usage(folder).free
-            if free < needed:
-                raise TrainingError(
-                    Code.DISK_FULL,
-                    f"{free / 1e9:.1f} GB are free, the training needs about {needed / 1e9:.1f} GB "
-                    f"for {' and '.join(what for _, _, what in shared)}.",
-                    fix="Free some, choose another --output_dir or --cache_dir, or keep no decoded images with "
-                    "--cache_dir none.",
-                    where=folder,
-                )
+    def _disk(self, network: torch.nn.Module, unprepared: int, planes: int) -> None:
+        """Refuse to start without room for the checkpoints; for so many bytes of decoded images, warn."""
+        needed, free = required_bytes(network), shutil.disk_usage(self.output_dir).free
+        if free < needed:
+            raise TrainingError(
+                Code.DISK_FULL,
+                f"{free / 1e9:.1f} GB are free, the training needs about {needed / 1e9:.1f} GB for the checkpoints.",
+                fix="Free some, or choose another --output_dir; 'cxr-monai cache clear' empties the cache.",
+                where=self.output_dir,
+            )
+        if self.cache is None or not unprepared:
+            return
+        root = existing(self.cache.root)
+        held = sum(one.bytes for one in preparations(self.cache.root))
+        wanted = min(planes, max(0, limit_bytes() - held))
+        free = shutil.disk_usage(root).free
+        if os.stat(root).st_dev == os.stat(self.output_dir).st_dev:
+            free -= needed
+        if free < wanted:
+            logger.warning(
+                "%s: %.1f GB are free beside the checkpoints, %d decoded images need about %.1f GB; choose another "
+                "--cache_dir, clear it with 'cxr-monai cache clear', or keep none with --cache_dir none",
+                root, max(0, free) / 1e9, unprepared, wanted / 1e9,
+            )  # fmt: skip
 
     def _tell(self, unprepared: int, loading: float, step: float, taken: float) -> None:
         """Estimate the time from the seconds of an image: of its loading and of its step."""

@@ -18,7 +18,8 @@ from filelock import FileLock
 
 from cxr_monai.cli import main
 from cxr_monai.data import cache as caching
-from cxr_monai.data.cache import PixelCache, cache_root, clear, limit_bytes, preparations
+from cxr_monai.data.cache import PixelCache
+from cxr_monai.data.preparations import cache_root, clear, limit_bytes, preparations
 from cxr_monai.errors import Code, RadiographError, SettingError, StorageError
 
 SIZE = 40
@@ -152,7 +153,7 @@ from tests.data.test_cache import plane
 from cxr_monai.data import cache
 cache._TOGETHER = 3000
 def slow(path):
-    time.sleep(0.005)
+    time.sleep(0.01)
     return plane(path)
 print("ready", flush=True)
 cache.PixelCache({root!r}, "a").build([str(p) for p in sorted(Path({files!r}).iterdir())], slow, workers=2)
@@ -163,26 +164,28 @@ def test_a_build_that_is_killed_anywhere_serves_nothing_half_and_goes_on(tmp_pat
     paths = files(tmp_path / "in", *range(150))
     cache = PixelCache(tmp_path / "cache", "a")
     code = KILLED.format(tests=str(Path(__file__).parents[2]), root=str(cache.root), files=str(tmp_path / "in"))
-    counts = []
-    for delay in (0.15, 0.1):
+    kept: list[str] = []
+    for _ in range(2):
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
         assert child.stdout is not None
         child.stdout.readline()
-        time.sleep(delay)
+        before, give_up = len(kept), time.monotonic() + 60
+        while sum(entry is not None for entry in cache.find(paths)) == before and time.monotonic() < give_up:
+            time.sleep(0.01)
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         child.stdout.close()
-        found = [
-            path
-            for path, entry in zip(paths, cache.find(paths) if cache.folder.exists() else [], strict=False)
-            if entry
-        ]
-        counts.append(len(found))
-        if found:
-            assert_whole(cache, found)
-    assert counts == sorted(counts)
-    assert counts[-1] < 150
-    cache.build(paths, plane)
+        kept = [path for path, entry in zip(paths, cache.find(paths), strict=True) if entry]
+        assert before < len(kept) < 150
+        assert_whole(cache, kept)
+    prepared: list[str] = []
+
+    def noted(path: str) -> np.ndarray:
+        prepared.append(path)
+        return plane(path)
+
+    cache.build(paths, noted, workers=0)
+    assert sorted(prepared) == sorted(set(paths) - set(kept))
     assert_whole(cache, paths)
 
 
@@ -279,6 +282,7 @@ def test_info_and_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "2 images" in capsys.readouterr().out
     assert main(["cache", "clear", "--unused-for", "1"]) == 0
     assert [one.images for one in preparations(cache.root)] == [2]
+    assert entries[0] is not None
     assert cache.read(entries[0]) is not None  # mapped now
     assert main(["cache", "clear"]) == 0
     assert preparations(cache.root) == []
@@ -329,6 +333,9 @@ def test_a_folder_of_somebody_else_is_not_cleared(tmp_path: Path) -> None:
     assert preparations(tmp_path) == []
     assert clear(tmp_path) == 0
     assert (theirs / "thesis.txt").exists()
+    theirs = theirs.rename(tmp_path / "0123456789abcdef")  # named as ours are
+    clear(tmp_path)
+    assert (theirs / "thesis.txt").read_text() == "years of work"
 
 
 def test_what_a_full_cap_cannot_keep_is_not_decoded_for_nothing(
@@ -348,11 +355,16 @@ def test_what_a_full_cap_cannot_keep_is_not_decoded_for_nothing(
     assert len(decoded) == kept + 1
 
 
-def test_what_is_being_built_is_neither_cleared_nor_makes_room(tmp_path: Path) -> None:
+def test_what_is_being_built_is_neither_cleared_nor_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     cache, paths = PixelCache(tmp_path / "cache", "x"), files(tmp_path / "data", 2)
     cache.build(paths, plane, workers=0)
+    monkeypatch.setattr(caching, "limit_bytes", lambda: SIZE * (SIZE + 2) + 1)
     with FileLock(cache.folder / "build.lock"):
         assert clear(tmp_path / "cache") == 0
+        assert "is being built and stays" in caplog.text
+        assert PixelCache(tmp_path / "cache", "y").build(paths, plane, workers=0) == [None]
     assert_whole(cache, paths)
     assert clear(tmp_path / "cache") > 0
     assert not cache.folder.exists()
@@ -363,3 +375,82 @@ def test_a_folder_that_others_could_look_into_is_closed(tmp_path: Path) -> None:
     cache.folder.mkdir(parents=True, mode=0o755)
     cache.build(files(tmp_path / "data", 2), plane, workers=0)
     assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_closed_to_others_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path, mode: int) -> None:
+        raise PermissionError(errno.EPERM, "not yours")
+
+    cache = PixelCache(tmp_path / "cache", "x")
+    cache.folder.mkdir(parents=True)
+    os.chmod(cache.folder, 0o755)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(StorageError, match="others can look into it") as caught:
+        cache.build(files(tmp_path / "data", 2), plane, workers=0)
+    assert caught.value.code == Code.WRITE_FAILED
+
+
+def test_after_a_clear_the_new_files_images_are_served_and_stay_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths, cache = files(tmp_path / "in", 2, 4, 6), PixelCache(tmp_path / "cache", "a")
+    (old, *_) = cache.build(paths, plane)
+    assert old is not None
+    assert cache.read(old) is not None  # the old file is mapped
+    clear(cache.root)
+    other = PixelCache(tmp_path / "cache", "a")  # another training, in another order
+    other.build(paths[::-1], plane)
+    assert_whole(cache, paths)
+    assert caplog.text == ""
+    assert cache.read(old) is None  # told once, however often it is asked
+    assert cache.read(old) is None
+    cache.forget(old)
+    assert caplog.text.count("was made anew") == 1
+    assert_whole(cache, paths)
+
+
+def test_what_is_gone_is_told_once_and_prepared_anew_by_the_next_build(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths, cache = files(tmp_path / "in", 2, 4, 6), PixelCache(tmp_path / "cache", "a")
+    entries = cache.build(paths, plane)
+    cache.pixels_path.unlink()
+    for entry in entries:
+        assert entry is not None
+        assert cache.read(entry) is None
+        cache.forget(entry)
+    assert caplog.text.count("was cleared") == 1
+    cache.build(paths, plane)
+    assert_whole(cache, paths)
+
+
+def test_a_file_that_is_replaced_while_it_is_prepared_is_not_kept_this_time(tmp_path: Path) -> None:
+    paths, cache = files(tmp_path / "in", 2), PixelCache(tmp_path / "cache", "a")
+
+    def replaced(path: str) -> np.ndarray:
+        Path(path).write_text("40")
+        return plane(path)
+
+    assert cache.build(paths, replaced, workers=0) == [None]
+    cache.build(paths, plane, workers=0)
+    assert_whole(cache, paths)
+
+
+def test_a_disk_that_is_full_for_the_index_is_named_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(PixelCache, "_add", full)
+    with pytest.raises(StorageError) as caught:
+        PixelCache(tmp_path / "cache", "a").build(files(tmp_path / "in", 2), plane)
+    assert caught.value.code == Code.DISK_FULL
+
+
+def test_what_another_process_deletes_meanwhile_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = PixelCache(tmp_path / "cache", "a")
+    cache.build(files(tmp_path / "in", 2), plane)
+    gone = cache.root / "0123456789abcdef" / "index.sqlite"
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [cache.index_path, gone])
+    assert [one.folder for one in preparations(cache.root)] == [cache.folder]

@@ -2,19 +2,22 @@
 
 import errno
 import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.transforms import Compose, Lambdad, RandLambdad
+from monai.transforms import Compose, Lambdad, RandLambdad, ScaleIntensityRanged
 from PIL import Image
 
 from cxr_monai.data.dataset import RadiographDataset, inference_items, items, items_of_files, open_manifest
 from cxr_monai.data.loading import Draw, EpochSampler, loader
 from cxr_monai.data.manifest import build_manifest, write_manifest
-from cxr_monai.errors import Code, ManifestError, SettingError, SplitError
+from cxr_monai.errors import Code, ManifestError, SettingError, SplitError, StorageError
 from cxr_monai.transforms import (
     LoadRadiographd,
     NormaliseRadiographd,
@@ -165,7 +168,7 @@ def test_a_file_replaced_during_a_training_is_not_noticed_until_the_next(tmp_pat
     torch.testing.assert_close(later[0]["image"], stored(path), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EIO])
 def test_a_cache_that_may_not_be_written_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
@@ -178,6 +181,51 @@ def test_a_cache_that_may_not_be_written_is_a_warning(
     data.prepare()
     assert "--cache_dir" in caplog.text
     torch.testing.assert_close(data[0]["image"], stored(path), rtol=0, atol=1e-6)
+
+
+def test_a_full_disk_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("cxr_monai.data.cache._private", refuse)
+    with pytest.raises(StorageError) as caught:
+        dataset(draw(tmp_path / "a.png", 0), cache=tmp_path / "cache").prepare()
+    assert caught.value.code == Code.DISK_FULL
+
+
+def test_a_deep_image_has_the_same_bits_from_the_cache(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 2**16, SHAPE[1:], dtype=np.uint16)
+    path = tmp_path / "deep.png"
+    Image.fromarray(levels).save(path)
+    read, kept = dataset(path), dataset(path, cache=tmp_path / "cache")
+    assert kept.plane_bytes() == 2 * levels.size
+    kept.prepare()
+    assert kept.unprepared() == 0
+    path.write_bytes(b"")  # from the cache, then
+    image = kept[0]["image"]
+    torch.testing.assert_close(image, torch.from_numpy(levels / np.float32(65535))[None], rtol=0, atol=1e-7)
+    assert len(image.unique()) > 256
+    Image.fromarray(levels).save(path)
+    assert torch.equal(read[0]["image"], image)
+
+
+@pytest.mark.parametrize("content", [b"no database" * 500, b""], ids=["garbage", "empty"])
+def test_a_damaged_index_is_unprepared_and_repaired(tmp_path: Path, content: bytes) -> None:
+    path = draw(tmp_path / "a.png", 0)
+    data = dataset(path, cache=tmp_path / "cache")
+    data.prepare()
+    assert data.cache is not None
+    data.cache.index_path.write_bytes(content)
+    assert data.unprepared() == 1
+    data.prepare()
+    assert data.unprepared() == 0
+
+
+def test_a_plane_is_measured_by_the_first_file_that_can_be_read(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.touch()
+    assert dataset(bad, draw(tmp_path / "a.png", 0), cache=tmp_path / "cache").plane_bytes() == 32 * 32
+    assert dataset(bad, cache=tmp_path / "cache").plane_bytes() == 0
 
 
 def test_a_bad_file_is_not_kept(tmp_path: Path) -> None:
@@ -348,10 +396,26 @@ def test_items_of_files_keep_names_and_order() -> None:
     assert [(one["image"], one["name"]) for one in found] == [("b.png", "second"), ("a.png", "first")]
 
 
+class With(LoadRadiographd):
+    """A step that was given something."""
+
+    def __init__(self, given: object) -> None:
+        super().__init__("image")
+        self.given = given
+
+
 @pytest.mark.parametrize(
     "step",
-    [RandLambdad("image", prob=1.0, func=abs), Lambdad("image", func=lambda image: image)],
-    ids=["random", "nameless"],
+    [
+        RandLambdad("image", prob=1.0, func=abs),
+        Lambdad("image", func=lambda image: image),
+        With(torch.zeros(2)),
+        With(np.zeros(2)),
+        With(np.random.RandomState(0)),
+        With({"inside": [RandExposured("image")]}),
+        With(iter([1])),
+    ],
+    ids=["random", "nameless", "tensor", "array", "generator", "random inside", "iterator"],
 )
 def test_nothing_is_kept_of_a_step_that_is_random_or_cannot_be_named(
     step: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -360,3 +424,37 @@ def test_nothing_is_kept_of_a_step_that_is_random_or_cannot_be_named(
     made = RadiographDataset([item(draw(tmp_path / "a.png", 0))], Compose(steps), SHAPE, tmp_path / "cache")
     assert made.cache is None
     assert "no decoded image is kept" in caplog.text
+
+
+def key(step: object, folder: Path) -> str:
+    made = RadiographDataset([], Compose([step, QuantiseRadiographd("image")]), SHAPE, folder)
+    assert made.cache is not None
+    return made.cache.folder.name
+
+
+def test_steps_with_objects_are_told_apart_by_what_these_hold_in_every_process(tmp_path: Path) -> None:
+    def scaled(top: float) -> str:
+        return key(ScaleIntensityRanged("image", 0, top, 0, 1), tmp_path)
+
+    assert scaled(1) == scaled(1) != scaled(0.5)
+    code = (
+        "from pathlib import Path; from monai.transforms import ScaleIntensityRanged\n"
+        "from tests.data.test_dataset import key\n"
+        f"print(key(ScaleIntensityRanged('image', 0, 1, 0, 1), Path({str(tmp_path)!r})))"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert there.stdout.split()[-1] == scaled(1)
+
+
+def test_what_a_step_was_given_tells_it_apart(tmp_path: Path) -> None:
+    given: list[object] = [
+        None, True, 1, 1.0, "1", b"1", (1, 2), [1, 2], {1, 2}, {1: 2}, torch.float32, np.float32, np.dtype("f4"),
+        np.float32(1), Code.DISK_FULL, abs, draw, partial(draw, seed=1), partial(draw, seed=2), QuantiseRadiographd,
+        QuantiseRadiographd("image"), QuantiseRadiographd("other"), ["1, 2"], ["1", "2"],
+    ]  # fmt: skip
+    keys = [key(With(one), tmp_path) for one in given]
+    assert len(set(keys)) == len(given)
+    assert keys == [key(With(one), tmp_path) for one in given]
+    assert key(With({"a": 1, "b": 2}), tmp_path) == key(With({"b": 2, "a": 1}), tmp_path)
