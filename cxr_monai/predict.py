@@ -149,6 +149,8 @@ class Predictor:
                         kept.append(name)
                         rows.append(row)
                 bar.update(len(batch["name"]))
+        if len(kept) + len(errors) != len(named):
+            raise RuntimeError(f"{len(named)} files were to be read, {len(kept) + len(errors)} came back")
         values = np.array(rows, dtype="float32").reshape(len(rows), len(labels))
         if self.calibration is not None:
             values = self.calibration.apply(values, labels).astype("float32")

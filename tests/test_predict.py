@@ -1,7 +1,9 @@
 """The Predictor: one row an image in the order given, bad files reported, the numbers of ``evaluate.json``."""
 
 import json
+import random
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
+from cxr_monai.data.dataset import RadiographDataset
+from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
@@ -219,3 +223,39 @@ def test_however_many_read_the_rows_are_those_of_the_files(
     np.testing.assert_allclose(values[0], values[-1], rtol=0, atol=1e-6)
     alone = predictor.predict(files[3:4]).table[list(NIH14)].to_numpy()
     np.testing.assert_allclose(values[3:4], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [None, 0, 2])
+def test_predicting_leaves_the_process_alone(predictor: Predictor, phantoms: Phantoms, workers: int | None) -> None:
+    def state() -> list[str]:
+        states = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()  # noqa: NPY002
+        return [str(part) for part in (signal.getsignal(signal.SIGTERM), torch.get_num_threads(), *states)]
+
+    torch.rand(3)
+    before = state()
+    predictor.predict(phantoms.files("test")[:3], batch_size=2, num_workers=workers)
+    assert state() == before
+
+
+@pytest.mark.parametrize("workers", [None, 0, 2])
+def test_no_row_is_lost_to_an_error_that_is_not_the_file_s(
+    predictor: Predictor, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch, workers: int | None
+) -> None:
+    read = RadiographDataset.__getitem__
+
+    def short_of_memory(dataset: RadiographDataset, index: int) -> dict:
+        if index == 3:
+            raise MemoryError("no room")
+        return read(dataset, index)
+
+    monkeypatch.setattr(RadiographDataset, "__getitem__", short_of_memory)
+    with pytest.raises(MemoryError, match="no room"):
+        predictor.predict(phantoms.files("test")[:5], batch_size=2, num_workers=workers)
+
+
+def test_a_reader_that_ends_early_is_an_error(
+    predictor: Predictor, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_monai.predict.reading_loader", lambda *told: list(reading_loader(*told))[:-1])
+    with pytest.raises(RuntimeError, match="5 files were to be read, 4 came back"):
+        predictor.predict(phantoms.files("test")[:5], batch_size=2)

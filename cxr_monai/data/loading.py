@@ -130,15 +130,25 @@ def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = 
     Without a GPU, threads read the next images while the network computes: decoders release Python's lock, and no
     process has to start. The data set must have no random transform: threads share it. What goes wrong in a thread is
     raised here. (MONAI's ``ThreadDataLoader`` ends quietly instead, and PyTorch's worker loop in it takes over the
-    process' signal handlers, random states and number of threads.)
+    process' signal handlers, random states and number of threads.) The process' random states stay as they are.
 
     Args:
         dataset, batch_size: as for :func:`loader`.
-        num_workers: files that are read at a time; as many as there are cores where None.
+        num_workers: files that are read at a time; as many as there are cores where None; with 0 the caller reads.
     """
-    if torch.cuda.is_available() or num_workers == 0:
-        return loader(dataset, batch_size, num_workers)
+    if num_workers == 0:
+        return _read_here(dataset, batch_size)
+    if torch.cuda.is_available():
+        made = loader(dataset, batch_size, num_workers)
+        made.generator = torch.Generator()  # else the processes' seed is drawn from everybody's
+        return made
     return _read_ahead(dataset, batch_size, num_workers or usable_cores())
+
+
+def _read_here(dataset: Any, batch_size: int) -> Iterator[dict[str, Any]]:
+    """Yield batches without a loader: MONAI's sets the process' generator back to its first seed."""
+    for start in range(0, len(dataset), batch_size):
+        yield list_data_collate([dataset[index] for index in range(start, min(start + batch_size, len(dataset)))])
 
 
 def _read_ahead(dataset: Any, batch_size: int, threads: int) -> Iterator[dict[str, Any]]:

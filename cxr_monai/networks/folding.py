@@ -1,12 +1,13 @@
 """A copy of a network for prediction in bfloat16 on a CPU: batch norms folded into convolutions, weights packed once.
 
 :func:`folded` keeps the network's graph and rewrites what stands next to each other in its ``nn.Sequential`` parts
-(a batch norm in evaluation mode is ``s * x + b`` with a scale and a shift a channel):
+(a batch norm in evaluation mode is ``s * x + b`` with a scale and a shift a channel), where they run in their order:
 
 - convolution, batch norm, ReLU: one convolution with weights ``s * w``, the ReLU in its own loop;
 - batch norm, ReLU, convolution without padding (DenseNet's order): ``relu(s * x + b)`` is ``s * (max(x, t) - t)`` with
   ``t = -b / s`` (the minimum where ``s`` is negative): one comparison a value is left, and ``s`` goes into the weights;
-- 1x1 convolution, average pooling: pooling first gives the same numbers from a quarter of the products.
+- 1x1 convolution, average pooling: pooling first gives the same numbers from a quarter of the products;
+- a ReLU that is left after a convolution or a batch norm works in place: nobody else reads what they made.
 
 Weights are rounded to bfloat16 and brought into oneDNN's own order once instead of at every call; linear layers compute
 in float32. What is not recognised stays as it is, and :func:`for_prediction` uses the copy only if it agrees.
@@ -65,10 +66,8 @@ def folded(network: nn.Module) -> nn.Module:
                 setattr(module, name, _Convolution(child))
             elif type(child) is nn.Linear:
                 setattr(module, name, _InFloat32(child))
-            elif type(child) is nn.ReLU:
-                child.inplace = True  # the copy keeps no gradients, and every ReLU follows what nobody else reads
     for module in list(made.modules()):
-        if isinstance(module, nn.Sequential):
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
             _fold(module)
     for module in made.modules():
         if isinstance(module, _Convolution):
@@ -89,6 +88,9 @@ def _fold(sequence: nn.Sequential) -> None:
             replaced = [parts[0], nn.Identity(), *([nn.Identity()] if parts[0].relu else [])]
         elif kinds[:2] == [_Convolution, nn.AvgPool2d] and _commute(*parts[:2]):
             replaced = [parts[1], parts[0]]
+        elif kinds[:2] in ([_Convolution, nn.ReLU], [nn.BatchNorm2d, nn.ReLU]):
+            # another one: elsewhere the same ReLU may follow something else
+            replaced = [parts[0], nn.ReLU(inplace=True)]
         else:
             continue
         for name, part in zip(names[at:], replaced, strict=False):

@@ -1,6 +1,8 @@
-"""The order of a training: what it depends on, and what it does not."""
+"""The order of a training: what it depends on, and what it does not; reading ahead, and what it leaves alone."""
 
+import random
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -106,32 +108,69 @@ def test_an_image_that_is_drawn_again_in_an_epoch_says_so() -> None:
 
 
 class Numbers(Dataset):
-    """Items 0 to 9; the seventh cannot be read where ``broken``."""
+    """Items 0 to 9, or more; the seventh raises ``broken``."""
 
-    def __init__(self, broken: bool = False) -> None:
-        self.broken = broken
+    def __init__(self, broken: BaseException | None = None, count: int = 10) -> None:
+        self.broken, self.count = broken, count
+        self.asked: list[int] = []
+        self.by: set[threading.Thread] = set()
 
     def __len__(self) -> int:
-        return 10
+        return self.count
 
     def __getitem__(self, index: int) -> dict:
+        self.asked.append(index)
+        self.by.add(threading.current_thread())
         if self.broken and index == 7:
-            raise MemoryError("no room")
+            raise self.broken
         return {"image": torch.full((1,), float(index)), "name": str(index)}
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_reading_keeps_order_and_signal_handlers(workers: int) -> None:
-    before = signal.getsignal(signal.SIGTERM), torch.get_num_threads(), torch.random.get_rng_state()
-    batches = list(reading_loader(Numbers(), 4, workers))
+def process_state() -> list[str]:
+    """Return what belongs to the whole process: signal handlers, number of threads, random states."""
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))  # a new thread takes the default
+    thread.start()
+    thread.join()
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGSEGV)]
+    states = [random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()]  # noqa: NPY002
+    return [str(part) for part in (handlers, torch.get_num_threads(), seen, *states)]
+
+
+@pytest.mark.parametrize("workers", [None, 0, 1, 3])
+def test_reading_keeps_order_and_leaves_the_process_alone(workers: int | None) -> None:
+    torch.rand(3)  # a generator that is set back to its first seed is not where it was
+    before = process_state()
+    numbers = Numbers()
+    batches = list(reading_loader(numbers, 4, workers))
     assert [batch["name"] for batch in batches] == [list("0123"), list("4567"), list("89")]
     assert [batch["image"].flatten().tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert before[:2] == (signal.getsignal(signal.SIGTERM), torch.get_num_threads())
-    if workers:  # a loader without threads draws a seed
-        assert torch.equal(before[2], torch.random.get_rng_state())
+    assert process_state() == before
+    assert (threading.current_thread() in numbers.by) == (workers == 0)
+    assert not any(thread.is_alive() for thread in numbers.by - {threading.current_thread()})
+
+
+@pytest.mark.parametrize("workers", [None, 0, 1, 3])
+@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("no room")])
+def test_what_goes_wrong_while_reading_is_raised(workers: int | None, error: Exception) -> None:
+    numbers = Numbers(error)
+    batches = []
+    with pytest.raises(type(error), match="no room"):
+        batches.extend(reading_loader(numbers, 4, workers))
+    assert not any(thread.is_alive() for thread in numbers.by - {threading.current_thread()})
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_what_goes_wrong_while_reading_is_raised(workers: int) -> None:
-    with pytest.raises(MemoryError, match="no room"):
-        list(reading_loader(Numbers(broken=True), 4, workers))
+def test_an_item_that_stops_an_iteration_does_not_end_the_reading(workers: int) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(reading_loader(Numbers(StopIteration()), 4, workers))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_little_is_read_ahead_and_leaving_early_ends_the_threads(workers: int) -> None:
+    numbers = Numbers(count=1000)
+    for batch in reading_loader(numbers, 4, workers):
+        assert batch["name"] == list("0123")
+        break
+    assert len(numbers.asked) <= (12 if workers else 4)
+    assert not any(thread.is_alive() for thread in numbers.by - {threading.current_thread()})

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN, SEResNet50
 from torch import nn
 
-from cxr_monai.networks.folding import TOLERANCE, folded, for_prediction
+from cxr_monai.networks.folding import TOLERANCE, _Convolution, folded, for_prediction
 from cxr_monai.networks.inferers import bfloat16_supported
 
 pytestmark = pytest.mark.skipif(
@@ -57,7 +57,13 @@ def test_densenet_is_folded_and_takes_any_batch() -> None:
     network = lived(densenet())
     made = for_prediction(network, (1, 64, 64))
     assert made is not network
-    assert not any(isinstance(module, nn.BatchNorm2d) for name, module in made.named_modules() if "norm1" in name)
+    kept = [name for name, module in made.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert kept == ["network.features.norm5"]  # no convolution stands before or after it
+    fused = [name for name, module in made.named_modules() if isinstance(module, _Convolution) and module.relu]
+    assert len(fused) == 1 + 58  # the first convolution, and one a dense layer
+    transitions = [module for name, module in made.named_modules() if name.startswith("network.features.transition")]
+    orders = [kinds(module)[-2:] for module in transitions if isinstance(module, nn.Sequential)]
+    assert orders == 3 * [["AvgPool2d", "_Convolution"]]
     images = torch.randn(5, 1, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         whole = made(images)
@@ -66,20 +72,73 @@ def test_densenet_is_folded_and_takes_any_batch() -> None:
     assert whole.dtype == torch.float32
 
 
-def test_each_rule_alone() -> None:
-    """By the definitions, in a sequence of three: what is folded equals the layers up to bfloat16's eight bits."""
-    draw = torch.Generator().manual_seed(3)
-    images = torch.randn(2, 8, 12, 12, generator=draw)
-    for layers in (
-        [nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()],
-        [nn.Conv2d(8, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16)],
-        [nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 1)],
-        [nn.Conv2d(8, 16, 1), nn.AvgPool2d(2, 2)],
-    ):
-        network = lived(nn.Sequential(*layers))
-        with torch.inference_mode():
-            expected, made = network(images), folded(network)(images)
-        assert (made - expected).abs().max() <= 0.02 * expected.abs().max()
+def kinds(sequence: nn.Module) -> list[str]:
+    return [type(part).__name__ for part in sequence.children() if not isinstance(part, nn.Identity)]
+
+
+@pytest.mark.parametrize(
+    ("layers", "left"),
+    [
+        ([nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()], ["_Convolution"]),
+        ([nn.Conv2d(8, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16)], ["_Convolution"]),
+        ([nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 1)], ["_Clamp", "_Convolution"]),
+        ([nn.Conv2d(8, 16, 1), nn.AvgPool2d(2, 2)], ["AvgPool2d", "_Convolution"]),
+        # the border of a padded convolution is 0, not the limit; padded pooling takes in zeros, not the bias
+        ([nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1)], ["BatchNorm2d", "ReLU", "_Convolution"]),
+        ([nn.Conv2d(8, 16, 1), nn.AvgPool2d(2, 2, padding=1)], ["_Convolution", "AvgPool2d"]),
+        ([nn.Conv2d(8, 16, 1), nn.ReLU()], ["_Convolution", "ReLU"]),
+    ],
+)
+def test_each_rule_alone(layers: list[nn.Module], left: list[str]) -> None:
+    """By the definitions, in a short sequence: what is folded equals the layers up to bfloat16's eight bits."""
+    images = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(3))
+    network = lived(nn.Sequential(*layers))
+    made = folded(network)
+    (sequence,) = made.children()
+    assert kinds(sequence) == left
+    assert all(part.inplace for part in sequence.children() if isinstance(part, nn.ReLU))
+    with torch.inference_mode():
+        expected, given = network(images), made(images)
+    assert (given - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+class Residual(nn.Module):
+    """``images + body(images)``: the body's first ReLU reads what the sum needs too; it is used once more after."""
+
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        relu = nn.ReLU()
+        self.body = nn.Sequential(relu, nn.Conv2d(8, 8, 1), relu)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = self.first(images)
+        return images + self.body(images)
+
+
+class Backwards(nn.Sequential):
+    """A sequence that does not run its parts in order."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for part in reversed(self):
+            images = part(images)
+        return images
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Residual(nn.Identity()),
+        Residual(nn.Conv2d(8, 8, 1)),
+        Backwards(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.ReLU()),
+    ],
+)
+def test_what_others_read_and_what_does_not_follow_is_left_alone(network: nn.Module) -> None:
+    network = lived(network)
+    images = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        expected, given = network(images), folded(network)(images)
+    assert (given - expected).abs().max() <= 0.02 * expected.abs().max()
 
 
 def test_what_cannot_be_folded_is_used_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
