@@ -9,7 +9,8 @@ are medians. Leave the machine alone meanwhile. Writes benchmark.json and benchm
 
   peak     matrix multiplication in float32 and bfloat16: what the processor can do
   step     a training step of DenseNet121 at 224x224 (baseline: MONAI's SupervisedTrainer, Adam, float32)
-  predict  1024x1024 PNG files to probabilities (baseline: MONAI's LoadImage, Resize, SimpleInferer in float32)
+  predict  1024x1024 PNG files (smaller ones enlarged, with grain) to probabilities, networks loaded before (baseline:
+           MONAI's LoadImage, Resize, SimpleInferer in float32)
   runtime  the network alone: float32, autocast, folded, OpenVINO, and ONNX Runtime where it is installed
   feed     an image from the second epoch on (baseline: MONAI's PersistentDataset over the same transforms)
   cache    decoded once: bytes on the disk and time to open, for 10,000 files and, by proportion, 112,120

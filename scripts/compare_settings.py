@@ -11,7 +11,9 @@ best epoch. Prints, and writes as comparison.csv, the mean AUROC over the findin
 difference to the base with a 95 % interval (patients drawn with replacement, the same for both). The interval
 holds the choice of patients, not that of random weights: --seed another one, and see what else changes.
 
-Interrupted, it goes on where it was: trainings resume, finished ones are kept.
+Interrupted, it goes on where it was: trainings resume, finished ones are kept. One whose overrides have changed since
+(those of the base count for all) is done again; what there was is set aside as NAME-seedS-foldK-before-1. Where one
+fails, those that are running are finished and no other is started.
 """
 
 import argparse
@@ -19,9 +21,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +35,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.manifest import Manifest, read_manifest, write_manifest
+from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics import MEAN, finding_table
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "cxr_nih14"
@@ -59,18 +66,41 @@ def main() -> int:
     for fold in folds:
         write_fold(manifest, fold, there[(there.index(fold) + 1) % len(there)], out / f"fold{fold}.csv")
     # whole settings one after the other, so that what is there when it is interrupted can be compared
-    work = [(name, fold) for name in settings for fold in folds]
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = [
-            pool.submit(train_and_predict, out, name, fold, settings[BASE] | settings[name], arguments)
-            for name, fold in work
-        ]
-        for (name, fold), job in zip(work, jobs, strict=True):
-            print(f"{name}, fold {fold}: {job.result():.0f} s", flush=True)
+    run_all(
+        [
+            partial(train_and_predict, out, name, fold, settings[BASE] | settings[name], arguments)
+            for name in settings
+            for fold in folds
+        ],
+        arguments.jobs,
+    )
     result = compare(manifest, {name: gather(out, name, folds, arguments.seed) for name in settings})
     result.to_csv(out / "comparison.csv", index=False, float_format="%.4f")
     print(result.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     return 0
+
+
+def run_all(work: list[Callable[[], None]], jobs: int) -> None:
+    """Call each, some at a time, in order; after an error nothing more is started, and the first is raised."""
+    failed = threading.Event()
+
+    def call(one: Callable[[], None]) -> None:
+        if failed.is_set():
+            return
+        try:
+            one()
+        except BaseException:
+            failed.set()
+            raise
+
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            made = [pool.submit(call, one) for one in work]
+    except BaseException:  # Ctrl-C
+        failed.set()
+        raise
+    for one in made:
+        one.result()
 
 
 def write_fold(manifest: Manifest, fold: str, following: str, path: Path) -> None:
@@ -81,9 +111,15 @@ def write_fold(manifest: Manifest, fold: str, following: str, path: Path) -> Non
 
 def train_and_predict(
     out: Path, name: str, fold: str, overrides: dict[str, Any], arguments: argparse.Namespace
-) -> float:
-    """Train and evaluate one setting on one fold, unless that was done; returns the seconds."""
+) -> None:
+    """Train and evaluate one setting on one fold, unless that was done with the same overrides; prints the seconds."""
     folder, began = out / f"{name}-seed{arguments.seed}-fold{fold}", time.monotonic()
+    kept = folder / "overrides.json"
+    if folder.exists() and not (kept.exists() and json.loads(kept.read_text()) == overrides):
+        aside = (folder.with_name(f"{folder.name}-before-{number}") for number in count(1))
+        folder.rename(next(path for path in aside if not path.exists()))
+    if not folder.exists():
+        write_durably(kept, json.dumps(overrides, indent=2).encode() + b"\n")
     if not (folder / "test" / "metrics.json").is_file():
         common = {"manifest": out / f"fold{fold}.csv", "experiment": "comparison", "run_name": folder.name}
         made = {"output_dir": folder / "train", "seed": arguments.seed, **overrides}
@@ -91,7 +127,7 @@ def train_and_predict(
         bundle_run(
             folder, folder / "train" / "bundle", "evaluate", common | {"output_dir": folder / "test"}, arguments.jobs
         )
-    return time.monotonic() - began
+    print(f"{name}, fold {fold}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 def bundle_run(folder: Path, bundle: Path, config: str, overrides: dict[str, Any], jobs: int) -> None:

@@ -24,10 +24,11 @@ ID_TAG = "cxr_monai.id"
 
 
 class Journal:
-    """An append-only file of events.
+    """An append-only file of events: one process at a time appends, any may read and send meanwhile.
 
     Args:
-        path: ``.jsonl``; read if it exists, a torn last line left out.
+        path: ``.jsonl``; read if it exists, a torn last line left out. It might be one that another process is just
+            writing, so it stays in the file until something is appended here.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -35,8 +36,7 @@ class Journal:
         self.events: list[dict[str, Any]] = []
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:  # a kill while the last line was written
-            write_durably(self.path, whole)
+        self._length, self._torn = len(whole), len(whole) < len(content)
         self.events = [json.loads(line) for line in whole.splitlines()]
         self._keys = {event["key"] for event in self.events}
 
@@ -54,14 +54,19 @@ class Journal:
         if key in self._keys:
             return False
         event = {"key": key, "kind": kind, "time": int(time.time() * 1000), **content}
+        line = json.dumps(event).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                file.write(json.dumps(event).encode() + b"\n")
+                if self._torn:  # by a kill, or a full disk, while the last line was written
+                    file.truncate(self._length)
+                self._torn = True
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise storage_error(error, self.path) from error
+        self._length, self._torn = self._length + len(line), False
         self.events.append(event)
         self._keys.add(key)
         return True

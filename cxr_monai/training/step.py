@@ -32,7 +32,8 @@ class TrainingStep:
             0 leaves them alone.
         accumulate: into how many parts a batch is split where it doesn't fit into memory. ``batch_size`` stays what a
             step learns from, and the gradient is that of the whole batch up to rounding: each part weighs as many
-            labels as it knows. (Batch normalisation sees the parts.)
+            labels as it knows, or, with a loss without ``known_labels``, as it has images. (Batch normalisation sees
+            the parts.)
         mixup: alpha of Zhang et al. 2018, arXiv 1710.09412; 0 mixes nothing.
         freeze: ``cxr_monai.training.freezing.Unfreeze``, which holds frozen layers in evaluation mode; or None.
 
@@ -90,7 +91,9 @@ class TrainingStep:
         names: Sequence[str],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the parts of a batch forward and backward; returns the loss of the whole and all logits."""
-        weigh = getattr(engine.loss_function, "known_labels", lambda part: torch.tensor(float(len(part))))
+        weigh = getattr(engine.loss_function, "known_labels", None)
+        if not callable(weigh):  # another loss: its mean over a part weighs as many images as the part has
+            weigh = _images
         parts = list(zip(images.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True))
         total = weigh(labels).clamp(min=1)
         # all processes' labels together: each process' gradient is averaged over processes afterwards
@@ -128,6 +131,10 @@ class TrainingStep:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.scaler, self._scaler_state = None, dict(state)
+
+
+def _images(labels: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(float(len(labels)), device=labels.device)
 
 
 def _not_finite(what: str, value: float, engine: Engine, names: Sequence[str]) -> TrainingError:

@@ -53,11 +53,15 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+POINTS = ("training.lock", "cache", "pictures/network_input.png", "bundle/models/model.pt", "predictions_val.csv")
+"""A kill falls up to half a second after one of these is there (on a slow machine longer); the cache sooner."""
+
+
 ALONE = threading.Lock()
 """A fork copies the locks of MLflow and SQLAlchemy as they are: nobody may hold them meanwhile."""
 
 
-def train(bundle: str, manifest: str, out: Path, workers: int, minutes: float) -> None:
+def train(bundle: str, manifest: str, out: Path, cache: Path, workers: int, minutes: float) -> None:
     """Train to the end, in this process."""
     log = os.open(out.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -70,7 +74,7 @@ def train(bundle: str, manifest: str, out: Path, workers: int, minutes: float) -
         output_dir=str(out),
         num_workers=workers,
         checkpoint_minutes=minutes,
-        cache_dir=str(out.parent / "cache"),
+        cache_dir=str(cache),
         **SETTINGS,
     )
 
@@ -107,6 +111,28 @@ def wait(child: int, seconds: float = 120) -> int:
     return os.waitpid(child, 0)[1]
 
 
+def wait_for(child: int, folder: Path, pattern: str, seconds: float = 120) -> bool:
+    """Return once a file is there; False if the child ended, or time ran out, before."""
+    until = time.monotonic() + seconds
+    while not any(folder.glob(pattern)):
+        if time.monotonic() > until or os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def orphans(child: int, seconds: float = 20) -> bool:
+    """Return whether workers of a training that was killed are still there some seconds later (they are ended then)."""
+    until = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(child, 0)
+            time.sleep(0.05)
+        os.killpg(child, signal.SIGKILL)
+        return True
+    return False
+
+
 def left(out: Path) -> dict[str, Any]:
     """Return what a training left, without what depends on the clock."""
     with ALONE:
@@ -135,21 +161,28 @@ def _left(out: Path) -> dict[str, Any]:
     }
 
 
-def killed(arguments: tuple[str, str], folder: Path, number: int, after: float, workers: int, minutes: float) -> dict:
-    """Train, kill after some seconds, start the same again; return what is left and when it was killed."""
+def killed(
+    arguments: tuple[str, str], folder: Path, number: int, point: str, after: float, workers: int, minutes: float
+) -> dict[str, Any]:
+    """Train, kill some seconds after a point, start the same again; return what is left and when it was killed."""
     out = folder / f"killed-{number}"
+    cold = point == "cache" or number % 3 == 1
+    alone = number % 8 in (0, 3, 5)  # as when memory runs out; else with its workers, as a job ends
+    cache = folder / f"cache-{number}" if cold else folder / "cache"
     shutil.copy(folder / "empty.db", out.with_suffix(".db"))
-    child = start(*arguments, out, workers, minutes)
+    child = start(*arguments, out, cache, workers, minutes)
+    reached = wait_for(child, *((cache, "*/pixels.bin") if point == "cache" else (out, point)))
     time.sleep(after)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
+        (os.kill if alone else os.killpg)(child, signal.SIGKILL)
     first = os.waitpid(child, 0)[1]
     at = "nothing"
     if (out / "checkpoints" / "last.pt").exists():
         with ALONE:
             at = checkpoints.read_checkpoint(out / "checkpoints" / "last.pt")["progress"]["iteration"]
-    status = wait(start(*arguments, out, workers, minutes))
-    about = {"after": after, "was_killed": os.WIFSIGNALED(first), "at": at, "workers": workers, "status": status}
+    status = wait(start(*arguments, out, cache, workers, minutes))
+    about = {"point": point, "after": after, "reached": reached, "cold": cold, "alone": alone, "workers": workers}
+    about |= {"was_killed": os.WIFSIGNALED(first), "at": at, "status": status, "orphans": orphans(child)}
     return about | ({"left": left(out)} if status == 0 else {"log": out.with_suffix(".log").read_text()[-3000:]})
 
 
@@ -160,15 +193,15 @@ def main(bundle: str, manifest: str, folder: Path, seed: int, count: int) -> dic
     whole = folder / "whole"
     shutil.copy(folder / "empty.db", whole.with_suffix(".db"))
     began = time.monotonic()
-    status = wait(start(bundle, manifest, whole, 0, 10))
+    status = wait(start(bundle, manifest, whole, folder / "cache", 0, 10))
     taken = time.monotonic() - began
     if status:
         return {"status": status, "log": whole.with_suffix(".log").read_text()[-5000:]}
-    # two at a time, so a training takes longer than alone: kills are spread over the longer time
-    cases = [
-        (number, draw.uniform(0.05, 1.3) * taken, (0, 0, 0, 2)[number % 4], (0, 10)[number % 2])
-        for number in range(count)
-    ]
+    cases = []
+    for number in range(count):
+        point = POINTS[number % 5]
+        after = draw.uniform(0, 0.02 if point == "cache" else 0.2) * taken  # alone it takes about three seconds
+        cases.append((number, point, after, (0, 0, 0, 2)[number % 4], (0, 10)[number // 4 % 2]))
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda case: killed((bundle, manifest), folder, *case), cases))
     return {"status": 0, "seconds": taken, "whole": left(whole), "killed": results}

@@ -1,5 +1,7 @@
 """The journal: nothing lost, nothing sent twice, whenever a training or its server ends."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,33 @@ def test_a_torn_last_line_is_left_out_at_any_length(tmp_path: Path) -> None:
         assert torn.events == events[:-1]
         assert torn.append("status", "status", status="FAILED")
         assert [event["key"] for event in Journal(journal.path).events] == [event["key"] for event in events]
+
+
+def test_reading_leaves_a_line_that_is_just_being_written(tmp_path: Path, store: str) -> None:
+    journal = written(tmp_path)
+    content = journal.path.read_bytes()
+    journal.path.write_bytes(content[:-5])
+    reader = Journal(journal.path)
+    assert reader.send(MlflowClient(tracking_uri=store), store) == len(journal.events) - 1
+    with journal.path.open("ab") as file:  # the training goes on
+        file.write(content[-5:])
+    assert Journal(journal.path).events == journal.events
+    assert Journal(journal.path).send(MlflowClient(tracking_uri=store), store) == 1
+
+
+def test_after_a_full_disk_the_next_event_begins_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(descriptor: int) -> None:
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - 5)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    journal = written(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", half)
+        with pytest.raises(StorageError):
+            journal.append("lost", "text", content="", name="t")
+    assert journal.append("more", "text", content="", name="t")
+    assert Journal(journal.path).events == journal.events
+    assert journal.events[-1]["key"] == "more"
 
 
 class Gone(Exception):
@@ -110,9 +139,6 @@ def test_a_file_that_has_gone_does_not_stop_the_rest(tmp_path: Path, store: str)
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-    import os
-
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

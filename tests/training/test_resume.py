@@ -43,10 +43,15 @@ def test_a_killed_training_ends_the_same(trainings: dict[str, Any], number: int)
     case, whole = trainings["killed"][number], trainings["whole"]
     assert case["status"] == 0, case["log"]
     for part in ("weights", "checkpoint", "metrics", "predictions", "tracked", "runs", "locked"):
-        assert case["left"][part] == whole[part], (part, case["after"], case["at"])
+        assert case["left"][part] == whole[part], (part, case["point"], case["after"], case["at"])
+    assert not case["orphans"]
 
 
 def test_the_kills_fell_at_different_points(trainings: dict[str, Any]) -> None:
     cases = trainings["killed"]
-    assert sum(case["was_killed"] for case in cases) >= KILLS // 2
-    assert len({case["at"] for case in cases}) >= 4
+    assert all(case["reached"] for case in cases)
+    died = [case for case in cases if case["was_killed"]]
+    assert len(died) >= KILLS // 2
+    assert len({case["at"] for case in died}) >= 4
+    for way in ("cold", "alone", "workers"):
+        assert {bool(case[way]) for case in died} == {True, False}, way

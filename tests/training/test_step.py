@@ -12,6 +12,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
+from monai.losses import FocalLoss
 from torch import nn
 
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
@@ -39,13 +40,19 @@ def small(dropout: float = 0.0) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 3))
 
 
-def trainer(network: nn.Module, step: TrainingStep, batches: list[dict[str, Any]], rate: float = 0.1) -> Any:
+def trainer(
+    network: nn.Module,
+    step: TrainingStep,
+    batches: list[dict[str, Any]],
+    rate: float = 0.1,
+    loss: nn.Module | None = None,
+) -> Any:
     return SupervisedTrainer(
         max_epochs=1,
         device=torch.device("cpu"),
         train_data_loader=batches,
         network=network,
-        loss_function=MaskedBCEWithLogitsLoss(),
+        loss_function=loss or MaskedBCEWithLogitsLoss(),
         optimizer=torch.optim.SGD(network.parameters(), rate),
         inferer=AutocastInferer(amp=False),
         iteration_update=step,
@@ -95,6 +102,19 @@ def test_the_loss_told_is_that_of_the_whole_batch() -> None:
 def test_a_batch_without_a_known_label_changes_nothing() -> None:
     nothing = batch(4) | {"label": torch.full((4, 3), NAN)}
     assert torch.equal(trained(TrainingStep(accumulate=2), [nothing]), weights(small()))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), FocalLoss()], ids=lambda loss: type(loss).__name__)
+def test_another_loss_is_that_of_the_whole_batch_too(loss: nn.Module, parts: int) -> None:
+    network, by_hand = small(), small()
+    engine = trainer(network, TrainingStep(accumulate=parts), [batch(7)], loss=loss)
+    engine.run()
+    expected = loss(by_hand(images(7)), labels(7))
+    expected.backward()
+    torch.optim.SGD(by_hand.parameters(), 0.1).step()
+    assert engine.state.output["loss"].item() == pytest.approx(expected.item(), abs=1e-6)
+    torch.testing.assert_close(weights(network), weights(by_hand), rtol=1e-5, atol=1e-6)
 
 
 # -- clipping
@@ -159,12 +179,35 @@ def test_a_gradient_that_is_not_a_number_is_found_where_it_is_looked_at() -> Non
 # -- random numbers
 
 
-def test_dropout_depends_on_seed_and_iteration_not_on_what_was_drawn_before() -> None:
-    batches = [batch(8, seed=number) for number in range(3)]
-    first = trained(TrainingStep(seed=1), batches, dropout=0.5)
-    torch.rand(17)
-    assert torch.equal(trained(TrainingStep(seed=1), batches, dropout=0.5), first)
-    assert not torch.equal(trained(TrainingStep(seed=2), batches, dropout=0.5), first)
+@pytest.mark.parametrize("what", ["dropout", "mixup"])
+def test_what_is_drawn_depends_on_seed_iteration_and_process_alone(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(seed: int = 1, rank: int = 0, before: int = 0) -> list[tuple[float, ...]]:
+        """Return what two steps at the same images and the same weights drew."""
+        monkeypatch.setattr("cxr_monai.training.step.idist.get_rank", lambda: rank)
+        network, made = small(0.5 if what == "dropout" else 0.0), []
+        torch.rand(before)
+        engine = trainer(network, TrainingStep(seed, mixup=float(what == "mixup")), [batch(8)] * 2, rate=0.0)
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda: made.append(tuple(engine.state.output["pred"].flatten().tolist()))
+        )
+        engine.run()
+        return made
+
+    first = drawn()
+    assert drawn(before=17) == first
+    assert len({*first, *drawn(seed=2), *drawn(rank=1)}) == 6
+
+
+def test_a_network_learns_from_blends_of_images_and_labels_alike() -> None:
+    whole = {"image": torch.eye(8).reshape(8, 1, 2, 4), "label": torch.eye(8)[:, :3]}
+    network = nn.Sequential(nn.Flatten(), nn.Linear(8, 3))
+    engine = trainer(network, TrainingStep(mixup=1.0), [whole])
+    engine.run()
+    shares, seen = engine.state.output["image"].flatten(1), engine.state.output["label"]
+    torch.testing.assert_close(shares.sum(1), torch.ones(8))
+    assert ((shares > 0).sum(1) == 2).any()  # two images in one
+    torch.testing.assert_close(seen, shares @ whole["label"])
+    assert torch.equal(whole["image"].flatten(1), torch.eye(8))
 
 
 @pytest.mark.parametrize(("name", "value"), [("clip_norm", -1.0), ("accumulate", 0), ("mixup", -0.1)])
@@ -176,15 +219,16 @@ def test_options_outside_their_range_are_refused(name: str, value: float) -> Non
 # -- the average of the weights
 
 
-def test_the_average_by_hand() -> None:
+@pytest.mark.parametrize("bound", [0.15, 0.25, 0.5])  # the rising decay reaches it at the third step, the fourth, later
+def test_the_average_by_hand(bound: float) -> None:
     network = nn.Linear(1, 1, bias=False)
-    average = Average(network, decay=0.5)
+    average = Average(network, decay=bound)
     expected = None
     for count, value in enumerate([1.0, 2.0, 4.0, 8.0]):
         with torch.no_grad():
             network.weight.fill_(value)
         average(None)  # type: ignore[arg-type]
-        decay = min(0.5, (1 + count) / (10 + count))
+        decay = min(bound, (1 + count) / (10 + count))
         # the first value begins the average
         expected = value if expected is None else decay * expected + (1 - decay) * value
         assert average.network.weight.item() == pytest.approx(expected)
