@@ -28,6 +28,10 @@ class Code(StrEnum):
     EVALUATION_INVALID = "evaluation-invalid"
     CALIBRATION_INVALID = "calibration-invalid"
     PATIENTS_SHARED = "patients-shared"
+    # maps of what a network looked at
+    MAPS_INVALID = "maps-invalid"
+    BOXES_INVALID = "boxes-invalid"
+    IMAGES_SEEN = "images-seen"
     # one radiograph
     RADIOGRAPH_NOT_FOUND = "radiograph-not-found"
     RADIOGRAPH_EMPTY = "radiograph-empty"

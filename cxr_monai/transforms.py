@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandAffined, RandomizableTransform
+from monai.transforms import (
+    CenterSpatialCropd,
+    Compose,
+    LazyTransform,
+    MapTransform,
+    RandAffined,
+    Randomizable,
+    RandomizableTransform,
+    Resized,
+)
 from PIL import Image
 
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
@@ -107,7 +116,8 @@ def check_size(size: int) -> int:
 class LoadRadiographd(MapTransform):
     """File path to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense; see ``cxr_monai.data.radiograph``.
 
-    ``image_bits`` (for the key ``image``) tells how many bits a pixel of the file has; 16 where it does not say.
+    For the key ``image``, ``image_bits`` tells how many bits a pixel of the file has (16 where it does not say),
+    ``image_shape`` its (H, W), ``image_spacing`` its (row, column) spacing in mm or None.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -116,6 +126,7 @@ class LoadRadiographd(MapTransform):
             radiograph = read_radiograph(result[key])
             result[key] = torch.from_numpy(radiograph.pixels)
             result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))
+            result[f"{key}_shape"], result[f"{key}_spacing"] = radiograph.pixels.shape[1:], radiograph.spacing
         return result
 
 
@@ -141,10 +152,13 @@ class ResizeShortestd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             plane = np.asarray(result[key])[0]
-            scale = self.size / min(plane.shape)
-            height, width = (max(self.size, round(side * scale)) for side in plane.shape)
-            result[key] = torch.from_numpy(np.array(resize(plane, height, width))[None])
+            result[key] = torch.from_numpy(np.array(resize(plane, *self.shape_of(*plane.shape)))[None])
         return result
+
+    def shape_of(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of the result for an image's."""
+        scale = self.size / min(height, width)
+        return max(self.size, round(height * scale)), max(self.size, round(width * scale))
 
 
 class QuantiseRadiographd(MapTransform):
@@ -178,6 +192,42 @@ class NormaliseRadiographd(MapTransform):
         for key in self.key_iterator(result):
             result[key] = normalise(result[key], self.mode, self.channels)
         return result
+
+
+def visible_part(pipeline: Compose, height: int, width: int) -> tuple[float, float, float, float]:
+    """Return which part of a stored image a deterministic pipeline shows the network.
+
+    Args:
+        pipeline: of ``ResizeShortestd``, MONAI's ``Resized`` and ``CenterSpatialCropd``, and whatever moves no pixel.
+        height, width: of the stored image.
+
+    Returns:
+        top, left, rows and columns in the stored image's pixels; whole numbers or not.
+
+    Raises:
+        SettingError: ``setting-invalid`` for a step that moves pixels in another way.
+    """
+    top, left, rows, columns = 0.0, 0.0, float(height), float(width)
+    down, across = height, width  # pixels of the image at this step
+    for step in pipeline.flatten().transforms:
+        if isinstance(step, ResizeShortestd):
+            down, across = step.shape_of(down, across)
+        elif isinstance(step, Resized) and step.resizer.size_mode == "all":
+            down, across = (int(size) for size in step.resizer.spatial_size)
+        elif isinstance(step, CenterSpatialCropd):
+            size = [int(extent) for extent in step.cropper.roi_size]
+            crop = [min(extent, whole) if extent > 0 else whole for extent, whole in zip(size, (down, across), strict=True)]
+            first = [whole // 2 - extent // 2 for extent, whole in zip(crop, (down, across), strict=True)]
+            top, left = top + first[0] * rows / down, left + first[1] * columns / across
+            rows, columns = crop[0] * rows / down, crop[1] * columns / across
+            down, across = crop
+        elif isinstance(step, Randomizable | LazyTransform | TenCropd | WithMirrord):
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"what {type(step).__name__} shows of an image is not known, so no map can be put back on it.",
+                fix="Use ResizeShortestd, Resized and CenterSpatialCropd.",
+            )
+    return top, left, rows, columns
 
 
 def random_view(keys: KeysCollection, size: int) -> RandAffined:

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--compare", type=Path, metavar="Q.csv", help="a second system on the same images")
     parser.add_argument("--margin", type=float, help="of AUROC, for non-inferiority of the second system")
+    parser.add_argument(
+        "--localisation", type=Path, metavar="DIR", help="what 'cxr-monai maps localise' wrote: a section of the report"
+    )
     fitting = parser.add_argument_group("thresholds and calibration, from other patients")
     source = fitting.add_mutually_exclusive_group()
     source.add_argument("--bundle", type=Path, metavar="B", help="a calibrated bundle")
@@ -95,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         bundle=arguments.bundle,
         fit_on=arguments.fit,
         compare=arguments.compare,
+        localisation=arguments.localisation,
         options=options,
     )
     if arguments.experiment:

@@ -32,6 +32,7 @@ from cxr_monai.evaluation.fitted import (
 )
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.page import write_report
 from cxr_monai.report.plots import write_plots
 from cxr_monai.training.tracking import Tracker
@@ -71,6 +72,7 @@ def evaluate_files(
     bundle: str | Path | None = None,
     fit_on: str | Path | None = None,
     compare: str | Path | None = None,
+    localisation: str | Path | None = None,
     options: Options | None = None,
 ) -> tuple[Evaluation, list[Path]]:
     """Judge a predictions file and write everything into a folder.
@@ -84,6 +86,7 @@ def evaluate_files(
         fit_on: or they are fitted on these predictions of other patients; ``half`` fits on one half of the patients of
             ``predictions`` and reports on the other.
         compare: predictions of a second system for the same images.
+        localisation: a folder that ``cxr-monai maps localise`` wrote, for a section of the report.
         options: everything else.
 
     Returns:
@@ -94,6 +97,7 @@ def evaluate_files(
         ManifestError: whatever is wrong with the manifest.
     """
     options = options or Options()
+    maps = None if localisation is None else read_localisation(localisation)
     table = read_manifest(manifest, check_files=False)
     file = read_predictions(predictions)
     sample, notes = join(file, table, split)
@@ -136,7 +140,7 @@ def evaluate_files(
     if compare is not None:
         sample, second, said = _in_common(sample, read_predictions(compare), table)
         notes += said
-    return _judge(sample, table, Path(manifest).name, file, fitted, out, options, notes, second, compare)
+    return _judge(sample, table, Path(manifest).name, file, fitted, out, options, notes, second, compare, maps)
 
 
 def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sample]:
@@ -181,6 +185,7 @@ def _judge(
     notes: Sequence[str],
     second: Sample | None = None,
     compare: str | Path | None = None,
+    maps: Localisation | None = None,
 ) -> tuple[Evaluation, list[Path]]:
     name = file.path.name if file.path else "predictions"
     names = (name, Path(compare).name if compare is not None else "")
@@ -203,7 +208,7 @@ def _judge(
     folder = Path(out)
     written = write_tables(evaluation, folder)
     written += write_plots(evaluation, folder / "plots")
-    written.append(write_report(evaluation, folder))
+    written.append(write_report(evaluation, folder, maps))
     return evaluation, written
 
 

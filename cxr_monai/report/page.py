@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from cxr_monai.durable import write_durably
-from cxr_monai.report import relations, summary, svg, tables, words
+from cxr_monai.report import localisation_page, relations, summary, svg, tables, words
 from cxr_monai.report.diary import markdown
 from cxr_monai.report.figures import PANELS
 from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, value
 from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.report.localising import Localisation
 
 TEMPLATE = "report.html.j2"
 
@@ -59,13 +62,16 @@ class DrawnForest:
     ticks: tuple[tuple[float, str], ...]  # percent of the bar's width
 
 
-def write_report(evaluation: "Evaluation", folder: str | Path) -> Path:
+def write_report(
+    evaluation: "Evaluation", folder: str | Path, localisation: "Localisation | None" = None
+) -> Path:
     """Write ``report.html`` and ``report.md`` into a folder.
 
     Args:
         evaluation: see ``cxr_monai.evaluation.evaluate``. Its ``book["rule"]`` says which of the operating points the
             physicians' part speaks of; by default the first.
         folder: made if it is not there.
+        localisation: of the system's maps, see ``cxr_monai.report.localising``; a section of the page.
 
     Returns:
         the page.
@@ -76,12 +82,18 @@ def write_report(evaluation: "Evaluation", folder: str | Path) -> Path:
     folder = Path(folder)
     page = folder / "report.html"
     write_durably(folder / "report.md", markdown(evaluation).encode())
-    write_durably(page, render(evaluation).encode())
+    write_durably(page, render(evaluation, localisation).encode())
     return page
 
 
-def render(evaluation: "Evaluation") -> str:
+def render(evaluation: "Evaluation", localisation: "Localisation | None" = None) -> str:
     """Return the page."""
+    section = localisation_page.section(localisation) if localisation is not None else None
+    return template(TEMPLATE).render(**_content(evaluation), localisation=section)
+
+
+def template(name: str) -> "Template":
+    """Return one of the templates of this package: what is put into it is escaped, what is missing is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -91,7 +103,7 @@ def render(evaluation: "Evaluation") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(TEMPLATE).render(**_content(evaluation))
+    return environment.get_template(name)
 
 
 def cards(evaluation: "Evaluation") -> list[Card]:
@@ -165,7 +177,7 @@ def _content(evaluation: "Evaluation") -> dict[str, Any]:
             "comparison": _forest(relations.comparison(evaluation)),
         },
         "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
-        "bookkeeping": _flat(evaluation.book),
+        "bookkeeping": flat(evaluation.book),
         "dots": svg.dots,
         "dash": words.DASH,
     }
@@ -198,13 +210,13 @@ def _system(book: Mapping[str, Any]) -> str:
     return str(name or book.get("predictions") or "predictions")
 
 
-def _flat(book: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+def flat(book: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
     """Return bookkeeping as pairs; what is nested gets the names above it."""
     pairs: list[tuple[str, str]] = []
     for key, entry in book.items():
         name = f"{above}{str(key).replace('_', ' ')}"
         if isinstance(entry, Mapping):
-            pairs += _flat(entry, f"{name}: ")
+            pairs += flat(entry, f"{name}: ")
         elif isinstance(entry, bool):
             pairs.append((name, "yes" if entry else "no"))
         elif isinstance(entry, int):

@@ -1,0 +1,124 @@
+"""``cxr-monai maps localise``: do the maps point at what radiologists drew boxes around?"""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """\
+Score maps against boxes: pointing game, energy inside the box, IoU and IoBB of the detected box (Wang et al. 2017), per
+finding and on average, with intervals over patients; always next to a random map and a centre map (the finding's usual
+place) on the same cases, with paired gains over both.
+
+Map thresholds are chosen on other images than those that are scored: on one half of the patients by default, on a part
+of the manifest (--choose-split), or on another set of maps (--choose-on), such as phantoms. Images of the manifest's
+training part are refused."""
+
+EPILOG = """\
+examples:
+  cxr-monai maps localise MAPS --boxes boxes.csv --manifest manifest.csv --split test --out localisation
+  cxr-monai maps localise MAPS --boxes BBox_List_2017.csv --manifest manifest.csv --seen skip --out localisation
+  cxr-monai maps localise MAPS --boxes boxes.csv --manifest manifest.csv --finding Pneumonia --out localisation \\
+    --choose-on PHANTOM_MAPS --choose-boxes phantom/boxes.csv --choose-manifest phantom/manifest.csv --other-hospital
+
+MAPS is a folder that 'cxr-monai explain' wrote. Written to --out: localisation.csv, gains.csv, cases.csv (one row a case),
+cases.png (best and worst cases), localisation.html and localisation.json; 'cxr-monai evaluate --localisation DIR' puts
+the section into the report of the model."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's words."""
+    parser.add_argument("maps", type=Path, metavar="MAPS", help="a folder of maps")
+    parser.add_argument("--boxes", type=Path, required=True, metavar="B.csv", help="boxes.csv, or NIH's BBox_List_2017.csv")
+    parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="patients, split")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
+    parser.add_argument("--split", choices=["train", "val", "test"], help="score this part alone")
+    parser.add_argument("--finding", action="append", default=[], metavar="F", help="score this one alone (repeatable)")
+    parser.add_argument(
+        "--seen",
+        choices=["refuse", "skip", "allow"],
+        default="refuse",
+        help="images of the manifest's training part: refuse all, skip those, or score them too (default: %(default)s)",
+    )
+    choosing = parser.add_argument_group("map thresholds and the centre map, from other images")
+    choosing.add_argument("--choose-split", choices=["train", "val", "test"], help="this part; the others are scored")
+    choosing.add_argument("--choose-on", type=Path, metavar="MAPS2", help="other maps, by the same method")
+    choosing.add_argument("--choose-boxes", type=Path, metavar="B2.csv", help="boxes of MAPS2")
+    choosing.add_argument("--choose-manifest", type=Path, metavar="M2.csv", help="patients of MAPS2 (default: M.csv)")
+    choosing.add_argument(
+        "--other-hospital", action="store_true", help="equal patient numbers in M2.csv are other people (phantoms, too)"
+    )
+    figures = parser.add_argument_group("figures")
+    figures.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="PIXELS",
+        help="of the pointing game, at 1,024 pixels; 15 in the literature (default: %(default)g)",
+    )
+    figures.add_argument("--draws", type=int, default=5, help="random maps a case (default: %(default)s)")
+    figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
+    figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
+    figures.add_argument("--seed", type=int, default=0, help="of halves, random maps and draws (default: %(default)s)")
+    parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, write, say what came out."""
+    from cxr_monai.errors import Code, UsageError
+
+    for name, value, least in (("draws", arguments.draws, 1), ("replicates", arguments.replicates, 1)):
+        if value < least:
+            raise UsageError(Code.USAGE, f"--{name} {value}: it must be at least {least}.")
+    if not 0 <= arguments.tolerance < 1024 or arguments.seed < 0:
+        raise UsageError(
+            Code.USAGE,
+            f"--tolerance {arguments.tolerance:g}, --seed {arguments.seed}: a number from 0 to below 1024, and one from 0.",
+        )
+    if (arguments.choose_on is None) != (arguments.choose_boxes is None):
+        raise UsageError(Code.USAGE, "--choose-on MAPS2 and --choose-boxes B2.csv go together.")
+    if arguments.choose_on is None and (arguments.choose_manifest is not None or arguments.other_hospital):
+        raise UsageError(Code.USAGE, "--choose-manifest and --other-hospital are about --choose-on MAPS2.")
+    if arguments.choose_on is not None and arguments.choose_split is not None:
+        raise UsageError(Code.USAGE, "map thresholds come from --choose-on or from --choose-split, not from both.")
+    if arguments.split is not None and arguments.split == arguments.choose_split:
+        raise UsageError(Code.USAGE, f"--split {arguments.split} and --choose-split: the same images.")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.labels import spelling
+    from cxr_monai.report.localising import Choosing, Options, localise_files, track
+
+    localisation, written = localise_files(
+        arguments.maps,
+        arguments.boxes,
+        arguments.manifest,
+        arguments.out,
+        choosing=Choosing(
+            arguments.choose_split,
+            arguments.choose_on,
+            arguments.choose_boxes,
+            arguments.choose_manifest,
+            arguments.other_hospital,
+        ),
+        options=Options(
+            split=arguments.split,
+            findings=[spelling(name) for name in arguments.finding],
+            seen=arguments.seen,
+            tolerance=arguments.tolerance,
+            draws=arguments.draws,
+            replicates=arguments.replicates,
+            level=arguments.level,
+            seed=arguments.seed,
+        ),
+    )
+    if arguments.experiment:
+        track(arguments.experiment, arguments.out, localisation, written)
+    shown = ["finding", "map", "cases", "pointing", "pointing_low", "pointing_high", "energy", "iou", "iou_above_0.1"]
+    print(as_text(localisation.scores[[*shown, "iobb_above_0.1", "map_threshold"]]))
+    gains = localisation.gains
+    print("\ngain of the map, paired")
+    print(as_text(gains[gains["score"].isin(["pointing", "iou"])]))
+    print(f"\nmap thresholds from {localisation.book['map_thresholds_from']}")
+    for note in localisation.notes:
+        print(f"note: {note}")
+    print(f"\nthe page: {arguments.out / 'localisation.html'}")
+    return 0

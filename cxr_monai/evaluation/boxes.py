@@ -1,0 +1,188 @@
+"""Boxes that radiologists drew, read for the images that there are maps of, in pixels of the stored images.
+
+    boxes, notes = read_boxes("boxes.csv", store.table, store.findings)     # image, finding, x, y, width, height, ...
+    for (image, finding), drawn in in_shares(boxes).items(): ...            # [B, 4] left, top, right, bottom
+
+``boxes.csv`` stands beside a manifest: ``image, finding, x, y, width, height, image_width, image_height``, where ``x``
+and ``y`` are the upper left corner. NIH's own ``BBox_List_2017.csv`` is read, too, and scaled from its 1024x1024.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.data.manifest import file_names, join_on_image
+from cxr_monai.data.sources._text import read_text
+from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
+from cxr_monai.errors import Code, EvaluationError, ManifestError
+from cxr_monai.labels import NIH14, spelling
+
+COLUMNS = ("image", "finding", "x", "y", "width", "height", "image_width", "image_height")
+_NUMBERS = list(COLUMNS[2:])
+_NIH_HEADER = "Image Index"
+_ROUNDING = 0.01  # pixels that a box may reach over the edge: tables hold four decimals
+_SHOWN = 10
+
+
+def read_boxes(path: str | Path, stored: pd.DataFrame, findings: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read boxes and keep those of images and findings that there are maps of.
+
+    Args:
+        path: ``boxes.csv`` or ``BBox_List_2017.csv``, plain or .gz.
+        stored: ``image``, ``height`` and ``width`` in pixels, one row an image; a map store's table.
+        findings: that there are maps of.
+
+    Returns:
+        the columns of `COLUMNS`, ``image`` as ``stored`` names it, sorted by ``stored`` and then as in the file; and
+        sentences on what was left out.
+
+    Raises:
+        EvaluationError: ``boxes-invalid``, with everything that is wrong: columns missing, no numbers, an unknown
+            finding, a box outside its image, an image of another size than the stored one, a box twice.
+        ManifestError: ``manifest-invalid`` if no box is of a stored image; ``source-invalid`` for a file that is not
+            there or no text, and, as ``unknown-finding``, for an NIH list that is none.
+    """
+    path = Path(path)
+    sizes = stored[["image"]].assign(stored_width=stored["width"], stored_height=stored["height"])
+    text = read_text(path)
+    if text.startswith(_NIH_HEADER):
+        table, left_out = _nih(path, sizes)
+    else:
+        table, left_out = _own(text, path, sizes, findings)
+    notes = [left_out] if left_out else []
+    without = ~table["finding"].isin(list(findings))
+    if without.any():
+        names = ", ".join(sorted(set(table.loc[without, "finding"])))
+        notes.append(f"{without.sum():,} boxes of findings without maps are left out: {names}.")
+    table = table[~without]
+    if table.empty:
+        raise EvaluationError(
+            Code.BOXES_INVALID,
+            f"no box is of a finding that there are maps of: {', '.join(findings)}.",
+            fix="Explain the findings that the boxes are of.",
+            where=path,
+        )
+    order = table["image"].map({image: at for at, image in enumerate(stored["image"])})
+    table = table.iloc[np.argsort(order.to_numpy(), kind="stable")]
+    return table[list(COLUMNS)].reset_index(drop=True), tuple(notes)
+
+
+def in_shares(boxes: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
+    """Return the boxes of each (image, finding), float64 ``[B, 4]``: left, top, right, bottom as shares of the image."""
+    across, down = boxes["image_width"].to_numpy(float), boxes["image_height"].to_numpy(float)
+    left, top = boxes["x"].to_numpy(float) / across, boxes["y"].to_numpy(float) / down
+    right, bottom = left + boxes["width"].to_numpy(float) / across, top + boxes["height"].to_numpy(float) / down
+    edges = np.clip(np.column_stack([left, top, right, bottom]), 0, 1)
+    rows = boxes.groupby(["image", "finding"], sort=False).indices
+    return {(str(image), str(finding)): edges[at] for (image, finding), at in rows.items()}
+
+
+def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    names = file_names(sizes["image"])
+    if names.duplicated().any():
+        raise EvaluationError(
+            Code.BOXES_INVALID,
+            f"this list names images by their file names, and several maps are of {names[names.duplicated()].iloc[0]}.",
+            fix="Give a boxes.csv with the images' paths, as 'cxr-monai manifest nih' writes it.",
+            where=path,
+        )
+    table, note = read_nih_boxes(path, sizes["image"], None)
+    if table.empty:
+        raise EvaluationError(
+            Code.BOXES_INVALID,
+            f"no box is of an image that there are maps of ({len(sizes):,}, such as {sizes['image'].iloc[0]!r}).",
+            where=path,
+        )
+    table = table.merge(sizes, on="image")
+    for axis, size in (("x", "width"), ("y", "height")):
+        scale = table[f"stored_{size}"] / table[f"image_{size}"]
+        table[axis], table[size] = table[axis] * scale, table[size] * scale
+        table[f"image_{size}"] = table[f"stored_{size}"]
+    _refuse([said for _, said in (*_outside(table), *_doubled(table))], path)
+    return table, f"Boxes: {note}."
+
+
+def _own(text: str, path: Path, sizes: pd.DataFrame, findings: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype="str", keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise EvaluationError(Code.BOXES_INVALID, f"this is not a CSV file ({error}).", where=path) from error
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise EvaluationError(
+            Code.BOXES_INVALID,
+            f"columns are missing: {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.",
+            fix=f"A table of boxes has {', '.join(COLUMNS)}, or is NIH's BBox_List_2017.csv.",
+            where=path,
+        )
+    table = table.set_axis(pd.RangeIndex(2, len(table) + 2), axis=0)
+    numbers = table[_NUMBERS].apply(pd.to_numeric, errors="coerce").astype(float)
+    sizes_of = numbers[["width", "height", "image_width", "image_height"]]
+    broken = ~np.isfinite(numbers).all(axis=1) | (sizes_of <= 0).any(axis=1)
+    problems = [
+        (line, f"no box: {', '.join(row)}")
+        for line, row in zip(table.index[broken], table.loc[broken, _NUMBERS].to_numpy(), strict=True)
+    ]
+    table = table[["image"]].assign(finding=table["finding"].map(spelling)).join(numbers)
+    known = list(dict.fromkeys([*findings, *NIH14]))
+    strange = ~table["finding"].isin(known)
+    problems += [
+        (line, f"there is no finding {name!r}; the findings are {', '.join(known)}")
+        for line, name in table.loc[strange, "finding"].items()
+    ]
+    problems += _outside(table[~broken]) + _doubled(table[~broken])
+    try:
+        joined = join_on_image(sizes, table[~broken & ~strange].assign(line=table.index[~broken & ~strange]))
+    except ManifestError:
+        _refuse(_by_line(problems), path)
+        raise
+    other = (joined["stored_width"] != joined["image_width"]) | (joined["stored_height"] != joined["image_height"])
+    named = ["line", "image", "image_width", "image_height", "stored_width", "stored_height"]
+    problems += [
+        (line, f"{image} is {width:g}x{height:g} here; the maps are of an image of {stored_width}x{stored_height}")
+        for line, image, width, height, stored_width, stored_height in joined.loc[other, named].itertuples(
+            index=False, name=None
+        )
+    ]
+    _refuse(_by_line(problems), path)
+    absent = len(table) - len(joined)
+    return joined, f"{absent:,} of {len(table):,} boxes are of images without maps, and left out." if absent else ""
+
+
+def _outside(table: pd.DataFrame) -> list[tuple[int, str]]:
+    beyond = (table[["x", "y"]] < -_ROUNDING).any(axis=1)
+    beyond |= table["x"] + table["width"] > table["image_width"] + _ROUNDING
+    beyond |= table["y"] + table["height"] > table["image_height"] + _ROUNDING
+    return [
+        (row, f"the box {x:g}, {y:g}, {width:g}, {height:g} (x, y, width, height) reaches out of {image}, {wide:g}x{high:g}")
+        for row, image, x, y, width, height, wide, high in table.loc[beyond, ["image", *_NUMBERS]].itertuples(name=None)
+    ]
+
+
+def _doubled(table: pd.DataFrame) -> list[tuple[int, str]]:
+    twice = table.duplicated(["image", "finding", "x", "y", "width", "height"])
+    return [
+        (row, f"the same box of {finding} in {image} a second time")
+        for row, image, finding in table.loc[twice, ["image", "finding"]].itertuples(name=None)
+    ]
+
+
+def _by_line(problems: Sequence[tuple[int, str]]) -> list[str]:
+    return [f"line {line}: {said}" for line, said in sorted(problems)]
+
+
+def _refuse(problems: Sequence[str], path: Path) -> None:
+    if not problems:
+        return
+    more = f"\n  and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+    raise EvaluationError(
+        Code.BOXES_INVALID,
+        f"{len(problems):,} {'box is' if len(problems) == 1 else 'boxes are'} wrong:\n  "
+        + "\n  ".join(problems[:_SHOWN])
+        + f"{more}\n",
+        fix="Boxes are in pixels of the stored images; 'cxr-monai manifest nih' writes them for images of any size.",
+        where=path,
+    )

@@ -1,0 +1,309 @@
+"""Methods of making a map of what a network looked at for one finding, by name, behind one interface.
+
+    maps = explain_with("gradcam", network, images, channels=[0, 3])        # [B, C, H, W] -> [B, 2, h, w]
+
+`METHODS` tells what each can and cannot show. Some read a layer's features (their maps have its grid), others the pixels.
+The layer to explain in MONAI's DenseNet is ``class_layers.relu``: ``features`` ends before the last ReLU, and gives
+another map. Activations that work in place, as DenseNet's do by default, break the hooks of MONAI and Captum: every method
+but ``cam`` therefore works on a copy in which they do not.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from captum.attr import (
+    GuidedBackprop,
+    IntegratedGradients,
+    LayerAttribution,
+    LayerGradCam,
+    LayerGradientXActivation,
+    Occlusion,
+)
+from monai.visualize import GradCAM, GradCAMpp
+from torch import nn
+
+from cxr_monai.errors import Code, SettingError
+from cxr_monai.networks.class_maps import ClassMaps
+
+Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str], torch.Tensor]
+
+DENSENET_LAYER = "class_layers.relu"
+STEPS = 16
+"""Of the path that Integrated Gradients follow."""
+PATCHES = 14
+"""Occlusion's patch is a seventh of the image's side, moved by a fourteenth."""
+
+
+class Method(StrEnum):
+    """Methods by name."""
+
+    CAM = "cam"
+    GRADCAM = "gradcam"
+    GRADCAM_PP = "gradcam++"
+    LAYER_GRADCAM = "layer_gradcam"
+    LAYERCAM = "layercam"
+    INTEGRATED_GRADIENTS = "integrated_gradients"
+    GUIDED_GRADCAM = "guided_gradcam"
+    OCCLUSION = "occlusion"
+
+
+@dataclass(frozen=True)
+class MapMethod:
+    """A method.
+
+    Attributes:
+        maps: ``(network, images [B, C, H, W], channels, target_layer)`` to ``[B, K, h, w]``, at least 0.
+        by: whose code computes it.
+        source: where it comes from.
+        shows: what its map shows.
+        not_shown: what it cannot show.
+        layered: it explains ``target_layer``, and its maps have that layer's grid; else those of the pixels.
+    """
+
+    maps: Maps
+    by: str
+    source: str
+    shows: str
+    not_shown: str
+    layered: bool
+
+
+def explain_with(
+    name: str,
+    network: nn.Module,
+    images: torch.Tensor,
+    channels: Sequence[int],
+    target_layer: str = DENSENET_LAYER,
+) -> torch.Tensor:
+    """Return maps of some channels by a method.
+
+    Args:
+        name: a :class:`Method`.
+        network: float32; it is put into evaluation mode for the time, and never changed otherwise.
+        images: float32 ``[B, C, H, W]``, as the network is given them.
+        channels: K of the network's outputs.
+        target_layer: a module's name, for the methods that explain a layer.
+
+    Returns:
+        float32 ``[B, K, h, w]``, at least 0; 0 everywhere where nothing speaks for a finding. Only ratios within one map
+        mean anything, except for ``cam``, whose unit is the logit's (its mean over the grid is what it adds to it).
+
+    Raises:
+        SettingError: ``setting-invalid`` for an unknown method, layer or channel, or a network without what is needed.
+    """
+    method = method_named(name)
+    if images.ndim != 4:
+        raise SettingError(Code.SETTING_INVALID, f"images of shape {tuple(images.shape)}: [B, C, H, W] is needed.")
+    if method.layered:
+        check_layer(network, target_layer)
+    made = network if name == Method.CAM else without_in_place(network)
+    with _still(made):
+        maps = method.maps(made, images, list(channels), target_layer)
+    return maps.detach().float().clamp(min=0)
+
+
+def method_named(name: str) -> MapMethod:
+    """Return a method.
+
+    Raises:
+        SettingError: ``setting-invalid``, listing what there is.
+    """
+    if name not in METHODS:
+        raise SettingError(Code.SETTING_INVALID, f"there is no method {name!r}; there are {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def check_layer(network: nn.Module, target_layer: str) -> None:
+    """Refuse a layer that the network does not have.
+
+    Raises:
+        SettingError: ``setting-invalid``, listing the last activations and blocks.
+    """
+    layers = dict(network.named_modules())
+    if target_layer not in layers or not target_layer:
+        activations = [name for name, layer in layers.items() if isinstance(layer, nn.ReLU | nn.SiLU | nn.GELU)][-3:]
+        blocks = [name for name, layer in layers.items() if name.count(".") == 1 and len(list(layer.children())) > 1]
+        known = ", ".join(activations + blocks[-3:]) or "none"
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"the network has no layer {target_layer!r}.",
+            fix=f"Name another with --target_layer; its last activations and blocks are {known}.",
+        )
+
+
+def without_in_place(network: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode in which no activation overwrites its input; its weights and outputs are the same."""
+    made = copy.deepcopy(network).eval()
+    for layer in made.modules():
+        if getattr(layer, "inplace", False):
+            layer.inplace = False  # type: ignore[assignment]
+    return made
+
+
+def scale_to_maximum(heat: torch.Tensor) -> torch.Tensor:
+    """Return a map in [0, 1], 1 at its maximum; all 0 stays all 0."""
+    maximum = heat.max()
+    return heat / maximum if maximum > 0 else heat
+
+
+def _cam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], target_layer: str) -> torch.Tensor:
+    with torch.inference_mode():
+        maps = ClassMaps(network, images.shape[1:])(images)[1][:, channels]
+    return maps.clone()
+
+
+def _monai(kind: type[GradCAM]) -> Maps:
+    def maps(network: nn.Module, images: torch.Tensor, channels: Sequence[int], target_layer: str) -> torch.Tensor:
+        # on the layer's own grid: MONAI would enlarge and rescale each map
+        camera = kind(
+            nn_module=network,
+            target_layers=target_layer,
+            upsampler=lambda size: nn.Identity(),
+            postprocessing=lambda heat: heat,
+        )
+        # an image at a time: GradCAMpp multiplies by the scores of a whole batch as if it were one image's
+        rows = [[camera(x=image, class_idx=channel).detach() for channel in channels] for image in images.split(1)]
+        return torch.cat([torch.cat(row, dim=1) for row in rows])
+
+    return maps
+
+
+def _layer_gradcam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+    camera = LayerGradCam(network, network.get_submodule(layer))
+    made = [camera.attribute(images, target=channel, relu_attributions=True).detach() for channel in channels]
+    return torch.cat(made, dim=1)
+
+
+def _layercam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+    # after a ReLU activations are at least 0: the positive part of the product is that of the gradient, times them
+    camera = LayerGradientXActivation(network, network.get_submodule(layer))
+    made = [camera.attribute(images, target=channel).detach().clamp(min=0).sum(1, keepdim=True) for channel in channels]
+    return torch.cat(made, dim=1)
+
+
+def _integrated_gradients(
+    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str
+) -> torch.Tensor:
+    baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
+    method = IntegratedGradients(network)
+    made = [
+        method.attribute(images, baselines=baseline, target=channel, n_steps=STEPS, internal_batch_size=max(8, len(images)))
+        for channel in channels
+    ]  # fmt: skip
+    return torch.stack([one.detach().clamp(min=0).sum(1) for one in made], dim=1).float()
+
+
+def _guided_gradcam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+    # Captum's own GuidedGradCam ties both together; apart, the two hooks never meet on one layer
+    where = _layer_gradcam(network, images, channels, layer)
+    enlarged = LayerAttribution.interpolate(where, tuple(images.shape[-2:]), "bilinear")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
+        guided = GuidedBackprop(network)
+        pixels = images.detach().clone().requires_grad_()
+        made = [guided.attribute(pixels, target=channel).detach() for channel in channels]
+    return torch.stack([one.clamp(min=0).sum(1) for one in made], dim=1) * enlarged
+
+
+def _occlusion(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+    step = max(1, images.shape[-1] // PATCHES)
+    baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
+    method = Occlusion(network)
+    made = [
+        method.attribute(
+            images,
+            sliding_window_shapes=(images.shape[1], 2 * step, 2 * step),
+            strides=(1, step, step),
+            baselines=baseline,
+            target=channel,
+            perturbations_per_eval=max(1, 16 // len(images)),
+        )
+        for channel in channels
+    ]
+    return torch.stack([one.detach().mean(1) for one in made], dim=1)
+
+
+@contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+METHODS: dict[str, MapMethod] = {
+    Method.CAM: MapMethod(
+        _cam,
+        "this package",
+        "Zhou et al. 2016, arXiv 1512.04150",
+        "What each place of the last feature grid adds to the finding's logit, exactly, all findings in one forward pass.",
+        "Anything finer than that grid, or what an earlier layer saw; only networks that end in average pooling and one "
+        "linear layer have it.",
+        False,
+    ),
+    Method.GRADCAM: MapMethod(
+        _monai(GradCAM),
+        "MONAI",
+        "Selvaraju et al. 2017, arXiv 1610.02391",
+        "Where a layer's features, weighted by their mean gradient, speak for the finding; any layer of any convolutional "
+        "network.",
+        "On layers before the last, mean gradients mix what speaks for and against: maps there often fit no finding.",
+        True,
+    ),
+    Method.GRADCAM_PP: MapMethod(
+        _monai(GradCAMpp),
+        "MONAI",
+        "Chattopadhay et al. 2018, arXiv 1710.11063",
+        "As GradCAM, with positive gradients weighted so that several places of one finding show alike.",
+        "What speaks against a finding; its weights rest on an approximation of higher derivatives.",
+        True,
+    ),
+    Method.LAYER_GRADCAM: MapMethod(
+        _layer_gradcam,
+        "Captum",
+        "Selvaraju et al. 2017, arXiv 1610.02391",
+        "The same as gradcam, by another library: the two agree, which is tested.",
+        "As gradcam.",
+        True,
+    ),
+    Method.LAYERCAM: MapMethod(
+        _layercam,
+        "Captum (gradient times activation)",
+        "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
+        "Each place's features weighted by their own positive gradient there: earlier, finer layers become readable.",
+        "What speaks against a finding; early layers show edges whatever the finding.",
+        True,
+    ),
+    Method.INTEGRATED_GRADIENTS: MapMethod(
+        _integrated_gradients,
+        "Captum",
+        "Sundararajan et al. 2017, arXiv 1703.01365",
+        "Which pixels raise the finding's score above that of an even image of the same mean grey.",
+        "Regions: pixels scatter along edges; the result depends on the baseline.",
+        False,
+    ),
+    Method.GUIDED_GRADCAM: MapMethod(
+        _guided_gradcam,
+        "Captum",
+        "Selvaraju et al. 2017, arXiv 1610.02391; Springenberg et al. 2014, arXiv 1412.6806",
+        "Edges within the region that GradCAM names.",
+        "What the network learned: guided backpropagation changes little when weights are random (Adebayo et al. 2018).",
+        True,
+    ),
+    Method.OCCLUSION: MapMethod(
+        _occlusion,
+        "Captum",
+        "Zeiler and Fergus 2014, arXiv 1311.2901",
+        "By how much the score falls when a patch is covered by mean grey: a measurement, without any gradient.",
+        "Anything smaller than a patch, or that a covered patch itself looks like; some 200 forward passes an image.",
+        False,
+    ),
+}
+"""All methods."""

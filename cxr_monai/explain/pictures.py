@@ -1,0 +1,176 @@
+"""Files of pictures: overlays of images side by side, the sheet of examples, maps for viewers.
+
+write_overlays(gallery, images, "overlays")             # <image>_<finding>.png, one a finding
+write_overlays(gallery, images, "figure.pdf")           # all of them as rows of one picture
+write_sheet(gallery, "sheet.pdf")                       # and sheet.csv: which images these are
+write_nifti_maps(gallery, images, "maps")
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from cxr_monai.data.files import IMAGE_SUFFIXES, write_errors
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import RadiographError
+from cxr_monai.explain.drawing import SUFFIXES, Panel, compare_figure, save, sheet_figure
+from cxr_monai.explain.nifti import write_nifti
+from cxr_monai.explain.regions import Threshold
+from cxr_monai.explain.showing import Gallery
+
+HALF = Threshold(0.5)
+
+
+def write_overlays(
+    gallery: Gallery,
+    images: Sequence[str],
+    out: str | Path,
+    findings: Sequence[str] = (),
+    *,
+    threshold: Threshold = HALF,
+    contours: bool = True,
+    boxes: bool = True,
+    suffix: str = ".png",
+) -> list[Path]:
+    """Write, for each image and finding, the radiograph and the map of every store in a row.
+
+    Args:
+        gallery: what to show.
+        images: of the first store.
+        out: a folder, with one picture a row; or a ``.png`` or ``.pdf`` with all rows.
+        findings: those; by default `Gallery.findings` decides.
+        threshold, contours, boxes: as `draw_overlay`.
+        suffix: of pictures in a folder.
+
+    Returns:
+        the pictures. Images that cannot be read stand in ``<out>.errors.csv``.
+
+    Raises:
+        RadiographError: that of the first image, if none could be read.
+        EvaluationError, SettingError: as `Gallery.row`, `compare_figure` and `save`.
+    """
+    out = Path(out)
+    stems = _stems(images)
+    rows: list[list[Panel]] = []
+    written: list[Path] = []
+
+    def draw(image: str, finding: str) -> None:
+        row = gallery.row(image, finding)
+        if out.suffix.lower() in SUFFIXES:
+            rows.append(row)
+            return
+        written.append(out / f"{stems[image]}_{_safe(finding)}{suffix}")
+        save(compare_figure([row], threshold=threshold, contours=contours, boxes=boxes), written[-1])
+
+    _for_each(gallery, images, findings, out, draw)
+    if rows:
+        save(compare_figure(rows, threshold=threshold, contours=contours, boxes=boxes), out)
+        return [out]
+    return written
+
+
+def write_sheet(
+    gallery: Gallery,
+    out: str | Path,
+    findings: Sequence[str] = (),
+    *,
+    count: int = 4,
+    seed: int = 0,
+    threshold: Threshold = HALF,
+    contours: bool = True,
+    boxes: bool = False,
+) -> pd.DataFrame:
+    """Write the sheet of the first store; `Gallery.choose` says what is on it, and is written beside it as CSV.
+
+    Args:
+        gallery: what to show.
+        out: a ``.png`` or ``.pdf``.
+        findings: rows; by default all.
+        count: examples a row.
+        seed: of the draw.
+        threshold, contours, boxes: as `draw_overlay`.
+
+    Returns:
+        what was chosen.
+    """
+    chosen, how = gallery.choose(count, seed, findings)
+    figure = sheet_figure(
+        gallery.sheet(chosen),
+        columns=count,
+        threshold=threshold,
+        contours=contours,
+        boxes=boxes,
+        heading=gallery.titles[0],
+        note=how,
+    )
+    save(figure, out)
+    write_durably(Path(out).with_suffix(".csv"), chosen.to_csv(index=False, lineterminator="\n").encode())
+    return chosen
+
+
+def write_nifti_maps(
+    gallery: Gallery, images: Sequence[str], out: str | Path, findings: Sequence[str] = ()
+) -> list[Path]:
+    """Write ``<image>.nii.gz``, and the maps of every store in the same pixels: ``<image>_<finding>.nii.gz``.
+
+    Several stores have their titles in the names. Arguments, result and errors as `write_overlays`; values are in the
+    methods' own units.
+    """
+    out = Path(out)
+    stems = _stems(images)
+    written: list[Path] = []
+
+    def write(image: str, finding: str) -> None:
+        radiograph = gallery.stored(image)
+        files = {stems[image]: (radiograph.pixels[0], "radiograph")}
+        for store, title in zip(gallery.stores, gallery.titles, strict=True):
+            heat = store.on_image(image, finding, radiograph.pixels.shape[1:]) if finding in store.findings else None
+            if heat is not None:
+                name = f"{stems[image]}_{_safe(finding)}" + (f"_{_safe(title)}" if len(gallery.stores) > 1 else "")
+                files[name] = heat, f"{finding}, {title}"
+        for name, (values, about) in files.items():
+            path = out / f"{name}.nii.gz"
+            if path not in written:
+                write_nifti(path, values, radiograph.spacing, about)
+                written.append(path)
+
+    _for_each(gallery, images, findings, out, write)
+    return written
+
+
+def _for_each(
+    gallery: Gallery, images: Sequence[str], findings: Sequence[str], out: Path, do: Callable[[str, str], None]
+) -> None:
+    """Do something for every image and finding; images that cannot be read are listed, unless none can."""
+    errors: list[tuple[str, RadiographError]] = []
+    for image in tqdm(images, desc="drawing", unit=" images", disable=None):
+        try:
+            for finding in gallery.findings(image, findings):
+                do(image, finding)
+        except RadiographError as error:
+            errors.append((image, error))
+    if errors and len(errors) == len(images):
+        raise errors[0][1]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_errors(out, [(image, str(error.code), error.message) for image, error in errors])
+
+
+def _stems(images: Sequence[str]) -> dict[str, str]:
+    """Return a file name without suffix for each image: its own, or its whole path where two have the same."""
+    own = {image: _stem(image.rpartition("/")[2]) for image in images}
+    often = Counter(own.values())
+    return {image: _safe(stem if often[stem] == 1 else _stem(image)) for image, stem in own.items()}
+
+
+def _stem(name: str) -> str:
+    # a UID has dots of its own, so only known suffixes go; .nii.gz before others
+    suffix = next((suffix for suffix in sorted(IMAGE_SUFFIXES, key=len)[::-1] if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")

@@ -1,0 +1,290 @@
+"""From stores of maps to panels: images and findings to show, the radiographs behind them, labels and boxes.
+
+gallery = Gallery([MapStore.open("A"), MapStore.open("B")], root="images")
+compare_figure([gallery.row("00000032_001.png", "Effusion")])     # the radiograph, A's map, B's map
+chosen, how = gallery.choose(count=4)                             # of each finding, and normal images
+sheet_figure(gallery.sheet(chosen), note=how)
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.data.manifest import Manifest, file_names, join_on_image
+from cxr_monai.data.radiograph import Radiograph, read_radiograph
+from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
+from cxr_monai.explain.drawing import Box, Panel
+from cxr_monai.explain.store import MapStore
+
+NORMAL, NONE_REPORTED = "Normal", "No finding reported"
+"""Rows of a sheet: images labelled with none of the findings; where labels are not known, below every threshold."""
+
+
+class Gallery:
+    """Panels of the same images under one or several stores, which are different models or methods.
+
+    Args:
+        stores: the first says which images there are, and leads where the stores differ.
+        root: of the images; None takes what the first store noted, else the working directory.
+        manifest: labels and patients; None where they are not known.
+        truth: boxes by image and finding, in pixels of the stored image.
+        points: of a map's longer side in a picture.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[MapStore],
+        root: str | Path | None = None,
+        manifest: Manifest | None = None,
+        truth: Mapping[tuple[str, str], Sequence[Box]] | None = None,
+        points: int = 512,
+    ) -> None:
+        self.stores, self.store, self.titles = list(stores), stores[0], titles(stores)
+        self.root = Path(root if root is not None else self.store.about.get("root") or ".")
+        self.truth, self.points = truth or {}, points
+        self.labels = (
+            None
+            if manifest is None
+            else join_on_image(self.store.table[["image"]], manifest.table, how="left").set_index("image")
+        )
+        self._radiograph = lru_cache(maxsize=4)(self._read)
+
+    def find(self, name: str) -> str:
+        """Return the image that a path or a file name means.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` for none or several.
+        """
+        images = self.store.table["image"]
+        found = images[images == name]
+        if found.empty:
+            found = images[file_names(images) == name]
+        if len(found) == 1:
+            return str(found.iloc[0])
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"{len(found)} images are called {name!r}." if len(found) else f"there are no maps of an image {name!r}.",
+            fix=f"Name one of the {len(images):,}, such as {', '.join(images[:3])}.",
+            where=self.store.folder,
+        )
+
+    def findings(self, image: str, wanted: Sequence[str] = ()) -> list[str]:
+        """Return which findings of an image to show.
+
+        Args:
+            image: which.
+            wanted: those; by default the reported ones (at their operating point or above) that have a map, the most
+                probable first; if there is none, the most probable one that has a map.
+
+        Raises:
+            SettingError: ``setting-invalid`` for a finding that no store has maps of.
+        """
+        if wanted:
+            return _known(wanted, self.stores)
+        kept = ~np.isnan(self.store.grid(image)).any((1, 2))
+        having = [finding for finding, there in zip(self.store.findings, kept, strict=True) if there]
+        ordered = sorted(having, key=lambda finding: -self.store.probability(image, finding))
+        points = operating_points(self.store)
+        reported = [name for name in ordered if name in points and self.store.probability(image, name) >= points[name]]
+        return reported or ordered[:1]
+
+    def row(self, image: str, finding: str) -> list[Panel]:
+        """Return the radiograph, then one panel a store; without a map where a store has none.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` if a store lacks the image, or the image has another shape.
+            RadiographError: if the image cannot be read.
+        """
+        panels = [
+            self._panel(image, store, finding, title) for store, title in zip(self.stores, self.titles, strict=True)
+        ]
+        return [
+            Panel(
+                panels[0].pixels,
+                finding=self._labelled(image),
+                truth=panels[0].truth,
+                title=image.rpartition("/")[2],
+                spacing=panels[0].spacing,
+            ),
+            *panels,
+        ]
+
+    def choose(self, count: int = 4, seed: int = 0, wanted: Sequence[str] = ()) -> tuple[pd.DataFrame, str]:
+        """Choose the examples of a sheet from the first store.
+
+        Args:
+            count: examples a row.
+            seed: of the draw.
+            wanted: findings; by default all.
+
+        Returns:
+            a table of ``row`` (a finding, `NORMAL` or `NONE_REPORTED`), ``image``, ``finding`` (whose map) and
+            ``probability``, the more probable first in each row; and a sentence on how they were chosen.
+
+        Raises:
+            SettingError: ``setting-invalid`` for a finding without maps.
+        """
+        store = self.store
+        findings = _known(wanted or store.findings, [store])
+        probabilities = store.table.set_index("image")[list(store.findings)]
+        orders: dict[str, Sequence[str]]
+        if self.labels is not None:
+            known = [finding for finding in store.findings if finding in self.labels]
+            drawn = self.labels.iloc[np.random.default_rng(seed).permutation(len(self.labels))]
+            orders = {NORMAL: self._one_a_patient(drawn[(drawn[known] == 0).all(axis=1)])}
+            orders |= {
+                finding: self._one_a_patient(drawn[drawn[finding] == 1], finding) if finding in known else []
+                for finding in findings
+            }
+            boxed = "those with a box first, the others " if self.truth else ""
+            how = (
+                f"Images labelled with the finding, {boxed}drawn at random (seed {seed}), of different patients as far "
+                f"as there are; {NORMAL}: labelled with none of the findings, with the map of what is most probable."
+            )
+        else:
+            points = pd.Series(operating_points(store), dtype=float)
+            below = (probabilities[points.index] < points).all(axis=1) & bool(len(points))
+            least = probabilities[below].max(axis=1).sort_values(kind="stable")
+            orders = {NONE_REPORTED: list(least.index)} if below.any() else {}
+            orders |= {
+                finding: list(probabilities[finding].sort_values(ascending=False, kind="stable").index)
+                for finding in findings
+            }
+            how = "No labels were given: the images in which the finding is most probable."
+        rows = []
+        for row, order in orders.items():
+            taken = self._with_maps(order, row if row in findings else None, count)
+            ordered = sorted(
+                ((row, image, name, store.probability(image, name)) for image, name in taken),
+                key=lambda example: -example[-1],
+            )
+            rows += ordered or [(row, "", "", np.nan)]
+        return pd.DataFrame(rows, columns=["row", "image", "finding", "probability"]), how
+
+    def sheet(self, chosen: pd.DataFrame) -> dict[str, list[Panel]]:
+        """Return the panels of what `choose` chose, by row.
+
+        Raises:
+            EvaluationError, RadiographError: as `row`.
+        """
+        rows: dict[str, list[Panel]] = {row: [] for row in chosen["row"]}
+        for row, image, finding in chosen[["row", "image", "finding"]].itertuples(index=False, name=None):
+            if image:
+                rows[row].append(self._panel(image, self.store, finding))
+        return rows
+
+    def stored(self, image: str) -> Radiograph:
+        """Return a radiograph as it is stored; the last few are kept.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` if it is not of the size that the first store's maps are of.
+            RadiographError: if it cannot be read.
+        """
+        return self._radiograph(image)
+
+    def _panel(self, image: str, store: MapStore, finding: str, title: str = "") -> Panel:
+        radiograph = self._radiograph(image)
+        pixels = radiograph.pixels[0]
+        height, width = pixels.shape
+        view = store.view(image)
+        if abs(view.height * width - view.width * height) > max(view.height * width, view.width * height) / 100:
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"these maps are of an image {image} of {view.height} rows and {view.width} columns, and the picture "
+                f"has {height} and {width}.",
+                fix="Compare maps of the same images.",
+                where=store.folder,
+            )
+        smaller = min(1.0, self.points / max(height, width))
+        shape = max(1, round(height * smaller)), max(1, round(width * smaller))
+        known = finding in store.findings
+        heat = store.on_image(image, finding, shape) if known else None
+        return Panel(
+            pixels,
+            heat,
+            finding if heat is not None else f"no map of {finding}",
+            store.probability(image, finding) if known else None,
+            operating_points(store).get(finding),
+            self.truth.get((image, finding), ()),
+            title,
+            radiograph.spacing,
+        )
+
+    def _read(self, image: str) -> Radiograph:
+        path = self.root / image
+        if not path.is_file():
+            raise RadiographError(
+                Code.RADIOGRAPH_NOT_FOUND, "it is not there.", fix="Name the folder of the images with --root.",
+                where=path,
+            )  # fmt: skip
+        radiograph = read_radiograph(path)
+        view, shape = self.store.view(image), radiograph.pixels.shape[1:]
+        if shape != (view.height, view.width):
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"it has {shape[0]} rows and {shape[1]} columns; the maps are of an image of {view.height} and "
+                f"{view.width}.",
+                fix="Name the folder of the images that were explained with --root.",
+                where=path,
+            )
+        return radiograph
+
+    def _labelled(self, image: str) -> str:
+        if self.labels is None or self.labels.loc[image].isna().all():
+            return ""
+        present = [name for name in self.store.findings if self.labels.loc[image].get(name) == 1]
+        return f"labelled {', '.join(present) or 'with none of the findings'}"
+
+    def _one_a_patient(self, drawn: pd.DataFrame, finding: str = "") -> list[str]:
+        """Return images, boxed ones first, then those that are the first of their patient."""
+        boxed = [(image, finding) not in self.truth for image in drawn.index]
+        ordered = drawn.iloc[np.argsort(boxed, kind="stable")]
+        again = ordered["patient_id"].duplicated().to_numpy()
+        return [*ordered.index[~again], *ordered.index[again]]
+
+    def _with_maps(self, images: Sequence[str], finding: str | None, count: int) -> list[tuple[str, str]]:
+        """Return the first images that have a map of the finding, or of any where None, and which finding it is."""
+        taken: list[tuple[str, str]] = []
+        for image in images:
+            if len(taken) == count:
+                break
+            if finding is None:
+                taken += [(image, name) for name in self.findings(image)[:1]]
+            elif not np.isnan(self.store.grid(image)[self.store.findings.index(finding)]).any():
+                taken.append((image, finding))
+        return taken
+
+
+def _known(wanted: Sequence[str], stores: Sequence[MapStore]) -> list[str]:
+    every = list(dict.fromkeys(finding for store in stores for finding in store.findings))
+    unknown = [finding for finding in wanted if finding not in every]
+    if unknown:
+        raise SettingError(
+            Code.SETTING_INVALID, f"there are no maps of {unknown[0]!r}; there are maps of {', '.join(every)}."
+        )
+    return list(wanted)
+
+
+def operating_points(store: MapStore) -> dict[str, float]:
+    """Return from which probability each finding is reported, where the bundle that made the maps says so."""
+    return store.about.get("thresholds") or {}
+
+
+def titles(stores: Sequence[MapStore]) -> list[str]:
+    """Return a name for each store: its bundle and method, with layer, stride and folder where that is not enough."""
+    about = [store.about for store in stores]
+    details = [
+        [str(made.get("bundle", {}).get("name", "")) for made in about],
+        [str(made.get("method", "")) for made in about],
+        [str(made.get("layer") or "") for made in about],
+        [f"stride {made['stride']}" if made.get("stride") else "" for made in about],
+        [store.folder.parent.name if store.folder.name == "maps" else store.folder.name for store in stores],
+    ]
+    names = [""] * len(stores)
+    for number, more in enumerate(details):
+        if number < 2 or len(set(names)) < len(names):
+            names = [", ".join(part for part in (name, added) if part) for name, added in zip(names, more, strict=True)]
+    return names

@@ -1,0 +1,233 @@
+"""A folder of maps: compressed, on the grid on which they were computed, enlarged when they are read.
+
+    store = MapStore.open("explanations/maps")
+    store.grid("a.png")                         # [K, h, w]
+    store.on_image("a.png", "Effusion")         # [H, W] in the stored image's pixels
+
+``maps_00000.npz`` and so on hold a few hundred images each and are whole or not there: a writer that was killed goes on
+after the last one. Each holds its images' names, probabilities and views beside the maps (float16, in shares of each map's
+maximum, which ``scales`` holds). ``maps.json`` says what made them, ``maps.csv`` is the same table for people.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.explain.view import View
+
+FORMAT = 1
+ABOUT, TABLE = "maps.json", "maps.csv"
+PART = 256
+"""Images a file."""
+_VIEW = ("height", "width", "top", "left", "rows", "columns", "row_spacing", "column_spacing")
+
+
+class MapStore:
+    """Maps that were written; see the module's head.
+
+    Attributes:
+        folder: where they are.
+        about: bundle, method, layer, stride, findings, and whatever else the writer noted.
+        findings: the K findings of every map.
+        table: ``image``, the columns of the view, and one probability a finding, one row an image.
+        errors: rows ``image, code, reason`` of files that were left out.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder, self.about = folder, about
+        self.findings: tuple[str, ...] = tuple(about["findings"])
+        self.edges = bool(about["edges"])
+        self.parts = sorted(folder.glob("maps_*.npz"))
+        self._place: dict[str, tuple[int, int]] = {}
+        tables = []
+        for number, part in enumerate(self.parts):
+            with _opened(part) as content:
+                images = [str(name) for name in content["images"]]
+                table = pd.DataFrame(content["view"], columns=list(_VIEW)).astype({"height": int, "width": int})
+                probabilities = pd.DataFrame(content["probabilities"], columns=list(self.findings))
+            table.insert(0, "image", images)
+            tables.append(pd.concat([table, probabilities], axis=1))
+            self._place |= {image: (number, row) for row, image in enumerate(images)}
+        columns = ["image", *_VIEW, *self.findings]
+        self.table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+        self._read = lru_cache(maxsize=2)(self._maps_of)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "MapStore":
+        """Open a folder that ``cxr-monai explain`` wrote.
+
+        Raises:
+            EvaluationError: ``maps-invalid``.
+        """
+        folder = Path(folder)
+        about = folder / ABOUT
+        if not about.is_file() and (folder / "maps" / ABOUT).is_file():
+            folder, about = folder / "maps", folder / "maps" / ABOUT
+        try:
+            content = json.loads(about.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
+            return cls(folder, content)
+        except FileNotFoundError:
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"no maps are here (it has no {ABOUT}).",
+                fix="'cxr-monai explain BUNDLE INPUT --out FOLDER' makes them.",
+                where=folder,
+            ) from None
+        except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+            raise EvaluationError(Code.MAPS_INVALID, f"these maps cannot be read ({error}).", where=folder) from error
+
+    @property
+    def images(self) -> list[str]:
+        """Names, in the order in which they were given."""
+        return list(self._place)
+
+    def view(self, image: str) -> View:
+        """Return where an image's maps lie."""
+        number, row = self._at(image)
+        return _view(self._read(number)[0][row])
+
+    def grid(self, image: str) -> np.ndarray:
+        """Return an image's maps, float32 ``[K, h, w]``, at least 0 (NaN: not kept), in the method's own unit."""
+        number, row = self._at(image)
+        _, maps, scales = self._read(number)
+        return maps[row].astype(np.float32) * scales[row][:, None, None]
+
+    def on_image(self, image: str, finding: str, shape: tuple[int, int] | None = None) -> np.ndarray | None:
+        """Return one finding's map in the stored image's pixels.
+
+        Args:
+            image, finding: which.
+            shape: rows and columns over the same extent instead of the stored image's own.
+
+        Returns:
+            float32 ``[H, W]``, at least 0, 0 outside the network's view; None where the map was not kept.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` for an image or finding without maps.
+        """
+        number, row = self._at(image)
+        if finding not in self.findings:
+            raise EvaluationError(
+                Code.MAPS_INVALID, f"there are no maps of {finding!r}, only of {', '.join(self.findings)}.",
+                where=self.folder,
+            )  # fmt: skip
+        channel = self.findings.index(finding)
+        views, maps, scales = self._read(number)
+        grid = maps[row, channel].astype(np.float32) * scales[row, channel]
+        return None if np.isnan(grid).any() else _view(views[row]).place(grid, self.edges, shape)
+
+    def probability(self, image: str, finding: str) -> float:
+        """Return how likely the finding is said to be."""
+        self._at(image)
+        return float(self._probabilities.at[image, finding])
+
+    @property
+    def _probabilities(self) -> pd.DataFrame:
+        if "_by_image" not in self.__dict__:
+            self.__dict__["_by_image"] = self.table.set_index("image")
+        return self.__dict__["_by_image"]
+
+    def _at(self, image: str) -> tuple[int, int]:
+        if image not in self._place:
+            raise EvaluationError(
+                Code.MAPS_INVALID, f"there is no map of the image {image!r}.", where=self.folder,
+                fix=f"It holds {len(self._place)} images, such as {next(iter(self._place), 'none')}.",
+            )  # fmt: skip
+        return self._place[image]
+
+    def _maps_of(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        with _opened(self.parts[number]) as content:
+            return content["view"], content["maps"], content["scales"]
+
+
+class MapWriter:
+    """Writes a store, a part at a time; goes on where an earlier one with the same ``about`` was interrupted.
+
+    Args:
+        folder: where; made if it is not there.
+        about: what makes the maps; must hold ``findings`` and ``edges``.
+
+    Attributes:
+        done: names of the images that are there already.
+
+    Raises:
+        EvaluationError: ``maps-invalid`` if other maps are there.
+    """
+
+    def __init__(self, folder: str | Path, about: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.about = {"format": FORMAT, **about}
+        if (self.folder / ABOUT).is_file():
+            before = MapStore.open(self.folder)
+            now = json.loads(json.dumps(self.about))
+            differ = sorted(key for key in {*now, *before.about} if now.get(key) != before.about.get(key))
+            if differ:
+                key = differ[0]
+                raise EvaluationError(
+                    Code.MAPS_INVALID,
+                    f"other maps are here: their {key} is {before.about.get(key)!r}, not {now.get(key)!r}.",
+                    fix="Name another folder with --out, or delete this one.",
+                    where=self.folder,
+                )
+            self.done = set(before.images)
+            self._number = len(before.parts)
+        else:
+            write_durably(self.folder / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
+            self.done, self._number = set(), 0
+        self._rows: list[tuple[str, View, np.ndarray, np.ndarray]] = []
+
+    def add(self, image: str, view: View, probabilities: np.ndarray, maps: np.ndarray) -> None:
+        """Add one image: probabilities ``[K]`` and maps ``[K, h, w]``, at least 0, NaN where not kept."""
+        self._rows.append((image, view, probabilities, maps))
+        if len(self._rows) == PART:
+            self._write()
+
+    def finish(self) -> MapStore:
+        """Write what is left and the table for people; returns the store."""
+        if self._rows:
+            self._write()
+        store = MapStore.open(self.folder)
+        write_durably(self.folder / TABLE, store.table.to_csv(index=False).encode())
+        return store
+
+    def _write(self) -> None:
+        images, views, probabilities, maps = zip(*self._rows, strict=True)
+        stacked = np.stack(maps).astype(np.float32)
+        scales = stacked.reshape(*stacked.shape[:2], -1).max(-1)
+        shares = stacked / np.where(scales > 0, scales, 1)[..., None, None]
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            images=np.array(images),
+            view=np.array([_numbers(view) for view in views]),
+            probabilities=np.stack(probabilities).astype(np.float32),
+            maps=shares.astype(np.float16),
+            scales=scales,
+        )
+        write_durably(self.folder / f"maps_{self._number:05d}.npz", buffer.getvalue())
+        self._number, self._rows = self._number + 1, []
+
+
+def _opened(part: Path) -> Any:
+    return np.load(part, allow_pickle=False)
+
+
+def _numbers(view: View) -> Sequence[float]:
+    spacing = view.spacing or (np.nan, np.nan)
+    return (view.height, view.width, view.top, view.left, view.rows, view.columns, *spacing)
+
+
+def _view(numbers: np.ndarray) -> View:
+    height, width, *place, row, column = numbers.tolist()
+    return View(int(height), int(width), *place, None if np.isnan(row) else (row, column))

@@ -1,0 +1,249 @@
+"""All findings' class activation maps from one forward pass, on the network's own grid or on a finer one.
+
+    network = ClassMaps(trained, shape=(1, 224, 224), stride=16)
+    logits, maps = network(images)              # [B, F], [B, F, h, w]
+
+A network that ends in global average pooling and one linear layer computes, for each finding, the mean over the last grid
+of the features times the finding's weights, plus a bias. What a place adds to that mean is its class activation map
+(Zhou et al. 2016, arXiv 1512.04150): the finding's own map, without any gradient, and up to a factor MONAI's GradCAM
+before its ReLU. That holds for any network whose output is that, which is tried on two synthetic images, not read off a name.
+
+**Finer grids.** A step that halves the grid throws three places of four away. Without it, and with the convolutions after
+it spread out by as much (the algorithme a trous of Holschneider et al. 1990; Chen et al. 2015, arXiv 1412.7062), the
+network computes the same features for the places between, with the weights that it has. At the old places they are what
+they were, which is tried too, so the logits stay the same.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxr_monai.errors import Code, SettingError
+from cxr_monai.networks.folding import folded
+
+_STEPS = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
+_CLOSE = 1e-4
+_OTHERS = "gradcam on a layer of its own, integrated_gradients and occlusion work for any network"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a network: the pooling's and the linear layer's names, and the features' extent."""
+
+    pooling: str
+    linear: str
+    side: int
+
+
+class ClassMaps(nn.Module):
+    """Logits and class activation maps of all channels in one forward pass.
+
+    Args:
+        network: in evaluation mode, float32; it is copied, never changed.
+        shape: ``[C, H, W]`` of an image.
+        stride: pixels of the input between two points of the map: that of the network (32 for DenseNet121) where None, or
+            half, a quarter of it, ...
+        fast: compute in bfloat16 on a CPU with convolutions folded (``cxr_monai.networks.folding``).
+
+    Attributes:
+        edges: the first and last points of a map lie on the image's borders, not in the middle of its first and last cell.
+        stride: as above.
+
+    Raises:
+        SettingError: ``setting-invalid`` if the network does not end like that, or has no such stride.
+    """
+
+    def __init__(self, network: nn.Module, shape: Sequence[int], stride: int | None = None, fast: bool = False) -> None:
+        super().__init__()
+        head = find_head(network, shape)
+        own = round(shape[-1] / head.side)
+        self.stride = own if stride is None else stride
+        self._side, self._first, self._every, self.edges = head.side, 0, 1, False
+        made = copy.deepcopy(network).eval().requires_grad_(False)
+        if self.stride != own:
+            _check_stride(self.stride, own)
+            self._every = own // self.stride
+            made = _finer(made, shape, head.side * self._every)
+            self._first, self.edges = self._locate(network, made, head, shape)
+        linear = network.get_submodule(head.linear)
+        self.weight = nn.Parameter(linear.weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator, union-attr]
+        bias = linear.bias
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float().clone(), requires_grad=False)  # type: ignore[operator, union-attr]
+        prefix = "network." if fast else ""
+        self.network = folded(made) if fast else made
+        self._pooling = prefix + head.pooling
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 logits ``[B, F]`` and maps ``[B, F, h, w]``, which may be negative.
+
+        On the network's own grid, a map's mean plus the finding's bias is its logit.
+        """
+        features = features_before(self.network, self._pooling, images).float()
+        with torch.autocast(images.device.type, enabled=False):
+            maps = torch.einsum("kc,bchw->bkhw", self.weight, features)
+            steps = slice(self._first, self._first + self._every * self._side, self._every)
+            logits = maps[..., steps, steps].mean((-2, -1))
+            return (logits if self.bias is None else logits + self.bias), maps
+
+    def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> tuple[int, bool]:
+        """Find the old places among the new ones."""
+        images = _synthetic(shape)
+        with torch.inference_mode():
+            old = features_before(network, head.pooling, images)
+            new = features_before(made, head.pooling, images)
+        scale = float(old.abs().max())
+        for first in range(self._every):
+            steps = slice(first, first + self._every * head.side, self._every)
+            here = new[..., steps, steps]
+            if here.shape == old.shape and float((here - old).abs().max()) <= _CLOSE * max(scale, 1.0):
+                return first, new.shape[-1] > head.side * self._every
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"this network gives no maps every {self.stride} pixels: spread out, it computes something else.",
+            fix=f"Leave the stride at {self.stride * self._every}.",
+        )
+
+
+def find_head(network: nn.Module, shape: Sequence[int]) -> Head:
+    """Find the global average pooling and the linear layer that a network ends in.
+
+    Args:
+        network: any.
+        shape: ``[C, H, W]`` of an image.
+
+    Raises:
+        SettingError: ``setting-invalid`` if it does not end in them, saying what its maps can be made with.
+    """
+    seen: list[tuple[str, nn.Module, torch.Tensor, torch.Tensor]] = []
+    wanted = [name for name, part in network.named_modules() if isinstance(part, nn.AdaptiveAvgPool2d | nn.Linear)]
+    images = _synthetic(shape).to(next(network.parameters()).device)
+    with torch.inference_mode(), _evaluating(network), _watching(network, wanted, seen):
+        logits = network(images)
+    poolings = [(name, inputs) for name, part, inputs, _ in seen if isinstance(part, nn.AdaptiveAvgPool2d)]
+    linears = [(name, part) for name, part, _, _ in seen if isinstance(part, nn.Linear)]
+    if poolings and linears:
+        (pooling, features), (linear, layer) = poolings[-1], linears[-1]
+        if features.ndim == 4 and features.shape[1] == layer.in_features:
+            expected = nn.functional.linear(features.mean((-2, -1)), layer.weight, layer.bias)
+            if expected.shape == logits.shape and torch.allclose(expected, logits, rtol=_CLOSE, atol=_CLOSE):
+                return Head(pooling, linear, int(features.shape[-1]))
+    raise SettingError(
+        Code.SETTING_INVALID,
+        f"{type(network).__name__} does not end in global average pooling and one linear layer, so it has no class maps.",
+        fix=f"Choose another method: {_OTHERS}.",
+    )
+
+
+def features_before(network: nn.Module, pooling: str, images: torch.Tensor) -> torch.Tensor:
+    """Return what a network gives its pooling: ``[B, C, h, w]``; what comes after it is not computed."""
+
+    def stop(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        raise _Reached(inputs[0])
+
+    handle = network.get_submodule(pooling).register_forward_pre_hook(stop)
+    try:
+        network(images)
+    except _Reached as reached:
+        return reached.features
+    finally:
+        handle.remove()
+    raise SettingError(Code.SETTING_INVALID, f"the network does not run its layer {pooling!r}.")
+
+
+class _Reached(Exception):
+    def __init__(self, features: torch.Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+
+class _SpreadAverage(nn.Module):
+    """The mean of 2x2 places that lie ``apart`` from each other, for every place; borders repeat."""
+
+    def __init__(self, apart: int) -> None:
+        super().__init__()
+        self.apart = apart
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        around = max(self.apart // 2, 1)
+        wide = nn.functional.pad(features, (around,) * 4, mode="replicate")
+        rows = (wide[..., : -self.apart, :] + wide[..., self.apart :, :]) / 2
+        return (rows[..., : -self.apart] + rows[..., self.apart :]) / 2
+
+
+def _finer(network: nn.Module, shape: Sequence[int], side: int) -> nn.Module:
+    """Return the network without the steps below a grid of ``side``, the rest of it spread out; ``network`` changes."""
+    seen: list[tuple[str, nn.Module, torch.Tensor, torch.Tensor]] = []
+    names = [name for name, part in network.named_modules() if isinstance(part, _STEPS)]
+    with torch.inference_mode(), _watching(network, names, seen):
+        network(_synthetic(shape))
+    for name, part, inputs, outputs in seen:
+        apart, reduces = max(1, side // inputs.shape[-1]), outputs.shape[-1] < inputs.shape[-1]
+        if apart == 1 and not (reduces and outputs.shape[-1] < side):
+            continue
+        replaced: nn.Module
+        if isinstance(part, nn.Conv2d) and not isinstance(part.padding, str):
+            replaced = copy.deepcopy(part)
+            if outputs.shape[-1] < side:
+                replaced.stride = (1, 1)
+            replaced.dilation = tuple(apart * value for value in part.dilation)
+            replaced.padding = tuple(apart * value for value in part.padding)
+        elif isinstance(part, nn.AvgPool2d) and part.kernel_size in (2, (2, 2)) and part.padding in (0, (0, 0)):
+            replaced = _SpreadAverage(apart)
+        else:
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"a finer map would need the network's layer {name!r} ({type(part).__name__}) spread out, "
+                "which is done for convolutions and 2x2 average pooling.",
+                fix="Leave the stride at the network's own.",
+            )
+        parent, _, last = name.rpartition(".")
+        setattr(network.get_submodule(parent), last, replaced)
+    return network
+
+
+def _check_stride(stride: int, own: int) -> None:
+    allowed = [own // 2**power for power in range(4) if own % 2**power == 0 and own // 2**power >= 4]
+    if stride not in allowed:
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"there is no map every {stride!r} pixels: this network's grid has one point every {own}.",
+            fix=f"Choose one of {', '.join(map(str, allowed))}.",
+        )
+
+
+def _synthetic(shape: Sequence[int]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(2, shape[0], 8, 8, generator=generator)
+    return nn.functional.interpolate(coarse, tuple(shape[1:]), mode="bilinear")
+
+
+@contextmanager
+def _watching(network: nn.Module, names: Sequence[str], seen: list[Any]) -> Iterator[None]:
+    """Note what these layers are given and give, in the order in which they run."""
+
+    def note(name: str, part: nn.Module, inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor) -> None:
+        seen.append((name, part, inputs[0], outputs))
+
+    hook: Callable[..., None] = note
+    handles = [network.get_submodule(name).register_forward_hook(partial(hook, name)) for name in names]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

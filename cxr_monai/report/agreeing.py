@@ -1,0 +1,216 @@
+"""From two folders of maps to what they have in common: tables, a sheet of the images that differ most, an MLflow run.
+
+agree_files("A/maps", "B/maps", "agreement", Options(seeds=("A/maps", "A2/maps", "A3/maps")), manifest="manifest.csv")
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.data.manifest import Manifest, join_on_image, read_manifest
+from cxr_monai.errors import Code, EvaluationError, RadiographError
+from cxr_monai.evaluation.auroc import check_level
+from cxr_monai.explain.agreement import RANK, compare, compare_seeds, measures, seed_cases
+from cxr_monai.explain.drawing import compare_figure, save
+from cxr_monai.explain.regions import Threshold
+from cxr_monai.explain.showing import Gallery
+from cxr_monai.explain.store import MapStore
+from cxr_monai.labels import spelling
+from cxr_monai.report.map_tables import figures_of, means, patients_of, shares, track, write_tables
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare; the defaults are those of ``cxr-monai maps agree``.
+
+    Attributes:
+        findings: those to compare; all that both have where empty.
+        thresholds: shares of each map's maximum, for the IoU.
+        seeds: folders of maps of one recipe trained with other seeds, three or more; none where empty.
+        present: compare a finding on the images that the manifest says have it alone.
+        count: images of the sheet.
+        root: of the image files; what the maps say of it, else the manifest's, where None.
+        replicates, level, seed: of the intervals.
+    """
+
+    findings: Sequence[str] = ()
+    thresholds: Sequence[float] = (0.5,)
+    seeds: Sequence[str | Path] = ()
+    present: bool = False
+    count: int = 6
+    root: str | Path | None = None
+    replicates: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """What came out.
+
+    Attributes:
+        findings: one row a finding and one ``mean``: ``finding, cases, patients, only_first, only_second, empty`` (maps of
+            one alone; both 0 everywhere) and of each measure its mean, ``_low`` and ``_high``.
+        seeds: one row a measure and finding, and ``all``: disagreement between the models, within the seeds, and what
+            share of the first is just the seed; None without seeds.
+        cases: one row an image and finding; ``shown`` is its row in the sheet.
+        book: what the figures were made of.
+        notes: sentences.
+    """
+
+    findings: pd.DataFrame
+    seeds: pd.DataFrame | None
+    cases: pd.DataFrame
+    book: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def agree_files(
+    first: str | Path,
+    second: str | Path,
+    out: str | Path,
+    options: Options | None = None,
+    manifest: str | Path | None = None,
+) -> tuple[Agreement, list[Path]]:
+    """Compare two folders of maps and write ``agreement.csv``, ``agreement_cases.csv``, ``seeds.csv``, ``agreement.png``.
+
+    Raises:
+        EvaluationError: ``maps-invalid`` for what `cxr_monai.explain.agreement` cannot compare, or if no case is left.
+        ManifestError: whatever is wrong with the manifest.
+        SettingError: ``setting-invalid`` for a threshold that is none.
+    """
+    options = options or Options()
+    check_level(options.level)
+    stores = [MapStore.open(first), MapStore.open(second)]
+    table = read_manifest(manifest, check_files=False) if manifest is not None else None
+    findings = [spelling(name) for name in options.findings] or None
+    cases = compare(*stores, options.thresholds, findings)
+    images = int(cases["image"].nunique())
+    cases, notes = _chosen(cases, table, options)
+    patients, told = patients_of(list(cases["image"]), table)
+    names = measures(options.thresholds)
+    drawing = (options.replicates, options.level, options.seed)
+    findings_table = _with_counts(means(cases, "finding", names, patients, *drawing, mean=True), cases)
+    seeds = None
+    if options.seeds:
+        within = compare_seeds([MapStore.open(folder) for folder in options.seeds], options.thresholds, findings)
+        seeds = _seed_shares(seed_cases(cases, within), names, patients, drawing)
+    cases, picture = _with_sheet(cases, stores, table, Path(out), options)
+    if isinstance(picture, str):
+        notes.append(picture)
+    book = {
+        **{f"{side}_{key}": store.about.get(key) for side, store in zip(("first", "second"), stores, strict=True)
+           for key in ("bundle", "method", "layer", "stride")},
+        "images": images,
+        "images_compared": int(cases["image"].nunique()),
+        "intervals_over": told,
+        "present": options.present,
+        "seeds": len(options.seeds) or None,
+    }  # fmt: skip
+    agreement = Agreement(findings_table, seeds, cases, book, tuple(notes))
+    tables = {"agreement": findings_table, "agreement_cases": cases} | ({} if seeds is None else {"seeds": seeds})
+    written = write_tables(tables, out)
+    return agreement, [*written, picture] if isinstance(picture, Path) else written
+
+
+def _chosen(cases: pd.DataFrame, manifest: Manifest | None, options: Options) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out images that the manifest lacks and, where asked, findings that it does not say are there."""
+    notes = []
+    if manifest is not None:
+        named = pd.DataFrame({"image": cases["image"].unique()})
+        labels = join_on_image(named, manifest.table).set_index("image")
+        lacking = len(named) - len(labels)
+        if lacking:
+            notes.append(f"{lacking:,} of {len(named):,} images are not in the manifest, and are left out.")
+        cases = cases[cases["image"].isin(labels.index)]
+        if options.present:
+            there = [
+                finding in labels.columns and labels.at[image, finding] == 1
+                for image, finding in zip(cases["image"], cases["finding"], strict=True)
+            ]
+            cases = cases[there]
+    if cases[RANK].isna().all():
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            "there is no image and finding of which both have a map that says something"
+            + (" and that the manifest says is there." if options.present else "."),
+            fix="Make maps of all findings with both, or name others with --finding.",
+        )
+    return cases.reset_index(drop=True), notes
+
+
+def _with_counts(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
+    counts = pd.DataFrame(
+        {
+            "only_first": cases["kept"] == "first",
+            "only_second": cases["kept"] == "second",
+            "empty": (cases["kept"] == "both") & cases[RANK].isna(),
+        }
+    )
+    by_finding = counts.groupby(cases["finding"]).sum()
+    every = by_finding.sum()
+    for place, name in enumerate(counts, start=3):
+        column = [int(by_finding[name].get(finding, every[name])) for finding in table["finding"]]
+        table.insert(place, name, column)
+    return table
+
+
+def _seed_shares(
+    both: pd.DataFrame, names: Sequence[str], patients: pd.Series, drawing: tuple[int, float, int]
+) -> pd.DataFrame:
+    tables = []
+    for name in names:
+        columns = {f"between_{name}": "between", f"within_{name}": "within"}
+        made = shares(both.rename(columns=columns), "finding", "within", "between", patients, *drawing)
+        made.insert(0, "measure", name)
+        tables.append(made)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _with_sheet(
+    cases: pd.DataFrame, stores: Sequence[MapStore], manifest: Manifest | None, out: Path, options: Options
+) -> tuple[pd.DataFrame, Path | str | None]:
+    """Draw the cases that differ most, an image once; returns the picture, or why there is none."""
+    ordered = cases.dropna(subset=[RANK]).sort_values(measures(options.thresholds), kind="stable")
+    chosen = ordered.drop_duplicates("image").head(options.count)
+    cases = cases.assign(shown=pd.Series(np.arange(1, len(chosen) + 1), index=chosen.index).astype("Int64"))
+    if chosen.empty:
+        return cases, None
+    root = options.root or stores[0].about.get("root") or (manifest.root if manifest else None)
+    gallery = Gallery(stores, root, manifest, points=192)
+    rows = []
+    for number, row in enumerate(chosen.to_dict(orient="records"), start=1):
+        try:
+            radiograph, *maps = gallery.row(row["image"], row["finding"])
+        except RadiographError as error:
+            return cases, f"There is no sheet of the images that differ most: {error}"
+        said = f"rank correlation {row[RANK]:.2f}"
+        # numbered, not named: the sheet goes to MLflow
+        rows.append([replace(radiograph, title=f"case {number}", finding=said), *maps])
+    figure = compare_figure(
+        rows,
+        threshold=Threshold("maximum", options.thresholds[0]),
+        boxes=False,
+        heading="Where the two differ most",
+        note="The cases with the lowest rank correlation, each image once; agreement_cases.csv names them.",
+    )
+    path = out / "agreement.png"
+    out.mkdir(parents=True, exist_ok=True)
+    save(figure, path)
+    return cases, path
+
+
+def track_agreement(experiment: str, out: str | Path, agreement: Agreement, written: Sequence[Path]) -> None:
+    """Log an agreement as an MLflow run, without the table of cases, which names images."""
+    names = [name for name in agreement.findings if name == RANK or (name.startswith("iou_") and name[-1].isdigit())]
+    figures = figures_of(agreement.findings, "finding", names)
+    if agreement.seeds is not None:
+        figures |= {
+            f"seed_share_{row['measure']}_{row['finding']}": float(row["share"])
+            for row in agreement.seeds.to_dict(orient="records")
+        }
+    track(experiment, out, "agreement", agreement.book, figures, written)

@@ -1,0 +1,172 @@
+"""Localisation for reading: ``localisation.html``, and the same section in ``report.html``.
+
+    write_page(localisation, "OUT")             # OUT/localisation.html
+    section(localisation)                       # what the template's section is handed
+
+Every figure of the map stands above those of the two controls: a figure that a centre map reaches, too, says nothing
+about the image.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr_monai.durable import write_durably
+from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.report import words
+from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
+from cxr_monai.report.reading import records, value
+from cxr_monai.report.words import between, number
+
+if TYPE_CHECKING:
+    from cxr_monai.report.localising import Localisation
+
+TEMPLATE = "localisation.html.j2"
+PAGE = "localisation.html"
+_SHOWN = {
+    "pointing": "Pointing game",
+    "energy": "Energy in the box",
+    "iou": "IoU",
+    "iobb": "IoBB",
+    "iou_above_0.1": "IoU > 0.1",
+    "iou_above_0.5": "IoU > 0.5",
+    "iobb_above_0.1": "IoBB > 0.1",
+}
+_GAINS = ("pointing", "energy", "iou", "iou_above_0.1")
+_LEVELS = tuple(f"{step / 10}" for step in range(1, 10))
+
+
+def write_page(localisation: "Localisation", folder: str | Path) -> Path:
+    """Write ``localisation.html``: one file, nothing is loaded from anywhere.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    from cxr_monai.report.page import flat, template
+
+    page = Path(folder) / PAGE
+    content = {"localisation": section(localisation), "bookkeeping": flat(localisation.book), "dash": words.DASH}
+    write_durably(page, template(TEMPLATE).render(**content).encode())
+    return page
+
+
+def section(localisation: "Localisation") -> dict[str, Any]:
+    """Return what the section shows."""
+    book = localisation.book
+    return {
+        "method": book["method"],
+        "cases": int(book["cases"]),
+        "patients": int(book["patients"]),
+        "level": words.percent(localisation.level),
+        "chosen": book.get("map_thresholds_from", ""),
+        "tolerance": f"{float(book.get('tolerance', 0)):g}",
+        "draws": book.get("random_draws"),
+        "raster": book.get("raster"),
+        "says": sentences(localisation),
+        "notes": localisation.notes,
+        "scores": scores_table(localisation),
+        "gains": gains_table(localisation),
+        "levels": [levels_table(localisation, kind) for kind in ("iou", "iobb")],
+    }
+
+
+def sentences(localisation: "Localisation") -> list[str]:
+    """Return what the figures of the mean, or of the only finding, say in counts and against both controls."""
+    named = _named(localisation)
+    rows = {row["map"]: row for row in records(localisation.scores) if row["finding"] == named}
+    method = localisation.book["method"]
+    own = words.frequency(*(value(rows[method], f"pointing{end}") for end in ("", "_low", "_high")))
+    if own is None:
+        return []
+    what = "a boxed finding" if named == MEAN else f"a box of {words.spoken(named)}"
+    said = [
+        f"Of {own.of:,} radiographs with {what}, the strongest point of the map lies in the box in {own.count:,}"
+        f"{own.span(localisation.level)}."
+    ]
+    for control in (name for name in rows if name != method):
+        there = words.frequency(value(rows[control], "pointing"))
+        gain = _gains(localisation)[named, control, "pointing"]
+        low, high = value(gain, "low"), value(gain, "high")
+        verdict = "which is too few patients to compare" if low != low else (
+            "so the map does better" if low > 0 else "so the map does worse" if high < 0 else "which cannot be told apart"
+        )  # fmt: skip
+        if there is not None:
+            said.append(f"That of a {control} map does in {there.count:,} of {there.of:,}, {verdict}.")
+    return said
+
+
+def scores_table(localisation: "Localisation") -> Table:
+    """Return each finding's figures, those of the controls below them."""
+    method = localisation.book["method"]
+    by_map = _by_map(localisation)
+    rows = []
+    for finding, maps in by_map.items():
+        own, strong = maps[method], finding == MEAN
+        patients = f"{whole(value(own, 'patients'))} patients"
+        cells = [Cell(name_of(finding), strong=strong), Cell(whole(value(own, "cases")), (patients,))]
+        for figure in _SHOWN:
+            low, high = value(own, f"{figure}_low"), value(own, f"{figure}_high")
+            lines = [f"{between(low, high, 2)}"] if low == low else []
+            lines += [f"{name} {number(value(row, figure), 2)}" for name, row in maps.items() if name != method]
+            cells.append(Cell(number(value(own, figure), 2), tuple(lines), strong))
+        told = str(own.get("chosen_on") or "")
+        threshold = value(own, "map_threshold")
+        cells.append(Cell(number(threshold, 2), () if told in ("", finding) else (f"of {told}",)))
+        rows.append(tuple(cells))
+    heads = ("Finding", "Cases", *_SHOWN.values(), "Map threshold")
+    return Table("Maps against boxes", heads, tuple(rows))
+
+
+def gains_table(localisation: "Localisation") -> Table:
+    """Return what the map gains over each control; bold where the interval excludes zero."""
+    gains, rows = _gains(localisation), []
+    controls = list(dict.fromkeys(control for _, control, _ in gains))
+    for finding in _by_map(localisation):
+        cells = [Cell(name_of(finding), strong=finding == MEAN)]
+        for figure in _GAINS:
+            for control in controls:
+                row = gains[finding, control, figure]
+                low, high = value(row, "low"), value(row, "high")
+                told = (f"{signed(low, 2)} to {signed(high, 2)}",) if low == low else ()
+                gain = value(row, "gain")
+                cells.append(Cell(words.DASH if gain != gain else signed(gain, 2), told, low > 0 or high < 0))
+        rows.append(tuple(cells))
+    heads = ("Finding", *(f"{_SHOWN[figure]}, over {control}" for figure in _GAINS for control in controls))
+    note = "Paired, over the same cases. Bold: the interval excludes zero."
+    return Table("What the map gains over the controls", heads, tuple(rows), (note,))
+
+
+def levels_table(localisation: "Localisation", kind: str) -> Table:
+    """Return the share of cases above each IoU or IoBB, of every finding, and of the controls for the mean."""
+    method = localisation.book["method"]
+    rows = []
+    for finding, maps in _by_map(localisation).items():
+        for name, row in maps.items():
+            if name == method or finding == MEAN:
+                shares = [value(row, f"{kind}_above_{level}") for level in _LEVELS]
+                label = name_of(finding) + ("" if name == method else f", {name} map")
+                cells = [Cell(number(share, 2), share=None if share != share else share) for share in shares]
+                rows.append((Cell(label, strong=finding == MEAN and name == method), *cells))
+    heads = ("Finding", *(f"T = {level}" for level in _LEVELS))
+    return Table(f"Share of cases with {_SHOWN[kind]} > T", heads, tuple(rows), matrix=True)
+
+
+def _named(localisation: "Localisation") -> str:
+    """Return the finding that the sentences speak of: the mean where it is over several, else the one with most cases."""
+    if len(localisation.book.get("in_mean", ())) > 1:
+        return MEAN
+    own = localisation.scores[localisation.scores["finding"] != MEAN]
+    return str(own.loc[own["cases"].idxmax(), "finding"])
+
+
+def _by_map(localisation: "Localisation") -> dict[str, dict[str, Mapping[str, Any]]]:
+    by_map: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in records(localisation.scores):
+        by_map.setdefault(str(row["finding"]), {})[str(row["map"])] = row
+    if len(by_map) == 2 or not localisation.book.get("in_mean"):
+        by_map.pop(MEAN)  # the mean over one finding, or over none
+    return by_map
+
+
+def _gains(localisation: "Localisation") -> dict[tuple[str, str, str], Mapping[str, Any]]:
+    return {(str(row["finding"]), str(row["over"]), str(row["score"])): row for row in records(localisation.gains)}

@@ -1,0 +1,565 @@
+"""Maps against the boxes of radiologists: files in; tables, a sheet, a page and an MLflow run out.
+
+    localisation, written = localise_files("maps", "boxes.csv", "manifest.csv", "localisation")
+    localisation.scores, localisation.gains         # tables; see cxr_monai.evaluation.localisation_tables
+
+Two controls are scored on the same cases: a random map (uniform noise on the map's own grid, enlarged as it is) and a
+centre map (where the finding's boxes are on other images). All three have their map thresholds chosen on other images
+than those that are scored, and images that the model was trained on are refused.
+"""
+
+import importlib.metadata
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cxr_monai.data.manifest import Manifest, join_on_image, read_manifest
+from cxr_monai.data.splits import assign_patients
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.boxes import in_shares, read_boxes
+from cxr_monai.evaluation.localisation import (
+    ENOUGH,
+    POOLED,
+    SHARES,
+    SIDE,
+    Scores,
+    centre_boxes,
+    centre_map,
+    choose_shares,
+    raster,
+    score,
+)
+from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisation_tables, values_of
+from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.explain.store import MapStore
+
+RANDOM, CENTRE = "random", "centre"
+Seen = Literal["refuse", "skip", "allow"]
+_BOX = ("x", "y", "width", "height")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score; the defaults are those of ``cxr-monai maps localise``.
+
+    Attributes:
+        split: score this part of the manifest alone.
+        findings: score these alone; all that have boxes where empty.
+        seen: what to do with images of the manifest's training part: refuse all, skip those, or score them, too.
+        tolerance: of the pointing game, in pixels of an image whose longer side has 1,024 (15 in the literature).
+        draws: random maps a case, whose scores are averaged.
+        side: pixels of the longer side of the raster that maps are scored on.
+        replicates, level, seed: of the intervals over patients; the seed also of the random maps and of the halves.
+    """
+
+    split: str | None = None
+    findings: Sequence[str] = ()
+    seen: Seen = "refuse"
+    tolerance: float = 0.0
+    draws: int = 5
+    side: int = SIDE
+    replicates: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Where map thresholds and the centre map come from; one half of the patients where nothing is set.
+
+    Attributes:
+        split: images of this part of the manifest; the others are scored.
+        maps, boxes: another store of maps, by the same method, and its boxes.
+        manifest: its patients; the scored images' manifest where None.
+        other_hospital: its patients are other people even if they have the same numbers (synthetic ones, too).
+    """
+
+    split: str | None = None
+    maps: str | Path | None = None
+    boxes: str | Path | None = None
+    manifest: str | Path | None = None
+    other_hospital: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Localisation:
+    """What `localise_files` found.
+
+    Attributes:
+        scores: ``localisation.csv``: `localisation_tables`' scores with ``map_threshold`` (in shares of the map's maximum),
+            ``chosen_on`` (the finding, or all findings) and ``empty`` (cases whose map is 0 everywhere).
+        gains: ``gains.csv``.
+        cases: ``cases.csv``, one row a case; its box is the detected one in pixels of the stored image.
+        level: of all intervals.
+        book: what is needed to judge the figures.
+        notes: remarks, in full sentences.
+    """
+
+    scores: pd.DataFrame
+    gains: pd.DataFrame
+    cases: pd.DataFrame
+    level: float
+    book: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Cases of one store of maps.
+
+    Attributes:
+        table: ``image`` (as the store names it), ``finding, patient_id, split``, one row a case, in the store's order.
+        boxes: of each (image, finding), ``[B, 4]`` in shares of the image.
+    """
+
+    store: MapStore
+    table: pd.DataFrame
+    boxes: Mapping[tuple[str, str], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, rows: np.ndarray) -> "Part":
+        """Return some cases, by a boolean mask; the boxes are those of these cases."""
+        table = self.table[np.asarray(rows)].reset_index(drop=True)
+        keys = zip(table["image"], table["finding"], strict=True)
+        return Part(self.store, table, {key: self.boxes[key] for key in keys})
+
+
+def localise_files(
+    maps: str | Path,
+    boxes: str | Path,
+    manifest: str | Path,
+    out: str | Path,
+    *,
+    choosing: Choosing | None = None,
+    options: Options | None = None,
+) -> tuple[Localisation, list[Path]]:
+    """Score maps against boxes and write everything into a folder.
+
+    Args:
+        maps: a folder of maps, see ``cxr-monai explain``.
+        boxes: ``boxes.csv`` or NIH's list.
+        manifest: patients and split; the image files are needed for the sheet alone.
+        out: the folder.
+        choosing: where map thresholds come from.
+        options: everything else.
+
+    Returns:
+        the result and the files that were written.
+
+    Raises:
+        EvaluationError: ``maps-invalid``, ``boxes-invalid``, ``images-seen``, ``patients-shared``,
+            ``evaluation-invalid``.
+        ManifestError: whatever is wrong with the manifest.
+    """
+    from cxr_monai.report.localisation_page import write_page
+    from cxr_monai.report.localisation_sheet import write_sheet
+
+    choosing, options = choosing or Choosing(), options or Options()
+    table = read_manifest(manifest, check_files=False)
+    part, notes = read_part(maps, boxes, table, options.findings)
+    part, said = leave_out_seen(part, table, options)
+    chosen_on, part, told = _choosing_part(part, table, choosing, options)
+    localisation = localise(chosen_on, part, options, (*notes, *said), told)
+    book = {**localisation.book, "manifest": Path(manifest).name, "boxes": Path(boxes).name}
+    book |= {"label_version": table.label_version, "date": time.strftime("%Y-%m-%d")}
+    book |= {"version": importlib.metadata.version("cxr-monai")}
+    localisation = replace(localisation, book=book)
+    folder = Path(out)
+    sheet = write_sheet(localisation, part, table.root, folder)
+    if sheet is None:
+        said_so = "There is no sheet of cases: the image files are not where the manifest says."
+        localisation = replace(localisation, notes=(*localisation.notes, said_so))
+    written = [*write_tables(localisation, folder), *([sheet] if sheet else []), write_page(localisation, folder)]
+    return localisation, written
+
+
+def read_part(
+    maps: str | Path, boxes: str | Path, manifest: Manifest, findings: Sequence[str] = ()
+) -> tuple[Part, list[str]]:
+    """Return the cases that have a box, a map and a patient, and sentences on those that lack one.
+
+    Raises:
+        EvaluationError: ``maps-invalid`` if there are no maps of a wanted finding or of any case; ``boxes-invalid``.
+        ManifestError: ``manifest-invalid`` if no boxed image is in the manifest.
+    """
+    store = MapStore.open(maps)
+    absent = [name for name in findings if name not in store.findings]
+    if absent:
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"there are no maps of {', '.join(absent)}, only of {', '.join(store.findings)}.",
+            where=maps,
+        )
+    drawn, said = read_boxes(boxes, store.table, findings or store.findings)
+    of = in_shares(drawn)
+    keys = pd.DataFrame(list(of), columns=["stored", "finding"])
+    people = manifest.table[["image", "patient_id", "split"]]
+    joined = join_on_image(people, keys.assign(image=keys["stored"])).set_index(["stored", "finding"])
+    known = [key for key in of if key in joined.index]
+    notes = list(said)
+    if len(known) < len(of):
+        notes.append(f"{len(of) - len(known):,} of {len(of):,} boxed cases are not in the manifest, and left out.")
+    channel = {finding: at for at, finding in enumerate(store.findings)}
+    kept = [key for key in known if not np.isnan(store.grid(key[0])[channel[key[1]]]).any()]
+    if not kept:
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"none of the {len(known):,} boxed cases has a map.",
+            fix="Explain these images and findings; 'cxr-monai explain' can keep those under their operating point, too.",
+            where=maps,
+        )
+    if len(kept) < len(known):
+        notes.append(
+            f"{len(known) - len(kept):,} of {len(known):,} boxed cases have no map (the finding was under its operating "
+            "point), and are left out: the figures are of the others."
+        )
+    table = joined.loc[kept, ["patient_id", "split"]].reset_index().rename(columns={"stored": "image"})
+    return Part(store, table, {key: of[key] for key in kept}), notes
+
+
+def leave_out_seen(part: Part, manifest: Manifest, options: Options) -> tuple[Part, list[str]]:
+    """Return the part to be judged without what the model was trained on, as far as the manifest knows.
+
+    Raises:
+        EvaluationError: ``images-seen``, with counts; ``evaluation-invalid`` if nothing is left.
+    """
+    notes = []
+    if options.split is not None:
+        part = _some(part, part.table["split"] == options.split, f"in the split {options.split!r}")
+    table = part.table
+    seen = (table["split"] == "train").to_numpy()
+    if seen.any():
+        images, patients = table.loc[seen, "image"].nunique(), table.loc[seen, "patient_id"].nunique()
+        told = (
+            f"{images:,} of the {table['image'].nunique():,} boxed images ({patients:,} of "
+            f"{table['patient_id'].nunique():,} patients) are in the manifest's training part"
+        )
+        if options.seen == "refuse":
+            raise EvaluationError(
+                Code.IMAGES_SEEN,
+                f"{told}: a model points better at what it was trained on.",
+                fix="Score other patients with --split test, or leave these out with --seen skip; --seen allow scores them "
+                "all the same and says so.",
+            )
+        if options.seen == "skip":
+            notes.append(f"{told}, and left out.")
+            part = _some(part, ~seen, "outside the training part")
+        else:
+            notes.append(f"{told}: what the model was trained on, it points at better than it would elsewhere.")
+    splits = set(part.table["split"])
+    if splits == {""}:
+        notes.append("The manifest has no split of these images: whether the model was trained on them is not known.")
+    elif "val" in splits:
+        patients = part.table.loc[part.table["split"] == "val", "patient_id"].nunique()
+        notes.append(f"{patients:,} patients are of the validation part, on which the model's epoch was chosen.")
+    return part, notes
+
+
+def _some(part: Part, rows: pd.Series | np.ndarray, which: str) -> Part:
+    if not np.asarray(rows).any():
+        counts = part.table["split"].replace("", "no split").value_counts()
+        there = ", ".join(f"{count:,} in {name}" for name, count in counts.items())
+        raise EvaluationError(Code.EVALUATION_INVALID, f"there is no boxed case {which}; there are {there}.")
+    return part.take(np.asarray(rows))
+
+
+def _choosing_part(
+    part: Part, manifest: Manifest, choosing: Choosing, options: Options
+) -> tuple[Part, Part, str]:
+    """Return the cases to choose on, those to score, and a sentence that says which the former are.
+
+    Raises:
+        EvaluationError: ``patients-shared``.
+    """
+    if choosing.maps is not None:
+        if choosing.boxes is None:
+            raise EvaluationError(Code.EVALUATION_INVALID, "--choose-on needs the boxes of its images: --choose-boxes B.csv.")
+        people = manifest if choosing.manifest is None else read_manifest(choosing.manifest, check_files=False)
+        other, _ = read_part(choosing.maps, choosing.boxes, people)
+        methods = [name_of(each.store) for each in (part, other)]
+        if methods[0] != methods[1]:
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"map thresholds of {methods[1]} are not those of {methods[0]}.",
+                fix="Explain the images of --choose-on by the same method.",
+                where=choosing.maps,
+            )
+        shared = set(part.table["patient_id"]) & set(other.table["patient_id"])
+        if shared and not choosing.other_hospital:
+            raise _shared(len(shared), part.table["patient_id"].nunique())
+        told = f"{Path(choosing.maps).name}: {_counted(other)}"
+        return other, part, told
+    if choosing.split is not None:
+        rows = (part.table["split"] == choosing.split).to_numpy()
+        chosen = _some(part, rows, f"in the split {choosing.split!r} to choose map thresholds on")
+        rest = _some(part, ~rows, f"outside the split {choosing.split!r}")
+        shared = set(chosen.table["patient_id"]) & set(rest.table["patient_id"])
+        if shared:
+            raise _shared(len(shared), rest.table["patient_id"].nunique())
+        return chosen, rest, f"the split {choosing.split!r}: {_counted(chosen)}"
+    if part.table["patient_id"].nunique() < 2:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            "map thresholds are chosen on one half of the patients, and there is one patient.",
+            fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv.",
+        )
+    rows = _half(part, options.seed)
+    return part.take(rows), part.take(~rows), f"one half of the patients: {_counted(part.take(rows))}"
+
+
+def _half(part: Part, seed: int) -> np.ndarray:
+    """Return the cases of one half of the patients, every finding's cases dealt evenly."""
+    present = pd.crosstab(part.table["image"], part.table["finding"]).clip(upper=1).astype(float)
+    images = part.table.drop_duplicates("image").set_index("image").loc[present.index, ["patient_id"]]
+    sides = assign_patients(Manifest(images.join(present).reset_index(), Path(), ""), (0.5, 0.5), seed=seed)
+    return part.table["image"].isin(present.index[sides == 0]).to_numpy()
+
+
+def _shared(shared: int, patients: int) -> EvaluationError:
+    return EvaluationError(
+        Code.PATIENTS_SHARED,
+        f"{shared:,} of the {patients:,} patients to be scored are patients that map thresholds would be chosen on.",
+        fix="Choose them on others. If these are other people with the same numbers (phantoms, another hospital), say so "
+        "with --other-hospital.",
+    )
+
+
+def _counted(part: Part) -> str:
+    return f"{len(part):,} cases of {part.table['patient_id'].nunique():,} patients"
+
+
+def name_of(store: MapStore) -> str:
+    """Return the method that made the maps."""
+    return str(store.about.get("method") or "map")
+
+
+def localise(
+    chosen_on: Part, part: Part, options: Options, notes: Sequence[str] = (), told: str = ""
+) -> Localisation:
+    """Choose thresholds on some cases and score others.
+
+    Args:
+        chosen_on, part: cases to choose on, cases to score.
+        options: ``split``, ``seen`` and ``findings`` have been seen to.
+        notes: kept with the result.
+        told: what ``chosen_on`` is.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid``.
+    """
+    method = name_of(part.store)
+    maps = (method, RANDOM, CENTRE)
+    findings = [name for name in part.store.findings if (part.table["finding"] == name).any()]
+    centre = {name: centre_boxes(chosen_on.boxes, name) for name in {*findings, *chosen_on.table["finding"]}}
+    overlaps: dict[str, list[np.ndarray]] = {name: [] for name in maps}
+    for scores in _each(chosen_on, centre, lambda *_: SHARES, options, "choosing map thresholds"):
+        for name, drawn in zip(maps, scores, strict=True):
+            overlaps[name].append(np.mean([one.iou for one in drawn], axis=0))
+    chosen = {
+        name: choose_shares(np.array(overlaps[name]), list(chosen_on.table["finding"]), findings) for name in maps
+    }
+
+    def threshold(name: str, finding: str) -> tuple[float, ...]:
+        return (chosen[name][finding][0],)
+
+    values, found, empty = [], [], []
+    for scores in _each(part, centre, threshold, options, "scoring", maps):
+        values.append([np.mean([values_of(one) for one in drawn], axis=0) for drawn in scores])
+        found.append(scores[0][0].detected[0])
+        empty.append(bool(np.isnan(found[-1]).any()))
+    made = np.array(values)
+    codes = pd.factorize(part.table["patient_id"])[0]
+    tables = localisation_tables(
+        Scored(list(part.table["finding"]), codes, maps, made), options.replicates, options.level, options.seed
+    )
+    scores_table = _with_thresholds(tables.scores, chosen, part.table["finding"][empty].value_counts(), method)
+    cases = _cases(part, made, np.array(found), maps)
+    book = {
+        "bundle": part.store.about.get("bundle"),
+        "method": method,
+        "layer": part.store.about.get("layer"),
+        "grid": "x".join(map(str, part.store.grid(part.table["image"].iloc[0]).shape[1:])),
+        "cases": len(part),
+        "images": int(part.table["image"].nunique()),
+        "patients": int(codes.max()) + 1,
+        "split": {str(key or "none"): int(count) for key, count in part.table["split"].value_counts().sort_index().items()},
+        "map_thresholds_from": told,
+        "in_mean": list(tables.in_mean),
+        "tolerance": options.tolerance,
+        "random_draws": options.draws,
+        "raster": options.side,
+        "replicates": options.replicates,
+        "seed": options.seed,
+    }
+    return Localisation(
+        scores_table, tables.gains, cases, options.level, book, (*notes, *_remarks(tables.in_mean, scores_table, chosen_on))
+    )
+
+
+def _each(
+    part: Part,
+    centre: Mapping[str, np.ndarray],
+    shares: Callable[[str, str], Sequence[float]],
+    options: Options,
+    doing: str,
+    maps: Sequence[str] = ("", RANDOM, CENTRE),
+) -> Iterator[tuple[list[Scores], list[Scores], list[Scores]]]:
+    """Yield the scores of each case: of its map, of the random ones, of the centre map."""
+    channel = {finding: at for at, finding in enumerate(part.store.findings)}
+    rows = tqdm(
+        part.table[["image", "finding"]].itertuples(index=False, name=None),
+        desc=doing, total=len(part), unit=" cases", disable=None,
+    )  # fmt: skip
+    for image, finding in rows:
+        view, boxes = part.store.view(image), part.boxes[image, finding]
+        shape = raster(view.height, view.width, options.side)
+        grid = part.store.grid(image)[channel[finding]]
+        # the same noise for a case whatever else is scored
+        random = np.random.default_rng([options.seed, zlib.crc32(f"{image}\t{finding}".encode())])
+        heats = (
+            [view.place(grid, part.store.edges, shape)],
+            [view.place(random.random(grid.shape), part.store.edges, shape) for _ in range(options.draws)],
+            [centre_map(centre[finding], shape)],
+        )
+        yield tuple(
+            [score(heat, boxes, shares(name, finding), options.tolerance) for heat in drawn]
+            for name, drawn in zip(maps, heats, strict=True)
+        )  # type: ignore[misc]
+
+
+def _with_thresholds(
+    scores: pd.DataFrame, chosen: Mapping[str, Mapping[str, tuple[float, str]]], empty: pd.Series, method: str
+) -> pd.DataFrame:
+    """Return the table with each map's threshold, what it was chosen on, and how many maps are 0 everywhere."""
+    keys = list(zip(scores["map"], scores["finding"], strict=True))
+    thresholds = [chosen[name].get(finding, (np.nan, ""))[0] for name, finding in keys]
+    told = [chosen[name].get(finding, (np.nan, ""))[1] for name, finding in keys]
+    of = [int(empty.sum() if finding == MEAN else empty.get(finding, 0)) * (name == method) for name, finding in keys]
+    return pd.concat(
+        [scores.iloc[:, :4], pd.DataFrame({"empty": of, "map_threshold": thresholds, "chosen_on": told}), scores.iloc[:, 4:]],
+        axis=1,
+    )
+
+
+def _cases(part: Part, values: np.ndarray, found: np.ndarray, maps: Sequence[str]) -> pd.DataFrame:
+    table = part.table.copy()
+    table.insert(0, "case", np.arange(1, len(table) + 1))
+    keys = list(zip(table["image"], table["finding"], strict=True))
+    table["boxes"] = [len(part.boxes[key]) for key in keys]
+    table["probability"] = [part.store.probability(*key) for key in keys]
+    for m, name in enumerate(maps):
+        lead = f"{name}_" if m else ""
+        for q, figure in enumerate(("pointing", "energy", "iou", "iobb")):
+            table[f"{lead}{figure}"] = values[:, m, q]
+    views = [part.store.view(image) for image in table["image"]]
+    size = np.array([(view.width, view.height) for view in views], dtype=float)
+    places = np.hstack([found[:, :2] * size, (found[:, 2:] - found[:, :2]) * size])
+    return table.join(pd.DataFrame(places, columns=list(_BOX)))
+
+
+def _remarks(in_mean: Sequence[str], scores: pd.DataFrame, chosen_on: Part) -> list[str]:
+    findings = [name for name in scores["finding"].unique() if name != MEAN]
+    few = [name for name in findings if name not in in_mean]
+    notes = []
+    if few:
+        notes.append(
+            f"Fewer than {FEWEST} patients have boxes of {', '.join(few)}: no intervals of means and gains, and no part in "
+            "the mean over findings."
+        )
+    pooled = scores.loc[scores["chosen_on"] == POOLED, "finding"].unique()
+    if len(pooled):
+        notes.append(
+            f"Map thresholds of {', '.join(pooled)} were chosen on all findings together: fewer than {ENOUGH} cases of "
+            "their own to choose on."
+        )
+    lacking = [name for name in findings if not (chosen_on.table["finding"] == name).any()]
+    if lacking:
+        notes.append(f"No box of {', '.join(lacking)} to choose on: their centre map is that of all findings.")
+    empty = scores[scores["finding"] == MEAN]["empty"].max()
+    if empty:
+        notes.append(f"{empty:,} maps are 0 everywhere: they point nowhere, and count as misses.")
+    return notes
+
+
+def write_tables(localisation: Localisation, folder: str | Path) -> list[Path]:
+    """Write ``localisation.csv``, ``gains.csv`` (four decimals), ``cases.csv`` and ``localisation.json`` (all digits)."""
+    folder = Path(folder)
+    tables = {"localisation": localisation.scores, "gains": localisation.gains, "cases": localisation.cases}
+    written = []
+    for name, table in tables.items():
+        written.append(folder / f"{name}.csv")
+        write_durably(written[-1], table.to_csv(index=False, float_format="%.4f").encode())
+    content = {
+        "level": localisation.level,
+        "book": dict(localisation.book),
+        "notes": list(localisation.notes),
+        "scores": _records(localisation.scores),
+        "gains": _records(localisation.gains),
+    }
+    path = folder / "localisation.json"
+    write_durably(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    return [*written, path]
+
+
+def read_localisation(folder: str | Path) -> Localisation:
+    """Return what `write_tables` wrote, without the cases.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid`` if the folder holds none.
+    """
+    path = Path(folder) / "localisation.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        scores, gains = (pd.DataFrame(content[name]) for name in ("scores", "gains"))
+        scores, gains = (table.fillna(np.nan).infer_objects() for table in (scores, gains))
+        return Localisation(
+            scores, gains, pd.DataFrame(), float(content["level"]), content["book"], tuple(content["notes"])
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            f"no localisation is here ({error}).",
+            fix="'cxr-monai maps localise MAPS --boxes B.csv --manifest M.csv --out DIR' makes one.",
+            where=folder,
+        ) from error
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict(orient="records")
+
+
+def track(experiment: str, out: str | Path, localisation: Localisation, written: Sequence[Path]) -> None:
+    """Log a localisation as an MLflow run, without the table of cases, which names images and patients."""
+    from cxr_monai.training.tracking import Tracker
+
+    configuration = {key: str(entry) for key, entry in localisation.book.items() if entry is not None}
+    tracker = Tracker(experiment, str(out), kind="localisation", configuration=configuration)
+    tracker.start()
+    tracker.metrics(figures_by_name(localisation))
+    for path in written:
+        if path.name != "cases.csv":
+            tracker.file(path, "pictures" if path.suffix == ".png" else None)
+    tracker.finish()
+
+
+def figures_by_name(localisation: Localisation) -> dict[str, float]:
+    """Return the figures that runs are compared by: ``pointing_Mass``, ``pointing_Mass_low``, ``pointing_mean_random``."""
+    figures = ("pointing", "energy", "iou", "iou_above_0.1", "iobb_above_0.1")
+    method = localisation.book["method"]
+    return {
+        f"{figure}_{row['finding']}{'' if row['map'] == method else '_' + row['map']}{end}": float(row[f"{figure}{end}"])
+        for row in localisation.scores.to_dict(orient="records")
+        for figure in figures
+        for end in ("", "_low", "_high")
+    }
