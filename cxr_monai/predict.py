@@ -170,14 +170,16 @@ def _plain_tensors() -> Iterator[None]:
         set_track_meta(before)
 
 
-def gather_files(inputs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
+def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tuple[list[Path], list[str]]:
     """Return files and their names in the results for files, folders and manifests (``.csv``, ``.csv.gz``).
 
     A file is named as it was given, a file of a folder by its path below that folder (below the folder's own name where
     several inputs are given), an image of a manifest as the manifest names it; by its path where that name is taken.
+    ``split`` takes one part of each manifest.
 
     Raises:
         ManifestError: ``no-images`` for a folder without images, or whatever is wrong with a manifest.
+        SplitError: ``split-invalid`` if a manifest has no such part.
     """
     files: list[Path] = []
     names: list[str] = []
@@ -193,6 +195,7 @@ def gather_files(inputs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
             names += [path.relative_to(base).as_posix() for path in found]
         elif given.name.lower().endswith((".csv", ".csv.gz")):
             manifest = read_manifest(given, check_files=False)
+            manifest = manifest if split is None else manifest.part(split)
             files += manifest.paths()
             names += list(manifest.table["image"])
         else:

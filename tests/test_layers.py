@@ -29,6 +29,7 @@ LAYERS = {
     "explain": 2,
     "training": 3,
     "predict": 3,
+    "explaining": 3,
     "report": 4,
     "doctor": 5,
     "cli": 6,

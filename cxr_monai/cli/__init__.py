@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "split": ("split", "write a patient-disjoint split or folds into a manifest"),
     "check": ("check", "show what is wrong with a manifest and what is in it"),
     "predict": ("predict", "files in, one row of probabilities an image out"),
+    "explain": ("explain", "what a bundle's network looked at: a map for every image and finding"),
+    "maps": ("maps", "look at such maps, score them against boxes, test them, compare two models"),
     "calibrate": ("calibrate", "a copy of a bundle with calibration and operating points"),
     "evaluate": ("evaluate", "what a system's probabilities are worth: tables, plots, a report"),
     "track": ("track", "send MLflow what it missed while it was away"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cxr_monai.explain.drawing import Box
     from cxr_monai.explain.store import MapStore
 
 DESCRIPTION = """\
@@ -129,19 +130,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_truth(path: Path, store: "MapStore") -> dict[tuple[str, str], list[tuple[float, ...]]]:
+def read_truth(path: Path, store: "MapStore") -> dict[tuple[str, str], list["Box"]]:
     """Return boxes by image and finding, in pixels of the stored image; notes go to standard error."""
     from cxr_monai.evaluation.boxes import read_boxes
 
     table, notes = read_boxes(path, store.table, store.findings)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    return {
-        (str(image), str(finding)): list(rows.itertuples(index=False, name=None))
-        for (image, finding), rows in table.set_index(["image", "finding"])[["x", "y", "width", "height"]].groupby(
-            level=[0, 1]
-        )
-    }
+    boxes: dict[tuple[str, str], list[Box]] = {}
+    columns = ["image", "finding", "x", "y", "width", "height"]
+    for image, finding, *box in table[columns].itertuples(index=False, name=None):
+        x, y, width, height = map(float, box)
+        boxes.setdefault((image, finding), []).append((x, y, width, height))
+    return boxes
 
 
 def log(arguments: argparse.Namespace, pictures: list[Path]) -> None:

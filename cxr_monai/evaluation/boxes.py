@@ -186,3 +186,19 @@ def _refuse(problems: Sequence[str], path: Path) -> None:
         fix="Boxes are in pixels of the stored images; 'cxr-monai manifest nih' writes them for images of any size.",
         where=path,
     )
+
+
+def boxed_findings(path: str | Path, images: Sequence[str]) -> dict[str, set[str]]:
+    """Return which findings are boxed in each of some images, by the images' names; images without a box are not in it.
+
+    Nothing else of the table is read: :func:`read_boxes` judges it.
+
+    Raises:
+        ManifestError: ``source-invalid`` for a file that is not there or no text; ``manifest-invalid`` if no box is of
+            one of the images.
+    """
+    path = Path(path)
+    table = pd.read_csv(io.StringIO(read_text(path)), dtype=str).iloc[:, :2].set_axis(["image", "finding"], axis=1)
+    table["finding"] = [spelling("Infiltration" if name == "Infiltrate" else name) for name in table["finding"]]
+    joined = join_on_image(table, pd.DataFrame({"image": list(images), "named": list(images)}), how="inner")
+    return {str(image): set(of["finding"]) for image, of in joined.groupby("named", sort=False)}

@@ -197,7 +197,7 @@ def _on_one_raster(
     if not seen.any():
         raise EvaluationError(Code.MAPS_INVALID, f"no part of the image {image!r} is seen by both.", where=second.folder)
     placed = [
-        np.stack([view.place(grid, store.edges, shape)[seen] for grid in of]) if len(of) else np.empty((0, 0))
+        np.stack([view.place(grid, store.points, shape)[seen] for grid in of]) if len(of) else np.empty((0, 0))
         for view, store, of in zip(views, (first, second), maps, strict=True)
     ]
     return placed[0], placed[1]

@@ -306,14 +306,16 @@ def _reduced(pixels: np.ndarray, inches: float) -> np.ndarray:
 
 def _contour(axes: Axes, heat: np.ndarray, threshold: Threshold, across: float, down: float) -> None:
     """Draw the line around `strongest`, between the weakest pixel within and the strongest outside."""
-    framed = np.pad(heat.astype(float), 1)  # a frame of 0 closes lines at the image's border
     mask = np.pad(strongest(heat, threshold), 1)
+    if not mask.any():  # a share of the area that is less than a pixel
+        return
+    framed = np.pad(heat.astype(float), 1)  # a frame of 0 closes lines at the image's border
     inside, outside = framed[mask].min(), framed[~mask].max()
     # equal values may lie on both sides of a share of the area
     values, level = (framed, (inside + outside) / 2) if inside > outside else (mask.astype(float), 0.5)
-    down_to, across_to = heat.shape[0] * down, heat.shape[1] * across
-    x = ((np.arange(values.shape[1]) - 0.5) * across).clip(0, across_to)
-    y = ((np.arange(values.shape[0]) - 0.5) * down).clip(0, down_to)
+    rows, columns = heat.shape
+    x = ((np.arange(columns + 2) - 0.5) * across).clip(0, columns * across)
+    y = ((np.arange(rows + 2) - 0.5) * down).clip(0, rows * down)
     lines = axes.contour(x, y, values, levels=[level], colors=_CONTOUR["color"], linewidths=_CONTOUR["linewidth"])
     lines.set(path_effects=_rim(_CONTOUR["linewidth"]), clip_on=False)
 
@@ -397,7 +399,7 @@ def _fitted(text: str, inches: float, points: float, least: float = 4.0) -> tupl
     """Return a text and its size such that it is no wider than asked: smaller, then cut."""
     points = max(least, min(points, points * inches / max(_width(text, points), 1e-6)))
     short = text
-    while _width(short, points) > inches and len(short) > 2:
+    while _width(short, points) > 1.01 * inches and len(short) > 2:  # the size was rounded
         short = short[:-2].rstrip() + "…"
     return short, points
 

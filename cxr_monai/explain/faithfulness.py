@@ -74,11 +74,6 @@ def baseline_of(image: torch.Tensor, kind: str = "blur") -> torch.Tensor:
     raise SettingError(Code.SETTING_INVALID, f"there is no baseline {kind!r}; there are {', '.join(BASELINES)}.")
 
 
-def enlarged(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return maps ``[N, h, w]`` in the image's pixels ``[N, H, W]``, linearly between the middles of their cells."""
-    return torch.nn.functional.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
-
-
 def moved(heat: torch.Tensor, seed: int) -> torch.Tensor:
     """Return a map at a random place: rolled around the borders, and mirrored or not; same values, same roughness.
 

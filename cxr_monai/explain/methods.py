@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import torch
 from captum.attr import (
     GuidedBackprop,
@@ -28,11 +29,13 @@ from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.networks.class_maps import ClassMaps
+from cxr_monai.explain.view import Points, weights_at
+from cxr_monai.networks.class_maps import ClassMaps, grid_points
 
 Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str], torch.Tensor]
 
-DENSENET_LAYER = "class_layers.relu"
+LAST, EARLY = "class_layers.relu", "features.transition1.relu"
+"""Layers of MONAI's DenseNets: the last features, and those of the first block (a 4th of the input's side, 256 channels)."""
 STEPS = 16
 """Of the path that Integrated Gradients follow."""
 PATCHES = 14
@@ -47,6 +50,7 @@ class Method(StrEnum):
     GRADCAM_PP = "gradcam++"
     LAYER_GRADCAM = "layer_gradcam"
     LAYERCAM = "layercam"
+    CAM_LAYERCAM = "cam_layercam"
     INTEGRATED_GRADIENTS = "integrated_gradients"
     GUIDED_GRADCAM = "guided_gradcam"
     OCCLUSION = "occlusion"
@@ -62,7 +66,7 @@ class MapMethod:
         source: where it comes from.
         shows: what its map shows.
         not_shown: what it cannot show.
-        layered: it explains ``target_layer``, and its maps have that layer's grid; else those of the pixels.
+        layer: which layer it explains unless told otherwise, whose grid its maps have; None: it explains none.
     """
 
     maps: Maps
@@ -70,7 +74,7 @@ class MapMethod:
     source: str
     shows: str
     not_shown: str
-    layered: bool
+    layer: str | None = None
 
 
 def explain_with(
@@ -78,7 +82,7 @@ def explain_with(
     network: nn.Module,
     images: torch.Tensor,
     channels: Sequence[int],
-    target_layer: str = DENSENET_LAYER,
+    target_layer: str | None = None,
 ) -> torch.Tensor:
     """Return maps of some channels by a method.
 
@@ -87,7 +91,7 @@ def explain_with(
         network: float32; it is put into evaluation mode for the time, and never changed otherwise.
         images: float32 ``[B, C, H, W]``, as the network is given them.
         channels: K of the network's outputs.
-        target_layer: a module's name, for the methods that explain a layer.
+        target_layer: a module's name, for the methods that explain a layer; the method's own choice where None.
 
     Returns:
         float32 ``[B, K, h, w]``, at least 0; 0 everywhere where nothing speaks for a finding. Only ratios within one map
@@ -99,11 +103,12 @@ def explain_with(
     method = method_named(name)
     if images.ndim != 4:
         raise SettingError(Code.SETTING_INVALID, f"images of shape {tuple(images.shape)}: [B, C, H, W] is needed.")
-    if method.layered:
-        check_layer(network, target_layer)
+    layer = target_layer or method.layer or ""
+    if method.layer:
+        check_layer(network, layer)
     made = network if name == Method.CAM else without_in_place(network)
     with _still(made):
-        maps = method.maps(made, images, list(channels), target_layer)
+        maps = method.maps(made, images.detach().clone().requires_grad_(), list(channels), layer)
     return maps.detach().float().clamp(min=0)
 
 
@@ -137,8 +142,11 @@ def check_layer(network: nn.Module, target_layer: str) -> None:
 
 
 def without_in_place(network: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode in which no activation overwrites its input; its weights and outputs are the same."""
-    made = copy.deepcopy(network).eval()
+    """Return a copy in evaluation mode in which no activation overwrites its input; its weights and outputs are the same.
+
+    Gradients flow through it and not to its weights, which halves their cost.
+    """
+    made = copy.deepcopy(network).eval().requires_grad_(False)
     for layer in made.modules():
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment]
@@ -186,6 +194,40 @@ def _layercam(network: nn.Module, images: torch.Tensor, channels: Sequence[int],
     return torch.cat(made, dim=1)
 
 
+def cam_times_layercam(
+    class_maps: ClassMaps,
+    network: nn.Module,
+    images: torch.Tensor,
+    channels: Sequence[int],
+    layer: str,
+    points: Points | None = None,
+) -> torch.Tensor:
+    """Return class activation maps times LayerCAM of an earlier layer, both in shares of their maximum, on the finer grid.
+
+    Args:
+        class_maps: of the network, of any stride.
+        network, images, channels: as :func:`explain_with`; the network without activations in place.
+        layer: the earlier one.
+        points: of its grid (``grid_points``), where they are known already.
+    """
+    with torch.inference_mode():
+        coarse = class_maps(images)[1][:, channels].clamp(min=0)
+    fine = _layercam(network, images, channels, layer)
+    first, step = points or grid_points(network, images.shape[1:], fine.shape[-1])
+    places = first + step * np.arange(fine.shape[-1])
+    between = torch.from_numpy(weights_at(places, coarse.shape[-1], class_maps.points)).to(coarse)
+    return _shares(between @ coarse @ between.T) * _shares(fine)
+
+
+def _shares(maps: torch.Tensor) -> torch.Tensor:
+    highest = maps.amax((-2, -1), keepdim=True)
+    return maps / highest.where(highest > 0, 1.0)
+
+
+def _cam_layercam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+    return cam_times_layercam(ClassMaps(network, images.shape[1:]), network, images, channels, layer)
+
+
 def _integrated_gradients(
     network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str
 ) -> torch.Tensor:
@@ -205,8 +247,7 @@ def _guided_gradcam(network: nn.Module, images: torch.Tensor, channels: Sequence
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
         guided = GuidedBackprop(network)
-        pixels = images.detach().clone().requires_grad_()
-        made = [guided.attribute(pixels, target=channel).detach() for channel in channels]
+        made = [guided.attribute(images, target=channel).detach() for channel in channels]
     return torch.stack([one.clamp(min=0).sum(1) for one in made], dim=1) * enlarged
 
 
@@ -246,7 +287,6 @@ METHODS: dict[str, MapMethod] = {
         "What each place of the last feature grid adds to the finding's logit, exactly, all findings in one forward pass.",
         "Anything finer than that grid, or what an earlier layer saw; only networks that end in average pooling and one "
         "linear layer have it.",
-        False,
     ),
     Method.GRADCAM: MapMethod(
         _monai(GradCAM),
@@ -255,7 +295,7 @@ METHODS: dict[str, MapMethod] = {
         "Where a layer's features, weighted by their mean gradient, speak for the finding; any layer of any convolutional "
         "network.",
         "On layers before the last, mean gradients mix what speaks for and against: maps there often fit no finding.",
-        True,
+        LAST,
     ),
     Method.GRADCAM_PP: MapMethod(
         _monai(GradCAMpp),
@@ -263,7 +303,7 @@ METHODS: dict[str, MapMethod] = {
         "Chattopadhay et al. 2018, arXiv 1710.11063",
         "As GradCAM, with positive gradients weighted so that several places of one finding show alike.",
         "What speaks against a finding; its weights rest on an approximation of higher derivatives.",
-        True,
+        LAST,
     ),
     Method.LAYER_GRADCAM: MapMethod(
         _layer_gradcam,
@@ -271,7 +311,7 @@ METHODS: dict[str, MapMethod] = {
         "Selvaraju et al. 2017, arXiv 1610.02391",
         "The same as gradcam, by another library: the two agree, which is tested.",
         "As gradcam.",
-        True,
+        LAST,
     ),
     Method.LAYERCAM: MapMethod(
         _layercam,
@@ -279,7 +319,15 @@ METHODS: dict[str, MapMethod] = {
         "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
         "Each place's features weighted by their own positive gradient there: earlier, finer layers become readable.",
         "What speaks against a finding; early layers show edges whatever the finding.",
-        True,
+        EARLY,
+    ),
+    Method.CAM_LAYERCAM: MapMethod(
+        _cam_layercam,
+        "this package and Captum",
+        "docs/heat-maps.md; after Jiang et al. 2021, who fuse layers by their maximum",
+        "What an early, fine layer saw, where the last one speaks for the finding: narrower than either.",
+        "As layercam; a place that either misses is lost, and only ratios mean anything.",
+        EARLY,
     ),
     Method.INTEGRATED_GRADIENTS: MapMethod(
         _integrated_gradients,
@@ -287,7 +335,6 @@ METHODS: dict[str, MapMethod] = {
         "Sundararajan et al. 2017, arXiv 1703.01365",
         "Which pixels raise the finding's score above that of an even image of the same mean grey.",
         "Regions: pixels scatter along edges; the result depends on the baseline.",
-        False,
     ),
     Method.GUIDED_GRADCAM: MapMethod(
         _guided_gradcam,
@@ -295,7 +342,7 @@ METHODS: dict[str, MapMethod] = {
         "Selvaraju et al. 2017, arXiv 1610.02391; Springenberg et al. 2014, arXiv 1412.6806",
         "Edges within the region that GradCAM names.",
         "What the network learned: guided backpropagation changes little when weights are random (Adebayo et al. 2018).",
-        True,
+        LAST,
     ),
     Method.OCCLUSION: MapMethod(
         _occlusion,
@@ -303,7 +350,6 @@ METHODS: dict[str, MapMethod] = {
         "Zeiler and Fergus 2014, arXiv 1311.2901",
         "By how much the score falls when a patch is covered by mean grey: a measurement, without any gradient.",
         "Anything smaller than a patch, or that a covered patch itself looks like; some 200 forward passes an image.",
-        False,
     ),
 }
 """All methods."""

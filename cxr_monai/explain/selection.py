@@ -1,5 +1,6 @@
 """Which images to explain: named files, a folder, or a few of a manifest with their labels and boxes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ def select(
     manifest: str | None,
     dataset_dir: str | None,
     split: str,
-    count: int,
+    count: int | None,
     findings: Sequence[str],
 ) -> list[Example]:
     """Return what to explain.
@@ -43,7 +44,7 @@ def select(
         manifest: takes ``count`` images of ``split``, one a finding in turn, boxed ones first.
         dataset_dir: root of the manifest's images.
         split: the part of the manifest.
-        count: how many of the manifest.
+        count: how many of the manifest; all where None.
         findings: the network's channels.
 
     Raises:
@@ -53,7 +54,8 @@ def select(
     if images is not None:
         words = images.split(",") if isinstance(images, str) else list(images)
         paths = [path for word in words for path in _expand(Path(word))]
-        return [Example(path, path.name) for path in paths]
+        often = Counter(path.name for path in paths)
+        return [Example(path, path.name if often[path.name] == 1 else str(path)) for path in dict.fromkeys(paths)]
     if manifest is None:
         raise SettingError(
             Code.SETTING_INVALID,
@@ -63,7 +65,8 @@ def select(
     table = read_manifest(manifest, root=dataset_dir).part(split)
     boxes = _boxes(Path(manifest).parent / "boxes.csv")
     labels = pd.DataFrame(table.labels(findings), columns=list(findings))
-    chosen = _one_each(labels, table.table["image"], set(boxes), count)
+    names = table.table["image"]
+    chosen = list(range(len(names))) if count is None else _one_each(labels, names, set(boxes), count)
     return [
         Example(
             table.root / table.table["image"][row],

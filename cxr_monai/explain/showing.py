@@ -32,6 +32,7 @@ class Gallery:
         manifest: labels and patients; None where they are not known.
         truth: boxes by image and finding, in pixels of the stored image.
         points: of a map's longer side in a picture.
+        paths: of images that are not below the root.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Gallery:
         manifest: Manifest | None = None,
         truth: Mapping[tuple[str, str], Sequence[Box]] | None = None,
         points: int = 512,
+        paths: Mapping[str, Path] | None = None,
     ) -> None:
         self.stores, self.store, self.titles = list(stores), stores[0], titles(stores)
         self.root = Path(root if root is not None else self.store.about.get("root") or ".")
-        self.truth, self.points = truth or {}, points
+        self.truth, self.points, self.paths = truth or {}, points, paths or {}
         self.labels = (
             None
             if manifest is None
@@ -91,8 +93,12 @@ class Gallery:
         reported = [name for name in ordered if name in points and self.store.probability(image, name) >= points[name]]
         return reported or ordered[:1]
 
-    def row(self, image: str, finding: str) -> list[Panel]:
+    def row(self, image: str, finding: str, labelled: str | None = None) -> list[Panel]:
         """Return the radiograph, then one panel a store; without a map where a store has none.
+
+        Args:
+            image, finding: which.
+            labelled: words for the radiograph; by default they say what the manifest labels it with.
 
         Raises:
             EvaluationError: ``maps-invalid`` if a store lacks the image, or the image has another shape.
@@ -104,7 +110,7 @@ class Gallery:
         return [
             Panel(
                 panels[0].pixels,
-                finding=self._labelled(image),
+                finding=self._labelled(image) if labelled is None else labelled,
                 truth=panels[0].truth,
                 title=image.rpartition("/")[2],
                 spacing=panels[0].spacing,
@@ -214,7 +220,7 @@ class Gallery:
         )
 
     def _read(self, image: str) -> Radiograph:
-        path = self.root / image
+        path = self.paths.get(image, self.root / image)
         if not path.is_file():
             raise RadiographError(
                 Code.RADIOGRAPH_NOT_FOUND, "it is not there.", fix="Name the folder of the images with --root.",
@@ -283,8 +289,9 @@ def titles(stores: Sequence[MapStore]) -> list[str]:
         [f"stride {made['stride']}" if made.get("stride") else "" for made in about],
         [store.folder.parent.name if store.folder.name == "maps" else store.folder.name for store in stores],
     ]
-    names = [""] * len(stores)
-    for number, more in enumerate(details):
-        if number < 2 or len(set(names)) < len(names):
-            names = [", ".join(part for part in (name, added) if part) for name, added in zip(names, more, strict=True)]
+    names = [", ".join(filter(None, pair)) for pair in zip(*details[:2], strict=True)]
+    for more in details[2:]:
+        longer = [", ".join(filter(None, pair)) for pair in zip(names, more, strict=True)]
+        if len(set(longer)) > len(set(names)):
+            names = longer
     return names

@@ -22,7 +22,7 @@ import pandas as pd
 
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.explain.view import View
+from cxr_monai.explain.view import Points, View
 
 FORMAT = 1
 ABOUT, TABLE = "maps.json", "maps.csv"
@@ -38,14 +38,14 @@ class MapStore:
         folder: where they are.
         about: bundle, method, layer, stride, findings, and whatever else the writer noted.
         findings: the K findings of every map.
+        points: where the points of a map lie, see ``View.place``.
         table: ``image``, the columns of the view, and one probability a finding, one row an image.
-        errors: rows ``image, code, reason`` of files that were left out.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
         self.findings: tuple[str, ...] = tuple(about["findings"])
-        self.edges = bool(about["edges"])
+        self.points: Points | None = tuple(about["points"]) if about["points"] else None
         self.parts = sorted(folder.glob("maps_*.npz"))
         self._place: dict[str, tuple[int, int]] = {}
         tables = []
@@ -125,7 +125,7 @@ class MapStore:
         channel = self.findings.index(finding)
         views, maps, scales = self._read(number)
         grid = maps[row, channel].astype(np.float32) * scales[row, channel]
-        return None if np.isnan(grid).any() else _view(views[row]).place(grid, self.edges, shape)
+        return None if np.isnan(grid).any() else _view(views[row]).place(grid, self.points, shape)
 
     def probability(self, image: str, finding: str) -> float:
         """Return how likely the finding is said to be."""
@@ -156,7 +156,7 @@ class MapWriter:
 
     Args:
         folder: where; made if it is not there.
-        about: what makes the maps; must hold ``findings`` and ``edges``.
+        about: what makes the maps; must hold ``findings`` and ``points`` (see ``View.place``; None: equal cells).
 
     Attributes:
         done: names of the images that are there already.
@@ -171,7 +171,8 @@ class MapWriter:
         if (self.folder / ABOUT).is_file():
             before = MapStore.open(self.folder)
             now = json.loads(json.dumps(self.about))
-            differ = sorted(key for key in {*now, *before.about} if now.get(key) != before.about.get(key))
+            keys = {*now, *before.about} - {"root"}  # the images may have moved meanwhile
+            differ = sorted(key for key in keys if now.get(key) != before.about.get(key))
             if differ:
                 key = differ[0]
                 raise EvaluationError(

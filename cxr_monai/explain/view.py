@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Points = tuple[float, float]
+"""The place of a map's first point and the distance to the next, both in shares of the view's side."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -30,31 +33,49 @@ class View:
     columns: float
     spacing: tuple[float, float] | None = None
 
-    def place(self, grid: np.ndarray, edges: bool = False, shape: tuple[int, int] | None = None) -> np.ndarray:
+    def place(
+        self, grid: np.ndarray, points: Points | None = None, shape: tuple[int, int] | None = None
+    ) -> np.ndarray:
         """Enlarge a map to the stored image, linearly between its points.
 
         Args:
-            grid: ``[h, w]``, covering the view.
-            edges: the first and last points lie on the view's borders; else in the middle of ``h`` by ``w`` equal cells.
+            grid: ``[h, w]``, on the view.
+            points: where its points lie; in the middle of ``h`` by ``w`` equal cells that cover the view where None.
             shape: rows and columns of the result, over the same extent; the stored image's own where None.
 
         Returns:
             float32 ``[H, W]``, 0 outside the view.
         """
         down, across = shape or (self.height, self.width)
-        rows = _weights(len(grid), down, self.height / down, self.top, self.rows, edges)
-        columns = _weights(grid.shape[1], across, self.width / across, self.left, self.columns, edges)
+        rows = _weights(len(grid), down, self.height / down, self.top, self.rows, points)
+        columns = _weights(grid.shape[1], across, self.width / across, self.left, self.columns, points)
         return (rows @ np.asarray(grid, np.float32) @ columns.T).astype(np.float32)
 
 
-def _weights(points: int, pixels: int, size: float, start: float, extent: float, edges: bool) -> np.ndarray:
-    """Return what each of ``points`` adds to each pixel along one axis: float32 ``[pixels, points]``."""
-    share = ((np.arange(pixels) + 0.5) * size - start) / extent
-    place = np.clip(share * (points - 1) if edges else share * points - 0.5, 0, points - 1)
-    below = np.minimum(place.astype(int), max(points - 2, 0))
-    weights = np.zeros((pixels, points), np.float32)
-    weights[np.arange(pixels), below] = 1 - (place - below)
-    if points > 1:
-        weights[np.arange(pixels), below + 1] = place - below
-    weights[(share < 0) | (share > 1)] = 0
+def _weights(count: int, pixels: int, size: float, start: float, extent: float, points: Points | None) -> np.ndarray:
+    """Return what each of ``count`` points adds to each pixel along one axis: float32 ``[pixels, count]``."""
+    places = ((np.arange(pixels) + 0.5) * size - start) / extent
+    weights = weights_at(places, count, points)
+    weights[(places < 0) | (places > 1)] = 0
+    return weights
+
+
+def weights_at(places: np.ndarray, count: int, points: Points | None = None) -> np.ndarray:
+    """Return what each of ``count`` points along an axis adds to places between them, linearly.
+
+    Args:
+        places: ``[P]``, in shares of the view's side; beyond the first and last point their values go on.
+        count: of points.
+        points: where they lie; see :meth:`View.place`.
+
+    Returns:
+        float32 ``[P, count]``; every row adds up to 1.
+    """
+    first, step = points or (0.5 / count, 1 / count)
+    at = np.clip((np.asarray(places) - first) / step, 0, count - 1)
+    below = np.minimum(at.astype(int), max(count - 2, 0))
+    weights = np.zeros((len(at), count), np.float32)
+    weights[np.arange(len(at)), below] = 1 - (at - below)
+    if count > 1:
+        weights[np.arange(len(at)), below + 1] = at - below
     return weights

@@ -15,8 +15,9 @@ they were, which is tried too, so the logits stay the same.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -52,8 +53,8 @@ class ClassMaps(nn.Module):
         fast: compute in bfloat16 on a CPU with convolutions folded (``cxr_monai.networks.folding``).
 
     Attributes:
-        edges: the first and last points of a map lie on the image's borders, not in the middle of its first and last cell.
         stride: as above.
+        points: the place of a map's first point and the distance to the next, in shares of the image's side.
 
     Raises:
         SettingError: ``setting-invalid`` if the network does not end like that, or has no such stride.
@@ -62,15 +63,18 @@ class ClassMaps(nn.Module):
     def __init__(self, network: nn.Module, shape: Sequence[int], stride: int | None = None, fast: bool = False) -> None:
         super().__init__()
         head = find_head(network, shape)
-        own = round(shape[-1] / head.side)
+        own = _stride(shape, head.side)
         self.stride = own if stride is None else stride
-        self._side, self._first, self._every, self.edges = head.side, 0, 1, False
+        self._side, self._first, self._every = head.side, 0, 1
+        self.points = grid_points(network, shape, head.side)
         made = copy.deepcopy(network).eval().requires_grad_(False)
         if self.stride != own:
             _check_stride(self.stride, own)
             self._every = own // self.stride
-            made = _finer(made, shape, head.side * self._every)
-            self._first, self.edges = self._locate(network, made, head, shape)
+            made = _finer(made, shape, self.stride)
+            self._first = self._locate(network, made, head, shape)
+            step = self.stride / shape[-1]
+            self.points = (self.points[0] - self._first * step, step)  # the old places stay where they are
         linear = network.get_submodule(head.linear)
         self.weight = nn.Parameter(linear.weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator, union-attr]
         bias = linear.bias
@@ -91,18 +95,19 @@ class ClassMaps(nn.Module):
             logits = maps[..., steps, steps].mean((-2, -1))
             return (logits if self.bias is None else logits + self.bias), maps
 
-    def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> tuple[int, bool]:
+    def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> int:
         """Find the old places among the new ones."""
         images = _synthetic(shape)
         with torch.inference_mode():
-            old = features_before(network, head.pooling, images)
-            new = features_before(made, head.pooling, images)
+            new = old = features_before(network, head.pooling, images)
+            with suppress(RuntimeError):  # parts that no longer fit each other
+                new = features_before(made, head.pooling, images)
         scale = float(old.abs().max())
         for first in range(self._every):
             steps = slice(first, first + self._every * head.side, self._every)
             here = new[..., steps, steps]
-            if here.shape == old.shape and float((here - old).abs().max()) <= _CLOSE * max(scale, 1.0):
-                return first, new.shape[-1] > head.side * self._every
+            if new is not old and here.shape == old.shape and float((here - old).abs().max()) <= _CLOSE * max(scale, 1.0):
+                return first
         raise SettingError(
             Code.SETTING_INVALID,
             f"this network gives no maps every {self.stride} pixels: spread out, it computes something else.",
@@ -140,6 +145,30 @@ def find_head(network: nn.Module, shape: Sequence[int]) -> Head:
     )
 
 
+def grid_points(network: nn.Module, shape: Sequence[int], side: int) -> tuple[float, float]:
+    """Return where the points of a network's grid lie in its input: each in the middle of what it is computed from.
+
+    Not in the middle of equal cells, as enlarging a map takes for granted: a convolution or pooling of size k with p rows of
+    padding and steps of s moves the middle by (k - 1) / 2 - p rows of its input. DenseNet's last grid lies 1.5 pixels
+    higher and further left than equal cells, ResNet's 16.
+
+    Args:
+        network: any.
+        shape: ``[C, H, W]`` of an image.
+        side: of the grid.
+
+    Returns:
+        the place of the first point and the distance to the next, in shares of the image's side.
+    """
+    moved: dict[int, float] = {}
+    for _, part, inputs, outputs in _run(network, shape):
+        before, after = _stride(shape, inputs.shape[-1]), _stride(shape, outputs.shape[-1])
+        if before < after <= _stride(shape, side) and not isinstance(part.padding, str):
+            size, padding = (value if isinstance(value, int) else value[0] for value in (part.kernel_size, part.padding))
+            moved.setdefault(before, before * ((size - 1) / 2 - padding))
+    return (sum(moved.values()) + 0.5) / shape[-1], _stride(shape, side) / shape[-1]
+
+
 def features_before(network: nn.Module, pooling: str, images: torch.Tensor) -> torch.Tensor:
     """Return what a network gives its pooling: ``[B, C, h, w]``; what comes after it is not computed."""
 
@@ -163,38 +192,39 @@ class _Reached(Exception):
 
 
 class _SpreadAverage(nn.Module):
-    """The mean of 2x2 places that lie ``apart`` from each other, for every place; borders repeat."""
+    """The mean of 2x2 places that lie ``apart`` from each other, for every place; borders repeat.
 
-    def __init__(self, apart: int) -> None:
+    ``odd``: the grid had an odd side before, whose last row and column the pooling dropped: so they are here.
+    """
+
+    def __init__(self, apart: int, odd: bool) -> None:
         super().__init__()
-        self.apart = apart
+        self.apart, self.dropped = apart, apart if odd else 0
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        around = max(self.apart // 2, 1)
+        rows, columns = (side - self.dropped for side in features.shape[-2:])
+        features, around = features[..., :rows, :columns], max(self.apart // 2, 1)
         wide = nn.functional.pad(features, (around,) * 4, mode="replicate")
-        rows = (wide[..., : -self.apart, :] + wide[..., self.apart :, :]) / 2
-        return (rows[..., : -self.apart] + rows[..., self.apart :]) / 2
+        pairs = (wide[..., : -self.apart, :] + wide[..., self.apart :, :]) / 2
+        return (pairs[..., : -self.apart] + pairs[..., self.apart :]) / 2
 
 
-def _finer(network: nn.Module, shape: Sequence[int], side: int) -> nn.Module:
-    """Return the network without the steps below a grid of ``side``, the rest of it spread out; ``network`` changes."""
-    seen: list[tuple[str, nn.Module, torch.Tensor, torch.Tensor]] = []
-    names = [name for name, part in network.named_modules() if isinstance(part, _STEPS)]
-    with torch.inference_mode(), _watching(network, names, seen):
-        network(_synthetic(shape))
-    for name, part, inputs, outputs in seen:
-        apart, reduces = max(1, side // inputs.shape[-1]), outputs.shape[-1] < inputs.shape[-1]
-        if apart == 1 and not (reduces and outputs.shape[-1] < side):
+def _finer(network: nn.Module, shape: Sequence[int], stride: int) -> nn.Module:
+    """Return the network without the steps beyond a stride, the rest of it spread out; ``network`` changes."""
+    for name, part, inputs, outputs in _run(network, shape):
+        apart, reduces = _stride(shape, inputs.shape[-1]) // stride, _stride(shape, outputs.shape[-1]) > stride
+        if apart <= 1 and not reduces:
             continue
+        apart = max(apart, 1)
         replaced: nn.Module
         if isinstance(part, nn.Conv2d) and not isinstance(part.padding, str):
             replaced = copy.deepcopy(part)
-            if outputs.shape[-1] < side:
+            if reduces:
                 replaced.stride = (1, 1)
             replaced.dilation = tuple(apart * value for value in part.dilation)
             replaced.padding = tuple(apart * value for value in part.padding)
         elif isinstance(part, nn.AvgPool2d) and part.kernel_size in (2, (2, 2)) and part.padding in (0, (0, 0)):
-            replaced = _SpreadAverage(apart)
+            replaced = _SpreadAverage(apart, odd=inputs.shape[-1] % 2 == 1)
         else:
             raise SettingError(
                 Code.SETTING_INVALID,
@@ -205,6 +235,21 @@ def _finer(network: nn.Module, shape: Sequence[int], side: int) -> nn.Module:
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, replaced)
     return network
+
+
+def _run(network: nn.Module, shape: Sequence[int]) -> list[Any]:
+    """Return name, module, input and output of every convolution and pooling, in the order in which they run."""
+    seen: list[Any] = []
+    names = [name for name, part in network.named_modules() if isinstance(part, _STEPS)]
+    images = _synthetic(shape).to(next(network.parameters()).device)
+    with torch.inference_mode(), _evaluating(network), _watching(network, names, seen):
+        network(images)
+    return seen
+
+
+def _stride(shape: Sequence[int], side: int) -> int:
+    """Return the power of two by which a grid of ``side`` is coarser than the image; borders may have been dropped."""
+    return int(2 ** round(math.log2(shape[-1] / side)))
 
 
 def _check_stride(stride: int, own: int) -> None:

@@ -428,8 +428,8 @@ def _each(
         # the same noise for a case whatever else is scored
         random = np.random.default_rng([options.seed, zlib.crc32(f"{image}\t{finding}".encode())])
         heats = (
-            [view.place(grid, part.store.edges, shape)],
-            [view.place(random.random(grid.shape), part.store.edges, shape) for _ in range(options.draws)],
+            [view.place(grid, part.store.points, shape)],
+            [view.place(random.random(grid.shape), part.store.points, shape) for _ in range(options.draws)],
             [centre_map(centre[finding], shape)],
         )
         yield tuple(

@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from cxr_monai.errors import CxrError
+from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import NIH14
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
 from cxr_monai.training.checkpoints import digest, read_checkpoint
@@ -197,11 +198,15 @@ def test_ten_crop_is_the_mean_of_ten_crops(trained: Trained, phantoms: Phantoms,
 
 def test_explanation_of_a_manifest(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
     run(trained.bundle, "explain", manifest=str(phantoms.manifest), output_dir="out", count=2)
-    pictures = sorted(path.name for path in (elsewhere / "out" / "explanations").iterdir())
+    pictures = sorted(path.name for path in (elsewhere / "out" / "explanations").glob("*.png"))
     assert len(pictures) == 3
     assert pictures[-1] == "sheet.png"
     shown = {name[4:-4] for name in pictures[:-1]}
     assert shown <= {path.stem for path in phantoms.files("test")}
+    for method in ("cam", "integrated_gradients"):
+        store = MapStore.open(elsewhere / "out" / "explanations" / f"maps_{method}")
+        assert {Path(image).stem for image in store.images} == shown
+        assert (store.about["method"], store.findings) == (method, NIH14)
 
 
 def test_explanation_of_files_reports_the_bad_one(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
@@ -209,7 +214,7 @@ def test_explanation_of_files_reports_the_bad_one(trained: Trained, phantoms: Ph
     bad.write_bytes(b"not a picture")
     run(trained.bundle, "explain", images=f"{good},{bad}", output_dir="out", methods="gradcam", most_probable=1)
     assert sorted(path.name for path in (elsewhere / "out/explanations").iterdir()) == [
-        f"000_{good.stem}.png", "sheet.png",
+        f"000_{good.stem}.png", "maps_gradcam", "sheet.png",
     ]  # fmt: skip
     errors = pd.read_csv(elsewhere / "out" / "explanations.errors.csv")
     assert list(errors["image"]) == ["bad.png"]

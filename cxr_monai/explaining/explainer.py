@@ -6,7 +6,7 @@ store.on_image("a.png", "Effusion")                          # [H, W] in the fil
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ from cxr_monai.data.files import write_errors
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
 from cxr_monai.evaluation.fitted import Fitted, read_fitted
-from cxr_monai.explain.methods import DENSENET_LAYER, Method, explain_with, method_named
+from cxr_monai.explain.methods import Method, cam_times_layercam, explain_with, method_named, without_in_place
 from cxr_monai.explain.store import MapStore, MapWriter
-from cxr_monai.explain.view import View
+from cxr_monai.explain.view import Points, View
 from cxr_monai.labels import parse
-from cxr_monai.networks.class_maps import ClassMaps
+from cxr_monai.networks.class_maps import ClassMaps, grid_points
 from cxr_monai.networks.folding import TOLERANCE
 from cxr_monai.networks.inferers import autocast_dtype, bfloat16_supported
 from cxr_monai.networks.weights import load_weights
@@ -52,7 +52,7 @@ class Explainer:
         shape: ``[C, H, W]`` of its input.
         method: a name of ``cxr_monai.explain.methods.METHODS``.
         wanted: findings to make maps of; all where None.
-        target_layer: for methods that explain a layer.
+        target_layer: for methods that explain a layer; the method's own choice where None.
         map_stride: pixels of the input between two points of a ``cam``; the network's own where None.
         calibration: the bundle's; probabilities are calibrated and ``rule`` means its operating points.
         rule: which operating points are meant; the first where None.
@@ -75,7 +75,7 @@ class Explainer:
         shape: Sequence[int],
         method: str = Method.CAM,
         wanted: Sequence[str] | str | None = None,
-        target_layer: str = DENSENET_LAYER,
+        target_layer: str | None = None,
         map_stride: int | None = None,
         calibration: Fitted | None = None,
         rule: str | None = None,
@@ -96,11 +96,12 @@ class Explainer:
                 f"the network does not know {missing[0]!r}; it knows {', '.join(self.findings)}.",
             )
         self.channels = [self.findings.index(name) for name in self.kept]
-        self.target_layer = target_layer if made.layered else ""
-        if map_stride is not None and method != Method.CAM:
+        self.target_layer = (target_layer or made.layer) if made.layer else None
+        with_class_maps = method in (Method.CAM, Method.CAM_LAYERCAM)
+        if map_stride is not None and not with_class_maps:
             raise SettingError(
                 Code.SETTING_INVALID,
-                f"a stride of {map_stride!r} with the method {method!r}: only 'cam' can make its grid finer.",
+                f"a stride of {map_stride!r} with the method {method!r}: only class activation maps have one.",
                 fix="Leave --map_stride out, or name an earlier layer with --target_layer.",
             )
         self.calibration = calibration
@@ -112,23 +113,29 @@ class Explainer:
                 fix="'cxr-monai calibrate' writes a bundle that has; or make maps of all findings.",
             )
         self.reported_only = reported_only
-        self._class_maps: ClassMaps | None = None
-        if method == Method.CAM:
-            self._class_maps = self._fastest(shape, map_stride, amp)
-        else:  # whatever is wrong with it is said before the first file is read
-            explain_with(self.method, self.network, torch.zeros(1, *shape, device=self.device), [0], target_layer)
+        self._class_maps = self._fastest(shape, map_stride, amp) if with_class_maps else None
+        if method != Method.CAM:
+            self.network = without_in_place(self.network)
+        self._points: Points | None = None
+        tried = torch.zeros(1, *shape, device=self.device)  # whatever is wrong is said before the first file is read
+        side = self._maps(tried, self.channels[:1]).shape[-1]
+        if method == Method.CAM and self._class_maps is not None:
+            self._points = self._class_maps.points
+        elif made.layer:
+            self._points = grid_points(self.network, shape, side)
         self.about: dict[str, Any] = {
             "findings": list(self.kept),
             "method": self.method,
-            "layer": self.target_layer or None,
+            "layer": self.target_layer,
             "stride": self._class_maps.stride if self._class_maps else None,
-            "edges": self._class_maps.edges if self._class_maps else False,
+            "points": self._points and list(self._points),
             "image_size": int(shape[-1]),
             "thresholds": self.thresholds,
             "reported_only": reported_only,
             "calibrated": calibration is not None,
-            **dict(bundle or {}),
+            "bundle": dict(bundle or {}),
         }
+        self.left_out = 0
 
     @classmethod
     def of_bundle(cls, bundle: str | Path, weights: str | Path | None = None, **options: Any) -> "Explainer":
@@ -145,6 +152,7 @@ class Explainer:
         network = load_weights(parser.get_parsed_content("network_def"), path, device)
         calibration = read_fitted(opened.root / "models" / "calibration.json", opened.labels, False, path)
         told = about_bundle(str(opened.root), str(path), device, options.get("amp", True), calibration)
+        made_by = {"name": opened.metadata.get("name", ""), "digest": told["bundle"], "own_weights": told["own_weights"]}
         return cls(
             network,
             parser.get_parsed_content("preprocessing"),
@@ -152,23 +160,63 @@ class Explainer:
             tuple(parser.get_parsed_content("dataset#shape")),
             calibration=calibration,
             device=device,
-            bundle={"bundle": told["bundle"]},
+            bundle=made_by,
             **options,
         )
 
-    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits ``[B, F]`` and maps ``[B, K, h, w]``, at least 0, of images ``[B, C, H, W]``."""
+    def __call__(self, images: torch.Tensor, wanted: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Explain some images.
+
+        Args:
+            images: float32 ``[B, C, H, W]``, as the network is given them.
+            wanted: bool ``[B, K]``: which maps; all where None.
+
+        Returns:
+            probabilities ``[B, F]`` and maps ``[B, K, h, w]``, at least 0; NaN where a map is not wanted, or its finding
+            is under its operating point and those alone are kept.
+        """
         images = images.to(self.device)
-        if self._class_maps is not None:
+        keep = np.ones((len(images), len(self.kept)), bool) if wanted is None else wanted.numpy().copy()
+        if self.method == Method.CAM and self._class_maps is not None:
             with torch.inference_mode(), self._autocast():
-                logits, maps = self._class_maps(images.contiguous(memory_format=torch.channels_last))
-                return logits.cpu(), maps[:, self.channels].clamp(min=0).cpu()
+                logits, made = self._class_maps(images.contiguous(memory_format=torch.channels_last))
+            probabilities = self._probabilities(logits)
+            maps = made[:, self.channels].clamp(min=0).cpu().numpy()
+            maps[~self._over(probabilities, keep)] = np.nan
+            return probabilities, maps
         with torch.inference_mode():
-            logits = self.network(images).cpu()
-        maps = explain_with(self.method, self.network, images, self.channels, self.target_layer).cpu()
-        if maps.shape[-2:] == images.shape[-2:]:
-            maps = nn.functional.avg_pool2d(maps, GRAIN)
-        return logits, maps
+            probabilities = self._probabilities(self.network(images))
+        keep = self._over(probabilities, keep)
+        if keep.all():
+            return probabilities, self._maps(images, self.channels).numpy()
+        each = []
+        for image, row in zip(images.split(1), keep, strict=True):  # each map costs: only those that are kept are made
+            chosen = np.flatnonzero(row)
+            if len(chosen):
+                each.append(self._maps(image, [self.channels[at] for at in chosen])[0].numpy())
+        side = each[0].shape[-2:] if each else (1, 1)
+        if not each:
+            side = tuple(self._maps(images[:1], self.channels[:1]).shape[-2:])
+        maps = np.full((*keep.shape, *side), np.nan, np.float32)
+        maps[keep] = np.concatenate(each) if each else np.empty((0, *side), np.float32)
+        return probabilities, maps
+
+    def _maps(self, images: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:
+        """Return the maps of some channels ``[B, K, h, w]``."""
+        if self.method == Method.CAM_LAYERCAM and self._class_maps is not None:
+            pixels = images.detach().clone().requires_grad_()
+            maps = cam_times_layercam(self._class_maps, self.network, pixels, channels, str(self.target_layer), self._points)
+        else:
+            maps = explain_with(self.method, self.network, images, channels, self.target_layer)
+        maps = maps.float().cpu()
+        return nn.functional.avg_pool2d(maps, GRAIN) if maps.shape[-1] > images.shape[-1] // GRAIN else maps
+
+    def _over(self, probabilities: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """Leave out findings under their operating point, if those over it are all that is kept."""
+        if not self.reported_only:
+            return keep
+        thresholds = np.array([self.thresholds.get(name, np.inf) for name in self.kept])
+        return keep & (probabilities[:, self.channels] >= thresholds)
 
     def write_maps(
         self,
@@ -177,45 +225,61 @@ class Explainer:
         out: str | Path,
         batch_size: int = 16,
         num_workers: int | None = None,
+        root: str | Path | None = None,
+        errors: str | Path | None = None,
+        wanted: Mapping[str, Collection[str]] | None = None,
     ) -> MapStore:
         """Write the maps of files that are not there yet; memory does not grow with their number.
 
         Args:
             files: PNG, JPEG, DICOM or NIfTI.
             names: what each is called in the store.
-            out: the store's folder; ``<out>.errors.csv`` tells which files were left out.
+            out: the store's folder.
             batch_size: images at a time.
             num_workers: files that are read at a time; see ``cxr_monai.data.loading.reading_loader``.
+            wanted: findings by name of the image, where not all of them are; images that are not in it have no map.
+            errors: ``<errors>.errors.csv`` tells which files were left out; by default beside the store.
+            root: the folder that the names are below, for whoever draws the maps over their images; None: unknown.
 
         Raises:
             RadiographError: that of the first file, if there is no map at all.
             EvaluationError: ``maps-invalid`` if other maps are there.
             StorageError: ``disk-full`` or ``write-failed``; what was written stays.
         """
-        writer = MapWriter(out, self.about)
-        todo = [(str(file), name) for file, name in zip(files, names, strict=True) if name not in writer.done]
-        if len(todo) < len(names):
-            logger.info("%d of %d images have their maps already", len(names) - len(todo), len(names))
+        writer = MapWriter(out, self.about | {"root": None if root is None else str(root)})
+        named = [
+            (str(file), name)
+            for file, name in zip(files, names, strict=True)
+            if wanted is None or not set(self.kept).isdisjoint(wanted.get(name, ()))
+        ]
+        todo = [(file, name) for file, name in named if name not in writer.done]
+        if len(todo) < len(named):
+            logger.info("%d of %d images have their maps already", len(named) - len(todo), len(named))
         left_out: list[tuple[str, str, str]] = []
         first: RadiographError | None = None
-        with tqdm(total=len(names), initial=len(names) - len(todo), desc="maps", unit=" images", disable=None) as bar:
+        with tqdm(total=len(named), initial=len(named) - len(todo), desc="maps", unit=" images", disable=None) as bar:
             for batch in self._batches(todo, batch_size, num_workers):
-                logits, maps = self(batch["image"])
-                probabilities = self._probabilities(logits)
-                rows = zip(batch["name"], batch["error"], batch["view"], probabilities, maps.numpy(), strict=True)
+                asked = None if wanted is None else torch.tensor(
+                    [[finding in wanted.get(name, ()) for finding in self.kept] for name in batch["name"]]
+                )
+                probabilities, maps = self(batch["image"], asked)
+                rows = zip(batch["name"], batch["error"], batch["view"], probabilities, maps, strict=True)
                 for name, error, numbers, row, made in rows:
                     if error:
                         left_out.append((name, *split_error(error)))
                         first = first or RadiographError(Code(left_out[0][1]), left_out[0][2], where=name)
                     else:
-                        writer.add(name, _view_of(numbers), row[self.channels], self._kept_maps(row, made))
+                        writer.add(name, _view_of(numbers), row[self.channels], made)
                 bar.update(len(batch["name"]))
-        write_errors(Path(out), left_out)
+        beside = Path(errors or out)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        write_errors(beside, left_out)
+        self.left_out = len(left_out)
         store = writer.finish()
         if first is not None:
             if not store.images:
                 raise first
-            logger.warning("%d files were left out: %s.errors.csv", len(left_out), out)
+            logger.warning("%d files were left out: %s.errors.csv", len(left_out), beside)
         return store
 
     def _batches(self, todo: Sequence[tuple[str, str]], size: int, workers: int | None) -> Iterator[dict[str, Any]]:
@@ -223,15 +287,8 @@ class Explainer:
             yield from reading_loader(_Files(todo, self.preprocessing, self.about["image_size"]), size, workers)
 
     def _probabilities(self, logits: torch.Tensor) -> np.ndarray:
-        values = logits.float().sigmoid().numpy()
+        values = logits.float().sigmoid().cpu().numpy()
         return values if self.calibration is None else self.calibration.apply(values, self.findings).astype("float32")
-
-    def _kept_maps(self, probabilities: np.ndarray, maps: np.ndarray) -> np.ndarray:
-        if self.reported_only:
-            for row, name in enumerate(self.kept):
-                if not probabilities[self.channels[row]] >= self.thresholds.get(name, np.inf):
-                    maps[row] = np.nan
-        return maps
 
     def _fastest(self, shape: Sequence[int], stride: int | None, amp: bool) -> ClassMaps:
         low = amp and self.device.type == "cpu" and bfloat16_supported(self.device)
@@ -274,6 +331,19 @@ def operating_points(calibration: Fitted | None, rule: str | None, findings: Seq
         )
     chosen = rule or (rules[0] if rules else "")
     return {name: float(of[chosen]) for name, of in points.items() if chosen in of}
+
+
+def root_of(files: Sequence[str | Path], names: Sequence[str]) -> Path | None:
+    """Return the folder that all names are below; None if there is none."""
+    roots = {_above(Path(file).resolve(), name) for file, name in zip(files, names, strict=True)}
+    return roots.pop() if len(roots) == 1 else None
+
+
+def _above(file: Path, name: str) -> Path | None:
+    if Path(name).is_absolute():
+        return Path("/") if file == Path(name).resolve() else None
+    parts = Path(name).parts
+    return file.parents[len(parts) - 1] if file.parts[-len(parts) :] == parts else None
 
 
 class _Files(Dataset):

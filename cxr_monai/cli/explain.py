@@ -1,0 +1,127 @@
+"""``cxr-monai explain``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+DESCRIPTION = """\
+Make a map of what a bundle's network looked at, for every image and every finding.
+
+Images are PNG, JPEG, DICOM or NIfTI files, folders of them, or a manifest. The maps go into a folder, compressed, on the
+grid on which they are computed; they are enlarged to the images' own pixels when they are read ('cxr-monai maps show',
+'maps localise', 'maps faithful', 'maps agree'). An interrupted run goes on when the same command is given again."""
+
+EPILOG = """\
+methods:
+{methods}
+
+examples:
+  cxr-monai explain OUT/bundle radiograph.png --out explained --pictures 1
+  cxr-monai explain OUT/bundle manifest.csv --split test --map-stride 16 --out explained
+  cxr-monai explain OUT/bundle folder/ --reported-only --out explained
+  cxr-monai explain OUT/bundle folder/ --method occlusion --finding Effusion --out occluded
+
+exit status: 0 if there are maps, 1 if there are none (or with --strict if a file was left out), 2 for wrong use"""
+
+# name and line of help; a test compares them with cxr_monai.explain.methods, which is slow to import
+METHODS = {
+    "cam": "class activation maps: all findings from one forward pass (the default)",
+    "gradcam": "GradCAM (MONAI), on --target-layer",
+    "gradcam++": "GradCAM++ (MONAI), on --target-layer",
+    "layer_gradcam": "GradCAM (Captum), on --target-layer",
+    "layercam": "features times their own positive gradients (Captum), for finer, earlier layers",
+    "cam_layercam": "class activation maps times LayerCAM: the narrowest, for pointing at a place",
+    "integrated_gradients": "pixels along a path from mean grey (Captum)",
+    "guided_gradcam": "edges within GradCAM's region (Captum)",
+    "occlusion": "by how much the score falls when a patch is covered (Captum); slow",
+}
+EPILOG = EPILOG.format(methods="\n".join(f"  {name:<22}{text}" for name, text in METHODS.items()))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's words."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the maps go")
+    parser.add_argument("--method", choices=list(METHODS), default="cam", help="see below (default: %(default)s)")
+    parser.add_argument("--finding", nargs="+", metavar="F", help="maps of these alone (default: all)")
+    parser.add_argument("--split", choices=["train", "val", "test"], help="this part of a manifest alone")
+    parser.add_argument(
+        "--map-stride",
+        type=int,
+        metavar="PIXELS",
+        help="cam: pixels of the network's input between two points of a map (default: the network's own, 32 for "
+        "DenseNet121; 16 and 8 are finer and cost more)",
+    )
+    parser.add_argument(
+        "--target-layer", metavar="NAME", help="of the methods that explain a layer (default: the method's own)"
+    )
+    parser.add_argument(
+        "--reported-only", action="store_true", help="keep the maps of findings at their operating point or over it"
+    )
+    parser.add_argument(
+        "--boxes", type=Path, metavar="B.csv", help="only the maps of the boxed findings of boxed images, to score them"
+    )
+    parser.add_argument("--rule", help="which operating point is meant (default: the bundle's first)")
+    parser.add_argument(
+        "--pictures", type=int, default=0, metavar="N", help="also draw the first N images (default: %(default)s)"
+    )
+    parser.add_argument("--weights", help="weights other than the bundle's models/model.pt")
+    parser.add_argument("--batch-size", type=int, default=16, help="images at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="files that are read at a time (default: decided by the machine)")
+    parser.add_argument("--float32", action="store_true", help="compute in float32 even where bfloat16 is faster")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from cxr_monai.errors import Code, UsageError
+
+    for name, value, least in (
+        ("batch-size", arguments.batch_size, 1),
+        ("pictures", arguments.pictures, 0),
+        ("workers", 0 if arguments.workers is None else arguments.workers, 0),
+    ):
+        if value < least:
+            raise UsageError(Code.USAGE, f"--{name} {value}: it must be at least {least}.")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.explaining.explainer import Explainer, root_of
+    from cxr_monai.labels import spelling
+    from cxr_monai.predict import gather_files
+
+    files, names = gather_files(arguments.inputs, arguments.split)
+    wanted = None
+    if arguments.boxes:
+        from cxr_monai.evaluation.boxes import boxed_findings
+
+        wanted = boxed_findings(arguments.boxes, names)
+        files = [file for file, name in zip(files, names, strict=True) if name in wanted]
+        names = [name for name in names if name in wanted]
+    explainer = Explainer.of_bundle(
+        arguments.bundle,
+        arguments.weights,
+        method=arguments.method,
+        wanted=[spelling(name) for name in arguments.finding] if arguments.finding else None,
+        target_layer=arguments.target_layer,
+        map_stride=arguments.map_stride,
+        rule=arguments.rule,
+        reported_only=arguments.reported_only,
+        amp=not arguments.float32,
+    )
+    store = explainer.write_maps(
+        files, names, arguments.out, arguments.batch_size, arguments.workers, root_of(files, names), wanted=wanted
+    )
+    print(f"maps of {len(store.images)} images, {len(store.findings)} findings each: {arguments.out}")
+    if arguments.pictures:
+        from cxr_monai.explain.pictures import write_overlays
+        from cxr_monai.explain.showing import Gallery
+
+        pictures = write_overlays(Gallery([store]), store.images[: arguments.pictures], arguments.out / "pictures")
+        print(f"{len(pictures)} pictures: {arguments.out / 'pictures'}")
+    left_out = Path(f"{arguments.out}.errors.csv")
+    if left_out.is_file():
+        print(f"{explainer.left_out} left out: {left_out}", file=sys.stderr)
+    return 1 if not store.images or (arguments.strict and explainer.left_out) else 0

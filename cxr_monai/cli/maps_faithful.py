@@ -1,0 +1,119 @@
+"""``cxr-monai maps faithful``: do maps show what the network uses, and what it has learned?"""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """\
+Test methods of making maps on a bundle's network.
+
+Deletion and insertion: does the finding's probability fall when the map's strongest places are blurred, and rise when they
+are put back? The same map at random places is the control. Infidelity: does the map foretell what covering a square does?
+Sensitivity: does noise that nobody sees move the map? Randomised weights: does the map change when what was learned is
+thrown away, first the last layer, in the end all of it? A method whose map stays as it was explains nothing."""
+
+EPILOG = """\
+examples:
+  cxr-monai maps faithful OUT/bundle manifest.csv --split test --out faithful
+  cxr-monai maps faithful OUT/bundle folder/ --method cam gradcam layercam --finding Effusion Mass --out faithful
+  cxr-monai maps faithful OUT/bundle folder/ --method occlusion --count 4 --stages 1 --draws 1 --samples 0 --out faithful
+
+INPUT is as for 'cxr-monai explain', which also tells what the methods are. Each image is tested with the map of what is
+most probable, unless --finding names others. Written to --out: faithfulness.csv (one row a method), randomisation.csv,
+curves.csv, curves.png, faithfulness_cases.csv, and faithfulness.html, the page that shows all of it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's words."""
+    from cxr_monai.cli.explain import METHODS
+
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="the bundle's folder")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
+    parser.add_argument(
+        "--method", nargs="+", choices=list(METHODS), default=["cam"], metavar="M", help="which (default: cam)"
+    )
+    parser.add_argument("--finding", nargs="+", default=[], metavar="F", help="maps of these, on every image")
+    parser.add_argument("--split", choices=["train", "val", "test"], help="this part of a manifest alone")
+    parser.add_argument(
+        "--manifest", type=Path, metavar="M.csv", help="patients, for the intervals (default: INPUT where it is one)"
+    )
+    parser.add_argument("--count", type=int, default=24, help="images, drawn at random (default: %(default)s)")
+    parser.add_argument("--map-stride", type=int, metavar="PIXELS", help="as of 'cxr-monai explain'")
+    parser.add_argument("--target-layer", metavar="NAME", help="as of 'cxr-monai explain'")
+    parser.add_argument("--weights", type=Path, help="weights other than the bundle's models/model.pt")
+    tests = parser.add_argument_group("tests")
+    tests.add_argument(
+        "--baseline",
+        choices=["blur", "mean"],
+        default="blur",
+        help="what stands where a place is taken away: the blurred image or its mean grey (default: %(default)s)",
+    )
+    tests.add_argument("--steps", type=int, default=10, help="of the curves (default: %(default)s)")
+    tests.add_argument("--controls", type=int, default=3, help="random places of each map (default: %(default)s)")
+    tests.add_argument(
+        "--samples", type=int, default=10, help="of infidelity and sensitivity; 0: neither (default: %(default)s)"
+    )
+    tests.add_argument(
+        "--stages", type=int, default=4, help="of randomised weights, from the head to all; 0: none (default: %(default)s)"
+    )
+    tests.add_argument("--draws", type=int, default=5, help="of each stage's weights (default: %(default)s)")
+    figures = parser.add_argument_group("figures")
+    figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
+    figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
+    figures.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Test, write, say what came out."""
+    from cxr_monai.errors import Code, UsageError
+
+    for name, least in (
+        ("count", 1),
+        ("steps", 1),
+        ("controls", 1),
+        ("samples", 0),
+        ("stages", 0),
+        ("draws", 1),
+        ("replicates", 1),
+        ("seed", 0),
+    ):
+        if getattr(arguments, name) < least:
+            raise UsageError(Code.USAGE, f"--{name} {getattr(arguments, name)}: it must be at least {least}.")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.predict import gather_files
+    from cxr_monai.report.faithful import Options, faithful_files, track_faithfulness
+
+    options = Options(
+        methods=tuple(dict.fromkeys(arguments.method)),
+        findings=arguments.finding,
+        count=arguments.count,
+        map_stride=arguments.map_stride,
+        target_layer=arguments.target_layer,
+        baseline=arguments.baseline,
+        steps=arguments.steps,
+        controls=arguments.controls,
+        samples=arguments.samples,
+        stages=arguments.stages,
+        draws=arguments.draws,
+        replicates=arguments.replicates,
+        level=arguments.level,
+        seed=arguments.seed,
+    )
+    manifest = arguments.manifest
+    if manifest is None and len(arguments.inputs) == 1 and arguments.inputs[0].lower().endswith((".csv", ".csv.gz")):
+        manifest = Path(arguments.inputs[0])
+    files, names = gather_files(arguments.inputs, arguments.split)
+    faithfulness, written = faithful_files(
+        arguments.bundle, files, names, arguments.out, options, manifest, arguments.weights
+    )
+    if arguments.experiment:
+        track_faithfulness(arguments.experiment, arguments.out, faithfulness, written)
+    shown = ["method", "cases", "deletion_gain", "insertion_gain", "unexplained", "sensitivity", "survival", "verdict"]
+    print(as_text(faithfulness.methods[[name for name in shown if name in faithfulness.methods]]))
+    for note in faithfulness.notes:
+        print(f"note: {note}")
+    print(f"\nthe page: {arguments.out / 'faithfulness.html'}")
+    return 0

@@ -1,0 +1,320 @@
+"""Methods of making maps, tested on a network: do their maps show what it uses, and what it has learned?
+
+    subject = Subject.of_bundle("OUT/bundle")
+    images, names, left_out = read_some(subject, files, names, count=24)
+    cases = cases_of(subject, images, names)                         # each image with what is most probable
+    table, curves = faithfulness(subject, images, cases, ["cam"])
+    survived = randomisation(subject, images, cases, ["cam"])
+
+The maps are those that ``cxr-monai explain`` writes (`Explainer`), in float32.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from monai.transforms import Compose
+from monai.utils import convert_to_tensor
+from torch import nn
+from tqdm import tqdm
+
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.errors import Code, RadiographError, SettingError, ours
+from cxr_monai.explain.faithfulness import Curves, area, baseline_of, curves, moved, sensitivity, unexplained
+from cxr_monai.explain.methods import Method
+from cxr_monai.explain.randomisation import cascade, some_stages, survival
+from cxr_monai.explain.view import View
+from cxr_monai.explaining.explainer import Explainer
+from cxr_monai.networks.weights import load_weights
+
+BATCH = 16
+_WITH_STRIDE = (Method.CAM, Method.CAM_LAYERCAM)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network with what is needed to explain it.
+
+    Attributes:
+        network: with its weights, float32, in evaluation mode.
+        preprocessing: file to network input.
+        findings: the network's channels.
+        shape: ``[C, H, W]`` of its input.
+        target_layer, map_stride: as of `Explainer`, for the methods that have one.
+        device: where to compute.
+    """
+
+    network: nn.Module
+    preprocessing: Compose
+    findings: tuple[str, ...]
+    shape: tuple[int, ...]
+    target_layer: str | None = None
+    map_stride: int | None = None
+    device: torch.device = torch.device("cpu")
+
+    @classmethod
+    def of_bundle(cls, bundle: str | Path, weights: str | Path | None = None, **options: Any) -> "Subject":
+        """Open a bundle and load its weights; ``options`` are ``target_layer`` and ``map_stride``.
+
+        Raises:
+            BundleError: if the folder is no valid bundle.
+            WeightsError: if the weights are missing or belong to another network.
+        """
+        opened, parser = (made := Bundle.open(bundle)), made.parser()
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = load_weights(parser.get_parsed_content("network_def"), Path(weights or opened.weights), device)
+        preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
+        return cls(network.eval(), preprocessing, tuple(opened.labels), tuple(shape), device=device, **options)
+
+    def explainer(self, method: str, wanted: Sequence[str] | None = None) -> Explainer:
+        """Return what makes maps of some findings by a method, in float32.
+
+        Raises:
+            SettingError: as `Explainer`.
+        """
+        return Explainer(
+            self.network, self.preprocessing, self.findings, self.shape, method, wanted, self.target_layer,
+            self.map_stride if method in _WITH_STRIDE else None, device=self.device, amp=False,
+        )  # fmt: skip
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the network's output, ``[B, C, H, W]`` to ``[B, F]``, a few images at a time."""
+        with torch.inference_mode():
+            return torch.cat([self.network(batch).float() for batch in images.to(self.device).split(BATCH)])
+
+
+def read_some(
+    subject: Subject, files: Sequence[str | Path], names: Sequence[str], count: int, seed: int = 0
+) -> tuple[torch.Tensor, list[str], list[tuple[str, str, str]]]:
+    """Read some of the files, drawn at random; another is drawn for one that cannot be read.
+
+    Returns:
+        images float32 ``[N, C, H, W]`` as the network is given them, N up to ``count``; their names; and of each file that
+        was left out its name, the error's code and the reason.
+
+    Raises:
+        RadiographError: that of the first file, if none can be read.
+    """
+    images: list[torch.Tensor] = []
+    kept, left_out = [], []
+    first: RadiographError | None = None
+    order = np.random.default_rng(seed).permutation(len(files))
+    with tqdm(total=min(count, len(files)), desc="reading", unit=" images", disable=None) as bar:
+        for at in order:
+            if len(images) == count:
+                break
+            try:
+                made = subject.preprocessing({"image": str(files[at])})
+            except RuntimeError as wrapped:
+                cause = ours(wrapped)
+                if not isinstance(cause, RadiographError):
+                    raise
+                first = first or cause
+                left_out.append((names[at], str(cause.code), cause.message))
+                continue
+            images.append(convert_to_tensor(made["image"], dtype=torch.float32, track_meta=False))
+            kept.append(names[at])
+            bar.update()
+    if not images:
+        raise first or SettingError(Code.SETTING_INVALID, f"{count} of {len(files)} images: there must be at least 1.")
+    return torch.stack(images), kept, left_out
+
+
+def cases_of(
+    subject: Subject, images: torch.Tensor, names: Sequence[str], findings: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return what is tested: ``number`` (of the image), ``image, finding, channel, probability`` (not calibrated).
+
+    Args:
+        subject, images: N of them.
+        names: of the images.
+        findings: each on every image; where empty, the most probable one of each image.
+
+    Raises:
+        SettingError: ``setting-invalid`` for a finding that the network does not know.
+    """
+    unknown = [name for name in findings if name not in subject.findings]
+    if unknown:
+        raise SettingError(
+            Code.SETTING_INVALID, f"the network does not know {unknown[0]!r}; it knows {', '.join(subject.findings)}."
+        )
+    probabilities = subject.logits(images).sigmoid().cpu().numpy()
+    wanted = [subject.findings.index(name) for name in findings]
+    rows = [
+        (number, name, subject.findings[channel], channel, float(probabilities[number, channel]))
+        for number, name in enumerate(names)
+        for channel in (wanted or [int(probabilities[number].argmax())])
+    ]
+    return pd.DataFrame(rows, columns=["number", "image", "finding", "channel", "probability"])
+
+
+def faithfulness(
+    subject: Subject,
+    images: torch.Tensor,
+    cases: pd.DataFrame,
+    methods: Sequence[str],
+    baseline: str = "blur",
+    steps: int = 10,
+    controls: int = 3,
+    samples: int = 10,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Test methods by changing the images.
+
+    Args:
+        subject, images: ``[N, C, H, W]``.
+        cases: of `cases_of`.
+        methods: names.
+        baseline: of ``cxr_monai.explain.faithfulness.baseline_of``.
+        steps: of the curves.
+        controls: random places that each map is moved to.
+        samples: of infidelity and sensitivity; neither for 0.
+        seed: of all that is drawn; case by case the same for every method.
+
+    Returns:
+        one row a method and case: ``method``, the columns of `cases`, ``empty`` (the map is 0 everywhere: all else is NaN),
+        ``deletion, insertion, unexplained`` with those of the control (``deletion_control``, ...) and the gain over it
+        (``deletion_gain``, ...: above 0 where the map does better), ``sensitivity``; and the mean curves, ``method, map``
+        (``map`` or ``control``), ``share, deletion, insertion``.
+    """
+    rows, drawn = [], []
+    with tqdm(total=len(methods) * len(cases), desc="changing images", unit=" maps", disable=None) as bar:
+        for method in methods:
+            explainer, maps = _maps(subject, images, cases, method)
+            made = []
+            for at, case in enumerate(cases.itertuples(index=False)):
+                image = images[int(case.number)].to(subject.device)
+                row, of_case = _judged(
+                    subject, image, int(case.channel), _on_pixels(maps[at], explainer, image),
+                    baseline, steps, controls, samples, seed + at,
+                )  # fmt: skip
+                if samples:
+                    explain = _one_map(explainer, str(case.finding))
+                    row["sensitivity"] = sensitivity(explain, image, samples=samples, seed=seed + at)
+                rows.append({"method": method, **case._asdict(), **row})
+                made += of_case
+                bar.update()
+            drawn += [table.assign(method=method) for table in made]
+    curve = pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=["method", "map", "share", *_CURVES])
+    mean = curve.groupby(["method", "map", "share"], sort=False)[list(_CURVES)].mean().reset_index()
+    return pd.DataFrame(rows), mean
+
+
+def randomisation(
+    subject: Subject,
+    images: torch.Tensor,
+    cases: pd.DataFrame,
+    methods: Sequence[str],
+    stages: int = 4,
+    draws: int = 5,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Test methods by drawing weights anew, see ``cxr_monai.explain.randomisation``.
+
+    Args:
+        subject, images, cases, methods, seed: as for `faithfulness`.
+        stages: how many, at equal distances, from the head alone to all weights (these alone for 1).
+        draws: of each stage's weights.
+
+    Returns:
+        one row a method, stage and case: ``method, stage, random_parts, image, finding, rank_correlation, ssim``, means
+        over the draws; NaN where the network's own map is 0 everywhere.
+    """
+
+    def explain(network: nn.Module) -> Mapping[str, np.ndarray]:
+        changed = replace(subject, network=network)
+        return {method: _maps(changed, images, cases, method)[1] for method in methods}
+
+    chosen = some_stages(cascade(subject.network), stages)
+    given = images.to(subject.device)
+    compared = survival(explain, subject.network, given, chosen, draws, seed)
+    bar = tqdm(compared, desc="drawing weights", total=len(chosen) * draws, unit=" networks", disable=None)
+    table = pd.concat(list(bar), ignore_index=True)
+    keys = ["method", "stage", "random_parts", "case"]
+    mean = table.groupby(keys, sort=False)[["rank_correlation", "ssim"]].mean().reset_index()
+    for place, name in enumerate(("image", "finding"), start=3):
+        mean.insert(place, name, cases[name].to_numpy()[mean["case"]])
+    return mean.drop(columns="case")
+
+
+_CURVES = ("deletion", "insertion")
+
+
+def _maps(
+    subject: Subject, images: torch.Tensor, cases: pd.DataFrame, method: str
+) -> tuple[Explainer, np.ndarray]:
+    """Return the explainer and the maps of the cases ``[N, h, w]``."""
+    explainer = subject.explainer(method, list(dict.fromkeys(cases["finding"])))
+    number, column = cases["number"].to_numpy(), np.array([explainer.kept.index(name) for name in cases["finding"]])
+    wanted = torch.zeros(len(images), len(explainer.kept), dtype=torch.bool)
+    wanted[number, column] = True
+    made = [
+        explainer(batch, mask)[1] for batch, mask in zip(images.split(BATCH), wanted.split(BATCH), strict=True)
+    ]
+    return explainer, np.concatenate(made)[number, column]
+
+
+def _one_map(explainer: Explainer, finding: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    column = explainer.kept.index(finding)
+
+    def explain(images: torch.Tensor) -> torch.Tensor:
+        wanted = torch.zeros(len(images), len(explainer.kept), dtype=torch.bool)
+        wanted[:, column] = True
+        return torch.from_numpy(explainer(images, wanted)[1][:, column])
+
+    return explain
+
+
+def _on_pixels(grid: np.ndarray, explainer: Explainer, image: torch.Tensor) -> torch.Tensor:
+    """Return a map in the pixels of the network's input: the strongest places are what a reader of the map would see."""
+    height, width = image.shape[-2:]
+    points = explainer.about["points"]
+    placed = View(height, width, 0, 0, height, width).place(grid, points and tuple(points))
+    return torch.from_numpy(placed).to(image.device)
+
+
+def _judged(
+    subject: Subject,
+    image: torch.Tensor,
+    channel: int,
+    heat: torch.Tensor,
+    baseline: str,
+    steps: int,
+    controls: int,
+    samples: int,
+    seed: int,
+) -> tuple[dict[str, Any], list[pd.DataFrame]]:
+    def logit(images: torch.Tensor) -> torch.Tensor:
+        return subject.logits(images)[:, channel]
+
+    def probability(images: torch.Tensor) -> torch.Tensor:
+        return logit(images).sigmoid()
+
+    measures = (*_CURVES, *(["unexplained"] if samples else []))
+    empty = float(heat.max()) <= 0
+    if empty:
+        names = [f"{name}{end}" for name in measures for end in ("", "_control", "_gain")]
+        return {"empty": True, **dict.fromkeys(names, np.nan)}, []
+    gone = baseline_of(image, baseline)
+    figures: list[dict[str, float]] = []
+    tables = []
+    for number, moved_to in enumerate([heat, *(moved(heat, seed * 1000 + draw) for draw in range(controls))]):
+        made = curves(probability, image, moved_to, gone, steps, seed, BATCH)
+        figures.append({name: area(made.shares, getattr(made, name)) for name in _CURVES})
+        if samples:
+            figures[-1]["unexplained"] = unexplained(logit, image, moved_to, gone, samples, seed, BATCH)
+        tables.append(_as_table(made, "control" if number else "map"))
+    row: dict[str, Any] = {"empty": False}
+    for name in measures:
+        own, control = figures[0][name], float(np.mean([figure[name] for figure in figures[1:]]))
+        better = own - control if name == "insertion" else control - own
+        row |= {name: own, f"{name}_control": control, f"{name}_gain": better}
+    return row, tables
+
+
+def _as_table(made: Curves, name: str) -> pd.DataFrame:
+    return pd.DataFrame({"map": name, "share": made.shares, "deletion": made.deletion, "insertion": made.insertion})
