@@ -216,7 +216,9 @@ def visible_part(pipeline: Compose, height: int, width: int) -> tuple[float, flo
             down, across = (int(size) for size in step.resizer.spatial_size)
         elif isinstance(step, CenterSpatialCropd):
             size = [int(extent) for extent in step.cropper.roi_size]
-            crop = [min(extent, whole) if extent > 0 else whole for extent, whole in zip(size, (down, across), strict=True)]
+            crop = [
+                min(extent, whole) if extent > 0 else whole for extent, whole in zip(size, (down, across), strict=True)
+            ]
             first = [whole // 2 - extent // 2 for extent, whole in zip(crop, (down, across), strict=True)]
             top, left = top + first[0] * rows / down, left + first[1] * columns / across
             rows, columns = crop[0] * rows / down, crop[1] * columns / across

@@ -7,8 +7,9 @@ from pathlib import Path
 DESCRIPTION = """\
 Make a map of what a bundle's network looked at, for every image and every finding.
 
-Images are PNG, JPEG, DICOM or NIfTI files, folders of them, or a manifest. The maps go into a folder, compressed, on the
-grid on which they are computed; they are enlarged to the images' own pixels when they are read ('cxr-monai maps show',
+Images are PNG, JPEG, DICOM or NIfTI files, folders of them, or a manifest. The maps go into a folder, compressed, on
+the grid on which they are computed; they are enlarged to the images' own pixels when they are read ('cxr-monai maps
+show',
 'maps localise', 'maps faithful', 'maps agree'). An interrupted run goes on when the same command is given again."""
 
 EPILOG = """\

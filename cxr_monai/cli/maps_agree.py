@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = """\
-Compare two folders of maps of the same images, finding by finding: rank correlation of their places, IoU of what is over
-a share of each map's maximum, with intervals over patients, and the images on which they differ most.
+Compare two folders of maps of the same images, finding by finding: rank correlation of their places, IoU of what is
+over a share of each map's maximum, with intervals over patients, and the images on which they differ most.
 
-Two trainings of one recipe disagree as well. With --seeds, maps of three or more of them, the tables say what share of the
+Two trainings of one recipe disagree as well. With --seeds, maps of three or more of them, the tables say what share of
+the
 disagreement between the two models is just the seed: mean disagreement within the seeds / mean disagreement between the
 models, over the same images."""
 
@@ -17,8 +18,8 @@ examples:
   cxr-monai maps agree CAM OCCLUSION --finding Effusion --threshold 0.5 0.8 --out agreement
   cxr-monai maps agree A B --seeds A A2 A3 --manifest manifest.csv --present --out agreement
 
-Written to --out: agreement.csv, agreement_cases.csv (one row an image and finding), agreement.png (where they differ most),
-seeds.csv (with --seeds), and agreement.html, the page that shows all of it."""
+Written to --out: agreement.csv, agreement_cases.csv (one row an image and finding), agreement.png (where they differ
+most), seeds.csv (with --seeds), and agreement.html, the page that shows all of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", nargs="+", type=Path, default=[], metavar="S", help="maps of three or more trainings of one recipe"
     )
-    parser.add_argument("--manifest", type=Path, metavar="M.csv", help="patients and labels; images it lacks are left out")
+    parser.add_argument(
+        "--manifest", type=Path, metavar="M.csv", help="patients and labels; images it lacks are left out"
+    )
     parser.add_argument(
         "--present", action="store_true", help="a finding only on images that the manifest says have it"
     )
@@ -58,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--count {arguments.count}: from 0 to 12 images stand in a picture.")
     if arguments.replicates < 1 or arguments.seed < 0:
         raise UsageError(
-            Code.USAGE, f"--replicates {arguments.replicates}, --seed {arguments.seed}: a number from 1, and one from 0."
+            Code.USAGE,
+            f"--replicates {arguments.replicates}, --seed {arguments.seed}: a number from 1, and one from 0.",
         )
     if arguments.present and arguments.manifest is None:
         raise UsageError(Code.USAGE, "--present: the manifest says what is there; name it with --manifest.")

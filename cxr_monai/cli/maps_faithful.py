@@ -6,8 +6,9 @@ from pathlib import Path
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
 
-Deletion and insertion: does the finding's probability fall when the map's strongest places are blurred, and rise when they
-are put back? The same map at random places is the control. Infidelity: does the map foretell what covering a square does?
+Deletion and insertion: does the finding's probability fall when the map's strongest places are blurred, and rise when
+they are put back? The same map at random places is the control. Infidelity: does the map foretell what covering a
+square does?
 Sensitivity: does noise that nobody sees move the map? Randomised weights: does the map change when what was learned is
 thrown away, first the last layer, in the end all of it? A method whose map stays as it was explains nothing."""
 
@@ -15,7 +16,8 @@ EPILOG = """\
 examples:
   cxr-monai maps faithful OUT/bundle manifest.csv --split test --out faithful
   cxr-monai maps faithful OUT/bundle folder/ --method cam gradcam layercam --finding Effusion Mass --out faithful
-  cxr-monai maps faithful OUT/bundle folder/ --method occlusion --count 4 --stages 1 --draws 1 --samples 0 --out faithful
+  cxr-monai maps faithful OUT/bundle folder/ --method occlusion --count 4 --stages 1 --draws 1 --samples 0 --out
+  faithful
 
 INPUT is as for 'cxr-monai explain', which also tells what the methods are. Each image is tested with the map of what is
 most probable, unless --finding names others. Written to --out: faithfulness.csv (one row a method), randomisation.csv,
@@ -27,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from cxr_monai.cli.explain import METHODS
 
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="the bundle's folder")
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)")
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
     parser.add_argument(
         "--method", nargs="+", choices=list(METHODS), default=["cam"], metavar="M", help="which (default: cam)"
@@ -54,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples", type=int, default=10, help="of infidelity and sensitivity; 0: neither (default: %(default)s)"
     )
     tests.add_argument(
-        "--stages", type=int, default=4, help="of randomised weights, from the head to all; 0: none (default: %(default)s)"
+        "--stages",
+        type=int,
+        default=4,
+        help="of randomised weights, from the head to all; 0: none (default: %(default)s)",
     )
     tests.add_argument("--draws", type=int, default=5, help="of each stage's weights (default: %(default)s)")
     figures = parser.add_argument_group("figures")

@@ -4,12 +4,12 @@
     within = compare_seeds([MapStore.open(seed) for seed in seeds])         # one recipe, trained with other seeds
     shared = seed_cases(cases, within)                                      # sum of 'within' over sum of 'between'
 
-Two maps of an image are put onto one raster over the stored image and compared where both networks see it: they may have
-other grids and other views of it, and their images may be stored in other sizes.
+Two maps of an image are put onto one raster over the stored image and compared where both networks see it: they may
+have other grids and other views of it, and their images may be stored in other sizes.
 
 Disagreement is 1 minus the rank correlation (0: same order of places, 1: unrelated, 2: reversed), or 1 minus the IoU of
-what is over a share of each map's maximum. Two trainings of one recipe disagree as well. What of the disagreement between
-two models is just the seed is
+what is over a share of each map's maximum. Two trainings of one recipe disagree as well. What of the disagreement
+between two models is just the seed is
 
     mean disagreement within the seeds / mean disagreement between the models,
 
@@ -59,12 +59,13 @@ def compare(
 
     Returns:
         one row an image and finding: ``image, finding, first_probability, second_probability, kept, rank_correlation,
-        iou_0.5, ...``. ``kept`` says whose map was kept: ``both``, ``first``, ``second``; without both there is nothing to
-        compare (NaN), and rows of neither are left out. NaN as well where both maps are 0 everywhere; 0 where one is.
+        iou_0.5, ...``. ``kept`` says whose map was kept: ``both``, ``first``, ``second``; without both there is nothing
+        to compare (NaN), and rows of neither are left out. NaN as well where both maps are 0 everywhere; 0 where one
+        is.
 
     Raises:
-        EvaluationError: ``maps-invalid`` if they have no image in common, a finding has no maps, or an image's sides have
-            another ratio in the second.
+        EvaluationError: ``maps-invalid`` if they have no image in common, a finding has no maps, or an image's sides
+            have another ratio in the second.
     """
     images, chosen = _in_common([first, second], findings)
     channels = [[store.findings.index(name) for name in chosen] for store in (first, second)]
@@ -195,7 +196,9 @@ def _on_one_raster(
     shape = max(1, round(views[0].height * scale)), max(1, round(views[0].width * scale))
     seen = np.logical_and(*(view.place(np.ones((1, 1)), shape=shape) > 0 for view in views))
     if not seen.any():
-        raise EvaluationError(Code.MAPS_INVALID, f"no part of the image {image!r} is seen by both.", where=second.folder)
+        raise EvaluationError(
+            Code.MAPS_INVALID, f"no part of the image {image!r} is seen by both.", where=second.folder
+        )
     placed = [
         np.stack([view.place(grid, store.points, shape)[seen] for grid in of]) if len(of) else np.empty((0, 0))
         for view, store, of in zip(views, (first, second), maps, strict=True)

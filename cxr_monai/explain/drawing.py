@@ -28,7 +28,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from cxr_monai.durable import write_durably
@@ -67,14 +67,15 @@ class Panel:
     """One radiograph, with the map of one finding or without.
 
     Attributes:
-        pixels: ``[H, W]`` in [0, 1], of the stored image.
+        pixels: ``[H, W]`` in [0, 1]; of the stored image, or of its reduction if ``shape`` is given.
         heat: ``[h, w]`` over the same extent, at least 0; None draws the radiograph alone.
         finding: whose map it is.
         probability: of the finding; None where it is not known.
         operating_point: from which probability the finding is reported; None where there is none.
         truth: boxes that a radiologist drew.
         title: a line above: which image, model or method.
-        spacing: (row, column) of the pixels in mm, for their aspect; None = square.
+        spacing: (row, column) of the stored pixels in mm, for their aspect; None = square.
+        shape: rows and columns of the stored image where ``pixels`` are fewer.
     """
 
     pixels: np.ndarray
@@ -85,20 +86,34 @@ class Panel:
     truth: Sequence[Box] = ()
     title: str = ""
     spacing: tuple[float, float] | None = None
+    shape: tuple[int, int] | None = None
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Rows and columns of the stored image."""
+        return self.shape or (self.pixels.shape[0], self.pixels.shape[1])
 
     @property
     def tall(self) -> float:
         """Height of the picture as a multiple of its width."""
         row, column = self.spacing or (1.0, 1.0)
-        return self.pixels.shape[0] * row / (self.pixels.shape[1] * column)
+        return self.stored[0] * row / (self.stored[1] * column)
+
+    @property
+    def chance(self) -> str:
+        """``0.71``; with a third decimal beside an operating point that needs it."""
+        return "" if self.probability is None else _number(self.probability, self.operating_point)
+
+    @property
+    def reported(self) -> str:
+        """``reported from 0.35``."""
+        point = self.operating_point
+        return "no operating point" if point is None else f"reported from {_number(point, point)}"
 
     @property
     def likely(self) -> str:
         """``0.71, reported from 0.35``."""
-        if self.probability is None:
-            return ""
-        point = self.operating_point
-        return f"{self.probability:.2f}, " + ("no operating point" if point is None else f"reported from {point:.2g}")
+        return f"{self.chance}, {self.reported}" if self.chance else ""
 
 
 def draw_overlay(
@@ -121,30 +136,32 @@ def draw_overlay(
         caption: lines above instead of title, finding and ``0.71, reported from 0.35``.
         size: of the words, in points, at most.
     """
-    height, width = panel.pixels.shape
+    height, width = panel.stored
     row, column = panel.spacing or (1.0, 1.0)
     box = axes.get_position()
     inches = box.width * axes.figure.get_figure(root=True).get_size_inches()[0]
     extent = (0, width, height, 0)
+    fine = min(1.0, max(0.5, inches / 1.5))  # lines of small panels are thin, or they would hide what they surround
     axes.imshow(_reduced(panel.pixels, inches), cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="antialiased")
     if panel.heat is not None and panel.heat.max() > 0:
         share = panel.heat / panel.heat.max()
         axes.imshow(colours(share), extent=extent, interpolation="bilinear")
         across, down = width / panel.heat.shape[1], height / panel.heat.shape[0]
         if contours:
-            _contour(axes, panel.heat, threshold, across, down)
+            _contour(axes, panel.heat, threshold, across, down, fine)
         for part in parts(panel.heat, threshold) if boxes else ():
             place = (part.x * across, part.y * down, part.width * across, part.height * down)
-            axes.add_patch(_rectangle(place, _BOX))
+            axes.add_patch(_rectangle(place, _BOX, fine))
     for place in panel.truth:
-        axes.add_patch(_rectangle(place, _TRUTH))
+        axes.add_patch(_rectangle(place, _TRUTH, fine))
     axes.set(xlim=(0, width), ylim=(height, 0), aspect=row / column)
     axes.set_axis_off()
     lines = [panel.title, panel.finding, panel.likely] if caption is None else caption
     words = [line for line in lines if line]
     if words:
         fitted = [_fitted(line, inches, size) for line in words]
-        axes.set_title("\n".join(text for text, _ in fitted), fontsize=min(points for _, points in fitted), pad=2.5)
+        points = min(points for _, points in fitted)
+        axes.set_title("\n".join(text for text, _ in fitted), fontsize=points, y=1.0, pad=2.5)
 
 
 def compare_figure(
@@ -186,7 +203,7 @@ def compare_figure(
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(wide, tall))
         if heading:
-            text, points = _fitted(heading, wide - 0.2, 9.0)
+            text, points = _fitted(heading, wide - 0.2, 9.0, "bold")
             figure.text(0.1 / wide, 1 - 0.08 / tall, text, fontsize=points, va="top", fontweight="bold")
         place = top
         for row, high in zip(rows, heights, strict=True):
@@ -239,20 +256,24 @@ def sheet_figure(
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(PAGE, tall))
         if heading:
-            text, points = _fitted(heading, PAGE - 0.2, 9.0)
+            text, points = _fitted(heading, PAGE - 0.2, 9.0, "bold")
             figure.text(edge / PAGE, 1 - 0.08 / tall, text, fontsize=points, va="top", fontweight="bold")
         for number, (name, panels) in enumerate(rows.items()):
             left, top = edge + (number // deep) * (block + between), tops[number % deep]
-            point = next((panel.operating_point for panel in panels if panel.finding == name), None)
-            text, points = _fitted(name if point is None else f"{name}, reported from {point:.2g}", block, 7.5)
+            reported = [
+                panel.reported for panel in panels if panel.finding == name and panel.operating_point is not None
+            ]
+            text, points = _fitted(", ".join([name, *reported[:1]]), block, 7.5, "bold")
             figure.text(left / PAGE, 1 - (top + 0.13) / tall, text, fontsize=points, fontweight="bold")
             if not panels:
                 figure.text(left / PAGE, 1 - (top + 0.3) / tall, "no example", fontsize=6)
+            # words of a row are of one size
+            size = min([5.5, *(_fitted(line, inches, 5.5)[1] for words in captions[name] for line in words)])
             for column, (panel, caption) in enumerate(zip(panels[:columns], captions[name], strict=True)):
                 place = left + column * (inches + apart)
                 axes = _axes(figure, place, top + levels[number % deep], inches, high)
                 draw_overlay(
-                    axes, panel, threshold=threshold, contours=contours, boxes=boxes, caption=caption, size=5.5
+                    axes, panel, threshold=threshold, contours=contours, boxes=boxes, caption=caption, size=size
                 )
         _colour_bar(_axes(figure, PAGE - edge - bar + 0.08, tops[0] + levels[0], 0.09, 1.6), threshold)
         foot.draw(figure)
@@ -261,8 +282,7 @@ def sheet_figure(
 
 def _short(panel: Panel, row: str) -> list[str]:
     """Return what stands above a panel of a sheet: what its row's heading does not say."""
-    likely = "" if panel.probability is None else f"{panel.probability:.2f}"
-    return [line for line in (panel.title, panel.finding if panel.finding != row else "", likely) if line]
+    return [line for line in (panel.title, panel.finding if panel.finding != row else "", panel.chance) if line]
 
 
 def save(figure: Figure, path: str | Path) -> None:
@@ -304,7 +324,7 @@ def _reduced(pixels: np.ndarray, inches: float) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).reduce(factor))
 
 
-def _contour(axes: Axes, heat: np.ndarray, threshold: Threshold, across: float, down: float) -> None:
+def _contour(axes: Axes, heat: np.ndarray, threshold: Threshold, across: float, down: float, fine: float) -> None:
     """Draw the line around `strongest`, between the weakest pixel within and the strongest outside."""
     mask = np.pad(strongest(heat, threshold), 1)
     if not mask.any():  # a share of the area that is less than a pixel
@@ -316,18 +336,21 @@ def _contour(axes: Axes, heat: np.ndarray, threshold: Threshold, across: float, 
     rows, columns = heat.shape
     x = ((np.arange(columns + 2) - 0.5) * across).clip(0, columns * across)
     y = ((np.arange(rows + 2) - 0.5) * down).clip(0, rows * down)
-    lines = axes.contour(x, y, values, levels=[level], colors=_CONTOUR["color"], linewidths=_CONTOUR["linewidth"])
-    lines.set(path_effects=_rim(_CONTOUR["linewidth"]), clip_on=False)
+    thick = fine * _CONTOUR["linewidth"]
+    lines = axes.contour(x, y, values, levels=[level], colors=_CONTOUR["color"], linewidths=thick)
+    lines.set(path_effects=_rim(thick, fine), clip_on=False)
 
 
-def _rectangle(box: Box, style: dict[str, Any]) -> Rectangle:
+def _rectangle(box: Box, style: dict[str, Any], fine: float) -> Rectangle:
     x, y, width, height = box
-    return Rectangle((x, y), width, height, fill=False, clip_on=False, **style, path_effects=_rim(style["linewidth"]))
+    thick = fine * style["linewidth"]
+    drawn = style | {"linewidth": thick, "path_effects": _rim(thick, fine)}
+    return Rectangle((x, y), width, height, fill=False, clip_on=False, **drawn)
 
 
-def _rim(width: float) -> list[AbstractPathEffect]:
+def _rim(width: float, fine: float = 1.0) -> list[AbstractPathEffect]:
     """Return what draws a dark rim around a line, so that it is seen on white as well."""
-    return [withStroke(linewidth=width + 0.8, foreground="#101010")]
+    return [withStroke(linewidth=width + 0.8 * fine, foreground="#101010")]
 
 
 def _colour_bar(axes: Axes, threshold: Threshold) -> None:
@@ -382,24 +405,28 @@ def _foot(
     if mapped and boxes:
         signs.append((_BOX, f"box around a connected part of {threshold}"))
     if any(panel.truth for panel in panels):
-        signs.append((_TRUTH, "radiologist's box"))
+        signs.append((_TRUTH, "annotated box"))
     read = "Each map is drawn in shares of its own maximum: it shows where, the number says how likely."
     return _Foot(signs, [line for sentence in (read, note) for line in _wrapped(sentence, inches, 6.0) if line])
 
 
-def _width(text: str, points: float) -> float:
-    """Return how wide a text is, in inches."""
-    if not text.strip():
-        return 0.0
-    font = FontProperties(family=["DejaVu Sans"], weight="bold")  # the wider one
-    return float(TextPath((0, 0), text, size=points, prop=font, usetex=False).get_extents().width) / 72
+def _number(value: float, point: float | None) -> str:
+    """Return a probability in as many decimals as tell it from an operating point: rare findings' are below 0.1."""
+    return f"{value:.2f}" if point is None or point >= 0.1 else f"{value:.3f}"
 
 
-def _fitted(text: str, inches: float, points: float, least: float = 4.0) -> tuple[str, float]:
+def _width(text: str, points: float, weight: str = "normal") -> float:
+    """Return how wide a text is, in inches, with a margin for the rounding of its letters to dots."""
+    font = FontProperties(family=["DejaVu Sans"], weight=weight, size=points)
+    return 1.03 * text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+
+
+def _fitted(text: str, inches: float, points: float, weight: str = "normal", least: float = 4.0) -> tuple[str, float]:
     """Return a text and its size such that it is no wider than asked: smaller, then cut."""
-    points = max(least, min(points, points * inches / max(_width(text, points), 1e-6)))
+    # a hundredth smaller than what just fits: rounding must not cut it
+    points = max(least, min(points, 0.99 * points * inches / max(_width(text, points, weight), 1e-6)))
     short = text
-    while _width(short, points) > 1.01 * inches and len(short) > 2:  # the size was rounded
+    while _width(short, points, weight) > inches and len(short) > 2:
         short = short[:-2].rstrip() + "…"
     return short, points
 

@@ -4,8 +4,8 @@
     area(judged.shares, judged.deletion)                         # low: what the map points at was needed
 
 Three figures, each of one image and one finding: deletion and insertion (Petsiuk et al. 2018, RISE, arXiv 1806.07421),
-infidelity and sensitivity (Yeh et al. 2019, arXiv 1901.09392; Captum's). Whether a map depends on what was learned at all
-is another question (``cxr_monai.explain.randomisation``).
+infidelity and sensitivity (Yeh et al. 2019, arXiv 1901.09392; Captum's). Whether a map depends on what was learned at
+all is another question (``cxr_monai.explain.randomisation``).
 
 A place is taken away by putting the baseline there: the image blurred until only its broad shading is left, or its mean
 grey. Neither is a radiograph, and a network may answer to the edges of the hole. Each figure therefore stands beside a
@@ -139,10 +139,10 @@ def unexplained(
     """Return Captum's infidelity in shares of what there is to explain: 0 foretells every change, 1 none.
 
     Squares at random places are replaced by the baseline. The map foretells a fall of the score by its sum within the
-    square, times the one factor that fits all squares best (Captum's ``normalize``, since maps have no unit). Infidelity is
-    the mean squared error of that; here it is divided by the mean square of the falls, which is the infidelity of a map
-    that is 0 everywhere. For a map that is the same everywhere it is the share that varies from place to place: no map that
-    knows something should be above that.
+    square, times the one factor that fits all squares best (Captum's ``normalize``, since maps have no unit).
+    Infidelity is the mean squared error of that; here it is divided by the mean square of the falls, which is the
+    infidelity of a map that is 0 everywhere. For a map that is the same everywhere it is the share that varies from
+    place to place: no map that knows something should be above that.
 
     Args:
         score: the logit, of which effects add up.
@@ -168,7 +168,7 @@ def unexplained(
             image[None],
             attribution.double().expand_as(image)[None],
             n_perturb_samples=samples,
-            max_examples_per_batch=batch_size,
+            max_examples_per_batch=min(batch_size, samples),
             normalize=normalise,
         )
         return float(value)
@@ -204,14 +204,15 @@ def sensitivity(
     def perturb(inputs: torch.Tensor) -> torch.Tensor:
         return inputs + (2 * torch.rand(inputs.shape, generator=generator) - 1).to(inputs) * reach
 
-    def maps(inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def maps(inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
         with torch.enable_grad():  # Captum asks without gradients, which most methods need
-            return explain(inputs if isinstance(inputs, torch.Tensor) else inputs[0]).detach()
+            made = explain(inputs if isinstance(inputs, torch.Tensor) else inputs[0])
+        return (made.detach(),)  # in a tuple: Captum would take the first map's rows for several maps
 
-    if float(maps(image[None]).abs().max()) == 0:
+    if float(maps(image[None])[0].abs().max()) == 0:
         return float("nan")
     value = sensitivity_max(
-        maps, image[None], perturb, n_perturb_samples=samples, max_examples_per_batch=batch_size
+        maps, image[None], perturb, n_perturb_samples=samples, max_examples_per_batch=min(batch_size, samples)
     )
     return float(value)
 

@@ -4,8 +4,9 @@
     overlap(first, second, share=0.5)           # IoU of what is at least half of each map's maximum
     similarity(first, second)                   # [N, h, w], [N, h, w] -> [N]: SSIM
 
-None depends on a map's unit: two methods, or two networks, may be compared. A map that is 0 everywhere says that nothing
-speaks for the finding. Next to a map that says something it agrees in nothing (0), and two of them have no figure (NaN).
+None depends on a map's unit: two methods, or two networks, may be compared. A map that is 0 everywhere says that
+nothing speaks for the finding. Next to a map that says something it agrees in nothing (0), and two of them have no
+figure (NaN).
 """
 
 import numpy as np
@@ -66,7 +67,8 @@ def overlap(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
 
 
 def similarity(first: np.ndarray, second: np.ndarray, raster: int = RASTER) -> np.ndarray:
-    """Return MONAI's structural similarity (SSIM, Wang et al. 2004, doi:10.1109/TIP.2003.819861; Gaussian window of 11).
+    """Return MONAI's structural similarity (SSIM, Wang et al. 2004, doi:10.1109/TIP.2003.819861; Gaussian window of
+    11).
 
     Args:
         first, second: float ``[N, h, w]``, at least 0, the same N maps of any grids. Each is divided by its maximum and
@@ -74,8 +76,8 @@ def similarity(first: np.ndarray, second: np.ndarray, raster: int = RASTER) -> n
         raster: at least 11.
 
     Returns:
-        float64 ``[N]`` in [-1, 1]; 1 for equal maps. Smooth maps have much in common whatever they show: compare it with
-        others of its kind.
+        float64 ``[N]`` in [-1, 1]; 1 for equal maps. Smooth maps have much in common whatever they show: compare it
+        with others of its kind.
     """
     pair = [_on_raster(maps, raster) for maps in (first, second)]
     return SSIMMetric(spatial_dims=2, data_range=1.0, reduction="none")(*pair)[:, 0].double().numpy()

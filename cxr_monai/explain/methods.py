@@ -2,10 +2,10 @@
 
     maps = explain_with("gradcam", network, images, channels=[0, 3])        # [B, C, H, W] -> [B, 2, h, w]
 
-`METHODS` tells what each can and cannot show. Some read a layer's features (their maps have its grid), others the pixels.
-The layer to explain in MONAI's DenseNet is ``class_layers.relu``: ``features`` ends before the last ReLU, and gives
-another map. Activations that work in place, as DenseNet's do by default, break the hooks of MONAI and Captum: every method
-but ``cam`` therefore works on a copy in which they do not.
+`METHODS` tells what each can and cannot show. Some read a layer's features (their maps have its grid), others the
+pixels. The layer to explain in MONAI's DenseNet is ``class_layers.relu``: ``features`` ends before the last ReLU, and
+gives another map. Activations that work in place, as DenseNet's do by default, break the hooks of MONAI and Captum:
+every method but ``cam`` therefore works on a copy in which they do not.
 """
 
 import copy
@@ -35,7 +35,7 @@ from cxr_monai.networks.class_maps import ClassMaps, grid_points
 Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str], torch.Tensor]
 
 LAST, EARLY = "class_layers.relu", "features.transition1.relu"
-"""Layers of MONAI's DenseNets: the last features, and those of the first block (a 4th of the input's side, 256 channels)."""
+"""Layers of MONAI's DenseNets: the last features, and those of the first block (a fourth of the input's side)."""
 STEPS = 16
 """Of the path that Integrated Gradients follow."""
 PATCHES = 14
@@ -94,8 +94,8 @@ def explain_with(
         target_layer: a module's name, for the methods that explain a layer; the method's own choice where None.
 
     Returns:
-        float32 ``[B, K, h, w]``, at least 0; 0 everywhere where nothing speaks for a finding. Only ratios within one map
-        mean anything, except for ``cam``, whose unit is the logit's (its mean over the grid is what it adds to it).
+        float32 ``[B, K, h, w]``, at least 0; 0 everywhere where nothing speaks for a finding. Only ratios within one
+        map mean anything, except for ``cam``, whose unit is the logit's (its mean over the grid is what it adds to it).
 
     Raises:
         SettingError: ``setting-invalid`` for an unknown method, layer or channel, or a network without what is needed.
@@ -142,7 +142,7 @@ def check_layer(network: nn.Module, target_layer: str) -> None:
 
 
 def without_in_place(network: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode in which no activation overwrites its input; its weights and outputs are the same.
+    """Return a copy in evaluation mode in which no activation overwrites its input; its outputs are the same.
 
     Gradients flow through it and not to its weights, which halves their cost.
     """
@@ -202,7 +202,7 @@ def cam_times_layercam(
     layer: str,
     points: Points | None = None,
 ) -> torch.Tensor:
-    """Return class activation maps times LayerCAM of an earlier layer, both in shares of their maximum, on the finer grid.
+    """Return class activation maps times LayerCAM of an earlier layer, in shares of their maxima, on the finer grid.
 
     Args:
         class_maps: of the network, of any stride.
@@ -234,8 +234,8 @@ def _integrated_gradients(
     baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
     method = IntegratedGradients(network)
     made = [
-        method.attribute(images, baselines=baseline, target=channel, n_steps=STEPS, internal_batch_size=max(8, len(images)))
-        for channel in channels
+        method.attribute(images, baselines=baseline, target=channel, n_steps=STEPS, internal_batch_size=max(8,
+        len(images))) for channel in channels
     ]  # fmt: skip
     return torch.stack([one.detach().clamp(min=0).sum(1) for one in made], dim=1).float()
 
@@ -284,16 +284,16 @@ METHODS: dict[str, MapMethod] = {
         _cam,
         "this package",
         "Zhou et al. 2016, arXiv 1512.04150",
-        "What each place of the last feature grid adds to the finding's logit, exactly, all findings in one forward pass.",
-        "Anything finer than that grid, or what an earlier layer saw; only networks that end in average pooling and one "
-        "linear layer have it.",
+        "What each place of the last feature grid adds to the finding's logit, exactly, in one forward pass for all.",
+        "Anything finer than that grid, or what an earlier layer saw; only networks that end in average pooling and "
+        "one linear layer have it.",
     ),
     Method.GRADCAM: MapMethod(
         _monai(GradCAM),
         "MONAI",
         "Selvaraju et al. 2017, arXiv 1610.02391",
-        "Where a layer's features, weighted by their mean gradient, speak for the finding; any layer of any convolutional "
-        "network.",
+        "Where a layer's features, weighted by their mean gradient, speak for the finding; any layer of any "
+        "convolutional network.",
         "On layers before the last, mean gradients mix what speaks for and against: maps there often fit no finding.",
         LAST,
     ),
@@ -341,7 +341,7 @@ METHODS: dict[str, MapMethod] = {
         "Captum",
         "Selvaraju et al. 2017, arXiv 1610.02391; Springenberg et al. 2014, arXiv 1412.6806",
         "Edges within the region that GradCAM names.",
-        "What the network learned: guided backpropagation changes little when weights are random (Adebayo et al. 2018).",
+        "What the network learned: guided backpropagation hardly changes when weights are random (Adebayo et al.).",
         LAST,
     ),
     Method.OCCLUSION: MapMethod(

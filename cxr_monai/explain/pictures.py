@@ -7,16 +7,16 @@ write_nifti_maps(gallery, images, "maps")
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from cxr_monai.data.files import IMAGE_SUFFIXES, write_errors
 from cxr_monai.durable import write_durably
-from cxr_monai.errors import RadiographError
+from cxr_monai.errors import Code, EvaluationError, RadiographError
 from cxr_monai.explain.drawing import SUFFIXES, Panel, compare_figure, save, sheet_figure
 from cxr_monai.explain.nifti import write_nifti
 from cxr_monai.explain.regions import Threshold
@@ -51,7 +51,8 @@ def write_overlays(
 
     Raises:
         RadiographError: that of the first image, if none could be read.
-        EvaluationError, SettingError: as `Gallery.row`, `compare_figure` and `save`.
+        EvaluationError: ``maps-invalid`` if there is no map to draw; and as `Gallery.row`.
+        SettingError: as `Gallery.findings`, `compare_figure` and `save`.
     """
     out = Path(out)
     stems = _stems(images)
@@ -67,6 +68,13 @@ def write_overlays(
         save(compare_figure([row], threshold=threshold, contours=contours, boxes=boxes), written[-1])
 
     _for_each(gallery, images, findings, out, draw)
+    if not rows and not written:
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"no map of {'this image' if len(images) == 1 else 'these images'} was kept.",
+            fix="Name a finding to see its probability, or explain without --reported-only.",
+            where=gallery.store.folder,
+        )
     if rows:
         save(compare_figure(rows, threshold=threshold, contours=contours, boxes=boxes), out)
         return [out]
@@ -122,24 +130,26 @@ def write_nifti_maps(
     """
     out = Path(out)
     stems = _stems(images)
-    written: list[Path] = []
+    written: dict[Path, None] = {}
 
     def write(image: str, finding: str) -> None:
         radiograph = gallery.stored(image)
-        files = {stems[image]: (radiograph.pixels[0], "radiograph")}
+        files: dict[str, tuple[np.ndarray, str, float | None]] = {
+            stems[image]: (radiograph.pixels[0], "radiograph", 1.0)
+        }
         for store, title in zip(gallery.stores, gallery.titles, strict=True):
             heat = store.on_image(image, finding, radiograph.pixels.shape[1:]) if finding in store.findings else None
             if heat is not None:
                 name = f"{stems[image]}_{_safe(finding)}" + (f"_{_safe(title)}" if len(gallery.stores) > 1 else "")
-                files[name] = heat, f"{finding}, {title}"
-        for name, (values, about) in files.items():
+                files[name] = heat, f"{finding}, {title}", None
+        for name, (values, about, shown) in files.items():
             path = out / f"{name}.nii.gz"
             if path not in written:
-                write_nifti(path, values, radiograph.spacing, about)
-                written.append(path)
+                write_nifti(path, values, radiograph.spacing, about, shown)
+                written[path] = None
 
     _for_each(gallery, images, findings, out, write)
-    return written
+    return list(written)
 
 
 def _for_each(
@@ -160,10 +170,12 @@ def _for_each(
 
 
 def _stems(images: Sequence[str]) -> dict[str, str]:
-    """Return a file name without suffix for each image: its own, or its whole path where two have the same."""
-    own = {image: _stem(image.rpartition("/")[2]) for image in images}
-    often = Counter(own.values())
-    return {image: _safe(stem if often[stem] == 1 else _stem(image)) for image, stem in own.items()}
+    """Return a file's name for each image: its own without suffix; where two have the same, their paths, or numbers."""
+    for way in (lambda image: _stem(image.rpartition("/")[2]), _stem, str):
+        stems = {image: _safe(way(image)) for image in images}
+        if len({stem.casefold() for stem in stems.values()}) == len(stems):
+            return stems
+    return {image: f"{number:05d}_{stem}" for number, (image, stem) in enumerate(stems.items())}
 
 
 def _stem(name: str) -> str:

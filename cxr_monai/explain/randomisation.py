@@ -3,8 +3,9 @@
     for stage in cascade(network):
         copy = randomised(network, stage.parts, images, seed=0)     # explain with it, and compare the maps
 
-Weights are drawn anew as before a training, first those of the last layer alone, then those of more and more parts, down
-to the input. The last layer is what makes the findings differ, and all of them is all that was learned. A method whose map
+Weights are drawn anew as before a training, first those of the last layer alone, then those of more and more parts,
+down to the input. The last layer is what makes the findings differ, and all of them is all that was learned. A method
+whose map
 stays as it was has shown the image and the architecture, not the network: it explains nothing (`BOUND`).
 """
 
@@ -24,12 +25,12 @@ from cxr_monai.explain.likeness import rank_correlation, similarity
 BOUND = 0.5
 """Mean rank correlation above which maps have survived, at any stage.
 
-Set in a gap that was measured (DenseNet121, 224 pixels, 12 NIH radiographs of other patients, AUROC 0.70; three draws): cam,
-of which this is known to hold, stayed at 0.16 or below at each of 11 stages. A generator that weighs the features by the
-last normalisation's weights, and so gives every finding the same map, came to 1.0 with the head random and 0.77 with the
-last block too; guided_gradcam to 0.65, layercam to 0.75, gradcam++ to 0.70, which take no account of what speaks against a
-finding and so show nearly the same places for any head. One draw of the head alone moves cam's mean by 0.4 (standard
-deviation), therefore several are averaged.
+Set in a gap that was measured (DenseNet121, 224 pixels, 12 NIH radiographs of other patients, AUROC 0.70; three draws):
+cam, of which this is known to hold, stayed at 0.16 or below at each of 11 stages. A generator that weighs the features
+by the last normalisation's weights, and so gives every finding the same map, came to 1.0 with the head random and 0.77
+with the last block too; guided_gradcam to 0.65, layercam to 0.75, gradcam++ to 0.70, which take no account of what
+speaks against a finding and so show nearly the same places for any head. One draw of the head alone moves cam's mean by
+0.4 (standard deviation), therefore several are averaged.
 """
 DRAWS = 5
 FEW = 16
@@ -47,8 +48,8 @@ class Stage:
 def cascade(network: nn.Module) -> list[Stage]:
     """Return the stages, the head alone first, everything last.
 
-    A part is what shares the first two words of its name (``features.denseblock4``) and has weights of its own. Parts are
-    taken from the last that was defined to the first, which for the networks here is from the output to the input.
+    A part is what shares the first two words of its name (``features.denseblock4``) and has weights of its own. Parts
+    are taken from the last that was defined to the first, which for the networks here is from the output to the input.
     """
     parts = list(dict.fromkeys(_part(name) for name, _ in _owners(network)))[::-1]
     if not parts:
@@ -59,9 +60,11 @@ def cascade(network: nn.Module) -> list[Stage]:
 def randomised(network: nn.Module, parts: Sequence[str], images: torch.Tensor, seed: int) -> nn.Module:
     """Return a copy in evaluation mode with some parts as before a training; the network itself stays as it is.
 
-    Layers draw their weights in their own way (PyTorch's ``reset_parameters``); parameters of modules that have none come
-    from a normal distribution of the parameter's own mean and deviation. The means and variances of batch normalisation
-    in these parts are then taken from the images: old ones would fit no new weights, and signals would vanish or explode.
+    Layers draw their weights in their own way (PyTorch's ``reset_parameters``); parameters of modules that have none
+    come from a normal distribution of the parameter's own mean and deviation. The means and variances of batch
+    normalisation
+    in these parts are then taken from the images: old ones would fit no new weights, and signals would vanish or
+        explode.
 
     Args:
         network: any.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from cxr_monai.data.manifest import Manifest, file_names, join_on_image
 from cxr_monai.data.radiograph import Radiograph, read_radiograph
@@ -31,7 +32,7 @@ class Gallery:
         root: of the images; None takes what the first store noted, else the working directory.
         manifest: labels and patients; None where they are not known.
         truth: boxes by image and finding, in pixels of the stored image.
-        points: of a map's longer side in a picture.
+        points: of a map's longer side in a picture; radiographs keep at least four times as many.
         paths: of images that are not below the root.
     """
 
@@ -114,6 +115,7 @@ class Gallery:
                 truth=panels[0].truth,
                 title=image.rpartition("/")[2],
                 spacing=panels[0].spacing,
+                shape=panels[0].shape,
             ),
             *panels,
         ]
@@ -208,15 +210,17 @@ class Gallery:
         shape = max(1, round(height * smaller)), max(1, round(width * smaller))
         known = finding in store.findings
         heat = store.on_image(image, finding, shape) if known else None
+        named = f"no map of {finding}" if heat is None else finding if heat.any() else f"empty map of {finding}"
         return Panel(
-            pixels,
+            np.asarray(Image.fromarray(pixels).reduce(max(1, min(height, width) // (4 * self.points)))),
             heat,
-            finding if heat is not None else f"no map of {finding}",
+            named,
             store.probability(image, finding) if known else None,
             operating_points(store).get(finding),
             self.truth.get((image, finding), ()),
             title,
             radiograph.spacing,
+            (height, width),
         )
 
     def _read(self, image: str) -> Radiograph:

@@ -5,8 +5,8 @@
     store.on_image("a.png", "Effusion")         # [H, W] in the stored image's pixels
 
 ``maps_00000.npz`` and so on hold a few hundred images each and are whole or not there: a writer that was killed goes on
-after the last one. Each holds its images' names, probabilities and views beside the maps (float16, in shares of each map's
-maximum, which ``scales`` holds). ``maps.json`` says what made them, ``maps.csv`` is the same table for people.
+after the last one. Each holds its images' names, probabilities and views beside the maps (float16, in shares of each
+map's maximum, which ``scales`` holds). ``maps.json`` says what made them, ``maps.csv`` is the same table for people.
 """
 
 import io
@@ -130,7 +130,7 @@ class MapStore:
     def probability(self, image: str, finding: str) -> float:
         """Return how likely the finding is said to be."""
         self._at(image)
-        return float(self._probabilities.at[image, finding])
+        return float(self._probabilities.loc[image, finding])
 
     @property
     def _probabilities(self) -> pd.DataFrame:

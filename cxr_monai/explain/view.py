@@ -33,9 +33,7 @@ class View:
     columns: float
     spacing: tuple[float, float] | None = None
 
-    def place(
-        self, grid: np.ndarray, points: Points | None = None, shape: tuple[int, int] | None = None
-    ) -> np.ndarray:
+    def place(self, grid: np.ndarray, points: Points | None = None, shape: tuple[int, int] | None = None) -> np.ndarray:
         """Enlarge a map to the stored image, linearly between its points.
 
         Args:

@@ -1,1 +1,1 @@
-"""From files and a bundle to maps: ``explainer`` writes them, ``explanation`` is what a bundle's ``explain.json`` runs."""
+"""From files and a bundle to maps: ``explainer`` makes them, a bundle's ``explain.json`` runs ``explanation``."""

@@ -57,13 +57,14 @@ class Explainer:
         calibration: the bundle's; probabilities are calibrated and ``rule`` means its operating points.
         rule: which operating points are meant; the first where None.
         reported_only: keep the maps of findings at or over their operating point alone.
-        device: where to compute. ``cam`` computes as prediction does; the others in float32, since gradients in bfloat16
-            are too coarse to look at.
+        device: where to compute. ``cam`` computes as prediction does; the others in float32, since gradients in
+            bfloat16 are too coarse to look at.
         amp: False computes ``cam`` in float32 too.
         bundle: what ``maps.json`` says of the bundle.
 
     Raises:
-        SettingError: ``setting-invalid`` for an unknown method, layer or stride, or operating points that are not there.
+        SettingError: ``setting-invalid`` for an unknown method, layer or stride, or operating points that are not
+            there.
         ManifestError: ``unknown-finding``.
     """
 
@@ -152,7 +153,11 @@ class Explainer:
         network = load_weights(parser.get_parsed_content("network_def"), path, device)
         calibration = read_fitted(opened.root / "models" / "calibration.json", opened.labels, False, path)
         told = about_bundle(str(opened.root), str(path), device, options.get("amp", True), calibration)
-        made_by = {"name": opened.metadata.get("name", ""), "digest": told["bundle"], "own_weights": told["own_weights"]}
+        made_by = {
+            "name": opened.metadata.get("name", ""),
+            "digest": told["bundle"],
+            "own_weights": told["own_weights"],
+        }
         return cls(
             network,
             parser.get_parsed_content("preprocessing"),
@@ -172,8 +177,8 @@ class Explainer:
             wanted: bool ``[B, K]``: which maps; all where None.
 
         Returns:
-            probabilities ``[B, F]`` and maps ``[B, K, h, w]``, at least 0; NaN where a map is not wanted, or its finding
-            is under its operating point and those alone are kept.
+            probabilities ``[B, F]`` and maps ``[B, K, h, w]``, at least 0; NaN where a map is not wanted, or its
+            finding is under its operating point and those alone are kept.
         """
         images = images.to(self.device)
         keep = np.ones((len(images), len(self.kept)), bool) if wanted is None else wanted.numpy().copy()
@@ -205,7 +210,9 @@ class Explainer:
         """Return the maps of some channels ``[B, K, h, w]``."""
         if self.method == Method.CAM_LAYERCAM and self._class_maps is not None:
             pixels = images.detach().clone().requires_grad_()
-            maps = cam_times_layercam(self._class_maps, self.network, pixels, channels, str(self.target_layer), self._points)
+            maps = cam_times_layercam(
+                self._class_maps, self.network, pixels, channels, str(self.target_layer), self._points
+            )
         else:
             maps = explain_with(self.method, self.network, images, channels, self.target_layer)
         maps = maps.float().cpu()
@@ -259,8 +266,12 @@ class Explainer:
         first: RadiographError | None = None
         with tqdm(total=len(named), initial=len(named) - len(todo), desc="maps", unit=" images", disable=None) as bar:
             for batch in self._batches(todo, batch_size, num_workers):
-                asked = None if wanted is None else torch.tensor(
-                    [[finding in wanted.get(name, ()) for finding in self.kept] for name in batch["name"]]
+                asked = (
+                    None
+                    if wanted is None
+                    else torch.tensor(
+                        [[finding in wanted.get(name, ()) for finding in self.kept] for name in batch["name"]]
+                    )
                 )
                 probabilities, maps = self(batch["image"], asked)
                 rows = zip(batch["name"], batch["error"], batch["view"], probabilities, maps, strict=True)
@@ -299,7 +310,9 @@ class Explainer:
         try:
             made = ClassMaps(self.network, shape, stride, fast=True)
             images = nn.functional.interpolate(
-                torch.randn(2, shape[0], 8, 8, generator=torch.Generator().manual_seed(0)), tuple(shape[1:]), mode="bilinear"
+                torch.randn(2, shape[0], 8, 8, generator=torch.Generator().manual_seed(0)),
+                tuple(shape[1:]),
+                mode="bilinear",
             )
             with torch.inference_mode():
                 difference = float((made(images)[0].sigmoid() - exact(images)[0].sigmoid()).abs().max())
@@ -364,7 +377,12 @@ class _Files(Dataset):
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):
                 raise
-            return {"image": self._blank(), "name": name, "error": f"{cause.code}: {cause.message}", "view": torch.zeros(8)}
+            return {
+                "image": self._blank(),
+                "name": name,
+                "error": f"{cause.code}: {cause.message}",
+                "view": torch.zeros(8),
+            }
         image = convert_to_tensor(made["image"], dtype=torch.float32, track_meta=False).contiguous()
         height, width = made["image_shape"]
         row, column = made["image_spacing"] or (torch.nan, torch.nan)

@@ -1,4 +1,4 @@
-"""What a bundle's ``explain.json`` runs: maps of chosen images by every method asked for, and pictures of the first ones.
+"""What a bundle's ``explain.json`` runs: maps of chosen images by every method asked for, and pictures of some.
 
 Under ``OUT/explanations`` are ``maps_<method>`` (for 'cxr-monai maps'), a picture an image, and ``sheet.png``.
 """

@@ -54,7 +54,7 @@ class Subject:
     shape: tuple[int, ...]
     target_layer: str | None = None
     map_stride: int | None = None
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
 
     @classmethod
     def of_bundle(cls, bundle: str | Path, weights: str | Path | None = None, **options: Any) -> "Subject":
@@ -93,8 +93,8 @@ def read_some(
     """Read some of the files, drawn at random; another is drawn for one that cannot be read.
 
     Returns:
-        images float32 ``[N, C, H, W]`` as the network is given them, N up to ``count``; their names; and of each file that
-        was left out its name, the error's code and the reason.
+        images float32 ``[N, C, H, W]`` as the network is given them, N up to ``count``; their names; and of each file
+        that was left out its name, the error's code and the reason.
 
     Raises:
         RadiographError: that of the first file, if none can be read.
@@ -176,26 +176,26 @@ def faithfulness(
         seed: of all that is drawn; case by case the same for every method.
 
     Returns:
-        one row a method and case: ``method``, the columns of `cases`, ``empty`` (the map is 0 everywhere: all else is NaN),
-        ``deletion, insertion, unexplained`` with those of the control (``deletion_control``, ...) and the gain over it
-        (``deletion_gain``, ...: above 0 where the map does better), ``sensitivity``; and the mean curves, ``method, map``
-        (``map`` or ``control``), ``share, deletion, insertion``.
+        one row a method and case: ``method``, the columns of `cases`, ``empty`` (the map is 0 everywhere: all else is
+        NaN), ``deletion, insertion, unexplained`` with those of the control (``deletion_control``, ...) and the gain
+        over it (``deletion_gain``, ...: above 0 where the map does better), ``sensitivity``; and the mean curves,
+        ``method, map`` (``map`` or ``control``), ``share, deletion, insertion``.
     """
     rows, drawn = [], []
     with tqdm(total=len(methods) * len(cases), desc="changing images", unit=" maps", disable=None) as bar:
         for method in methods:
             explainer, maps = _maps(subject, images, cases, method)
             made = []
-            for at, case in enumerate(cases.itertuples(index=False)):
-                image = images[int(case.number)].to(subject.device)
+            for at, case in enumerate(cases.to_dict(orient="records")):
+                image = images[case["number"]].to(subject.device)
                 row, of_case = _judged(
-                    subject, image, int(case.channel), _on_pixels(maps[at], explainer, image),
+                    subject, image, case["channel"], _on_pixels(maps[at], explainer, image),
                     baseline, steps, controls, samples, seed + at,
                 )  # fmt: skip
                 if samples:
-                    explain = _one_map(explainer, str(case.finding))
+                    explain = _one_map(explainer, case["finding"])
                     row["sensitivity"] = sensitivity(explain, image, samples=samples, seed=seed + at)
-                rows.append({"method": method, **case._asdict(), **row})
+                rows.append({"method": method} | {str(name): entry for name, entry in case.items()} | row)
                 made += of_case
                 bar.update()
             drawn += [table.assign(method=method) for table in made]
@@ -244,17 +244,16 @@ def randomisation(
 _CURVES = ("deletion", "insertion")
 
 
-def _maps(
-    subject: Subject, images: torch.Tensor, cases: pd.DataFrame, method: str
-) -> tuple[Explainer, np.ndarray]:
+def _maps(subject: Subject, images: torch.Tensor, cases: pd.DataFrame, method: str) -> tuple[Explainer, np.ndarray]:
     """Return the explainer and the maps of the cases ``[N, h, w]``."""
     explainer = subject.explainer(method, list(dict.fromkeys(cases["finding"])))
-    number, column = cases["number"].to_numpy(), np.array([explainer.kept.index(name) for name in cases["finding"]])
+    number, column = (
+        cases["number"].to_numpy(copy=True),
+        np.array([explainer.kept.index(name) for name in cases["finding"]]),
+    )
     wanted = torch.zeros(len(images), len(explainer.kept), dtype=torch.bool)
     wanted[number, column] = True
-    made = [
-        explainer(batch, mask)[1] for batch, mask in zip(images.split(BATCH), wanted.split(BATCH), strict=True)
-    ]
+    made = [explainer(batch, mask)[1] for batch, mask in zip(images.split(BATCH), wanted.split(BATCH), strict=True)]
     return explainer, np.concatenate(made)[number, column]
 
 
@@ -270,7 +269,8 @@ def _one_map(explainer: Explainer, finding: str) -> Callable[[torch.Tensor], tor
 
 
 def _on_pixels(grid: np.ndarray, explainer: Explainer, image: torch.Tensor) -> torch.Tensor:
-    """Return a map in the pixels of the network's input: the strongest places are what a reader of the map would see."""
+    """Return a map in the pixels of the network's input: the strongest places are what a reader of the map would
+    see."""
     height, width = image.shape[-2:]
     points = explainer.about["points"]
     placed = View(height, width, 0, 0, height, width).place(grid, points and tuple(points))

@@ -3,15 +3,16 @@
     network = ClassMaps(trained, shape=(1, 224, 224), stride=16)
     logits, maps = network(images)              # [B, F], [B, F, h, w]
 
-A network that ends in global average pooling and one linear layer computes, for each finding, the mean over the last grid
-of the features times the finding's weights, plus a bias. What a place adds to that mean is its class activation map
-(Zhou et al. 2016, arXiv 1512.04150): the finding's own map, without any gradient, and up to a factor MONAI's GradCAM
-before its ReLU. That holds for any network whose output is that, which is tried on two synthetic images, not read off a name.
+A network that ends in global average pooling and one linear layer computes, for each finding, the mean over the last
+grid of the features times the finding's weights, plus a bias. What a place adds to that mean is its class activation
+map (Zhou et al. 2016, arXiv 1512.04150): the finding's own map, without any gradient, and up to a factor MONAI's
+GradCAM before its ReLU. That holds for any network whose output is that, which is tried on two synthetic images, not
+read off a name.
 
-**Finer grids.** A step that halves the grid throws three places of four away. Without it, and with the convolutions after
-it spread out by as much (the algorithme a trous of Holschneider et al. 1990; Chen et al. 2015, arXiv 1412.7062), the
-network computes the same features for the places between, with the weights that it has. At the old places they are what
-they were, which is tried too, so the logits stay the same.
+**Finer grids.** A step that halves the grid throws three places of four away. Without it, and with the convolutions
+after it spread out by as much (the algorithme a trous of Holschneider et al. 1990; Chen et al. 2015, arXiv 1412.7062),
+the network computes the same features for the places between, with the weights that it has. At the old places they are
+what they were, which is tried too, so the logits stay the same.
 """
 
 import copy
@@ -48,8 +49,8 @@ class ClassMaps(nn.Module):
     Args:
         network: in evaluation mode, float32; it is copied, never changed.
         shape: ``[C, H, W]`` of an image.
-        stride: pixels of the input between two points of the map: that of the network (32 for DenseNet121) where None, or
-            half, a quarter of it, ...
+        stride: pixels of the input between two points of the map: that of the network (32 for DenseNet121) where None,
+            or half, a quarter of it, ...
         fast: compute in bfloat16 on a CPU with convolutions folded (``cxr_monai.networks.folding``).
 
     Attributes:
@@ -98,7 +99,7 @@ class ClassMaps(nn.Module):
     def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> int:
         """Find the old places among the new ones."""
         images = _synthetic(shape)
-        with torch.inference_mode():
+        with torch.inference_mode(), _evaluating(network):
             new = old = features_before(network, head.pooling, images)
             with suppress(RuntimeError):  # parts that no longer fit each other
                 new = features_before(made, head.pooling, images)
@@ -106,7 +107,11 @@ class ClassMaps(nn.Module):
         for first in range(self._every):
             steps = slice(first, first + self._every * head.side, self._every)
             here = new[..., steps, steps]
-            if new is not old and here.shape == old.shape and float((here - old).abs().max()) <= _CLOSE * max(scale, 1.0):
+            if (
+                new is not old
+                and here.shape == old.shape
+                and float((here - old).abs().max()) <= _CLOSE * max(scale, 1.0)
+            ):
                 return first
         raise SettingError(
             Code.SETTING_INVALID,
@@ -140,7 +145,7 @@ def find_head(network: nn.Module, shape: Sequence[int]) -> Head:
                 return Head(pooling, linear, int(features.shape[-1]))
     raise SettingError(
         Code.SETTING_INVALID,
-        f"{type(network).__name__} does not end in global average pooling and one linear layer, so it has no class maps.",
+        f"{type(network).__name__} does not end in global average pooling and one linear layer: no class maps.",
         fix=f"Choose another method: {_OTHERS}.",
     )
 
@@ -148,9 +153,9 @@ def find_head(network: nn.Module, shape: Sequence[int]) -> Head:
 def grid_points(network: nn.Module, shape: Sequence[int], side: int) -> tuple[float, float]:
     """Return where the points of a network's grid lie in its input: each in the middle of what it is computed from.
 
-    Not in the middle of equal cells, as enlarging a map takes for granted: a convolution or pooling of size k with p rows of
-    padding and steps of s moves the middle by (k - 1) / 2 - p rows of its input. DenseNet's last grid lies 1.5 pixels
-    higher and further left than equal cells, ResNet's 16.
+    Not in the middle of equal cells, as enlarging a map takes for granted: a convolution or pooling of size k with p
+    rows of padding and steps of s moves the middle by (k - 1) / 2 - p rows of its input. DenseNet's last grid lies 1.5
+    pixels higher and further left than equal cells, ResNet's 16.
 
     Args:
         network: any.
@@ -164,7 +169,9 @@ def grid_points(network: nn.Module, shape: Sequence[int], side: int) -> tuple[fl
     for _, part, inputs, outputs in _run(network, shape):
         before, after = _stride(shape, inputs.shape[-1]), _stride(shape, outputs.shape[-1])
         if before < after <= _stride(shape, side) and not isinstance(part.padding, str):
-            size, padding = (value if isinstance(value, int) else value[0] for value in (part.kernel_size, part.padding))
+            size, padding = (
+                value if isinstance(value, int) else value[0] for value in (part.kernel_size, part.padding)
+            )
             moved.setdefault(before, before * ((size - 1) / 2 - padding))
     return (sum(moved.values()) + 0.5) / shape[-1], _stride(shape, side) / shape[-1]
 
@@ -253,7 +260,7 @@ def _stride(shape: Sequence[int], side: int) -> int:
 
 
 def _check_stride(stride: int, own: int) -> None:
-    allowed = [own // 2**power for power in range(4) if own % 2**power == 0 and own // 2**power >= 4]
+    allowed = [own // 2**power for power in range(4) if own // 2**power >= 1]
     if stride not in allowed:
         raise SettingError(
             Code.SETTING_INVALID,

@@ -14,13 +14,15 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest, join_on_image, read_manifest
 from cxr_monai.errors import Code, EvaluationError, RadiographError
 from cxr_monai.evaluation.auroc import check_level
+from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.agreement import RANK, compare, compare_seeds, measures, seed_cases
 from cxr_monai.explain.drawing import compare_figure, save
 from cxr_monai.explain.regions import Threshold
 from cxr_monai.explain.showing import Gallery
 from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import spelling
-from cxr_monai.report.map_tables import figures_of, means, patients_of, shares, track, write_tables
+from cxr_monai.report.map_pages import agreement_page
+from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, shares, track, write_tables
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class Agreement:
     """What came out.
 
     Attributes:
-        findings: one row a finding and one ``mean``: ``finding, cases, patients, only_first, only_second, empty`` (maps of
-            one alone; both 0 everywhere) and of each measure its mean, ``_low`` and ``_high``.
+        findings: one row a finding and one ``mean``: ``finding, cases, patients, only_first, only_second, empty`` (maps
+            of one alone; both 0 everywhere) and of each measure its mean, ``_low`` and ``_high``.
         seeds: one row a measure and finding, and ``all``: disagreement between the models, within the seeds, and what
             share of the first is just the seed; None without seeds.
         cases: one row an image and finding; ``shown`` is its row in the sheet.
@@ -76,7 +78,8 @@ def agree_files(
     options: Options | None = None,
     manifest: str | Path | None = None,
 ) -> tuple[Agreement, list[Path]]:
-    """Compare two folders of maps and write ``agreement.csv``, ``agreement_cases.csv``, ``seeds.csv``, ``agreement.png``.
+    """Compare two folders of maps and write ``agreement.csv``, ``agreement_cases.csv``, ``seeds.csv``,
+    ``agreement.png``, ``agreement.html``.
 
     Raises:
         EvaluationError: ``maps-invalid`` for what `cxr_monai.explain.agreement` cannot compare, or if no case is left.
@@ -88,13 +91,15 @@ def agree_files(
     stores = [MapStore.open(first), MapStore.open(second)]
     table = read_manifest(manifest, check_files=False) if manifest is not None else None
     findings = [spelling(name) for name in options.findings] or None
-    cases = compare(*stores, options.thresholds, findings)
+    cases = compare(stores[0], stores[1], options.thresholds, findings)
     images = int(cases["image"].nunique())
     cases, notes = _chosen(cases, table, options)
     patients, told = patients_of(list(cases["image"]), table)
     names = measures(options.thresholds)
     drawing = (options.replicates, options.level, options.seed)
-    findings_table = _with_counts(means(cases, "finding", names, patients, *drawing, mean=True), cases)
+    order = {name: at for at, name in enumerate(stores[0].findings)}
+    by_finding = cases.sort_values("finding", key=lambda column: column.map(order), kind="stable")
+    findings_table = _with_counts(means(by_finding, "finding", names, patients, *drawing, mean=True), cases)
     seeds = None
     if options.seeds:
         within = compare_seeds([MapStore.open(folder) for folder in options.seeds], options.thresholds, findings)
@@ -111,10 +116,12 @@ def agree_files(
         "present": options.present,
         "seeds": len(options.seeds) or None,
     }  # fmt: skip
+    notes += few_note(findings_table["patients"])
     agreement = Agreement(findings_table, seeds, cases, book, tuple(notes))
     tables = {"agreement": findings_table, "agreement_cases": cases} | ({} if seeds is None else {"seeds": seeds})
     written = write_tables(tables, out)
-    return agreement, [*written, picture] if isinstance(picture, Path) else written
+    drawn = [picture] if isinstance(picture, Path) else []
+    return agreement, [*written, *drawn, agreement_page(agreement, drawn[0] if drawn else None, out)]
 
 
 def _chosen(cases: pd.DataFrame, manifest: Manifest | None, options: Options) -> tuple[pd.DataFrame, list[str]]:
@@ -129,7 +136,7 @@ def _chosen(cases: pd.DataFrame, manifest: Manifest | None, options: Options) ->
         cases = cases[cases["image"].isin(labels.index)]
         if options.present:
             there = [
-                finding in labels.columns and labels.at[image, finding] == 1
+                finding in labels.columns and labels.loc[image, finding] == 1
                 for image, finding in zip(cases["image"], cases["finding"], strict=True)
             ]
             cases = cases[there]
@@ -152,11 +159,10 @@ def _with_counts(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
         }
     )
     by_finding = counts.groupby(cases["finding"]).sum()
-    every = by_finding.sum()
-    for place, name in enumerate(counts, start=3):
-        column = [int(by_finding[name].get(finding, every[name])) for finding in table["finding"]]
-        table.insert(place, name, column)
-    return table
+    by_finding.loc[MEAN] = by_finding.sum()
+    return pd.concat(
+        [table.iloc[:, :3], by_finding.loc[table["finding"]].reset_index(drop=True), table.iloc[:, 3:]], axis=1
+    )
 
 
 def _seed_shares(
@@ -193,7 +199,7 @@ def _with_sheet(
         rows.append([replace(radiograph, title=f"case {number}", finding=said), *maps])
     figure = compare_figure(
         rows,
-        threshold=Threshold("maximum", options.thresholds[0]),
+        threshold=Threshold(options.thresholds[0]),
         boxes=False,
         heading="Where the two differ most",
         note="The cases with the lowest rank correlation, each image once; agreement_cases.csv names them.",
@@ -206,7 +212,11 @@ def _with_sheet(
 
 def track_agreement(experiment: str, out: str | Path, agreement: Agreement, written: Sequence[Path]) -> None:
     """Log an agreement as an MLflow run, without the table of cases, which names images."""
-    names = [name for name in agreement.findings if name == RANK or (name.startswith("iou_") and name[-1].isdigit())]
+    names = [
+        name
+        for name in map(str, agreement.findings)
+        if name == RANK or (name.startswith("iou_") and name[-1].isdigit())
+    ]
     figures = figures_of(agreement.findings, "finding", names)
     if agreement.seeds is not None:
         figures |= {

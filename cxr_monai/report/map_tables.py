@@ -144,6 +144,12 @@ def _ends(
     return figure, np.where(few, np.nan, low), np.where(few, np.nan, high)
 
 
+def few_note(patients: pd.Series) -> list[str]:
+    """Return the sentence on figures without interval, if there are any; ``patients`` of each figure."""
+    few = bool((patients < FEWEST).any())
+    return [f"Where a figure rests on fewer than {FEWEST} patients, it has no interval."] if few else []
+
+
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path) -> list[Path]:
     """Write ``<name>.csv`` of each, four decimals, empty where undefined; returns the files."""
     folder = Path(folder)

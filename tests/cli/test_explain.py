@@ -1,0 +1,99 @@
+"""``cxr-monai explain``: the command's words, what it says, its exit status."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_monai.cli import main
+from cxr_monai.explain.store import MapStore
+from cxr_monai.labels import NIH14
+from tests.bundles.running import Phantoms, Trained
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+
+def explain(bundle: Path, *words: object) -> int:
+    return main(["explain", str(bundle), *map(str, words), "--workers", "0"])
+
+
+def test_a_part_of_a_manifest(
+    trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(trained.bundle, phantoms.manifest, "--split", "test", "--out", "maps") == 0
+    store = MapStore.open("maps")
+    table = phantoms.table
+    assert store.images == list(table.loc[table["split"] == "test", "image"])
+    assert store.findings == NIH14
+    assert f"maps of {len(store.images)} images, 14 findings each: maps" in capsys.readouterr().out
+    assert Path(store.about["root"]) == phantoms.root
+    # and the probabilities are those of predict
+    assert main(["predict", str(trained.bundle), str(phantoms.manifest), "--out", "p.csv", "--workers", "0"]) == 0
+    predicted = pd.read_csv("p.csv").set_index("image").loc[store.images, list(NIH14)]
+    np.testing.assert_allclose(store.table[list(NIH14)], predicted, rtol=0, atol=0.01)
+    # the same command again has nothing to do, and says what is there
+    before = [path.stat().st_mtime_ns for path in sorted(Path("maps").glob("*.npz"))]
+    assert explain(trained.bundle, phantoms.manifest, "--split", "test", "--out", "maps") == 0
+    assert [path.stat().st_mtime_ns for path in sorted(Path("maps").glob("*.npz"))] == before
+
+
+def test_pictures_of_files(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    files = phantoms.files("test")[:2]
+    assert (
+        explain(trained.bundle, *files, "--out", "maps", "--pictures", 1, "--method", "gradcam", "--finding", "mass")
+        == 0
+    )
+    assert MapStore.open("maps").findings == ("Mass",)
+    assert [path.name for path in Path("maps/pictures").iterdir()] == [f"{files[0].stem}_Mass.png"]
+
+
+def test_only_boxed_findings(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    boxes = phantoms.manifest.parent / "boxes.csv"
+    assert explain(trained.bundle, phantoms.manifest, "--boxes", boxes, "--out", "maps") == 0
+    store, table = MapStore.open("maps"), pd.read_csv(boxes)
+    pairs = {
+        (image, finding) for image in store.images for finding in NIH14 if store.on_image(image, finding) is not None
+    }
+    assert pairs == set(zip(table["image"], table["finding"], strict=True))
+
+
+def test_a_bad_file(trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.png").write_bytes(b"not a picture")
+    words = ("bad.png", phantoms.files("test")[0], "--out", "maps")
+    assert explain(trained.bundle, *words) == 0
+    assert "1 left out: maps.errors.csv" in capsys.readouterr().err
+    assert explain(trained.bundle, *words, "--strict") == 1
+    assert explain(trained.bundle, "bad.png", "--out", "none") == 1
+    assert "radiograph-not-an-image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "status"),
+    [
+        (("--batch-size", 0), "--batch-size 0", 2),
+        (("--pictures", -1), "--pictures -1", 2),
+        (("--map-stride", 5), "Choose one of 32, 16, 8, 4", 1),
+        (("--finding", "Massive"), "Massive", 1),
+        (("--method", "gradcam", "--target-layer", "no"), "no layer 'no'", 1),
+    ],
+)
+def test_wrong_words(
+    words: tuple, told: str, status: int, trained: Trained, phantoms: Phantoms, elsewhere: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert explain(trained.bundle, phantoms.files("test")[0], "--out", "maps", *words) == status
+    assert told in capsys.readouterr().err
+    assert not list(Path().rglob("*.npz"))
+
+
+def test_other_maps_are_not_mixed(
+    trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = phantoms.files("test")[0]
+    assert explain(trained.bundle, file, "--out", "maps") == 0
+    kept = json.loads(Path("maps/maps.json").read_text())
+    assert explain(trained.bundle, file, "--out", "maps", "--method", "gradcam") == 1
+    assert "maps-invalid" in capsys.readouterr().err
+    assert json.loads(Path("maps/maps.json").read_text()) == kept
