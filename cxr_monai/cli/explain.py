@@ -30,7 +30,7 @@ METHODS = {
     "gradcam": "GradCAM (MONAI), on --target-layer",
     "gradcam++": "GradCAM++ (MONAI), on --target-layer",
     "layer_gradcam": "GradCAM (Captum), on --target-layer",
-    "layercam": "features times their own positive gradients (Captum), for finer, earlier layers",
+    "layercam": "features times their own positive gradients, for finer, earlier layers",
     "cam_layercam": "class activation maps times LayerCAM: the narrowest, for pointing at a place",
     "integrated_gradients": "pixels along a path from mean grey (Captum)",
     "guided_gradcam": "edges within GradCAM's region (Captum)",

@@ -19,15 +19,17 @@ examples:
   cxr-monai maps localise MAPS --boxes boxes.csv --manifest manifest.csv --finding Pneumonia --out localisation \\
     --choose-on PHANTOM_MAPS --choose-boxes phantom/boxes.csv --choose-manifest phantom/manifest.csv --other-hospital
 
-MAPS is a folder that 'cxr-monai explain' wrote. Written to --out: localisation.csv, gains.csv, cases.csv (one row a case),
-cases.png (best and worst cases), localisation.html and localisation.json; 'cxr-monai evaluate --localisation DIR' puts
-the section into the report of the model."""
+MAPS is a folder that 'cxr-monai explain' wrote. Written to --out: localisation.csv, gains.csv, cases.csv (one row a
+case), cases.png (best and worst cases), localisation.html and localisation.json. 'cxr-monai evaluate --localisation'
+puts the section into the model's report."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a folder of maps")
-    parser.add_argument("--boxes", type=Path, required=True, metavar="B.csv", help="boxes.csv, or NIH's BBox_List_2017.csv")
+    parser.add_argument(
+        "--boxes", type=Path, required=True, metavar="B.csv", help="boxes.csv, or NIH's BBox_List_2017.csv"
+    )
     parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
     parser.add_argument("--split", choices=["train", "val", "test"], help="score this part alone")
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.tolerance < 1024 or arguments.seed < 0:
         raise UsageError(
             Code.USAGE,
-            f"--tolerance {arguments.tolerance:g}, --seed {arguments.seed}: a number from 0 to below 1024, and one from 0.",
+            f"--tolerance {arguments.tolerance:g}, --seed {arguments.seed}: from 0 to below 1024, and from 0.",
         )
     if (arguments.choose_on is None) != (arguments.choose_boxes is None):
         raise UsageError(Code.USAGE, "--choose-on MAPS2 and --choose-boxes B2.csv go together.")

@@ -71,13 +71,15 @@ def read_boxes(path: str | Path, stored: pd.DataFrame, findings: Sequence[str]) 
 
 
 def in_shares(boxes: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
-    """Return the boxes of each (image, finding), float64 ``[B, 4]``: left, top, right, bottom as shares of the image."""
+    """Return the boxes of each (image, finding), float64 ``[B, 4]``: left, top, right, bottom in shares of it."""
     across, down = boxes["image_width"].to_numpy(float), boxes["image_height"].to_numpy(float)
     left, top = boxes["x"].to_numpy(float) / across, boxes["y"].to_numpy(float) / down
     right, bottom = left + boxes["width"].to_numpy(float) / across, top + boxes["height"].to_numpy(float) / down
     edges = np.clip(np.column_stack([left, top, right, bottom]), 0, 1)
-    rows = boxes.groupby(["image", "finding"], sort=False).indices
-    return {(str(image), str(finding)): edges[at] for (image, finding), at in rows.items()}
+    rows: dict[tuple[str, str], list[int]] = {}
+    for at, key in enumerate(zip(boxes["image"], boxes["finding"], strict=True)):
+        rows.setdefault(key, []).append(at)
+    return {key: edges[at] for key, at in rows.items()}
 
 
 def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -157,7 +159,7 @@ def _outside(table: pd.DataFrame) -> list[tuple[int, str]]:
     beyond |= table["x"] + table["width"] > table["image_width"] + _ROUNDING
     beyond |= table["y"] + table["height"] > table["image_height"] + _ROUNDING
     return [
-        (row, f"the box {x:g}, {y:g}, {width:g}, {height:g} (x, y, width, height) reaches out of {image}, {wide:g}x{high:g}")
+        (row, f"the box {x:g}, {y:g}, {width:g}, {height:g} (x, y, width, height) leaves {image}, {wide:g}x{high:g}")
         for row, image, x, y, width, height, wide, high in table.loc[beyond, ["image", *_NUMBERS]].itertuples(name=None)
     ]
 

@@ -1,30 +1,30 @@
 """Does a map point at what a radiologist drew a box around? Scores of one case, and the two controls beside it.
 
-    scores = score(heat, boxes)                             # heat [h, w] on the whole image, boxes [B, 4] in shares of it
-    scores.pointing, scores.energy                          # need no threshold
-    scores.iou[s], scores.iobb[s], scores.detected[s]       # of the map cut at SHARES[s] of its maximum
+    scores = score(heat, boxes)                         # heat [h, w] on the whole image, boxes [B, 4] in shares of it
+    scores.pointing, scores.energy                      # need no threshold
+    scores.iou[s], scores.iobb[s], scores.detected[s]   # of the map cut at SHARES[s] of its maximum
 
 A case is one finding in one image. Maps lie on a raster that covers the whole stored image, its longer side at most
-`SIDE` pixels (`raster`); boxes are left, top, right, bottom in shares of the image, so that no size enters. For a case with
-B boxes of the finding and a map m >= 0:
+`SIDE` pixels (`raster`); boxes are left, top, right, bottom in shares of the image, so that no size enters. For a case
+with B boxes of the finding and a map m >= 0:
 
 pointing
-    1 if the middle of the pixel with the largest m lies in a box, or at most ``tolerance`` from one, else 0 (Zhang et al.
-    2016, arXiv 1608.00507). Where several pixels share the maximum: the share of them that do.
+    1 if the middle of the pixel with the largest m lies in a box, or at most ``tolerance`` from one, else 0 (Zhang et
+    al. 2016, arXiv 1608.00507). Where several pixels share the maximum: the share of them that do.
 energy
-    sum of m over the union of the boxes / sum of m over the image (Wang et al. 2020, arXiv 1910.01279). A pixel that a box
-    cuts counts by the part inside.
+    sum of m over the union of the boxes / sum of m over the image (Wang et al. 2020, arXiv 1910.01279). A pixel that a
+    box cuts counts by the part inside.
 detected box
     m is cut at a share of its maximum; of the parts that are left (touching by edge or corner) the one that holds the
     maximum is taken; its smallest upright box is the detected box D.
 IoU
     area(D and G) / area(D or G), with the box G for which this is largest.
 IoBB
-    area(D and G) / area(D), with the box G for which this is largest (Wang et al. 2017, arXiv 1705.02315: a detected box
-    that lies wholly in the true one has 1, however small; so it is only of use next to the IoU).
+    area(D and G) / area(D), with the box G for which this is largest (Wang et al. 2017, arXiv 1705.02315). A detected
+    box that lies wholly in the true one has 1, however small: it is only of use next to the IoU.
 accuracy at T
-    the share of cases with IoU > T, or with IoBB > T (there: "either IoU > T(IoU) or IoBB > T(IoBB)"). There, every part
-    of a map gives a box and false ones are counted; here a map gives one box.
+    the share of cases with IoU > T, or with IoBB > T (there: "either IoU > T(IoU) or IoBB > T(IoBB)"). There every part
+    of a map gives a box, and false ones are counted; here a map gives one box.
 
 A map that is 0 everywhere points nowhere: it has 0 in every score, and no detected box.
 """
@@ -92,7 +92,10 @@ def score(heat: np.ndarray, boxes: np.ndarray, shares: Sequence[float] = SHARES,
             fix="A map is [h, w] of numbers from 0; a case has at least one box.",
         )  # fmt: skip
     if not all(0 < share <= 1 for share in shares):
-        raise EvaluationError(Code.EVALUATION_INVALID, f"map thresholds {tuple(shares)}: each is above 0 and at most 1.")
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            f"map thresholds {', '.join(f'{share:g}' for share in shares)}: each is above 0 and at most 1.",
+        )
     if not heat.any():
         nothing = np.zeros(len(shares))
         return Scores(0.0, 0.0, nothing, nothing.copy(), np.full((len(shares), 4), np.nan))
@@ -120,18 +123,23 @@ def detected_boxes(heat: np.ndarray, shares: Sequence[float]) -> np.ndarray:
         shares: of the maximum; pixels at the threshold are in.
     """
     rows, columns = heat.shape
-    peak = int(heat.argmax())
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    top, left, bottom, right = 0, 0, rows, columns
     boxes = np.empty((len(shares), 4))
-    for at, share in enumerate(shares):
-        parts, _ = ndimage.label(heat >= share * heat.max(), _TOUCHING)
-        part = parts == parts.flat[peak]
-        across, down = np.flatnonzero(part.any(axis=0)), np.flatnonzero(part.any(axis=1))
-        boxes[at] = across[0] / columns, down[0] / rows, (across[-1] + 1) / columns, (down[-1] + 1) / rows
+    for at in np.argsort(shares):
+        # the part at a higher threshold lies within that at a lower one: no need to look outside
+        inside = heat[top:bottom, left:right] >= shares[at] * heat[row, column]
+        parts, _ = ndimage.label(inside, _TOUCHING)
+        part = parts == parts[row - top, column - left]
+        down, across = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        top, bottom = top + down[0], top + down[-1] + 1
+        left, right = left + across[0], left + across[-1] + 1
+        boxes[at] = left / columns, top / rows, right / columns, bottom / rows
     return boxes
 
 
 def overlaps(detected: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return IoU and IoBB of D detected boxes, each with the true box that gives the most: ``[D, 4], [B, 4]`` to ``[D]``."""
+    """Return IoU and IoBB of D detected boxes, with the true box that gives most: ``[D, 4], [B, 4]`` to ``[D]``."""
     corner = np.maximum(detected[:, None, :2], boxes[None, :, :2])
     opposite = np.minimum(detected[:, None, 2:], boxes[None, :, 2:])
     common = np.clip(opposite - corner, 0, None).prod(axis=-1)

@@ -1,18 +1,17 @@
-"""Localisation of many cases as tables: each finding and their mean, next to two controls, with intervals over patients.
+"""Localisation of many cases as tables: each finding and their mean, next to controls, with intervals over patients.
 
-    scored = Scored(findings, patients, ("gradcam", "random", "centre"), values)    # values [N cases, M maps, Q scores]
+    scored = Scored(("Mass", "Nodule"), channels, patients, ("cam", "random", "centre"), values)    # [N, M maps, Q scores]
     tables = localisation_tables(scored, replicates=1000)
-    tables.scores                   # one row a finding and map: pointing, energy, iou, iobb, iou_above_0.1, ...
-    tables.gains                    # one row a finding, control and score: the map's minus the control's, paired
+    tables.scores               # one row a finding and map: pointing, energy, iou, iobb, iou_above_0.1, ...
+    tables.gains                # one row a finding, control and score: the map's minus the control's, paired
 
 Shares of cases (the pointing game, accuracies) have Wilson's interval at as many independent cases as the bootstrap of
 whole patients shows them to be worth (``evaluation.proportions``); a gain in a share is put together from the two
-intervals (`paired_difference`). Where all cases of a sample agree the bootstrap alone shows no variation, and its interval
-would have no width. Means (energy, IoU, IoBB) and gains in them have the bootstrap's percentiles. In a small simulation
-(8 to 40 patients a finding, shares 0.1 to 0.95) 95 % intervals held the truth in 92 to 99 % of the samples.
+intervals (`paired_difference`). Where all cases of a sample agree the bootstrap alone shows no variation, and its
+interval would have no width. Means (energy, IoU, IoBB) and gains in them have the bootstrap's percentiles. In a small
+simulation (8 to 40 patients a finding, shares 0.1 to 0.95) 95 % intervals held the truth in 92 to 99 % of the samples.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +40,15 @@ class Scored:
     """Cases with what each map is worth in them.
 
     Attributes:
-        findings: of the N cases.
+        findings: the F names, each with at least one case.
+        channels: int ``[N]``, each case's finding by its number.
         patients: int ``[N]``, codes 0 to P - 1.
         maps: names of the M maps; the first is the one to be judged, the others are its controls.
         values: float64 ``[N, M, Q]``, see `SCORES`.
     """
 
-    findings: Sequence[str]
+    findings: tuple[str, ...]
+    channels: np.ndarray
     patients: np.ndarray
     maps: tuple[str, ...]
     values: np.ndarray
@@ -88,8 +89,7 @@ def localisation_tables(scored: Scored, replicates: int = 1000, level: float = 0
         EvaluationError: ``evaluation-invalid``.
     """
     check_level(level)
-    findings = list(dict.fromkeys(scored.findings))
-    of = np.array([[name == finding for finding in findings] for name in scored.findings], dtype=float)  # [N, F]
+    of = (scored.channels[:, None] == np.arange(len(scored.findings))).astype(float)  # [N, F]
     patients = np.array([np.unique(scored.patients[column > 0]).size for column in of.T])
     enough = patients >= FEWEST
     # what each case adds to each finding's figure, and to the mean's, where all findings weigh the same
@@ -101,24 +101,21 @@ def localisation_tables(scored: Scored, replicates: int = 1000, level: float = 0
     few = np.append(~enough, not enough.any())
     is_mean = np.isin(SCORES, MEANS)
     for end in ends:
-        end[np.ix_(few, range(len(scored.maps)), is_mean)] = np.nan
+        end[few[:, None, None] & is_mean & np.ones(end.shape, dtype=bool)] = np.nan
 
     gain, gain_draws = value[:, :1] - value[:, 1:], draws[:, :, :1] - draws[:, :, 1:]
     gain_ends = _percentiles(gain, gain_draws, weights, scored.patients, level)
-    first, control = (
-        [np.broadcast_to(part[:, at], gain.shape) for part in (value, *ends)] for at in (slice(0, 1), slice(1, None))
-    )
     related = _correlation(draws[:, :, :1], draws[:, :, 1:])
-    for end, share in zip(gain_ends, paired_difference(*first, *control, related), strict=True):
+    own, control = ((value[:, at], ends[0][:, at], ends[1][:, at]) for at in (slice(0, 1), slice(1, None)))
+    for end, share in zip(gain_ends, paired_difference(own, control, related), strict=True):
         end[..., ~is_mean] = share[..., ~is_mean]
         end[few] = np.nan
 
-    names = [*findings, MEAN]
     member = of[:, enough].any(axis=1)
     cases = [*of.sum(axis=0), member.sum()]
     people = [*patients, np.unique(scored.patients[member]).size]
     rows, gains = [], []
-    for f, finding in enumerate(names):
+    for f, finding in enumerate([*scored.findings, MEAN]):
         for m, name in enumerate(scored.maps):
             row = {"finding": finding, "map": name, "cases": int(cases[f]), "patients": int(people[f])}
             for q, figure in enumerate(SCORES):
@@ -127,9 +124,9 @@ def localisation_tables(scored: Scored, replicates: int = 1000, level: float = 0
         for c, name in enumerate(scored.maps[1:]):
             for q, figure in enumerate(SCORES):
                 low, high = (end[f, c, q] for end in gain_ends)
-                row = {"finding": finding, "over": name, "score": figure, "gain": gain[f, c, q], "low": low, "high": high}
-                gains.append(row)
-    return Tables(pd.DataFrame(rows), pd.DataFrame(gains), tuple(np.array(findings)[enough].tolist()))
+                gains.append((finding, name, figure, gain[f, c, q], low, high))
+    gained = pd.DataFrame(gains, columns=["finding", "over", "score", "gain", "low", "high"])
+    return Tables(pd.DataFrame(rows), gained, tuple(np.array(scored.findings)[enough].tolist()))
 
 
 def _figures(
@@ -144,11 +141,11 @@ def _figures(
     value = each.sum(axis=0) / of.sum(axis=0)[:, None, None]
     sums = bootstrap.sums(each.reshape(len(of), -1)).reshape(-1, *value.shape)
     draws = np.divide(sums, counted, out=np.full(sums.shape, np.nan), where=counted > 0)
-    if not enough.any():
-        return np.append(value, np.full_like(value[:1], np.nan), 0), np.append(draws, np.full_like(draws[:, :1], np.nan), 1)
-    filled = np.where(np.isnan(draws), value, draws)
-    mean, mean_draws = value[enough].mean(axis=0), filled[:, enough].mean(axis=1)
-    return np.append(value, mean[None], 0), np.append(draws, mean_draws[:, None], 1)
+    mean, mean_draws = np.full(value.shape[1:], np.nan), np.full(draws[:, 0].shape, np.nan)
+    if enough.any():
+        mean = value[enough].mean(axis=0)
+        mean_draws = np.where(np.isnan(draws), value, draws)[:, enough].mean(axis=1)
+    return np.append(value, mean[None], axis=0), np.append(draws, mean_draws[:, None], axis=1)
 
 
 def _ends(
@@ -185,12 +182,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def paired_difference(
-    first: np.ndarray,
-    first_low: np.ndarray,
-    first_high: np.ndarray,
-    second: np.ndarray,
-    second_low: np.ndarray,
-    second_high: np.ndarray,
+    first: tuple[np.ndarray, np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray, np.ndarray],
     correlation: np.ndarray | float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the interval of first minus second from their own (square-and-add, MOVER).
@@ -199,7 +192,7 @@ def paired_difference(
     method 10).
 
     Args:
-        first, first_low, first_high, second, second_low, second_high: of one shape.
+        first, second: the figure, its low and its high end, broadcast against each other.
         correlation: of the two figures, in [-1, 1].
 
     Returns:
@@ -210,5 +203,5 @@ def paired_difference(
         # rounding alone can bring a sum that is 0 below it
         return np.sqrt(np.clip(ours**2 + theirs**2 - 2 * correlation * ours * theirs, 0, None))
 
-    gain = first - second
-    return gain - reach(first - first_low, second_high - second), gain + reach(first_high - first, second - second_low)
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    return a - b - reach(a - a_low, b_high - b), a - b + reach(a_high - a, b - b_low)

@@ -141,7 +141,7 @@ def draw_overlay(
     box = axes.get_position()
     inches = box.width * axes.figure.get_figure(root=True).get_size_inches()[0]
     extent = (0, width, height, 0)
-    fine = min(1.0, max(0.5, inches / 1.5))  # lines of small panels are thin, or they would hide what they surround
+    fine = min(1.0, max(0.7, inches / 1.5))  # lines of small panels are thin, or they would hide what they surround
     axes.imshow(_reduced(panel.pixels, inches), cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="antialiased")
     if panel.heat is not None and panel.heat.max() > 0:
         share = panel.heat / panel.heat.max()

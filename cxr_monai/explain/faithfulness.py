@@ -154,11 +154,13 @@ def unexplained(
         in [0, 1]; NaN if no square changes the score.
     """
 
+    squares = _squares(samples, image.shape[-2:], torch.Generator().manual_seed(seed)).to(image)
+
     def fall_unexplained(attribution: torch.Tensor, normalise: bool) -> float:
-        generator = torch.Generator().manual_seed(seed)
+        left = iter(squares)
 
         def perturb(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            masks = _squares(len(inputs), inputs.shape[-2:], generator).to(inputs)[:, None].expand_as(inputs)
+            masks = torch.stack([next(left) for _ in inputs])[:, None].expand_as(inputs)
             return masks, torch.where(masks > 0, baseline, inputs)
 
         # doubles: the error is a difference of near numbers

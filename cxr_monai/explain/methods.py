@@ -22,7 +22,6 @@ from captum.attr import (
     IntegratedGradients,
     LayerAttribution,
     LayerGradCam,
-    LayerGradientXActivation,
     Occlusion,
 )
 from monai.visualize import GradCAM, GradCAMpp
@@ -188,10 +187,24 @@ def _layer_gradcam(network: nn.Module, images: torch.Tensor, channels: Sequence[
 
 
 def _layercam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
-    # after a ReLU activations are at least 0: the positive part of the product is that of the gradient, times them
-    camera = LayerGradientXActivation(network, network.get_submodule(layer))
-    made = [camera.attribute(images, target=channel).detach().clamp(min=0).sum(1, keepdim=True) for channel in channels]
-    return torch.cat(made, dim=1)
+    # one forward pass for all channels, and backward passes that end at the layer; Captum would run the network anew
+    kept: list[torch.Tensor] = []
+
+    def cut(module: nn.Module, inputs: tuple[torch.Tensor, ...], features: torch.Tensor) -> torch.Tensor:
+        kept.append(features.detach().requires_grad_())
+        return kept[-1]
+
+    handle = network.get_submodule(layer).register_forward_hook(cut)
+    try:
+        with torch.enable_grad():
+            logits = network(images.detach())
+            made = []
+            for channel in channels:
+                (gradient,) = torch.autograd.grad(logits[:, channel].sum(), kept[0], retain_graph=True)
+                made.append((gradient.clamp(min=0) * kept[0].detach()).sum(1).clamp(min=0))
+    finally:
+        handle.remove()
+    return torch.stack(made, dim=1)
 
 
 def cam_times_layercam(
@@ -315,7 +328,7 @@ METHODS: dict[str, MapMethod] = {
     ),
     Method.LAYERCAM: MapMethod(
         _layercam,
-        "Captum (gradient times activation)",
+        "this package",
         "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
         "Each place's features weighted by their own positive gradient there: earlier, finer layers become readable.",
         "What speaks against a finding; early layers show edges whatever the finding.",
@@ -323,7 +336,7 @@ METHODS: dict[str, MapMethod] = {
     ),
     Method.CAM_LAYERCAM: MapMethod(
         _cam_layercam,
-        "this package and Captum",
+        "this package",
         "docs/heat-maps.md; after Jiang et al. 2021, who fuse layers by their maximum",
         "What an early, fine layer saw, where the last one speaks for the finding: narrower than either.",
         "As layercam; a place that either misses is lost, and only ratios mean anything.",

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cxr_monai.data.loading import seed_of
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.explain.likeness import rank_correlation, similarity
 
@@ -75,7 +76,7 @@ def randomised(network: nn.Module, parts: Sequence[str], images: torch.Tensor, s
     made = copy.deepcopy(network).eval()
     norms = []
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(seed, len(parts)))  # the plain seed may be the one that training began with
         for name, owner in _owners(made):
             if _part(name) not in parts:
                 continue

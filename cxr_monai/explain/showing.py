@@ -153,7 +153,7 @@ class Gallery:
                 f"as there are; {NORMAL}: labelled with none of the findings, with the map of what is most probable."
             )
         else:
-            points = pd.Series(operating_points(store), dtype=float)
+            points = pd.Series(operating_points(store), dtype="float64")
             below = (probabilities[points.index] < points).all(axis=1) & bool(len(points))
             least = probabilities[below].max(axis=1).sort_values(kind="stable")
             orders = {NONE_REPORTED: list(least.index)} if below.any() else {}
@@ -280,7 +280,8 @@ def _known(wanted: Sequence[str], stores: Sequence[MapStore]) -> list[str]:
 
 def operating_points(store: MapStore) -> dict[str, float]:
     """Return from which probability each finding is reported, where the bundle that made the maps says so."""
-    return store.about.get("thresholds") or {}
+    # in the precision of the probabilities, or one that is exactly at its point would be below it
+    return {finding: float(np.float32(point)) for finding, point in (store.about.get("thresholds") or {}).items()}
 
 
 def titles(stores: Sequence[MapStore]) -> list[str]:

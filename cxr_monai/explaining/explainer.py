@@ -396,5 +396,6 @@ class _Files(Dataset):
 
 
 def _view_of(numbers: torch.Tensor) -> View:
-    height, width, *place, row, column = numbers.tolist()
-    return View(int(height), int(width), *place, None if np.isnan(row) else (row, column))
+    height, width, top, left, rows, columns, row, column = numbers.tolist()
+    spacing = None if np.isnan(row) else (row, column)
+    return View(int(height), int(width), top, left, rows, columns, spacing)

@@ -32,6 +32,7 @@ from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.networks.weights import load_weights
 
 BATCH = 16
+_CPU = torch.device("cpu")
 _WITH_STRIDE = (Method.CAM, Method.CAM_LAYERCAM)
 
 
@@ -54,7 +55,7 @@ class Subject:
     shape: tuple[int, ...]
     target_layer: str | None = None
     map_stride: int | None = None
-    device: torch.device | str = "cpu"
+    device: torch.device = _CPU
 
     @classmethod
     def of_bundle(cls, bundle: str | Path, weights: str | Path | None = None, **options: Any) -> "Subject":

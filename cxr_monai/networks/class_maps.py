@@ -77,9 +77,9 @@ class ClassMaps(nn.Module):
             step = self.stride / shape[-1]
             self.points = (self.points[0] - self._first * step, step)  # the old places stay where they are
         linear = network.get_submodule(head.linear)
-        self.weight = nn.Parameter(linear.weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator, union-attr]
+        self.weight = nn.Parameter(linear.weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         bias = linear.bias
-        self.bias = None if bias is None else nn.Parameter(bias.detach().float().clone(), requires_grad=False)  # type: ignore[operator, union-attr]
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         prefix = "network." if fast else ""
         self.network = folded(made) if fast else made
         self._pooling = prefix + head.pooling

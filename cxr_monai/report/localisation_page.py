@@ -87,11 +87,14 @@ def sentences(localisation: "Localisation") -> list[str]:
         there = words.frequency(value(rows[control], "pointing"))
         gain = _gains(localisation)[named, control, "pointing"]
         low, high = value(gain, "low"), value(gain, "high")
-        verdict = "which is too few patients to compare" if low != low else (
-            "so the map does better" if low > 0 else "so the map does worse" if high < 0 else "which cannot be told apart"
-        )  # fmt: skip
+        if low != low:
+            verdict = "there are too few patients to compare"
+        elif low > 0:
+            verdict = "the map does better"
+        else:
+            verdict = "the map does worse" if high < 0 else "the difference may be chance"
         if there is not None:
-            said.append(f"That of a {control} map does in {there.count:,} of {there.of:,}, {verdict}.")
+            said.append(f"That of a {control} map does in {there.count:,} of {there.of:,}; {verdict}.")
     return said
 
 
@@ -152,11 +155,11 @@ def levels_table(localisation: "Localisation", kind: str) -> Table:
 
 
 def _named(localisation: "Localisation") -> str:
-    """Return the finding that the sentences speak of: the mean where it is over several, else the one with most cases."""
+    """Return the finding that the sentences speak of: the mean if it is over several, else the one with most cases."""
     if len(localisation.book.get("in_mean", ())) > 1:
         return MEAN
     own = localisation.scores[localisation.scores["finding"] != MEAN]
-    return str(own.loc[own["cases"].idxmax(), "finding"])
+    return str(own["finding"].iloc[int(own["cases"].argmax())])
 
 
 def _by_map(localisation: "Localisation") -> dict[str, dict[str, Mapping[str, Any]]]:

@@ -41,6 +41,7 @@ from cxr_monai.evaluation.localisation import (
 from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisation_tables, values_of
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.store import MapStore
+from cxr_monai.report.reading import records, value
 
 RANDOM, CENTRE = "random", "centre"
 Seen = Literal["refuse", "skip", "allow"]
@@ -95,8 +96,8 @@ class Localisation:
     """What `localise_files` found.
 
     Attributes:
-        scores: ``localisation.csv``: `localisation_tables`' scores with ``map_threshold`` (in shares of the map's maximum),
-            ``chosen_on`` (the finding, or all findings) and ``empty`` (cases whose map is 0 everywhere).
+        scores: ``localisation.csv``: `localisation_tables`' scores with ``map_threshold`` (in shares of the map's
+            maximum), ``chosen_on`` (the finding, or all findings) and ``empty`` (cases whose map is 0 everywhere).
         gains: ``gains.csv``.
         cases: ``cases.csv``, one row a case; its box is the detected one in pixels of the stored image.
         level: of all intervals.
@@ -167,9 +168,15 @@ def localise_files(
 
     choosing, options = choosing or Choosing(), options or Options()
     table = read_manifest(manifest, check_files=False)
-    part, notes = read_part(maps, boxes, table, options.findings)
-    part, said = leave_out_seen(part, table, options)
-    chosen_on, part, told = _choosing_part(part, table, choosing, options)
+    part, notes = read_part(maps, boxes, table)
+    aside = None
+    if choosing.split is not None:
+        aside = _some(part, part.table["split"] == choosing.split, f"in the split {choosing.split!r}, to choose on")
+        part = _some(part, part.table["split"] != choosing.split, f"outside the split {choosing.split!r}")
+    if options.findings:
+        part = _of_findings(part, options.findings)
+    part, said = leave_out_seen(part, options)
+    chosen_on, part, told = _choosing_part(part, aside, table, choosing, options.seed)
     localisation = localise(chosen_on, part, options, (*notes, *said), told)
     book = {**localisation.book, "manifest": Path(manifest).name, "boxes": Path(boxes).name}
     book |= {"label_version": table.label_version, "date": time.strftime("%Y-%m-%d")}
@@ -184,24 +191,15 @@ def localise_files(
     return localisation, written
 
 
-def read_part(
-    maps: str | Path, boxes: str | Path, manifest: Manifest, findings: Sequence[str] = ()
-) -> tuple[Part, list[str]]:
+def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[Part, list[str]]:
     """Return the cases that have a box, a map and a patient, and sentences on those that lack one.
 
     Raises:
-        EvaluationError: ``maps-invalid`` if there are no maps of a wanted finding or of any case; ``boxes-invalid``.
+        EvaluationError: ``maps-invalid`` if no case has a map; ``boxes-invalid``.
         ManifestError: ``manifest-invalid`` if no boxed image is in the manifest.
     """
     store = MapStore.open(maps)
-    absent = [name for name in findings if name not in store.findings]
-    if absent:
-        raise EvaluationError(
-            Code.MAPS_INVALID,
-            f"there are no maps of {', '.join(absent)}, only of {', '.join(store.findings)}.",
-            where=maps,
-        )
-    drawn, said = read_boxes(boxes, store.table, findings or store.findings)
+    drawn, said = read_boxes(boxes, store.table, store.findings)
     of = in_shares(drawn)
     keys = pd.DataFrame(list(of), columns=["stored", "finding"])
     people = manifest.table[["image", "patient_id", "split"]]
@@ -216,19 +214,31 @@ def read_part(
         raise EvaluationError(
             Code.MAPS_INVALID,
             f"none of the {len(known):,} boxed cases has a map.",
-            fix="Explain these images and findings; 'cxr-monai explain' can keep those under their operating point, too.",
+            fix="Explain these images, and every finding of them, not those over their operating point alone.",
             where=maps,
         )
     if len(kept) < len(known):
         notes.append(
-            f"{len(known) - len(kept):,} of {len(known):,} boxed cases have no map (the finding was under its operating "
-            "point), and are left out: the figures are of the others."
+            f"{len(known) - len(kept):,} of {len(known):,} boxed cases have no map (the finding was under its operating"
+            " point), and are left out: the figures are of the others."
         )
-    table = joined.loc[kept, ["patient_id", "split"]].reset_index().rename(columns={"stored": "image"})
+    table = joined.loc[pd.MultiIndex.from_tuples(kept), ["patient_id", "split"]].reset_index()
+    table = table.set_axis(["image", "finding", "patient_id", "split"], axis=1)
     return Part(store, table, {key: of[key] for key in kept}), notes
 
 
-def leave_out_seen(part: Part, manifest: Manifest, options: Options) -> tuple[Part, list[str]]:
+def _of_findings(part: Part, findings: Sequence[str]) -> Part:
+    absent = [name for name in findings if name not in part.store.findings]
+    if absent:
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"there are no maps of {', '.join(absent)}, only of {', '.join(part.store.findings)}.",
+            where=part.store.folder,
+        )
+    return _some(part, part.table["finding"].isin(findings), f"of {', '.join(findings)}")
+
+
+def leave_out_seen(part: Part, options: Options) -> tuple[Part, list[str]]:
     """Return the part to be judged without what the model was trained on, as far as the manifest knows.
 
     Raises:
@@ -249,8 +259,8 @@ def leave_out_seen(part: Part, manifest: Manifest, options: Options) -> tuple[Pa
             raise EvaluationError(
                 Code.IMAGES_SEEN,
                 f"{told}: a model points better at what it was trained on.",
-                fix="Score other patients with --split test, or leave these out with --seen skip; --seen allow scores them "
-                "all the same and says so.",
+                fix="Score other patients with --split test, or leave these out with --seen skip; --seen allow scores"
+                " them all the same and says so.",
             )
         if options.seen == "skip":
             notes.append(f"{told}, and left out.")
@@ -275,47 +285,52 @@ def _some(part: Part, rows: pd.Series | np.ndarray, which: str) -> Part:
 
 
 def _choosing_part(
-    part: Part, manifest: Manifest, choosing: Choosing, options: Options
+    part: Part, aside: Part | None, manifest: Manifest, choosing: Choosing, seed: int
 ) -> tuple[Part, Part, str]:
-    """Return the cases to choose on, those to score, and a sentence that says which the former are.
+    """Return the cases to choose on, those to score, and what the former are.
 
     Raises:
-        EvaluationError: ``patients-shared``.
+        EvaluationError: ``patients-shared``, ``maps-invalid``, or ``evaluation-invalid``.
     """
-    if choosing.maps is not None:
-        if choosing.boxes is None:
-            raise EvaluationError(Code.EVALUATION_INVALID, "--choose-on needs the boxes of its images: --choose-boxes B.csv.")
-        people = manifest if choosing.manifest is None else read_manifest(choosing.manifest, check_files=False)
-        other, _ = read_part(choosing.maps, choosing.boxes, people)
-        methods = [name_of(each.store) for each in (part, other)]
-        if methods[0] != methods[1]:
+    if choosing.maps is None and aside is None:
+        if part.table["patient_id"].nunique() < 2:
             raise EvaluationError(
-                Code.MAPS_INVALID,
-                f"map thresholds of {methods[1]} are not those of {methods[0]}.",
-                fix="Explain the images of --choose-on by the same method.",
-                where=choosing.maps,
+                Code.EVALUATION_INVALID,
+                "map thresholds are chosen on one half of the patients, and there is one patient.",
+                fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv.",
             )
-        shared = set(part.table["patient_id"]) & set(other.table["patient_id"])
-        if shared and not choosing.other_hospital:
-            raise _shared(len(shared), part.table["patient_id"].nunique())
-        told = f"{Path(choosing.maps).name}: {_counted(other)}"
-        return other, part, told
-    if choosing.split is not None:
-        rows = (part.table["split"] == choosing.split).to_numpy()
-        chosen = _some(part, rows, f"in the split {choosing.split!r} to choose map thresholds on")
-        rest = _some(part, ~rows, f"outside the split {choosing.split!r}")
-        shared = set(chosen.table["patient_id"]) & set(rest.table["patient_id"])
-        if shared:
-            raise _shared(len(shared), rest.table["patient_id"].nunique())
-        return chosen, rest, f"the split {choosing.split!r}: {_counted(chosen)}"
-    if part.table["patient_id"].nunique() < 2:
+        rows = _half(part, seed)
+        return part.take(rows), part.take(~rows), f"one half of the patients, {_counted(part.take(rows))}"
+    if aside is not None:
+        other, told = aside, f"the split {choosing.split!r}"
+    else:
+        other, told = _other_maps(part, manifest, choosing), f"other maps ({Path(str(choosing.maps)).name})"
+    shared = set(part.table["patient_id"]) & set(other.table["patient_id"])
+    if shared and not choosing.other_hospital:
         raise EvaluationError(
-            Code.EVALUATION_INVALID,
-            "map thresholds are chosen on one half of the patients, and there is one patient.",
-            fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv.",
+            Code.PATIENTS_SHARED,
+            f"{len(shared):,} of the {part.table['patient_id'].nunique():,} patients to be scored are patients that map"
+            " thresholds would be chosen on.",
+            fix="Choose them on others. If these are other people with the same numbers (phantoms, another hospital),"
+            " say so with --other-hospital.",
         )
-    rows = _half(part, options.seed)
-    return part.take(rows), part.take(~rows), f"one half of the patients: {_counted(part.take(rows))}"
+    return other, part, f"{told}, {_counted(other)}"
+
+
+def _other_maps(part: Part, manifest: Manifest, choosing: Choosing) -> Part:
+    if choosing.maps is None or choosing.boxes is None:
+        raise EvaluationError(Code.EVALUATION_INVALID, "maps to choose on need their boxes: --choose-boxes B.csv.")
+    people = manifest if choosing.manifest is None else read_manifest(choosing.manifest, check_files=False)
+    other, _ = read_part(choosing.maps, choosing.boxes, people)
+    ours, theirs = name_of(part.store), name_of(other.store)
+    if ours != theirs:
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"thresholds chosen on maps by {theirs} are not those of maps by {ours}.",
+            fix=f"Explain the images of --choose-on by {ours}.",
+            where=choosing.maps,
+        )
+    return other
 
 
 def _half(part: Part, seed: int) -> np.ndarray:
@@ -324,15 +339,6 @@ def _half(part: Part, seed: int) -> np.ndarray:
     images = part.table.drop_duplicates("image").set_index("image").loc[present.index, ["patient_id"]]
     sides = assign_patients(Manifest(images.join(present).reset_index(), Path(), ""), (0.5, 0.5), seed=seed)
     return part.table["image"].isin(present.index[sides == 0]).to_numpy()
-
-
-def _shared(shared: int, patients: int) -> EvaluationError:
-    return EvaluationError(
-        Code.PATIENTS_SHARED,
-        f"{shared:,} of the {patients:,} patients to be scored are patients that map thresholds would be chosen on.",
-        fix="Choose them on others. If these are other people with the same numbers (phantoms, another hospital), say so "
-        "with --other-hospital.",
-    )
 
 
 def _counted(part: Part) -> str:
@@ -344,9 +350,7 @@ def name_of(store: MapStore) -> str:
     return str(store.about.get("method") or "map")
 
 
-def localise(
-    chosen_on: Part, part: Part, options: Options, notes: Sequence[str] = (), told: str = ""
-) -> Localisation:
+def localise(chosen_on: Part, part: Part, options: Options, notes: Sequence[str] = (), told: str = "") -> Localisation:
     """Choose thresholds on some cases and score others.
 
     Args:
@@ -380,8 +384,9 @@ def localise(
         empty.append(bool(np.isnan(found[-1]).any()))
     made = np.array(values)
     codes = pd.factorize(part.table["patient_id"])[0]
+    channels = part.table["finding"].map(findings.index).to_numpy()
     tables = localisation_tables(
-        Scored(list(part.table["finding"]), codes, maps, made), options.replicates, options.level, options.seed
+        Scored(tuple(findings), channels, codes, maps, made), options.replicates, options.level, options.seed
     )
     scores_table = _with_thresholds(tables.scores, chosen, part.table["finding"][empty].value_counts(), method)
     cases = _cases(part, made, np.array(found), maps)
@@ -393,7 +398,9 @@ def localise(
         "cases": len(part),
         "images": int(part.table["image"].nunique()),
         "patients": int(codes.max()) + 1,
-        "split": {str(key or "none"): int(count) for key, count in part.table["split"].value_counts().sort_index().items()},
+        "split": {
+            str(key or "none"): int(count) for key, count in part.table["split"].value_counts().sort_index().items()
+        },
         "map_thresholds_from": told,
         "in_mean": list(tables.in_mean),
         "tolerance": options.tolerance,
@@ -403,7 +410,12 @@ def localise(
         "seed": options.seed,
     }
     return Localisation(
-        scores_table, tables.gains, cases, options.level, book, (*notes, *_remarks(tables.in_mean, scores_table, chosen_on))
+        scores_table,
+        tables.gains,
+        cases,
+        options.level,
+        book,
+        (*notes, *_remarks(tables.in_mean, scores_table, chosen_on)),
     )
 
 
@@ -447,7 +459,11 @@ def _with_thresholds(
     told = [chosen[name].get(finding, (np.nan, ""))[1] for name, finding in keys]
     of = [int(empty.sum() if finding == MEAN else empty.get(finding, 0)) * (name == method) for name, finding in keys]
     return pd.concat(
-        [scores.iloc[:, :4], pd.DataFrame({"empty": of, "map_threshold": thresholds, "chosen_on": told}), scores.iloc[:, 4:]],
+        [
+            scores.iloc[:, :4],
+            pd.DataFrame({"empty": of, "map_threshold": thresholds, "chosen_on": told}),
+            scores.iloc[:, 4:],
+        ],
         axis=1,
     )
 
@@ -474,8 +490,8 @@ def _remarks(in_mean: Sequence[str], scores: pd.DataFrame, chosen_on: Part) -> l
     notes = []
     if few:
         notes.append(
-            f"Fewer than {FEWEST} patients have boxes of {', '.join(few)}: no intervals of means and gains, and no part in "
-            "the mean over findings."
+            f"Fewer than {FEWEST} patients have boxes of {', '.join(few)}: no intervals of means and gains, and no part"
+            " in the mean over findings."
         )
     pooled = scores.loc[scores["chosen_on"] == POOLED, "finding"].unique()
     if len(pooled):
@@ -488,12 +504,13 @@ def _remarks(in_mean: Sequence[str], scores: pd.DataFrame, chosen_on: Part) -> l
         notes.append(f"No box of {', '.join(lacking)} to choose on: their centre map is that of all findings.")
     empty = scores[scores["finding"] == MEAN]["empty"].max()
     if empty:
-        notes.append(f"{empty:,} maps are 0 everywhere: they point nowhere, and count as misses.")
+        are = "map is" if empty == 1 else "maps are"
+        notes.append(f"{empty:,} {are} 0 everywhere, which counts as a miss in every score.")
     return notes
 
 
 def write_tables(localisation: Localisation, folder: str | Path) -> list[Path]:
-    """Write ``localisation.csv``, ``gains.csv`` (four decimals), ``cases.csv`` and ``localisation.json`` (all digits)."""
+    """Write ``localisation.csv``, ``gains.csv``, ``cases.csv`` (four decimals), ``localisation.json`` (all digits)."""
     folder = Path(folder)
     tables = {"localisation": localisation.scores, "gains": localisation.gains, "cases": localisation.cases}
     written = []
@@ -504,8 +521,8 @@ def write_tables(localisation: Localisation, folder: str | Path) -> list[Path]:
         "level": localisation.level,
         "book": dict(localisation.book),
         "notes": list(localisation.notes),
-        "scores": _records(localisation.scores),
-        "gains": _records(localisation.gains),
+        "scores": _plain(localisation.scores),
+        "gains": _plain(localisation.gains),
     }
     path = folder / "localisation.json"
     write_durably(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
@@ -535,8 +552,8 @@ def read_localisation(folder: str | Path) -> Localisation:
         ) from error
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return table.astype(object).where(table.notna(), None).to_dict(orient="records")
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return records(table.astype(object).where(table.notna(), None))
 
 
 def track(experiment: str, out: str | Path, localisation: Localisation, written: Sequence[Path]) -> None:
@@ -554,12 +571,12 @@ def track(experiment: str, out: str | Path, localisation: Localisation, written:
 
 
 def figures_by_name(localisation: Localisation) -> dict[str, float]:
-    """Return the figures that runs are compared by: ``pointing_Mass``, ``pointing_Mass_low``, ``pointing_mean_random``."""
+    """Return what runs are compared by: ``pointing_Mass``, ``pointing_Mass_low``, ``pointing_mean_random``, ..."""
     figures = ("pointing", "energy", "iou", "iou_above_0.1", "iobb_above_0.1")
     method = localisation.book["method"]
     return {
-        f"{figure}_{row['finding']}{'' if row['map'] == method else '_' + row['map']}{end}": float(row[f"{figure}{end}"])
-        for row in localisation.scores.to_dict(orient="records")
+        f"{figure}_{row['finding']}{'' if row['map'] == method else '_' + row['map']}{end}": value(row, figure + end)
+        for row in records(localisation.scores)
         for figure in figures
         for end in ("", "_low", "_high")
     }

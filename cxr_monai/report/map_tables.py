@@ -31,7 +31,7 @@ def patients_of(images: Sequence[str], manifest: Manifest | None) -> tuple[pd.Se
     named = pd.DataFrame({"image": list(dict.fromkeys(images))})
     if manifest is None:
         told = "images: no manifest was given, so several of one patient are taken for independent"
-        return named.set_index("image")["image"].rename("patient_id"), told
+        return pd.Series(named["image"].to_numpy(), index=named["image"], name="patient_id"), told
     joined = join_on_image(named, manifest.table[["image", "patient_id"]])
     return joined.set_index("image")["patient_id"], "patients"
 

@@ -62,9 +62,7 @@ class DrawnForest:
     ticks: tuple[tuple[float, str], ...]  # percent of the bar's width
 
 
-def write_report(
-    evaluation: "Evaluation", folder: str | Path, localisation: "Localisation | None" = None
-) -> Path:
+def write_report(evaluation: "Evaluation", folder: str | Path, localisation: "Localisation | None" = None) -> Path:
     """Write ``report.html`` and ``report.md`` into a folder.
 
     Args:

@@ -18,6 +18,8 @@ from cxr_monai.explain.drawing import Panel
 from cxr_monai.explain.store import MapStore
 from tests.explain.making import SIDE, made_images, made_manifest, made_store
 
+pytest_plugins = ["tests.bundles.fixtures"]
+
 ROWS = {"a/1.png": (0.9, 0.6, 0.1), "a/2.png": (0.2, 0.3, 0.7), "b/3.png": (0.4, 0.1, 0.2)}
 
 
@@ -181,14 +183,18 @@ def test_images_or_a_sheet_and_not_both(folder: Path) -> None:
         assert caught.value.code == 2
 
 
-def test_the_sheet_is_logged_and_the_names_of_images_are_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = f"sqlite:///{folder / 'tracking.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert show("maps", "--sheet", "--manifest", "manifest.csv", "--out", "sheets", "--experiment", "maps") == 0
-    client = mlflow.MlflowClient(uri)
-    experiment = client.get_experiment_by_name("maps")
+def test_the_sheet_is_logged_and_the_names_of_images_are_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tracking_store: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_store)
+    monkeypatch.setattr("cxr_monai.training.delivery.PATIENCE", 60)  # making a store takes long on a busy machine
+    words = ("--manifest", "manifest.csv", "--out", "sheets", "--experiment", "sheets of maps")
+    assert show("maps", "--sheet", *words) == 0
+    client = mlflow.MlflowClient(tracking_store)
+    experiment = client.get_experiment_by_name("sheets of maps")
+    assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["threshold"] == "0.5"
-    logged = [item.path for item in client.list_artifacts(run.info.run_id, "sheets")]
-    assert sorted(logged) == ["sheets/sheet.pdf", "sheets/sheet.png"]
+    logged = sorted(item.path for item in client.list_artifacts(run.info.run_id, "sheets"))
+    assert logged == ["sheets/sheet.pdf", "sheets/sheet.png"]

@@ -15,7 +15,9 @@ def test_rank_correlation_is_scipys_with_ties() -> None:
     first, second = random.integers(0, 5, (2, 3, 4, 50)).astype(float)
     made = rank_correlation(first, second)
     assert made.shape == (3, 4)
-    expected = [[spearmanr(first[row, column], second[row, column]).statistic for column in range(4)] for row in range(3)]
+    expected = [
+        [spearmanr(first[row, column], second[row, column]).statistic for column in range(4)] for row in range(3)
+    ]
     np.testing.assert_allclose(made, expected, atol=1e-12)
 
 

@@ -58,7 +58,7 @@ def test_images_of_one_file_name_have_their_paths(gallery: Gallery, tmp_path: Pa
 
 def test_names_stay_files_of_the_folder(tmp_path: Path) -> None:
     images = ["../x.dcm", "1.2.840.113", "1.2.840.114.nii.gz"]
-    store = made_store(tmp_path / "maps", {name: (0.5,) for name in images}, findings=["Support/Devices, left"])
+    store = made_store(tmp_path / "maps", dict.fromkeys(images, (0.5,)), findings=["Support/Devices, left"])
     gallery = Gallery([store], tmp_path / "root", points=24)
     made_images(tmp_path / "root" / "deep", ["x.png"])
     gallery.paths = dict.fromkeys(images, tmp_path / "root" / "deep" / "x.png")

@@ -95,6 +95,13 @@ def test_draws_repeat_and_leave_the_random_state_alone(network: Small, images: t
     assert not torch.equal(heads[0], heads[2])
 
 
+def test_the_draw_is_not_the_one_that_the_network_began_with(images: torch.Tensor) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = nn.Conv2d(1, 1, 3)
+    assert not torch.equal(randomised(made, ["network"], images, 0).weight, made.weight)
+
+
 def test_batch_normalisation_fits_the_new_weights(network: Small, images: torch.Tensor) -> None:
     made = randomised(network, ALL, images, 3)
     shown = made.features.conv0(torch.cat([images, images.flip(-1)]))
@@ -106,7 +113,9 @@ def test_batch_normalisation_fits_the_new_weights(network: Small, images: torch.
 
 
 def test_parameters_without_their_own_draw(network: Small, images: torch.Tensor) -> None:
-    factors = torch.stack([randomised(network, ALL[:2], images, seed).features.scale.factor for seed in range(400)])
+    factors = torch.stack(
+        [randomised(network, ALL[:2], images, seed).features.scale.factor.detach() for seed in range(400)]
+    )
     assert float(factors.mean()) == pytest.approx(3, abs=0.2)  # of 1, 2, 3, 6
     assert float(factors.std()) == pytest.approx(3.5**0.5, abs=0.1)
 
@@ -137,7 +146,9 @@ def test_maps_that_ignore_the_network_survive(network: Small, images: torch.Tens
     assert tables[0]["random_parts"].eq(1).all()
     assert tables[-1]["random_parts"].eq(4).all()
     one = tables[0]
-    assert list(zip(one["method"], one["case"], strict=True)) == [(m, c) for m in ("image", "learned") for c in range(3)]
+    assert list(zip(one["method"], one["case"], strict=True)) == [
+        (m, c) for m in ("image", "learned") for c in range(3)
+    ]
     every = {
         method: np.concatenate([table.loc[table["method"] == method, "rank_correlation"] for table in tables])
         for method in ("image", "learned")

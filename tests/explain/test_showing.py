@@ -34,9 +34,19 @@ def test_images_go_by_path_or_by_a_file_name_of_their_own(store: MapStore) -> No
 def test_what_is_reported_is_shown_the_most_probable_first(store: MapStore) -> None:
     gallery = Gallery([store])
     assert gallery.findings("a/1.png") == ["Effusion", "Mass"]
-    assert gallery.findings("b/2.png") == ["Effusion"]  # at its operating point
+    assert gallery.findings("b/2.png") == ["Effusion"]
     assert gallery.findings("a/2.png") == ["Hernia"]  # nothing is reported: Hernia has no operating point
     assert gallery.findings("a/2.png", ["Mass", "Effusion"]) == ["Mass", "Effusion"]
+
+
+@pytest.mark.parametrize("point", [0.1, 0.3, 0.5, 0.7])
+def test_at_the_operating_point_is_reported(tmp_path: Path, point: float) -> None:
+    above = np.nextafter(np.float32(point), np.float32(1))
+    rows = {"at.png": (point, 0.9), "above.png": (above, 0.9), "below.png": (point - 1e-4, 0.9)}
+    made = made_store(tmp_path / "m", rows, findings=["Mass", "Edema"], thresholds={"Mass": point})
+    gallery = Gallery([made])
+    assert [gallery.findings(image) for image in rows] == [["Mass"], ["Mass"], ["Edema"]]
+    assert gallery.choose()[0].query("row == @NONE_REPORTED")["image"].tolist() == ["below.png"]
 
 
 def test_a_map_that_was_not_kept_is_not_shown_unless_it_is_asked_for(tmp_path: Path) -> None:
@@ -178,7 +188,9 @@ def test_examples_are_labelled_with_the_finding_and_of_different_patients(tmp_pa
     effusion = chosen[chosen["row"] == "Effusion"]
     numbers = effusion["image"].str.removesuffix(".png").astype(int)
     assert (numbers < 12).all()
-    assert (numbers // 3).nunique() == 4
+    for seed in range(8):  # 12 images of 4 patients: by chance, four of different patients are rare
+        drawn = gallery.choose(4, seed=seed)[0].query("row == 'Effusion'")["image"]
+        assert (drawn.str.removesuffix(".png").astype(int) // 3).nunique() == 4
     assert effusion["probability"].is_monotonic_decreasing
     assert chosen.loc[chosen["row"] == "Mass", "image"].tolist() == ["12.png"]
     assert chosen.loc[chosen["row"] == "Hernia", "image"].tolist() == [""]
