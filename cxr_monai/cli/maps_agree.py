@@ -8,9 +8,8 @@ Compare two folders of maps of the same images, finding by finding: rank correla
 over a share of each map's maximum, with intervals over patients, and the images on which they differ most.
 
 Two trainings of one recipe disagree as well. With --seeds, maps of three or more of them, the tables say what share of
-the
-disagreement between the two models is just the seed: mean disagreement within the seeds / mean disagreement between the
-models, over the same images."""
+the disagreement between the two models is just the seed: mean disagreement within the seeds / mean disagreement between
+the models, over the same images."""
 
 EPILOG = """\
 examples:

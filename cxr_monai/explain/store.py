@@ -12,7 +12,9 @@ map's maximum, which ``scales`` holds). ``maps.json`` says what made them, ``map
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,7 @@ class MapStore:
             self._place |= {image: (number, row) for row, image in enumerate(images)}
         columns = ["image", *_VIEW, *self.findings]
         self.table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+        self._probabilities = dict(zip(self.table["image"], self.table[list(self.findings)].to_numpy(float), strict=True))
         self._read = lru_cache(maxsize=2)(self._maps_of)
 
     @classmethod
@@ -84,7 +87,7 @@ class MapStore:
                 fix="'cxr-monai explain BUNDLE INPUT --out FOLDER' makes them.",
                 where=folder,
             ) from None
-        except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise EvaluationError(Code.MAPS_INVALID, f"these maps cannot be read ({error}).", where=folder) from error
 
     @property
@@ -117,12 +120,7 @@ class MapStore:
             EvaluationError: ``maps-invalid`` for an image or finding without maps.
         """
         number, row = self._at(image)
-        if finding not in self.findings:
-            raise EvaluationError(
-                Code.MAPS_INVALID, f"there are no maps of {finding!r}, only of {', '.join(self.findings)}.",
-                where=self.folder,
-            )  # fmt: skip
-        channel = self.findings.index(finding)
+        channel = self._channel(finding)
         views, maps, scales = self._read(number)
         grid = maps[row, channel].astype(np.float32) * scales[row, channel]
         return None if np.isnan(grid).any() else _view(views[row]).place(grid, self.points, shape)
@@ -130,13 +128,7 @@ class MapStore:
     def probability(self, image: str, finding: str) -> float:
         """Return how likely the finding is said to be."""
         self._at(image)
-        return float(self._probabilities.loc[image, finding])
-
-    @property
-    def _probabilities(self) -> pd.DataFrame:
-        if "_by_image" not in self.__dict__:
-            self.__dict__["_by_image"] = self.table.set_index("image")
-        return self.__dict__["_by_image"]
+        return float(self._probabilities[image][self._channel(finding)])
 
     def _at(self, image: str) -> tuple[int, int]:
         if image not in self._place:
@@ -145,6 +137,14 @@ class MapStore:
                 fix=f"It holds {len(self._place)} images, such as {next(iter(self._place), 'none')}.",
             )  # fmt: skip
         return self._place[image]
+
+    def _channel(self, finding: str) -> int:
+        if finding not in self.findings:
+            raise EvaluationError(
+                Code.MAPS_INVALID, f"there are no maps of {finding!r}, only of {', '.join(self.findings)}.",
+                where=self.folder,
+            )  # fmt: skip
+        return self.findings.index(finding)
 
     def _maps_of(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with _opened(self.parts[number]) as content:
@@ -159,7 +159,7 @@ class MapWriter:
         about: what makes the maps; must hold ``findings`` and ``points`` (see ``View.place``; None: equal cells).
 
     Attributes:
-        done: names of the images that are there already.
+        done: names of the images that are there, or have been added.
 
     Raises:
         EvaluationError: ``maps-invalid`` if other maps are there.
@@ -182,7 +182,7 @@ class MapWriter:
                     where=self.folder,
                 )
             self.done = set(before.images)
-            self._number = len(before.parts)
+            self._number = int(before.parts[-1].stem.removeprefix("maps_")) + 1 if before.parts else 0
         else:
             write_durably(self.folder / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
             self.done, self._number = set(), 0
@@ -190,6 +190,9 @@ class MapWriter:
 
     def add(self, image: str, view: View, probabilities: np.ndarray, maps: np.ndarray) -> None:
         """Add one image: probabilities ``[K]`` and maps ``[K, h, w]``, at least 0, NaN where not kept."""
+        if image in self.done:
+            raise ValueError(f"{image!r} has its maps already")
+        self.done.add(image)
         self._rows.append((image, view, probabilities, maps))
         if len(self._rows) == PART:
             self._write()
@@ -220,8 +223,18 @@ class MapWriter:
         self._number, self._rows = self._number + 1, []
 
 
-def _opened(part: Path) -> Any:
-    return np.load(part, allow_pickle=False)
+@contextmanager
+def _opened(part: Path) -> Iterator[Any]:
+    """Open a part; whatever is wrong with it, also while it is read, is ``maps-invalid``."""
+    try:
+        # its own file: numpy leaves one open that is no archive
+        with part.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            yield content
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise EvaluationError(
+            Code.MAPS_INVALID, f"this part of the maps cannot be read ({error}).", where=part,
+            fix="Delete it and call 'cxr-monai explain' again: it makes what is missing.",
+        ) from error  # fmt: skip
 
 
 def _numbers(view: View) -> Sequence[float]:

@@ -259,7 +259,7 @@ class Explainer:
             for file, name in zip(files, names, strict=True)
             if wanted is None or not set(self.kept).isdisjoint(wanted.get(name, ()))
         ]
-        todo = [(file, name) for file, name in named if name not in writer.done]
+        todo = [(file, name) for name, file in {name: file for file, name in named}.items() if name not in writer.done]
         if len(todo) < len(named):
             logger.info("%d of %d images have their maps already", len(named) - len(todo), len(named))
         left_out: list[tuple[str, str, str]] = []

@@ -12,7 +12,7 @@ from tests.bundles.running import Phantoms, Trained
 
 pytest_plugins = ["tests.bundles.fixtures"]
 
-QUICK = ("--steps", "2", "--controls", "1", "--samples", "2", "--stages", "1", "--draws", "1", "--replicates", "20")
+QUICK = ("--steps", "2", "--controls", "1", "--samples", "0", "--stages", "1", "--draws", "1", "--replicates", "20")
 
 
 def faithful(bundle: Path, *words: object) -> int:
@@ -22,26 +22,14 @@ def faithful(bundle: Path, *words: object) -> int:
 def test_a_part_of_a_manifest(
     trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (
-        phantoms.manifest,
-        "--split",
-        "test",
-        "--count",
-        "2",
-        "--finding",
-        *NIH14,
-        "--map-stride",
-        "8",
-        "--experiment",
-        "maps",
-    )
+    which = ("--split", "test", "--count", "1", "--finding", *NIH14, "--map-stride", "8")
+    words = (phantoms.manifest, *which, "--experiment", "maps")
     assert faithful(trained.bundle, *words) == 0
     cases = pd.read_csv("out/faithfulness_cases.csv")
     table = phantoms.table
-    assert len(cases) == 2 * 14
+    assert len(cases) == 14
     assert set(cases["image"]) <= set(table.loc[table["split"] == "test", "image"])
     assert set(cases["finding"]) == set(NIH14)
-    assert cases["image"].nunique() == 2
     told = capsys.readouterr().out
     assert "the page: out/faithfulness.html" in told
     page = Path("out/faithfulness.html").read_text()
