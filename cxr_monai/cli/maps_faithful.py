@@ -6,18 +6,17 @@ from pathlib import Path
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
 
-Deletion and insertion: does the finding's probability fall when the map's strongest places are blurred, and rise when
-they are put back? The same map at random places is the control. Infidelity: does the map foretell what covering a
-square does?
-Sensitivity: does noise that nobody sees move the map? Randomised weights: does the map change when what was learned is
-thrown away, first the last layer, in the end all of it? A method whose map stays as it was explains nothing."""
+Deletion and insertion: does the finding's probability fall when the map's strongest places are blurred, and
+rise when they are put back? The same map at random places is the control. Infidelity: does the map foretell
+what covering a square does? Sensitivity: does noise that nobody sees move the map? Randomised weights: does the
+map change when what was learned is thrown away, first the last layer, in the end all of it? A method whose map
+stays as it was explains nothing."""
 
 EPILOG = """\
 examples:
   cxr-monai maps faithful OUT/bundle manifest.csv --split test --out faithful
   cxr-monai maps faithful OUT/bundle folder/ --method cam gradcam layercam --finding Effusion Mass --out faithful
-  cxr-monai maps faithful OUT/bundle folder/ --method occlusion --count 4 --stages 1 --draws 1 --samples 0 --out
-  faithful
+  cxr-monai maps faithful OUT/bundle folder/ --method occlusion --count 4 --stages 1 --samples 0 --out faithful
 
 INPUT is as for 'cxr-monai explain', which also tells what the methods are. Each image is tested with the map of what is
 most probable, unless --finding names others. Written to --out: faithfulness.csv (one row a method), randomisation.csv,

@@ -39,6 +39,8 @@ from cxr_monai.errors import Code, EvaluationError
 
 SIDE = 256
 """Pixels of the longer side of the raster that maps are scored on."""
+CHOOSING_SIDE = 128
+"""The same where map thresholds are chosen, in steps that are coarser than what it changes."""
 SHARES = tuple(step / 20 for step in range(1, 20))
 """Map thresholds to choose from, in shares of the map's maximum."""
 ENOUGH = 10
@@ -96,14 +98,11 @@ def score(heat: np.ndarray, boxes: np.ndarray, shares: Sequence[float] = SHARES,
             Code.EVALUATION_INVALID,
             f"map thresholds {', '.join(f'{share:g}' for share in shares)}: each is above 0 and at most 1.",
         )
-    if not heat.any():
-        nothing = np.zeros(len(shares))
-        return Scores(0.0, 0.0, nothing, nothing.copy(), np.full((len(shares), 4), np.nan))
     detected = detected_boxes(heat, shares)
     iou, iobb = overlaps(detected, boxes)
-    inside = coverage(boxes, heat.shape)
-    energy = float(np.sum(heat * inside, dtype=float) / np.sum(heat, dtype=float))
-    return Scores(_pointing(heat, boxes, tolerance), min(energy, 1.0), iou, iobb, detected)
+    if not heat.any():
+        return Scores(0.0, 0.0, iou, iobb, detected)
+    return Scores(_pointing(heat, boxes, tolerance), _energy(heat, boxes), iou, iobb, detected)
 
 
 def _pointing(heat: np.ndarray, boxes: np.ndarray, tolerance: float) -> float:
@@ -115,17 +114,28 @@ def _pointing(heat: np.ndarray, boxes: np.ndarray, tolerance: float) -> float:
     return float(near.mean())
 
 
+def _energy(heat: np.ndarray, boxes: np.ndarray) -> float:
+    if len(boxes) == 1:  # the mask is a product, and need not be written out
+        down, across = (_along(boxes, axis, heat.shape[1 - axis])[0].astype(heat.dtype) for axis in (1, 0))
+        inside = float(down @ heat @ across)
+    else:
+        inside = float(np.sum(heat * coverage(boxes, heat.shape), dtype=float))
+    return min(inside / float(np.sum(heat, dtype=float)), 1.0)
+
+
 def detected_boxes(heat: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Return the detected box at each threshold: float64 ``[S, 4]`` in shares of the image.
+    """Return the detected box at each threshold: float64 ``[S, 4]`` in shares of the image; NaN if the map is 0.
 
     Args:
-        heat: ``[h, w]``, with a maximum above 0; of several largest pixels the first in reading order is taken.
+        heat: ``[h, w]``, at least 0; of several largest pixels the first in reading order is taken.
         shares: of the maximum; pixels at the threshold are in.
     """
     rows, columns = heat.shape
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     top, left, bottom, right = 0, 0, rows, columns
-    boxes = np.empty((len(shares), 4))
+    boxes = np.full((len(shares), 4), np.nan)
+    if not heat[row, column]:
+        return boxes
     for at in np.argsort(shares):
         # the part at a higher threshold lies within that at a lower one: no need to look outside
         inside = heat[top:bottom, left:right] >= shares[at] * heat[row, column]
@@ -139,12 +149,16 @@ def detected_boxes(heat: np.ndarray, shares: Sequence[float]) -> np.ndarray:
 
 
 def overlaps(detected: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return IoU and IoBB of D detected boxes, with the true box that gives most: ``[D, 4], [B, 4]`` to ``[D]``."""
+    """Return IoU and IoBB of D detected boxes, with the true box that gives most: ``[D, 4], [B, 4]`` to ``[D]``.
+
+    A detected box that is NaN has 0.
+    """
     corner = np.maximum(detected[:, None, :2], boxes[None, :, :2])
     opposite = np.minimum(detected[:, None, 2:], boxes[None, :, 2:])
     common = np.clip(opposite - corner, 0, None).prod(axis=-1)
     found, true = _areas(detected)[:, None], _areas(boxes)[None]
-    return (common / (found + true - common)).max(axis=1), (common / found).max(axis=1)
+    iou, iobb = (common / (found + true - common)).max(axis=1), (common / found).max(axis=1)
+    return np.fmax(iou, 0), np.fmax(iobb, 0)  # of NaN and 0 the 0
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
@@ -173,7 +187,7 @@ def centre_map(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         boxes: ``[B, 4]`` of other images than those that the map is scored on, in shares of their images.
         shape: rows and columns.
     """
-    return np.einsum("bh,bw->hw", _along(boxes, 1, shape[0]), _along(boxes, 0, shape[1])) / len(boxes)
+    return _along(boxes, 1, shape[0]).T @ _along(boxes, 0, shape[1]) / len(boxes)
 
 
 def centre_boxes(boxes: Mapping[tuple[str, str], np.ndarray], finding: str) -> np.ndarray:

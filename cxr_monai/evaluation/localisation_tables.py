@@ -1,6 +1,6 @@
 """Localisation of many cases as tables: each finding and their mean, next to controls, with intervals over patients.
 
-    scored = Scored(("Mass", "Nodule"), channels, patients, ("cam", "random", "centre"), values)    # [N, M maps, Q scores]
+    scored = Scored(findings, channels, patients, ("cam", "random", "centre"), values)  # values [N, M maps, Q scores]
     tables = localisation_tables(scored, replicates=1000)
     tables.scores               # one row a finding and map: pointing, energy, iou, iobb, iou_above_0.1, ...
     tables.gains                # one row a finding, control and score: the map's minus the control's, paired

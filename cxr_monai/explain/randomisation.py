@@ -5,8 +5,7 @@
 
 Weights are drawn anew as before a training, first those of the last layer alone, then those of more and more parts,
 down to the input. The last layer is what makes the findings differ, and all of them is all that was learned. A method
-whose map
-stays as it was has shown the image and the architecture, not the network: it explains nothing (`BOUND`).
+whose map stays as it was has shown the image and the architecture, not the network: it explains nothing (`BOUND`).
 """
 
 import copy

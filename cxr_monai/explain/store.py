@@ -61,7 +61,9 @@ class MapStore:
             self._place |= {image: (number, row) for row, image in enumerate(images)}
         columns = ["image", *_VIEW, *self.findings]
         self.table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-        self._probabilities = dict(zip(self.table["image"], self.table[list(self.findings)].to_numpy(float), strict=True))
+        self._probabilities = dict(
+            zip(self.table["image"], self.table[list(self.findings)].to_numpy(float), strict=True)
+        )
         self._read = lru_cache(maxsize=2)(self._maps_of)
 
     @classmethod

@@ -45,7 +45,8 @@ def write_page(localisation: "Localisation", folder: str | Path) -> Path:
     from cxr_monai.report.page import flat, template
 
     page = Path(folder) / PAGE
-    content = {"localisation": section(localisation), "bookkeeping": flat(localisation.book), "dash": words.DASH}
+    book = {name: entry for name, entry in localisation.book.items() if entry is not None}
+    content = {"localisation": section(localisation), "bookkeeping": flat(book), "dash": words.DASH}
     write_durably(page, template(TEMPLATE).render(**content).encode())
     return page
 
@@ -117,7 +118,9 @@ def scores_table(localisation: "Localisation") -> Table:
         cells.append(Cell(number(threshold, 2), () if told in ("", finding) else (f"of {told}",)))
         rows.append(tuple(cells))
     heads = ("Finding", "Cases", *_SHOWN.values(), "Map threshold")
-    return Table("Maps against boxes", heads, tuple(rows))
+    in_mean = [words.shown(str(name)) for name in localisation.book.get("in_mean", ())]
+    notes = (f"The mean is over {', '.join(in_mean)}, which weigh the same.",) if MEAN in by_map else ()
+    return Table("Maps against boxes", heads, tuple(rows), notes)
 
 
 def gains_table(localisation: "Localisation") -> Table:

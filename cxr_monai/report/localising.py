@@ -12,8 +12,9 @@ import importlib.metadata
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,14 +28,16 @@ from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.boxes import in_shares, read_boxes
 from cxr_monai.evaluation.localisation import (
+    CHOOSING_SIDE,
     ENOUGH,
     POOLED,
     SHARES,
     SIDE,
-    Scores,
     centre_boxes,
     centre_map,
     choose_shares,
+    detected_boxes,
+    overlaps,
     raster,
     score,
 )
@@ -46,6 +49,7 @@ from cxr_monai.report.reading import records, value
 RANDOM, CENTRE = "random", "centre"
 Seen = Literal["refuse", "skip", "allow"]
 _BOX = ("x", "y", "width", "height")
+_KEPT = 64  # centre maps: one a finding and size of image
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Options:
         seen: what to do with images of the manifest's training part: refuse all, skip those, or score them, too.
         tolerance: of the pointing game, in pixels of an image whose longer side has 1,024 (15 in the literature).
         draws: random maps a case, whose scores are averaged.
-        side: pixels of the longer side of the raster that maps are scored on.
+        side: pixels of the longer side of the raster that maps are scored on; their thresholds are chosen on one of at
+            most `CHOOSING_SIDE`.
         replicates, level, seed: of the intervals over patients; the seed also of the random maps and of the halves.
     """
 
@@ -366,22 +371,18 @@ def localise(chosen_on: Part, part: Part, options: Options, notes: Sequence[str]
     maps = (method, RANDOM, CENTRE)
     findings = [name for name in part.store.findings if (part.table["finding"] == name).any()]
     centre = {name: centre_boxes(chosen_on.boxes, name) for name in {*findings, *chosen_on.table["finding"]}}
-    overlaps: dict[str, list[np.ndarray]] = {name: [] for name in maps}
-    for scores in _each(chosen_on, centre, lambda *_: SHARES, options, "choosing map thresholds"):
-        for name, drawn in zip(maps, scores, strict=True):
-            overlaps[name].append(np.mean([one.iou for one in drawn], axis=0))
-    chosen = {
-        name: choose_shares(np.array(overlaps[name]), list(chosen_on.table["finding"]), findings) for name in maps
-    }
-
-    def threshold(name: str, finding: str) -> tuple[float, ...]:
-        return (chosen[name][finding][0],)
-
-    values, found, empty = [], [], []
-    for scores in _each(part, centre, threshold, options, "scoring", maps):
+    iou = _iou(chosen_on, centre, options)
+    own = list(chosen_on.table["finding"])
+    chosen = {name: choose_shares(iou[:, at], own, findings) for at, name in enumerate(maps)}
+    values, found = [], []
+    for heats, boxes, finding in _heats(part, centre, options.seed, options.draws, options.side, "scoring"):
+        scores = [
+            [score(heat, boxes, (chosen[name][finding][0],), options.tolerance) for heat in drawn]
+            for name, drawn in zip(maps, heats, strict=True)
+        ]
         values.append([np.mean([values_of(one) for one in drawn], axis=0) for drawn in scores])
         found.append(scores[0][0].detected[0])
-        empty.append(bool(np.isnan(found[-1]).any()))
+    empty = np.isnan(found).any(axis=1)
     made = np.array(values)
     codes = pd.factorize(part.table["patient_id"])[0]
     channels = part.table["finding"].map(findings.index).to_numpy()
@@ -419,35 +420,44 @@ def localise(chosen_on: Part, part: Part, options: Options, notes: Sequence[str]
     )
 
 
-def _each(
-    part: Part,
-    centre: Mapping[str, np.ndarray],
-    shares: Callable[[str, str], Sequence[float]],
-    options: Options,
-    doing: str,
-    maps: Sequence[str] = ("", RANDOM, CENTRE),
-) -> Iterator[tuple[list[Scores], list[Scores], list[Scores]]]:
-    """Yield the scores of each case: of its map, of the random ones, of the centre map."""
+def _iou(part: Part, centre: Mapping[str, np.ndarray], options: Options) -> np.ndarray:
+    """Return the IoU of each case at each of `SHARES`, of its map, one random map and the centre map: ``[N, 3, S]``."""
+
+    @lru_cache(maxsize=_KEPT)
+    def in_the_centre(finding: str, shape: tuple[int, int]) -> np.ndarray:
+        return detected_boxes(centre_map(centre[finding], shape), SHARES)
+
+    made = []
+    side = min(options.side, CHOOSING_SIDE)
+    for (own, random, _), boxes, finding in _heats(part, centre, options.seed, 1, side, "choosing map thresholds"):
+        found = [detected_boxes(heat, SHARES) for heat in (*own, *random)]
+        found.append(in_the_centre(finding, own[0].shape))
+        made.append([overlaps(each, boxes)[0] for each in found])
+    return np.array(made)
+
+
+def _heats(
+    part: Part, centre: Mapping[str, np.ndarray], seed: int, draws: int, side: int, doing: str
+) -> Iterator[tuple[tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]], np.ndarray, str]]:
+    """Yield each case's maps on its raster (its own; random ones; the centre map), its boxes and its finding."""
+    in_the_centre = lru_cache(maxsize=_KEPT)(lambda finding, shape: centre_map(centre[finding], shape))
     channel = {finding: at for at, finding in enumerate(part.store.findings)}
     rows = tqdm(
         part.table[["image", "finding"]].itertuples(index=False, name=None),
         desc=doing, total=len(part), unit=" cases", disable=None,
     )  # fmt: skip
     for image, finding in rows:
-        view, boxes = part.store.view(image), part.boxes[image, finding]
-        shape = raster(view.height, view.width, options.side)
+        view, points = part.store.view(image), part.store.points
+        shape = raster(view.height, view.width, side)
         grid = part.store.grid(image)[channel[finding]]
         # the same noise for a case whatever else is scored
-        random = np.random.default_rng([options.seed, zlib.crc32(f"{image}\t{finding}".encode())])
+        random = np.random.default_rng([seed, zlib.crc32(f"{image}\t{finding}".encode())])
         heats = (
-            [view.place(grid, part.store.points, shape)],
-            [view.place(random.random(grid.shape), part.store.points, shape) for _ in range(options.draws)],
-            [centre_map(centre[finding], shape)],
+            [view.place(grid, points, shape)],
+            [view.place(random.random(grid.shape), points, shape) for _ in range(draws)],
+            [in_the_centre(finding, shape)],
         )
-        yield tuple(
-            [score(heat, boxes, shares(name, finding), options.tolerance) for heat in drawn]
-            for name, drawn in zip(maps, heats, strict=True)
-        )  # type: ignore[misc]
+        yield heats, part.boxes[image, finding], finding
 
 
 def _with_thresholds(

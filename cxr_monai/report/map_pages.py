@@ -52,8 +52,9 @@ _HOW_FAITHFUL = (
         "Random weights",
         "Adebayo et al. 2018, arXiv:1810.03292. Weights are drawn anew, first those of the last layer alone, then of "
         f"more parts, in the end all. Rank correlation (Spearman) and SSIM of the maps before and after. Over "
-        f"{BOUND:g} at any stage a method is said to explain nothing: the bound lies in a gap between methods that are "
-        "known to depend on the weights (0.16 or below) and those that are known not to (0.65 or above).",
+        f"{BOUND:g} at any stage a method is said to explain nothing: the bound lies in a gap that was measured on "
+        "one network, between cam (0.16 or below) and methods whose maps are nearly the same for any head (0.65 or "
+        "above).",
     ),
 )
 _HOW_AGREE = (
@@ -129,7 +130,8 @@ def faithfulness_sentences(made: "Faithfulness") -> list[str]:
             elif high < 0:
                 parts.append(f"{does} changes the probability less than at random places")
             else:
-                parts.append(f"{does} cannot be told apart from random places")
+                few = "is of too few patients to compare with" if low != low else "cannot be told apart from"
+                parts.append(f"{does} {few} random places")
         sentence = f"{row['method']}: {parts[0]}; {parts[1]}."
         survival = value(row, "survival")
         if survival == survival:

@@ -121,7 +121,5 @@ def test_the_report_of_the_model_has_it_as_a_section(folder: Path, capsys: pytes
     words = ["evaluate", "--predictions", "p.csv", "--manifest", "labels.csv", "--replicates", "50"]
     assert main([*words, "--localisation", "out", "--out", "judged"]) == 0
     assert 'id="localisation"' in (folder / "judged" / "report.html").read_text()
-    assert main([*words, "--out", "plain"]) == 0
-    assert 'id="localisation"' not in (folder / "plain" / "report.html").read_text()
     assert main([*words, "--localisation", "judged", "--out", "again"]) == 1
     assert "error [evaluation-invalid]" in capsys.readouterr().err

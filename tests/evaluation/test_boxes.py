@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.errors import Code, CxrError, EvaluationError
-from cxr_monai.evaluation.boxes import in_shares, read_boxes
+from cxr_monai.evaluation.boxes import boxed_findings, in_shares, read_boxes
 
 FINDINGS = ("Mass", "Nodule", "Infiltration")
 STORED = pd.DataFrame({"image": ["a/2.png", "a/1.png"], "height": [100, 512], "width": [200, 256], "Mass": [0.1, 0.2]})
@@ -147,3 +147,15 @@ def test_shares_by_case(tmp_path: Path) -> None:
     assert list(shares) == [("a/2.png", "Mass"), ("a/1.png", "Mass")]
     np.testing.assert_allclose(shares["a/1.png", "Mass"], [[0.25, 0.25, 0.5, 0.75], [0, 0, 1 / 256, 1 / 512]])
     np.testing.assert_allclose(shares["a/2.png", "Mass"], [[0, 0, 0.1, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        (HEADER, "b/1.png,nodule,1,2,3,4,256,512\nb/1.png,Mass,1,2,3,4,256,512\nb/7.png,Mass,1,2,3,4,9,9\n"),
+        (NIH, "1.png,Nodule,1,2,3,4,,,\n1.png,Mass,1,2,3,4,,,\n7.png,Mass,1,2,3,4,,,\n"),
+    ],
+)
+def test_which_findings_are_boxed_where(tmp_path: Path, header: str, rows: str) -> None:
+    found = boxed_findings(written(tmp_path, rows, header), ["a/2.png", "a/1.png"])
+    assert found == {"a/1.png": {"Nodule", "Mass"}}

@@ -225,6 +225,15 @@ def test_shares_of_single_images_have_wilsons_interval() -> None:
     assert table.loc[1, ["pointing_low", "pointing_high"]].tolist() == pytest.approx([float(low), float(high)])
 
 
+def test_the_mean_rests_on_its_smallest_finding() -> None:
+    values = np.ones((206, 1, 2))
+    table = localisation_tables(
+        made(values, np.repeat([0, 1], [6, 200]), np.arange(206), ("Mass", "Nodule")), 50
+    ).scores
+    worth = 2**2 / (1 / 6 + 1 / 200)  # Kish's number, each finding weighing the same; 206 if each case did
+    assert table["pointing_low"].iloc[-1] == pytest.approx(float(wilson(worth, worth)[0]))
+
+
 def test_images_of_one_patient_are_no_independent_evidence() -> None:
     values = np.zeros((60, 1, 2))
     values[:45, 0] = (1, 0.7)

@@ -75,6 +75,7 @@ def test_few_patients_and_no_stages(subject: Subject, tmp_path: Path) -> None:
     assert any("no interval" in note for note in made.notes)
     page = write_faithfulness(made, tmp_path)[-1].read_text()
     assert "Verdict" not in page
+    assert "is of too few patients to compare with random places" in page
     assert not (tmp_path / "randomisation.csv").exists()
 
 

@@ -352,6 +352,24 @@ def test_the_random_map_of_a_case_is_its_own_whatever_else_is_scored(tmp_path: P
     assert figure(many, "Mass", "random", "energy") == pytest.approx(2 / 36, abs=0.015)
 
 
+def test_random_maps_are_noise_on_the_maps_own_grid_placed_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[tuple] = []
+    place = View.place
+
+    def watched(view: View, grid: np.ndarray, points: object = None, shape: object = None) -> np.ndarray:
+        placed.append((grid.shape, points, shape, float(grid.max()), view.left))
+        return place(view, grid, points, shape)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(View, "place", watched)
+    localised(made(tmp_path, usual(12), points=[0.1, 0.16]), options=replace(FEW, draws=3))
+    assert {each[:3] for each in placed} == {((6, 6), (0.1, 0.16), (HEIGHT, WIDTH))}
+    assert {each[4] for each in placed} == {8}
+    assert len(placed) == 18 * (1 + 3)
+    assert len({each[3] for each in placed}) == 18 * 3 + 1  # each draw is another; the maps themselves have 1
+
+
 # -------------------------------------------------------------------------------------------------- tables and pages
 
 
@@ -487,7 +505,6 @@ def test_606_of_nihs_880_boxed_images_are_in_the_chexnet_splits_training_list(re
         maps = np.ones((len(findings), 2, 2), np.float32)
         writer.add(image, View(1024, 1024, 0, 0, 1024, 1024), np.full(len(findings), 0.5), maps)
     writer.finish()
-    for given in (tmp_path / "boxes.csv", nih / "BBox_List_2017.csv"):
-        with pytest.raises(CxrError, match="606 of the 880 boxed images") as raised:
-            localise_files(tmp_path / "maps", given, manifest, tmp_path / "out", options=FEW)
-        assert raised.value.code is Code.IMAGES_SEEN
+    with pytest.raises(CxrError, match="606 of the 880 boxed images") as raised:
+        localise_files(tmp_path / "maps", nih / "BBox_List_2017.csv", manifest, tmp_path / "out", options=FEW)
+    assert raised.value.code is Code.IMAGES_SEEN
