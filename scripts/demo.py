@@ -89,14 +89,14 @@ def steps(arguments: argparse.Namespace, out: Path) -> list[tuple[str, list[str]
     choose = ["--images", folder] if folder else []
     read = [cxr, "manifest", "nih", source, "--available-only", *choose, "--out", "manifest.csv"]
     trained = [f"--{name}={value}" for name, value in settings.items()]
-    # the last feature grid has a 32nd of the image's side: 2x2 at 80 pixels, too coarse to look at; this one has a 16th
-    layer = ["--target_layer=features.denseblock3"] if int(settings["image_size"]) < 200 else []
+    # the last feature grid has a 32nd of the image's side: 2x2 at 80 pixels, too coarse to look at
+    finer = [f"--map_stride={8 if int(settings['image_size']) < 200 else 16}"]
     plan += [
         ("The manifest: one table of images", read),
         ("A split that no patient crosses", [cxr, "split", "manifest.csv", *split]),
         ("Training", bundle_run(source_bundle(out), ["train", "one_cycle"], "train", *trained)),
         ("Evaluation on patients that were not seen", bundle_run(Path("train/bundle"), ["evaluate"], "evaluate")),
-        ("What it looked at", bundle_run(Path("train/bundle"), ["explain"], ".", *layer)),
+        ("What it looked at", bundle_run(Path("train/bundle"), ["explain"], ".", *finer)),
     ]
     return plan
 

@@ -10,7 +10,7 @@ place) on the same cases, with paired gains over both.
 
 Map thresholds are chosen on other images than those that are scored: on one half of the patients by default, on a part
 of the manifest (--choose-split), or on another set of maps (--choose-on), such as phantoms. Images of the manifest's
-training part are refused."""
+training part are refused, and with --bundle all of patients that it was trained on, whatever split the manifest has."""
 
 EPILOG = """\
 examples:
@@ -35,10 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=["train", "val", "test"], help="score this part alone")
     parser.add_argument("--finding", action="append", default=[], metavar="F", help="score this one alone (repeatable)")
     parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="B",
+        help="what made MAPS: who it was trained on is looked up in the list beside it (B.patients.json), too",
+    )
+    parser.add_argument(
         "--seen",
         choices=["refuse", "skip", "allow"],
         default="refuse",
-        help="images of the manifest's training part: refuse all, skip those, or score them too (default: %(default)s)",
+        help="images that the model was trained on: refuse all, skip those, or score them too (default: %(default)s)",
     )
     choosing = parser.add_argument_group("map thresholds and the centre map, from other images")
     choosing.add_argument("--choose-split", choices=["train", "val", "test"], help="this part; the others are scored")
@@ -94,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.boxes,
         arguments.manifest,
         arguments.out,
+        bundle=arguments.bundle,
         choosing=Choosing(
             arguments.choose_split,
             arguments.choose_on,

@@ -6,14 +6,15 @@ fitted = read_fitted("OUT/bundle/models/calibration.json", findings)
 probabilities = fitted.apply(raw, findings)       # what ``predict`` gives
 
 Thresholds lie on the calibrated scale. They belong to the patients they were chosen on, so those patients may not be
-reported on: `refuse_shared`. Who they were never goes into a bundle; salted hashes of their identifiers stand beside it
-(``OUT/bundle.patients.json``), on the disk of those who have the identifiers anyway.
+reported on: `refuse_shared`. Who they were, and who the network was trained on (`trained_on`), never goes into a
+bundle; salted hashes of their identifiers stand beside it (``OUT/bundle.patients.json``), on the disk of those who have
+the identifiers anyway.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -273,17 +274,72 @@ def describe_sample(sample: Sample, manifest: Manifest, **more: Any) -> dict[str
     }
 
 
-def remember_patients(fitted: Fitted, sample: Sample, bundle: str | Path) -> None:
-    """Write salted hashes of the patients beside a bundle (never into it), for :func:`refuse_shared`."""
+def remember_patients(
+    fitted: Fitted,
+    sample: Sample,
+    bundle: str | Path,
+    trained_on: Iterable[str] = (),
+    copy_of: str | Path | None = None,
+) -> None:
+    """Write salted hashes of patients beside a bundle, never into it: for `refuse_shared` and `trained_on`.
+
+    Args:
+        fitted, sample: a calibration and what it was fitted on.
+        bundle: the list goes beside it.
+        trained_on: patients that its network was trained on.
+        copy_of: the bundle that this one is a copy of; its list of those is carried over, for equal weights.
+
+    Raises:
+        EvaluationError: ``calibration-invalid`` if the list beside ``copy_of`` cannot be read.
+    """
     salt = fitted.fitted_on["patients_digest"]
     content = {
-        "_desc_": "Salted hashes of the patients that the bundle's calibration was fitted on. Do not send this along.",
+        "_desc_": "Salted hashes of the patients that the bundle was trained on and its calibration fitted on. Do not "
+        "send this along.",
         "patients_digest": salt,
         "patients": sorted(_hashes(_patients(sample), salt)),
     }
+    training = sorted(_hashes(sorted(set(trained_on)), salt))
+    before = _training_list(copy_of) if copy_of is not None else None
+    if training:
+        content["trained_on"] = {"salt": salt, "patients": training}
+    elif before is not None:
+        content["trained_on"] = before
     path = _beside(bundle)
     write_durably(path, (json.dumps(content) + "\n").encode())
     path.chmod(0o600)
+
+
+def trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
+    """Return those of some patients that a bundle was trained on, by the list beside it; None where there is no list.
+
+    Patients are told apart by their identifiers alone: other people with the same numbers are taken for them.
+
+    Raises:
+        EvaluationError: ``calibration-invalid`` if the list cannot be read.
+    """
+    listed = _training_list(bundle)
+    if listed is None:
+        return None
+    known = set(listed["patients"])
+    return {patient for patient in set(patients) if _hashes([patient], listed["salt"]) & known}
+
+
+def _training_list(bundle: str | Path) -> dict[str, Any] | None:
+    path = _beside(bundle)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        listed = content.get("trained_on")
+        return None if listed is None else {"salt": str(listed["salt"]), "patients": list(map(str, listed["patients"]))}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise EvaluationError(
+            Code.CALIBRATION_INVALID,
+            f"this is not a list of a bundle's patients ({error}).",
+            fix="Bring back the list that was written with the bundle; without one it is only not known who they were.",
+            where=path,
+        ) from error
 
 
 def refuse_shared(fitted: Fitted, sample: Sample, manifest: Manifest, bundle: str | Path | None = None) -> list[str]:

@@ -116,7 +116,8 @@ def _pointing(heat: np.ndarray, boxes: np.ndarray, tolerance: float) -> float:
 
 def _energy(heat: np.ndarray, boxes: np.ndarray) -> float:
     if len(boxes) == 1:  # the mask is a product, and need not be written out
-        down, across = (_along(boxes, axis, heat.shape[1 - axis])[0].astype(heat.dtype) for axis in (1, 0))
+        kind = np.result_type(heat.dtype, np.float32)
+        down, across = (_along(boxes, axis, heat.shape[1 - axis])[0].astype(kind) for axis in (1, 0))
         inside = float(down @ heat @ across)
     else:
         inside = float(np.sum(heat * coverage(boxes, heat.shape), dtype=float))

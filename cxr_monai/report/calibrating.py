@@ -80,7 +80,7 @@ def calibrate_bundle(
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(opened.root, partial)
         fitted.write(partial / "models" / "calibration.json")
-        remember_patients(fitted, sample, new)
+        remember_patients(fitted, sample, new, copy_of=opened.root)
         partial.rename(new)
     except OSError as error:
         raise storage_error(error, new) from error

@@ -5,7 +5,8 @@
 
 Two controls are scored on the same cases: a random map (uniform noise on the map's own grid, enlarged as it is) and a
 centre map (where the finding's boxes are on other images). All three have their map thresholds chosen on other images
-than those that are scored, and images that the model was trained on are refused.
+than those that are scored, and images that the model was trained on are refused: those of the manifest's training part,
+and of patients that the list beside the bundle names.
 """
 
 import importlib.metadata
@@ -22,11 +23,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.manifest import Manifest, join_on_image, read_manifest
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.boxes import in_shares, read_boxes
+from cxr_monai.evaluation.fitted import trained_on
 from cxr_monai.evaluation.localisation import (
     CHOOSING_SIDE,
     ENOUGH,
@@ -59,7 +62,7 @@ class Options:
     Attributes:
         split: score this part of the manifest alone.
         findings: score these alone; all that have boxes where empty.
-        seen: what to do with images of the manifest's training part: refuse all, skip those, or score them, too.
+        seen: what to do with images that the model was trained on: refuse all, skip those, or score them, too.
         tolerance: of the pointing game, in pixels of an image whose longer side has 1,024 (15 in the literature).
         draws: random maps a case, whose scores are averaged.
         side: pixels of the longer side of the raster that maps are scored on; their thresholds are chosen on one of at
@@ -147,6 +150,7 @@ def localise_files(
     manifest: str | Path,
     out: str | Path,
     *,
+    bundle: str | Path | None = None,
     choosing: Choosing | None = None,
     options: Options | None = None,
 ) -> tuple[Localisation, list[Path]]:
@@ -157,6 +161,7 @@ def localise_files(
         boxes: ``boxes.csv`` or NIH's list.
         manifest: patients and split; the image files are needed for the sheet alone.
         out: the folder.
+        bundle: that made the maps; the list beside it says who it was trained on, whatever split the manifest has.
         choosing: where map thresholds come from.
         options: everything else.
 
@@ -165,7 +170,8 @@ def localise_files(
 
     Raises:
         EvaluationError: ``maps-invalid``, ``boxes-invalid``, ``images-seen``, ``patients-shared``,
-            ``evaluation-invalid``.
+            ``calibration-invalid``, ``evaluation-invalid``.
+        BundleError: if ``bundle`` is none.
         ManifestError: whatever is wrong with the manifest.
     """
     from cxr_monai.report.localisation_page import write_page
@@ -180,7 +186,7 @@ def localise_files(
         part = _some(part, part.table["split"] != choosing.split, f"outside the split {choosing.split!r}")
     if options.findings:
         part = _of_findings(part, options.findings)
-    part, said = leave_out_seen(part, options)
+    part, said = leave_out_seen(part, options, bundle)
     chosen_on, part, told = _choosing_part(part, aside, table, choosing, options.seed)
     localisation = localise(chosen_on, part, options, (*notes, *said), told)
     book = {**localisation.book, "manifest": Path(manifest).name, "boxes": Path(boxes).name}
@@ -243,22 +249,37 @@ def _of_findings(part: Part, findings: Sequence[str]) -> Part:
     return _some(part, part.table["finding"].isin(findings), f"of {', '.join(findings)}")
 
 
-def leave_out_seen(part: Part, options: Options) -> tuple[Part, list[str]]:
-    """Return the part to be judged without what the model was trained on, as far as the manifest knows.
+def leave_out_seen(part: Part, options: Options, bundle: str | Path | None = None) -> tuple[Part, list[str]]:
+    """Return the part to be judged without what the model was trained on, as far as that is known.
+
+    Args:
+        part: boxed cases.
+        options: its ``split`` and ``seen``.
+        bundle: that made the maps; without it the manifest's split is all that is known.
+
+    Returns:
+        the part, and sentences on what was left out or is not known.
 
     Raises:
-        EvaluationError: ``images-seen``, with counts; ``evaluation-invalid`` if nothing is left.
+        EvaluationError: ``images-seen``, with counts; ``maps-invalid`` if the bundle did not make the maps;
+            ``calibration-invalid`` if the list beside it is damaged; ``evaluation-invalid`` if nothing is left.
+        BundleError: if ``bundle`` is none.
     """
-    notes = []
+    listed, notes = (None, []) if bundle is None else _listed(part, bundle)
     if options.split is not None:
         part = _some(part, part.table["split"] == options.split, f"in the split {options.split!r}")
     table = part.table
-    seen = (table["split"] == "train").to_numpy()
+    ways = {
+        "in the manifest's training part": (table["split"] == "train").to_numpy(),
+        "of patients that the bundle was trained on": table["patient_id"].isin(listed or ()).to_numpy(),
+    }
+    seen = np.any(list(ways.values()), axis=0)
     if seen.any():
         images, patients = table.loc[seen, "image"].nunique(), table.loc[seen, "patient_id"].nunique()
+        how = " or ".join(way for way, rows in ways.items() if rows.any())
         told = (
             f"{images:,} of the {table['image'].nunique():,} boxed images ({patients:,} of "
-            f"{table['patient_id'].nunique():,} patients) are in the manifest's training part"
+            f"{table['patient_id'].nunique():,} patients) are {how}"
         )
         if options.seen == "refuse":
             raise EvaluationError(
@@ -269,16 +290,35 @@ def leave_out_seen(part: Part, options: Options) -> tuple[Part, list[str]]:
             )
         if options.seen == "skip":
             notes.append(f"{told}, and left out.")
-            part = _some(part, ~seen, "outside the training part")
+            part = _some(part, ~seen, "that the model was not trained on")
         else:
             notes.append(f"{told}: what the model was trained on, it points at better than it would elsewhere.")
     splits = set(part.table["split"])
-    if splits == {""}:
+    if splits == {""} and listed is None:
         notes.append("The manifest has no split of these images: whether the model was trained on them is not known.")
     elif "val" in splits:
         patients = part.table.loc[part.table["split"] == "val", "patient_id"].nunique()
         notes.append(f"{patients:,} patients are of the validation part, on which the model's epoch was chosen.")
     return part, notes
+
+
+def _listed(part: Part, bundle: str | Path) -> tuple[set[str] | None, list[str]]:
+    """Return the part's patients that the bundle was trained on; None, and a sentence, where that is not known."""
+    made_by, opened = part.store.about.get("bundle") or {}, Bundle.open(bundle)
+    if made_by.get("digest") != opened.digest():
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"these maps were made by another bundle ({made_by.get('name') or 'without a name'}) than "
+            f"{opened.root.name}, or by another state of it.",
+            fix="Name the bundle that 'cxr-monai explain' was given, or leave --bundle out.",
+            where=part.store.folder,
+        )
+    if not made_by.get("own_weights", True):
+        return None, ["These maps are of other weights than the bundle's own: who they were trained on is not known."]
+    listed = trained_on(opened.root, part.table["patient_id"])
+    if listed is None:
+        return None, ["Who the bundle was trained on is not known: no list of its training's patients lies beside it."]
+    return listed, []
 
 
 def _some(part: Part, rows: pd.Series | np.ndarray, which: str) -> Part:
@@ -382,15 +422,15 @@ def localise(chosen_on: Part, part: Part, options: Options, notes: Sequence[str]
         ]
         values.append([np.mean([values_of(one) for one in drawn], axis=0) for drawn in scores])
         found.append(scores[0][0].detected[0])
-    empty = np.isnan(found).any(axis=1)
-    made = np.array(values)
+    made, detected = np.array(values), np.array(found)
+    empty = part.table.loc[np.isnan(detected[:, 0]), "finding"].value_counts()
     codes = pd.factorize(part.table["patient_id"])[0]
     channels = part.table["finding"].map(findings.index).to_numpy()
     tables = localisation_tables(
         Scored(tuple(findings), channels, codes, maps, made), options.replicates, options.level, options.seed
     )
-    scores_table = _with_thresholds(tables.scores, chosen, part.table["finding"][empty].value_counts(), method)
-    cases = _cases(part, made, np.array(found), maps)
+    scores_table = _with_thresholds(tables.scores, chosen, empty, method)
+    cases = _cases(part, made, detected, maps)
     book = {
         "bundle": part.store.about.get("bundle"),
         "method": method,

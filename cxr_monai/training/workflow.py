@@ -158,7 +158,8 @@ class Training:
         sample, _ = join(file, self.manifest, "val", self.findings)
         told = describe_sample(sample, self.manifest, predictions="predictions_val.csv", bundle=file.about["bundle"])
         fitted = fit(sample, self.calibration, fitted_on=told)
-        remember_patients(fitted, sample, bundle.root)
+        trained_on = self.manifest.part("train").table["patient_id"]
+        remember_patients(fitted, sample, bundle.root, trained_on)
         fitted.write(bundle.root / "models" / "calibration.json")
         for note in fitted.notes:
             logger.info("%s", note)

@@ -24,7 +24,6 @@ def measure_maps(arguments: argparse.Namespace) -> Iterator[Row]:
 
     torch.set_num_threads(CORES)
     network = densenet().eval()
-    torch.nn.init.normal_(network.class_layers.out.weight)
     shape = (1, SIZE, SIZE)
     images = torch.randn(BATCH, *shape).contiguous(memory_format=torch.channels_last)
     ways = {"one forward pass, float32": (network, "float32")}

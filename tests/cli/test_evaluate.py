@@ -11,7 +11,7 @@ import pytest
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.evaluation.fitted import read_fitted, trained_on
 from cxr_monai.labels import NIH14
 from tests.bundles.running import Phantoms, Trained, content
 from tests.evaluation.making import made_manifest, made_scores, made_table, on_disk
@@ -160,7 +160,8 @@ def test_a_training_leaves_a_calibration_of_its_validation_part(trained: Trained
     assert fitted.fitted_on["patients"] == rows["patient_id"].nunique()
     assert fitted.fitted_on["parts"] == {"val": len(rows)}
     assert "secret" not in (trained.bundle / "models" / "calibration.json").read_text()
-    assert (trained.out / "bundle.patients.json").is_file()
+    patients = phantoms.table["patient_id"]
+    assert trained_on(trained.bundle, patients) == set(patients[phantoms.table["split"] == "train"])
 
 
 @pytest.fixture
@@ -176,12 +177,13 @@ def calibrated(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> Path:
     return elsewhere / "new"
 
 
-def test_calibrating_writes_a_copy(trained: Trained, calibrated: Path) -> None:
+def test_calibrating_writes_a_copy(trained: Trained, calibrated: Path, phantoms: Phantoms) -> None:
     before, after = content(trained.bundle), content(calibrated)
     changed = {name for name in after if after[name] != before.get(name)}
     assert set(before) == set(after)
     assert changed == {"models/calibration.json"}
-    assert (calibrated.parent / "new.patients.json").is_file()
+    patients = phantoms.table["patient_id"]
+    assert trained_on(calibrated, patients) == set(patients[phantoms.table["split"] == "train"])
     points = json.loads((calibrated / "models" / "calibration.json").read_text())["findings"]
     assert {rule for of in points.values() for rule in of["operating_points"]} == {"youden", "cost=5"}
 

@@ -98,6 +98,7 @@ def test_wrong_use(folder: Path, words: tuple[str, ...], said: str, capsys: pyte
         (("--manifest", "absent.csv"), "manifest-not-found"),
         (("--boxes", "absent.csv"), "source-invalid"),
         (("--level", "2"), "evaluation-invalid"),
+        (("--bundle", "absent"), "bundle-invalid"),
     ],
 )
 def test_errors_have_names(folder: Path, words: tuple[str, ...], code: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from cxr_monai.evaluation.fitted import (
     refit,
     refuse_shared,
     remember_patients,
+    trained_on,
 )
 from cxr_monai.evaluation.operating_points import choose_threshold, counts_at
 from cxr_monai.evaluation.sample import Sample
@@ -183,3 +184,44 @@ def test_another_manifest_cannot_tell_and_the_list_beside_the_bundle_can(fitted:
     listed = tmp_path / "bundle.patients.json"
     assert "val-7" not in listed.read_text()
     assert listed.stat().st_mode & 0o777 == 0o600
+
+
+# ---------------------------------------------------------------- who the network was trained on
+
+
+def test_who_was_trained_on_is_known_by_hashes_beside_the_bundle(fitted: Fitted, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    assert trained_on(bundle, ["val-7"]) is None  # no list: not known, which is not "nobody"
+    remember_patients(fitted, part("val"), bundle)
+    assert trained_on(bundle, ["val-7"]) is None
+    remember_patients(fitted, part("val"), bundle, trained_on=["b", "secret", "b"])
+    # neither those of the calibration nor a part of a name
+    assert trained_on(bundle, ["secret", "val-7", "a", "secre", "b", "b"]) == {"secret", "b"}
+    assert trained_on(bundle, []) == set()
+    listed = tmp_path / "bundle.patients.json"
+    assert "secret" not in listed.read_text()
+    assert len(json.loads(listed.read_text())["trained_on"]["patients"]) == 2
+    assert listed.stat().st_mode & 0o777 == 0o600
+    refuse_shared(fitted, part("test"), replace(MANIFEST, split=None), bundle)  # the other list is what it was
+
+
+def test_a_copy_was_trained_on_the_same_patients(fitted: Fitted, tmp_path: Path) -> None:
+    remember_patients(fitted, part("val"), tmp_path / "bundle", trained_on=["a", "b"])
+    test = part("test")
+    refitted = fit(test, fitted_on=describe_sample(test, MANIFEST))
+    remember_patients(refitted, test, tmp_path / "copy", copy_of=tmp_path / "bundle")
+    remember_patients(fitted, part("val"), tmp_path / "second", copy_of=tmp_path / "copy")
+    for name in ("copy", "second"):
+        assert trained_on(tmp_path / name, ["a", "c"]) == {"a"}
+    with pytest.raises(EvaluationError, match="300 of the 300"):
+        refuse_shared(refitted, test, MANIFEST, tmp_path / "copy")
+    remember_patients(fitted, part("val"), tmp_path / "third", copy_of=tmp_path / "unlisted")
+    assert trained_on(tmp_path / "third", ["a"]) is None
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"trained_on": []}', '{"trained_on": {"salt": "s"}}', "\xff"])
+def test_a_damaged_list_is_not_taken_for_an_empty_one(tmp_path: Path, content: str) -> None:
+    (tmp_path / "bundle.patients.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(EvaluationError) as error:
+        trained_on(tmp_path / "bundle", ["a"])
+    assert error.value.code == Code.CALIBRATION_INVALID

@@ -56,6 +56,13 @@ def test_a_box_that_cuts_pixels_has_its_part_of_their_energy() -> None:
     assert scores.energy == pytest.approx((0.5 * 2 + 0.25 * 4 + 0.5 * (0.5 * 4 + 0.25 * 10)) / 39)
 
 
+def test_whole_numbers_and_several_boxes_have_the_same_energy_as_one() -> None:
+    cut = box(1.5, 1, 2.25, 2.5)
+    expected = score(HEAT, np.array([cut]), [0.5]).energy
+    assert score(HEAT.astype(int), np.array([cut]), [0.5]).energy == pytest.approx(expected)
+    assert score(HEAT, np.array([cut, cut]), [0.5]).energy == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("boxes", "tolerance", "hit"),
     [

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.boxes import in_shares, read_boxes
+from cxr_monai.evaluation.fitted import Fitted, remember_patients
 from cxr_monai.evaluation.localisation import POOLED, centre_map, raster, score
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.store import MapStore, MapWriter
@@ -161,6 +163,21 @@ def test_cases_are_scored_as_by_hand(tmp_path: Path) -> None:
     assert means.loc["Nodule", "centre_iobb"] == pytest.approx(figure(localisation, "Nodule", "centre", "iobb"))
 
 
+def test_the_mean_is_over_the_findings_that_are_asked_for(tmp_path: Path) -> None:
+    folder = made(tmp_path, usual(48), halved(48) | {f"i/{n}.png": "val" for n in range(1, 48, 4)})
+    both = localised(folder, Choosing(split="val"))
+    one = localised(folder, Choosing(split="val"), replace(FEW, findings=("Mass",)))
+    assert both.book["in_mean"] == ["Mass", "Nodule"]
+    assert one.book["in_mean"] == ["Mass"]
+    for score in ("energy", "iou"):
+        ours = [figure(both, finding, "cam", score) for finding in FINDINGS]
+        assert ours[0] != ours[1]
+        assert figure(both, MEAN, "cam", score) == pytest.approx(np.mean(ours))
+        # what is asked for beside it changes nothing of a finding
+        assert figure(one, MEAN, "cam", score) == figure(one, "Mass", "cam", score) == ours[0]
+    assert "The mean is over Mass, Nodule, which weigh the same." in section(both)["scores"].notes
+
+
 def test_findings_stand_in_the_stores_order(tmp_path: Path) -> None:
     cases = dict(reversed(usual().items()))
     assert localised(made(tmp_path, cases)).scores["finding"].unique().tolist() == ["Mass", "Nodule", MEAN]
@@ -276,6 +293,69 @@ def test_images_that_the_model_was_trained_on(tmp_path: Path) -> None:
     assert localised(folder, options=replace(FEW, split="test")).book["split"].keys() == {"test"}
 
 
+def bundle_of(bundle: Path, trained_on: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Write the list beside a bundle; returns what maps by it say of it."""
+    fitted = Fitted({}, {}, {}, {}, fitted_on={"patients_digest": "salt"})
+    remember_patients(fitted, make_sample(4), bundle, trained_on)
+    return {"bundle": {"name": "B", "digest": Bundle.open(bundle).digest(), "own_weights": True}}
+
+
+def with_bundle(folder: Path, bundle: Path, options: Options = FEW) -> Localisation:
+    files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv", folder / "out"
+    return localise_files(*files, bundle=bundle, options=options)[0]
+
+
+@pytest.mark.parametrize("split", ["test", ""])
+def test_patients_of_the_bundles_training_are_refused_whatever_the_manifest_says(
+    tmp_path: Path, shipped_copy: Path, split: str
+) -> None:
+    patients = {f"i/{number}.png": f"p{number // 2}" for number in range(24)}
+    about = bundle_of(shipped_copy, ["p0", "p5", "of another hospital"])
+    folder = made(tmp_path, usual(24), dict.fromkeys(patients, split), patients=patients, **about)
+    localised(folder)  # the manifest alone does not know
+    with pytest.raises(CxrError) as raised:
+        with_bundle(folder, shipped_copy)
+    assert raised.value.code is Code.IMAGES_SEEN
+    told = "4 of the 24 boxed images (2 of 12 patients) are of patients that the bundle was trained on"
+    assert told in str(raised.value)
+    skipped = with_bundle(folder, shipped_copy, replace(FEW, seen="skip"))
+    assert not {"p0", "p5"} & set(skipped.cases["patient_id"])
+    assert skipped.notes[0] == f"{told}, and left out."
+    assert not any("is not known" in note for note in skipped.notes)
+    allowed = with_bundle(folder, shipped_copy, replace(FEW, seen="allow"))
+    assert allowed.notes[0].startswith(told)
+    assert len(allowed.cases) > 12
+
+
+def test_both_ways_of_having_been_seen_are_counted_once(tmp_path: Path, shipped_copy: Path) -> None:
+    splits = {f"i/{number}.png": ("train", "test", "test", "test")[number % 4] for number in range(24)}
+    about = bundle_of(shipped_copy, ["pi/0.png", "pi/1.png"])
+    folder = made(tmp_path, usual(24), splits, **about)
+    with pytest.raises(CxrError) as raised:
+        with_bundle(folder, shipped_copy)
+    assert "7 of the 24 boxed images (7 of 24 patients) are in the manifest's training part or of patients" in str(
+        raised.value
+    )
+    clean = with_bundle(folder, shipped_copy, replace(FEW, seen="skip"))
+    assert set(clean.cases["split"]) == {"test"}
+
+
+def test_what_a_bundle_cannot_tell_is_said(tmp_path: Path, shipped_copy: Path) -> None:
+    def notes(name: str, **about: object) -> list[str]:
+        localisation = with_bundle(made(tmp_path / name, usual(24), **about), shipped_copy)
+        return [note for note in localisation.notes if "is not known" in note]
+
+    (note,) = notes("a", **bundle_of(shipped_copy, ()))
+    assert "no list of its training's patients lies beside it" in note
+    made_by = bundle_of(shipped_copy, ["p"])["bundle"]
+    assert notes("b", bundle=made_by) == []
+    (note,) = notes("c", bundle={**made_by, "own_weights": False})
+    assert "other weights than the bundle's own" in note
+    with pytest.raises(CxrError, match="made by another bundle") as raised:
+        notes("d", bundle={**made_by, "digest": "of another"})
+    assert raised.value.code is Code.MAPS_INVALID
+
+
 def test_choosing_on_one_part_and_scoring_another_sees_neither_the_third(tmp_path: Path) -> None:
     splits = {f"i/{number}.png": ("train", "test", "val")[number % 3] for number in range(24)}
     folder = made(tmp_path, usual(24), splits)
@@ -363,11 +443,12 @@ def test_random_maps_are_noise_on_the_maps_own_grid_placed_as_it_is(
         return place(view, grid, points, shape)  # type: ignore[arg-type]
 
     monkeypatch.setattr(View, "place", watched)
-    localised(made(tmp_path, usual(12), points=[0.1, 0.16]), options=replace(FEW, draws=3))
+    scored = len(localised(made(tmp_path, usual(12), points=[0.1, 0.16]), options=replace(FEW, draws=3)).cases)
+    random = (18 - scored) * 1 + scored * 3  # one to choose a threshold on, three to score
     assert {each[:3] for each in placed} == {((6, 6), (0.1, 0.16), (HEIGHT, WIDTH))}
     assert {each[4] for each in placed} == {8}
-    assert len(placed) == 18 * (1 + 3)
-    assert len({each[3] for each in placed}) == 18 * 3 + 1  # each draw is another; the maps themselves have 1
+    assert len(placed) == 18 + random
+    assert len({each[3] for each in placed}) == random + 1  # each draw is another; the maps themselves have 1
 
 
 # -------------------------------------------------------------------------------------------------- tables and pages
