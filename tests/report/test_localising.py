@@ -169,12 +169,12 @@ def test_the_mean_is_over_the_findings_that_are_asked_for(tmp_path: Path) -> Non
     one = localised(folder, Choosing(split="val"), replace(FEW, findings=("Mass",)))
     assert both.book["in_mean"] == ["Mass", "Nodule"]
     assert one.book["in_mean"] == ["Mass"]
-    for score in ("energy", "iou"):
-        ours = [figure(both, finding, "cam", score) for finding in FINDINGS]
+    for name in ("energy", "iou"):
+        ours = [figure(both, finding, "cam", name) for finding in FINDINGS]
         assert ours[0] != ours[1]
-        assert figure(both, MEAN, "cam", score) == pytest.approx(np.mean(ours))
+        assert figure(both, MEAN, "cam", name) == pytest.approx(np.mean(ours))
         # what is asked for beside it changes nothing of a finding
-        assert figure(one, MEAN, "cam", score) == figure(one, "Mass", "cam", score) == ours[0]
+        assert figure(one, MEAN, "cam", name) == figure(one, "Mass", "cam", name) == ours[0]
     assert "The mean is over Mass, Nodule, which weigh the same." in section(both)["scores"].notes
 
 
