@@ -98,7 +98,7 @@ class ClassMaps(nn.Module):
 
     def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> int:
         """Find the old places among the new ones."""
-        images = _synthetic(shape)
+        images = _synthetic(shape).to(next(network.parameters()).device)
         with torch.inference_mode(), _evaluating(network):
             new = old = features_before(network, head.pooling, images)
             with suppress(RuntimeError):  # parts that no longer fit each other
