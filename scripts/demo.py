@@ -90,7 +90,7 @@ def steps(arguments: argparse.Namespace, out: Path) -> list[tuple[str, list[str]
     read = [cxr, "manifest", "nih", source, "--available-only", *choose, "--out", "manifest.csv"]
     trained = [f"--{name}={value}" for name, value in settings.items()]
     # the last feature grid has a 32nd of the image's side: 2x2 at 80 pixels, too coarse to look at
-    finer = [f"--map_stride={8 if int(settings['image_size']) < 200 else 16}"]
+    finer = ["--methods=cam,cam_layercam", f"--map_stride={8 if int(settings['image_size']) < 200 else 16}"]
     plan += [
         ("The manifest: one table of images", read),
         ("A split that no patient crosses", [cxr, "split", "manifest.csv", *split]),
