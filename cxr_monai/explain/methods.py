@@ -10,8 +10,7 @@ every method but ``cam`` therefore works on a copy in which they do not.
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,7 +28,7 @@ from torch import nn
 
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.explain.view import Points, weights_at
-from cxr_monai.networks.class_maps import ClassMaps, grid_points
+from cxr_monai.networks.class_maps import ClassMaps, evaluating, grid_points
 
 Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str], torch.Tensor]
 
@@ -106,7 +105,7 @@ def explain_with(
     if method.layer:
         check_layer(network, layer)
     made = network if name == Method.CAM else without_in_place(network)
-    with _still(made):
+    with evaluating(made):
         maps = method.maps(made, images.detach().clone().requires_grad_(), list(channels), layer)
     return maps.detach().float().clamp(min=0)
 
@@ -280,16 +279,6 @@ def _occlusion(network: nn.Module, images: torch.Tensor, channels: Sequence[int]
         for channel in channels
     ]
     return torch.stack([one.detach().mean(1) for one in made], dim=1)
-
-
-@contextmanager
-def _still(network: nn.Module) -> Iterator[None]:
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)
 
 
 METHODS: dict[str, MapMethod] = {

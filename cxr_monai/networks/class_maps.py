@@ -99,7 +99,7 @@ class ClassMaps(nn.Module):
     def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> int:
         """Find the old places among the new ones."""
         images = _synthetic(shape).to(next(network.parameters()).device)
-        with torch.inference_mode(), _evaluating(network):
+        with torch.inference_mode(), evaluating(network):
             new = old = features_before(network, head.pooling, images)
             with suppress(RuntimeError):  # parts that no longer fit each other
                 new = features_before(made, head.pooling, images)
@@ -133,7 +133,7 @@ def find_head(network: nn.Module, shape: Sequence[int]) -> Head:
     seen: list[tuple[str, nn.Module, torch.Tensor, torch.Tensor]] = []
     wanted = [name for name, part in network.named_modules() if isinstance(part, nn.AdaptiveAvgPool2d | nn.Linear)]
     images = _synthetic(shape).to(next(network.parameters()).device)
-    with torch.inference_mode(), _evaluating(network), _watching(network, wanted, seen):
+    with torch.inference_mode(), evaluating(network), _watching(network, wanted, seen):
         logits = network(images)
     poolings = [(name, inputs) for name, part, inputs, _ in seen if isinstance(part, nn.AdaptiveAvgPool2d)]
     linears = [(name, part) for name, part, _, _ in seen if isinstance(part, nn.Linear)]
@@ -249,7 +249,7 @@ def _run(network: nn.Module, shape: Sequence[int]) -> list[Any]:
     seen: list[Any] = []
     names = [name for name, part in network.named_modules() if isinstance(part, _STEPS)]
     images = _synthetic(shape).to(next(network.parameters()).device)
-    with torch.inference_mode(), _evaluating(network), _watching(network, names, seen):
+    with torch.inference_mode(), evaluating(network), _watching(network, names, seen):
         network(images)
     return seen
 
@@ -292,7 +292,8 @@ def _watching(network: nn.Module, names: Sequence[str], seen: list[Any]) -> Iter
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode for a while."""
     training = network.training
     network.eval()
     try:
