@@ -200,7 +200,8 @@ def boxed_findings(path: str | Path, images: Sequence[str]) -> dict[str, set[str
             one of the images.
     """
     path = Path(path)
-    table = pd.read_csv(io.StringIO(read_text(path)), dtype=str).iloc[:, :2].set_axis(["image", "finding"], axis=1)
+    table = pd.read_csv(io.StringIO(read_text(path)), dtype=str)
+    table = table.rename(columns={_NIH_HEADER: "image", "Finding Label": "finding"})[["image", "finding"]]
     table["finding"] = [spelling("Infiltration" if name == "Infiltrate" else name) for name in table["finding"]]
     joined = join_on_image(table, pd.DataFrame({"image": list(images), "named": list(images)}), how="inner")
     return {str(image): set(of["finding"]) for image, of in joined.groupby("named", sort=False)}

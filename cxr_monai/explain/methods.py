@@ -151,12 +151,6 @@ def without_in_place(network: nn.Module) -> nn.Module:
     return made
 
 
-def scale_to_maximum(heat: torch.Tensor) -> torch.Tensor:
-    """Return a map in [0, 1], 1 at its maximum; all 0 stays all 0."""
-    maximum = heat.max()
-    return heat / maximum if maximum > 0 else heat
-
-
 def _cam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], target_layer: str) -> torch.Tensor:
     with torch.inference_mode():
         maps = ClassMaps(network, images.shape[1:])(images)[1][:, channels]

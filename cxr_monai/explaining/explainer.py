@@ -31,7 +31,7 @@ from cxr_monai.explain.store import MapStore, MapWriter
 from cxr_monai.explain.view import Points, View
 from cxr_monai.labels import parse
 from cxr_monai.networks.class_maps import ClassMaps, grid_points
-from cxr_monai.networks.folding import TOLERANCE
+from cxr_monai.networks.folding import TOLERANCE, largest_difference
 from cxr_monai.networks.inferers import autocast_dtype, bfloat16_supported
 from cxr_monai.networks.weights import load_weights
 from cxr_monai.transforms import visible_part
@@ -309,13 +309,7 @@ class Explainer:
             return exact
         try:
             made = ClassMaps(self.network, shape, stride, fast=True)
-            images = nn.functional.interpolate(
-                torch.randn(2, shape[0], 8, 8, generator=torch.Generator().manual_seed(0)),
-                tuple(shape[1:]),
-                mode="bilinear",
-            )
-            with torch.inference_mode():
-                difference = float((made(images)[0].sigmoid() - exact(images)[0].sigmoid()).abs().max())
+            difference = largest_difference(self.network, lambda images: made(images)[0], tuple(shape))
         except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             logger.info("maps with the network as it is: it cannot be folded (%s)", error)
             return exact

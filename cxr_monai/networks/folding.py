@@ -15,6 +15,7 @@ in float32. What is not recognised stays as it is, and :func:`for_prediction` us
 
 import copy
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,7 +50,9 @@ def for_prediction(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 
 
 @torch.inference_mode()
-def largest_difference(network: nn.Module, copied: nn.Module, shape: tuple[int, ...]) -> float:
+def largest_difference(
+    network: nn.Module, copied: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
+) -> float:
     """Return by how much a probability of two synthetic images ``[C, H, W]`` differs between two networks."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(2, shape[0], 8, 8, generator=generator)
