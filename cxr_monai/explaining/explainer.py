@@ -156,6 +156,7 @@ class Explainer:
         made_by = {
             "name": opened.metadata.get("name", ""),
             "digest": told["bundle"],
+            "label_scheme": told["label_scheme"],
             "own_weights": told["own_weights"],
         }
         return cls(

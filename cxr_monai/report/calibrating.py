@@ -53,7 +53,7 @@ def calibrate_bundle(
     opened, new = Bundle.open(bundle), Path(out).resolve()
     if new.exists() or new.is_relative_to(opened.root):
         raise BundleError(Code.OUTPUT_EXISTS, "the copy needs a new folder, outside of the bundle.", where=out)
-    file, table = read_predictions(predictions), read_manifest(manifest, check_files=False)
+    file, table = read_predictions(predictions), read_manifest(manifest, check_files=False, scheme=opened.scheme)
     if file.calibrated:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
