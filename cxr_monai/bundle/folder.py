@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.workflow import MEANING, check_agreement, scheme_of
 from cxr_monai.errors import BundleError, Code
+from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.schemes import LabelScheme, channels
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
@@ -92,6 +93,11 @@ class Bundle:
         parser.read_meta(str(self.root / "configs" / "metadata.json"))
         parser.update({"bundle_root": str(self.root), **overrides})
         return parser
+
+
+def head_of(parser: ConfigParser) -> Head:
+    """Return the head of a bundle's network, by one of its configurations; older bundles have independent labels."""
+    return parser.get_parsed_content("head_def") if "head_def" in parser.config else INDEPENDENT
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ _HIGHEST = {"horizontal_flip": 1}
 PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "init_weights")
 
 # What the weights mean; every configuration of a bundle must say the same.
-MEANING = ("labels", "label_scheme", "image_size", "normalisation", "network_def")
+MEANING = ("labels", "label_scheme", "head", "image_size", "normalisation", "network_def")
 
 
 def start(seed: int = 0, trains: bool = False) -> None:

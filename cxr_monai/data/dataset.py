@@ -75,6 +75,12 @@ def prevalences(manifest: Manifest, split: str, findings: Sequence[str]) -> list
     return manifest.part(split).table[list(findings)].mean().tolist()
 
 
+def label_counts(manifest: Manifest, split: str, findings: Sequence[str]) -> list[tuple[int, int]]:
+    """Return of each finding how many images of a split are known to have it, and known not to."""
+    labels = manifest.part(split).labels(findings)
+    return list(zip((labels == 1).sum(0).tolist(), (labels == 0).sum(0).tolist(), strict=True))
+
+
 def inference_items(manifest: str | None, dataset_dir: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
     """Return the items of a manifest (all splits), or of every image file below a folder; labels are all unknown.
 

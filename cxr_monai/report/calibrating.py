@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import storage_error
 from cxr_monai.errors import BundleError, Code, EvaluationError
@@ -64,7 +64,7 @@ def calibrate_bundle(
     sample, _ = join(file, table, split, opened.labels)
     told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest())
     if recalibrate is None:
-        fitted = fit(sample, method, rules, coverage, told)
+        fitted = fit(sample, method, rules, coverage, told, head_of(opened.parser()).within)
     else:
         own = read_fitted(opened.root / "models" / "calibration.json", opened.labels)
         if own is None:

@@ -18,7 +18,7 @@ _FREE -= {"init_weights"}
 _PARTS = (
     "label_scheme",
     "network_def",
-    "loss",
+    "loss_function",
     "optimizer",
     "scheduler",
     "unfreeze",
