@@ -123,7 +123,7 @@ class SoftmaxHead(_Coupled):
         return outputs - others.logsumexp(-1)
 
     def prior(self, prevalences: Sequence[float]) -> list[float]:
-        """Return what begins with these probabilities: Normal's prevalence, the rest shared in the ratio of the others'."""
+        """Return what begins with Normal at its prevalence, and the rest shared in the ratio of the others."""
         none = prevalences[self.normal]
         total = sum(value for index, value in enumerate(prevalences) if index != self.normal)
         shares = [value / total * (1 - none) if total else math.nan for value in prevalences]
