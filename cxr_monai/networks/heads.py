@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
+from torch.autograd.functional import jacobian
 
 from cxr_monai.errors import Code, SettingError
 
@@ -82,8 +83,9 @@ class _Coupled(Head):
     def maps(self, outputs: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
         # the chain rule: GradCAM of a label is the sum over outputs of their maps times the label's slope in each
         with torch.inference_mode(False), torch.enable_grad():
-            slopes = torch.func.vmap(torch.func.jacrev(self))(outputs.detach().clone())
-        return torch.einsum("bfk,bkhw->bfhw", slopes.detach().to(maps), maps)
+            # of the sum over images, none of which depends on another's outputs
+            slopes = jacobian(lambda given: self(given).sum(0), outputs.detach().clone())
+        return torch.einsum("fbk,bkhw->bfhw", slopes.to(maps), maps)
 
 
 class SoftmaxHead(_Coupled):
