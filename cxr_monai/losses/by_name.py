@@ -61,8 +61,12 @@ def loss(
         SettingError: ``setting-invalid`` for an unknown name, a value out of range, or settings that cannot be
             combined; ``override-unknown`` for an option that the loss does not have.
     """
-    if name not in LOSSES:
-        raise SettingError(Code.SETTING_INVALID, f"--loss {name!r}: it must be one of {', '.join(LOSSES)}.")
+    if not isinstance(name, str) or name not in LOSSES:
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"--loss {name!r}: it must be one of {', '.join(LOSSES)}.",
+            fix="Another loss is a component of its own: --loss_function \"{'_target_': ...}\".",
+        )
     if (name == "soft_target") != (head == "softmax"):
         raise SettingError(
             Code.SETTING_INVALID,

@@ -71,8 +71,8 @@ def test_the_others_take_weights_and_their_share_of_the_settings(config: str) ->
 def test_no_code_of_ours_in_expressions(config: str) -> None:
     """What is more than a path, a number, an import or a ``run()`` is a component, not an expression."""
     plain = re.compile(
-        r"\$(import \w+|os\.path\.join\(@\w+(, '[\w.]+')+\)|(len|bool)\(@[\w#]+\)|@\w+\.network"
-        r"|@\w+\.(parameters|run)\((@\w+(, @\w+)*)?\)"
+        r"\$(import \w+|os\.path\.join\(@\w+(, '[\w.]+')+\)|(len|bool)\(@[\w#]+\)|@\w+\.(network|outputs|groups)"
+        r"|@\w+\.(parameters|run|prior)\((@\w+(, @\w+)*)?\)"
         r"|torch\.device\('cuda' if torch\.cuda\.is_available\(\) else 'cpu'\))"
     )
     for at, value in strings(read(SHIPPED, config)):

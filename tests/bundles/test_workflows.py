@@ -407,7 +407,7 @@ def test_nan_loss_of_the_first_batch_is_found_by_preflight(phantoms: Phantoms, e
     table.loc[:, "Effusion"] = ""
     table.to_csv(manifest, index=False)
     with pytest.raises(CxrError, match="before any step") as error:
-        train(SHIPPED, manifest, loss=loss)
+        train(SHIPPED, manifest, loss_function=loss)
     assert code_of(error) == "not-finite"
 
 

@@ -14,7 +14,14 @@ import torch
 from monai.transforms import Compose, Lambdad, RandLambdad, ScaleIntensityRanged
 from PIL import Image
 
-from cxr_monai.data.dataset import RadiographDataset, inference_items, items, items_of_files, open_manifest
+from cxr_monai.data.dataset import (
+    RadiographDataset,
+    inference_items,
+    items,
+    items_of_files,
+    label_counts,
+    open_manifest,
+)
 from cxr_monai.data.loading import Draw, EpochSampler, loader
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError, SplitError, StorageError
@@ -458,3 +465,10 @@ def test_what_a_step_was_given_tells_it_apart(tmp_path: Path) -> None:
     assert len(set(keys)) == len(given)
     assert keys == [key(With(one), tmp_path) for one in given]
     assert key(With({"a": 1, "b": 2}), tmp_path) == key(With({"b": 2, "a": 1}), tmp_path)
+
+
+def test_counts_are_of_known_labels_in_one_part(tmp_path: Path) -> None:
+    rows = [("a", "train", "1", "0"), ("b", "train", "0", ""), ("c", "train", "1", ""), ("d", "val", "1", "1")]
+    table = pd.DataFrame(rows, columns=["image", "split", "Mass", "Hernia"]).assign(patient_id=list("abcd"))
+    manifest = build_manifest(table, tmp_path, "local")
+    assert label_counts(manifest, "train", ["Hernia", "Mass"]) == [(0, 1), (2, 1)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cxr_monai.errors import Code, CxrError, EvaluationError
+from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import (
     RULES,
     Fitted,
@@ -19,7 +20,7 @@ from cxr_monai.evaluation.fitted import (
     remember_patients,
     trained_on,
 )
-from cxr_monai.evaluation.operating_points import choose_threshold, counts_at
+from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at
 from cxr_monai.evaluation.sample import Sample
 from tests.evaluation.making import FINDINGS, made_manifest, made_sample, made_scores, made_table
 
@@ -71,6 +72,38 @@ def test_points_are_chosen_on_the_calibrated_scale(fitted: Fitted) -> None:
     assert fitted.points["Hernia"] == {}
 
 
+def test_a_finding_is_never_more_probable_than_its_category(tmp_path: Path) -> None:
+    finding, category, other = FINDINGS
+    up, down = (
+        Calibrator("platt", {"slope": 1.0, "intercept": 2.0}),
+        Calibrator("platt", {"slope": 2.0, "intercept": -1.0}),
+    )
+    made = Fitted({finding: (up,), category: (down,), other: ()}, {}, {}, {}, within={finding: category})
+    raw = np.array([[0.2, 0.4, 0.9], [0.01, 0.999, 0.9]])
+    plain = replace(made, within={}).apply(raw, FINDINGS)
+    assert plain[0, 0] > plain[0, 1]  # each calibrated by itself
+    assert plain[1, 0] < plain[1, 1]
+    after = made.apply(raw, FINDINGS)
+    np.testing.assert_array_equal(after[:, 0], [plain[0, 1], plain[1, 0]])
+    np.testing.assert_array_equal(after[:, 1:], plain[:, 1:])
+    np.testing.assert_array_equal(made.apply(raw[:, :1], [finding]), plain[:, :1])  # its category isn't there
+    made.write(tmp_path / "calibration.json")
+    again = read_fitted(tmp_path / "calibration.json", FINDINGS)
+    assert again is not None
+    np.testing.assert_array_equal(again.apply(raw, FINDINGS), after)
+
+
+def test_points_are_chosen_on_what_is_lowered_to_the_category() -> None:
+    val = part("val")
+    made = fit(val, within={FINDINGS[0]: FINDINGS[1]})
+    scores = made.apply(val.scores, FINDINGS)
+    assert (scores[:, 0] <= scores[:, 1]).all()
+    assert not (replace(made, within={}).apply(val.scores, FINDINGS)[:, 0] <= scores[:, 1]).all()
+    assert made.points[FINDINGS[0]]["youden"] == choose_threshold(scores[:, 0], val.labels[:, 0], Rule.parse("youden"))
+    again = refit(made, val, "intercept")
+    assert again.within == made.within
+
+
 def test_written_and_read_it_does_the_same(fitted: Fitted, file: Path) -> None:
     again = read_fitted(file, FINDINGS)
     assert again is not None
@@ -106,6 +139,8 @@ def test_findings_come_in_any_order_and_number(fitted: Fitted) -> None:
         lambda content: content["findings"]["Mass"]["calibration"][0].update(method="magic"),
         lambda content: content["findings"]["Mass"].update(calibration=3),
         lambda content: content.update(conformal=[1]),
+        lambda content: content.update(within={"Mass": "Lung"}),
+        lambda content: content.update(within=3),
     ],
 )
 def test_damaged_file(file: Path, spoil) -> None:

@@ -317,6 +317,7 @@ def test_defaults_are_the_papers_and_options_reach_it(name: str) -> None:
             "setting-invalid",
             "bce, weighted_bce, focal, asymmetric, class_balanced, auc_margin, soft_target",
         ),
+        ({"_target_": "torch.nn.HuberLoss"}, {}, "setting-invalid", "--loss_function"),
         ("focal", {"gama": 1}, "override-unknown", "#gama.*alpha, --loss_function#gamma"),
         ("bce", {"gamma": 1}, "override-unknown", "no settings of its own"),
         ("focal", {"gamma": -1}, "setting-invalid", "#gamma -1: .*at least 0"),
@@ -334,7 +335,7 @@ def test_defaults_are_the_papers_and_options_reach_it(name: str) -> None:
         ("bce", {"head": "softmax"}, "setting-invalid", "--loss soft_target"),
     ],
 )
-def test_wrong_settings_are_named(name: str, settings: dict[str, Any], code: str, says: str) -> None:
+def test_wrong_settings_are_named(name: Any, settings: dict[str, Any], code: str, says: str) -> None:
     head_name = settings.pop("head", "softmax" if name == "soft_target" else "sigmoid")
     with pytest.raises(SettingError, match=says) as error:
         loss(name, COUNTS, head=head_name, **settings)
