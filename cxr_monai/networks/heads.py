@@ -64,10 +64,6 @@ INDEPENDENT = Head()
 class _Coupled(Head):
     """A head whose labels depend on several outputs."""
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        super().__init__(labels)
-        self.labels = tuple(labels)
-
     def forward(self, outputs: torch.Tensor) -> torch.Tensor:
         if outputs.shape[-1] != self.outputs:
             raise SettingError(
@@ -177,8 +173,8 @@ class HierarchicalHead(_Coupled):
         """
         above = outputs[..., self.parents]
         both = -torch.stack([-above, -outputs, -above - outputs]).logsumexp(0)
-        within = torch.tensor([parent != at for at, parent in enumerate(self.parents)], device=outputs.device)
-        return torch.where(within, both, outputs)
+        inside = torch.tensor([parent != at for at, parent in enumerate(self.parents)], device=outputs.device)
+        return torch.where(inside, both, outputs)
 
     def prior(self, prevalences: Sequence[float]) -> list[float]:
         """Return the prevalences, of findings in a category those among the images that have the category."""
