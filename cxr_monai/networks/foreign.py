@@ -141,7 +141,9 @@ def _reason(name: str, classifies: bool) -> str:
     if classifies:
         return "the classifier has several linear layers, MONAI's DenseNet has one"
     if name == "op_threshs":
-        return "TorchXRayVision shifts its probabilities by these, so that 0.5 is its operating point; calibrate instead"
+        return (
+            "TorchXRayVision shifts its probabilities by these, so that 0.5 is its operating point; calibrate instead"
+        )
     return "no part of a DenseNet"
 
 
