@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="how the network was fed; by the names of its tensors where auto",
     )
-    imported.add_argument(
-        "--labels", metavar="A,B", help="the findings that the bundle has, in this order; default: all"
-    )
+    imported.add_argument("--labels", metavar="A,B", help="the bundle's findings, in this order; default: all")
     imported.add_argument(
         "--rows", metavar="A,B", help="what the classifier's outputs stand for, in their order; default: the kind's own"
     )

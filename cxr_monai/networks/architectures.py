@@ -3,8 +3,8 @@
     definition("ResNet50", image_size=224, in_channels=1, outputs=14)
     # {"_target_": "ResNet", "block": "bottleneck", ..., "n_input_channels": 1, "num_classes": 14}
 
-A definition names a class of MONAI and its arguments, nothing of this package, so the weights load without it. Any other
-network is given as such a dictionary. docs/networks.md tells what works for which.
+A definition names a class of MONAI and its arguments, nothing of this package, so the weights load without it. Any
+other network is given as such a dictionary. docs/networks.md tells what works for which.
 """
 
 from collections.abc import Mapping

@@ -47,7 +47,7 @@ XRV_TARGETS = (
     "Lung Opacity",
     "Enlarged Cardiomediastinum",
 )
-"""TorchXRayVision's 18 targets in the order of its outputs (``default_pathologies``; Cohen et al., arXiv 2111.00595)."""
+"""TorchXRayVision's 18 targets, in its outputs' order (``default_pathologies``; Cohen et al., arXiv 2111.00595)."""
 
 STEM = "features.conv0.weight"
 OUT = "class_layers.out"
@@ -141,9 +141,7 @@ def _reason(name: str, classifies: bool) -> str:
     if classifies:
         return "the classifier has several linear layers, MONAI's DenseNet has one"
     if name == "op_threshs":
-        return (
-            "TorchXRayVision shifts its probabilities by these, so that 0.5 is its operating point; calibrate instead"
-        )
+        return "TorchXRayVision moves its operating points to 0.5 by these; calibrate instead"
     return "no part of a DenseNet"
 
 

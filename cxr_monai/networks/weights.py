@@ -146,11 +146,12 @@ def initialise(
         )
         return _compiled(place(network, device), compile)
     path = _imagenet_for(network, cache_dir) if str(init_weights) == "imagenet" else Path(init_weights)
-    state, rows, left_out = load_state_dict(path), _rows_beside(path), ()
+    rows: Sequence[str | None] | None = _rows_beside(path)
+    state, left_out = load_state_dict(path), list[str]()
     own = network.state_dict()
     if STEM in own and any(name not in state for name in own):
         found = recognise(state, path)
-        state, rows, left_out = found.state, found.rows or rows, found.left_out
+        state, rows, left_out = found.state, found.rows or rows, list(found.left_out)
         if found.kind == Kind.TORCHXRAYVISION:
             logger.info("init_weights: TorchXRayVision's networks have seen --normalisation xray_1024")
     account = fit(network, state, path, rows, findings)

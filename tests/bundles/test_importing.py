@@ -55,7 +55,7 @@ def probabilities(bundle: Path, image: Path) -> torch.Tensor:
 def test_chexnet_predicts_as_the_original(
     chexnet: Path, chexnet_state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    """Its preprocessing by hand: shorter side 256, the middle 224 pixels, ImageNet's mean and deviation, grey as RGB."""
+    """Its preprocessing by hand: shorter side 256, the middle 224 pixels, ImageNet's constants, grey as RGB."""
     pixels = picture(tmp_path / "a.png", 256, 300)
     middle = torch.from_numpy(pixels[16:240, 38:262].astype("float32") / 255)
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

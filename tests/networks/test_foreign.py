@@ -1,4 +1,4 @@
-"""Other people's DenseNets: each naming gives the original architecture's outputs, and every tensor is accounted for."""
+"""Other people's DenseNets: each naming gives the original's outputs, and every tensor is accounted for."""
 
 from pathlib import Path
 
