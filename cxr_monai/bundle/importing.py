@@ -19,6 +19,7 @@ from monai.bundle import ConfigParser
 from cxr_monai.bundle.folder import CONFIGS, Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_json, write_meaning
+from cxr_monai.bundle.workflow import MEANING
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse
 from cxr_monai.networks.fitting import Account, fit
@@ -102,7 +103,9 @@ def import_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         made = Path(copytree(shipped("cxr_nih14"), Path(beside) / "bundle", ignore=ignore_patterns("__pycache__")))
-        meaning = {"labels": chosen, "image_size": IMAGE_SIZE, "normalisation": origin.normalisation}
+        inference = read_json(made / "configs" / "inference.json")
+        meaning = {key: inference[key] for key in MEANING if key in inference}
+        meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "normalisation": origin.normalisation}
         write_meaning(made, {**meaning, "network_def": network_def}, origin.channels)
         _describe(made, origin, record)
         (made / "models").mkdir(exist_ok=True)

@@ -102,7 +102,8 @@ def running_parser() -> ConfigParser:
 def write_out_network(parser: ConfigParser) -> None:
     """Put a definition in the place of a network's name, as if it had stood there: ``--network_def ResNet50``.
 
-    It takes as many channels as the network that the bundle has, and gives as many outputs as there are findings.
+    It takes as many channels as the network that the bundle has, and gives as many outputs as its
+    head needs, or as there are findings.
 
     Raises:
         SettingError: ``setting-invalid`` for an unknown name, or a size of image that the network does not take.
@@ -112,7 +113,8 @@ def write_out_network(parser: ConfigParser) -> None:
         return
     own = _shipped(parser.config).get("network_def")
     channels = in_channels_of(own) if isinstance(own, Mapping) else 1
-    parser["network_def"] = definition(name, image_size, channels, "$len(@findings)")  # MONAI reads all anew after this
+    outputs = "$@head_def.outputs" if "head_def" in parser.config else "$len(@findings)"
+    parser["network_def"] = definition(name, image_size, channels, outputs)  # MONAI reads all anew after this
 
 
 def refuse_unknown(parser: ConfigParser) -> None:
