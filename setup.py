@@ -47,6 +47,7 @@ setup(
         "jinja2>=3.1",
         "markupsafe>=2.1",
         "filelock>=4.2",  # older ones leave the lock of a killed training with its workers
+        "einops>=0.7",  # MONAI's ViT needs it; MONAI does not require it
         "fire>=0.6",  # python -m monai.bundle needs it; MONAI does not require it
         "jsonschema>=4.20",  # monai.bundle verify_metadata needs it; MONAI does not require it
     ],

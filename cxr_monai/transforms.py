@@ -34,7 +34,7 @@ from cxr_monai.errors import Code, SettingError
 
 
 class Normalisation(StrEnum):
-    """The three normalisations of the diary (its entry of 5 December 2019), by name."""
+    """The three normalisations of the diary (its entry of 5 December 2019) and TorchXRayVision's, by name."""
 
     IMAGENET = "imagenet"
     """Mean and standard deviation of ImageNet, what networks pre-trained there have seen."""
@@ -42,6 +42,8 @@ class Normalisation(StrEnum):
     """Pixels as they are read, in [0, 1]."""
     MINUS_ONE_ONE = "minus_one_one"
     """Pixels stretched to [-1, 1]."""
+    XRAY_1024 = "xray_1024"
+    """Pixels stretched to [-1024, 1024], what TorchXRayVision's networks have seen (Cohen et al., arXiv 2111.00595)."""
 
 
 # Means and standard deviations of ImageNet's red, green and blue (the constants of torchvision's models).
@@ -59,7 +61,8 @@ def normalise(pixels: torch.Tensor, mode: str, channels: int = 1) -> torch.Tenso
             with 3, their mean over the channels with 1.
 
     Returns:
-        float ``[..., channels, H, W]``; ``imagenet`` about [-2.1, 2.6], ``zero_one`` [0, 1], ``minus_one_one`` [-1, 1].
+        float ``[..., channels, H, W]``; ``imagenet`` about [-2.1, 2.6], ``zero_one`` [0, 1], ``minus_one_one`` [-1, 1],
+        ``xray_1024`` [-1024, 1024].
 
     Raises:
         SettingError: ``setting-invalid`` for another mode or number of channels.
@@ -77,6 +80,8 @@ def normalise(pixels: torch.Tensor, mode: str, channels: int = 1) -> torch.Tenso
         return pixels.clone() if channels == 3 else pixels
     if mode == Normalisation.MINUS_ONE_ONE:
         return pixels * 2 - 1
+    if mode == Normalisation.XRAY_1024:
+        return pixels * 2048 - 1024
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     if channels == 1:
         mean, std = mean.mean(), std.mean()

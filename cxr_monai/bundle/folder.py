@@ -51,11 +51,11 @@ class Bundle:
                 fix="A training leaves its bundle in OUT/bundle.",
                 where=root,
             )
-        metadata = _read_json(root / "configs" / "metadata.json")
-        inference = _read_json(root / "configs" / "inference.json")
+        metadata = read_json(root / "configs" / "metadata.json")
+        inference = read_json(root / "configs" / "inference.json")
         for name in CONFIGS:
             path = root / "configs" / name
-            config = _read_json(path) if path.is_file() else inference
+            config = read_json(path) if path.is_file() else inference
             for key in (*MEANING, "preprocessing"):
                 if key in config and config[key] != inference.get(key):
                     raise BundleError(
@@ -100,7 +100,12 @@ def head_of(parser: ConfigParser) -> Head:
     return parser.get_parsed_content("head_def") if "head_def" in parser.config else INDEPENDENT
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of a bundle's JSON files.
+
+    Raises:
+        BundleError: ``bundle-invalid`` if it is missing or no JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -20,9 +20,10 @@ from cxr_monai.bundle.workflow import MEANING, running_parser, same, scheme_of
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
+from cxr_monai.networks.architectures import input_channels
 
 # What the network is given under each normalisation, rounded outwards (cxr_monai.transforms.normalise).
-_VALUE_RANGES = {"imagenet": [-2.2, 2.7], "zero_one": [0, 1], "minus_one_one": [-1, 1]}
+_VALUE_RANGES = {"imagenet": [-2.2, 2.7], "zero_one": [0, 1], "minus_one_one": [-1, 1], "xray_1024": [-1024, 1024]}
 
 
 class TrainedBundle:
@@ -48,6 +49,7 @@ class TrainedBundle:
             )
         parser = running_parser()
         self.meaning = _meaning(parser)
+        self.channels = input_channels(parser.get_parsed_content("network_def"))
         _check_pipeline(self.source, parser.config.get("validate", {}).get("preprocessing"))
 
     @property
@@ -66,17 +68,7 @@ class TrainedBundle:
             if (self.source / file).is_file():
                 shutil.copy(self.source / file, self.root / file)
         self.weights.parent.mkdir(parents=True, exist_ok=True)
-        for name in CONFIGS:
-            path = self.root / "configs" / name
-            if not path.is_file():
-                continue
-            config = json.loads(path.read_text(encoding="utf-8"))
-            # a user's copy may name this machine's data; the bundle that is left must not
-            config |= {key: None for key in ("manifest", "dataset_dir", "images") if key in config}
-            config |= {key: value for key, value in self.meaning.items() if key in config}
-            write_json(path, config)
-        path = self.root / "configs" / "metadata.json"
-        write_json(path, _metadata(json.loads(path.read_text(encoding="utf-8")), self.meaning))
+        write_meaning(self.root, self.meaning, self.channels)
 
     def save_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Write a state dictionary, whole or not at all.
@@ -84,9 +76,39 @@ class TrainedBundle:
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; the weights that were there are untouched.
         """
-        buffer = io.BytesIO()
-        torch.save(dict(weights), buffer)
-        write_durably(self.weights, buffer.getvalue())
+        save_weights(self.weights, weights)
+
+
+def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write a state dictionary, whole or not at all.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``; what was there is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(weights), buffer)
+    write_durably(path, buffer.getvalue())
+
+
+def write_meaning(root: Path, meaning: Mapping[str, Any], channels: int) -> None:
+    """Write what the weights mean into all configurations and the metadata of a bundle's folder.
+
+    Args:
+        root: the folder; what its configurations do not have is not added.
+        meaning: values of ``MEANING``'s settings.
+        channels: of the network's input.
+    """
+    for name in CONFIGS:
+        path = root / "configs" / name
+        if not path.is_file():
+            continue
+        config = json.loads(path.read_text(encoding="utf-8"))
+        # a user's copy may name this machine's data; the bundle that is left must not
+        config |= {key: None for key in ("manifest", "dataset_dir", "images") if key in config}
+        config |= {key: value for key, value in meaning.items() if key in config}
+        write_json(path, config)
+    path = root / "configs" / "metadata.json"
+    write_json(path, _metadata(json.loads(path.read_text(encoding="utf-8")), meaning, channels))
 
 
 def _check_pipeline(source: Path, pipeline: Any) -> None:
@@ -122,11 +144,11 @@ def _literal(parser: ConfigParser, value: Any, at: str) -> Any:
     return parser.get_parsed_content(at) if isinstance(value, str) and value[:1] in ("$", "@") else value
 
 
-def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any], channels: int) -> dict[str, Any]:
     labels, size = meaning["labels"], meaning["image_size"]
     image = metadata["network_data_format"]["inputs"]["image"]
     image["spatial_shape"] = [size, size]
-    image["num_channels"] = channels = meaning["network_def"].get("in_channels", 1)
+    image["num_channels"] = channels
     image["channel_def"] = {str(index): "radiograph" for index in range(channels)}
     image["value_range"] = _VALUE_RANGES[meaning["normalisation"]]
     pred = metadata["network_data_format"]["outputs"]["pred"]

@@ -21,6 +21,7 @@ from monai.utils import set_determinism
 
 from cxr_monai.errors import BundleError, Code, SettingError, ours
 from cxr_monai.labels import parse
+from cxr_monai.networks.architectures import check_image_size, definition, in_channels_of
 from cxr_monai.schemes import LabelScheme, scheme
 
 logger = logging.getLogger(__name__)
@@ -63,15 +64,18 @@ def start(seed: int = 0, trains: bool = False) -> None:
 
     Raises:
         SettingError: ``override-unknown`` for a setting that no component reads; ``setting-invalid`` for a value out
-            of range; ``scheme-invalid``.
+            of range, or a network that does not exist; ``scheme-invalid``.
         BundleError: ``bundle-disagrees`` if configuration and metadata name other labels or another image size.
     """
     _errors_in_one_line()
     silence_mlflow()
     parser = running_parser()
+    if trains:
+        write_out_network(parser)
     refuse_unknown(parser)
     check_ranges(parser.config)
     check_paths(parser.config)
+    check_image_size(parser.config.get("network_def"), parser.config.get("image_size"))
     if trains:
         follow_scheme(parser)
     else:
@@ -96,6 +100,24 @@ def running_parser() -> ConfigParser:
             return candidate
         frame = frame.f_back  # type: ignore[assignment]
     raise BundleError(Code.BUNDLE_INVALID, "this works only inside a configuration that MONAI is running.")
+
+
+def write_out_network(parser: ConfigParser) -> None:
+    """Put a definition in the place of a network's name, as if it had stood there: ``--network_def ResNet50``.
+
+    It takes as many channels as the network that the bundle has, and gives as many outputs as its
+    head needs, or as there are findings.
+
+    Raises:
+        SettingError: ``setting-invalid`` for an unknown name, or a size of image that the network does not take.
+    """
+    name, image_size = parser.config.get("network_def"), parser.config.get("image_size")
+    if not isinstance(name, str) or name[:1] in ("$", "@") or not isinstance(image_size, int):
+        return
+    own = _shipped(parser.config).get("network_def")
+    channels = in_channels_of(own) if isinstance(own, Mapping) else 1
+    outputs = "$@head_def.outputs" if "head_def" in parser.config else "$len(@findings)"
+    parser["network_def"] = definition(name, image_size, channels, outputs)  # MONAI reads all anew after this
 
 
 def refuse_unknown(parser: ConfigParser) -> None:
@@ -134,13 +156,14 @@ def refuse_unknown(parser: ConfigParser) -> None:
 
 
 def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain settings that the shipped training configuration has, with their defaults."""
+    """Return the plain settings that the bundle's training configuration has, with their defaults."""
     shipped = _shipped(config)
     read = {word[1:] for word in _strings(shipped) if word.startswith("@")}
     return {name: value for name, value in shipped.items() if name in read and _is_plain(value)}
 
 
 def _shipped(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the bundle's training configuration without overrides; nothing where it has none."""
     file = Path(str(config.get("bundle_root", "."))) / "configs" / "train.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 

@@ -34,7 +34,7 @@ from cxr_monai.networks.folding import folded
 
 _STEPS = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
 _CLOSE = 1e-4
-_OTHERS = "gradcam on a layer of its own, integrated_gradients and occlusion work for any network"
+_OTHERS = "integrated_gradients and occlusion work for any network, gradcam for a layer of any convolutional one"
 
 
 @dataclass(frozen=True)

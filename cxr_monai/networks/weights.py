@@ -3,27 +3,36 @@
 Files are read with ``weights_only``: a pickle that holds anything but tensors and plain values is refused.
 """
 
+import json
 import logging
 import os
-import re
 import urllib.request
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from urllib.error import HTTPError
 
 import torch
+from monai.networks.nets import ViT
 from torch import nn
 
-from cxr_monai.errors import Code, DownloadError, WeightsError
+from cxr_monai.errors import Code, DownloadError, SettingError, WeightsError
+from cxr_monai.networks.fitting import differences, fit
+from cxr_monai.networks.foreign import STEM, Kind, recognise
 
 logger = logging.getLogger(__name__)
 
-# torchvision's DenseNet121 weights; the file's name carries the first eight digits of its SHA-256
-# (the convention of torch.hub.load_state_dict_from_url with check_hash).
-IMAGENET_URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
-IMAGENET_SHA256_PREFIX = "a639ec97"
+# torchvision's DenseNets; a file's name carries the first eight digits of its SHA-256
+# (the convention of torch.hub.load_state_dict_from_url with check_hash)
+_TORCHVISION = "https://download.pytorch.org/models"
+IMAGENET = {
+    "DenseNet121": (f"{_TORCHVISION}/densenet121-a639ec97.pth", "a639ec97"),
+    "DenseNet169": (f"{_TORCHVISION}/densenet169-b2777c0a.pth", "b2777c0a"),
+    "DenseNet201": (f"{_TORCHVISION}/densenet201-c1103571.pth", "c1103571"),
+}
+IMAGENET_URL, IMAGENET_SHA256_PREFIX = IMAGENET["DenseNet121"]
 
 
 def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
@@ -50,7 +59,8 @@ def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
         raise WeightsError(
             Code.WEIGHTS_UNSAFE,
             "the file holds pickled Python objects or is damaged; loading it could run code.",
-            fix="Ask for the state dictionary alone: torch.save(network.state_dict(), file).",
+            fix="Ask for the state dictionary alone, or, if you trust the file, make it where its own package is "
+            "installed: torch.save(torch.load(FILE, weights_only=False).state_dict(), 'state.pt').",
             where=path,
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
@@ -77,13 +87,13 @@ def load_weights(network: nn.Module, path: str | Path, device: torch.device | st
         WeightsError: as :func:`load_state_dict`; ``weights-mismatch`` where a name or shape differs, listing them.
     """
     state = load_state_dict(path)
-    differences = _differences(network.state_dict(), state)
-    if differences:
+    found = differences(network.state_dict(), state)
+    if found:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
             "the weights belong to another network: "
-            + "; ".join(differences[:5])
-            + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
+            + "; ".join(found[:5])
+            + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
             + ".",
             fix="Check labels, in_channels and network_def against the bundle that the weights come from.",
             where=path,
@@ -92,61 +102,92 @@ def load_weights(network: nn.Module, path: str | Path, device: torch.device | st
     return place(network, device)
 
 
-def _differences(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
-    found = [f"{name} is missing" for name in own if name not in given]
-    found += [f"{name} is not part of the network" for name in given if name not in own]
-    found += [
-        f"{name} is {list(given[name].shape)}, the network's is {list(own[name].shape)}"
-        for name in own
-        if name in given and own[name].shape != given[name].shape
-    ]
-    return found
-
-
 def initialise(
     network: nn.Module,
     init_weights: str | Path,
     device: torch.device | str = "cpu",
     prevalences: Sequence[float] | None = None,
+    findings: Sequence[str] | None = None,
     cache_dir: str | Path | None = None,
     compile: bool = False,
 ) -> nn.Module:
     """Give a network the weights that training starts from.
 
     Args:
-        network: MONAI's DenseNet121 for ``imagenet``; any for ``none`` and a checkpoint of the same network.
+        network: any for ``none`` and a checkpoint of the same network; one of MONAI's DenseNets for ``imagenet`` and
+            for the files that :mod:`cxr_monai.networks.foreign` knows.
         init_weights: ``none`` (random, said in the log), ``imagenet`` (downloaded once, with a checksum), or a path to
-            a checkpoint or to a local copy of torchvision's file (for hospitals without internet).
+            a checkpoint, or to a state dictionary of torchvision, CheXNet or TorchXRayVision.
         device: where the network goes, its weights channels-last (convolutions in bfloat16 are fastest that way).
         prevalences: of the findings in the training part; a classifier that starts anew predicts them from the first
             step, instead of spending the first hundreds of steps on learning that findings are rare (the prior of
             Lin et al. 2017, arXiv 1708.02002).
+        findings: what the network's outputs stand for. Where the outputs of the file are known too (a bundle's weights,
+            a training's checkpoint, CheXNet, TorchXRayVision), each finding gets its own; those that the file lacks
+            start anew.
         cache_dir: where downloads are kept; torch.hub's folder by default.
         compile: True lets ``torch.compile`` translate it at the first step (names of weights stay). It needs a C++
             compiler on a CPU; docs/performance.md tells what it gives.
 
     Returns:
-        the same network, on the device.
+        the same network, on the device. The log tells what was loaded, adapted, left out and starts anew.
 
     Raises:
         WeightsError: ``weights-missing``, ``weights-unsafe``, or ``weights-mismatch`` if anything but the classifier
             (whose findings may differ) or the input channels does not fit.
+        SettingError: ``setting-invalid`` for ``imagenet`` and a network that there are no such weights for.
         DownloadError: ``download-failed`` or ``checksum-mismatch``.
     """
+    set_prior(network, prevalences)
     if str(init_weights) == "none":
         logger.info(
             "init_weights none: training starts from random weights. With few images, pre-trained weights matter more "
             "than anything else: --init_weights imagenet (needs internet once) or a file."
         )
-        set_prior(network, prevalences)
         return _compiled(place(network, device), compile)
-    path = download_imagenet(cache_dir) if str(init_weights) == "imagenet" else Path(init_weights)
-    state = from_torchvision(load_state_dict(path))
-    loaded, adapted, left_out = _load_adapted(network, state, path)
-    if left_out:
-        set_prior(network, prevalences)
-    _report(loaded, adapted, left_out)
+    path = _imagenet_for(network, cache_dir) if str(init_weights) == "imagenet" else Path(init_weights)
+    rows: Sequence[str | None] | None = _rows_beside(path)
+    state, left_out = load_state_dict(path), list[str]()
+    own = network.state_dict()
+    if STEM in own and any(name not in state for name in own):
+        found = recognise(state, path)
+        state, rows, left_out = found.state, found.rows or rows, list(found.left_out)
+        if found.kind == Kind.TORCHXRAYVISION:
+            logger.info("init_weights: TorchXRayVision's networks have seen --normalisation xray_1024")
+    account = fit(network, state, path, rows, findings)
+    account.left_out[:0] = left_out
+    for line in account.lines():
+        logger.info("init_weights: %s", line)
     return _compiled(place(network, device), compile)
+
+
+def _imagenet_for(network: nn.Module, cache_dir: str | Path | None) -> Path:
+    name = type(network).__name__
+    if name not in IMAGENET:
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"--init_weights imagenet: there are weights for {', '.join(IMAGENET)}, the network is {name}.",
+            fix="Choose one of these with --network_def, or --init_weights none or a file.",
+        )
+    return download_imagenet(cache_dir, *IMAGENET[name])
+
+
+def _rows_beside(path: Path) -> tuple[str, ...] | None:
+    """Return the findings of a bundle's or a training's weights, which its metadata tells; None for other files."""
+    places = {"models": path.parent.parent, "checkpoints": path.parent.parent / "bundle"}
+    file = places.get(path.parent.name, path.parent) / "configs" / "metadata.json"
+    if not file.is_file():
+        return None
+    try:
+        channels = json.loads(file.read_text("utf-8"))["network_data_format"]["outputs"]["pred"]["channel_def"]
+        return tuple(channels[key] for key in sorted(channels, key=int))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            Code.BUNDLE_INVALID,
+            f"the metadata beside the weights does not tell their findings ({error!r}).",
+            fix="Repair it, or copy the weights to a folder of their own.",
+            where=file,
+        ) from error
 
 
 def _compiled(network: nn.Module, compile: bool) -> nn.Module:
@@ -169,80 +210,22 @@ def set_prior(network: nn.Module, prevalences: Sequence[float] | None) -> None:
 
 
 def place(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """Move a network to a device, its weights channels-last."""
+    """Move a network to a device, its weights channels-last; it gives its logits alone from now on."""
+    for part in network.modules():
+        if isinstance(part, ViT):
+            part.register_forward_hook(_logits_alone)
     return network.to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
 
 
-def from_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename torchvision's DenseNet keys (old ``norm.1`` and new ``norm1``) to MONAI's; others pass unchanged.
-
-    MONAI's DenseNet has the same tensors in the same order: ``features.denseblockB.denselayerL.layers.norm1`` for
-    torchvision's ``features.denseblockB.denselayerL.norm1``, and ``class_layers.out`` for ``classifier``.
-    """
-    layer = re.compile(r"^(features\.denseblock\d+\.denselayer\d+\.)((?:norm|conv)[12]|(?:norm|conv)\.[12])\.(.+)$")
-    renamed = {}
-    for name, tensor in state.items():
-        found = layer.match(name)
-        if found:
-            name = f"{found[1]}layers.{found[2].replace('.', '')}.{found[3]}"
-        renamed[re.sub(r"^classifier\.", "class_layers.out.", name)] = tensor
-    return renamed
-
-
-def adapt_first_convolution(weight: torch.Tensor, in_channels: int) -> torch.Tensor:
-    """Fit a first convolution ``[O, 3, h, w]`` to another number of channels.
-
-    One channel gets the sum over RGB: a grey image fed to it gives what the same image, repeated three times, gives
-    the original. Other combinations are refused by the caller.
-    """
-    if weight.shape[1] == 3 and in_channels == 1:
-        return weight.sum(dim=1, keepdim=True)
-    return weight
-
-
-def _load_adapted(
-    network: nn.Module, state: dict[str, torch.Tensor], path: Path
-) -> tuple[list[str], list[str], list[str]]:
-    own = network.state_dict()
-    adapted, left_out = [], []
-    # torchvision's old files lack the batch counters; they only matter to a momentum of None
-    for name in [n for n in own if n.endswith("num_batches_tracked") and n not in state]:
-        state[name] = own[name]
-    for name in [n for n in state if n.startswith("class_layers.out.") and n in own]:
-        if state[name].shape != own[name].shape:
-            left_out.append(f"{name} {list(state[name].shape)}: the classifier is for other findings, it starts anew")
-            state[name] = own[name]
-    first = "features.conv0.weight"
-    if first in own and first in state and state[first].shape[1] != own[first].shape[1]:
-        state[first] = adapt_first_convolution(state[first], own[first].shape[1])
-        adapted.append(f"{first}: summed over RGB for one grey channel")
-    differences = _differences(own, state)
-    if differences:
-        raise WeightsError(
-            Code.WEIGHTS_MISMATCH,
-            f"the weights do not fit this network: {'; '.join(differences[:5])} ({len(differences)} in all).",
-            fix="ImageNet's weights fit MONAI's DenseNet121; a checkpoint must come from the same network_def.",
-            where=path,
-        )
-    network.load_state_dict(state)
-    return [name for name in own if name in state], adapted, left_out
-
-
-def _report(loaded: list[str], adapted: list[str], left_out: list[str]) -> None:
-    logger.info(
-        "init_weights: %d tensors loaded, %d adapted, %d left out",
-        len(loaded) - len(left_out),
-        len(adapted),
-        len(left_out),
-    )
-    for line in adapted + left_out:
-        logger.info("  %s", line)
+def _logits_alone(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    """MONAI's ViT gives its logits and every block's states; the hook changes neither its class nor its names."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def download_imagenet(
     cache_dir: str | Path | None = None, url: str = IMAGENET_URL, sha256_prefix: str = IMAGENET_SHA256_PREFIX
 ) -> Path:
-    """Fetch torchvision's DenseNet121 weights once and return their path.
+    """Fetch torchvision's weights of a DenseNet once and return their path.
 
     The file is written under another name and renamed once its checksum is right, so a broken download is never used.
 

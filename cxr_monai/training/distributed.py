@@ -55,11 +55,12 @@ def distribute(
     init_weights: str,
     device: torch.device,
     prevalences: Sequence[float] | None = None,
+    findings: Sequence[str] | None = None,
     compile: bool = False,
     find_unused_parameters: bool = False,
 ) -> nn.Module:
     """Give a network its first weights (see ``initialise``) and wrap it, so that every process steps alike."""
-    network = initialise(network, init_weights, device, prevalences, compile=compile)
+    network = initialise(network, init_weights, device, prevalences, findings, compile=compile)
     return DistributedDataParallel(
         network,
         device_ids=[device] if device.type == "cuda" else None,

@@ -60,7 +60,7 @@ def network_input_sheet(
             continue
         if len(examples) == rows:
             break
-    modes = list(Normalisation)
+    modes = [mode for mode in Normalisation if mode == normalisation or mode != Normalisation.XRAY_1024]
     with matplotlib.rc_context({"font.size": 8, "figure.dpi": 110}):
         figure = Figure(figsize=(2.0 * (4 + len(modes)), 2.25 * max(1, len(examples)) + 0.5), layout="constrained")
         axes = figure.subplots(max(1, len(examples)), 4 + len(modes), squeeze=False)
@@ -86,8 +86,9 @@ def _draw_row(
         axis.set_title(f"{title}\n{plane.shape[1]} x {plane.shape[0]}")
     for axis, mode in zip(row[len(panels) :], modes, strict=False):
         plane = normalise(cropped, mode)[0].numpy()
-        # one scale for all three: what the network is given differs, and so must the picture
-        axis.imshow(plane, cmap="gray", vmin=-2.2, vmax=2.7)
+        # one scale for the small ones: what the network is given differs, and so must the picture
+        low, high = (-1024, 1024) if mode == Normalisation.XRAY_1024 else (-2.2, 2.7)
+        axis.imshow(plane, cmap="gray", vmin=low, vmax=high)
         used = mode == chosen
         axis.set_title(
             f"{mode}{' (in use)' if used else ''}\n{plane.min():.2f} to {plane.max():.2f}, mean {plane.mean():.2f}",

@@ -17,7 +17,8 @@ from monai.networks.nets import DenseNet121, EfficientNetBN
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import parse
-from cxr_monai.networks.weights import download_imagenet, from_torchvision, initialise, load_state_dict, load_weights
+from cxr_monai.networks.foreign import recognise
+from cxr_monai.networks.weights import IMAGENET, download_imagenet, initialise, load_state_dict, load_weights
 from tests.bundles.running import (
     CONFIGS,
     SHIPPED,
@@ -246,9 +247,9 @@ def test_torchvision_weights_give_the_same_features(
 
 def test_torchvision_names_map_one_to_one(imagenet: DenseNet121) -> None:
     own = imagenet.state_dict()
-    assert set(from_torchvision(torchvision_style(imagenet, old=False))) == set(own)
+    assert set(recognise(torchvision_style(imagenet, old=False), "w.pth").state) == set(own)
     counters = {name for name in own if name.endswith("num_batches_tracked")}
-    assert set(from_torchvision(torchvision_style(imagenet, old=True))) == set(own) - counters
+    assert set(recognise(torchvision_style(imagenet, old=True), "w.pth").state) == set(own) - counters
 
 
 def test_what_was_adapted_is_said(imagenet: DenseNet121, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -406,7 +407,7 @@ def test_refused_download_closes_its_connection(server: str, tmp_path: Path) -> 
 def test_training_from_imagenet_without_a_network(
     phantoms: Phantoms, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download_imagenet, "__defaults__", (None, "http://127.0.0.1:9/densenet121.pth", "a639ec97"))
+    monkeypatch.setitem(IMAGENET, "DenseNet121", ("http://127.0.0.1:9/densenet121.pth", "a639ec97"))
     monkeypatch.setenv("TORCH_HOME", str(elsewhere / "torch"))
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     with pytest.raises(CxrError, match="could not be fetched") as error:

@@ -1,0 +1,212 @@
+"""Other people's weights as a bundle of ours, with their preprocessing and their order of findings.
+
+    record = import_bundle("m-25012018-123527.pth.tar", "chexnet")      # a folder that predict, evaluate, explain take
+
+The bundle is ``cxr_nih14`` with another network, other labels and another input. ``docs/import.json`` tells which file
+it came from (SHA-256), what it was taken for, and what became of each tensor.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from cxr_monai.bundle.folder import CONFIGS, Bundle, read_json
+from cxr_monai.bundle.shipped import shipped
+from cxr_monai.bundle.trained import plain_state, save_weights, write_json, write_meaning
+from cxr_monai.bundle.workflow import MEANING
+from cxr_monai.errors import Code, UsageError, WeightsError
+from cxr_monai.labels import parse
+from cxr_monai.networks.fitting import Account, fit
+from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
+from cxr_monai.networks.weights import load_state_dict
+
+IMAGE_SIZE = 224
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a kind of network was fed, and where it comes from.
+
+    Attributes:
+        channels: of its input.
+        normalisation: of ``cxr_monai.transforms``.
+        margin: by how much the resampled image is larger than the crop.
+        name, reference: for the metadata.
+    """
+
+    channels: int
+    normalisation: str
+    margin: float
+    name: str
+    reference: str
+
+
+_ORIGINS = {
+    Kind.CHEXNET: _Origin(
+        3, "imagenet", 8 / 7, "A CheXNet reproduction", "Rajpurkar P. et al.: CheXNet. arXiv 1711.05225"
+    ),
+    Kind.TORCHXRAYVISION: _Origin(
+        1,
+        "xray_1024",
+        1.0,
+        "A network of TorchXRayVision",
+        "Cohen J. P. et al.: TorchXRayVision. MIDL 2022. arXiv 2111.00595",
+    ),
+}
+
+
+def import_bundle(
+    file: str | Path,
+    out: str | Path,
+    kind: str = "auto",
+    labels: str | Sequence[str] | None = None,
+    rows: str | Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Make a bundle of a state dictionary.
+
+    Args:
+        file: what ``torch.save`` wrote.
+        out: a folder that does not exist yet.
+        kind: ``chexnet`` or ``torchxrayvision``, where the names leave it open.
+        labels: the findings that the bundle has, in this order; all that the network was trained for where None.
+        rows: the names of the classifier's outputs, in their order; where None those of the kind (NIH's 14, or
+            TorchXRayVision's 18).
+
+    Returns:
+        what ``docs/import.json`` says.
+
+    Raises:
+        UsageError: ``output-exists``, or ``usage`` for findings that the classifier does not have.
+        WeightsError: ``weights-missing``, ``weights-unsafe``, or ``weights-mismatch`` for another architecture,
+            ImageNet's classes, or a network of another input than its kind has. Nothing is written.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    file, out = Path(file), Path(out)
+    if out.exists():
+        raise UsageError(Code.OUTPUT_EXISTS, "it exists already, and nothing is overwritten.", where=out)
+    found = recognise(load_state_dict(file), file, kind)
+    origin = _origin(found, file)
+    known = _rows(found, rows, file)
+    chosen = _labels(known, labels, file)
+    network_def = {**found.definition, "in_channels": origin.channels, "out_channels": len(chosen)}
+    parser = ConfigParser({"network_def": network_def})
+    network = parser.get_parsed_content("network_def")
+    account = fit(network, found.state, file, known, chosen)
+    account.left_out[:0] = found.left_out
+    record = _record(file, found, chosen, account)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+        made = Path(copytree(shipped("cxr_nih14"), Path(beside) / "bundle", ignore=ignore_patterns("__pycache__")))
+        inference = read_json(made / "configs" / "inference.json")
+        meaning = {key: inference[key] for key in MEANING if key in inference}
+        meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "normalisation": origin.normalisation}
+        write_meaning(made, {**meaning, "network_def": network_def}, origin.channels)
+        _describe(made, origin, record)
+        (made / "models").mkdir(exist_ok=True)
+        save_weights(made / "models" / "model.pt", plain_state(network))
+        Bundle.open(made)
+        made.rename(out)
+    return record
+
+
+def _origin(found: Foreign, file: Path) -> _Origin:
+    if found.kind not in _ORIGINS:
+        classes = found.state.get(f"{OUT}.weight")
+        what = {
+            Kind.MONAI: "these are weights of MONAI's own names, whose input and findings the file does not tell.",
+            Kind.TORCHVISION: "this is a DenseNet of torchvision"
+            + (" for ImageNet's 1000 classes" if classes is not None and len(classes) == 1000 else "")
+            + ": it is no network for radiographs.",
+        }
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            what[found.kind],
+            fix=f"Start a training from it: --init_weights {file.name}. If it was trained on radiographs, say how it "
+            "was fed: --kind chexnet or torchxrayvision, and what its outputs are: --rows.",
+            where=file,
+        )
+    origin = _ORIGINS[found.kind]
+    if found.in_channels != origin.channels:
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            f"the network takes {found.in_channels} channels; one of the kind {found.kind} takes {origin.channels}.",
+            fix="Choose another --kind, or start a training from it with --init_weights.",
+            where=file,
+        )
+    return origin
+
+
+def _rows(found: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[str | None]:
+    """Return what the classifier's outputs stand for."""
+    weight = found.state.get(f"{OUT}.weight")
+    if weight is None:
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            "its classifier is not one linear layer, so the bundle would have none.",
+            fix="Start a training from it: --init_weights.",
+            where=file,
+        )
+    known = found.rows if rows is None else parse(rows)
+    if known is None or len(known) != len(weight):
+        told = "nothing tells what they stand for" if known is None else f"--rows names {len(known)}"
+        raise UsageError(
+            Code.USAGE,
+            f"the classifier has {len(weight)} outputs, and {told}.",
+            fix="Name them all in their order: --rows Atelectasis,Cardiomegaly,...",
+            where=file,
+        )
+    return list(known)
+
+
+def _labels(known: Sequence[str | None], labels: str | Sequence[str] | None, file: Path) -> list[str]:
+    trained = [row for row in known if row is not None]
+    chosen = trained if labels is None else parse(labels)
+    missing = [label for label in chosen if label not in trained]
+    if missing:
+        raise UsageError(
+            Code.USAGE,
+            f"--labels: the network has no output for {', '.join(missing)}; it has {', '.join(trained)}.",
+            fix="Choose among these; --rows says what the outputs stand for.",
+            where=file,
+        )
+    return chosen
+
+
+def _record(file: Path, found: Foreign, labels: Sequence[str], account: Account) -> dict[str, Any]:
+    return {
+        "file": file.name,
+        "sha256": sha256(file.read_bytes()).hexdigest(),
+        "kind": str(found.kind),
+        "labels": list(labels),
+        **asdict(account),
+    }
+
+
+def _describe(root: Path, origin: _Origin, record: dict[str, Any]) -> None:
+    """Give the bundle its input's margin, its name and its origin."""
+    for name in CONFIGS:
+        path = root / "configs" / name
+        config = read_json(path)
+        for section in (config, config.get("train", {}), config.get("validate", {})):
+            for step in section.get("preprocessing", {}).get("transforms", []):
+                if step["_target_"].endswith(".ResizeShortestd"):
+                    step["margin"] = origin.margin
+        write_json(path, config)
+    path = root / "configs" / "metadata.json"
+    metadata = read_json(path)
+    metadata |= {
+        "name": f"{origin.name}, {len(record['labels'])} findings",
+        "description": f"{origin.name} as a bundle of cxr-monai: a probability for each of {len(record['labels'])} "
+        "findings. docs/import.json tells where the weights come from.",
+        "data_source": "what the authors of the weights trained on",
+        "copyright": "The weights belong to their authors, under their licence; LICENSE covers the configuration",
+        "references": [origin.reference, metadata["references"][-1]],
+    }
+    write_json(path, metadata)
+    write_json(root / "docs" / "import.json", record)
