@@ -254,8 +254,8 @@ def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted:
     in_training = sample.table["split"] == "train"
     if file.about.get("out_of_fold") is True:
         said.append(
-            "Each image was predicted by a network that was not trained on its patient, one fold at a time; the figures "
-            "are of several networks of one recipe."
+            "Each image was predicted by a network that was not trained on its patient, fold by fold: the figures are "
+            "of several networks of one recipe."
         )
     elif in_training.any():
         patients = sample.table.loc[in_training, "patient_id"].nunique()
