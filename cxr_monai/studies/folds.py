@@ -165,7 +165,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     table = _mean_of_log_odds(by_seed)
     unread = int(manifest.table["fold"].notna().sum()) - len(table)
     if unread:
-        notes.append(f"{unread:,} images could not be read and have no prediction.")
+        notes.append(f"Images that could not be read and have no prediction: {unread:,}.")
     bundles = [Bundle.open(job.folder / "train" / BUNDLE) for job in jobs]
     digests = [bundle.digest() for bundle in bundles]
     about = {
