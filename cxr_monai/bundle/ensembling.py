@@ -28,9 +28,9 @@ _README = """
 ## An ensemble
 
 The network of this bundle is the mean of {count} that were trained apart (`cxr_monai.networks.ensemble.Ensemble`; their
-weights are `members.0. ...` in `models/model.pt`). The logits are averaged; predicting costs {count} times as much.
-`configs/metadata.json` has the digests of the bundles that it was made of. It is evaluated, run and explained like
-any other. It cannot be trained and has no `train.json`: train its members, and put them together again.
+weights are `members.0. ...` in `models/model.pt`). Their outputs are averaged (log-odds, with a head what goes into it);
+predicting costs {count} times as much. `configs/metadata.json` has the digests of the bundles that it was made of. It is
+evaluated, run and explained like any other. It is not trained and has no `train.json`: train its members.
 """
 
 
@@ -141,9 +141,9 @@ def _metadata(metadata: dict[str, Any], opened: Sequence[Bundle]) -> dict[str, A
     count = len(opened)
     return metadata | {
         "name": f"{metadata.get('name', 'network')}, mean of {count} networks",
-        "description": f"{metadata.get('description', '')} The mean of the logits of {count} networks.".strip(),
+        "description": f"{metadata.get('description', '')} The mean of the outputs of {count} networks.".strip(),
         "ensemble": {
-            "mean_of": "logits",
+            "mean_of": "outputs",
             "members": [{"bundle": bundle.digest(), "name": str(bundle.metadata.get("name", ""))} for bundle in opened],
         },
     }

@@ -92,12 +92,12 @@ def differences(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) 
     drawn = []
     for row in rows:
         name, own = str(row["variant"]), value(row, "mean_auroc")
-        figures = [value(row, column) for column in ("difference", "low", "high")]
         if name == baseline:
-            figures = [np.nan] * 3
-        note = "baseline" if name == baseline else FAILED if np.isnan(own) else "nothing to compare with"
-        strong = figures[1] > 0 or figures[2] < 0
-        drawn.append(Row(name, *figures, number(own), note if np.isnan(figures[0]) else "", strong))
+            drawn.append(Row(name, count=number(own), note="baseline"))
+            continue
+        gain, low, high = (value(row, column) for column in ("difference", "low", "high"))
+        note = "" if gain == gain else FAILED if np.isnan(own) else "nothing to compare with"
+        drawn.append(Row(name, gain, low, high, number(own), note, strong=low > 0 or high < 0))
     ends = [end for row in drawn for end in (row.low, row.high, row.value)]
     axis = around_axis(f"mean AUROC minus that of {baseline}", ends, 0.0, 0.01)
     axis = replace(axis, ticks=axis.ticks[:: 2 if len(axis.ticks) > 3 else 1])  # more do not fit on a phone

@@ -111,4 +111,4 @@ def test_one_bundle_is_no_ensemble_and_nothing_is_overwritten(bundles: list[Path
         ensemble_bundle(bundles, tmp_path / "bundle")
     assert error.value.code == Code.OUTPUT_EXISTS
     assert json.loads((ensemble_bundle(bundles, tmp_path / "bundle", replace=True).root / "configs" / "metadata.json")
-                      .read_text())["ensemble"]["mean_of"] == "logits"  # fmt: skip
+                      .read_text())["ensemble"]["mean_of"] == "outputs"  # fmt: skip
