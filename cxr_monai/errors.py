@@ -21,6 +21,7 @@ class Code(StrEnum):
     SOURCE_INVALID = "source-invalid"
     IMAGES_MISSING = "images-missing"
     UNKNOWN_FINDING = "unknown-finding"
+    SCHEME_INVALID = "scheme-invalid"
     SPLIT_INVALID = "split-invalid"
     PATIENT_LEAK = "patient-leak"
     # predictions and what is made of them

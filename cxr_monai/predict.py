@@ -21,7 +21,7 @@ from monai.data import get_track_meta, set_track_meta
 from tqdm import tqdm
 
 from cxr_monai.bundle.about import about
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import RadiographDataset, items_of_files, split_error
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
 from cxr_monai.data.loading import reading_loader
@@ -89,16 +89,17 @@ class Predictor:
         network = load_weights(parser.get_parsed_content("network_def"), path, self.device).eval()
         self.preprocessing = parser.get_parsed_content("preprocessing")
         self.shape = tuple(parser.get_parsed_content("dataset#shape"))
+        self.head = head_of(parser)
         self._lowered = amp
         self.network, itself = self._fastest(network, runtime, amp)
-        self.inferer = AutocastInferer(amp and not itself)
+        self.inferer = AutocastInferer(amp and not itself, self.head)
         file = self.bundle.root / "models" / "calibration.json"
         self.calibration = read_fitted(file, self.bundle.labels, raw, path)
         told = about(str(self.bundle.root), str(path), self.device, self._lowered, self.calibration)
         self.about = told | {"runtime": runtime}
 
     def _fastest(self, network: torch.nn.Module, runtime: str, amp: bool) -> tuple[torch.nn.Module, bool]:
-        """Return what computes the logits, and whether it takes care of its precision itself."""
+        """Return what computes the network's outputs, and whether it takes care of its precision itself."""
         if runtime not in RUNTIMES or (runtime != "torch" and self.device.type != "cpu"):
             raise SettingError(
                 Code.SETTING_INVALID,
@@ -107,12 +108,12 @@ class Predictor:
         low = amp and bfloat16_supported(self.device)
         if runtime == "openvino":
             made = openvino_network(network, self.shape[-3:], low)
-            if low and not largest_difference(network, made, self.shape[-3:]) <= TOLERANCE:
+            if low and not largest_difference(network, made, self.shape[-3:], self.head) <= TOLERANCE:
                 logger.warning("OpenVINO computes in float32: in bfloat16 its probabilities differ too much")
                 made, self._lowered = openvino_network(network, self.shape[-3:], False), False
             return made, True
         if self.device.type == "cpu" and low:
-            made = for_prediction(network, self.shape[-3:])
+            made = for_prediction(network, self.shape[-3:], self.head)
             return made, made is not network
         return network, False
 

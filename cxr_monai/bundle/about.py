@@ -1,4 +1,4 @@
-"""What stands beside a predictions file: which bundle, which weights, which precision."""
+"""What stands beside a predictions file: which bundle, labels of which scheme, which weights, which precision."""
 
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ def about(
     left = [name for name, steps in calibration.calibrators.items() if not steps] if calibrated else []
     return {
         "bundle": bundle.digest(),
+        "label_scheme": bundle.scheme.to_json(),
         "own_weights": Path(weights).resolve() == bundle.weights,
         "precision": str(autocast_dtype(device, amp)).removeprefix("torch."),
         "calibrated": calibrated,

@@ -28,9 +28,9 @@ _README = """
 ## An ensemble
 
 The network of this bundle is the mean of {count} that were trained apart (`cxr_monai.networks.ensemble.Ensemble`; their
-weights are `members.0. ...` in `models/model.pt`). Their outputs are averaged (log-odds, with a head what goes into it);
-predicting costs {count} times as much. `configs/metadata.json` has the digests of the bundles that it was made of. It is
-evaluated, run and explained like any other. It is not trained and has no `train.json`: train its members.
+weights are `members.0. ...` in `models/model.pt`). Their outputs are averaged: log-odds, or what goes into the head. It
+costs {count} times as much to predict. `configs/metadata.json` has the digests of the bundles that it was made of. It
+is evaluated, run and explained like any other. It is not trained and has no `train.json`: train its members.
 """
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.workflow import MEANING, check_agreement
+from cxr_monai.bundle.workflow import MEANING, check_agreement, scheme_of
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.labels import parse
+from cxr_monai.networks.heads import INDEPENDENT, Head
+from cxr_monai.schemes import LabelScheme, channels
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
 
@@ -23,13 +24,15 @@ class Bundle:
     Attributes:
         root: its folder.
         metadata: ``configs/metadata.json``.
-        labels: the findings, in the order of the network's channels.
+        labels: what the network's channels are, in their order: findings, or labels made of findings.
+        scheme: what the labels are made of.
         image_size: rows and columns of the network's input.
     """
 
     root: Path
     metadata: Mapping[str, Any]
     labels: tuple[str, ...]
+    scheme: LabelScheme
     image_size: int
 
     @classmethod
@@ -61,7 +64,9 @@ class Bundle:
                         where=root,
                     )
         check_agreement(inference, metadata)
-        return cls(root, metadata, tuple(parse(inference["labels"])), int(inference["image_size"]))
+        made = scheme_of(inference)
+        labels = tuple(channels(inference["labels"], made))
+        return cls(root, metadata, labels, made, int(inference["image_size"]))
 
     @property
     def weights(self) -> Path:
@@ -88,6 +93,11 @@ class Bundle:
         parser.read_meta(str(self.root / "configs" / "metadata.json"))
         parser.update({"bundle_root": str(self.root), **overrides})
         return parser
+
+
+def head_of(parser: ConfigParser) -> Head:
+    """Return the head of a bundle's network, by one of its configurations; older bundles have independent labels."""
+    return parser.get_parsed_content("head_def") if "head_def" in parser.config else INDEPENDENT
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The bundle that a training leaves in ``OUT/bundle``: complete, and of one mind.
 
-Every override that changes what the weights mean (labels, image size, normalisation, network) is written into all
-configurations and the metadata, so that ``evaluate``, ``inference`` and ``explain`` need none of them again.
+Every override that changes what the weights mean (labels, what they are made of, image size, normalisation, network) is
+written into all configurations and the metadata, so that ``evaluate``, ``inference`` and ``explain`` need none of them
+again.
 """
 
 import io
@@ -15,7 +16,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.folder import CONFIGS
-from cxr_monai.bundle.workflow import MEANING, running_parser, same
+from cxr_monai.bundle.workflow import MEANING, running_parser, same, scheme_of
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
@@ -107,6 +108,7 @@ def _meaning(parser: ConfigParser) -> dict[str, Any]:
     config = parser.config
     meaning = {key: config[key] for key in MEANING if key in config}
     meaning["labels"] = parse(config["labels"])
+    meaning["label_scheme"] = scheme_of(config).to_json()
     meaning["network_def"] = _literal(parser, config["network_def"], "network_def")
     return meaning
 
@@ -130,7 +132,7 @@ def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any]) -> dict[str,
     pred = metadata["network_data_format"]["outputs"]["pred"]
     pred["num_channels"] = len(labels)
     pred["channel_def"] = {str(index): label for index, label in enumerate(labels)}
-    return metadata
+    return metadata | {"label_scheme": meaning["label_scheme"]}
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -21,6 +21,7 @@ from monai.utils import set_determinism
 
 from cxr_monai.errors import BundleError, Code, SettingError, ours
 from cxr_monai.labels import parse
+from cxr_monai.schemes import LabelScheme, scheme
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _HIGHEST = {"horizontal_flip": 1}
 PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "init_weights")
 
 # What the weights mean; every configuration of a bundle must say the same.
-MEANING = ("labels", "image_size", "normalisation", "network_def")
+MEANING = ("labels", "label_scheme", "head", "image_size", "normalisation", "network_def")
 
 
 def start(seed: int = 0, trains: bool = False) -> None:
@@ -62,7 +63,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
 
     Raises:
         SettingError: ``override-unknown`` for a setting that no component reads; ``setting-invalid`` for a value out
-            of range.
+            of range; ``scheme-invalid``.
         BundleError: ``bundle-disagrees`` if configuration and metadata name other labels or another image size.
     """
     _errors_in_one_line()
@@ -71,7 +72,9 @@ def start(seed: int = 0, trains: bool = False) -> None:
     refuse_unknown(parser)
     check_ranges(parser.config)
     check_paths(parser.config)
-    if not trains:
+    if trains:
+        follow_scheme(parser)
+    else:
         check_agreement(parser.config, parser.config.get("_meta_", {}))
         check_unchanged(parser.config)
     set_determinism(seed)
@@ -132,12 +135,14 @@ def refuse_unknown(parser: ConfigParser) -> None:
 
 def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain settings that the shipped training configuration has, with their defaults."""
-    file = Path(str(config.get("bundle_root", "."))) / "configs" / "train.json"
-    if not file.is_file():
-        return {}
-    shipped = json.loads(file.read_text(encoding="utf-8"))
+    shipped = _shipped(config)
     read = {word[1:] for word in _strings(shipped) if word.startswith("@")}
     return {name: value for name, value in shipped.items() if name in read and _is_plain(value)}
+
+
+def _shipped(config: Mapping[str, Any]) -> dict[str, Any]:
+    file = Path(str(config.get("bundle_root", "."))) / "configs" / "train.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _is_plain(value: Any) -> bool:
@@ -163,6 +168,27 @@ def _unread(config: Any, at: str, referred: set[str]) -> Iterator[str]:
             yield from _unread(value, name, referred)
         elif not parts_referred:
             yield name
+
+
+def follow_scheme(parser: ConfigParser) -> None:
+    """Take the labels of a label scheme that an override names, unless another override names labels.
+
+    Raises:
+        SettingError: ``setting-invalid`` or ``scheme-invalid`` if there is no such scheme.
+    """
+    made, shipped = scheme_of(parser.config), _shipped(parser.config)
+    overridden = {key for key in ("labels", "label_scheme") if not same(parser.config.get(key), shipped.get(key))}
+    if overridden == {"label_scheme"}:
+        parser["labels"] = list(made.labels)
+
+
+def scheme_of(content: Mapping[str, Any]) -> LabelScheme:
+    """Return the label scheme of a configuration or of metadata; bundles that name none have the findings.
+
+    Raises:
+        SettingError: ``setting-invalid`` or ``scheme-invalid`` if there is no such scheme.
+    """
+    return scheme(content.get("label_scheme", "findings"))
 
 
 def check_ranges(config: Mapping[str, Any]) -> None:
@@ -204,7 +230,7 @@ def check_paths(config: Mapping[str, Any]) -> None:
 
 
 def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Compare a configuration's labels and image size with the bundle's metadata.
+    """Compare a configuration's labels, their scheme and image size with the bundle's metadata.
 
     Raises:
         BundleError: ``bundle-disagrees``, naming both sides. A network's channels are what the metadata says; other
@@ -219,6 +245,13 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
             f"the labels are {', '.join(parse(config['labels']))}, "
             f"but the metadata's channel_def says {', '.join(theirs)}.",
             fix="Labels are part of what the weights mean: train with --labels, and use the bundle that it leaves.",
+        )
+    ours, written = scheme_of(config), scheme_of(metadata)
+    if ours != written:
+        raise BundleError(
+            Code.BUNDLE_DISAGREES,
+            f"the label scheme is {json.dumps(ours.to_json())}, but the metadata says {json.dumps(written.to_json())}.",
+            fix="It is part of what the weights mean: train with --label_scheme, and use the bundle that it leaves.",
         )
     shape = formats.get("inputs", {}).get("image", {}).get("spatial_shape", [])
     size = config.get("image_size")

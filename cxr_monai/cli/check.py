@@ -17,6 +17,7 @@ note."""
 EPILOG = """examples:
   cxr-monai check manifest.csv                 (the picture becomes manifest.check.png)
   cxr-monai check manifest.csv --pixels        (reads every image: identical pixels under two patients, broken files)
+  cxr-monai check manifest.csv --scheme categories_normal
   cxr-monai check manifest.csv --out report    (check.txt and check.png in the folder 'report')"""
 
 
@@ -25,15 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
     parser.add_argument("--pixels", action="store_true", help="read every image and compare their pixels (slow)")
     parser.add_argument("--table-only", action="store_true", help="don't look for the files")
+    parser.add_argument(
+        "--scheme",
+        metavar="S",
+        help="also count the labels of a scheme: a name such as categories_normal, or a JSON file",
+    )
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the images are (default: as recorded)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write check.txt and check.png here")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, describe, draw; 1 if anything is wrong."""
-    from cxr_monai.data.describe import describe, draw, oddities
+    from cxr_monai.data.describe import describe, describe_labels, draw, oddities
     from cxr_monai.data.manifest import read_manifest
+    from cxr_monai.schemes import scheme
 
+    labels = scheme(arguments.scheme) if arguments.scheme else None
     wrong: list[str] = []
     try:
         manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=not arguments.table_only)
@@ -49,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         wrong += pixels_wrong
         notes += pixels_notes
     parts = [describe(manifest)]
+    if labels:
+        parts.append(describe_labels(manifest, labels))
     if notes:
         parts.append("Worth a look\n" + "\n".join(f"  {note}." for note in notes))
     parts.append("WRONG\n" + "\n".join(wrong) if wrong else "Nothing is wrong with it.")

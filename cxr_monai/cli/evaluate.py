@@ -16,6 +16,7 @@ examples:
   cxr-monai evaluate --predictions theirs.csv --manifest manifest.csv --fit half --out result
   cxr-monai evaluate --predictions old.csv --compare new.csv --margin 0.02 --manifest manifest.csv --out result
   cxr-monai evaluate --predictions predictions.csv --manifest m.csv --fit val.csv --prevalence Effusion=0.05 --out r
+  cxr-monai evaluate --predictions p.csv --manifest m.csv --scheme categories_normal --out result    (docs/labels.md)
 
 The predictions are a CSV with 'image' (or 'Image Index') and one column a finding (or prob_FINDING), from 0 to 1. The
 image files are not needed. docs/evaluation.md says how each figure is computed."""
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--margin", type=float, help="of AUROC, for non-inferiority of the second system")
     parser.add_argument(
         "--localisation", type=Path, metavar="DIR", help="what 'cxr-monai maps localise' wrote: a section of the report"
+    )
+    parser.add_argument(
+        "--scheme",
+        metavar="S",
+        help="what the predicted labels are made of: a name such as categories_normal, or a JSON file (default: what "
+        "the bundle's metadata or the JSON beside the predictions says, else the findings)",
     )
     fitting = parser.add_argument_group("thresholds and calibration, from other patients")
     source = fitting.add_mutually_exclusive_group()
@@ -99,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         fit_on=arguments.fit,
         compare=arguments.compare,
         localisation=arguments.localisation,
+        label_scheme=arguments.scheme,
         options=options,
     )
     if arguments.experiment:

@@ -96,9 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
     files, names = gather_files(arguments.inputs, arguments.split)
     wanted = None
     if arguments.boxes:
+        from cxr_monai.bundle.folder import Bundle
         from cxr_monai.evaluation.boxes import boxed_findings
 
-        wanted = boxed_findings(arguments.boxes, names)
+        wanted = boxed_findings(arguments.boxes, names, Bundle.open(arguments.bundle).scheme)
         files = [file for file, name in zip(files, names, strict=True) if name in wanted]
         names = [name for name in names if name in wanted]
     explainer = Explainer.of_bundle(

@@ -89,7 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     threshold = parse_threshold(arguments.threshold)
     findings = [spelling(name) for name in arguments.finding]
     stores = [MapStore.open(folder) for folder in arguments.maps]
-    manifest = read_manifest(arguments.manifest, check_files=False) if arguments.manifest else None
+    manifest = None
+    if arguments.manifest:
+        manifest = read_manifest(arguments.manifest, check_files=False, scheme=stores[0].scheme)
     root = arguments.root or stores[0].about.get("root") or (manifest.root if manifest else None)
     truth = read_truth(arguments.boxes, stores[0]) if arguments.boxes else None
     gallery = Gallery(stores, root, manifest, truth, points=192 if arguments.sheet else 512)
@@ -134,7 +136,7 @@ def read_truth(path: Path, store: "MapStore") -> dict[tuple[str, str], list["Box
     """Return boxes by image and finding, in pixels of the stored image; notes go to standard error."""
     from cxr_monai.evaluation.boxes import read_boxes
 
-    table, notes = read_boxes(path, store.table, store.findings)
+    table, notes = read_boxes(path, store.table, store.findings, store.scheme)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     boxes: dict[tuple[str, str], list[Box]] = {}

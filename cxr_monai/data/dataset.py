@@ -24,16 +24,18 @@ from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.preparations import cache_root
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, StorageError, ours
+from cxr_monai.schemes import LabelScheme
 
 logger = logging.getLogger(__name__)
 
 
-def open_manifest(manifest: str | None, dataset_dir: str | None = None) -> Manifest:
+def open_manifest(manifest: str | None, dataset_dir: str | None = None, scheme: LabelScheme | None = None) -> Manifest:
     """Read and validate the manifest that a bundle was given.
 
     Args:
         manifest: its path; a bundle has no default, so None is an error.
         dataset_dir: the root of the images; the manifest's own where None.
+        scheme: whose labels are the bundle's; the table has them as columns beside the findings.
 
     Raises:
         SettingError: ``setting-invalid`` if no manifest was named.
@@ -45,7 +47,7 @@ def open_manifest(manifest: str | None, dataset_dir: str | None = None) -> Manif
             "no manifest was named, so there is nothing to read.",
             fix="Add --manifest M.csv; 'cxr-monai manifest --help' shows how to make one.",
         )
-    return read_manifest(manifest, root=dataset_dir)
+    return read_manifest(manifest, root=dataset_dir, scheme=scheme)
 
 
 def items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
@@ -71,6 +73,12 @@ def items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> lis
 def prevalences(manifest: Manifest, split: str, findings: Sequence[str]) -> list[float]:
     """Return each finding's share of positives among the known labels of a split; NaN where none is known."""
     return manifest.part(split).table[list(findings)].mean().tolist()
+
+
+def label_counts(manifest: Manifest, split: str, findings: Sequence[str]) -> list[tuple[int, int]]:
+    """Return of each finding how many images of a split are known to have it, and known not to."""
+    labels = manifest.part(split).labels(findings)
+    return list(zip((labels == 1).sum(0).tolist(), (labels == 0).sum(0).tolist(), strict=True))
 
 
 def inference_items(manifest: str | None, dataset_dir: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:

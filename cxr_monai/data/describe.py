@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.data.splits import balance_table, mean_deviation
 from cxr_monai.data.validation import SPLITS
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
+from cxr_monai.schemes import LabelScheme
 
 # years between a patient's radiographs beyond which ids are more likely mixed up than an archive that old
 _LONG_CARE = 30
@@ -45,6 +46,23 @@ def describe(manifest: Manifest) -> str:
     if "fold" in table and table["fold"].notna().any():
         parts.append(_split_text(manifest, "fold"))
     return "\n\n".join(parts)
+
+
+def describe_labels(manifest: Manifest, scheme: LabelScheme) -> str:
+    """Return how often each label of a scheme is present, as aligned text, by split where there are splits.
+
+    Raises:
+        ManifestError: as `cxr_monai.data.manifest.under`.
+    """
+    made = under(manifest, scheme)
+    text = f"Labels of the scheme {scheme.name}\n{_frame(findings_table(made).loc[list(scheme.labels)], '{:.4f}')}"
+    labels = made.table[list(scheme.labels)]
+    if (made.table["split"] != "").any():
+        sides = made.table["split"].replace("", "(none)")
+        counts = (labels == 1).groupby(sides).sum().T
+        by_split = counts[[side for side in (*SPLITS, "(none)") if side in counts]].rename_axis(None, axis=1)
+        text += f"\n\nPositive images by split\n{_frame(by_split, '{}')}"
+    return text
 
 
 def findings_table(manifest: Manifest) -> pd.DataFrame:

@@ -32,6 +32,7 @@ import pandas as pd
 
 from cxr_monai.data.validation import RESERVED, validate
 from cxr_monai.errors import Code, ManifestError, SplitError
+from cxr_monai.schemes import LabelScheme
 
 __all__ = [
     "RESERVED",
@@ -42,6 +43,7 @@ __all__ = [
     "join_on_image",
     "read_manifest",
     "split_digest",
+    "under",
     "write_manifest",
 ]
 
@@ -154,13 +156,20 @@ def build_manifest(
     return Manifest(validate(table, root, check_files, where=None), root, label_version, split)
 
 
-def read_manifest(path: str | Path, *, root: str | Path | None = None, check_files: bool = True) -> Manifest:
+def read_manifest(
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    check_files: bool = True,
+    scheme: LabelScheme | None = None,
+) -> Manifest:
     """Read and validate ``M.csv`` or ``M.csv.gz`` with its ``.json``.
 
     Args:
         path: the table. Without its ``.json``, the root is its folder and the label version ``local``.
         root: where the images are, instead of what the ``.json`` says.
         check_files: look for every image on disk.
+        scheme: whose labels the table also gets, see `under`.
 
     Returns:
         The manifest; if the split is not the one its record tells of (someone edited the table), its record says so:
@@ -168,7 +177,8 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None, check_fil
 
     Raises:
         ManifestError: ``manifest-not-found``; ``patient-leak`` or ``images-missing`` where that is all that is wrong;
-            else ``manifest-invalid``: everything that is wrong, each with its line (header = line 1).
+            else ``manifest-invalid``: everything that is wrong, each with its line (header = line 1);
+            ``unknown-finding`` if the scheme needs findings that the table lacks.
     """
     path = Path(path)
     recorded_root, label_version, split = _read_sidecar(path)
@@ -176,7 +186,39 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None, check_fil
     table = validate(_parse(path), root, check_files, where=path)
     if split and split.digest != (digest := split_digest(table)):
         split = SplitRecord("edited", None, digest, {"recorded": asdict(split)})
-    return Manifest(table, root, label_version, split)
+    manifest = Manifest(table, root, label_version, split)
+    return manifest if scheme is None else under(manifest, scheme, path)
+
+
+def under(manifest: Manifest, scheme: LabelScheme, where: Path | None = None) -> Manifest:
+    """Return the manifest with a scheme's labels as columns, which are findings to everything that reads it.
+
+    A column that has a label's name already is replaced where the label is that finding (against normal images, it is
+    unknown in more of them); the findings that groups are made of stay.
+
+    Raises:
+        ManifestError: ``unknown-finding`` if the table lacks findings that the labels are made of; ``manifest-invalid``
+            if it has a column of a label's name that means something else.
+    """
+    missing = [name for name in scheme.needed if name not in manifest.findings]
+    if missing:
+        raise ManifestError(
+            Code.UNKNOWN_FINDING,
+            f"the label scheme {scheme.name!r} needs {', '.join(missing)}, and the manifest has "
+            f"{', '.join(manifest.findings)}.",
+            fix='Give a scheme whose "findings" are those of the manifest (docs/labels.md).',
+            where=where,
+        )
+    taken = [name for name in scheme.derived if name in {*RESERVED, *manifest.findings}.difference(scheme.findings)]
+    if taken:
+        raise ManifestError(
+            Code.MANIFEST_INVALID,
+            f"it has columns of its own called {', '.join(taken)}, which the label scheme {scheme.name!r} would make.",
+            fix="Rename them, or the groups.",
+            where=where,
+        )
+    derived = pd.DataFrame(scheme.derive(manifest.labels(), manifest.findings), columns=list(scheme.labels))
+    return replace(manifest, table=manifest.table.assign(**{str(name): derived[name] for name in scheme.derived}))
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:

@@ -1,6 +1,6 @@
 """Boxes that radiologists drew, read for the images that there are maps of, in pixels of the stored images.
 
-    boxes, notes = read_boxes("boxes.csv", store.table, store.findings)     # image, finding, x, y, width, height, ...
+    boxes, notes = read_boxes("boxes.csv", store.table, store.findings, store.scheme)     # image, finding, x, y, ...
     for (image, finding), drawn in in_shares(boxes).items(): ...            # [B, 4] left, top, right, bottom
 
 ``boxes.csv`` stands beside a manifest: ``image, finding, x, y, width, height, image_width, image_height``, where ``x``
@@ -19,21 +19,26 @@ from cxr_monai.data.sources._text import read_text
 from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
 from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.labels import NIH14, spelling
+from cxr_monai.schemes import FINDINGS, LabelScheme
 
 COLUMNS = ("image", "finding", "x", "y", "width", "height", "image_width", "image_height")
 _NUMBERS = list(COLUMNS[2:])
+_BOX = COLUMNS[2:6]
 _NIH_HEADER = "Image Index"
 _ROUNDING = 0.01  # pixels that a box may reach over the edge: tables hold four decimals
 _SHOWN = 10
 
 
-def read_boxes(path: str | Path, stored: pd.DataFrame, findings: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_boxes(
+    path: str | Path, stored: pd.DataFrame, findings: Sequence[str], scheme: LabelScheme = FINDINGS
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Read boxes and keep those of images and findings that there are maps of.
 
     Args:
         path: ``boxes.csv`` or ``BBox_List_2017.csv``, plain or .gz.
         stored: ``image``, ``height`` and ``width`` in pixels, one row an image; a map store's table.
         findings: that there are maps of.
+        scheme: whose labels these are; a box of a finding is a box of every label that the finding makes true.
 
     Returns:
         the columns of `COLUMNS`, ``image`` as ``stored`` names it, sorted by ``stored`` and then as in the file; and
@@ -53,6 +58,8 @@ def read_boxes(path: str | Path, stored: pd.DataFrame, findings: Sequence[str]) 
     else:
         table, left_out = _own(text, path, sizes, findings)
     notes = [left_out] if left_out else []
+    table = table.assign(finding=table["finding"].map(scheme.labels_of)).explode("finding")
+    table = table.drop_duplicates(["image", "finding", *_BOX])  # of two findings, now of one label
     without = ~table["finding"].isin(list(findings))
     if without.any():
         names = ", ".join(sorted(set(table.loc[without, "finding"])))
@@ -165,7 +172,7 @@ def _outside(table: pd.DataFrame) -> list[tuple[int, str]]:
 
 
 def _doubled(table: pd.DataFrame) -> list[tuple[int, str]]:
-    twice = table.duplicated(["image", "finding", "x", "y", "width", "height"])
+    twice = table.duplicated(["image", "finding", *_BOX])
     return [
         (row, f"the same box of {finding} in {image} a second time")
         for row, image, finding in table.loc[twice, ["image", "finding"]].itertuples(name=None)
@@ -190,8 +197,8 @@ def _refuse(problems: Sequence[str], path: Path) -> None:
     )
 
 
-def boxed_findings(path: str | Path, images: Sequence[str]) -> dict[str, set[str]]:
-    """Return which findings are boxed in each of some images, by the images' names; images without a box are not in it.
+def boxed_findings(path: str | Path, images: Sequence[str], scheme: LabelScheme = FINDINGS) -> dict[str, set[str]]:
+    """Return which labels are boxed in each of some images, by the images' names; images without a box are not in it.
 
     Nothing else of the table is read: :func:`read_boxes` judges it.
 
@@ -204,4 +211,7 @@ def boxed_findings(path: str | Path, images: Sequence[str]) -> dict[str, set[str
     table = table.rename(columns={_NIH_HEADER: "image", "Finding Label": "finding"})[["image", "finding"]]
     table["finding"] = [spelling("Infiltration" if name == "Infiltrate" else name) for name in table["finding"]]
     joined = join_on_image(table, pd.DataFrame({"image": list(images), "named": list(images)}), how="inner")
-    return {str(image): set(of["finding"]) for image, of in joined.groupby("named", sort=False)}
+    return {
+        str(image): {label for finding in of["finding"] for label in scheme.labels_of(finding)}
+        for image, of in joined.groupby("named", sort=False)
+    }

@@ -53,6 +53,8 @@ class Fitted:
         conformal: sets with a stated coverage; None where they were not fitted.
         fitted_on: how many images and patients, which part of which split, whose labels; no names.
         notes: a sentence for everything that could not be fitted.
+        within: for each finding that can't be more probable than another one (its category), that other one. Each is
+            calibrated by itself, which may turn them around; a finding is then lowered to its category's probability.
     """
 
     calibrators: Mapping[str, tuple[Calibrator, ...]]
@@ -62,6 +64,7 @@ class Fitted:
     conformal: ConformalSets | None = None
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    within: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -79,6 +82,10 @@ class Fitted:
         for column, finding in enumerate(findings):
             for calibrator in self.calibrators.get(finding, ()):
                 made[:, column] = calibrator.apply(made[:, column])
+        at = {finding: column for column, finding in enumerate(findings)}
+        for finding, category in self.within.items():
+            if finding in at and category in at:
+                made[:, at[finding]] = np.minimum(made[:, at[finding]], made[:, at[category]])
         return made
 
     def write(self, path: str | Path) -> None:
@@ -98,6 +105,7 @@ class Fitted:
                 }
                 for finding in self.findings
             },
+            "within": dict(self.within),
             "conformal": self.conformal.to_json() if self.conformal else None,
             "fitted_on": dict(self.fitted_on),
             "notes": list(self.notes),
@@ -150,6 +158,7 @@ def read_fitted(
             ConformalSets.from_json(content["conformal"]) if content["conformal"] else None,
             content["fitted_on"],
             tuple(content["notes"]),
+            _within(content.get("within", {}), findings),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EvaluationError) as error:
         raise EvaluationError(
@@ -166,6 +175,7 @@ def fit(
     rules: Sequence[str] = RULES,
     coverage: float = COVERAGE,
     fitted_on: Mapping[str, Any] | None = None,
+    within: Mapping[str, str] | None = None,
 ) -> Fitted:
     """Fit calibration, operating points and conformal thresholds on raw probabilities.
 
@@ -177,6 +187,7 @@ def fit(
         rules: ``youden``, ``f1``, ``sensitivity=S``, ``specificity=S``, ``cost=C`` (a miss costs C false alarms).
         coverage: of the conformal sets, between 0 and 1.
         fitted_on: see :func:`describe_sample`.
+        within: of the network's head, see :class:`Fitted`.
 
     Raises:
         EvaluationError: ``evaluation-invalid`` for an unknown method, rule or coverage.
@@ -188,7 +199,8 @@ def fit(
         calibrators[finding] = () if calibrator.method == "none" else (calibrator,)
         if calibrator.reason:
             notes.append(f"{finding} is not calibrated: {calibrator.reason.rstrip('.')}.")
-    return _with_points(Fitted(calibrators, {}, {}, {}, None, dict(fitted_on or {})), sample, rules, coverage, notes)
+    fitted = Fitted(calibrators, {}, {}, {}, None, dict(fitted_on or {}), within=dict(within or {}))
+    return _with_points(fitted, sample, rules, coverage, notes)
 
 
 def refit(
@@ -206,8 +218,8 @@ def refit(
         fitted: the bundle's own.
         sample: the site's images, raw probabilities.
         how: ``intercept``, ``slope`` or ``auto`` (by the amount of data); see ``cxr_monai.evaluation.site``.
-        points: ``keep`` moves the thresholds with the scale, so that every decision stays what it was; ``choose``
-            chooses them anew.
+        points: ``keep`` moves the thresholds with the scale, so that every decision stays what it was (but for findings
+            that `Fitted.within` lowers now, or did before); ``choose`` chooses them anew.
         rules, coverage, fitted_on: as in :func:`fit`.
     """
     sample_calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings))
@@ -400,6 +412,13 @@ def _hashes(patients: Sequence[str], salt: str) -> set[str]:
 def _beside(bundle: str | Path) -> Path:
     bundle = Path(bundle).resolve()
     return bundle.with_name(f"{bundle.name}.patients.json")
+
+
+def _within(content: Mapping[str, str], findings: Sequence[str]) -> dict[str, str]:
+    unknown = sorted({*content.keys(), *content.values()} - set(findings))
+    if unknown:
+        raise ValueError(f"within names {', '.join(unknown)}")
+    return dict(content)
 
 
 def _probability(value: Any) -> float:

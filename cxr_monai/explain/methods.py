@@ -29,8 +29,9 @@ from torch import nn
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.explain.view import Points, weights_at
 from cxr_monai.networks.class_maps import ClassMaps, evaluating, grid_points
+from cxr_monai.networks.heads import INDEPENDENT, Head, with_head
 
-Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str], torch.Tensor]
+Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str, Head], torch.Tensor]
 
 LAST, EARLY = "class_layers.relu", "features.transition1.relu"
 """Layers of MONAI's DenseNets: the last features, and those of the first block (a fourth of the input's side)."""
@@ -59,7 +60,8 @@ class MapMethod:
     """A method.
 
     Attributes:
-        maps: ``(network, images [B, C, H, W], channels, target_layer)`` to ``[B, K, h, w]``, at least 0.
+        maps: ``(network, images [B, C, H, W], channels, target_layer, head)`` to ``[B, K, h, w]``, at least 0. The head
+            is a part of the network that most methods are given; class maps need it apart.
         by: whose code computes it.
         source: where it comes from.
         shows: what its map shows.
@@ -81,19 +83,22 @@ def explain_with(
     images: torch.Tensor,
     channels: Sequence[int],
     target_layer: str | None = None,
+    head: Head = INDEPENDENT,
 ) -> torch.Tensor:
-    """Return maps of some channels by a method.
+    """Return maps of some labels by a method.
 
     Args:
         name: a :class:`Method`.
         network: float32; it is put into evaluation mode for the time, and never changed otherwise.
         images: float32 ``[B, C, H, W]``, as the network is given them.
-        channels: K of the network's outputs.
+        channels: K of the head's labels.
         target_layer: a module's name, for the methods that explain a layer; the method's own choice where None.
+        head: of the network; what is explained are its labels' log-odds.
 
     Returns:
         float32 ``[B, K, h, w]``, at least 0; 0 everywhere where nothing speaks for a finding. Only ratios within one
-        map mean anything, except for ``cam``, whose unit is the logit's (its mean over the grid is what it adds to it).
+        map mean anything, except for ``cam`` of independent labels, whose unit is the logit's (its mean over the grid
+        is what it adds to it).
 
     Raises:
         SettingError: ``setting-invalid`` for an unknown method, layer or channel, or a network without what is needed.
@@ -106,7 +111,8 @@ def explain_with(
         check_layer(network, layer)
     made = network if name == Method.CAM else without_in_place(network)
     with evaluating(made):
-        maps = method.maps(made, images.detach().clone().requires_grad_(), list(channels), layer)
+        whole = made if name in (Method.CAM, Method.CAM_LAYERCAM) else with_head(made, head)
+        maps = method.maps(whole, images.detach().clone().requires_grad_(), list(channels), layer, head)
     return maps.detach().float().clamp(min=0)
 
 
@@ -151,18 +157,18 @@ def without_in_place(network: nn.Module) -> nn.Module:
     return made
 
 
-def _cam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], target_layer: str) -> torch.Tensor:
+def _cam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head) -> torch.Tensor:
     with torch.inference_mode():
-        maps = ClassMaps(network, images.shape[1:])(images)[1][:, channels]
+        maps = ClassMaps(network, images.shape[1:], head=head)(images)[1][:, channels]
     return maps.clone()
 
 
 def _monai(kind: type[GradCAM]) -> Maps:
-    def maps(network: nn.Module, images: torch.Tensor, channels: Sequence[int], target_layer: str) -> torch.Tensor:
+    def maps(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head) -> torch.Tensor:
         # on the layer's own grid: MONAI would enlarge and rescale each map
         camera = kind(
             nn_module=network,
-            target_layers=target_layer,
+            target_layers=layer,
             upsampler=lambda size: nn.Identity(),
             postprocessing=lambda heat: heat,
         )
@@ -173,13 +179,17 @@ def _monai(kind: type[GradCAM]) -> Maps:
     return maps
 
 
-def _layer_gradcam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+def _layer_gradcam(
+    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
+) -> torch.Tensor:
     camera = LayerGradCam(network, network.get_submodule(layer))
     made = [camera.attribute(images, target=channel, relu_attributions=True).detach() for channel in channels]
     return torch.cat(made, dim=1)
 
 
-def _layercam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+def _layercam(
+    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head = INDEPENDENT
+) -> torch.Tensor:
     # one forward pass for all channels, and backward passes that end at the layer; Captum would run the network anew
     kept: list[torch.Tensor] = []
 
@@ -212,7 +222,7 @@ def cam_times_layercam(
 
     Args:
         class_maps: of the network, of any stride.
-        network, images, channels: as :func:`explain_with`; the network without activations in place.
+        network, images, channels: as :func:`explain_with`; the network with its head, without activations in place.
         layer: the earlier one.
         points: of its grid (``grid_points``), where they are known already.
     """
@@ -230,12 +240,15 @@ def _shares(maps: torch.Tensor) -> torch.Tensor:
     return maps / highest.where(highest > 0, 1.0)
 
 
-def _cam_layercam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
-    return cam_times_layercam(ClassMaps(network, images.shape[1:]), network, images, channels, layer)
+def _cam_layercam(
+    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
+) -> torch.Tensor:
+    class_maps = ClassMaps(network, images.shape[1:], head=head)
+    return cam_times_layercam(class_maps, with_head(network, head), images, channels, layer)
 
 
 def _integrated_gradients(
-    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str
+    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
 ) -> torch.Tensor:
     baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
     method = IntegratedGradients(network)
@@ -246,9 +259,11 @@ def _integrated_gradients(
     return torch.stack([one.detach().clamp(min=0).sum(1) for one in made], dim=1).float()
 
 
-def _guided_gradcam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+def _guided_gradcam(
+    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
+) -> torch.Tensor:
     # Captum's own GuidedGradCam ties both together; apart, the two hooks never meet on one layer
-    where = _layer_gradcam(network, images, channels, layer)
+    where = _layer_gradcam(network, images, channels, layer, head)
     enlarged = LayerAttribution.interpolate(where, tuple(images.shape[-2:]), "bilinear")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
@@ -257,7 +272,9 @@ def _guided_gradcam(network: nn.Module, images: torch.Tensor, channels: Sequence
     return torch.stack([one.clamp(min=0).sum(1) for one in made], dim=1) * enlarged
 
 
-def _occlusion(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+def _occlusion(
+    network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
+) -> torch.Tensor:
     step = max(1, images.shape[-1] // PATCHES)
     baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
     method = Occlusion(network)

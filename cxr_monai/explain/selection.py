@@ -10,6 +10,7 @@ import pandas as pd
 from cxr_monai.data.files import image_files
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError
+from cxr_monai.schemes import FINDINGS, LabelScheme
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def select(
     split: str,
     count: int | None,
     findings: Sequence[str],
+    scheme: LabelScheme = FINDINGS,
 ) -> list[Example]:
     """Return what to explain.
 
@@ -46,6 +48,7 @@ def select(
         split: the part of the manifest.
         count: how many of the manifest; all where None.
         findings: the network's channels.
+        scheme: whose labels they are; a box of a finding is a box of its labels.
 
     Raises:
         SettingError: ``setting-invalid`` if neither images nor a manifest are given.
@@ -62,8 +65,8 @@ def select(
             "nothing to explain was named.",
             fix="Add --images FILE_OR_FOLDER, or --manifest M.csv (then --split and --count choose).",
         )
-    table = read_manifest(manifest, root=dataset_dir).part(split)
-    boxes = _boxes(Path(manifest).parent / "boxes.csv")
+    table = read_manifest(manifest, root=dataset_dir, scheme=scheme).part(split)
+    boxes = _boxes(Path(manifest).parent / "boxes.csv", scheme)
     labels = pd.DataFrame(table.labels(findings), columns=list(findings))
     names = table.table["image"]
     chosen = list(range(len(names))) if count is None else _one_each(labels, names, set(boxes), count)
@@ -87,15 +90,16 @@ def _expand(path: Path) -> list[Path]:
     return [path]
 
 
-def _boxes(path: Path) -> dict[str, list[tuple[str, float, float, float, float]]]:
+def _boxes(path: Path, scheme: LabelScheme) -> dict[str, list[tuple[str, float, float, float, float]]]:
     if not path.is_file():
         return {}
     table = pd.read_csv(path)
     table[["x", "width"]] = table[["x", "width"]].div(table["image_width"], axis=0)
     table[["y", "height"]] = table[["y", "height"]].div(table["image_height"], axis=0)
     boxes: dict[str, list] = {}
-    for name, *box in table[["image", "finding", "x", "y", "width", "height"]].itertuples(index=False, name=None):
-        boxes.setdefault(str(name), []).append(tuple(box))
+    columns = ["image", "finding", "x", "y", "width", "height"]
+    for name, finding, *box in table[columns].itertuples(index=False, name=None):
+        boxes.setdefault(str(name), []).extend((label, *box) for label in scheme.labels_of(finding))
     return boxes
 
 

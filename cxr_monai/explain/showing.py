@@ -22,6 +22,7 @@ from cxr_monai.explain.store import MapStore
 
 NORMAL, NONE_REPORTED = "Normal", "No finding reported"
 """Rows of a sheet: images labelled with none of the findings; where labels are not known, below every threshold."""
+NORMAL_ROW = "labelled with none of the findings, with the map of what is most probable"
 
 
 class Gallery:
@@ -150,7 +151,7 @@ class Gallery:
             boxed = "those with a box first, the others " if self.truth else ""
             how = (
                 f"Images labelled with the finding, {boxed}drawn at random (seed {seed}), of different patients as far "
-                f"as there are; {NORMAL}: labelled with none of the findings, with the map of what is most probable."
+                "as there are" + (NORMAL not in findings) * f"; {NORMAL}: {NORMAL_ROW}" + "."
             )
         else:
             points = pd.Series(operating_points(store), dtype="float64")

@@ -25,6 +25,7 @@ import pandas as pd
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.explain.view import Points, View
+from cxr_monai.schemes import scheme
 
 FORMAT = 1
 ABOUT, TABLE = "maps.json", "maps.csv"
@@ -40,6 +41,7 @@ class MapStore:
         folder: where they are.
         about: bundle, method, layer, stride, findings, and whatever else the writer noted.
         findings: the K findings of every map.
+        scheme: what findings the labels of the bundle that made the maps are made of.
         points: where the points of a map lie, see ``View.place``.
         table: ``image``, the columns of the view, and one probability a finding, one row an image.
     """
@@ -47,6 +49,7 @@ class MapStore:
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
         self.findings: tuple[str, ...] = tuple(about["findings"])
+        self.scheme = scheme((about.get("bundle") or {}).get("label_scheme", "findings"))
         self.points: Points | None = tuple(about["points"]) if about["points"] else None
         self.parts = sorted(folder.glob("maps_*.npz"))
         self._place: dict[str, tuple[int, int]] = {}

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from cxr_monai.bundle.about import about as about_bundle
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import split_error
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.loading import reading_loader
@@ -32,6 +32,7 @@ from cxr_monai.explain.view import Points, View
 from cxr_monai.labels import parse
 from cxr_monai.networks.class_maps import ClassMaps, grid_points
 from cxr_monai.networks.folding import TOLERANCE, largest_difference
+from cxr_monai.networks.heads import INDEPENDENT, Head, with_head
 from cxr_monai.networks.inferers import autocast_dtype, bfloat16_supported
 from cxr_monai.networks.weights import load_weights
 from cxr_monai.transforms import visible_part
@@ -48,7 +49,7 @@ class Explainer:
     Args:
         network: with its weights, float32.
         preprocessing: the bundle's pipeline, file to network input.
-        findings: the network's channels.
+        findings: the labels of the network's head.
         shape: ``[C, H, W]`` of its input.
         method: a name of ``cxr_monai.explain.methods.METHODS``.
         wanted: findings to make maps of; all where None.
@@ -61,6 +62,7 @@ class Explainer:
             bfloat16 are too coarse to look at.
         amp: False computes ``cam`` in float32 too.
         bundle: what ``maps.json`` says of the bundle.
+        head: of the network.
 
     Raises:
         SettingError: ``setting-invalid`` for an unknown method, layer or stride, or operating points that are not
@@ -84,10 +86,11 @@ class Explainer:
         device: torch.device | str = "cpu",
         amp: bool = True,
         bundle: Mapping[str, Any] | None = None,
+        head: Head = INDEPENDENT,
     ) -> None:
         made = method_named(method)
         self.method, self.device = str(method), torch.device(device)
-        self.network, self.preprocessing = network.eval().to(self.device), preprocessing
+        self.network, self.head, self.preprocessing = network.eval().to(self.device), head, preprocessing
         self.findings = tuple(findings)
         self.kept = self.findings if wanted is None else tuple(parse(wanted))
         missing = [name for name in self.kept if name not in self.findings]
@@ -117,6 +120,7 @@ class Explainer:
         self._class_maps = self._fastest(shape, map_stride, amp) if with_class_maps else None
         if method != Method.CAM:
             self.network = without_in_place(self.network)
+        self._whole = with_head(self.network, head)
         self._points: Points | None = None
         tried = torch.zeros(1, *shape, device=self.device)  # whatever is wrong is said before the first file is read
         side = self._maps(tried, self.channels[:1]).shape[-1]
@@ -156,6 +160,7 @@ class Explainer:
         made_by = {
             "name": opened.metadata.get("name", ""),
             "digest": told["bundle"],
+            "label_scheme": told["label_scheme"],
             "own_weights": told["own_weights"],
         }
         return cls(
@@ -166,6 +171,7 @@ class Explainer:
             calibration=calibration,
             device=device,
             bundle=made_by,
+            head=head_of(parser),
             **options,
         )
 
@@ -190,7 +196,7 @@ class Explainer:
             maps[~self._over(probabilities, keep)] = np.nan
             return probabilities, maps
         with torch.inference_mode():
-            probabilities = self._probabilities(self.network(images))
+            probabilities = self._probabilities(self._whole(images))
         keep = self._over(probabilities, keep)
         if keep.all():
             return probabilities, self._maps(images, self.channels).numpy()
@@ -211,10 +217,10 @@ class Explainer:
         if self.method == Method.CAM_LAYERCAM and self._class_maps is not None:
             pixels = images.detach().clone().requires_grad_()
             maps = cam_times_layercam(
-                self._class_maps, self.network, pixels, channels, str(self.target_layer), self._points
+                self._class_maps, self._whole, pixels, channels, str(self.target_layer), self._points
             )
         else:
-            maps = explain_with(self.method, self.network, images, channels, self.target_layer)
+            maps = explain_with(self.method, self.network, images, channels, self.target_layer, self.head)
         maps = maps.float().cpu()
         return nn.functional.avg_pool2d(maps, GRAIN) if maps.shape[-1] > images.shape[-1] // GRAIN else maps
 
@@ -303,13 +309,14 @@ class Explainer:
 
     def _fastest(self, shape: Sequence[int], stride: int | None, amp: bool) -> ClassMaps:
         low = amp and self.device.type == "cpu" and bfloat16_supported(self.device)
-        exact = ClassMaps(self.network, shape, stride).to(self.device)
+        exact = ClassMaps(self.network, shape, stride, head=self.head).to(self.device)
         self._dtype = autocast_dtype(self.device, amp and self.device.type != "cpu")
         if not low:
             return exact
         try:
-            made = ClassMaps(self.network, shape, stride, fast=True)
-            difference = largest_difference(self.network, lambda images: made(images)[0], tuple(shape))
+            made = ClassMaps(self.network, shape, stride, fast=True, head=self.head)
+            whole = with_head(self.network, self.head)
+            difference = largest_difference(whole, lambda images: made(images)[0], tuple(shape))
         except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             logger.info("maps with the network as it is: it cannot be folded (%s)", error)
             return exact

@@ -59,6 +59,7 @@ class Explanation:
         bundle = {
             "name": Bundle.open(bundle_root).metadata.get("name", ""),
             "digest": told["bundle"],
+            "label_scheme": told["label_scheme"],
             "own_weights": told["own_weights"],
         }
         stride = options.pop("map_stride", None)

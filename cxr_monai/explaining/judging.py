@@ -22,13 +22,14 @@ from monai.utils import convert_to_tensor
 from torch import nn
 from tqdm import tqdm
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
 from cxr_monai.explain.faithfulness import Curves, area, baseline_of, curves, moved, sensitivity, unexplained
 from cxr_monai.explain.methods import Method
 from cxr_monai.explain.randomisation import cascade, some_stages, survival
 from cxr_monai.explain.view import View
 from cxr_monai.explaining.explainer import Explainer
+from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.networks.weights import load_weights
 
 BATCH = 16
@@ -43,10 +44,11 @@ class Subject:
     Attributes:
         network: with its weights, float32, in evaluation mode.
         preprocessing: file to network input.
-        findings: the network's channels.
+        findings: the labels of its head.
         shape: ``[C, H, W]`` of its input.
         target_layer, map_stride: as of `Explainer`, for the methods that have one.
         device: where to compute.
+        head: of the network.
     """
 
     network: nn.Module
@@ -56,6 +58,7 @@ class Subject:
     target_layer: str | None = None
     map_stride: int | None = None
     device: torch.device = _CPU
+    head: Head = INDEPENDENT
 
     @classmethod
     def of_bundle(cls, bundle: str | Path, weights: str | Path | None = None, **options: Any) -> "Subject":
@@ -69,7 +72,10 @@ class Subject:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = load_weights(parser.get_parsed_content("network_def"), Path(weights or opened.weights), device)
         preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
-        return cls(network.eval(), preprocessing, tuple(opened.labels), tuple(shape), device=device, **options)
+        return cls(
+            network.eval(), preprocessing, tuple(opened.labels), tuple(shape), device=device, head=head_of(parser),
+            **options,
+        )  # fmt: skip
 
     def explainer(self, method: str, wanted: Sequence[str] | None = None) -> Explainer:
         """Return what makes maps of some findings by a method, in float32.
@@ -79,13 +85,13 @@ class Subject:
         """
         return Explainer(
             self.network, self.preprocessing, self.findings, self.shape, method, wanted, self.target_layer,
-            self.map_stride if method in _WITH_STRIDE else None, device=self.device, amp=False,
+            self.map_stride if method in _WITH_STRIDE else None, device=self.device, amp=False, head=self.head,
         )  # fmt: skip
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the network's output, ``[B, C, H, W]`` to ``[B, F]``, a few images at a time."""
+        """Return the labels' log-odds, ``[B, C, H, W]`` to ``[B, F]``, a few images at a time."""
         with torch.inference_mode():
-            return torch.cat([self.network(batch).float() for batch in images.to(self.device).split(BATCH)])
+            return torch.cat([self.head(self.network(part).float()) for part in images.to(self.device).split(BATCH)])
 
 
 def read_some(

@@ -7,7 +7,9 @@ A network that ends in global average pooling and one linear layer computes, for
 grid of the features times the finding's weights, plus a bias. What a place adds to that mean is its class activation
 map (Zhou et al. 2016, arXiv 1512.04150): the finding's own map, without any gradient, and up to a factor MONAI's
 GradCAM before its ReLU. That holds for any network whose output is that, which is tried on two synthetic images, not
-read off a name.
+read off a name. A head that couples the outputs (``cxr_monai.networks.heads``) gives the maps of its labels
+by the chain rule: the outputs' maps, each times the label's slope in that output at this image, which again is GradCAM
+up to a factor.
 
 **Finer grids.** A step that halves the grid throws three places of four away. Without it, and with the convolutions
 after it spread out by as much (the algorithme a trous of Holschneider et al. 1990; Chen et al. 2015, arXiv 1412.7062),
@@ -27,6 +29,7 @@ import torch
 from torch import nn
 
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.networks import heads
 from cxr_monai.networks.ensemble import Ensemble
 from cxr_monai.networks.folding import folded
 
@@ -55,6 +58,7 @@ class ClassMaps(nn.Module):
         stride: pixels of the input between two points of the map: that of the network (32 for DenseNet121) where None,
             or half, a quarter of it, ...
         fast: compute in bfloat16 on a CPU with convolutions folded (``cxr_monai.networks.folding``).
+        head: of the network; logits and maps are its labels'.
 
     Attributes:
         stride: as above.
@@ -64,49 +68,62 @@ class ClassMaps(nn.Module):
         SettingError: ``setting-invalid`` if the network does not end like that, or has no such stride.
     """
 
-    def __init__(self, network: nn.Module, shape: Sequence[int], stride: int | None = None, fast: bool = False) -> None:
+    stride: int
+    points: tuple[float, float]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: Sequence[int],
+        stride: int | None = None,
+        fast: bool = False,
+        head: heads.Head = heads.INDEPENDENT,
+    ) -> None:
         super().__init__()
-        self.members = nn.ModuleList()
+        self.head, self.members = head, nn.ModuleList()
         if isinstance(network, Ensemble):
-            made_of = [ClassMaps(member, shape, stride, fast) for member in network.members]
-            self.members.extend(made_of)
-            self.stride, self.points = made_of[0].stride, made_of[0].points
+            # without the head, which stands after the mean
+            members = [ClassMaps(member, shape, stride, fast) for member in network.members]
+            self.members.extend(members)
+            self.stride, self.points = members[0].stride, members[0].points
             return
-        head = find_head(network, shape)
-        own = _stride(shape, head.side)
+        ending = find_head(network, shape)
+        own = _stride(shape, ending.side)
         self.stride = own if stride is None else stride
-        self._side, self._first, self._every = head.side, 0, 1
-        self.points = grid_points(network, shape, head.side)
+        self._side, self._first, self._every = ending.side, 0, 1
+        self.points = grid_points(network, shape, ending.side)
         made = copy.deepcopy(network).eval().requires_grad_(False)
         if self.stride != own:
             _check_stride(self.stride, own)
             self._every = own // self.stride
             made = _finer(made, shape, self.stride)
-            self._first = self._locate(network, made, head, shape)
+            self._first = self._locate(network, made, ending, shape)
             step = self.stride / shape[-1]
             self.points = (self.points[0] - self._first * step, step)  # the old places stay where they are
-        linear = network.get_submodule(head.linear)
+        linear = network.get_submodule(ending.linear)
         self.weight = nn.Parameter(linear.weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         bias = linear.bias
         self.bias = None if bias is None else nn.Parameter(bias.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         prefix = "network." if fast else ""
         self.network = folded(made) if fast else made
-        self._pooling = prefix + head.pooling
+        self._pooling = prefix + ending.pooling
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return float32 logits ``[B, F]`` and maps ``[B, F, h, w]``, which may be negative.
 
-        On the network's own grid, a map's mean plus the finding's bias is its logit.
+        On the network's own grid and with independent labels, a map's mean plus the finding's bias is its logit.
         """
         if len(self.members):
-            logits, maps = zip(*(member(images) for member in self.members), strict=True)
-            return torch.stack(logits).mean(0), torch.stack(maps).mean(0)
+            each = [member(images) for member in self.members]
+            outputs, maps = (torch.stack(parts).mean(0) for parts in zip(*each, strict=True))
+            return self.head(outputs), self.head.maps(outputs, maps)
         features = features_before(self.network, self._pooling, images).float()
         with torch.autocast(images.device.type, enabled=False):
             maps = torch.einsum("kc,bchw->bkhw", self.weight, features)
             steps = slice(self._first, self._first + self._every * self._side, self._every)
-            logits = maps[..., steps, steps].mean((-2, -1))
-            return (logits if self.bias is None else logits + self.bias), maps
+            outputs = maps[..., steps, steps].mean((-2, -1))
+            outputs = outputs if self.bias is None else outputs + self.bias
+            return self.head(outputs), self.head.maps(outputs, maps)
 
     def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> int:
         """Find the old places among the new ones."""

@@ -21,25 +21,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from cxr_monai.networks.heads import INDEPENDENT, Head
+
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.01
 """A probability of the copy may differ by this much from the network's own in float32; else the copy is not used."""
 
 
-def for_prediction(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+def for_prediction(network: nn.Module, shape: tuple[int, ...], head: Head = INDEPENDENT) -> nn.Module:
     """Return a folded copy of a network, or the network itself (the log says so) where it can't be folded or disagrees.
 
     Args:
         network: in evaluation mode, float32, on a CPU with bfloat16 instructions.
         shape: of one image, ``[C, H, W]``; two synthetic images of that shape are compared.
+        head: whose probabilities are compared; it stays apart from the copy.
 
     Returns:
-        a module that takes float32 ``[B, C, H, W]`` and gives logits ``[B, F]``.
+        a module that takes float32 ``[B, C, H, W]`` and gives what the network gives.
     """
     try:
         copied = folded(network)
-        difference = largest_difference(network, copied, shape)
+        difference = largest_difference(network, copied, shape, head)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         logger.info("predicting with the network as it is: it cannot be folded (%s)", error)
         return network
@@ -51,13 +54,16 @@ def for_prediction(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 
 @torch.inference_mode()
 def largest_difference(
-    network: nn.Module, copied: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
+    network: Callable[[torch.Tensor], torch.Tensor],
+    copied: Callable[[torch.Tensor], torch.Tensor],
+    shape: tuple[int, ...],
+    head: Head = INDEPENDENT,
 ) -> float:
     """Return by how much a probability of two synthetic images ``[C, H, W]`` differs between two networks."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(2, shape[0], 8, 8, generator=generator)
     images = nn.functional.interpolate(coarse, tuple(shape[1:]), mode="bilinear")
-    return float((copied(images).sigmoid() - network(images).sigmoid()).abs().max())
+    return float((head(copied(images)).sigmoid() - head(network(images)).sigmoid()).abs().max())
 
 
 def folded(network: nn.Module) -> nn.Module:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from cxr_monai.networks.heads import INDEPENDENT, Head
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,14 +41,16 @@ class AutocastInferer(Inferer):
 
     Args:
         amp: False computes in float32 everywhere.
+        head: makes the labels' log-odds of the network's outputs, in float32.
 
-    Returns float32 logits ``[B, F]`` for images ``[B, C, H, W]``; crops ``[B, N, C, H, W]`` (``TenCropd``) give the
-    mean of their logits.
+    Returns float32 log-odds ``[B, F]`` for images ``[B, C, H, W]``. Of crops ``[B, N, C, H, W]`` (``TenCropd``) the
+    network's outputs are averaged before the head, so that what it promises (probabilities that add up to 1, or that
+    don't contradict each other) holds for the mean too.
     """
 
-    def __init__(self, amp: bool = True) -> None:
+    def __init__(self, amp: bool = True, head: Head = INDEPENDENT) -> None:
         super().__init__()
-        self.amp = amp
+        self.amp, self.head = amp, head
         self._said = False
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -61,4 +65,4 @@ class AutocastInferer(Inferer):
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(images, *args, **kwargs)
         logits = logits.float()
-        return logits.unflatten(0, (-1, crops)).mean(1) if crops else logits
+        return self.head(logits.unflatten(0, (-1, crops)).mean(1) if crops else logits)

@@ -89,7 +89,9 @@ def agree_files(
     options = options or Options()
     check_level(options.level)
     stores = [MapStore.open(first), MapStore.open(second)]
-    table = read_manifest(manifest, check_files=False) if manifest is not None else None
+    table = None
+    if manifest is not None:
+        table = read_manifest(manifest, check_files=False, scheme=stores[0].scheme)
     findings = [spelling(name) for name in options.findings] or None
     cases = compare(stores[0], stores[1], options.thresholds, findings)
     images = int(cases["image"].nunique())

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import storage_error
 from cxr_monai.errors import BundleError, Code, EvaluationError
@@ -53,7 +53,7 @@ def calibrate_bundle(
     opened, new = Bundle.open(bundle), Path(out).resolve()
     if new.exists() or new.is_relative_to(opened.root):
         raise BundleError(Code.OUTPUT_EXISTS, "the copy needs a new folder, outside of the bundle.", where=out)
-    file, table = read_predictions(predictions), read_manifest(manifest, check_files=False)
+    file, table = read_predictions(predictions), read_manifest(manifest, check_files=False, scheme=opened.scheme)
     if file.calibrated:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
@@ -64,7 +64,7 @@ def calibrate_bundle(
     sample, _ = join(file, table, split, opened.labels)
     told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest())
     if recalibrate is None:
-        fitted = fit(sample, method, rules, coverage, told)
+        fitted = fit(sample, method, rules, coverage, told, head_of(opened.parser()).within)
     else:
         own = read_fitted(opened.root / "models" / "calibration.json", opened.labels)
         if own is None:

@@ -6,17 +6,19 @@ evaluate_files("predictions.csv", "manifest.csv", "evaluation", fit="predictions
 """
 
 import importlib.metadata
+import json
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.evaluate import Evaluation, evaluate, write_tables
@@ -35,6 +37,7 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.page import write_report
 from cxr_monai.report.plots import write_plots
+from cxr_monai.schemes import FINDINGS, LabelScheme, scheme
 from cxr_monai.training.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -73,6 +76,7 @@ def evaluate_files(
     fit_on: str | Path | None = None,
     compare: str | Path | None = None,
     localisation: str | Path | None = None,
+    label_scheme: str | None = None,
     options: Options | None = None,
 ) -> tuple[Evaluation, list[Path]]:
     """Judge a predictions file and write everything into a folder.
@@ -87,6 +91,8 @@ def evaluate_files(
             ``predictions`` and reports on the other.
         compare: predictions of a second system for the same images.
         localisation: a folder that ``cxr-monai maps localise`` wrote, for a section of the report.
+        label_scheme: what the predicted labels are made of, see ``cxr_monai.schemes.scheme``; what the bundle's
+            metadata, or the JSON beside the predictions, says where None.
         options: everything else.
 
     Returns:
@@ -94,13 +100,17 @@ def evaluate_files(
 
     Raises:
         EvaluationError: ``predictions-invalid``, ``patients-shared``, ``evaluation-invalid``, ``calibration-invalid``.
+        BundleError: if ``bundle`` is none.
         ManifestError: whatever is wrong with the manifest.
+        SettingError: if there is no such scheme.
     """
     options = options or Options()
     maps = None if localisation is None else read_localisation(localisation)
-    table = read_manifest(manifest, check_files=False)
     file = read_predictions(predictions)
+    truth, said = _scheme(label_scheme, bundle, file)
+    table = labels_under(read_manifest(manifest, check_files=False), truth)
     sample, notes = join(file, table, split)
+    notes = [*_made_of(truth), *said, *notes]
     raw_fit: tuple[Sample, Any] | None = None
     if fit_on is not None and bundle is not None:
         raise EvaluationError(Code.EVALUATION_INVALID, "thresholds come from a bundle or from --fit, not from both.")
@@ -127,7 +137,7 @@ def evaluate_files(
         fitted = fit(raw_fit[0], options.method, options.rules, options.coverage, told)
     elif bundle is not None:
         path = Path(bundle) / "models" / "calibration.json"
-        fitted = read_fitted(path, sample.findings) if path.is_file() else None
+        fitted = read_fitted(path, sample.findings)
         if fitted is None:
             raise EvaluationError(
                 Code.CALIBRATION_INVALID,
@@ -141,6 +151,46 @@ def evaluate_files(
         sample, second, said = _in_common(sample, read_predictions(compare), table)
         notes += said
     return _judge(sample, table, Path(manifest).name, file, fitted, out, options, notes, second, compare, maps)
+
+
+def _scheme(named: str | None, bundle: str | Path | None, file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
+    """Return the label scheme that the truth is of, and a sentence where the system was made for another one."""
+    beside = scheme(file.about["label_scheme"]) if "label_scheme" in file.about else None
+    own = beside if bundle is None else Bundle.open(bundle).scheme
+    if beside is not None and own is not None and own != beside:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            f"the labels of these predictions are of the scheme {beside.name!r}, {json.dumps(beside.to_json())}; those "
+            f"of the bundle are of {own.name!r}, {json.dumps(own.to_json())}.",
+            fix="Name the bundle that predicted.",
+            where=file.path,
+        )
+    made = scheme(named) if named is not None else own or FINDINGS
+    if own is None or own == made:
+        return made, []
+    return made, [f"The truth is of the label scheme {made.name!r}; the system was made for that of {own.name!r}."]
+
+
+def _made_of(made: LabelScheme) -> list[str]:
+    """Say what the labels are made of, unless they are findings."""
+    if not made.derived:
+        return []
+    parts = [
+        f"{label} is {' or '.join(members) or 'none of the findings'}"
+        for label, members in made.groups.items()
+        if tuple(members) != (label,)
+    ]
+    parts += ["images with other findings alone are left out"] if made.against_normal else []
+    return [f"Labels are of the scheme {made.name!r}: {'; '.join(parts)}."]
+
+
+def labels_under(manifest: Manifest, made: LabelScheme) -> Manifest:
+    """Return a manifest whose only labels are a scheme's; as it is where the scheme derives none."""
+    if not made.derived:
+        return manifest
+    table = under(manifest, made).table
+    kept = [name for name in table if name in RESERVED or name in made.groups]
+    return replace(manifest, table=table[kept])
 
 
 def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sample]:
@@ -316,6 +366,7 @@ class Report:
         file = read_predictions(Path(output_dir) / "predictions.csv")
         findings = [name for name in self.findings if name in self.manifest.findings]
         sample, notes = join(file, self.manifest, self.split, findings)
+        notes = [*_made_of(Bundle.open(self.bundle_root).scheme), *notes]
         own = file.about.get("own_weights", True)
         fitted = read_fitted(Path(self.bundle_root) / "models" / "calibration.json", self.findings, raw=not own)
         if not own:

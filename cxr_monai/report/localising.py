@@ -210,7 +210,7 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
         ManifestError: ``manifest-invalid`` if no boxed image is in the manifest.
     """
     store = MapStore.open(maps)
-    drawn, said = read_boxes(boxes, store.table, store.findings)
+    drawn, said = read_boxes(boxes, store.table, store.findings, store.scheme)
     of = in_shares(drawn)
     keys = pd.DataFrame(list(of), columns=["stored", "finding"])
     people = manifest.table[["image", "patient_id", "split"]]

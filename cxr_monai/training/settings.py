@@ -16,8 +16,9 @@ _FREE -= {"init_weights"}
 
 # Parts that decide the course and are not plain settings.
 _PARTS = (
+    "label_scheme",
     "network_def",
-    "loss",
+    "loss_function",
     "optimizer",
     "scheduler",
     "unfreeze",
@@ -42,6 +43,8 @@ def course(config: Mapping[str, Any], manifest: Manifest, findings: list[str], s
     }
     settings["images a step"] = str(step_images)
     for name in _PARTS:
+        if name in settings:  # one that has a name, and is plain
+            continue
         part: Any = config
         for key in name.split("::"):
             part = part.get(key, {}) if isinstance(part, Mapping) else {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.workflow import running_parser
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
@@ -135,7 +135,8 @@ class Training:
         bundle = Bundle.open(self.best.bundle.root)
         network = getattr(self.validator.network, "module", self.validator.network)
         network.load_state_dict(load_state_dict(bundle.weights))
-        about = {"bundle": bundle.digest(), "part": "val", "epoch": self.best.epoch}
+        about = {"bundle": bundle.digest(), "label_scheme": bundle.scheme.to_json()}
+        about |= {"part": "val", "epoch": self.best.epoch}
         PredictionsWriter(str(self.output_dir / "predictions_val.csv"), self.findings, about).attach(self.validator)
         self.validator.run()
         if idist.get_rank() != 0:
@@ -157,7 +158,7 @@ class Training:
         file = read_predictions(self.output_dir / "predictions_val.csv")
         sample, _ = join(file, self.manifest, "val", self.findings)
         told = describe_sample(sample, self.manifest, predictions="predictions_val.csv", bundle=file.about["bundle"])
-        fitted = fit(sample, self.calibration, fitted_on=told)
+        fitted = fit(sample, self.calibration, fitted_on=told, within=head_of(bundle.parser()).within)
         trained_on = self.manifest.part("train").table["patient_id"]
         remember_patients(fitted, sample, bundle.root, trained_on)
         fitted.write(bundle.root / "models" / "calibration.json")

@@ -10,6 +10,7 @@ from cxr_monai.explain.randomisation import cascade, randomised
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.ensemble import Ensemble, joined, within_member
 from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_difference
+from cxr_monai.networks.heads import head
 from cxr_monai.networks.inferers import bfloat16_supported
 from cxr_monai.networks.weights import load_weights
 from tests.bundles.making import tiny_network
@@ -82,6 +83,16 @@ def test_class_maps_are_the_mean_of_the_members(
     torch.testing.assert_close(logits, ensemble(images()), **close)
     torch.testing.assert_close(maps, (each[0](images())[1] + each[1](images())[1]) / 2, **close)
     assert (made.stride, made.points) == (each[0].stride, each[0].points)
+
+
+@torch.inference_mode()
+def test_a_head_comes_after_the_mean(members: list[nn.Module], ensemble: Ensemble) -> None:
+    softmax = head("softmax", ["Mass", "Normal"], {"Mass": ["Mass"], "Normal": []})
+    each = [ClassMaps(member, SHAPE)(images()) for member in members]
+    outputs, maps = (each[0][0] + each[1][0]) / 2, (each[0][1] + each[1][1]) / 2
+    logits, made = ClassMaps(ensemble, SHAPE, head=softmax)(images())
+    torch.testing.assert_close(logits, softmax(outputs), rtol=0, atol=1e-5)
+    torch.testing.assert_close(made, softmax.maps(outputs, maps), rtol=0, atol=1e-5)
 
 
 def test_the_method_cam_explains_it_and_methods_of_one_layer_name_those_of_the_members(ensemble: Ensemble) -> None:

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from cxr_monai import losses
 from cxr_monai.errors import SettingError
-from cxr_monai.losses import MaskedBCEWithLogitsLoss, unsmoothed
+from cxr_monai.losses import MaskedBCEWithLogitsLoss, masked
 
 NAN = float("nan")
 
@@ -47,6 +46,12 @@ def test_positives_are_weighted_by_finding() -> None:
     target = torch.tensor([[1.0, 1.0], [0.0, NAN]])
     loss = MaskedBCEWithLogitsLoss(torch.tensor([3.0, 1.0]))(torch.zeros(2, 2), target)
     assert float(loss) == pytest.approx((3 + 1 + 1) / 3 * log(2), rel=1e-6)
+
+
+def test_a_weight_is_of_positives_and_negatives_alike() -> None:
+    logits, target, weight = draw(0, 8, 3), (draw(1, 8, 3) > 0).float(), torch.tensor([2.0, 0.5, 7.0])
+    expected = nn.BCEWithLogitsLoss(weight=weight, pos_weight=weight)(logits, target)
+    torch.testing.assert_close(MaskedBCEWithLogitsLoss(weight, weight=weight)(logits, target), expected)
 
 
 def test_a_list_may_give_the_weights_and_they_move_with_the_module() -> None:
@@ -120,18 +125,6 @@ def test_smoothing_outside_its_range(smoothing: Any) -> None:
     assert error.value.code == "setting-invalid"
 
 
-def test_what_is_validated_is_not_smoothed() -> None:
-    smoothed = MaskedBCEWithLogitsLoss([2.0], label_smoothing=0.5)
-    plain, logits, target = unsmoothed(smoothed), torch.zeros(1, 1) + 1, torch.ones(1, 1)
-    assert plain(logits, target) == MaskedBCEWithLogitsLoss([2.0])(logits, target)
-    assert smoothed(logits, target) != plain(logits, target)  # the training's own is as it was
-
-
-@pytest.mark.parametrize("loss", [MaskedBCEWithLogitsLoss(), nn.BCEWithLogitsLoss()])
-def test_a_loss_without_smoothing_is_validated_with_as_it_is(loss: nn.Module) -> None:
-    assert unsmoothed(loss) is loss
-
-
 # parts of a batch
 
 
@@ -156,4 +149,4 @@ def test_a_batch_is_the_weighted_mean_of_its_parts(smoothing: float) -> None:
 
 
 def test_the_docstrings_example() -> None:
-    assert doctest.testmod(losses, optionflags=doctest.ELLIPSIS).failed == 0
+    assert doctest.testmod(masked, optionflags=doctest.ELLIPSIS).failed == 0

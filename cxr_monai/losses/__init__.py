@@ -1,0 +1,20 @@
+"""Losses that leave unknown labels out instead of taking them for absent findings; :func:`loss` makes them by name."""
+
+from cxr_monai.losses.auc_margin import AUCMarginLoss
+from cxr_monai.losses.by_name import LOSSES, loss
+from cxr_monai.losses.focusing import AsymmetricLoss, FocalLoss
+from cxr_monai.losses.masked import MaskedBCEWithLogitsLoss
+from cxr_monai.losses.soft_target import SoftTargetLoss
+from cxr_monai.losses.weights import class_balanced, weighted_bce
+
+__all__ = [
+    "LOSSES",
+    "AUCMarginLoss",
+    "AsymmetricLoss",
+    "FocalLoss",
+    "MaskedBCEWithLogitsLoss",
+    "SoftTargetLoss",
+    "class_balanced",
+    "loss",
+    "weighted_bce",
+]
