@@ -95,12 +95,15 @@ def test_a_head_comes_after_the_mean(members: list[nn.Module], ensemble: Ensembl
     torch.testing.assert_close(made, softmax.maps(outputs, maps), rtol=0, atol=1e-5)
 
 
-def test_the_method_cam_explains_it_and_methods_of_one_layer_name_those_of_the_members(ensemble: Ensemble) -> None:
+def test_the_method_cam_explains_it_and_others_one_members_layer(members: list[nn.Module], ensemble: Ensemble) -> None:
     with torch.inference_mode():
         expected = ClassMaps(ensemble, SHAPE)(images())[1][:, [1]].clamp(min=0)
     torch.testing.assert_close(explain_with("cam", ensemble, images(), [1]), expected)
     with pytest.raises(SettingError, match=r"members\.1\.class_layers\.relu"):
         explain_with("gradcam", ensemble, images(), [1])
+    # one member's, which is its half of the mean
+    half = explain_with("gradcam", ensemble, images(), [1], "members.1.class_layers.relu")
+    torch.testing.assert_close(half, explain_with("gradcam", members[1], images(), [1]) / 2)
 
 
 def test_a_part_of_it_is_that_part_of_all_members(members: list[nn.Module], ensemble: Ensemble) -> None:
