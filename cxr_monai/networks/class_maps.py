@@ -30,6 +30,7 @@ from torch import nn
 
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.networks import heads
+from cxr_monai.networks.ensemble import Ensemble
 from cxr_monai.networks.folding import folded
 
 _STEPS = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
@@ -49,6 +50,8 @@ class Head:
 class ClassMaps(nn.Module):
     """Logits and class activation maps of all channels in one forward pass.
 
+    The outputs of an ensemble are means of its members' outputs, and so are its maps.
+
     Args:
         network: in evaluation mode, float32; it is copied, never changed.
         shape: ``[C, H, W]`` of an image.
@@ -65,6 +68,9 @@ class ClassMaps(nn.Module):
         SettingError: ``setting-invalid`` if the network does not end like that, or has no such stride.
     """
 
+    stride: int
+    points: tuple[float, float]
+
     def __init__(
         self,
         network: nn.Module,
@@ -74,7 +80,13 @@ class ClassMaps(nn.Module):
         head: heads.Head = heads.INDEPENDENT,
     ) -> None:
         super().__init__()
-        self.head = head
+        self.head, self.members = head, nn.ModuleList()
+        if isinstance(network, Ensemble):
+            # without the head, which stands after the mean
+            members = [ClassMaps(member, shape, stride, fast) for member in network.members]
+            self.members.extend(members)
+            self.stride, self.points = members[0].stride, members[0].points
+            return
         ending = find_head(network, shape)
         own = _stride(shape, ending.side)
         self.stride = own if stride is None else stride
@@ -101,6 +113,10 @@ class ClassMaps(nn.Module):
 
         On the network's own grid and with independent labels, a map's mean plus the finding's bias is its logit.
         """
+        if len(self.members):
+            each = [member(images) for member in self.members]
+            outputs, maps = (torch.stack(parts).mean(0) for parts in zip(*each, strict=True))
+            return self.head(outputs), self.head.maps(outputs, maps)
         features = features_before(self.network, self._pooling, images).float()
         with torch.autocast(images.device.type, enabled=False):
             maps = torch.einsum("kc,bchw->bkhw", self.weight, features)
