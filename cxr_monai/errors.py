@@ -63,6 +63,8 @@ class Code(StrEnum):
     PREFLIGHT_FAILED = "preflight-failed"
     RESUME_DIFFERS = "resume-differs"
     RUNTIME_MISSING = "runtime-missing"
+    STUDY_CHANGED = "study-changed"
+    STUDY_INVALID = "study-invalid"
     TRACKING_FAILED = "tracking-failed"
     WRITE_FAILED = "write-failed"
 
@@ -142,6 +144,10 @@ class EvaluationError(CxrError):
 
 class TrainingError(CxrError):
     """A training or evaluation cannot start or go on."""
+
+
+class StudyError(CxrError):
+    """A study is not what it must be, or not the one that its folder holds."""
 
 
 class StorageError(TrainingError):
