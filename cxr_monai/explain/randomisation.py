@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cxr_monai.data.loading import seed_of
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.explain.likeness import rank_correlation, similarity
+from cxr_monai.networks.ensemble import within_member
 
 BOUND = 0.5
 """Mean rank correlation above which maps have survived, at any stage.
@@ -50,6 +51,7 @@ def cascade(network: nn.Module) -> list[Stage]:
 
     A part is what shares the first two words of its name (``features.denseblock4``) and has weights of its own. Parts
     are taken from the last that was defined to the first, which for the networks here is from the output to the input.
+    A part of an ensemble is that part of all its members.
     """
     parts = list(dict.fromkeys(_part(name) for name, _ in _owners(network)))[::-1]
     if not parts:
@@ -156,4 +158,4 @@ def _owners(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _part(name: str) -> str:
-    return ".".join(name.split(".")[:2]) or "network"
+    return ".".join(within_member(name).split(".")[:2]) or "network"

@@ -27,6 +27,7 @@ import torch
 from torch import nn
 
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.networks.ensemble import Ensemble
 from cxr_monai.networks.folding import folded
 
 _STEPS = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
@@ -46,6 +47,8 @@ class Head:
 class ClassMaps(nn.Module):
     """Logits and class activation maps of all channels in one forward pass.
 
+    The outputs of an ensemble are means of its members' outputs, and so are its maps.
+
     Args:
         network: in evaluation mode, float32; it is copied, never changed.
         shape: ``[C, H, W]`` of an image.
@@ -63,6 +66,12 @@ class ClassMaps(nn.Module):
 
     def __init__(self, network: nn.Module, shape: Sequence[int], stride: int | None = None, fast: bool = False) -> None:
         super().__init__()
+        self.members = nn.ModuleList()
+        if isinstance(network, Ensemble):
+            made_of = [ClassMaps(member, shape, stride, fast) for member in network.members]
+            self.members.extend(made_of)
+            self.stride, self.points = made_of[0].stride, made_of[0].points
+            return
         head = find_head(network, shape)
         own = _stride(shape, head.side)
         self.stride = own if stride is None else stride
@@ -89,6 +98,9 @@ class ClassMaps(nn.Module):
 
         On the network's own grid, a map's mean plus the finding's bias is its logit.
         """
+        if len(self.members):
+            logits, maps = zip(*(member(images) for member in self.members), strict=True)
+            return torch.stack(logits).mean(0), torch.stack(maps).mean(0)
         features = features_before(self.network, self._pooling, images).float()
         with torch.autocast(images.device.type, enabled=False):
             maps = torch.einsum("kc,bchw->bkhw", self.weight, features)

@@ -1,0 +1,149 @@
+"""Several trained bundles as one: a bundle whose network is the mean of theirs.
+
+    ensemble_bundle(["a/bundle", "b/bundle"], "OUT/bundle")
+
+Everything that works on a bundle works on it; it is not trained, so it has no ``train.json``. It comes without a
+calibration: those of its members are not its own.
+"""
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr_monai.bundle.folder import CONFIGS, Bundle
+from cxr_monai.bundle.trained import write_json
+from cxr_monai.bundle.workflow import MEANING, same
+from cxr_monai.durable import storage_error, write_durably
+from cxr_monai.errors import BundleError, Code
+from cxr_monai.networks.ensemble import definition, joined
+from cxr_monai.networks.weights import load_state_dict, load_weights
+
+_README = """
+## An ensemble
+
+The network of this bundle is the mean of {count}, which were trained apart (`cxr_monai.networks.ensemble.Ensemble`; their
+weights are `members.0. ...` in `models/model.pt`). The logits are averaged; predicting costs {count} times as much.
+`configs/metadata.json` has the digests of the bundles that it was made of. It is evaluated, run and explained like any
+other bundle. It cannot be trained: change or train its members.
+"""
+
+
+def ensemble_bundle(bundles: Sequence[str | Path], out: str | Path, replace: bool = False) -> Bundle:
+    """Make a bundle of several, whole or not at all.
+
+    Args:
+        bundles: trained, of one meaning (labels, image size, normalisation, network, preprocessing).
+        out: the new bundle's folder.
+        replace: what is there goes; else it must not exist.
+
+    Returns:
+        the bundle; its metadata tells the members' digests (``ensemble``).
+
+    Raises:
+        BundleError: ``bundle-disagrees`` if they do not mean the same, naming both sides; ``bundle-invalid`` for fewer
+            than two; ``output-exists``.
+        WeightsError: a bundle has no weights, or those of another network.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    opened, out = [Bundle.open(bundle) for bundle in bundles], Path(out).resolve()
+    if len(opened) < 2:
+        raise BundleError(
+            Code.BUNDLE_INVALID, f"an ensemble of {len(opened)} bundles: it takes two.", fix="Name at least two."
+        )
+    if out.exists() and not replace:
+        raise BundleError(Code.OUTPUT_EXISTS, "there is something here already.", fix="Choose another name.", where=out)
+    first = opened[0]
+    for other in opened[1:]:
+        _check_same(first, other)
+    partial = out.with_name(f".{out.name}.part")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        _write(opened, partial)
+        made = Bundle.open(partial)
+        load_weights(made.parser().get_parsed_content("network_def"), made.weights)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    except OSError as error:
+        raise storage_error(error, out) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Bundle.open(out)
+
+
+def members_of(bundle: str | Path) -> list[str]:
+    """Return the digests of the bundles that an ensemble was made of; none for another bundle or none at all."""
+    try:
+        metadata = json.loads((Path(bundle) / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        return [str(member["bundle"]) for member in metadata["ensemble"]["members"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _check_same(first: Bundle, other: Bundle) -> None:
+    ours, theirs = (_inference(bundle) for bundle in (first, other))
+    for key in (*MEANING, "preprocessing"):
+        if not same(ours.get(key), theirs.get(key)):
+            raise BundleError(
+                Code.BUNDLE_DISAGREES,
+                f"{key} is {theirs.get(key)!r}, but {ours.get(key)!r} in {first.root}: the mean of the two means nothing.",
+                fix="Make ensembles of networks that were trained with the same settings; seeds and patients may differ.",
+                where=other.root,
+            )
+
+
+def _inference(bundle: Bundle) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((bundle.root / "configs" / "inference.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _write(opened: Sequence[Bundle], folder: Path) -> None:
+    first, count = opened[0], len(opened)
+    for part in ("configs", "docs"):
+        if (first.root / part).is_dir():
+            shutil.copytree(first.root / part, folder / part)
+    if (first.root / "LICENSE").is_file():
+        shutil.copy(first.root / "LICENSE", folder / "LICENSE")
+    network_def = definition(count, _inference(first)["network_def"])
+    settings = set(_inference(first))
+    for path in sorted((folder / "configs").glob("*.json")):
+        # what refers to the network's settings finds them one step further down
+        text = re.sub(r"@network_def(#|::)", r"@network_def\1network\1", path.read_text(encoding="utf-8"))
+        config = json.loads(text)
+        if path.name == "train.json" or (
+            path.name not in (*CONFIGS, "metadata.json") and not _overlays(config, settings)
+        ):
+            path.unlink()
+        elif path.name == "metadata.json":
+            write_json(path, _metadata(config, opened))
+        else:
+            write_json(path, config | ({"network_def": network_def} if "network_def" in config else {}))
+    readme = folder / "docs" / "README.md"
+    if readme.is_file():
+        readme.write_text(readme.read_text(encoding="utf-8") + _README.format(count=count), encoding="utf-8")
+    weights = io.BytesIO()
+    torch.save(joined([load_state_dict(bundle.weights) for bundle in opened]), weights)
+    write_durably(folder / "models" / "model.pt", weights.getvalue())
+
+
+def _overlays(config: dict[str, Any], settings: set[str]) -> bool:
+    """Tell whether an overlay changes nothing but what inference has: one of a training is of no use here."""
+    return all(re.split("#|::", key)[0] in settings for key in config)
+
+
+def _metadata(metadata: dict[str, Any], opened: Sequence[Bundle]) -> dict[str, Any]:
+    count = len(opened)
+    return metadata | {
+        "name": f"{metadata.get('name', 'network')}, mean of {count} networks",
+        "description": f"{metadata.get('description', '')} The mean of the logits of {count} networks.".strip(),
+        "ensemble": {
+            "mean_of": "logits",
+            "members": [{"bundle": bundle.digest(), "name": str(bundle.metadata.get("name", ""))} for bundle in opened],
+        },
+    }

@@ -1,0 +1,249 @@
+"""Folds: every image predicted by a network that has not seen its patient, and those networks as one bundle.
+
+    manifest, notes = prepare_folds(manifest, k=5)      # patients dealt once; a 'fold' column that is there is kept
+    fold_manifest(manifest, 0, 5, "fold0.csv")          # fold 0 is tested, fold 1 validates, the others train
+    table = out_of_fold(jobs, manifest)                 # of one variant and seed
+    finish_folds(jobs, manifest, "OUT")                 # predictions_oof.csv, metrics_by_fold.csv, bundle/
+
+Fold i + 1 chooses the best epoch of the training that fold i is predicted by, so nothing is chosen on what is reported
+on. The networks differ, so their probabilities are not on one scale exactly: a pooled AUROC is as a rule a little lower
+than the mean over folds. ``metrics_by_fold.csv`` has both.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest, write_manifest
+from cxr_monai.data.splits import kfold
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, EvaluationError, SplitError
+from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
+from cxr_monai.evaluation.metrics import finding_table
+from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
+from cxr_monai.evaluation.sample import Sample
+from cxr_monai.studies.plan import Job
+
+PREDICTIONS, METRICS, BUNDLE = "predictions_oof.csv", "metrics_by_fold.csv", "bundle"
+POOLED = "pooled"
+K = 5
+"""Folds, where neither the manifest nor the user says how many."""
+LEAST = 3
+_CLIP = 1e-7
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tuple[Manifest, list[str]]:
+    """Return a manifest with folds 0 to k - 1, by patient and stratified over all findings, and what must be said.
+
+    Args:
+        manifest: if it has a ``fold`` column, that is kept; images without a fold take no part.
+        k: how many; None: as many as the manifest has, else 5.
+        seed: of the assignment of patients, where there is none yet.
+
+    Raises:
+        SplitError: ``split-invalid`` for fewer than three folds (one is tested, one validates, the others train), more
+            folds than patients, a fold without an image, or a k that is not the manifest's.
+    """
+    if k is not None and k < LEAST:
+        raise _invalid(k)
+    notes = []
+    if "fold" in manifest.table and manifest.table["fold"].notna().any():
+        there = sorted(map(int, manifest.table["fold"].dropna().unique()))
+        if there != list(range(len(there))):
+            missing = sorted(set(range(there[-1])) - set(there))
+            raise SplitError(
+                Code.SPLIT_INVALID,
+                f"fold {', '.join(map(str, missing))} of the manifest is empty; it has {', '.join(map(str, there))}.",
+                fix="Number them from 0 without a gap, or make new ones: cxr-monai split MANIFEST --scheme kfold.",
+            )
+        if len(there) < LEAST:
+            raise _invalid(len(there))
+        if k is not None and k != len(there):
+            raise SplitError(
+                Code.SPLIT_INVALID,
+                f"{k} folds were asked for, and the manifest's column 'fold' has {len(there)}.",
+                fix="Leave --folds out to use those, or remove the column to have new ones.",
+            )
+        without = int(manifest.table["fold"].isna().sum())
+        if without:
+            notes.append(f"{without:,} of {len(manifest):,} images have no fold and take no part.")
+    else:
+        manifest = kfold(manifest, K if k is None else k, seed=seed)
+        tested = int((manifest.table["split"] == "test").sum())
+        if tested:
+            notes.append(
+                f"The folds are of all images, the {tested:,} of the manifest's test part among them; to keep those "
+                "apart, give a manifest without them, or one whose column 'fold' is empty there."
+            )
+    notes += _one_sided(manifest)
+    for note in notes:
+        logger.warning("%s", note)
+    return manifest, notes
+
+
+def fold_manifest(manifest: Manifest, fold: int, k: int, path: str | Path) -> None:
+    """Write the manifest in which one fold is tested, the next validates, and the others train.
+
+    Args:
+        manifest: with folds; images without one get no split.
+        fold: 0 to k - 1.
+        k: how many there are.
+        path: of the CSV.
+    """
+    following = (fold + 1) % k
+    folds = manifest.table["fold"]
+    split = folds.map({fold: "test", following: "val"}).astype("object").fillna("train").where(folds.notna(), "")
+    table = manifest.table.assign(split=split.astype("str"))
+    record = manifest.split
+    details: dict[str, Any] = {"k": k, "test_fold": fold, "val_fold": following}
+    details |= {"fold_digest": split_digest(table, "fold"), "before": asdict(record) if record else None}
+    made = SplitRecord("kfold", record.seed if record else None, split_digest(table), details)
+    write_manifest(replace(manifest, table=table, split=made), path)
+
+
+def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
+    """Gather what the trainings of all folds, with one variant and seed, predicted of the patients they had not seen.
+
+    Returns:
+        ``image`` and one probability a label, in the manifest's order; images that could not be read are not in it.
+
+    Raises:
+        EvaluationError: ``predictions-invalid`` if a fold's predictions are missing, or are of other images than the
+            fold's.
+    """
+    fold_of = dict(zip(manifest.table["image"], manifest.table["fold"], strict=True))
+    parts = []
+    for job in jobs:
+        file = read_predictions(_predictions(job))
+        foreign = [image for image in file.table["image"] if fold_of.get(image) != job.fold]
+        if foreign:
+            raise EvaluationError(
+                Code.PREDICTIONS_INVALID,
+                f"{len(foreign):,} of the {len(file.table):,} predicted images are not in fold {job.fold}, such as "
+                f"{foreign[0]}.",
+                fix="The folds have changed since: start the study again with --restart.",
+                where=file.path,
+            )
+        parts.append(file.table)
+    table = pd.concat(parts, ignore_index=True)
+    order = {image: at for at, image in enumerate(manifest.table["image"])}
+    return table.sort_values("image", key=lambda images: images.map(order), ignore_index=True)
+
+
+def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tuple[list[Path], list[str]]:
+    """Write what the folds of one variant give: predictions of every image, metrics by fold, one bundle of all networks.
+
+    With several seeds an image's prediction is the mean of the log-odds of those networks that have not seen it. The
+    bundle averages all networks; its calibration is fitted on predictions that each came from one seed's network of an
+    image alone.
+
+    Args:
+        jobs: all k folds, with each seed.
+        manifest: with folds and the labels that were trained on.
+        out: the study's folder.
+
+    Returns:
+        the files and folders, and sentences for the reader.
+
+    Raises:
+        EvaluationError: as `out_of_fold`.
+        BundleError: ``bundle-disagrees`` if the networks do not mean the same.
+    """
+    out, notes = Path(out), []
+    by_seed = [out_of_fold([job for job in jobs if job.seed == seed], manifest) for seed in _seeds(jobs)]
+    table = _mean_of_log_odds(by_seed)
+    unread = int(manifest.table["fold"].notna().sum()) - len(table)
+    if unread:
+        notes.append(f"{unread:,} images could not be read and have no prediction.")
+    bundles = [Bundle.open(job.folder / "train" / BUNDLE) for job in jobs]
+    digests = [bundle.digest() for bundle in bundles]
+    about = {
+        "bundle": {"name": f"the networks of {len(jobs)} trainings, each on patients it had not seen", "of": digests},
+        "precision": read_predictions(_predictions(jobs[0])).about.get("precision"),
+        "calibrated": False,
+        "out_of_fold": True,
+    }
+    labels = bundles[0].labels
+    path = out / PREDICTIONS
+    write_predictions(path, list(table["image"]), table[list(labels)].to_numpy(), labels, about)
+    sample, _ = join(PredictionsFile(table, about, path), manifest, None, labels)
+    write_durably(out / METRICS, metrics_by_fold(sample).to_csv(index=False, float_format="%.4f").encode())
+    made = out / BUNDLE
+    if members_of(made) != digests:
+        ensemble_bundle([bundle.root for bundle in bundles], made, replace=made.exists())
+    told = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=Bundle.open(made).digest())
+    fitted = fit(sample, fitted_on=told | {"out_of_fold": True})
+    notes += fitted.notes
+    trained = manifest.table["fold"].notna()  # each fold trains some network: with three folds or more, all of them
+    remember_patients(fitted, sample, made, manifest.table.loc[trained, "patient_id"])
+    fitted.write(made / "models" / "calibration.json")
+    return [path, out / METRICS, made], notes
+
+
+def metrics_by_fold(sample: Sample) -> pd.DataFrame:
+    """Return ``fold, finding, images, positives, auroc, average_precision``: of each fold, then ``pooled``.
+
+    NaN where a fold has no positive or no negative; each fold's ``mean`` is over the findings that have a value there.
+    """
+    folds = sample.table["fold"].to_numpy(dtype=int)
+    parts = [(str(fold), sample.take(folds == fold)) for fold in np.unique(folds)]
+    tables = [
+        finding_table(part.scores, part.labels, part.findings).assign(fold=name)
+        for name, part in [*parts, (POOLED, sample)]
+    ]
+    made = pd.concat(tables, ignore_index=True)
+    return made[["fold", *made.columns.drop("fold")]]
+
+
+def _one_sided(manifest: Manifest) -> list[str]:
+    """Return a sentence on the findings that some fold has no positive, or no negative, of."""
+    grouped = manifest.table.groupby("fold")[list(manifest.findings)]
+    one_sided = ~((grouped.max() == 1) & (grouped.min() == 0))
+    said = [
+        f"{finding} (fold {', '.join(map(str, one_sided.index[one_sided[finding]]))})"
+        for finding in manifest.findings
+        if one_sided[finding].any()
+    ]
+    if not said:
+        return []
+    return [
+        "Too few patients for positives and negatives in every fold: "
+        + ", ".join(said)
+        + ". There these findings have no AUROC, and where such a fold validates they have no say in the best epoch; "
+        "pooled figures are over all folds. Fewer folds help."
+    ]
+
+
+def _mean_of_log_odds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    if len(tables) == 1:
+        return tables[0]
+    first = tables[0].set_index("image")
+    others = [table.set_index("image").loc[first.index, first.columns] for table in tables[1:]]
+    odds = [logit(np.clip(table.to_numpy(float), _CLIP, 1 - _CLIP)) for table in (first, *others)]
+    return pd.DataFrame(expit(np.mean(odds, axis=0)), index=first.index, columns=first.columns).reset_index()
+
+
+def _predictions(job: Job) -> Path:
+    return job.folder / "test" / "predictions.csv"
+
+
+def _seeds(jobs: Sequence[Job]) -> list[int]:
+    return list(dict.fromkeys(job.seed for job in jobs))
+
+
+def _invalid(k: int) -> SplitError:
+    return SplitError(
+        Code.SPLIT_INVALID,
+        f"{k} folds: one is tested, one validates and the others train, so {LEAST} are the least.",
+        fix="Ask for --folds 5, or make the column 'fold' anew: cxr-monai split MANIFEST --scheme kfold.",
+    )
