@@ -64,6 +64,7 @@ class Code(StrEnum):
     RESUME_DIFFERS = "resume-differs"
     RUNTIME_MISSING = "runtime-missing"
     STUDY_CHANGED = "study-changed"
+    STUDY_FAILED = "study-failed"
     STUDY_INVALID = "study-invalid"
     TRACKING_FAILED = "tracking-failed"
     WRITE_FAILED = "write-failed"
@@ -147,7 +148,7 @@ class TrainingError(CxrError):
 
 
 class StudyError(CxrError):
-    """A study is not what it must be, or not the one that its folder holds."""
+    """A study is not what it must be, not the one that its folder holds, or has nothing to compare."""
 
 
 class StorageError(TrainingError):

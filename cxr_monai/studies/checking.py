@@ -31,11 +31,15 @@ class Checked:
     Attributes:
         findings: its labels, in the order of the network's channels.
         manifest: the table that it reads, with the labels that its scheme derives.
+        settings: what decides its course (`cxr_monai.training.settings.course`), without the seed.
+        epochs: at most.
         seconds: what one training is estimated to take; None where it was not asked for.
     """
 
     findings: tuple[str, ...]
     manifest: Manifest
+    settings: Mapping[str, str]
+    epochs: int
     seconds: float | None
 
 
@@ -71,7 +75,11 @@ def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], estimate: boo
             parser.get_parsed_content(f"initialize::{index}")
         training = parser.get_parsed_content("training")
         seconds = training.preflight.run() if estimate else None
-    return Checked(tuple(training.findings), training.manifest, seconds)
+    epochs = int(parser.get_parsed_content("epochs"))
+    # more epochs continue a training; to a study they are another one
+    settings = training.checkpoints.settings | {"epochs": str(epochs)}
+    settings.pop("seed", None)
+    return Checked(tuple(training.findings), training.manifest, settings, epochs, seconds)
 
 
 def _check_evaluation(study: Study, bundle: Path) -> None:

@@ -26,7 +26,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -55,8 +55,8 @@ class Job:
         fold: the fold that is predicted, 0 to k - 1; None where the manifest's own split is used.
         overrides: of ``train.json``: those of the base, then those of the variant. Seed, manifest, folder and run are
             added when it is started.
-        folder: ``OUT/trainings/VARIANT-seed0[-fold0]``; ``train/`` (with ``train/bundle``), ``test/predictions.csv`` (or
-            ``val/``) and ``log.txt`` in it.
+        folder: ``OUT/trainings/VARIANT-seed0[-fold0]``; ``train/`` (with ``train/bundle``), ``test/predictions.csv``
+            (or ``val/``) and ``log.txt`` in it.
     """
 
     variant: str
@@ -89,7 +89,7 @@ class Study:
         variants: overrides by name, those of the base included.
         baseline: the variant that the others are compared with.
         seeds: each variant is trained once with each.
-        folds: k; None for the manifest's own split.
+        folds: k; ``auto`` for those that the manifest has, else five; None for the manifest's own split.
         published: by variant.
         files: overlays of ``train.json``.
         evaluate_files: overlays of ``evaluate.json``.
@@ -101,15 +101,18 @@ class Study:
     variants: Mapping[str, Mapping[str, Any]]
     baseline: str
     seeds: tuple[int, ...] = (0,)
-    folds: int | None = None
+    folds: int | Literal["auto"] | None = None
     published: Mapping[str, Published] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     evaluate_files: tuple[Path, ...] = ()
     evaluate_overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def jobs(self, out: Path) -> list[Job]:
-        """Return all trainings, seed by seed: after the first seed every variant can be compared."""
-        folds = [None] if self.folds is None else range(self.folds)
+        """Return all trainings, seed by seed: after the first seed every variant can be compared.
+
+        How many folds there are must be known by then: a number, or None.
+        """
+        folds = [None] if self.folds is None else range(int(self.folds))
         return [
             Job(variant, seed, fold, overrides, out / "trainings" / _folder_name(variant, seed, fold))
             for seed in self.seeds
@@ -149,7 +152,7 @@ def read_study(
     *,
     settings: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
-    folds: int | None = None,
+    folds: int | Literal["auto"] | None = None,
 ) -> Study:
     """Return a question of this package, or a study's file, as a study.
 
@@ -254,11 +257,11 @@ def _seeds(value: Any, source: str | Path) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _folds(value: Any, source: str | Path) -> int | None:
-    if value is not None and (not _is_whole(value) or value < 3):
+def _folds(value: Any, source: str | Path) -> int | Literal["auto"] | None:
+    if value not in (None, "auto") and (not _is_whole(value) or value < 3):
         raise _invalid(
-            f"folds is {value!r}; it is a whole number of at least 3: one is predicted, one chooses the best epoch, "
-            "and the others train.",
+            f"folds is {value!r}; it is 'auto' or a whole number of at least 3: one is predicted, one chooses the best "
+            "epoch, and the others train.",
             source,
         )
     return value
@@ -268,13 +271,13 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
 def _published(value: Any, variant: str, source: str | Path) -> Published:
     reported = value.get("auroc") if isinstance(value, Mapping) else None
-    good = isinstance(reported, Mapping) and all(
-        isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1
-        for number in reported.values()
-    )
-    if not good:
+    if not isinstance(reported, Mapping) or not all(map(_is_share, reported.values())):
         raise _invalid(
             f'what is published of {variant!r} is {value!r}; it is {{"source": "...", "auroc": {{"Effusion": 0.8}}}} '
             "with numbers from 0 to 1.",

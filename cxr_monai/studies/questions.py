@@ -58,7 +58,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     },
     "folds": {
         "question": "What is the default training worth on every image, each predicted by a network that never saw it?",
-        "folds": 5,
+        "folds": "auto",
         "variants": {"default": {}},
     },
 }  # fmt: skip
