@@ -27,10 +27,10 @@ from cxr_monai.networks.weights import load_state_dict, load_weights
 _README = """
 ## An ensemble
 
-The network of this bundle is the mean of {count}, which were trained apart (`cxr_monai.networks.ensemble.Ensemble`; their
+The network of this bundle is the mean of {count} that were trained apart (`cxr_monai.networks.ensemble.Ensemble`; their
 weights are `members.0. ...` in `models/model.pt`). The logits are averaged; predicting costs {count} times as much.
-`configs/metadata.json` has the digests of the bundles that it was made of. It is evaluated, run and explained like any
-other bundle. It cannot be trained: change or train its members.
+`configs/metadata.json` has the digests of the bundles that it was made of. It is evaluated, run and explained like
+any other. It cannot be trained and has no `train.json`: train its members, and put them together again.
 """
 
 
@@ -92,8 +92,8 @@ def _check_same(first: Bundle, other: Bundle) -> None:
         if not same(ours.get(key), theirs.get(key)):
             raise BundleError(
                 Code.BUNDLE_DISAGREES,
-                f"{key} is {theirs.get(key)!r}, but {ours.get(key)!r} in {first.root}: the mean of the two means nothing.",
-                fix="Make ensembles of networks that were trained with the same settings; seeds and patients may differ.",
+                f"{key} is {theirs.get(key)!r}, but {ours.get(key)!r} in {first.root}: their mean would mean nothing.",
+                fix="Average networks that were trained with the same settings; seeds and patients may differ.",
                 where=other.root,
             )
 

@@ -2,9 +2,9 @@
 
     Ensemble(5, DenseNet121(2, 1, 14))      # weights ``members.0.features.conv0.weight``, ``members.1. ...``
 
-As one module it is loaded, folded, run, exported and explained as any other network. The outputs are logits, so their mean
-is the logit of the geometric mean of the members' odds (Hinton 2002, doi 10.1162/089976602760128018, section 2);
-averaging networks that were trained apart: Lakshminarayanan et al. 2017, arXiv 1612.01474.
+As one module it is loaded, folded, run, exported and explained as any other network. The outputs are logits: their mean
+belongs to the geometric mean of the members' odds. Networks that were trained apart and averaged: Lakshminarayanan et
+al. 2017, arXiv 1612.01474.
 """
 
 import copy

@@ -252,14 +252,19 @@ def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted:
     """Return what makes the figures less than they seem."""
     said = []
     in_training = sample.table["split"] == "train"
-    if in_training.any():
+    if file.about.get("out_of_fold") is True:
+        said.append(
+            "Each image was predicted by a network that was not trained on its patient, fold by fold: the figures are "
+            "of several networks of one recipe."
+        )
+    elif in_training.any():
         patients = sample.table.loc[in_training, "patient_id"].nunique()
         images = int(in_training.sum())
         said.append(
             f"{images:,} of the {len(sample):,} images ({patients:,} patients) belong to this manifest's training part:"
             " a system that was trained on them looks better here than it is."
         )
-    if not (sample.table["split"] != "").any():
+    elif not (sample.table["split"] != "").any():
         said.append("The manifest has no split: whether the system was trained on these patients is not known.")
     versions = {"the calibration was fitted": (fitted.fitted_on if fitted else {}).get("label_version")}
     versions["the system says it was trained"] = file.about.get("label_version")

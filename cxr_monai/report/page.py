@@ -170,9 +170,9 @@ def _content(evaluation: "Evaluation") -> dict[str, Any]:
         "operating": tables.operating_tables(evaluation),
         "panels": {name: _drawn(make(evaluation)) for name, make in PANELS.items()},
         "forests": {
-            "findings": _forest(relations.findings(evaluation)),
-            "subgroups": _forest(relations.subgroups(evaluation)),
-            "comparison": _forest(relations.comparison(evaluation)),
+            "findings": drawn_forest(relations.findings(evaluation)),
+            "subgroups": drawn_forest(relations.subgroups(evaluation)),
+            "comparison": drawn_forest(relations.comparison(evaluation)),
         },
         "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
         "bookkeeping": flat(evaluation.book),
@@ -191,7 +191,8 @@ def _drawn(shape: Panels | None) -> DrawnPanels | None:
     return DrawnPanels(shape, drawn, tuple((label, svg.key(mark)) for label, mark in shape.legend()))
 
 
-def _forest(shape: Forest | None) -> DrawnForest | None:
+def drawn_forest(shape: Forest | None) -> DrawnForest | None:
+    """Return a forest as the page's pieces show it; None where there is none."""
     if shape is None:
         return None
     rows = []

@@ -8,6 +8,8 @@ No state of matplotlib's is touched: figures are made without pyplot, settings h
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,23 +65,38 @@ def write_plots(evaluation: "Evaluation", folder: str | Path) -> list[Path]:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    import matplotlib
-
     folder = Path(folder)
     makers: dict[str, Any] = {**PANELS, "auroc": findings, "subgroups": subgroups, "comparison": comparison}
     makers |= {"confusion": confusion, "cooccurrence": cooccurrence}
     written = []
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # names in any script of the world
-        for name, make in makers.items():
-            path = folder / f"{name}.png"
-            shape = make(evaluation)
-            if shape is None:
-                path.unlink(missing_ok=True)
-                continue
-            write_durably(path, _png(shape))
+    for name, make in makers.items():
+        path = folder / f"{name}.png"
+        if write_plot(make(evaluation), path):
             written.append(path)
     return written
+
+
+def write_plot(shape: Panels | Forest | Matrix | None, path: Path) -> bool:
+    """Write one picture and return True; where there is nothing to show, what an earlier one left is removed.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    if shape is None:
+        path.unlink(missing_ok=True)
+        return False
+    with _settings():
+        write_durably(path, _png(shape))
+    return True
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # names in any script of the world
+        yield
 
 
 def _png(shape: Panels | Forest | Matrix) -> bytes:

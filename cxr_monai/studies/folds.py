@@ -121,7 +121,8 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
         EvaluationError: ``predictions-invalid`` if a fold's predictions are missing, or are of other images than the
             fold's.
     """
-    fold_of = dict(zip(manifest.table["image"], manifest.table["fold"], strict=True))
+    having = manifest.table[manifest.table["fold"].notna()]
+    fold_of = dict(zip(having["image"], having["fold"].astype(int), strict=True))
     parts = []
     for job in jobs:
         file = read_predictions(_predictions(job))
@@ -141,11 +142,11 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
 
 
 def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tuple[list[Path], list[str]]:
-    """Write what the folds of one variant give: predictions of every image, metrics by fold, one bundle of all networks.
+    """Write what the folds of one variant give: predictions of every image, metrics by fold, a bundle of all networks.
 
     With several seeds an image's prediction is the mean of the log-odds of those networks that have not seen it. The
-    bundle averages all networks; its calibration is fitted on predictions that each came from one seed's network of an
-    image alone.
+    bundle averages all networks, its calibration is fitted on these predictions, which each come from one k-th of them:
+    the mean of more is better, so calibrated probabilities are somewhat nearer to the prevalence than they had to be.
 
     Args:
         jobs: all k folds, with each seed.
@@ -164,7 +165,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     table = _mean_of_log_odds(by_seed)
     unread = int(manifest.table["fold"].notna().sum()) - len(table)
     if unread:
-        notes.append(f"{unread:,} images could not be read and have no prediction.")
+        notes.append(f"Images that could not be read and have no prediction: {unread:,}.")
     bundles = [Bundle.open(job.folder / "train" / BUNDLE) for job in jobs]
     digests = [bundle.digest() for bundle in bundles]
     about = {

@@ -1,0 +1,49 @@
+"""Bundles with weights in milliseconds: the packaged one with a small DenseNet, as if a training had left it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks.nets import DenseNet
+
+from tests.bundles.running import SHIPPED
+
+LABELS = ("Effusion", "Mass")
+SIZE = 32
+NETWORK: dict[str, Any] = {
+    "_target_": "DenseNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": len(LABELS),
+    "init_features": 8,
+    "growth_rate": 4,
+    "block_config": [2, 2],
+    "act": ["RELU", {"inplace": False}],
+}
+
+
+def tiny_network(seed: int) -> DenseNet:
+    arguments = {name: value for name, value in NETWORK.items() if name != "_target_"}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return DenseNet(**arguments).eval()
+
+
+def tiny_bundle(folder: Path, seed: int, **settings: Any) -> Path:
+    """Write a bundle of two findings at 32x32 pixels with random weights; ``settings`` go into its configurations."""
+    shutil.copytree(SHIPPED, folder)
+    given = {"labels": list(LABELS), "image_size": SIZE, "network_def": NETWORK} | settings
+    for path in (folder / "configs").glob("*.json"):
+        config = json.loads(path.read_text())
+        config |= {name: value for name, value in given.items() if name in config}
+        if path.name == "metadata.json":
+            formats = config["network_data_format"]
+            formats["inputs"]["image"]["spatial_shape"] = [given["image_size"]] * 2
+            formats["outputs"]["pred"]["num_channels"] = len(given["labels"])
+            formats["outputs"]["pred"]["channel_def"] = {str(at): name for at, name in enumerate(given["labels"])}
+        path.write_text(json.dumps(config))
+    (folder / "models").mkdir()
+    torch.save(tiny_network(seed).state_dict(), folder / "models" / "model.pt")
+    return folder
