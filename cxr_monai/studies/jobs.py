@@ -8,6 +8,7 @@ has every word that the training and the evaluation said.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,8 @@ def run_job(
             return _last_lines(job.folder / "log.txt")
         state.judged = wanted
         state.write(job.folder)
+        # ten times the weights, and nothing goes on from them
+        shutil.rmtree(job.folder / "train" / "checkpoints", ignore_errors=True)
     return None
 
 
@@ -150,8 +154,6 @@ def judging(study: Study, place: Place, job: Job) -> dict[str, Any]:
 
 
 def _digest(file: Path) -> str:
-    from hashlib import sha256
-
     return sha256(file.read_bytes()).hexdigest()[:12]
 
 

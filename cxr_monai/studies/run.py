@@ -7,6 +7,7 @@ The same call again goes on where it was. ``OUT`` then holds ``study.md`` and ``
 folds, ``folds/``.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from cxr_monai.studies.jobs import Place, Progress, Runner, State, epochs_done, 
 from cxr_monai.studies.pages import about, write_pages
 from cxr_monai.studies.plan import Job, Study, StudyResult
 from cxr_monai.training.lock import OutputLock
+from cxr_monai.training.settings import FREE
 from cxr_monai.training.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -236,6 +238,12 @@ def _settings(prepared: Prepared, variant: str) -> dict[str, str]:
     """Return what decides the course of a variant's trainings, whichever the seed and the fold."""
     one, study = prepared.checked[variant], prepared.study
     settings = dict(one.settings)
+    # of parts the settings have digests, which tell nobody what has changed
+    settings |= {
+        f"--{name}": json.dumps(value, sort_keys=True)
+        for name, value in study.variants[variant].items()
+        if name not in FREE and (name not in settings or isinstance(value, Mapping))
+    }
     settings |= {f"overlay {file.name}": sha256(file.read_bytes()).hexdigest()[:12] for file in study.files}
     if study.folds:
         content = one.manifest.labels(one.findings).tobytes() + split_digest(one.manifest.table, "fold").encode()
