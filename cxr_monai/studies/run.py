@@ -145,9 +145,7 @@ def run_study(
         CxrError: as `prepare`.
     """
     if not 1 <= at_once <= usable_cores():
-        raise UsageError(
-            Code.USAGE, f"{at_once} trainings at once: it is from 1 to {usable_cores()}, the cores there are."
-        )
+        raise UsageError(Code.USAGE, f"{at_once} trainings at a time: there are {usable_cores()} cores for them.")
     out = Path(out).resolve()
     lock = OutputLock(out)
     lock.acquire()

@@ -87,8 +87,9 @@ class FakeRunner:
     def evaluate(self, settings: Mapping[str, Any], out: Path) -> None:
         trained = json.loads((out.parent / "train" / "settings.json").read_text())
         part = read_manifest(settings["manifest"]).part(settings["split"])
-        labels = part.labels(LABELS)
+        findings = trained.get("labels", list(LABELS))
+        labels = part.labels(findings)
         noise = np.random.default_rng(trained["seed"]).normal(size=labels.shape)
         values = expit(1000 * trained.get("learning_rate", 0.001) * labels + noise)
         about = {"precision": "float32"}
-        write_predictions(out / "predictions.csv", list(part.table["image"]), values, LABELS, about)
+        write_predictions(out / "predictions.csv", list(part.table["image"]), values, findings, about)
