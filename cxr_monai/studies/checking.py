@@ -73,6 +73,8 @@ def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], estimate: boo
         parser.parse(reset=True)
         for index in range(len(parser["initialize"])):
             parser.get_parsed_content(f"initialize::{index}")
+            # as MONAI does: an item may have changed settings, and what comes next must be parsed anew
+            parser.ref_resolver.remove_resolved_content(f"initialize::{index}")
         training = parser.get_parsed_content("training")
         seconds = training.preflight.run() if estimate else None
     epochs = int(parser.get_parsed_content("epochs"))
