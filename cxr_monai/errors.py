@@ -64,6 +64,9 @@ class Code(StrEnum):
     PREFLIGHT_FAILED = "preflight-failed"
     RESUME_DIFFERS = "resume-differs"
     RUNTIME_MISSING = "runtime-missing"
+    STUDY_CHANGED = "study-changed"
+    STUDY_FAILED = "study-failed"
+    STUDY_INVALID = "study-invalid"
     TRACKING_FAILED = "tracking-failed"
     WRITE_FAILED = "write-failed"
 
@@ -143,6 +146,10 @@ class EvaluationError(CxrError):
 
 class TrainingError(CxrError):
     """A training or evaluation cannot start or go on."""
+
+
+class StudyError(CxrError):
+    """A study is not what it must be, not the one that its folder holds, or has nothing to compare."""
 
 
 class StorageError(TrainingError):

@@ -32,6 +32,7 @@ LAYERS = {
     "predict": 3,
     "explaining": 3,
     "report": 4,
+    "studies": 5,
     "doctor": 5,
     "cli": 6,
 }

@@ -20,7 +20,7 @@ exit status: 0 if everything has been sent, 1 if the server does not answer, 2 f
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("folders", metavar="OUT", nargs="+", help="folders of trainings or evaluations")
+    parser.add_argument("folders", metavar="OUT", nargs="+", help="folders of trainings, evaluations or studies")
     parser.add_argument("--tracking-uri", help="the server (default: MLFLOW_TRACKING_URI, else mlflow.db here)")
 
 
@@ -29,7 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.environment import default_tracking_uri, without_password
     from cxr_monai.errors import Code, UsageError
 
-    journals = [path for folder in arguments.folders for path in sorted(Path(folder).glob("tracking/*.jsonl"))]
+    # a study's own run first: those of its trainings are nested below it
+    places = ("tracking/*.jsonl", "trainings/*/*/tracking/*.jsonl")
+    journals = [path for folder in arguments.folders for place in places for path in sorted(Path(folder).glob(place))]
     if not journals:
         raise UsageError(Code.USAGE, f"no journal below {', '.join(arguments.folders)}.", fix="Name a training's OUT.")
     from mlflow import MlflowClient

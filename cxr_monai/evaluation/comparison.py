@@ -86,16 +86,14 @@ def compare(
                 *patients_with(labels == 1, first.patients),
                 patients_with_any(labels == 1, first.patients),
             ],
-            "first": _with_mean(np.array([one.first for one in delong])),
-            "second": _with_mean(np.array([one.second for one in delong])),
+            "first": with_mean(np.array([one.first for one in delong])),
+            "second": with_mean(np.array([one.second for one in delong])),
         }
     )
     table["difference"] = table["second"] - table["first"]
     rankings = [bootstrap.rankings(sample.scores, labels) for sample in (first, second)]
     difference = table["difference"].to_numpy()
-    low, high, p = difference_test(
-        _with_mean(rankings[1].auroc - rankings[0].auroc, difference[:-1]), difference, level
-    )
+    low, high, p = difference_test(with_mean(rankings[1].auroc - rankings[0].auroc, difference[:-1]), difference, level)
     for name, bootstrapped in (("low", low), ("high", high), ("p", p)):
         table[name] = [*(getattr(one, name) for one in delong), bootstrapped[-1]]
     table["patient_low"], table["patient_high"], table["patient_p"] = low, high, p
@@ -110,11 +108,11 @@ def compare(
     held = low > -(np.inf if margin is None else margin)
     table["non_inferior"] = pd.array(held, dtype="boolean")
     table.loc[~judged | (margin is None), "non_inferior"] = pd.NA
-    precisions = [_with_mean(_average_precisions(sample.scores, labels)) for sample in (first, second)]
+    precisions = [with_mean(_average_precisions(sample.scores, labels)) for sample in (first, second)]
     table["average_precision_first"], table["average_precision_second"] = precisions
     difference = precisions[1] - precisions[0]
     table["average_precision_difference"] = difference
-    replicates = _with_mean(rankings[1].average_precision - rankings[0].average_precision, difference[:-1])
+    replicates = with_mean(rankings[1].average_precision - rankings[0].average_precision, difference[:-1])
     low, high, _ = difference_test(replicates, difference, level)
     table["average_precision_patient_low"], table["average_precision_patient_high"] = low, high
     return table
@@ -135,20 +133,27 @@ def difference_test(
         Where no replicate differs from another, the interval has no width and p is 1 for a difference of zero (the two
         are one ranking), else NaN: such a sample shows no variation to judge a difference by.
     """
-    replicates, estimate = np.asarray(replicates, float), np.asarray(estimate, float)
+    estimate = np.asarray(estimate, float)
+    error = np.where(np.isnan(estimate), np.nan, standard_error(replicates))
+    half = norm.ppf((1 + level) / 2) * error
+    z = np.divide(np.abs(estimate), error, out=np.full(estimate.shape, np.nan), where=error > 0)
+    p = np.where((error == 0) & (np.abs(estimate) < 1e-12), 1.0, 2 * norm.sf(z))
+    return np.clip(estimate - half, -1, 1), np.clip(estimate + half, -1, 1), p
+
+
+def standard_error(replicates: np.ndarray) -> np.ndarray:
+    """Return the standard deviation ``[K]`` of replicates ``[R, K]``; NaN where under nine tenths have a value."""
+    replicates = np.asarray(replicates, float)
     there = ~np.isnan(replicates)
     count = there.sum(axis=0)
-    enough = (count >= max(2, ENOUGH * len(replicates))) & ~np.isnan(estimate)
+    enough = count >= max(2, ENOUGH * len(replicates))
     count = np.maximum(count, 2)
     mean = np.where(there, replicates, 0).sum(axis=0) / count
     squares = np.where(there, replicates - mean, 0) ** 2
     error = np.where(enough, np.sqrt(squares.sum(axis=0) / (count - 1)), np.nan)
     # what rounding leaves of replicates that are all the same
     error[error < 1e-12] = 0.0
-    half = norm.ppf((1 + level) / 2) * error
-    z = np.divide(np.abs(estimate), error, out=np.full(estimate.shape, np.nan), where=error > 0)
-    p = np.where((error == 0) & (np.abs(estimate) < 1e-12), 1.0, 2 * norm.sf(z))
-    return np.clip(estimate - half, -1, 1), np.clip(estimate + half, -1, 1), p
+    return error
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -185,7 +190,7 @@ def patients_with_any(images: np.ndarray, patients: np.ndarray) -> int:
     return int(patients_with(images.max(axis=1, keepdims=True, initial=False), patients)[0])
 
 
-def _with_mean(values: np.ndarray, estimate: np.ndarray | None = None) -> np.ndarray:
+def with_mean(values: np.ndarray, estimate: np.ndarray | None = None) -> np.ndarray:
     """Append the mean of the findings that have a value: ``[..., F]`` to ``[..., F + 1]``; NaN where none has.
 
     Args:

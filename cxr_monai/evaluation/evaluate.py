@@ -223,7 +223,7 @@ def _findings(
     rows = []
     for kind, weight in weights.items():
         for name, drawn in draws.items():
-            value, low, high = _mean(values[name], drawn, rests_on[name], weight, level)
+            value, low, high = mean_interval(values[name], drawn, rests_on[name], weight, level)
             rows.append({"mean": kind, "figure": name, "value": value, "patient_low": low, "patient_high": high})
     means = pd.DataFrame(rows)
     macro = means[means["mean"] == "macro"].set_index("figure")
@@ -236,7 +236,7 @@ def _findings(
     return pd.concat([table, pd.DataFrame([mean])], ignore_index=True), means
 
 
-def _mean(
+def mean_interval(
     values: np.ndarray, drawn: np.ndarray, rests_on: np.ndarray, weights: np.ndarray, level: float
 ) -> tuple[float, float, float]:
     """Return a weighted mean over the findings that have a value, with its interval.

@@ -18,7 +18,7 @@ def markdown(evaluation: "Evaluation") -> str:
     """Return the table as Markdown: finding, AUROC, both intervals, number of images with the label; the mean last."""
     level = words.percent(evaluation.level).replace(words.NBSP, " ")
     heads = ("Finding", "AUROC", f"{level} interval, images (DeLong)", f"{level} interval, patients", "#Labels")
-    lines = [_line(heads), "| --- | :---: | :---: | :---: | ---: |"]
+    lines = [line(heads), "| --- | :---: | :---: | :---: | ---: |"]
     for row in records(evaluation.findings):
         mean = row["finding"] == MEAN
         cells = [
@@ -28,21 +28,22 @@ def markdown(evaluation: "Evaluation") -> str:
             words.between(value(row, "auroc_patient_low"), value(row, "auroc_patient_high")),
             words.number(value(row, "positives"), 0),
         ]
-        lines.append(_line([f"**{_escaped(cell)}**" for cell in cells]) if mean else _line(map(_escaped, cells)))
+        lines.append(line([f"**{escaped(cell)}**" for cell in cells]) if mean else line(map(escaped, cells)))
     images, patients = len(evaluation.sample), int(evaluation.sample.patients.max(initial=-1)) + 1
     book = evaluation.book
     about = f"{images:,} images of {patients:,} patients; {words.split_words(book.get('split'))}"
     about += f"; labels {book.get('label_version', 'unknown')}."
     empty = [note for row in finding_rows(evaluation) if (note := words.no_value(str(row["finding"]), row))]
-    notes = [f"- {_escaped(note)}" for note in [*empty, *evaluation.notes]]
-    return "\n".join([*lines, "", _escaped(about), *(["", *notes] if notes else [])]) + "\n"
+    notes = [f"- {escaped(note)}" for note in [*empty, *evaluation.notes]]
+    return "\n".join([*lines, "", escaped(about), *(["", *notes] if notes else [])]) + "\n"
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(cells: Iterable[str]) -> str:
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text that Markdown shows as it is."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", text)

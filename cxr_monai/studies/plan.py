@@ -1,8 +1,9 @@
 """A study: one question, its variants, and the trainings that answer it.
 
-    study = read_study("losses.json")                      # or a built-in question: questions.question("losses")
-    study = study.with_options(seeds=(0, 1), base={"epochs": 5})
+    study = read_study("losses.json", bundle, settings={"epochs": 5}, seeds=(0, 1))
     for job in study.jobs(Path("OUT")): ...                 # one training of one variant
+
+A name in the place of the file is one of the questions that come with this package (``questions``).
 
 The file is JSON; all but ``variants`` may be left out::
 
@@ -13,17 +14,35 @@ The file is JSON; all but ``variants`` may be left out::
      "published": {"plateau": {"source": "doi:...", "auroc": {"Atelectasis": 0.8}}},
      "files": ["overlay.json"],                             overlays of train.json, beside this file or in the bundle
      "evaluate_overlay": "ten_crop.json",                   overlay of evaluate.json alone
-     "evaluate_overrides": {"batch_size": 8}}               overrides of evaluate.json alone
+     "evaluate_overrides": {"batch_size": 8},               overrides of evaluate.json alone
+     "folds": 5, "seeds": [0, 1]}                           unless others are asked for
+
+Overrides may use MONAI's paths (``optimizer#name``) and hold lists and objects. ``_desc_`` is a comment anywhere.
 """
 
-from collections.abc import Mapping
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.errors import Code, StudyError
+from cxr_monai.labels import spelling
+from cxr_monai.studies.questions import QUESTIONS
+
+KEYS = (
+    "name", "question", "base", "variants", "baseline", "published", "files", "evaluate_overlay", "evaluate_overrides",
+    "folds", "seeds",
+)  # fmt: skip
+OWN = ("manifest", "output_dir", "bundle_root", "seed", "run_name", "experiment", "restart")
+"""Settings that the study gives each training; no variant may have one of its own."""
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
 @dataclass(frozen=True)
@@ -36,8 +55,8 @@ class Job:
         fold: the fold that is predicted, 0 to k - 1; None where the manifest's own split is used.
         overrides: of ``train.json``: those of the base, then those of the variant. Seed, manifest, folder and run are
             added when it is started.
-        folder: ``OUT/trainings/VARIANT-seed0[-fold0]``; ``train/`` (with ``train/bundle``), ``test/predictions.csv`` (or
-            ``val/``) and ``log.txt`` in it.
+        folder: ``OUT/trainings/VARIANT-seed0[-fold0]``; ``train/`` (with ``train/bundle``), ``test/predictions.csv``
+            (or ``val/``) and ``log.txt`` in it.
     """
 
     variant: str
@@ -70,7 +89,7 @@ class Study:
         variants: overrides by name, those of the base included.
         baseline: the variant that the others are compared with.
         seeds: each variant is trained once with each.
-        folds: k; None for the manifest's own split.
+        folds: k; ``auto`` for those that the manifest has, else five; None for the manifest's own split.
         published: by variant.
         files: overlays of ``train.json``.
         evaluate_files: overlays of ``evaluate.json``.
@@ -82,15 +101,18 @@ class Study:
     variants: Mapping[str, Mapping[str, Any]]
     baseline: str
     seeds: tuple[int, ...] = (0,)
-    folds: int | None = None
+    folds: int | Literal["auto"] | None = None
     published: Mapping[str, Published] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     evaluate_files: tuple[Path, ...] = ()
     evaluate_overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def jobs(self, out: Path) -> list[Job]:
-        """Return all trainings, seed by seed: after the first seed every variant can be compared."""
-        folds = [None] if self.folds is None else range(self.folds)
+        """Return all trainings, seed by seed: after the first seed every variant can be compared.
+
+        How many folds there are must be known by then: a number, or None.
+        """
+        folds = [None] if self.folds is None else range(int(self.folds))
         return [
             Job(variant, seed, fold, overrides, out / "trainings" / _folder_name(variant, seed, fold))
             for seed in self.seeds
@@ -122,6 +144,165 @@ class StudyResult:
     costs: pd.DataFrame
     failed: Mapping[str, str]
     notes: tuple[str, ...] = ()
+
+
+def read_study(
+    source: str | Path,
+    bundle: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] | None = None,
+    folds: int | Literal["auto"] | None = None,
+) -> Study:
+    """Return a question of this package, or a study's file, as a study.
+
+    Whether its settings exist, and have values that a training takes, is found by `checking.check`.
+
+    Args:
+        source: a name of `QUESTIONS`, or a JSON file.
+        bundle: whose training it is; overlays are looked for beside the file, then in its ``configs``.
+        settings: overrides of every variant; they come after those of the base and before the variant's own.
+        seeds: instead of the study's.
+        folds: instead of the study's.
+
+    Raises:
+        StudyError: ``study-invalid``, naming what is wrong and what is allowed.
+    """
+    if str(source) in QUESTIONS:
+        name, folder, content = str(source), Path(), dict(QUESTIONS[str(source)])
+    else:
+        path = Path(source)
+        name, folder, content = path.stem, path.parent, _read_json(path)
+    content.pop("_desc_", None)
+    for key in content:
+        if key not in KEYS:
+            raise _nearest(key, KEYS, "a study has no", source)
+    base, variants = _table(content, "base", source), _table(content, "variants", source)
+    if not variants:
+        raise _invalid("it has no variants.", source)
+    merged = {}
+    for variant, own in variants.items():
+        if not _NAME.fullmatch(variant):
+            raise _invalid(f"the variant {variant!r}: names have letters, digits and _ . + - alone.", source)
+        merged[variant] = _overrides(base, "base", source) | dict(settings or {}) | _overrides(own, variant, source)
+        taken = [key for key in merged[variant] if key in OWN]
+        if taken:
+            raise _invalid(
+                f"the variant {variant!r} sets {', '.join(taken)}, which the study sets for every training.", source
+            )
+    baseline = content.get("baseline", next(iter(merged)))
+    if baseline not in merged:
+        raise _nearest(baseline, list(merged), "the baseline is", source)
+    published = _table(content, "published", source)
+    for variant in published:
+        if variant not in merged:
+            raise _nearest(variant, list(merged), "published is", source)
+    overlay = content.get("evaluate_overlay")
+    return Study(
+        name=_text(content.get("name", name), "name", source),
+        question=_text(content.get("question", f"Which of {', '.join(merged)}?"), "question", source),
+        variants=merged,
+        baseline=baseline,
+        seeds=_seeds(content.get("seeds", (0,)) if seeds is None else seeds, source),
+        folds=_folds(content.get("folds") if folds is None else folds, source),
+        published={variant: _published(value, variant, source) for variant, value in published.items()},
+        files=tuple(_overlay(file, folder, bundle, source) for file in _list(content, "files", source)),
+        evaluate_files=() if overlay is None else (_overlay(overlay, folder, bundle, source),),
+        evaluate_overrides=_overrides(content.get("evaluate_overrides", {}), "evaluate_overrides", source),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise _invalid(
+            f"there is no such file, and no question of that name; questions are {', '.join(QUESTIONS)}.", path
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise _invalid(f"this cannot be read as JSON ({error}).", path) from error
+    if not isinstance(content, dict):
+        raise _invalid("a study is a JSON object.", path)
+    return content
+
+
+def _table(content: Mapping[str, Any], key: str, source: str | Path) -> dict[str, Any]:
+    value = content.get(key, {})
+    if not isinstance(value, Mapping):
+        raise _invalid(f"{key} is {value!r}; it must be a JSON object.", source)
+    return {name: item for name, item in value.items() if name != "_desc_"}
+
+
+def _list(content: Mapping[str, Any], key: str, source: str | Path) -> list[Any]:
+    value = content.get(key, [])
+    if not isinstance(value, list):
+        raise _invalid(f"{key} is {value!r}; it must be a list.", source)
+    return value
+
+
+def _overrides(value: Any, of: str, source: str | Path) -> dict[str, Any]:
+    return _table({of: value}, of, source)
+
+
+def _text(value: Any, key: str, source: str | Path) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _invalid(f"{key} is {value!r}; it must be a text.", source)
+    return " ".join(value.split())
+
+
+def _seeds(value: Any, source: str | Path) -> tuple[int, ...]:
+    good = isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_whole, value))
+    if not good or not value or min(value) < 0 or len(set(value)) < len(value):
+        raise _invalid(f"the seeds are {value!r}; they are different whole numbers of at least 0.", source)
+    return tuple(value)
+
+
+def _folds(value: Any, source: str | Path) -> int | Literal["auto"] | None:
+    if value not in (None, "auto") and (not _is_whole(value) or value < 3):
+        raise _invalid(
+            f"folds is {value!r}; it is 'auto' or a whole number of at least 3: one is predicted, one chooses the best "
+            "epoch, and the others train.",
+            source,
+        )
+    return value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _published(value: Any, variant: str, source: str | Path) -> Published:
+    reported = value.get("auroc") if isinstance(value, Mapping) else None
+    if not isinstance(reported, Mapping) or not all(map(_is_share, reported.values())):
+        raise _invalid(
+            f'what is published of {variant!r} is {value!r}; it is {{"source": "...", "auroc": {{"Effusion": 0.8}}}} '
+            "with numbers from 0 to 1.",
+            source,
+        )
+    auroc = {name if name == "mean" else spelling(name): float(number) for name, number in reported.items()}
+    return Published(_text(value.get("source"), f"the source of {variant!r}", source), auroc)
+
+
+def _overlay(file: Any, folder: Path, bundle: Path, source: str | Path) -> Path:
+    places = [folder / str(file), bundle / "configs" / str(file)]
+    found = next((path.resolve() for path in places if path.is_file()), None)
+    if found is None:
+        raise _invalid(f"there is no overlay {' or '.join(map(str, places))}.", source)
+    return found
+
+
+def _nearest(value: Any, allowed: Sequence[str], what: str, source: str | Path) -> StudyError:
+    close = difflib.get_close_matches(str(value), allowed, n=1)
+    fix = f"Did you mean {close[0]!r}?" if close else None
+    return _invalid(f"{what} {value!r}; there are {', '.join(allowed)}.", source, fix)
+
+
+def _invalid(message: str, source: str | Path, fix: str | None = None) -> StudyError:
+    return StudyError(Code.STUDY_INVALID, message, fix=fix or "docs/studies.md shows what a study is.", where=source)
 
 
 def _folder_name(variant: str, seed: int, fold: int | None) -> str:

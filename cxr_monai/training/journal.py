@@ -121,11 +121,22 @@ def _open_run(client: "MlflowClient", event: Mapping[str, Any], artifact_folder:
         experiment_id = client.create_experiment(event["experiment"], artifact_location=artifact_folder, tags=kind)
     else:
         experiment_id = experiment.experiment_id
-    known = client.search_runs([experiment_id], f"tags.`{ID_TAG}` = '{event['tags'][ID_TAG]}'")
+    known = _find_run(client, experiment_id, event["tags"][ID_TAG])
     if known:
-        return known[0].info.run_id
-    run = client.create_run(experiment_id, start_time=event["time"], run_name=event["name"], tags=event["tags"])
+        return known
+    tags = dict(event["tags"])
+    if "parent" in event:
+        parent = _find_run(client, experiment_id, event["parent"])
+        if parent is None:  # it is on its way; who sends this will try again
+            raise LookupError("the study that this run belongs to has not reached the server yet; it comes first")
+        tags["mlflow.parentRunId"] = parent
+    run = client.create_run(experiment_id, start_time=event["time"], run_name=event["name"], tags=tags)
     return run.info.run_id
+
+
+def _find_run(client: "MlflowClient", experiment_id: str, own_id: str) -> str | None:
+    known = client.search_runs([experiment_id], f"tags.`{ID_TAG}` = '{own_id}'")
+    return known[0].info.run_id if known else None
 
 
 def _send(client: "MlflowClient", run_id: str, event: Mapping[str, Any], folder: Path, unsure: bool) -> None:

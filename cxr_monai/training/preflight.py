@@ -48,7 +48,8 @@ class Preflight:
         self.trainer, self.validator, self.output_dir = trainer, validator, Path(output_dir)
         self.cache = trainer.data_loader.dataset.cache
 
-    def run(self) -> None:
+    def run(self) -> float:
+        """Run it; returns the seconds that the training is estimated to take."""
         trainer, validator = self.trainer, self.validator
         self.output_dir.mkdir(parents=True, exist_ok=True)
         network, device = trainer.network, trainer.state.device
@@ -70,7 +71,7 @@ class Preflight:
         kept = zip(unprepared, datasets, strict=True) if self.cache is not None else ()
         planes = sum(count * dataset.plane_bytes() for count, dataset in kept if count)
         self._disk(network, sum(unprepared), planes)
-        self._tell(sum(unprepared), loading, step / len(batch["name"]), time.monotonic() - began)
+        return self._tell(sum(unprepared), loading, step / len(batch["name"]), time.monotonic() - began)
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
         """Run a batch forward and backward three times and return the seconds of the fastest; the first warms up."""
@@ -133,7 +134,7 @@ class Preflight:
                 root, max(0, free) / 1e9, unprepared, wanted / 1e9,
             )  # fmt: skip
 
-    def _tell(self, unprepared: int, loading: float, step: float, taken: float) -> None:
+    def _tell(self, unprepared: int, loading: float, step: float, taken: float) -> float:
         """Estimate the time from the seconds of an image: of its loading and of its step."""
         loader, epochs = self.trainer.data_loader, self.trainer.state.max_epochs
         left = epochs - self.trainer.state.epoch
@@ -149,6 +150,7 @@ class Preflight:
             "preflight passed in %s: %.1f images/s; %d epochs of %d images take about %s",
             duration(taken), 1 / step, left, images, duration(total),
         )  # fmt: skip
+        return total
 
 
 def existing(folder: Path) -> Path:

@@ -8,11 +8,11 @@ from typing import Any
 from cxr_monai.bundle.workflow import PATHS
 from cxr_monai.data.manifest import Manifest, split_digest
 
-# May differ between a training and its continuation: where things are, how fast, what is told.
-_FREE = {*PATHS, "checkpoint_minutes", "epochs", "experiment", "num_workers", "restart", "run_name", "tracking_uri"}
-_FREE |= {"calibration"}  # it comes after the last step
-_FREE |= {"batch_size", "accumulate"}  # how the images of a step are shared out; how many they are stays
-_FREE -= {"init_weights"}
+FREE = {*PATHS, "checkpoint_minutes", "epochs", "experiment", "num_workers", "restart", "run_name", "tracking_uri"}
+FREE |= {"calibration"}  # it comes after the last step
+FREE |= {"batch_size", "accumulate"}  # how the images of a step are shared out; how many they are stays
+FREE -= {"init_weights"}
+"""May differ between a training and its continuation: where things are, how fast, what is told."""
 
 # Parts that decide the course and are not plain settings.
 _PARTS = (
@@ -39,7 +39,7 @@ def course(config: Mapping[str, Any], manifest: Manifest, findings: list[str], s
     settings = {
         name: json.dumps(value)
         for name, value in config.items()
-        if name not in _FREE and not name.startswith("_") and _is_plain(value)
+        if name not in FREE and not name.startswith("_") and _is_plain(value)
     }
     settings["images a step"] = str(step_images)
     for name in _PARTS:

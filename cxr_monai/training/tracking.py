@@ -30,6 +30,9 @@ from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
 
+PARENT = "CXR_MONAI_PARENT_RUN"
+"""Of the environment: the id of the run that this process' runs are parts of."""
+
 
 class Tracker:
     """An MLflow run around a training or an evaluation, by way of a journal (``training.journal``).
@@ -43,9 +46,11 @@ class Tracker:
         run_name: a name for people; where it is None, ``kind`` and the time (MLflow would draw one from Python's random
             state, which the seed fixes: every run would have the same name).
         tracking_uri: :func:`default_tracking_uri` where None.
-        kind: ``training`` or ``evaluation``; a tag of the run.
+        kind: ``training``, ``evaluation`` or ``study``; a tag of the run. Evaluations may be many in one folder.
         enabled: False tracks nothing (all but one process of a distributed training).
         configuration: the settings; those of the configuration that MONAI is running where None.
+
+    A process with ``CXR_MONAI_PARENT_RUN`` in its environment nests its runs below the run that has this id.
 
     Attributes:
         history: the metrics of each epoch, those before an interruption included.
@@ -81,7 +86,9 @@ class Tracker:
         if not self.enabled or self._journal is not None:
             return
         quiet_mlflow()
-        name = self.kind if self.kind == "training" else f"{self.kind}-{time.strftime('%Y%m%d-%H%M%S')}-{new_id()[:4]}"
+        name = self.kind
+        if name == "evaluation":  # of which there may be many
+            name += f"-{time.strftime('%Y%m%d-%H%M%S')}-{new_id()[:4]}"
         path = self.output_dir / "tracking" / f"{name}.jsonl"
         if path.exists() and not resume:
             aside = path.with_name(f"{name}-{new_id()[:8]}.jsonl")
@@ -93,13 +100,20 @@ class Tracker:
             {"epoch": event["step"], **event["values"]} for event in journal.events if event["key"].startswith("epoch ")
         ]
         tags = {"kind": self.kind, ID_TAG: new_id()} | _versions()
-        if journal.append("run", "run", experiment=self.experiment, name=self.run_name, tags=tags):
+        parent = os.environ.get(PARENT)
+        nested = {"parent": parent} if parent else {}
+        if journal.append("run", "run", experiment=self.experiment, name=self.run_name, tags=tags, **nested):
             journal.append("params", "params", values=self.settings)
             journal.append("configuration", "configuration", content=self.configuration)
         else:
             self._again("status", status="RUNNING")
         self._delivery = Delivery(journal, self.tracking_uri, artifact_folder(self.tracking_uri))
         self._delivery.wake()
+
+    @property
+    def id(self) -> str:
+        """The id by which the open run is found again, and others are nested below it."""
+        return "" if self._journal is None else str(self._journal.events[0]["tags"][ID_TAG])
 
     def data_set(self, manifest: Manifest, split: str, findings: list[str]) -> None:
         """Log one part of the manifest as MLflow data set: digest, counts, prevalences; no names."""

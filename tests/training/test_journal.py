@@ -147,3 +147,18 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(StorageError) as caught:
         journal.append("more", "text", content="", name="t")
     assert caught.value.code == "disk-full"
+
+
+def test_a_part_of_a_study_waits_for_the_study_and_is_nested_below_it(tmp_path: Path, store: str) -> None:
+    client = MlflowClient(tracking_uri=store)
+    study, part = (Journal(tmp_path / name / "tracking" / "run.jsonl") for name in ("study", "part"))
+    study.append("run", "run", experiment="nested", name="all", tags={ID_TAG: "the study"})
+    part.append("run", "run", experiment="nested", name="one", tags={ID_TAG: "its part"}, parent="the study")
+    with pytest.raises(LookupError, match="the study that this run belongs to has not reached the server"):
+        part.send(client, store)
+    assert part.unsent(store) == 1
+    assert study.send(client, store) == part.send(client, store) == 1
+    experiment = client.get_experiment_by_name("nested")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert runs["one"].data.tags["mlflow.parentRunId"] == runs["all"].info.run_id

@@ -1,0 +1,131 @@
+"""All variants are tried before the first one trains: a misspelt setting must not be found after a night.
+
+Each variant's ``train.json`` is parsed by MONAI with its overrides, and everything is made that a training makes before
+its first step: data sets, network, loss, optimiser, schedule. Nothing is trained and nothing written.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.data import set_track_meta
+from monai.data.meta_obj import get_track_meta
+from monai.utils import set_determinism
+from tqdm import tqdm
+
+from cxr_monai.bundle.workflow import check_ranges, refuse_unknown
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.errors import Code, CxrError, SettingError, ours
+from cxr_monai.studies.plan import Study
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What a variant will train.
+
+    Attributes:
+        findings: its labels, in the order of the network's channels.
+        manifest: the table that it reads, with the labels that its scheme derives.
+        settings: what decides its course (`cxr_monai.training.settings.course`), without the seed.
+        epochs: at most.
+        seconds: what one training is estimated to take; None where it was not asked for.
+    """
+
+    findings: tuple[str, ...]
+    manifest: Manifest
+    settings: Mapping[str, str]
+    epochs: int
+    seconds: float | None
+
+
+def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False) -> dict[str, Checked]:
+    """Try every variant.
+
+    Args:
+        study: whose variants.
+        bundle: the folder that trainings start from.
+        manifest: that of one training.
+        estimate: run a few images through each network, to tell how long a training will take.
+
+    Raises:
+        CxrError: what a training would say of its settings, images or labels, with the variant's name.
+    """
+    made = {}
+    with _process_as_it_was():
+        for variant, overrides in tqdm(study.variants.items(), desc="checking the variants", disable=None):
+            try:
+                made[variant] = _try(study, bundle, overrides | {"manifest": str(manifest)}, estimate)
+            except Exception as error:
+                raise _named(error, variant) from error
+        _check_evaluation(study, bundle)
+    return made
+
+
+def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], estimate: bool) -> Checked:
+    parser = _parser(bundle, ("train.json", *study.files), overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        parser.update({"output_dir": str(Path(folder) / "OUT")})
+        parser.parse(reset=True)
+        for index in range(len(parser["initialize"])):
+            parser.get_parsed_content(f"initialize::{index}")
+            # as MONAI does: an item may have changed settings, and what comes next must be parsed anew
+            parser.ref_resolver.remove_resolved_content(f"initialize::{index}")
+        training = parser.get_parsed_content("training")
+        seconds = training.preflight.run() if estimate else None
+    epochs = int(parser.get_parsed_content("epochs"))
+    # more epochs continue a training; to a study they are another one
+    settings = training.checkpoints.settings | {"epochs": str(epochs)}
+    settings.pop("seed", None)
+    return Checked(tuple(training.findings), training.manifest, settings, epochs, seconds)
+
+
+def _check_evaluation(study: Study, bundle: Path) -> None:
+    """Look for settings of the evaluation that do not exist; the rest of it is the trained bundle's."""
+    parser = _parser(bundle, ("evaluate.json", *study.evaluate_files), study.evaluate_overrides)
+    try:
+        refuse_unknown(parser)
+        check_ranges(parser.config)
+    except CxrError as error:
+        raise _named(error, "evaluation") from error
+
+
+def _parser(bundle: Path, files: tuple[str | Path, ...], overrides: Mapping[str, Any]) -> ConfigParser:
+    configs = bundle / "configs"
+    parser = ConfigParser()
+    parser.read_config([str(configs / file) for file in files])  # an absolute path stays what it is
+    parser.read_meta(str(configs / "metadata.json"))
+    # a copy: MONAI changes what it is given
+    parser.update({"bundle_root": str(bundle), **json.loads(json.dumps(overrides))})
+    return parser
+
+
+def _named(error: Exception, what: str) -> CxrError:
+    """Return the error with the variant's name; what is not ours came from a value that some component refused."""
+    cause = ours(error)
+    if cause is not None:
+        message = f"{cause.where}: {cause.message}" if cause.where else cause.message
+        return type(cause)(cause.code, message, fix=cause.fix, where=what)
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return SettingError(
+        Code.SETTING_INVALID,
+        f"its settings cannot be trained with: {type(error).__name__}: {' '.join(str(error).split())}.",
+        fix="Correct the override that this names.",
+        where=what,
+    )
+
+
+@contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """Put back what making a training changes for the whole process."""
+    tracked = get_track_meta()
+    try:
+        yield
+    finally:
+        set_determinism(None)
+        set_track_meta(tracked)

@@ -1,0 +1,282 @@
+"""One training of a study, and all of them: each a ``python -m monai.bundle run`` in a process of its own.
+
+``folder/job.json`` remembers what was trained and what has been done, so that the same study started again goes on:
+what has ended is kept, what was running resumes from its checkpoint, what failed is tried again. ``folder/log.txt``
+has every word that the training and the evaluation said.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cxr_monai.durable import write_durably
+from cxr_monai.environment import default_tracking_uri, usable_cores
+from cxr_monai.errors import TrainingError
+from cxr_monai.studies.plan import Job, Study
+from cxr_monai.training.handlers import duration
+from cxr_monai.training.journal import Journal
+from cxr_monai.training.lock import OutputLock
+from cxr_monai.training.tracking import PARENT
+
+LINES = 6
+"""Of a failed training's log that are shown."""
+GRACE = 60.0
+"""Seconds that a training has to end by itself when the study is interrupted."""
+
+Runner = Callable[[Sequence[str], Path, Mapping[str, str], threading.Event], int]
+"""Runs words as a process with an environment, its output appended to a log, until it ends or the event is set; returns
+its exit status."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What all trainings of a study have in common.
+
+    Attributes:
+        bundle: where they start from.
+        manifests: the table of each fold; of ``None`` without folds.
+        part: of it that is predicted: ``test`` or ``val``.
+        experiment: MLflow's.
+        parent: the id of the study's run, below which theirs are nested.
+        at_once: trainings that run at a time.
+    """
+
+    bundle: Path
+    manifests: Mapping[int | None, Path]
+    part: str
+    experiment: str
+    parent: str = ""
+    at_once: int = 1
+
+
+@dataclass
+class State:
+    """``job.json``: what has been done in a training's folder.
+
+    Attributes:
+        settings: what decides the training's course, by name.
+        trained: whether it has ended.
+        judged: what was predicted, and how; None before.
+        seconds: of all its processes so far. Those of one that was killed together with the study are not known.
+    """
+
+    settings: dict[str, str]
+    trained: bool = False
+    judged: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def read(cls, folder: Path) -> "State | None":
+        """Return a folder's state; None where nothing was begun."""
+        path = folder / "job.json"
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """Write it, whole or not at all."""
+        write_durably(folder / "job.json", json.dumps(asdict(self), indent=2).encode() + b"\n")
+
+
+def run_process(words: Sequence[str], log: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
+    """Run a process to its end; when ``stop`` is set it is interrupted as by Ctrl-C, and killed if that does not help.
+
+    It gets a session of its own: Ctrl-C in a terminal would reach it as well, and be told twice.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=dict(environment),
+            start_new_session=True,
+        )  # fmt: skip
+        told = 0.0
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(0.2)
+            if stop.is_set() and not told:
+                told = time.monotonic()
+                process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+            elif told and time.monotonic() - told > GRACE:
+                process.kill()
+
+
+def run_job(
+    job: Job, study: Study, place: Place, settings: Mapping[str, str], runner: Runner, stop: threading.Event
+) -> str | None:
+    """Train and judge one variant, as far as that has not been done; returns the log's last lines if it failed."""
+    state = State.read(job.folder) or State(dict(settings))
+    state.write(job.folder)
+    common = {"manifest": str(place.manifests[job.fold]), "experiment": place.experiment}
+    name = f"{study.name} {job.folder.name}"
+    if not state.trained:
+        _wait_for_another(job.folder / "train", stop)
+        made = {"output_dir": str(job.folder / "train"), "seed": job.seed, "run_name": name}
+        files = [place.bundle / "configs" / "train.json", *study.files]
+        if not _run(job, state, place, place.bundle, files, "train", {**job.overrides, **common, **made}, runner, stop):
+            return _last_lines(job.folder / "log.txt")
+        state.trained = True
+        state.write(job.folder)
+    wanted = judging(study, place, job)
+    if state.judged != wanted:
+        bundle = job.folder / "train" / "bundle"
+        made = {"output_dir": str(job.folder / place.part), "split": place.part, "run_name": f"{name} {place.part}"}
+        files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
+        overrides = {**study.evaluate_overrides, **common, **made}
+        if not _run(job, state, place, bundle, files, "evaluate", overrides, runner, stop):
+            return _last_lines(job.folder / "log.txt")
+        state.judged = wanted
+        state.write(job.folder)
+        # ten times the weights, and nothing goes on from them
+        shutil.rmtree(job.folder / "train" / "checkpoints", ignore_errors=True)
+    return None
+
+
+def judging(study: Study, place: Place, job: Job) -> dict[str, Any]:
+    """Return what decides the predictions, given the trained network."""
+    return {
+        "part": place.part,
+        "manifest": _digest(place.manifests[job.fold]),
+        "files": [_digest(file) for file in study.evaluate_files],
+        "overrides": dict(study.evaluate_overrides),
+    }
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def _run(
+    job: Job, state: State, place: Place, bundle: Path, files: Sequence[Path], name: str,
+    overrides: Mapping[str, Any], runner: Runner, stop: threading.Event,
+) -> bool:  # fmt: skip
+    """Run one configuration as a user would; True if it ended well.
+
+    Overrides go through a file: on a command line MONAI would read texts as Python, and ``null`` as a text.
+    """
+    own = job.folder / f"{name}.json"
+    write_durably(own, json.dumps(dict(overrides), indent=2).encode() + b"\n")
+    words = [
+        sys.executable, "-m", "monai.bundle", "run", "--config_file", json.dumps([*map(str, files), str(own)]),
+        "--meta_file", str(bundle / "configs" / "metadata.json"), "--bundle_root", str(bundle),
+    ]  # fmt: skip
+    environment = {**os.environ, PARENT: place.parent, "MLFLOW_TRACKING_URI": default_tracking_uri()}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // place.at_once)))
+    began = time.monotonic()
+    try:
+        return runner(words, job.folder / "log.txt", environment, stop) == 0
+    finally:
+        state.seconds += time.monotonic() - began
+        state.write(job.folder)
+
+
+def _wait_for_another(folder: Path, stop: threading.Event) -> None:
+    """Wait while a training of an earlier start of this study, which was killed alone, is still at work there."""
+    lock, told = OutputLock(folder), False
+    while not stop.is_set():
+        try:
+            lock.acquire()
+        except TrainingError as error:
+            if not told:
+                tqdm.write(f"waiting: {error.message} ({folder})")
+                told = True
+            stop.wait(1)
+        else:
+            lock.release()
+            return
+
+
+def _last_lines(log: Path) -> str:
+    lines = [line.strip() for line in re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace"))]
+    return "\n".join([line for line in lines if line][-LINES:]) or "(it said nothing)"
+
+
+def epochs_done(job: Job) -> int:
+    """Return how many epochs a training has told MLflow's journal of."""
+    return sum(event["key"].startswith("epoch ") for event in Journal(_journal(job)).events)
+
+
+def _journal(job: Job) -> Path:
+    return job.folder / "train" / "tracking" / "training.jsonl"
+
+
+@dataclass
+class Progress:
+    """A bar of epochs, and a line for each training that has ended, with the time left.
+
+    Args:
+        jobs: all.
+        epochs: of each job's training, at most.
+    """
+
+    jobs: Sequence[Job]
+    epochs: Mapping[str, int]
+    ended: set[Path] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.total = sum(self.epochs[job.variant] for job in self.jobs)
+        self.before, self.began = self._done(), time.monotonic()
+        self.bar = tqdm(total=self.total, initial=self.before, unit="epoch", desc="the study", disable=None)
+
+    def update(self) -> None:
+        """Look how far the trainings have come."""
+        self.bar.update(self._done() - self.bar.n)
+
+    def end(self, job: Job, failed: str | None) -> None:
+        """Say that one has ended."""
+        self.ended.add(job.folder)
+        done = self._done()
+        left = (time.monotonic() - self.began) / max(1, done - self.before) * (self.total - done)
+        what = f"{len(self.ended)} of {len(self.jobs)}: {job.folder.name} " + ("done" if failed is None else "FAILED")
+        tqdm.write(what + (f"; about {duration(left)} left" if done < self.total else ""))
+        if failed is not None:
+            tqdm.write("  " + failed.replace("\n", "\n  "))
+
+    def _done(self) -> int:
+        return sum(
+            self.epochs[job.variant] if job.folder in self.ended else min(epochs_done(job), self.epochs[job.variant])
+            for job in self.jobs
+        )
+
+
+def run_jobs(
+    jobs: Sequence[Job], run: Callable[[Job, threading.Event], str | None], progress: Progress, at_once: int = 1
+) -> dict[Path, str]:
+    """Run all, some at a time, in order; one that fails stops no other.
+
+    Returns:
+        the last lines of the log of each that failed, by its folder.
+
+    Raises:
+        KeyboardInterrupt: after those that were running have been interrupted, too.
+        StorageError: no job can go on where the disk is full; those that were running are interrupted.
+    """
+    stop, failed = threading.Event(), {}
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        pending: dict[Future[str | None], Job] = {pool.submit(run, job, stop): job for job in jobs}
+        while pending:
+            ended, _ = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+            for one in ended:
+                job = pending.pop(one)
+                lines = one.result()
+                if lines is not None:
+                    failed[job.folder] = lines
+                progress.end(job, lines)
+            progress.update()
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        progress.bar.close()
+    return failed

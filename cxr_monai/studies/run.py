@@ -1,0 +1,297 @@
+"""Answer a study's question: check it, train its variants, compare them, write down what came out.
+
+    result, tables = run_study(read_study("losses", bundle), "manifest.csv", "OUT", bundle=bundle)
+
+The same call again goes on where it was. ``OUT`` then holds ``study.md`` and ``study.html`` (for people),
+``study.csv``, ``comparison.csv``, ``differences.csv`` and ``study.json`` (for programs), ``trainings/`` and, with
+folds, ``folds/``.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+
+from cxr_monai.data.manifest import Manifest, read_manifest, split_digest
+from cxr_monai.environment import usable_cores
+from cxr_monai.errors import Code, StudyError, UsageError
+from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.studies.checking import Checked, check
+from cxr_monai.studies.compare import Tables, tabulate
+from cxr_monai.studies.folds import finish_folds, fold_manifest, out_of_fold, prepare_folds
+from cxr_monai.studies.jobs import Place, Progress, Runner, State, epochs_done, run_job, run_jobs, run_process
+from cxr_monai.studies.pages import about, write_pages
+from cxr_monai.studies.plan import Job, Study, StudyResult
+from cxr_monai.training.lock import OutputLock
+from cxr_monai.training.settings import FREE
+from cxr_monai.training.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+ON_VALIDATION = (
+    "The variants were judged on the validation part, on which each training chose its best epoch: all figures are too "
+    "good. Judge on a test part, or with --folds, which needs none."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A study that can be run: every variant was tried.
+
+    Attributes:
+        study: with a number of folds, or None.
+        place: what its trainings have in common.
+        table: the manifest, with folds if there are.
+        checked: what each variant will train.
+        findings: labels that all variants have, in the baseline's order.
+        notes: sentences for the reader.
+    """
+
+    study: Study
+    place: Place
+    table: Manifest
+    checked: Mapping[str, Checked]
+    findings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def prepare(
+    study: Study,
+    manifest: str | Path,
+    out: str | Path,
+    bundle: Path,
+    part: str | None = None,
+    *,
+    estimate: bool = False,
+) -> Prepared:
+    """Check a study before anything trains.
+
+    Args:
+        study: as it was read.
+        manifest: the table of images.
+        out: the study's folder; with folds, their manifests are written into it.
+        bundle: the folder that trainings start from.
+        part: ``test`` or ``val``; None: the test part, if there is one. With folds, each is the others' test part.
+        estimate: see `checking.check`.
+
+    Raises:
+        StudyError: ``study-invalid`` if no label is common to all variants.
+        CxrError: what is wrong with the manifest, the folds or a variant.
+    """
+    path, out = Path(manifest).resolve(), Path(out).resolve()
+    table, notes = read_manifest(path), list[str]()
+    manifests: dict[int | None, Path] = {None: path}
+    if study.folds is not None:
+        table, notes = prepare_folds(table, None if study.folds == "auto" else study.folds)
+        study, part = replace(study, folds=int(table.table["fold"].max()) + 1), "test"
+        manifests = {}
+        for fold in range(int(study.folds or 0)):
+            manifests[fold] = out / "folds" / f"fold{fold}.csv"
+            fold_manifest(table, fold, int(study.folds or 0), manifests[fold])
+    else:
+        part = part or ("test" if (table.table["split"] == "test").any() else "val")
+        table.part(part)  # an error if there are none
+        if part == "val":
+            notes = [ON_VALIDATION]
+            logger.warning("%s", ON_VALIDATION)
+    checked = check(study, bundle, next(iter(manifests.values())), estimate=estimate)
+    common = set.intersection(*(set(one.findings) for one in checked.values()))
+    if not common:
+        raise StudyError(
+            Code.STUDY_INVALID,
+            "the variants have no label in common: "
+            + "; ".join(f"{name} has {', '.join(one.findings)}" for name, one in checked.items())
+            + ".",
+            fix="Compare variants of which at least one label is the same.",
+        )
+    findings = tuple(name for name in checked[study.baseline].findings if name in common)
+    return Prepared(study, Place(bundle, manifests, part, study.name), table, checked, findings, tuple(notes))
+
+
+def run_study(
+    study: Study,
+    manifest: str | Path,
+    out: str | Path,
+    *,
+    bundle: Path,
+    part: str | None = None,
+    at_once: int = 1,
+    experiment: str | None = None,
+    restart: bool = False,
+    runner: Runner = run_process,
+) -> tuple[StudyResult, Tables]:
+    """Run a study to its end.
+
+    Args:
+        study, manifest, out, bundle, part: see `prepare`.
+        at_once: trainings at a time; each gets its share of the cores.
+        experiment: MLflow's; the study's name where None.
+        restart: set trainings aside whose settings, images or labels have changed since, and do them again.
+        runner: how a process is run.
+
+    Returns:
+        what came out, and its tables; variants of which a training failed are in ``result.failed``.
+
+    Raises:
+        UsageError: more trainings at once than cores.
+        TrainingError: ``output-locked`` if another study is at work in ``out``.
+        StudyError: ``study-changed``; ``study-failed`` if not one variant was trained.
+        CxrError: as `prepare`.
+    """
+    if not 1 <= at_once <= usable_cores():
+        raise UsageError(Code.USAGE, f"{at_once} trainings at a time: there are {usable_cores()} cores for them.")
+    out = Path(out).resolve()
+    lock = OutputLock(out)
+    lock.acquire()
+    try:
+        prepared = prepare(study, manifest, out, bundle, part)
+        settings = {name: _settings(prepared, name) for name in prepared.checked}
+        set_aside(prepared.study.jobs(out), settings, restart)
+        name = experiment or study.name
+        tracker = Tracker(name, str(out), study.name, kind="study", configuration=about(prepared.study))
+        tracker.start(resume=True)
+        place = replace(prepared.place, experiment=name, parent=tracker.id, at_once=at_once)
+        try:
+            result, tables, written = _run(replace(prepared, place=place), out, settings, runner)
+        except BaseException:
+            tracker.finish("FAILED")
+            raise
+        means = zip(tables.comparison["variant"], tables.comparison["mean_auroc"], strict=True)
+        tracker.metrics({f"mean_auroc {variant}": value for variant, value in means})
+        for path in written:
+            tracker.file(path, "bundle" if path.is_dir() else None)
+        tracker.finish("FAILED" if result.failed else "FINISHED")
+        return result, tables
+    finally:
+        lock.release()
+
+
+def _run(
+    prepared: Prepared, out: Path, settings: Mapping[str, Mapping[str, str]], runner: Runner
+) -> tuple[StudyResult, Tables, list[Path]]:
+    study, place = prepared.study, prepared.place
+    jobs = study.jobs(out)
+
+    def run(job: Job, stop: threading.Event) -> str | None:
+        return run_job(job, study, place, settings[job.variant], runner, stop)
+
+    progress = Progress(jobs, {name: one.epochs for name, one in prepared.checked.items()})
+    result = gather(prepared, jobs, run_jobs(jobs, run, progress, place.at_once))
+    written: list[Path] = []
+    if study.folds and len(study.variants) == 1:
+        written, notes = finish_folds(jobs, result.truth, out)
+        result = replace(result, notes=(*result.notes, *notes))
+    tables = tabulate(result, None if study.folds else place.part)
+    return result, tables, [*written, *write_pages(out, result, tables)]
+
+
+def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], restart: bool) -> None:
+    """Look at what an earlier start has left: the same goes on, another is set aside, or refused.
+
+    Args:
+        jobs: all.
+        settings: by variant, what decides the course of its trainings.
+        restart: rename the folders of trainings with other settings to ``NAME-before-1``.
+
+    Raises:
+        StudyError: ``study-changed``, telling what differs.
+    """
+    changed: dict[Path, list[str]] = {}
+    for job in jobs:
+        state, now = State.read(job.folder), settings[job.variant]
+        if state is None:
+            continue
+        was = state.settings
+        differing = [
+            f"{name} was {was.get(name, 'not there')} and is {now.get(name, 'not there')}"
+            for name in dict.fromkeys([*was, *now])
+            if was.get(name) != now.get(name)
+        ]
+        if differing:
+            changed[job.folder] = differing
+    if changed and not restart:
+        shown = [f"{folder.name}: {'; '.join(differing)}" for folder, differing in list(changed.items())[:5]]
+        more = f"\n  and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise StudyError(
+            Code.STUDY_CHANGED,
+            f"{len(changed)} of its {len(jobs)} trainings were begun with other settings.\n  "
+            + "\n  ".join(shown)
+            + f"{more}\n",
+            fix="Give the same settings, choose another --out, or add --restart, which sets these aside.",
+        )
+    for folder in changed:
+        aside = (folder.with_name(f"{folder.name}-before-{number}") for number in count(1))
+        free = next(path for path in aside if not path.exists())
+        folder.rename(free)
+        logger.warning("%s is set aside as %s", folder.name, free.name)
+
+
+def _settings(prepared: Prepared, variant: str) -> dict[str, str]:
+    """Return what decides the course of a variant's trainings, whichever the seed and the fold."""
+    one, study = prepared.checked[variant], prepared.study
+    settings = dict(one.settings)
+    # of parts the settings have digests, which tell nobody what has changed
+    settings |= {
+        f"--{name}": json.dumps(value, sort_keys=True)
+        for name, value in study.variants[variant].items()
+        if name not in FREE and (name not in settings or isinstance(value, Mapping))
+    }
+    settings |= {f"overlay {file.name}": sha256(file.read_bytes()).hexdigest()[:12] for file in study.files}
+    if study.folds:
+        content = one.manifest.labels(one.findings).tobytes() + split_digest(one.manifest.table, "fold").encode()
+        settings |= {"folds": str(study.folds), "images of all folds": sha256(content).hexdigest()[:12]}
+    return settings
+
+
+def gather(prepared: Prepared, jobs: Sequence[Job], failures: Mapping[Path, str]) -> StudyResult:
+    """Read what the trainings have left.
+
+    Raises:
+        StudyError: ``study-failed`` if every variant has a training that failed.
+    """
+    study, place = prepared.study, prepared.place
+    failed = {job.variant: failures[job.folder] for job in jobs if job.folder in failures}
+    good = [variant for variant in study.variants if variant not in failed]
+    if not good:
+        raise StudyError(
+            Code.STUDY_FAILED,
+            "a training of every variant failed:\n  "
+            + "\n  ".join(f"{name}: {lines.splitlines()[-1]}" for name, lines in failed.items())
+            + "\n",
+            fix="Their log.txt has the rest; the same command tries them again.",
+        )
+    truth = prepared.checked[study.baseline].manifest
+    predictions: dict[str, list[pd.DataFrame]] = {variant: [] for variant in good}
+    for variant in good:
+        for seed in study.seeds:
+            own = [job for job in jobs if (job.variant, job.seed) == (variant, seed)]
+            if study.folds:
+                predictions[variant].append(out_of_fold(own, truth))
+            else:
+                predictions[variant].append(read_predictions(own[0].folder / place.part / "predictions.csv").table)
+    return StudyResult(study, prepared.findings, predictions, truth, _costs(prepared, jobs), failed, prepared.notes)
+
+
+def _costs(prepared: Prepared, jobs: Sequence[Job]) -> pd.DataFrame:
+    """Return seconds and image passes by variant, over seeds and folds; a variant that failed has what it used up."""
+    rows = []
+    for job in jobs:
+        state = State.read(job.folder)
+        passes = epochs_done(job) * _training_images(prepared, job.fold)
+        rows.append((job.variant, state.seconds if state else 0.0, passes))
+    costs = pd.DataFrame(rows, columns=["variant", "seconds", "image_passes"])
+    return costs.groupby("variant", sort=False, as_index=False).sum()
+
+
+def _training_images(prepared: Prepared, fold: int | None) -> int:
+    table = prepared.table.table
+    if fold is None:
+        return int((table["split"] == "train").sum())
+    others = table["fold"].dropna()
+    return int((~others.isin([fold, (fold + 1) % int(prepared.study.folds or 1)])).sum())

@@ -1,0 +1,72 @@
+"""Every variant is tried before one trains."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.data.meta_obj import get_track_meta
+from torch import are_deterministic_algorithms_enabled
+
+from cxr_monai.errors import CxrError
+from cxr_monai.studies.checking import check
+from cxr_monai.studies.plan import read_study
+from tests.bundles.running import SHIPPED, Phantoms
+from tests.studies.making import BASE, LABELS, empty_images, study_file
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return empty_images(tmp_path_factory.mktemp("images"), patients=12)
+
+
+def test_what_each_will_train_is_told_and_the_process_stays_as_it_was(tmp_path: Path, manifest: Path) -> None:
+    before = get_track_meta(), are_deterministic_algorithms_enabled()
+    file = study_file(tmp_path, {"two": {}, "one": {"labels": ["Mass"], "network_def#out_channels": 1, "epochs": 7}})
+    checked = check(read_study(file, SHIPPED), SHIPPED, manifest)
+    assert {name: (one.findings, one.epochs) for name, one in checked.items()} == {
+        "two": (LABELS, 2),
+        "one": (("Mass",), 7),
+    }
+    assert checked["two"].settings["epochs"] == "2"
+    assert checked["two"].settings["image_size"] == "32"
+    assert "seed" not in checked["two"].settings
+    assert (get_track_meta(), are_deterministic_algorithms_enabled()) == before
+    assert not (Path.cwd() / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "said"),
+    [
+        ({"epoch": 3}, "override-unknown", "--epoch. Did you mean --epochs?"),
+        ({"epochs": 0}, "setting-invalid", "--epochs 0"),
+        ({"normalisation": "imagenette"}, "setting-invalid", "normalisation 'imagenette'"),
+        ({"schedule": "cosin"}, "setting-invalid", "--schedule 'cosin'"),
+        ({"labels": ["Effusion", "Nodule"]}, "unknown-finding", "Nodule"),
+        ({"network_def#growth": 1}, "setting-invalid", "unexpected keyword argument 'growth'"),
+        ({"network_def": {"_target_": "Dense"}}, "setting-invalid", "its settings cannot be trained with"),
+    ],
+)
+def test_a_bad_variant_is_named(tmp_path: Path, manifest: Path, override: dict[str, Any], code: str, said: str) -> None:
+    file = study_file(tmp_path, {"good": {}, "bad": override})
+    with pytest.raises(CxrError) as error:
+        check(read_study(file, SHIPPED), SHIPPED, manifest)
+    assert (error.value.code, error.value.where) == (code, "bad")
+    assert said in str(error.value)
+
+
+def test_settings_of_the_evaluation_are_looked_at(tmp_path: Path, manifest: Path) -> None:
+    file = study_file(tmp_path, {"good": {}}, evaluate_overrides={"batchsize": 8})
+    with pytest.raises(CxrError, match="evaluation: nothing reads the setting --batchsize"):
+        check(read_study(file, SHIPPED), SHIPPED, manifest)
+
+
+def test_an_estimate_grows_with_the_epochs(tmp_path: Path, phantoms: Phantoms) -> None:
+    variants = {"short": {}, "long": {"epochs": 400}}
+    base = BASE | {"cache_dir": str(tmp_path / "cache"), "batch_size": 4}
+    checked = check(
+        read_study(study_file(tmp_path, variants, base=base), SHIPPED), SHIPPED, phantoms.manifest, estimate=True
+    )
+    short, long = (checked[name].seconds or 0 for name in variants)
+    assert 0 < 3 * short < long

@@ -1,0 +1,270 @@
+"""A study from its file to its page: without trainings where a fake will do, with two real ones at the end."""
+
+import json
+import logging
+import shutil
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from cxr_monai.cli import main
+from cxr_monai.environment import usable_cores
+from cxr_monai.errors import CxrError, StudyError, UsageError
+from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.studies import run as studies
+from cxr_monai.studies.compare import Tables
+from cxr_monai.studies.plan import Study, StudyResult, read_study
+from cxr_monai.studies.run import run_study
+from cxr_monai.training.lock import OutputLock
+from cxr_monai.training.tracking import PARENT
+from tests.bundles import running
+from tests.bundles.running import SHIPPED, Phantoms, content
+from tests.studies.making import LABELS, FakeRunner, empty_images, study_file
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+VARIANTS = {"plain": {}, "fast": {"learning_rate": 0.003}}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return empty_images(tmp_path_factory.mktemp("images"))
+
+
+def study(folder: Path, variants: Mapping[str, Any] = VARIANTS, seeds: Sequence[int] = (0,), **more: Any) -> Study:
+    return read_study(study_file(folder, variants, **more), SHIPPED, seeds=seeds)
+
+
+def run(one: Study, manifest: Path, runner: FakeRunner, **more: Any) -> tuple[StudyResult, Tables]:
+    return run_study(one, manifest, "OUT", bundle=SHIPPED, runner=runner, **more)
+
+
+def test_everything_that_a_study_leaves(elsewhere: Path, manifest: Path) -> None:
+    published = {"plain": {"source": "Somebody 2017", "auroc": {"Mass": 0.8}}}
+    runner = FakeRunner()
+    result, tables = run(study(elsewhere, seeds=(0, 1), published=published), manifest, runner)
+    assert runner.names[:4] == ["mine plain-seed0", "mine plain-seed0 test", "mine fast-seed0", "mine fast-seed0 test"]
+    assert len(runner.calls) == 8
+    assert not result.failed
+    table = pd.read_csv("OUT/comparison.csv").set_index("variant")
+    assert table.loc["fast", "difference"] > 0.05
+    # two seeds, two epochs, the images of the training part
+    training = int((pd.read_csv(manifest)["split"] == "train").sum())
+    assert table["image_passes"].tolist() == [4 * training] * 2
+    long = pd.read_csv("OUT/study.csv")
+    assert list(long.columns) == ["variant", "seed", "finding", "auroc", "positives", "low", "high"]
+    assert len(long) == 2 * 2 * (len(LABELS) + 1)
+    diary = Path("OUT/study.md").read_text()
+    figures = tables.findings.set_index("finding").loc["Mass"]
+    assert f"| Mass | {figures['plain']:.3f} | {figures['fast']:.3f} | {figures['positives']:.0f} |" in diary
+    assert "Somebody 2017" in diary
+    record = json.loads(Path("OUT/study.json").read_text())
+    assert record["variants"]["fast"]["learning_rate"] == 0.003
+    assert record["comparison"][1]["difference"] == tables.comparison["difference"][1]
+    assert Path("OUT/study.html").stat().st_size > Path("OUT/study.md").stat().st_size
+    assert Path("OUT/study.png").read_bytes().startswith(b"\x89PNG")
+    again = FakeRunner()
+    pd.testing.assert_frame_equal(run(study(elsewhere, seeds=(0, 1)), manifest, again)[1].findings, tables.findings)
+    assert again.calls == []
+
+
+def test_a_variant_that_fails_stops_no_other(
+    elsewhere: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = {"plain": {}, "bad": {"learning_rate": 9.0}, "fast": {"learning_rate": 0.003}}
+    file = study_file(elsewhere, variants)
+    failing = FakeRunner(lambda settings, _: 1 if settings.get("learning_rate") == 9 else None)
+    monkeypatch.setattr(studies, "run_study", partial(run_study, runner=failing))
+    words = ["study", str(file), "--manifest", str(manifest), "--out", "OUT"]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "2 of 3: bad-seed0 FAILED" in told.out
+    assert "error [not-finite]: the loss is nan." in told.out
+    assert "bad failed; its log.txt tells why" in told.err
+    table = pd.read_csv("OUT/comparison.csv").set_index("variant")
+    assert table["mean_auroc"].isna().to_dict() == {"plain": False, "bad": True, "fast": False}
+    assert "bad failed and is left out: error \\[not-finite\\]" in Path("OUT/study.md").read_text()
+    repaired = FakeRunner()
+    monkeypatch.setattr(studies, "run_study", partial(run_study, runner=repaired))
+    assert main(words) == 0
+    assert repaired.names == ["mine bad-seed0", "mine bad-seed0 test"]
+
+
+def test_where_every_variant_fails_there_is_nothing_to_compare(elsewhere: Path, manifest: Path) -> None:
+    with pytest.raises(StudyError, match=r"plain: error .not-finite.: the loss is nan") as error:
+        run(study(elsewhere), manifest, FakeRunner(lambda *_: 1))
+    assert error.value.code == "study-failed"
+
+
+def test_interrupted_it_goes_on(elsewhere: Path, manifest: Path) -> None:
+    def interrupted(settings: dict, stop: threading.Event) -> int | None:
+        if settings["run_name"] != "mine fast-seed0":
+            return None
+        signal.raise_signal(signal.SIGINT)  # as Ctrl-C does: to the main thread
+        return 130 if stop.wait(20) else 1
+
+    runner = FakeRunner(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(study(elsewhere, {**VARIANTS, "last": {}}), manifest, runner)
+    assert runner.names == ["mine plain-seed0", "mine plain-seed0 test", "mine fast-seed0"]
+    again = FakeRunner()
+    run(study(elsewhere, {**VARIANTS, "last": {}}), manifest, again)
+    assert again.names == ["mine fast-seed0", "mine fast-seed0 test", "mine last-seed0", "mine last-seed0 test"]
+
+
+def test_changed_settings_are_named_and_nothing_is_lost(elsewhere: Path, manifest: Path) -> None:
+    run(study(elsewhere), manifest, FakeRunner())
+    before = content(Path("OUT/trainings"))
+    changed = {"plain": {}, "fast": {"learning_rate": 0.004, "optimizer#name": "sgd", "num_workers": 0}}
+    with pytest.raises(StudyError) as error:
+        run(study(elsewhere, changed), manifest, FakeRunner())
+    assert error.value.code == "study-changed"
+    assert "1 of its 2 trainings" in str(error.value)
+    assert "fast-seed0: learning_rate was 0.003 and is 0.004" in str(error.value)
+    assert '--optimizer#name was not there and is "sgd"' in str(error.value)
+    assert "num_workers" not in str(error.value)
+    assert content(Path("OUT/trainings")) == before
+    runner = FakeRunner()
+    run(study(elsewhere, changed), manifest, runner, restart=True)
+    assert runner.names == ["mine fast-seed0", "mine fast-seed0 test"]
+    after = content(Path("OUT/trainings"))
+    assert {name.replace("fast-seed0/", "fast-seed0-before-1/"): digest for name, digest in before.items()} == {
+        name: digest for name, digest in after.items() if not name.startswith("fast-seed0/")
+    }
+    more = FakeRunner()
+    run(study(elsewhere, {**changed, "new": {}}), manifest, more)
+    assert more.names == ["mine new-seed0", "mine new-seed0 test"]
+
+
+def test_other_images_are_another_study(elsewhere: Path, manifest: Path) -> None:
+    run(study(elsewhere), manifest, FakeRunner())
+    fewer = empty_images(elsewhere / "fewer", patients=84)
+    with pytest.raises(StudyError, match=r"train part was 90 images .* and is 84 images"):
+        run(study(elsewhere), fewer, FakeRunner())
+
+
+def test_two_studies_at_once_are_refused(elsewhere: Path, manifest: Path) -> None:
+    lock = OutputLock("OUT")
+    lock.acquire()
+    try:
+        with pytest.raises(CxrError, match="another training is writing here: process") as error:
+            run(study(elsewhere), manifest, FakeRunner())
+    finally:
+        lock.release()
+    assert error.value.code == "output-locked"
+    with pytest.raises(UsageError, match=f"there are {usable_cores()} cores"):
+        run(study(elsewhere), manifest, FakeRunner(), at_once=usable_cores() + 1)
+
+
+def test_without_a_test_part_the_validation_part_is_judged_and_said(
+    elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = empty_images(elsewhere / "images", test=False)
+    with caplog.at_level(logging.WARNING):
+        _, tables = run(study(elsewhere), manifest, FakeRunner())
+    assert "chose its best epoch" in caplog.text
+    assert "chose its best epoch" in tables.notes[0]
+    assert tables.notes[1].startswith("Judged on the val part: 30 images")
+    with pytest.raises(CxrError, match="no images in the split 'test'"):
+        run(study(elsewhere), manifest, FakeRunner(), part="test")
+
+
+def test_variants_need_a_label_in_common(elsewhere: Path, manifest: Path) -> None:
+    one, other = ({"labels": [name], "network_def#out_channels": 1} for name in LABELS)
+    with pytest.raises(StudyError, match="no label in common: one has Effusion; other has Mass"):
+        run(study(elsewhere, {"one": one, "other": other}), manifest, FakeRunner())
+    result, tables = run(study(elsewhere, {"both": {}, "other": other}), manifest, FakeRunner())
+    assert result.findings == ("Mass",)
+    assert "Not compared, since not every variant has them: both (Effusion)." in tables.notes
+
+
+def test_with_folds_every_image_is_judged(elsewhere: Path, manifest: Path) -> None:
+    runner = FakeRunner()
+    result, tables = run(study(elsewhere, folds=3), manifest, runner)
+    assert runner.names[4] == "mine plain-seed0-fold2"
+    assert any(note.startswith("Judged on out-of-fold predictions (3 folds): 180 images") for note in tables.notes)
+    assert set(result.predictions["fast"][0]["image"]) == set(pd.read_csv(manifest)["image"])
+    assert tables.comparison["image_passes"].tolist() == [2 * 180] * 2  # each third trains once, for two epochs
+
+
+def test_the_folds_of_one_variant_leave_a_bundle(elsewhere: Path, manifest: Path) -> None:
+    result, _ = run(study(elsewhere, {"plain": {}}, folds="auto"), manifest, FakeRunner(bundles=True))
+    assert result.plan.folds == 5
+    assert len(read_predictions("OUT/predictions_oof.csv").table) == 180
+    assert Path("OUT/bundle/models/model.pt").is_file()
+
+
+def test_a_dry_run_trains_nothing(
+    elsewhere: Path, phantoms: Phantoms, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_MONAI_CACHE", str(elsewhere / "cache"))
+    file = study_file(elsewhere, VARIANTS)
+    words = ["study", str(file), "--manifest", str(phantoms.manifest), "--out", "OUT", "--dry-run"]
+    assert main([*words, "--seeds", "0,3", "--set", "epochs=3", "--set", "schedule=cosine"]) == 0
+    told = capsys.readouterr().out
+    assert '"epochs": 3' in told
+    assert '"schedule": "cosine"' in told
+    assert [line.split(":")[0] for line in told.splitlines()[:4]] == [
+        "plain-seed0", "fast-seed0", "plain-seed3", "fast-seed3",
+    ]  # fmt: skip
+    assert "4 trainings, 1 at a time: about" in told
+    assert not Path("OUT").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "epochs"], "--set 'epochs': it is NAME=VALUE"),
+        (["--seeds", "a"], "--seeds 'a': whole numbers"),
+        (["--folds", "few"], "--folds 'few': a whole number"),
+        (["--folds", "3", "--images", "val"], "with --folds every image is judged"),
+        (["--bundle", "cxr_nih15"], "no bundle 'cxr_nih15'"),
+    ],
+)
+def test_wrong_use(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "losses", "--manifest", "m.csv", "--out", "OUT", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def in_this_process(words: Sequence[str], log: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
+    """Run a bundle's configuration as its own process would; starting one costs more than all the rest."""
+    files = json.loads(words[words.index("--config_file") + 1])
+    folder, settings = Path(files[0]).parents[1], json.loads(Path(files[-1]).read_text())
+    log.write_text("in this process\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(PARENT, environment[PARENT])
+        running.run(folder, Path(files[0]).stem, **settings)
+    return 0
+
+
+def test_a_real_study_and_its_runs(elsewhere: Path, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_MONAI_CACHE", str(elsewhere / "cache"))
+    one = study(elsewhere, {"only": {"epochs": 1, "batch_size": 12, "calibration": "none"}})
+    result, tables = run_study(
+        one, phantoms.manifest, "OUT", bundle=SHIPPED, runner=in_this_process, experiment="real study"
+    )
+    table = result.predictions["only"][0]
+    assert len(table) == (phantoms.table["split"] == "test").sum()
+    assert tables.comparison["image_passes"].tolist() == [(phantoms.table["split"] == "train").sum()]
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("real study")
+    assert experiment is not None
+    runs = {made.data.tags["kind"]: made for made in client.search_runs([experiment.experiment_id])}
+    parent = runs["study"]
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "mine")
+    for kind in ("training", "evaluation"):
+        assert runs[kind].data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert {"study.html", "study.md", "comparison.csv"} <= {
+        item.path for item in client.list_artifacts(parent.info.run_id)
+    }
+    shutil.rmtree("OUT/trainings/only-seed0/train/bundle")  # nothing needs it again
+    assert run_study(one, phantoms.manifest, "OUT", bundle=SHIPPED, experiment="real study")[1].findings.equals(
+        tables.findings
+    )
