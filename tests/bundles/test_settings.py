@@ -60,6 +60,7 @@ pytest_plugins = ["tests.bundles.fixtures"]
         ("amp", "no"),
         ("horizontal_flip", 1.5),
         ("val_interval", 0),
+        ("margin", 0.9),
     ],
 )
 def test_value_out_of_range(setting: str, value: Any, elsewhere: Path) -> None:
@@ -72,6 +73,8 @@ def test_value_out_of_range(setting: str, value: Any, elsewhere: Path) -> None:
     ("setting", "value", "code"),
     [
         ("normalisation", "z_score", "setting-invalid"),
+        ("augmentation", "strong", "setting-invalid"),
+        ("select", "auroc", "setting-invalid"),
         ("labels", "Pneumonia,Broken_Rib", "unknown-finding"),
         ("labels", "Pneumonia,Pneumonia", "unknown-finding"),
         ("labels", "", "unknown-finding"),
@@ -125,8 +128,8 @@ def overridden(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tra
     manifest = rewrite(phantoms.manifest, home / "few.csv", few)
     train(
         SHIPPED, manifest,
-        labels=("Pneumonia", "Effusion"), image_size=40, normalisation="minus_one_one", output_dir=str(home / "OUT"),
-        tracking_uri=tracking_store, **{"network_def#in_channels": 3},
+        labels=("Pneumonia", "Effusion"), image_size=40, margin=1.0, normalisation="minus_one_one",
+        output_dir=str(home / "OUT"), tracking_uri=tracking_store, **{"network_def#in_channels": 3},
     )  # fmt: skip
     return home / "OUT" / "bundle"
 
@@ -136,6 +139,7 @@ def test_every_configuration_has_the_overrides(config: str, overridden: Path) ->
     content = read(overridden, config)
     assert content["labels"] == ["Pneumonia", "Effusion"]
     assert content["image_size"] == 40
+    assert content["margin"] == 1.0
     assert content["normalisation"] == "minus_one_one"
     assert content["network_def"]["in_channels"] == 3
     assert content["network_def"]["out_channels"] == 2
