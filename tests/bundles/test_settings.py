@@ -123,13 +123,14 @@ def test_path_that_monai_would_change_is_refused(phantoms: Phantoms, elsewhere: 
 
 @pytest.fixture(scope="module")
 def overridden(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tracking_store: str) -> Path:
-    """The bundle of a training with other labels (a tuple, as fire reads ``A,B``), size, normalisation and channels."""
+    """The bundle of a training with other labels (a tuple, as fire reads ``A,B``), size, channels, and so on."""
     home = tmp_path_factory.mktemp("overridden")
     manifest = rewrite(phantoms.manifest, home / "few.csv", few)
     train(
         SHIPPED, manifest,
         labels=("Pneumonia", "Effusion"), image_size=40, margin=1.0, normalisation="minus_one_one",
-        output_dir=str(home / "OUT"), tracking_uri=tracking_store, **{"network_def#in_channels": 3},
+        augmentation="random_resized_crop", select="loss", output_dir=str(home / "OUT"), tracking_uri=tracking_store,
+        **{"network_def#in_channels": 3, "train#preprocessing#transforms#1#margin": 2.0},
     )  # fmt: skip
     return home / "OUT" / "bundle"
 
