@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigWorkflow
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -143,8 +143,12 @@ def estimate(
         images: for training, validation and test.
         workers: processor cores that read.
     """
-    parser = ConfigParser(json.loads((CONFIGS / "train.json").read_text(encoding="utf-8")))
-    parser.update(dict(overrides))
+    workflow = ConfigWorkflow(
+        str(CONFIGS / "train.json"), str(CONFIGS / "metadata.json"), logging_file=False, workflow_type="train",
+        bundle_root=str(CONFIGS.parent), **overrides,
+    )  # fmt: skip
+    workflow.initialize()  # as a training does: settings are checked, names replaced by what they stand for
+    parser = workflow.parser
     if not parser["amp"]:
         raise SystemExit("amp is False: only trainings with autocast are estimated.")
     with torch.device("meta"):
