@@ -18,6 +18,7 @@ Hours are those of all epochs; a training that stops early takes less.
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Gpu:
 
 
 GPUS = {
-    "P100": Gpu(9.3, 732, 16, width=4),  # PCIe, 16 GB; it has no units for 16-bit products
+    "P100": Gpu(9.3, 732, 16, width=4),  # PCIe, 16 GB, in float32 as zoogzog used it
     "T4": Gpu(65, 320, 16),
     "V100": Gpu(125, 900, 16),  # SXM2
     "A100": Gpu(312, 1555, 40),  # 40 GB
@@ -189,6 +190,7 @@ def main() -> int:
     parser.add_argument("--images", default="78468,11219,22433", help="train, val, test (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=8, help="processor cores that read (default: %(default)s)")
     arguments = parser.parse_args()
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns that there is no logging file
     own = (arguments.tflops, arguments.bandwidth, arguments.memory)
     if any(own) and not all(own):
         parser.error("another GPU needs --tflops, --bandwidth and --memory")
