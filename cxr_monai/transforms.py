@@ -2,8 +2,8 @@
 
 A bundle's deterministic pipeline is ``LoadRadiographd``, ``ResizeShortestd``, ``QuantiseRadiographd``, MONAI's
 ``CenterSpatialCropd`` and ``NormaliseRadiographd``: one file becomes a float32 tensor ``[C, S, S]``. What stands before
-the crop is done once for a training (``cxr_monai.data.cache``). In training :func:`random_view` takes the
-place of the crop: random crop, zoom, rotation and translation in one resampling. Rows of the array are rows of the
+the crop is done once for a training (``cxr_monai.data.cache``). In training :func:`augmentation` takes the place of the
+crop: by default random crop, zoom, rotation and translation in one resampling. Rows of the array are rows of the
 picture: nothing here or in ``cxr_monai.data.radiograph`` transposes, unlike MONAI's PIL reader, so boxes and maps need
 no swap.
 """
@@ -284,6 +284,101 @@ class RandExposured(RandomizableTransform, MapTransform):
                 stretched = (result[key] - self.low) / (self.high - self.low)
                 result[key] = stretched.clamp(0, 1) ** self.gamma
         return result
+
+
+class RandResizedCropd(Randomizable, MapTransform):
+    """A random part of the image, resampled to a square without aliasing: what ImageNet's networks are trained on.
+
+    The part has a share of the image's area and a ratio of its sides, both random, and lies anywhere in the image
+    (Szegedy et al. 2015, arXiv 1409.4842, section 6; torchvision's ``RandomResizedCrop``, whose defaults these are).
+    A part that does not fit is drawn again, ten times at the most; then it is the largest in the middle whose ratio is
+    allowed. The smallest part is less than a third of the image wide and high, so a lung, or the heart, may be cut off
+    with its finding: strong for radiographs.
+
+    Args:
+        keys: float32 tensors ``[1, H, W]`` of one size; all get the same part.
+        size: rows and columns of the result.
+        scale: the smallest and the largest share of the area, above 0 and at most 1.
+        ratio: the smallest and the largest width / height; its logarithm is uniform.
+
+    Raises:
+        SettingError: ``setting-invalid`` for another range.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: int,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.size = check_size(size)
+        self.scale, self.ratio = _range("scale", scale, 1.0), _range("ratio", ratio, math.inf)
+
+    def randomize(self, data: torch.Tensor) -> None:
+        """Draw the part: its first row and column, its rows and columns."""
+        height, width = data.shape[-2:]
+        low, high = map(math.log, self.ratio)
+        for _ in range(10):
+            area = height * width * self.R.uniform(*self.scale)
+            ratio = math.exp(self.R.uniform(low, high))
+            rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < rows <= height and 0 < columns <= width:
+                self.part = self.R.randint(height - rows + 1), self.R.randint(width - columns + 1), rows, columns
+                return
+        rows = min(height, round(width / self.ratio[0]))
+        columns = min(width, round(height * self.ratio[1]))
+        self.part = (height - rows) // 2, (width - columns) // 2, rows, columns
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        self.randomize(result[self.first_key(result)])
+        top, left, rows, columns = self.part
+        for key in self.key_iterator(result):
+            part = np.ascontiguousarray(np.asarray(result[key])[0, top : top + rows, left : left + columns])
+            result[key] = torch.from_numpy(np.array(resize(part, self.size, self.size))[None])
+        return result
+
+
+def _range(name: str, given: Sequence[float], most: float) -> tuple[float, float]:
+    numbers = [value for value in given if isinstance(value, int | float)] if isinstance(given, Sequence) else []
+    if len(numbers) != 2 or len(given) != 2 or not 0 < numbers[0] <= numbers[1] <= most or math.isinf(numbers[1]):
+        limit = "" if math.isinf(most) else f" and at most {most:g}"
+        raise SettingError(
+            Code.SETTING_INVALID, f"{name} {given!r}: it must be two rising numbers, each above 0{limit}."
+        )
+    return float(numbers[0]), float(numbers[1])
+
+
+AUGMENTATIONS = ("none", "default", "random_resized_crop")
+
+
+def augmentation(keys: KeysCollection, name: str, size: int, scale: Sequence[float] = (0.08, 1.0)) -> Compose:
+    """Return what makes a training's views of an image, by name; mirroring is apart (``horizontal_flip``).
+
+    - ``none``: the centre, as in validation.
+    - ``default``: :func:`random_view`, and another exposure for half of the images (:class:`RandExposured`).
+    - ``random_resized_crop``: :class:`RandResizedCropd`, what zoogzog/chexnet trains with. It cuts from what the steps
+      before leave of the image: with their margin of 8/7 a part may be as small as 72 pixels, enlarged to 224.
+
+    Args:
+        keys: tensors ``[1, H, W]`` in [0, 1].
+        name: one of the above.
+        size: rows and columns of the views.
+        scale: of ``random_resized_crop``.
+
+    Raises:
+        SettingError: ``setting-invalid`` for another name.
+    """
+    if name == "none":
+        return Compose([CenterSpatialCropd(keys, roi_size=(check_size(size), size))])
+    if name == "default":
+        return Compose([random_view(keys, size), RandExposured(keys, prob=0.5)])
+    if name == "random_resized_crop":
+        return Compose([RandResizedCropd(keys, size, scale)])
+    raise SettingError(Code.SETTING_INVALID, f"--augmentation {name!r}: it must be one of {', '.join(AUGMENTATIONS)}.")
 
 
 class TenCropd(MapTransform):

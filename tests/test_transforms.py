@@ -15,9 +15,11 @@ from cxr_monai.transforms import (
     Normalisation,
     NormaliseRadiographd,
     RandExposured,
+    RandResizedCropd,
     ResizeShortestd,
     TenCropd,
     WithMirrord,
+    augmentation,
     normalise,
     random_view,
     resize,
@@ -258,6 +260,99 @@ def test_the_zoom_stays_in_its_range() -> None:
         steps.append(float(torch.hypot(across, down)) * 95)
     assert 0.9 - 1e-3 <= min(steps) < 0.91
     assert 1.09 < max(steps) <= 1.1 + 1e-3
+
+
+def parts(crop: RandResizedCropd, shape: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:
+    """The first rows and columns, rows and columns of so many random parts of an image."""
+    found = []
+    for _ in range(count):
+        crop.randomize(torch.zeros(1, *shape))
+        found.append(crop.part)
+    return found
+
+
+def test_a_part_of_the_resulting_size_is_copied_and_lies_anywhere() -> None:
+    crop = RandResizedCropd("image", 4, scale=(0.25, 0.25), ratio=(1, 1)).set_random_state(seed=0)
+    image = plane(8, 8)
+    seen = set()
+    for _ in range(300):
+        view = crop({"image": image})["image"]
+        top, left = divmod(round(float(view[0, 0, 0]) * 64), 8)
+        assert torch.equal(view, image[:, top : top + 4, left : left + 4])
+        seen.add((top, left))
+    assert seen == {(top, left) for top in range(5) for left in range(5)}
+
+
+def test_the_whole_image_is_resampled_without_aliasing() -> None:
+    whole = RandResizedCropd(["image", "board"], 16, scale=(1, 1), ratio=(1, 1))
+    board = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float()[None]
+    made = whole({"image": plane(64, 64), "board": board})
+    assert np.array_equal(made["image"][0], resize(plane(64, 64)[0].numpy(), 16, 16))
+    assert made["board"].unique().tolist() == [0.5]
+
+
+def test_parts_have_the_shares_and_ratios_of_torchvision() -> None:
+    found = parts(RandResizedCropd("image", 8).set_random_state(seed=1), (1000, 1000), 2000)
+    shares = [rows * columns / 1e6 for _, _, rows, columns in found]
+    ratios = [columns / rows for _, _, rows, columns in found]
+    assert all(top + rows <= 1000 and left + columns <= 1000 for top, left, rows, columns in found)
+    assert 0.079 < min(shares) < 0.09
+    assert 0.95 < max(shares) <= 1
+    assert 0.749 < min(ratios) < 0.76
+    assert 1.32 < max(ratios) < 1.335
+    # the logarithm of the ratio is uniform, so half of the parts are wider than high
+    assert np.mean(np.array(ratios) > 1) == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio", "expected"),
+    [
+        ((100, 100), (2.0, 2.0), (25, 0, 50, 100)),  # whole images twice as wide as high: the middle rows
+        ((100, 100), (0.5, 0.5), (0, 25, 100, 50)),
+        ((100, 300), (1.0, 1.0), (0, 100, 100, 100)),
+    ],
+)
+def test_a_part_that_never_fits_is_the_largest_in_the_middle(
+    shape: tuple[int, int], ratio: tuple[float, float], expected: tuple[int, int, int, int]
+) -> None:
+    assert parts(RandResizedCropd("image", 8, scale=(1, 1), ratio=ratio), shape, 1) == [expected]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({"scale": (0, 1)}, id="empty parts"),
+        pytest.param({"scale": (0.5, 1.2)}, id="more than the image"),
+        pytest.param({"scale": (0.9, 0.1)}, id="falling"),
+        pytest.param({"scale": 0.5}, id="one number"),
+        pytest.param({"scale": "0.1,1"}, id="a text"),
+        pytest.param({"ratio": (0.5, math.inf)}, id="no end"),
+        pytest.param({"size": 0}, id="no pixel"),
+    ],
+)
+def test_random_parts_are_refused_by_name(given: dict) -> None:
+    with pytest.raises(SettingError) as error:
+        RandResizedCropd("image", **{"size": 8, **given})
+    assert error.value.code == Code.SETTING_INVALID
+
+
+def test_augmentations_by_name() -> None:
+    image = {"image": plane(72, 80)}
+    none = augmentation("image", "none", 64)
+    assert torch.equal(torch.as_tensor(none(image)["image"]), plane(72, 80)[:, 4:68, 8:72])
+    for name, expected in {
+        "default": Compose([random_view("image", 64), RandExposured("image", 0.5)]),
+        "random_resized_crop": Compose([RandResizedCropd("image", 64, (0.5, 1.0))]),
+    }.items():
+        made = augmentation("image", name, 64, scale=(0.5, 1.0)).set_random_state(seed=4)
+        same = expected.set_random_state(seed=4)
+        for _ in range(3):
+            view = torch.as_tensor(made(image)["image"])
+            assert torch.equal(view, torch.as_tensor(same(image)["image"])), name
+            assert view.shape == (1, 64, 64)
+    with pytest.raises(SettingError, match="'strong': it must be one of none, default") as error:
+        augmentation("image", "strong", 64)
+    assert error.value.code == Code.SETTING_INVALID
 
 
 @pytest.mark.parametrize(

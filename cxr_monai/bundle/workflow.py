@@ -32,6 +32,7 @@ _ROOTS = {"imports", "initialize", "run", "finalize", "_meta_"}
 # Settings with a range: type, lowest value allowed, what the value is.
 _RANGES: dict[str, tuple[type, float, str]] = {
     "image_size": (int, 32, "pixels"),
+    "margin": (float, 1, "times image_size"),
     "epochs": (int, 1, "epochs"),
     "batch_size": (int, 1, "images"),
     "learning_rate": (float, 1e-12, "the step of the optimiser"),
@@ -50,7 +51,7 @@ _HIGHEST = {"horizontal_flip": 1}
 PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "init_weights")
 
 # What the weights mean; every configuration of a bundle must say the same.
-MEANING = ("labels", "label_scheme", "head", "image_size", "normalisation", "network_def")
+MEANING = ("labels", "label_scheme", "head", "image_size", "margin", "normalisation", "network_def")
 
 
 def start(seed: int = 0, trains: bool = False) -> None:

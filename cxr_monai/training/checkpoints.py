@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal
 
 import ignite.distributed as idist
 import numpy as np
@@ -25,13 +25,14 @@ from ignite.engine import Engine, Events
 
 from cxr_monai.bundle.trained import TrainedBundle, plain_state
 from cxr_monai.durable import storage_error, sync_folder, write_durably
-from cxr_monai.errors import Code, CxrError, TrainingError, WeightsError
+from cxr_monai.errors import Code, CxrError, SettingError, TrainingError, WeightsError
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+SELECT = ("mean_auroc", "loss")
 _FRESH = "To train from the start in the same folder, add --restart True."
 
 
@@ -150,20 +151,32 @@ def _damaged(path: Path, reason: str) -> TrainingError:
 class Best:
     """Keep the weights of the best validated epoch, and write them to ``OUT/bundle/models/model.pt``.
 
-    The mean AUROC decides, then the validation loss: an epoch with a figure beats one whose figure is NaN (no finding
-    has positives and negatives). Attach it after the validation.
+    The mean AUROC decides, then the validation loss, or the other way round: an epoch with a figure beats one whose
+    figure is NaN (no finding has positives and negatives). Attach it after the validation.
 
     Args:
         bundle: the bundle that is being trained.
         network: whose weights are kept: the one that is validated.
         validator: whose ``mean_auroc`` and ``loss`` decide.
+        select: which of the two decides first; ``loss`` is what CheXNet and its descendants look at.
 
     Attributes:
         epoch: the best so far; 0 before any.
+
+    Raises:
+        SettingError: ``setting-invalid`` for another ``select``.
     """
 
-    def __init__(self, bundle: TrainedBundle, network: torch.nn.Module, validator: Engine) -> None:
-        self.bundle, self.network, self.validator = bundle, network, validator
+    def __init__(
+        self,
+        bundle: TrainedBundle,
+        network: torch.nn.Module,
+        validator: Engine,
+        select: Literal["mean_auroc", "loss"] = "mean_auroc",
+    ) -> None:
+        if select not in SELECT:
+            raise SettingError(Code.SETTING_INVALID, f"--select {select!r}: it must be one of {', '.join(SELECT)}.")
+        self.bundle, self.network, self.validator, self.select = bundle, network, validator, select
         self.score: tuple[float, float] = (-math.inf, -math.inf)
         self.epoch = 0
         self.weights: dict[str, torch.Tensor] = {}
@@ -176,6 +189,8 @@ class Best:
         metrics = self.validator.state.metrics if validated(engine, self.validator) else {}
         auroc, loss = metrics.get("mean_auroc", math.nan), metrics.get("loss", math.nan)
         score = (-math.inf if math.isnan(auroc) else auroc, -math.inf if math.isnan(loss) else -loss)
+        if self.select == "loss":
+            score = score[::-1]
         if score > self.score:
             self.score = score
             self._keep(engine)

@@ -86,7 +86,7 @@ def test_configurations_and_metadata_agree() -> None:
     assert bundle.labels == NIH14
     assert bundle.image_size == 224
     configs = {name: read(SHIPPED, name) for name in CONFIGS}
-    for key in ("labels", "image_size", "normalisation", "network_def", "findings", "device"):
+    for key in ("labels", "image_size", "margin", "normalisation", "network_def", "findings", "device"):
         assert all(config[key] == configs["train"][key] for config in configs.values()), key
     for name in ("evaluate", "inference", "explain"):
         assert configs[name]["preprocessing"] == configs["train"]["validate"]["preprocessing"], name

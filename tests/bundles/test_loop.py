@@ -48,7 +48,7 @@ class Sampler:
         self.started = (epoch, skip)
 
 
-def train_with(metrics: Sequence[dict[str, float]], folder: Path) -> tuple[Best, Bundle]:
+def train_with(metrics: Sequence[dict[str, float]], folder: Path, **settings: Any) -> tuple[Best, Bundle]:
     """Run epochs with these validation metrics and return the handler of the best and its bundle.
 
     The network's only weight is the number of the epoch.
@@ -58,7 +58,7 @@ def train_with(metrics: Sequence[dict[str, float]], folder: Path) -> tuple[Best,
 
     class Handlers:
         def __init__(self, validator: Engine) -> None:
-            made.append(Best(bundle, network, validator))  # type: ignore[arg-type]
+            made.append(Best(bundle, network, validator, **settings))  # type: ignore[arg-type]
 
         def attach(self, engine: Engine) -> None:
             engine.add_event_handler(Events.EPOCH_STARTED, lambda: network.weight.data.fill_(engine.state.epoch))
@@ -92,6 +92,20 @@ def test_best_epoch(aurocs: list[float], losses: list[float], best: int, saved: 
     assert (last["progress"]["iteration"], last["best"]["epoch"]) == (3, best)
     left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert left == ["last.pt", "previous.pt"]  # no half-written file
+
+
+@pytest.mark.parametrize(
+    ("aurocs", "losses", "best"),
+    [
+        ([0.5, 0.7, 0.6], [2, 3, 1], 3),
+        ([0.5, 0.7, 0.6], [1, 1, 2], 2),  # a tie: the higher AUROC
+        ([NAN, 0.9, 0.6], [1, NAN, 2], 1),
+    ],
+)
+def test_best_epoch_by_loss(aurocs: list[float], losses: list[float], best: int, tmp_path: Path) -> None:
+    metrics = [{"mean_auroc": a, "loss": b} for a, b in zip(aurocs, losses, strict=True)]
+    kept, bundle = train_with(metrics, tmp_path, select="loss")
+    assert (kept.epoch, bundle.saved[-1]["weight"].item()) == (best, best)
 
 
 @pytest.mark.parametrize(

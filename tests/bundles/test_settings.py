@@ -61,6 +61,7 @@ pytest_plugins = ["tests.bundles.fixtures"]
         ("amp", "no"),
         ("horizontal_flip", 1.5),
         ("val_interval", 0),
+        ("margin", 0.9),
     ],
 )
 def test_value_out_of_range(setting: str, value: Any, elsewhere: Path) -> None:
@@ -73,6 +74,8 @@ def test_value_out_of_range(setting: str, value: Any, elsewhere: Path) -> None:
     ("setting", "value", "code"),
     [
         ("normalisation", "z_score", "setting-invalid"),
+        ("augmentation", "strong", "setting-invalid"),
+        ("select", "auroc", "setting-invalid"),
         ("labels", "Pneumonia,Broken_Rib", "unknown-finding"),
         ("labels", "Pneumonia,Pneumonia", "unknown-finding"),
         ("labels", "", "unknown-finding"),
@@ -121,13 +124,14 @@ def test_path_that_monai_would_change_is_refused(phantoms: Phantoms, elsewhere: 
 
 @pytest.fixture(scope="module")
 def overridden(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tracking_store: str) -> Path:
-    """The bundle of a training with other labels (a tuple, as fire reads ``A,B``), size, normalisation and channels."""
+    """The bundle of a training with other labels (a tuple, as fire reads ``A,B``), size, channels, and so on."""
     home = tmp_path_factory.mktemp("overridden")
     manifest = rewrite(phantoms.manifest, home / "few.csv", few)
     train(
         SHIPPED, manifest,
-        labels=("Pneumonia", "Effusion"), image_size=40, normalisation="minus_one_one", output_dir=str(home / "OUT"),
-        tracking_uri=tracking_store, **{"network_def#in_channels": 3},
+        labels=("Pneumonia", "Effusion"), image_size=40, margin=1.0, normalisation="minus_one_one",
+        augmentation="random_resized_crop", select="loss", output_dir=str(home / "OUT"), tracking_uri=tracking_store,
+        **{"network_def#in_channels": 3, "train#preprocessing#transforms#1#margin": 2.0},
     )  # fmt: skip
     return home / "OUT" / "bundle"
 
@@ -137,6 +141,7 @@ def test_every_configuration_has_the_overrides(config: str, overridden: Path) ->
     content = read(overridden, config)
     assert content["labels"] == ["Pneumonia", "Effusion"]
     assert content["image_size"] == 40
+    assert content["margin"] == 1.0
     assert content["normalisation"] == "minus_one_one"
     assert content["network_def"]["in_channels"] == 3
     assert content["network_def"]["out_channels"] == 2
