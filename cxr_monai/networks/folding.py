@@ -40,6 +40,9 @@ def for_prediction(network: nn.Module, shape: tuple[int, ...], head: Head = INDE
     Returns:
         a module that takes float32 ``[B, C, H, W]`` and gives what the network gives.
     """
+    if _weights(network, nn.Linear) > _weights(network, nn.Conv2d):
+        logger.info("predicting with the network as it is: its weights are in linear layers, which are not folded")
+        return network
     try:
         copied = folded(network)
         difference = largest_difference(network, copied, shape, head)
@@ -50,6 +53,11 @@ def for_prediction(network: nn.Module, shape: tuple[int, ...], head: Head = INDE
         logger.info("predicting with the network as it is: folded, a probability differs by %.3g", difference)
         return network
     return copied
+
+
+def _weights(network: nn.Module, kind: type[nn.Module]) -> int:
+    layers = [layer for layer in network.modules() if isinstance(layer, kind)]
+    return sum(weights.numel() for layer in layers for weights in layer.parameters())
 
 
 @torch.inference_mode()

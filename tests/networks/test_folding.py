@@ -53,6 +53,14 @@ def test_used_or_not_the_probabilities_are_those_of_float32(make) -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_a_network_of_linear_layers_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """A transformer's folded copy would compute in float32, slower than the network itself."""
+    network = nn.Sequential(nn.Conv2d(1, 4, 16, 16), nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 3)).eval()
+    with caplog.at_level("INFO", logger="cxr_monai"):
+        assert for_prediction(network, (1, 64, 64)) is network
+    assert "linear layers, which are not folded" in caplog.text
+
+
 def test_densenet_is_folded_and_takes_any_batch() -> None:
     network = lived(densenet())
     made = for_prediction(network, (1, 64, 64))
