@@ -173,11 +173,10 @@ def test_maps_of_categories_against_boxes_of_findings(trained_categories: Path, 
     assert store.findings == NORMAL.labels
     assert store.scheme == NORMAL
     table = pd.read_csv(boxes)
-    boxed = {
-        (image, NORMAL.labels_of(finding)[0]) for image, finding in zip(table["image"], table["finding"], strict=True)
-    }
-    made = {(image, label) for image in store.images for label, grid in zip(store.findings, store.grid(image), strict=True)
-            if not np.isnan(grid).any()}  # fmt: skip
+    pairs = zip(table["image"], table["finding"], strict=True)
+    boxed = {(image, NORMAL.labels_of(finding)[0]) for image, finding in pairs}
+    maps = {image: zip(store.findings, store.grid(image), strict=True) for image in store.images}
+    made = {(image, label) for image, of in maps.items() for label, grid in of if not np.isnan(grid).any()}
     assert made == boxed
     words = ["--boxes", boxes, "--manifest", manifest, "--seen", "allow", "--replicates", "20", "--draws", "1"]
     assert main(["maps", "localise", "maps", *words, "--out", "localised"]) == 0
