@@ -80,21 +80,23 @@ class LabelScheme:
         """Return the labels that a finding makes true; itself where no group holds it."""
         return tuple(label for label, members in self.groups.items() if finding in members) or (finding,)
 
-    def derive(self, labels: np.ndarray, findings: Sequence[str]) -> np.ndarray:
+    def derive(self, labels: np.ndarray, findings: Sequence[str], wanted: Sequence[str] | None = None) -> np.ndarray:
         """Return the labels of images from their findings.
 
         Args:
             labels: ``[N, F]``; 1 present, 0 absent, NaN unknown.
-            findings: the F names of its columns; all of `needed` are among them.
+            findings: the F names of its columns; all that the wanted labels are made of are among them.
+            wanted: which labels; all where None.
 
         Returns:
-            float64 ``[N, L]``, a column for each of `labels`.
+            float64 ``[N, L]``, a column for each of the wanted labels.
         """
         at = {name: column for column, name in enumerate(findings)}
         every = labels[:, [at[name] for name in self.findings if name in at]]
         normal, abnormal = (every == 0).all(axis=1), (every == 1).any(axis=1)
         columns = []
-        for members in self.groups.values():
+        for label in self.labels if wanted is None else wanted:
+            members = self.groups[label]
             of = labels[:, [at[name] for name in members]]
             one, zero = ((of == 1).any(axis=1), (of == 0).all(axis=1)) if members else (normal, abnormal)
             if members and self.against_normal:

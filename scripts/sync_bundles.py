@@ -22,11 +22,11 @@ METADATA = {
     "name": "Chest X-ray, four categories and normal",
     "description": "DenseNet121 that gives a probability for each of four categories of the 14 findings of NIH "
     "ChestX-ray14 (Lung, Cardiomegaly, Pleural, Hernia), and that there is none (Normal).",
-    "label_classes": "multi-label; 1 present, 0 absent, empty unknown; made of findings as label_scheme says; labels of "
-    "NIH are mined from reports",
+    "label_classes": "multi-label; 1 present, 0 absent, empty unknown; made of findings as label_scheme says; labels "
+    "of NIH are mined from reports",
     "label_scheme": SCHEME.to_json(),
-    "pred_classes": "one channel a category, and Normal; the network gives logits, inference.json their sigmoids, which "
-    "the output format describes",
+    "pred_classes": "one channel a category, and Normal; the network gives logits, inference.json their sigmoids, "
+    "which the output format describes",
 }
 README_START = "## Commands\n"
 ROWS = "\n".join(
@@ -42,9 +42,9 @@ DenseNet121 with one independent sigmoid for each of five labels of a frontal ch
 |---|---|
 {ROWS}
 
-A manifest names the 14 findings; the labels are made of them when it is read. A category is 1 if one of its findings is,
-0 if all of them are 0, else unknown; Normal is 1 if all 14 are 0, 0 if one is 1, else unknown. A box of a finding is one
-of its category. All else is as in `{SOURCE}`.
+A manifest names the 14 findings; the labels are made of them when it is read. A category is 1 if one of its findings
+is, 0 if all of them are 0, else unknown; Normal is 1 if all 14 are 0, 0 if one is 1, else unknown. A box of a finding
+is one of its category. All else is as in `{SOURCE}`.
 
 As shipped the bundle has no weights. A training leaves a complete bundle with weights in `OUT/bundle`; that one is
 evaluated, run, explained and shared. Install the package first (`pip install .` in its repository).

@@ -200,6 +200,8 @@ def under(manifest: Manifest, scheme: LabelScheme, where: Path | None = None) ->
         ManifestError: ``unknown-finding`` if the table lacks findings that the labels are made of; ``manifest-invalid``
             if it has a column of a label's name that means something else.
     """
+    if not scheme.derived:
+        return manifest
     missing = [name for name in scheme.needed if name not in manifest.findings]
     if missing:
         raise ManifestError(
@@ -217,8 +219,8 @@ def under(manifest: Manifest, scheme: LabelScheme, where: Path | None = None) ->
             fix="Rename them, or the groups.",
             where=where,
         )
-    derived = pd.DataFrame(scheme.derive(manifest.labels(), manifest.findings), columns=list(scheme.labels))
-    return replace(manifest, table=manifest.table.assign(**{str(name): derived[name] for name in scheme.derived}))
+    made = scheme.derive(manifest.labels(), manifest.findings, scheme.derived)
+    return replace(manifest, table=manifest.table.assign(**dict(zip(scheme.derived, made.T, strict=True))))
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:

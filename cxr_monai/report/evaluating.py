@@ -176,7 +176,7 @@ def _made_of(made: LabelScheme) -> list[str]:
     if not made.derived:
         return []
     parts = [
-        f"{label} is {' or '.join(members) or 'none of the findings'}"
+        f"{label} = {' or '.join(members) or 'none of the findings'}"
         for label, members in made.groups.items()
         if tuple(members) != (label,)
     ]

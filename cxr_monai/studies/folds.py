@@ -170,6 +170,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     digests = [bundle.digest() for bundle in bundles]
     about = {
         "bundle": {"name": f"the networks of {len(jobs)} trainings, each on patients it had not seen", "of": digests},
+        "label_scheme": bundles[0].scheme.to_json(),
         "precision": read_predictions(_predictions(jobs[0])).about.get("precision"),
         "calibrated": False,
         "out_of_fold": True,

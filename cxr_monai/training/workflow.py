@@ -135,8 +135,12 @@ class Training:
         bundle = Bundle.open(self.best.bundle.root)
         network = getattr(self.validator.network, "module", self.validator.network)
         network.load_state_dict(load_state_dict(bundle.weights))
-        about = {"bundle": bundle.digest(), "label_scheme": bundle.scheme.to_json()}
-        about |= {"part": "val", "epoch": self.best.epoch}
+        about = {
+            "bundle": bundle.digest(),
+            "label_scheme": bundle.scheme.to_json(),
+            "part": "val",
+            "epoch": self.best.epoch,
+        }
         PredictionsWriter(str(self.output_dir / "predictions_val.csv"), self.findings, about).attach(self.validator)
         self.validator.run()
         if idist.get_rank() != 0:

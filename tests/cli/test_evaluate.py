@@ -118,7 +118,9 @@ def test_training_patients_are_warned_of(folder: Path, capsys: pytest.CaptureFix
         (["--margin", "0.1"], 2, "--margin"),
         (["--fit", "val.csv", "--rules", "luck"], 1, "luck"),
         (["--fit", "nowhere.csv"], 1, "no such predictions file"),
-        (["--bundle", "nowhere"], 1, "calibration.json"),
+        (["--bundle", "nowhere"], 1, "no bundle"),
+        (["--scheme", "nonsense"], 1, "no label scheme"),
+        (["--scheme", "categories"], 1, "[unknown-finding]"),
         (["--compare", "nowhere.csv"], 1, "no such predictions file"),
         (["--split", "train"], 1, "none of its images is in the split 'train'"),
     ],
@@ -147,6 +149,67 @@ def test_logged_to_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert run.data.metrics["auroc_Mass"] == pytest.approx(metrics()["findings"][0]["auroc"])
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"report.html", "metrics.csv", "metrics.json", "plots"} <= logged
+
+
+# ---------------------------------------------------------------- labels made of findings
+
+
+GROUPED = {
+    "name": "grouped",
+    "groups": {"Any": ["Mass", "Edema"], "Normal": []},
+    "findings": ["Mass", "Edema"],
+}
+
+
+@pytest.fixture
+def grouped(folder: Path) -> Path:
+    """Predictions of a label made of findings and of Normal, for all of which the truth must be derived."""
+    for name in ("val", "test"):
+        table = pd.read_csv(folder / f"{name}.csv")
+        any_of = table[["Mass", "Edema"]].max(axis=1)
+        table[["image"]].assign(Any=any_of, Normal=1 - any_of).to_csv(folder / f"{name}.csv", index=False)
+    (folder / "own.json").write_text(json.dumps(GROUPED), encoding="utf-8")
+    return folder
+
+
+def derived(folder: Path) -> tuple[int, int]:
+    """Images of the test part with a finding, and with none, where that is known; by hand."""
+    table = pd.read_csv(folder / "manifest.csv").query("split == 'test'")
+    positive = (table["Mass"] == 1) | (table["Edema"] == 1)
+    return int(positive.sum()), int(((table["Mass"] == 0) & (table["Edema"] == 0)).sum())
+
+
+@pytest.mark.parametrize("told", ["by name", "beside the predictions"])
+def test_truth_of_a_scheme(told: str, grouped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--scheme", "own.json"] if told == "by name" else []
+    if not words:
+        (grouped / "test.csv.json").write_text(json.dumps({"label_scheme": GROUPED}), encoding="utf-8")
+    assert evaluate("--fit", "val.csv", *words) == 0
+    table = pd.read_csv(grouped / "out" / "metrics.csv").set_index("finding")
+    positive, normal = derived(grouped)
+    assert table["positives"].to_dict() == {"Any": positive, "Normal": normal, "mean": positive + normal}
+    assert (table.loc[["Any", "Normal"], "images"] == positive + normal).all()
+    told_so = capsys.readouterr().out
+    assert "Labels are of the scheme 'grouped': Any = Mass or Edema; Normal = none of the findings." in told_so
+    assert (grouped / "out" / "operating_points.csv").is_file()
+
+
+def test_another_truth_than_the_systems_own_is_said(grouped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (grouped / "test.csv.json").write_text(json.dumps({"label_scheme": "findings"}), encoding="utf-8")
+    assert evaluate("--scheme", "own.json") == 0
+    assert "The truth is of the label scheme 'grouped'; the system was made for that of 'findings'." in (
+        capsys.readouterr().out
+    )
+
+
+def test_predictions_of_another_scheme_than_the_bundles(
+    grouped: Path, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (grouped / "test.csv.json").write_text(json.dumps({"label_scheme": GROUPED}), encoding="utf-8")
+    assert evaluate("--bundle", str(trained.bundle)) == 1
+    told = capsys.readouterr().err
+    assert "[evaluation-invalid]" in told
+    assert "those of the bundle are of 'findings'" in told
 
 
 # ---------------------------------------------------------------- bundles

@@ -111,6 +111,25 @@ def test_check_of_a_good_manifest(manifest: Path, capsys: pytest.CaptureFixture)
     assert (manifest.parent / "m.check.png").stat().st_size > 10_000
 
 
+def test_check_counts_the_labels_of_a_scheme(manifest: Path, capsys: pytest.CaptureFixture) -> None:
+    own = manifest.parent / "own.json"
+    own.write_text('{"groups": {"Any": ["Mass", "Edema"], "Normal": []}, "findings": ["Mass", "Edema"]}')
+    assert main(["check", str(manifest), "--scheme", str(own)]) == 0
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    labels = read_manifest(manifest).labels()
+    positive = int(labels.any(axis=1).sum())
+    rows = printed[printed.index("Labels of the scheme own") :]
+    assert rows[2].startswith(f"Any 40 {positive} ")
+    assert rows[3].startswith(f"Normal 40 {40 - positive} ")
+    assert "Positive images by split" not in printed
+    assert main(["split", str(manifest), "--scheme", "random", "--fractions", "0.5,0.25,0.25"]) == 0
+    assert main(["check", str(manifest), "--scheme", str(own)]) == 0
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert printed[printed.index("Positive images by split") + 1] == "train val test"
+    assert main(["check", str(manifest), "--scheme", "categories"]) == 1
+    assert "error [unknown-finding]" in capsys.readouterr().err
+
+
 def test_check_writes_text_and_picture_where_told(manifest: Path, capsys: pytest.CaptureFixture) -> None:
     out = manifest.parent / "report" / "today"
     assert main(["check", str(manifest), "--out", str(out)]) == 0

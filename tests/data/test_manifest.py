@@ -18,10 +18,12 @@ from cxr_monai.data.manifest import (
     join_on_image,
     read_manifest,
     split_digest,
+    under,
     write_manifest,
 )
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.errors import Code, ManifestError, SplitError
+from cxr_monai.schemes import FINDINGS, SCHEMES, scheme
 
 HEADER = "image,patient_id,study_id,view,age,sex,source,split,Mass,Edema"
 GOOD = """\
@@ -372,3 +374,45 @@ def test_images_that_are_all_outside_the_root_are_told_not_a_crash(tmp_path: Pat
     with pytest.raises(ManifestError) as caught:
         read_manifest(tmp_path / "m.csv")
     assert "line 2" in str(caught.value)
+
+
+# ---------------------------------------------------------------- labels of a scheme
+
+
+VOCABULARY = {"findings": ["Mass", "Edema"]}
+GROUPED = {"groups": {"Any": ["Mass", "Edema"], "Normal": []}, **VOCABULARY}
+
+
+def test_a_schemes_labels_are_columns_beside_the_findings(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, GOOD), scheme=scheme(GROUPED))
+    assert manifest.findings == ("Mass", "Edema", "Any", "Normal")
+    # Edema, Mass: (0, 1), (1, ?), (?, 0), (1, 0)
+    np.testing.assert_array_equal(manifest.labels(["Any", "Normal"]), [[1, 0], [1, 0], [np.nan, np.nan], [1, 0]])
+    assert manifest.root == tmp_path
+
+
+def test_against_normal_a_findings_own_column_changes(tmp_path: Path) -> None:
+    against = {"groups": {"Mass": ["Mass"]}, "against_normal": True, "leave_out": ["Edema"], **VOCABULARY}
+    manifest = read_manifest(write(tmp_path, GOOD), scheme=scheme(against))
+    assert manifest.findings == ("Mass", "Edema")
+    # the last image has no mass, but an edema
+    np.testing.assert_array_equal(manifest.labels(["Mass"])[:, 0], [1, np.nan, np.nan, np.nan])
+
+
+def test_findings_as_they_are_change_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    pd.testing.assert_frame_equal(read_manifest(path, scheme=FINDINGS).table, read_manifest(path).table)
+
+
+def test_a_scheme_of_findings_that_the_manifest_lacks(tmp_path: Path) -> None:
+    error = problems(write(tmp_path, GOOD), scheme=SCHEMES["categories"])
+    assert error.code == Code.UNKNOWN_FINDING
+    assert "'categories' needs Atelectasis, Infiltration, Nodule" in error.message
+    assert "Cardiomegaly" not in error.message, "its own column is its label"
+
+
+@pytest.mark.parametrize("name", ["Any", "view"])
+def test_a_column_that_a_label_would_overwrite(name: str) -> None:
+    with pytest.raises(ManifestError, match=f"columns of its own called {name}") as caught:
+        under(small(Any=[0, 0, 0]), scheme({"groups": {name: ["Mass"]}, "findings": ["Mass"]}))
+    assert caught.value.code == Code.MANIFEST_INVALID

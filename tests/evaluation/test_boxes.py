@@ -9,6 +9,7 @@ import pytest
 
 from cxr_monai.errors import Code, CxrError, EvaluationError
 from cxr_monai.evaluation.boxes import boxed_findings, in_shares, read_boxes
+from cxr_monai.schemes import SCHEMES
 
 FINDINGS = ("Mass", "Nodule", "Infiltration")
 STORED = pd.DataFrame({"image": ["a/2.png", "a/1.png"], "height": [100, 512], "width": [200, 256], "Mass": [0.1, 0.2]})
@@ -159,3 +160,15 @@ def test_shares_by_case(tmp_path: Path) -> None:
 def test_which_findings_are_boxed_where(tmp_path: Path, header: str, rows: str) -> None:
     found = boxed_findings(written(tmp_path, rows, header), ["a/2.png", "a/1.png"])
     assert found == {"a/1.png": {"Nodule", "Mass"}}
+
+
+def test_boxes_of_findings_are_boxes_of_their_category(tmp_path: Path) -> None:
+    rows = "a/1.png,Mass,1,2,3,4,256,512\na/1.png,Nodule,1,2,3,4,256,512\na/2.png,Effusion,5,6,7,8,200,100\n"
+    path, categories = written(tmp_path, rows + "a/2.png,Hernia,1,1,1,1,200,100\n"), SCHEMES["categories"]
+    table, notes = read_boxes(path, STORED, ("Lung", "Pleural"), categories)
+    assert table[["image", "finding", "x"]].values.tolist() == [["a/2.png", "Pleural", 5], ["a/1.png", "Lung", 1]]
+    assert notes == ("1 boxes of findings without maps are left out: Hernia.",)
+    assert boxed_findings(path, ["a/1.png", "a/2.png"], categories) == {
+        "a/1.png": {"Lung"},
+        "a/2.png": {"Pleural", "Hernia"},
+    }

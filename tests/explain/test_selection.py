@@ -9,6 +9,7 @@ import pytest
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError, SplitError
 from cxr_monai.explain.selection import Example, select
+from cxr_monai.schemes import scheme
 
 FINDINGS = ["Mass", "Edema"]
 
@@ -88,6 +89,16 @@ def test_boxed_images_come_first_and_bring_their_boxes(manifest: Path) -> None:
     assert [example.name for example in examples] == ["1.png", "4.png"]
     assert examples[0].boxes == []
     assert examples[1].boxes == [("Edema", 1.5 / 64, 2 / 64, 3 / 64, 4 / 64), ("Mass", 5 / 64, 6 / 64, 7 / 64, 8 / 64)]
+
+
+def test_a_category_has_the_labels_and_boxes_of_its_findings(manifest: Path) -> None:
+    (manifest.parent / "boxes.csv").write_text(
+        "image,finding,x,y,width,height,image_width,image_height\n4.png,Edema,16,2,3,4,64,64\n"
+    )
+    both = scheme({"groups": {"Any": FINDINGS, "Normal": []}, "findings": FINDINGS})
+    examples = select(None, str(manifest), None, "test", 2, ["Any", "Normal"], both)
+    assert [(example.name, example.present) for example in examples] == [("4.png", ("Any",)), ("0.png", ("Normal",))]
+    assert examples[0].boxes == [("Any", 0.25, 2 / 64, 3 / 64, 4 / 64)]
 
 
 def test_examples_carry_their_file_and_the_findings_that_are_present(manifest: Path) -> None:
