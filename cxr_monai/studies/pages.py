@@ -48,7 +48,6 @@ def write_pages(out: Path, result: StudyResult, tables: Tables) -> list[Path]:
         published=tables.published,
         notes=list(tables.notes),
         baseline=result.plan.baseline,
-        baseline=result.plan.baseline,
     )
     return [*written, *(out / name for name in texts), page, page.with_suffix(".png")]
 
