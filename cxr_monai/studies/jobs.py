@@ -107,9 +107,15 @@ def run_process(words: Sequence[str], log: Path, environment: Mapping[str, str],
                 return process.wait(0.2)
             if stop.is_set() and not told:
                 told = time.monotonic()
-                process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+                process.send_signal(_polite())
             elif told and time.monotonic() - told > GRACE:
                 process.kill()
+
+
+def _polite() -> signal.Signals:
+    """Return what Ctrl-C sends; a kill where that is ignored, as a shell's background jobs and their children do."""
+    heard = os.name == "posix" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+    return signal.SIGINT if heard else signal.SIGTERM
 
 
 def run_job(
@@ -129,6 +135,8 @@ def run_job(
         state.trained = True
         state.write(job.folder)
     wanted = judging(study, place, job)
+    if stop.is_set():
+        return "interrupted"
     if state.judged != wanted:
         bundle = job.folder / "train" / "bundle"
         made = {"output_dir": str(job.folder / place.part), "split": place.part, "run_name": f"{name} {place.part}"}

@@ -1,6 +1,7 @@
 """Processes: started as a user would, interrupted, killed, waited for."""
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -46,6 +47,11 @@ def started(log: Path, stop: threading.Event, how: str) -> list[int]:
 def test_an_interrupted_training_may_save_what_it_has(tmp_path: Path) -> None:
     assert started(tmp_path / "log.txt", threading.Event(), "listens") == [130]
     assert (tmp_path / "log.txt").read_text() == "ready\nsaved\n"
+
+
+def test_where_ctrl_c_is_ignored_a_training_is_ended_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)  # as a shell's background jobs have it
+    assert started(tmp_path / "log.txt", threading.Event(), "deaf") == [-signal.SIGTERM]
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +112,13 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, place: Place) -> None:
     other = Study("mine", "Which?", {"a": {}}, "a", evaluate_overrides={"amp": True})
     assert run_job(job, other, place, {}, again, threading.Event()) is None
     assert again.names == ["mine job test"] * 2
+
+
+def test_an_interrupted_study_starts_nothing_more(tmp_path: Path, place: Place) -> None:
+    stop = threading.Event()
+    runner = FakeRunner(lambda *_: stop.set())
+    assert run_job(job_in(tmp_path), STUDY, place, {}, runner, stop) == "interrupted"
+    assert runner.names == ["mine job"]
 
 
 def test_seconds_of_interrupted_processes_count(tmp_path: Path, place: Place) -> None:
