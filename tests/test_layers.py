@@ -30,6 +30,7 @@ LAYERS = {
     "training": 3,
     "predict": 3,
     "explaining": 3,
+    "sharing": 3,
     "report": 4,
     "doctor": 5,
     "cli": 6,

@@ -160,8 +160,10 @@ def _judge(node: ast.AST, names: Mapping[str, str], local: frozenset[str]) -> It
         yield from _judge_call(node, names, local)
         return
     if not isinstance(node, _PLAIN):
-        yield ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__, Verdict.REFUSED, (
-            f"{type(node).__name__} is not part of what an expression may use."
+        yield (
+            ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__,
+            Verdict.REFUSED,
+            (f"{type(node).__name__} is not part of what an expression may use."),
         )
         return
     if isinstance(node, ast.Constant):
@@ -202,9 +204,7 @@ def _bound(node: ast.AST) -> frozenset[str]:
     return frozenset()
 
 
-def _judge_name(
-    node: ast.Attribute | ast.Name, names: Mapping[str, str], local: frozenset[str]
-) -> Iterator[Judged]:
+def _judge_name(node: ast.Attribute | ast.Name, names: Mapping[str, str], local: frozenset[str]) -> Iterator[Judged]:
     """Judge a name or a chain of attributes: of a module in full, of anything else attribute by attribute."""
     chain: list[str] = []
     base: ast.AST = node

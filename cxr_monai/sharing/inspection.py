@@ -157,7 +157,7 @@ class _Configuration:
         self.root, self.name, self.config = root, name, config
         self.names: dict[str, str] = {}
         imports = set()
-        for where, key, value in _walk(config):
+        for where, _, value in _walk(config):
             if isinstance(value, str) and value.startswith("$"):
                 found = _import(value[1:])
                 if found is not None:

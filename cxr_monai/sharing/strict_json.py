@@ -50,8 +50,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         # MONAI takes '#' and '::' in a key for the same
-        if key.replace("::", "#") in {other.replace("::", "#") for other in made} if "#" in key or "::" in key else (
-            key in made
+        if (
+            key.replace("::", "#") in {other.replace("::", "#") for other in made}
+            if "#" in key or "::" in key
+            else (key in made)
         ):
             raise ValueError(f"the key {key[:80]!r} stands twice in one object.")
         made[key] = value

@@ -21,6 +21,8 @@ LARGEST_PICKLE = 32 << 20
 """Bytes of the pickle within a file of weights (it holds names and shapes; the numbers are beside it)."""
 LARGEST_HEADER = 8 << 20
 """Bytes of the header of a safetensors file."""
+LARGEST_PROGRAM = 16 << 20
+"""Bytes of all sources within a TorchScript file."""
 MOST_OPCODES = 2_000_000
 
 Found = tuple[str, Verdict, str]
@@ -33,6 +35,10 @@ _STORAGES = {
     "ComplexDoubleStorage": 16,
 }  # fmt: skip
 _REBUILDS = {("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")}
+_OF_PROGRAMS = {
+    ("torch.jit._pickle", name)
+    for name in ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
+}
 _TYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 # What TorchScript programs can do beyond arithmetic: read, write or load.
 _PROGRAM = re.compile(rb"from_file|aten\.save|torch\.save|\bopen\b|load_library|__import__|pickle")
@@ -59,10 +65,15 @@ def _archive(archive: zipfile.ZipFile, size: int) -> Iterator[Found]:
     if len(set(names)) < len(names):
         yield "two entries of one name", Verdict.REFUSED, "readers differ in which of them they take."
         return
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
-        yield "a compressed entry", Verdict.REFUSED, "torch.save compresses nothing; unpacked it may fill the memory."
+    programs = [entry for entry in entries if "/code/" in entry.filename]  # the only thing that torch compresses
+    stored = [entry for entry in entries if entry not in programs]
+    if (
+        any(entry.compress_type != zipfile.ZIP_STORED for entry in stored)
+        or sum(entry.file_size for entry in stored) > size
+        or sum(entry.file_size for entry in programs) > LARGEST_PROGRAM
+    ):
+        yield "a compressed entry", Verdict.REFUSED, "torch compresses no tensors; unpacked they may fill the memory."
         return
-    programs = [entry for entry in entries if "/code/" in entry.filename]
     pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
     if programs:
         yield from _programs(archive, programs)
@@ -120,7 +131,7 @@ def _opcodes(content: bytes, of_program: bool) -> Iterator[Found]:
 
 def _known() -> set[tuple[str, str]]:
     known = {("torch", name) for name in _STORAGES} | _REBUILDS | {("collections", "OrderedDict")}
-    return known | {("torch.storage", "UntypedStorage"), ("torch.jit._pickle", "build_intlist")}
+    return known | {("torch.storage", "UntypedStorage"), *_OF_PROGRAMS}
 
 
 class _Recorder(pickle.Unpickler):
