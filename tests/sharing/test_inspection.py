@@ -231,7 +231,7 @@ WEIGHTS: dict[str, Callable[[Path], bytes]] = {
     "a truncated file": lambda c: saved({"weight": torch.zeros(100)})[:300],
     "a damaged pickle": lambda c: archive({"m/data.pkl": b"\x80\x02}q"}),
     "a program that reads files": lambda c: archive(
-        {"m/code/__torch__.py": b"def forward(self): return torch.from_file('/etc/passwd')", "m/data.pkl": b"\x80\x02}."}
+        {"m/code/a.py": b"def forward(self): return torch.from_file('/etc/passwd')", "m/data.pkl": b"\x80\x02}."}
     ),
 }  # fmt: skip
 
