@@ -31,6 +31,7 @@ LAYERS = {
     "training": 3,
     "predict": 3,
     "explaining": 3,
+    "sharing": 3,
     "report": 4,
     "studies": 5,
     "doctor": 5,

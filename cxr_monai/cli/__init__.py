@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("study", "which setting is better on these images: trained alike, compared with intervals"),
     "track": ("track", "send MLflow what it missed while it was away"),
     "cache": ("cache", "the decoded images that trainings keep: how much, where, and away with them"),
-    "bundle": ("bundle", "copy a bundle that comes with this package, to train or change"),
+    "bundle": ("bundle", "make bundles, import other people's weights, see what a bundle would execute"),
     "doctor": ("doctor", "what this machine has, and what to do about what it lacks"),
 }
 

@@ -1,0 +1,62 @@
+"""``cxr-monai bundle inspect``."""
+
+import argparse
+
+DESCRIPTION = """\
+What would this bundle execute? Every callable, expression, import, file reference, network address and file of weights,
+each judged against a list of what a bundle may use. The bundle is only read: nothing of it is imported or evaluated.
+
+  allowed    known, and neither writes files nor opens connections
+  attention  known, and does something that you should know of, such as writing its results
+  REFUSED    unknown, or able to run code, to load programs or to leave the bundle"""
+
+EPILOG = """\
+examples:
+  cxr-monai bundle inspect received_bundle
+  cxr-monai bundle inspect received_bundle --all
+  cxr-monai bundle inspect received_bundle --json inspection.json
+
+exit status: 0 nothing is refused, 1 something is, 2 wrong use"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the action's words."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder")
+    parser.add_argument("--all", action="store_true", help="list what is allowed too")
+    parser.add_argument("--json", metavar="FILE", help="write everything that was found as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the action and return its exit status."""
+    import json
+    from collections import Counter
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from cxr_monai.durable import write_durably
+    from cxr_monai.sharing.inspection import inspect
+    from cxr_monai.sharing.remarks import Verdict
+
+    inspection = inspect(arguments.bundle)
+    if arguments.json:
+        found = [asdict(remark) for remark in inspection.remarks]
+        content = {"bundle": inspection.root.name, "refused": len(inspection.refused), "remarks": found}
+        write_durably(Path(arguments.json), json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+    for verdict in reversed(Verdict):
+        if verdict == Verdict.ALLOWED and not arguments.all:
+            continue
+        for remark in inspection.remarks:
+            if remark.verdict == verdict:
+                place = f"{remark.file}, {remark.where}" if remark.where else remark.file
+                mark = "REFUSED" if verdict == Verdict.REFUSED else verdict
+                print(f"{mark:9}  {remark.kind:10}  {place}\n           {remark.text}")
+                if remark.reason:
+                    print(f"           {remark.reason}")
+    counts = Counter(remark.verdict for remark in inspection.remarks)
+    kinds = Counter(remark.kind for remark in inspection.remarks)
+    print(
+        f"{inspection.root}: {', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}; "
+        f"{counts[Verdict.ALLOWED]} allowed, {counts[Verdict.ATTENTION]} for attention, "
+        f"{counts[Verdict.REFUSED]} refused"
+    )
+    return 1 if inspection.refused else 0

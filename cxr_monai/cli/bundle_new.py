@@ -1,0 +1,33 @@
+"""``cxr-monai bundle new``."""
+
+import argparse
+
+DESCRIPTION = """\
+A copy of a bundle that comes with this package, to train, change and share; the packaged one stays as it is."""
+
+EPILOG = """\
+example:
+  cxr-monai bundle new cxr_nih14 my_bundle
+  python -m monai.bundle run --config_file my_bundle/configs/train.json --bundle_root my_bundle --manifest M.csv"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the action's words."""
+    parser.add_argument("name", metavar="NAME", help="one of 'cxr-monai bundle list'")
+    parser.add_argument("out", metavar="OUT", help="a folder that does not exist yet")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the action and return its exit status."""
+    import shutil
+    from pathlib import Path
+
+    from cxr_monai.bundle.shipped import shipped
+    from cxr_monai.errors import Code, UsageError
+
+    source, out = shipped(arguments.name), Path(arguments.out)
+    if out.exists():
+        raise UsageError(Code.OUTPUT_EXISTS, "it exists already, and nothing is overwritten.", where=out)
+    shutil.copytree(source, out, ignore=shutil.ignore_patterns("__pycache__"))
+    print(f"{out}: a copy of {arguments.name}; its docs/README.md explains every setting")
+    return 0

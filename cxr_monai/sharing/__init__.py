@@ -1,0 +1,1 @@
+"""Bundles between hospitals: what one would execute, found without executing any of it."""

@@ -1,0 +1,45 @@
+"""One remark of an inspection: where something stands in a bundle, what it is, and what is thought of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+LONGEST = 160
+
+
+class Verdict(StrEnum):
+    """What is thought of one thing in a bundle, from harmless to refused."""
+
+    ALLOWED = "allowed"
+    """Known, and neither writes files nor opens connections."""
+    ATTENTION = "attention"
+    """Known, and does something that a reader should know of, such as writing its results."""
+    REFUSED = "refused"
+    """Unknown, or known to be able to run code, to load programs or to leave the bundle."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something in a bundle that would be executed, read, or that is data with a known danger.
+
+    Attributes:
+        file: its name within the bundle, ``/`` between folders.
+        where: the id within a configuration (``train#trainer#_target_``), or a place in a file; empty for all of it.
+        kind: ``callable``, ``expression``, ``import``, ``reference``, ``address``, ``file``, ``weights``, ``json``.
+        text: what stands there, shortened to 160 characters.
+        verdict: of it.
+        reason: one sentence.
+    """
+
+    file: str
+    where: str
+    kind: str
+    text: str
+    verdict: Verdict
+    reason: str
+
+
+def shortened(text: object) -> str:
+    """Return text of at most 160 characters on one line, without characters that move a terminal's cursor."""
+    shown = str(text)[: LONGEST + 1]
+    shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown)
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"

@@ -1,0 +1,398 @@
+"""What a stranger's bundle would execute is found by reading; nothing of it runs, whatever it tries."""
+
+import io
+import json
+import os
+import pickle
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cxr_monai.bundle.shipped import shipped_bundles
+from cxr_monai.errors import BundleError, Code
+from cxr_monai.sharing.allowlist import judge_callable, lists
+from cxr_monai.sharing.inspection import inspect
+from cxr_monai.sharing.remarks import Verdict
+from tests.sharing.zoo import CONFIGURATIONS
+
+SECONDS = 5.0
+"""An inspection of a small bundle takes less, whatever is in it."""
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A small honest bundle."""
+    root = tmp_path / "bundle"
+    for folder in ("configs", "docs", "models"):
+        (root / folder).mkdir(parents=True)
+    config = {"imports": ["$import os"], "network_def": {"_target_": "DenseNet121"}, "run": ["$@network_def.eval()"]}
+    (root / "configs" / "inference.json").write_text(json.dumps(config))
+    (root / "configs" / "metadata.json").write_text(json.dumps({"version": "1.0", "schema": "https://a.example/s"}))
+    (root / "docs" / "README.md").write_text("A bundle.")
+    torch.save({"weight": torch.zeros(3, 2), "count": torch.tensor(1)}, root / "models" / "model.pt")
+    return root
+
+
+def touch(canary: Path) -> str:
+    """Python that betrays itself by a file."""
+    return f"open({str(canary)!r}, 'w')"
+
+
+# By name: what an attacker adds to the configuration, given the canary's path.
+CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "import by function": lambda c: {"x": f"$__import__('os').system('touch {c}')"},
+    "open": lambda c: {"x": "$" + touch(c)},
+    "eval": lambda c: {"x": f"$eval({touch(c)!r})"},
+    "exec": lambda c: {"x": f"$exec({touch(c)!r})"},
+    "os.system": lambda c: {"imports": ["$import os"], "x": f"$os.system('touch {c}')"},
+    "os.replace through a list": lambda c: {"imports": ["$import os"], "x": f"$[os][0].replace('{c}', '{c}')"},
+    "attribute walk": lambda c: {"x": "$().__class__.__bases__[0].__subclasses__()"},
+    "attribute walk by text": lambda c: {"x": "$'{0.__class__}'.format(1)"},
+    "getattr": lambda c: {"imports": ["$import os"], "x": f"$getattr(os, 'sys' + 'tem')('touch {c}')"},
+    "globals of a function": lambda c: {"x": "$(lambda: 0).__globals__"},
+    "frame of a generator": lambda c: {"x": "$(i for i in [1]).gi_frame.f_builtins"},
+    "setattr of another thing": lambda c: {"x": "$setattr(torch, 'load', print)"},
+    "walrus": lambda c: {"x": "$(y := print)"},
+    "power": lambda c: {"x": "$9**9**9"},
+    "shift": lambda c: {"x": "$1 << 10000000000"},
+    "large list": lambda c: {"x": "$[0] * 10000000000"},
+    "shadowed name": lambda c: {"imports": ["$import os"], "x": f"$[os.rename('{c}', 'x') for os in [os]]"},
+    "shadowing lambda": lambda c: {"imports": ["$import os"], "x": "$(lambda os: os.abort())(os)"},
+    "reference to an import": lambda c: {"imports": ["$import os"], "x": f"$@imports#0.system('touch {c}')"},
+    "reference to all imports": lambda c: {"imports": ["$import os"], "x": "$@imports[0].system('x')"},
+    "plain reference to an import": lambda c: {"imports": ["$import os"], "x": "@imports#0"},
+    "import subprocess": lambda c: {"imports": ["$import subprocess"]},
+    "import as": lambda c: {"imports": ["$import subprocess as torch"]},
+    "from import": lambda c: {"imports": ["$from os import system as run"], "x": f"$run('touch {c}')"},
+    "import and more": lambda c: {"x": f"$import os; os.system('touch {c}')"},
+    "import of the bundle's own code": lambda c: {"imports": ["$import scripts"]},
+    "relative import": lambda c: {"imports": ["$from . import scripts"]},
+    "import hidden in metadata's place": lambda c: {"deep": {"er": [{"_desc_": "$import antigravity"}]}},
+    "import of MONAI's runner": lambda c: {"imports": ["$from monai.bundle import run"]},
+    "torch.load": lambda c: {"x": "$torch.load('models/model.pt', weights_only=False)"},
+    "torch.hub": lambda c: {"x": "$torch.hub.load('a/b', 'c')"},
+    "a loader handed on": lambda c: {"x": {"_target_": "Lambda", "func": "$torch.load"}},
+    "numpy.load": lambda c: {"x": "$np.load('a.npy', allow_pickle=True)"},
+    "target getoutput": lambda c: {"x": {"_target_": "subprocess.getoutput", "cmd": f"touch {c}"}},
+    "target eval": lambda c: {"x": {"_target_": "builtins.eval", "source": touch(c)}},
+    "target bare eval": lambda c: {"x": {"_target_": "eval", "source": touch(c)}},
+    "target bare open": lambda c: {"x": {"_target_": "open", "file": str(c), "mode": "w"}},
+    "target bare run": lambda c: {"x": {"_target_": "run", "config_file": "a.json"}},
+    "target monai.bundle.run": lambda c: {"x": {"_target_": "monai.bundle.run"}},
+    "target through a module": lambda c: {"x": {"_target_": "monai.utils.module.sys.exit"}},
+    "target with dunder": lambda c: {"x": {"_target_": "monai.transforms.Compose.__init__.__globals__.get"}},
+    "target by reference": lambda c: {"y": "subprocess.getoutput", "x": {"_target_": "@y", "cmd": f"touch {c}"}},
+    "target by expression": lambda c: {"x": {"_target_": "$print", "cmd": f"touch {c}"}},
+    "target as a list": lambda c: {"x": {"_target_": ["os.system"]}},
+    "target within overlay key": lambda c: {"network_def#_target_": "subprocess.getoutput"},
+    "target within overlay key of today": lambda c: {"network_def::_target_": "subprocess.getoutput"},
+    "debugger": lambda c: {"x": {"_target_": "DenseNet121", "_mode_": "debug"}},
+    "debugger by overlay": lambda c: {"network_def#_mode_": "debug"},
+    "reader by name": lambda c: {"x": {"_target_": "LoadImage", "reader": "subprocess.Popen", "args": f"touch {c}"}},
+    "reader in a list": lambda c: {"x": {"_target_": "LoadImaged", "keys": "image", "reader": ["os.system"]}},
+    "disabled by expression": lambda c: {"x": {"_target_": "DenseNet121", "_disabled_": "$" + touch(c)}},
+    "requirement": lambda c: {"x": {"_target_": "DenseNet121", "_requires_": ["$" + touch(c)]}},
+    "macro to a file": lambda c: {"x": "%/etc/hostname"},
+    "macro above": lambda c: {"x": "%../../other/configs/a.json#x"},
+    "macro to a missing file": lambda c: {"x": "%configs/missing.json#x"},
+    "20,000 minus signs": lambda c: {"x": "$" + "-" * 20_000 + "1"},
+    "20,000 minus signs with blanks": lambda c: {"x": "$" + "- " * 1_900 + "1"},
+    "brackets": lambda c: {"x": "$" + "[" * 1_900 + "]" * 1_900},
+    "nots": lambda c: {"x": "$" + "not " * 900 + "1"},
+    "attributes without end": lambda c: {"x": "$@a" + ".eval()" * 400},
+    "no Python": lambda c: {"x": "$rm -rf /"},
+    "yield": lambda c: {"x": "$(yield)"},
+    "format of a text with dunders": lambda c: {"x": "$f'{torch.__builtins__}'"},
+    "quotes closed by a reference": lambda c: {"x": "$'@or + " + touch(c) + " + @or'"},
+    "carriage return": lambda c: {"x": f"$print(1)\r{touch(c)}"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_configuration_that_tries_to_run_something_is_refused_where_it_stands(bundle: Path, name: str) -> None:
+    canary = bundle.parent / "canary"
+    own = json.loads((bundle / "configs" / "inference.json").read_text())
+    added = CONFIGS[name](canary)
+    own.pop("imports" if "imports" in added else "", None)
+    (bundle / "configs" / "inference.json").write_text(json.dumps(own | added))
+    began = time.monotonic()
+    refused = inspect(bundle).refused
+    assert time.monotonic() - began < SECONDS
+    assert refused
+    assert {remark.file for remark in refused} == {"configs/inference.json"}
+    assert {remark.where.split("#")[0] for remark in refused} <= {key.replace("::", "#").split("#")[0] for key in added}
+    assert all(remark.reason.endswith(".") for remark in refused)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "train.json", "overlay.json"])
+def test_every_configuration_is_read_metadata_included(bundle: Path, name: str) -> None:
+    (bundle / "configs" / name).write_text(json.dumps({"version": "1", "x": "$import antigravity"}))
+    assert [(remark.file, remark.where) for remark in inspect(bundle).refused] == [(f"configs/{name}", "x")]
+
+
+RAW = {
+    "key twice": b'{"x": {"_target_": "DenseNet121", "_target_": "subprocess.getoutput"}}',
+    "key twice in two spellings": b'{"a#b": 1, "a::b": "$open(1)"}',
+    "100,000 brackets": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "half a file": b'{"x": ',
+    "a list": b'["$open(1)"]',
+    "no text": b"\xff\xfe\x00",
+    "a long number": b'{"x": ' + b"9" * 100_000 + b"}",
+    "5 MB": b'{"x": "' + b"a" * (5 << 20) + b'"}',
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_json_that_readers_may_understand_differently_or_not_at_all_is_refused(bundle: Path, name: str) -> None:
+    (bundle / "configs" / "train.json").write_bytes(RAW[name])
+    began = time.monotonic()
+    (remark,) = inspect(bundle).refused
+    assert time.monotonic() - began < SECONDS
+    assert (remark.file, remark.kind) == ("configs/train.json", "json")
+
+
+def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as made:
+        for name, content in entries.items():
+            made.writestr(name, content)
+    return buffer.getvalue()
+
+
+class Evil:
+    """Unpickled, it runs a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple:
+        return os.system, (self.command,)
+
+
+def saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def claiming(size: tuple[int, ...], stride: tuple[int, ...] | None = None) -> bytes:
+    """A file of a few bytes whose tensor claims a size, as torch.save writes views of a small storage."""
+    small = torch.zeros(1)
+    return saved({"weight": small.as_strided(size, stride or (0,) * len(size))})
+
+
+def with_larger_storage() -> bytes:
+    """A file whose pickle says that the storage has 10^9 numbers, and which holds one."""
+    with zipfile.ZipFile(io.BytesIO(saved({"weight": torch.zeros(1)}))) as given:
+        entries = {name: given.read(name) for name in given.namelist()}
+    name = next(entry for entry in entries if entry.endswith("data.pkl"))
+    # BININT1 1 becomes BININT 10^9, as the storage's count of numbers and as the tensor's size
+    entries[name] = entries[name].replace(b"K\x01tq", b"J" + struct.pack("<i", 10**9) + b"tq", 1)
+    return archive(entries)
+
+
+def safetensors(header: bytes, length: int | None = None, data: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+WEIGHTS: dict[str, Callable[[Path], bytes]] = {
+    "an object that runs": lambda c: saved({"weight": Evil(f"touch {c}")}),
+    "an old pickle": lambda c: pickle.dumps(Evil(f"touch {c}")),
+    "a pickle in an archive": lambda c: archive({"model/data.pkl": pickle.dumps(Evil(f"touch {c}"), protocol=4)}),
+    "a second pickle": lambda c: archive({"m/data.pkl": b"\x80\x02}.", "m/other.pkl": pickle.dumps(Evil("x"), 2)}),
+    "a whole network": lambda c: saved(torch.nn.Linear(2, 2)),
+    "10^9 numbers in a view": lambda c: claiming((10**9,)),
+    "10^9 numbers of a storage": lambda c: with_larger_storage(),
+    "a compressed archive": lambda c: archive({"m/data.pkl": b"\x80\x02}."}, zipfile.ZIP_DEFLATED),
+    "a bomb": lambda c: archive({"m/data.pkl": b"\x80\x02}.", "m/data/0": b"\0" * 50_000_000}, zipfile.ZIP_DEFLATED),
+    "no archive": lambda c: b"not weights",
+    "nothing": lambda c: b"",
+    "a bomb of a program": lambda c: archive(
+        {"m/code/a.py": b" " * 50_000_000, "m/data.pkl": b"\x80\x02}."}, zipfile.ZIP_DEFLATED
+    ),
+    "a truncated file": lambda c: saved({"weight": torch.zeros(100)})[:300],
+    "a damaged pickle": lambda c: archive({"m/data.pkl": b"\x80\x02}q"}),
+    "a program that reads files": lambda c: archive(
+        {"m/code/a.py": b"def forward(self): return torch.from_file('/etc/passwd')", "m/data.pkl": b"\x80\x02}."}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_that_are_more_than_tensors_or_claim_more_than_there_is_are_refused(bundle: Path, name: str) -> None:
+    canary = bundle.parent / "canary"
+    (bundle / "models" / "model.pt").write_bytes(WEIGHTS[name](canary))
+    began = time.monotonic()
+    refused = inspect(bundle).refused
+    assert time.monotonic() - began < SECONDS
+    assert refused
+    assert {remark.file for remark in refused} == {"models/model.pt"}
+    assert not canary.exists()
+
+
+SAFETENSORS = {
+    "10^9 numbers": safetensors(
+        b'{"w": {"dtype": "F32", "shape": [1000000000], "data_offsets": [0, 4]}}', data=bytes(4)
+    ),
+    "a header without end": safetensors(b"{}", length=1 << 60),
+    "outside of the file": safetensors(b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [400, 404]}}'),
+    "a negative place": safetensors(b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}'),
+    "no header": safetensors(b"no json"),
+    "an unknown type": safetensors(b'{"w": {"dtype": "PY", "shape": [1], "data_offsets": [0, 4]}}', data=b"\0" * 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAFETENSORS)
+def test_safetensors_that_claim_more_than_there_is_are_refused(bundle: Path, name: str) -> None:
+    (bundle / "models" / "model.safetensors").write_bytes(SAFETENSORS[name])
+    assert [remark.file for remark in inspect(bundle).refused] == ["models/model.safetensors"]
+
+
+def test_honest_safetensors_pass(bundle: Path) -> None:
+    header = b'{"__metadata__": {"a": "b"}, "w": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}}'
+    (bundle / "models" / "model.safetensors").write_bytes(safetensors(header, data=b"\0" * 8))
+    assert inspect(bundle).refused == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("captum.py", "raise SystemExit"),
+        ("torch/__init__.py", "raise SystemExit"),
+        ("scripts/__init__.py", ""),
+        ("configs/hidden.py", ""),
+        ("native.so", "\x7fELF"),
+        ("__pycache__/captum.cpython-311.pyc", ""),
+        ("sitecustomize.pth", "import os"),
+        ("configs/train.yaml", "x: !!python/object/apply:os.system [touch x]"),
+        ("run.sh", "touch x"),
+        ("configs/logging.conf", "[handlers]\nkeys=a\n[handler_a]\nclass=StreamHandler\nargs=(open('/tmp/x','w'),)\n"),
+        ("configs/logging.conf", "[handler_a]\nclass=os.system\nargs=('touch x',)\n"),
+        ("configs/logging.conf", "no section"),
+    ],
+)
+def test_code_and_what_python_would_evaluate_is_refused(bundle: Path, name: str, content: str) -> None:
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_text(content)
+    refused = inspect(bundle).refused
+    assert refused
+    assert {remark.file for remark in refused} == {name}
+
+
+def test_a_plain_logging_configuration_passes(bundle: Path) -> None:
+    (bundle / "configs" / "logging.conf").write_text(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=a\n[formatters]\nkeys=f\n[logger_root]\nlevel=INFO\nhandlers=a\n"
+        "[handler_a]\nclass=StreamHandler\nlevel=INFO\nformatter=f\nargs=(sys.stdout,)\n"
+        "[formatter_f]\nformat=%(message)s\n"
+    )
+    assert inspect(bundle).refused == ()
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../outside", "docs/README.md"])
+def test_links_are_refused_and_not_followed(bundle: Path, target: str) -> None:
+    (bundle / "docs" / "link.md").symlink_to(target)
+    assert [(remark.file, remark.kind) for remark in inspect(bundle).refused] == [("docs/link.md", "file")]
+
+
+def test_a_pipe_is_refused_and_not_waited_for(bundle: Path) -> None:
+    os.mkfifo(bundle / "configs" / "train.json")
+    assert [remark.file for remark in inspect(bundle).refused] == ["configs/train.json"]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_configurations_as_the_model_zoo_writes_them_pass(bundle: Path, name: str) -> None:
+    (bundle / "configs" / "inference.json").write_text(json.dumps(CONFIGURATIONS[name]))
+    assert inspect(bundle).refused == ()
+
+
+@pytest.mark.parametrize("name", shipped_bundles())
+def test_our_own_bundles_pass(name: str) -> None:
+    inspection = inspect(shipped_bundles()[name])
+    assert inspection.refused == ()
+    assert any(remark.kind == "callable" and remark.text == "DenseNet121" for remark in inspection.remarks)
+
+
+def test_weights_of_networks_in_training_pass(bundle: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    torch.save(network.state_dict(), bundle / "models" / "model.pt")  # with the attributes that torch adds
+    assert inspect(bundle).refused == ()
+
+
+def test_a_compiled_network_is_named_and_not_refused(bundle: Path) -> None:
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), bundle / "models" / "model.ts")
+    inspection = inspect(bundle)
+    assert inspection.refused == ()
+    assert [r.verdict for r in inspection.remarks if r.file == "models/model.ts"] == [Verdict.ATTENTION]
+
+
+def test_addresses_are_told_where_something_may_connect_to_them(bundle: Path) -> None:
+    config = {"x": {"_target_": "MLFlowHandler", "tracking_uri": "http://tracking.example:5000"}}
+    (bundle / "configs" / "train.json").write_text(json.dumps(config))
+    inspection = inspect(bundle)
+    told = {(r.where, r.kind): r.verdict for r in inspection.remarks if r.verdict == Verdict.ATTENTION}
+    assert told == {("x#_target_", "callable"): "attention", ("x#tracking_uri", "address"): "attention"}
+
+
+def test_inspecting_imports_nothing_that_could_run_a_bundle(bundle: Path) -> None:
+    (bundle / "captum.py").write_text(f"open({str(bundle.parent / 'canary')!r}, 'w')")
+    code = (
+        "import sys; from cxr_monai.sharing.inspection import inspect; n = len(inspect('.').refused); "
+        "bad = [m for m in ('torch', 'monai', 'captum', 'numpy') if m in sys.modules]; print(n, bad)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=bundle, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "1 []")
+    assert not (bundle.parent / "canary").exists()
+
+
+def test_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as caught:
+        inspect(tmp_path / "missing")
+    assert caught.value.code == Code.BUNDLE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("DenseNet121", "allowed"),
+        ("monai.networks.nets.DenseNet121", "allowed"),
+        ("SaveImaged", "attention"),
+        ("monai.transforms.SaveImaged", "attention"),
+        ("monai.bundle.DenseNet121", "refused"),
+        ("evil.DenseNet121", "refused"),
+        ("torch.device", "allowed"),
+        ("torch.devices", "refused"),
+        ("os.path.join", "allowed"),
+        ("os.path", "refused"),
+        ("cxr_monai.labels.parse", "allowed"),
+        ("cxr_monai.labels", "refused"),
+    ],
+)
+def test_callables_are_judged_one_by_one(name: str, verdict: str) -> None:
+    assert judge_callable(name)[0] == verdict
+
+
+def test_no_name_is_on_two_lists() -> None:
+    known = lists()
+    allowed = {*known["monai"], *known["callables"]}
+    assert allowed & known["attention"].keys() == set()
+    assert allowed & known["refused"].keys() == set()
+    assert known["attention"].keys() & known["refused"].keys() == set()
