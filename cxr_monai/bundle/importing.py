@@ -16,7 +16,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.folder import CONFIGS, Bundle, read_json
+from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_json, write_meaning
 from cxr_monai.bundle.workflow import MEANING
@@ -105,7 +105,8 @@ def import_bundle(
         made = Path(copytree(shipped("cxr_nih14"), Path(beside) / "bundle", ignore=ignore_patterns("__pycache__")))
         inference = read_json(made / "configs" / "inference.json")
         meaning = {key: inference[key] for key in MEANING if key in inference}
-        meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "normalisation": origin.normalisation}
+        meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "margin": origin.margin}
+        meaning |= {"normalisation": origin.normalisation}
         write_meaning(made, {**meaning, "network_def": network_def}, origin.channels)
         _describe(made, origin, record)
         (made / "models").mkdir(exist_ok=True)
@@ -189,15 +190,7 @@ def _record(file: Path, found: Foreign, labels: Sequence[str], account: Account)
 
 
 def _describe(root: Path, origin: _Origin, record: dict[str, Any]) -> None:
-    """Give the bundle its input's margin, its name and its origin."""
-    for name in CONFIGS:
-        path = root / "configs" / name
-        config = read_json(path)
-        for section in (config, config.get("train", {}), config.get("validate", {})):
-            for step in section.get("preprocessing", {}).get("transforms", []):
-                if step["_target_"].endswith(".ResizeShortestd"):
-                    step["margin"] = origin.margin
-        write_json(path, config)
+    """Give the bundle its name and its origin."""
     path = root / "configs" / "metadata.json"
     metadata = read_json(path)
     metadata |= {
