@@ -106,7 +106,12 @@ def test_other_methods_need_no_such_end(name: str, networks: dict[str, nn.Module
 @pytest.mark.parametrize("name", CONVOLUTIONAL[1:])
 def test_monai_exports_it(name: str, networks: dict[str, nn.Module], shipped_copy: Path) -> None:
     findings = list(NIH14[:3])
-    meaning = {"labels": findings, "label_scheme": "findings", "image_size": SIDE, "network_def": definition(name, SIDE, 2, 3)}
+    meaning = {
+        "labels": findings,
+        "label_scheme": "findings",
+        "image_size": SIDE,
+        "network_def": definition(name, SIDE, 2, 3),
+    }
     write_meaning(shipped_copy, {**meaning, "normalisation": "zero_one"}, 2)
     (shipped_copy / "models").mkdir()
     torch.save(networks[name].state_dict(), shipped_copy / "models" / "model.pt")
