@@ -127,11 +127,19 @@ def _show(prepare: Any, study: Any, arguments: argparse.Namespace, bundle: Path)
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(study, arguments.manifest, folder, bundle, arguments.images, estimate=True)
-    jobs, total = prepared.study.jobs(arguments.out), 0.0
-    for job in jobs:
-        seconds = prepared.checked[job.variant].seconds
-        total += seconds
-        print(f"{job.folder.name}: about {duration(seconds)}; {json.dumps(dict(job.overrides))}")
+    jobs = prepared.study.jobs(arguments.out)
+    variants = prepared.study.variants
+    common = {
+        name: value
+        for name, value in variants[prepared.study.baseline].items()
+        if all(name in own and own[name] == value for own in variants.values())
+    }
+    print(f"all variants: {json.dumps(common)}")
+    for variant, overrides in variants.items():
+        own = {name: value for name, value in overrides.items() if name not in common}
+        count, seconds = sum(job.variant == variant for job in jobs), prepared.checked[variant].seconds
+        print(f"{variant}: {count} x about {duration(seconds)}; {json.dumps(own)}")
+    total = sum(prepared.checked[job.variant].seconds for job in jobs)
     print(f"{len(jobs)} trainings, {arguments.jobs} at a time: about {duration(total / arguments.jobs)}")
     print("Estimated from a few images of each; start-up, evaluation and early stopping are not in it.")
     for note in prepared.notes:

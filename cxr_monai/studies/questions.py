@@ -33,13 +33,12 @@ QUESTIONS: dict[str, dict[str, Any]] = {
         },
     },
     "networks": {
-        # without ViT, which needs another package and more images than most have
         "question": "Which network?",
         "variants": {
             name: {"network_def": name}
             for name in (
                 "DenseNet121", "DenseNet169", "DenseNet201", "ResNet50", "SEResNet50", "EfficientNet-B0",
-                "EfficientNet-B1", "EfficientNet-B2", "EfficientNet-B3", "EfficientNet-B4",
+                "EfficientNet-B1", "EfficientNet-B2", "EfficientNet-B3", "EfficientNet-B4", "ViT",
             )
         },
     },
