@@ -13,6 +13,8 @@ assert VERSION is not None
 BUNDLES = [path.name for path in sorted((HERE / "bundles").iterdir()) if (path / "configs").is_dir()]
 
 DICOM = ["python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls"]
+# model-signing imports OpenSSL and does not require it
+SHARING = ["model-signing>=1.1.1", "pyopenssl>=24"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "pandas-stubs"]
 
 setup(
@@ -55,8 +57,9 @@ setup(
     extras_require={
         "dicom": DICOM,  # compressed DICOM: JPEG lossless, JPEG-LS, JPEG 2000
         "openvino": ["openvino>=2025.0"],  # cxr-monai predict --runtime openvino
+        "sharing": SHARING,  # cxr-monai bundle sign, verify, install
         "test": TEST,
-        "dev": [*DICOM, *TEST, "openvino>=2025.0"],
+        "dev": [*DICOM, *SHARING, *TEST, "openvino>=2025.0"],
     },
     entry_points={"console_scripts": ["cxr-monai = cxr_monai.cli:main"]},
     classifiers=[

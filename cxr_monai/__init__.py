@@ -5,7 +5,7 @@ Layers, lowest first; each imports only lower ones (``tests/test_layers.py`` che
     0  errors, labels, schemes             vocabulary
     1  data, networks, losses              one table of images, one file to one array; weights and losses
     2  transforms, bundle, evaluation, explain
-    3  training, predict
+    3  training, predict, explaining, sharing
     4  report                              what a physician or a reviewer reads
     5  studies                             repeated training under one question
     6  cli                                 thin: parse, call, print

@@ -55,6 +55,19 @@ class Code(StrEnum):
     WEIGHTS_UNSAFE = "weights-unsafe"
     CHECKSUM_MISMATCH = "checksum-mismatch"
     DOWNLOAD_FAILED = "download-failed"
+    # bundles between hospitals
+    BUNDLE_INCOMPLETE = "bundle-incomplete"
+    BUNDLE_PRIVATE = "bundle-private"
+    BUNDLE_REFUSED = "bundle-refused"
+    BUNDLE_ALTERED = "bundle-altered"
+    BUNDLE_OLDER = "bundle-older"
+    BUNDLE_UNTRUSTED = "bundle-untrusted"
+    ARCHIVE_INVALID = "archive-invalid"
+    SIGNATURE_MISSING = "signature-missing"
+    SIGNATURE_INVALID = "signature-invalid"
+    SIGNER_UNKNOWN = "signer-unknown"
+    KEY_INVALID = "key-invalid"
+    LINEAGE_INVALID = "lineage-invalid"
     # running
     CHECKPOINT_DAMAGED = "checkpoint-damaged"
     DISK_FULL = "disk-full"
@@ -126,6 +139,10 @@ class RadiographError(CxrError):
 
 class BundleError(CxrError):
     """A bundle's folder is incomplete, or its parts contradict each other."""
+
+
+class SharingError(BundleError):
+    """A bundle cannot be sent as it is, or what was received is not to be trusted."""
 
 
 class SettingError(CxrError):

@@ -15,6 +15,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # not the user's own cache of decoded images
 os.environ["CXR_MONAI_CACHE"] = tempfile.mkdtemp(prefix="cxr-monai-tests-")
 atexit.register(shutil.rmtree, os.environ["CXR_MONAI_CACHE"], ignore_errors=True)
+# nor the user's installed bundles and trusted keys
+os.environ["CXR_MONAI_BUNDLES"] = os.path.join(os.environ["CXR_MONAI_CACHE"], "bundles")
+os.environ["CXR_MONAI_TRUSTED"] = os.path.join(os.environ["CXR_MONAI_CACHE"], "trusted")
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

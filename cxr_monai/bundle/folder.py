@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from cxr_monai.bundle.digest import content_digest
 from cxr_monai.bundle.workflow import MEANING, check_agreement, scheme_of
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.networks.heads import INDEPENDENT, Head
@@ -74,17 +74,8 @@ class Bundle:
         return self.root / "models" / "model.pt"
 
     def digest(self) -> str:
-        """Return the SHA-256 over the names and contents of its files, hexadecimal.
-
-        The bundle is ``configs``, ``docs``, ``models`` and ``LICENSE``; what somebody wrote beside them is not.
-        """
-        total = sha256()
-        parts = [path for name in ("configs", "docs", "models") for path in (self.root / name).rglob("*")]
-        for path in sorted(path for path in [*parts, self.root / "LICENSE"] if path.is_file()):
-            total.update(
-                f"{path.relative_to(self.root).as_posix()}\t{sha256(path.read_bytes()).hexdigest()}\n".encode()
-            )
-        return total.hexdigest()
+        """Return the SHA-256 over the names and contents of its files, hexadecimal (``cxr_monai.bundle.digest``)."""
+        return content_digest(self.root)
 
     def parser(self, config: str = "inference.json", **overrides: Any) -> ConfigParser:
         """Return MONAI's parser of one configuration, with ``bundle_root`` set and the overrides applied."""

@@ -3,7 +3,7 @@
 import argparse
 
 DESCRIPTION = """\
-Names and folders of the bundles that come with this package."""
+Name the bundles that come with this package, with their folders, and those that are installed, with their signers."""
 
 EPILOG = """\
 example:
@@ -11,13 +11,20 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words: none."""
+    """Declare the action's words."""
+    parser.add_argument(
+        "--store", metavar="DIR", help="of installed bundles (default: $CXR_MONAI_BUNDLES, or your own)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the action and return its exit status."""
+    """List them."""
     from cxr_monai.bundle.shipped import shipped_bundles
+    from cxr_monai.sharing.store import installed, store_folder
 
     for name, folder in shipped_bundles().items():
         print(f"{name}  {folder}")
+    for one in installed(store_folder(arguments.store)):
+        record = one.record
+        print(f"{record.name}@{record.version}  {one.root}  signed by {record.signer}, installed {record.installed}")
     return 0

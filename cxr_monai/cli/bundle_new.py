@@ -3,7 +3,7 @@
 import argparse
 
 DESCRIPTION = """\
-A copy of a bundle that comes with this package, to train, change and share; the packaged one stays as it is."""
+Copy a bundle that comes with this package, to train, change and share; the packaged one stays as it is."""
 
 EPILOG = """\
 example:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the action and return its exit status."""
+    """Copy it."""
     import shutil
     from pathlib import Path
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from cxr_monai.cli.evaluate import add_fitting
+from cxr_monai.cli.places import add_bundle, open_bundle
 
 DESCRIPTION = """\
 Fit calibration, operating points and sets of findings on validation predictions, and write them into a copy of a bundle
@@ -24,7 +25,7 @@ don't go along when the bundle is sent."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle; it is not changed")
+    add_bundle(parser)
     parser.add_argument(
         "--predictions", type=Path, required=True, metavar="VAL.csv", help="raw, of validation patients"
     )
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.report.calibrating import calibrate_bundle
 
     fitted = calibrate_bundle(
-        arguments.bundle,
+        open_bundle(arguments),
         arguments.predictions,
         arguments.manifest,
         arguments.out,

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from cxr_monai.cli.places import add_bundle, open_bundle
+
 DESCRIPTION = """\
 Make a map of what a bundle's network looked at, for every image and every finding.
 
@@ -41,7 +43,7 @@ EPILOG = EPILOG.format(methods="\n".join(f"  {name:<22}{text}" for name, text in
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    add_bundle(parser)
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
     )
@@ -103,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         files = [file for file, name in zip(files, names, strict=True) if name in wanted]
         names = [name for name in names if name in wanted]
     explainer = Explainer.of_bundle(
-        arguments.bundle,
+        open_bundle(arguments),
         arguments.weights,
         method=arguments.method,
         wanted=[spelling(name) for name in arguments.finding] if arguments.finding else None,

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cxr_monai.cli.places import add_bundle, open_bundle
+
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
 
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     from cxr_monai.cli.explain import METHODS
 
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="the bundle's folder")
+    add_bundle(parser)
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
     )
@@ -113,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         manifest = Path(arguments.inputs[0])
     files, names = gather_files(arguments.inputs, arguments.split)
     faithfulness, written = faithful_files(
-        arguments.bundle, files, names, arguments.out, options, manifest, arguments.weights
+        open_bundle(arguments), files, names, arguments.out, options, manifest, arguments.weights
     )
     if arguments.experiment:
         track_faithfulness(arguments.experiment, arguments.out, faithfulness, written)

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from cxr_monai.cli.places import add_bundle, open_bundle
+
 DESCRIPTION = """\
 Give every image a probability for each finding of a bundle.
 
@@ -21,7 +23,7 @@ exit status: 0 if anything was predicted, 1 if nothing was (or with --strict if 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    add_bundle(parser)
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
     )
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     files, names = gather_files(arguments.inputs)
     predictor = Predictor(
-        arguments.bundle,
+        open_bundle(arguments),
         arguments.weights,
         amp=not arguments.float32,
         runtime=arguments.runtime,

@@ -19,6 +19,8 @@ from cxr_monai.evaluation.fitted import (
     remember_patients,
 )
 from cxr_monai.evaluation.predictions import join, read_predictions
+from cxr_monai.sharing.lineage import write_lineage
+from cxr_monai.sharing.manifest import MANIFEST, METRICS, SIGNATURE
 
 
 def calibrate_bundle(
@@ -78,8 +80,16 @@ def calibrate_bundle(
     partial = new.with_name(f".{new.name}.part")
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(opened.root, partial)
+        # a copy is not what was signed, and not what was measured
+        shutil.copytree(opened.root, partial, ignore=shutil.ignore_patterns(MANIFEST, SIGNATURE, METRICS))
         fitted.write(partial / "models" / "calibration.json")
+        write_lineage(
+            partial,
+            [opened.root],
+            "cxr-monai calibrate",
+            data=fitted.fitted_on,
+            settings={"method": method, "recalibrate": recalibrate or "no", "points": points},
+        )
         remember_patients(fitted, sample, new, copy_of=opened.root)
         partial.rename(new)
     except OSError as error:

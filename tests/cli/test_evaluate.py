@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
@@ -243,8 +244,12 @@ def calibrated(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> Path:
 def test_calibrating_writes_a_copy(trained: Trained, calibrated: Path, phantoms: Phantoms) -> None:
     before, after = content(trained.bundle), content(calibrated)
     changed = {name for name in after if after[name] != before.get(name)}
-    assert set(before) == set(after)
-    assert changed == {"models/calibration.json"}
+    assert set(after) == {*before, "lineage.json"}
+    assert changed == {"models/calibration.json", "lineage.json"}
+    lineage = json.loads((calibrated / "lineage.json").read_text())["own"]
+    assert lineage["parents"] == [content_digest(trained.bundle)]
+    fitted_on = json.loads((calibrated / "models" / "calibration.json").read_text())["fitted_on"]
+    assert lineage["data"] == fitted_on
     patients = phantoms.table["patient_id"]
     assert trained_on(calibrated, patients) == set(patients[phantoms.table["split"] == "train"])
     points = json.loads((calibrated / "models" / "calibration.json").read_text())["findings"]

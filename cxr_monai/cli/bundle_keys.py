@@ -1,0 +1,39 @@
+"""``cxr-monai bundle keys``."""
+
+import argparse
+
+from cxr_monai.cli.places import add_trusted
+
+DESCRIPTION = """\
+Make a pair of keys to sign bundles with: NAME.pem, which stays with you and which nobody else can read, and NAME.pub,
+which everybody may have. Your own bundles are trusted on this machine from then on.
+
+Hospitals that receive your bundles need NAME.pub once. Tell them its fingerprint by telephone, not by mail."""
+
+EPILOG = """\
+examples:
+  cxr-monai bundle keys hospital-a
+  cxr-monai bundle keys hospital-a --password
+
+The password is asked for, or taken from $CXR_MONAI_KEY_PASSWORD."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the action's words."""
+    parser.add_argument("name", metavar="NAME", help="of the signer: a-z, 0-9 and '-'")
+    parser.add_argument("--out", metavar="DIR", help="where the keys go (default: 'keys' in your own data folder)")
+    parser.add_argument("--password", action="store_true", help="encrypt the private key's file")
+    add_trusted(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make and trust them, say where they are."""
+    from cxr_monai.cli.bundle_sign import password_for
+    from cxr_monai.sharing.keys import make_key, trust
+
+    password = password_for("a new private key") if arguments.password else None
+    signer = make_key(arguments.name, arguments.out, password)
+    trust(signer.path, signer.name, arguments.trusted)
+    print(f"private key: {signer.path.with_suffix('.pem')}  (never send it; keep a copy in a safe)")
+    print(f"public key:  {signer.path}  (send it)\nfingerprint: {signer.fingerprint}  (tell it by telephone)")
+    return 0

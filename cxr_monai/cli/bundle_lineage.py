@@ -1,0 +1,48 @@
+"""``cxr-monai bundle lineage``."""
+
+import argparse
+
+DESCRIPTION = """\
+Draw where a bundle comes from, over any number of generations and sites, and check each link.
+
+A child names its parents by the digest of all their files, and carries what they said of themselves. Where a parent is
+at hand (installed, or in a folder of --also), its digest is computed again and what it says is compared: 'verified'.
+Else it is 'not at hand': what is said of it is what its child says. What contradicts itself is 'damaged'."""
+
+EPILOG = """\
+examples:
+  cxr-monai bundle lineage cxr-pneumonia
+  cxr-monai bundle lineage OUT/bundle --also received/ ../older_bundle
+
+exit status: 0, or 1 if a link is damaged (with --strict also if a parent is not at hand)"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the action's words."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="NAME or NAME@VERSION of an installed bundle, or a folder")
+    parser.add_argument(
+        "--also", nargs="+", default=[], metavar="DIR", help="folders of bundles, or folders that hold such"
+    )
+    parser.add_argument(
+        "--store", metavar="DIR", help="of installed bundles (default: $CXR_MONAI_BUNDLES, or your own)"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a parent is not at hand")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw the tree."""
+    from collections import Counter
+    from pathlib import Path
+
+    from cxr_monai.sharing.lineage import State, at_hand, trace
+    from cxr_monai.sharing.store import find, store_folder
+
+    store = store_folder(arguments.store)
+    folder = Path(arguments.bundle)
+    root = folder if folder.is_dir() else find(store, arguments.bundle).root
+    tree = trace(root, at_hand(store, arguments.also))
+    print("\n".join(tree.lines()))
+    states = Counter(node.state for node in tree.everyone())
+    links = [f"{states[state]} {state}" for state in (State.VERIFIED, State.AWAY, State.DAMAGED) if states[state]]
+    print(f"\nlinks: {', '.join(links) or 'none; its parents, if there were any, are not recorded'}")
+    return 1 if states[State.DAMAGED] or (arguments.strict and states[State.AWAY]) else 0

@@ -1,0 +1,43 @@
+"""``cxr-monai bundle verify``."""
+
+import argparse
+
+from cxr_monai.cli.places import add_trusted
+
+DESCRIPTION = """\
+Is this archive or folder, to the last byte, what somebody signed whom you trust? Offline, and nothing of it is run.
+
+The files are exactly those of its manifest, with these sizes and SHA-256: none added, hidden, missing or changed, no
+links. The signature covers exactly these. And no newer version of it is installed."""
+
+EPILOG = """\
+examples:
+  cxr-monai bundle verify cxr-nih14-1.0.0.zip
+  cxr-monai bundle verify received/cxr-nih14 --trusted keys_of_our_partners
+
+exit status: 0 verified, 1 refused"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the action's words."""
+    parser.add_argument("bundle", metavar="ARCHIVE", help="an archive, or a folder that it was unpacked into")
+    add_trusted(parser)
+    parser.add_argument(
+        "--store", metavar="DIR", help="of installed bundles (default: $CXR_MONAI_BUNDLES, or your own)"
+    )
+    parser.add_argument("--allow-downgrade", action="store_true", help="though a newer version is installed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify, name the signer."""
+    from cxr_monai.sharing.store import refuse_older, store_folder
+    from cxr_monai.sharing.verify import verify
+
+    verified = verify(arguments.bundle, arguments.trusted)
+    contents, signer = verified.contents, verified.signer
+    if not arguments.allow_downgrade:
+        refuse_older(store_folder(arguments.store), contents.name, contents.version)
+    size = sum(file.size for file in contents.files)
+    print(f"{contents.name} {contents.version}: {len(contents.files)} files, {size:,} bytes, as they were signed")
+    print(f"signed by: {signer.name}  (key {signer.fingerprint})\ndigest:    {verified.digest}")
+    return 0

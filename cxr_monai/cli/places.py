@@ -1,0 +1,33 @@
+"""Arguments that several commands share: the bundle that runs, where installed ones and trusted keys lie."""
+
+import argparse
+from pathlib import Path
+
+
+def add_trusted(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--trusted``."""
+    parser.add_argument("--trusted", metavar="DIR", help="of trusted keys (default: $CXR_MONAI_TRUSTED, or your own)")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--store``."""
+    parser.add_argument(
+        "--store", metavar="DIR", help="of installed bundles (default: $CXR_MONAI_BUNDLES, or your own)"
+    )
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """Declare ``BUNDLE`` and ``--trust-folder`` of a command that runs one."""
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="an installed bundle's NAME or NAME@VERSION, or a folder, such as OUT/bundle"
+    )
+    parser.add_argument(
+        "--trust-folder", action="store_true", help="run the folder although it was not installed, whatever is in it"
+    )
+
+
+def open_bundle(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the bundle that may be run (``cxr_monai.sharing.trust``)."""
+    from cxr_monai.sharing.trust import open_trusted
+
+    return open_trusted(arguments.bundle, arguments.trust_folder)

@@ -1,0 +1,21 @@
+"""One signed bundle of hospital A for all tests of this folder."""
+
+import pytest
+
+from cxr_monai.sharing.keys import make_key, trust
+from cxr_monai.sharing.pack import pack
+from cxr_monai.sharing.sign import sign
+from tests.sharing.making import Hospital, make_bundle
+
+
+@pytest.fixture(scope="session")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
+    """Made once; tests copy what they spoil."""
+    home = tmp_path_factory.mktemp("hospital-a")
+    bundle = make_bundle(home / "bundle")
+    archive = pack(bundle, home / "share", name="cxr-a", version="1.0.0").path
+    for name in ("hospital-a", "stranger"):
+        make_key(name, home / "keys")
+    trust(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
+    sign(archive, home / "keys" / "hospital-a.pem")
+    return Hospital(bundle, archive, home / "keys", home / "trusted")
