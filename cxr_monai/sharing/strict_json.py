@@ -13,8 +13,8 @@ LARGEST = 4 << 20
 DEEPEST = 64
 """Levels of nesting."""
 
-# A string, whose brackets don't count, or a bracket.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+# A string, whose brackets don't count, or a bracket. Possessive: it never tries a string twice, also one without an end.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 
 
 def parse_strictly(content: bytes) -> Any:

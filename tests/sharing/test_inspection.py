@@ -156,6 +156,8 @@ RAW = {
     "a list": b'["$open(1)"]',
     "no text": b"\xff\xfe\x00",
     "a long number": b'{"x": ' + b"9" * 100_000 + b"}",
+    "a string without an end": b'{"x": "' + b'\\"' * 1_000_000,
+    "many strings without an end": b'"' + b'\\"' * 1_000_000 + b"\\",
     "5 MB": b'{"x": "' + b"a" * (5 << 20) + b'"}',
 }
 
