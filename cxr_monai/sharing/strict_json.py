@@ -13,7 +13,7 @@ LARGEST = 4 << 20
 DEEPEST = 64
 """Levels of nesting."""
 
-# A string, whose brackets don't count, or a bracket. Possessive: it never tries a string twice, also one without an end.
+# A string, whose brackets don't count, or a bracket. Possessive: no string is tried twice, not even one without an end.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 
 
