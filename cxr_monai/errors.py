@@ -48,6 +48,7 @@ class Code(StrEnum):
     # bundles, settings, weights
     BUNDLE_INVALID = "bundle-invalid"
     BUNDLE_DISAGREES = "bundle-disagrees"
+    EXPORT_DIFFERS = "export-differs"
     OVERRIDE_UNKNOWN = "override-unknown"
     SETTING_INVALID = "setting-invalid"
     WEIGHTS_MISSING = "weights-missing"

@@ -16,6 +16,8 @@ ACTIONS = {
     "list": "the bundles that come with this package, and those that are installed",
     "new": "copy one that comes with this package, to train and change",
     "import": "weights of CheXNet's descendants or TorchXRayVision as a bundle",
+    "card": "a model card from an evaluation: data, figures with intervals, limits, what is not known",
+    "export": "the network as TorchScript or ONNX, or the bundle as MONAI's model zoo takes it",
     "inspect": "what a bundle would execute, found without executing any of it",
     "pack": "one archive for another hospital: complete, nothing private in it, the same content the same bytes",
     "keys": "make a pair of keys to sign with",

@@ -115,9 +115,9 @@ class SoftmaxHead(_Coupled):
 
     def log_odds(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return each output less the log-sum-exp of the others: p / (1 - p) without either losing its digits."""
-        count = outputs.shape[-1]
-        own = torch.eye(count, dtype=torch.bool, device=outputs.device)
-        others = outputs.unsqueeze(-2).expand(*outputs.shape, count).masked_fill(own, -math.inf)
+        at = torch.arange(self.outputs, device=outputs.device)
+        own = at == at.unsqueeze(-1)  # not torch.eye, which ONNX Runtime lacks for truth values
+        others = outputs.unsqueeze(-2).expand(*outputs.shape, self.outputs).masked_fill(own, -math.inf)
         return outputs - others.logsumexp(-1)
 
     def prior(self, prevalences: Sequence[float]) -> list[float]:

@@ -1,0 +1,66 @@
+"""``cxr-monai bundle export``."""
+
+import argparse
+
+DESCRIPTION = """\
+A bundle's network as a file that runs without this package, or the bundle as MONAI's model zoo takes it.
+
+  torchscript   model.ts, by MONAI's ckpt_export
+  onnx          model.onnx, with any batch size (pip install cxr-monai[export])
+  all           both
+  zoo           a folder for a pull request to MONAI's model zoo, and the weights to upload
+
+The head is part of the file; outputs are the log-odds of each label. Every file is compared with the bundle on random
+images, in batches of one and three, and is not left behind where an output differs by more than 0.0001. contract.json
+beside it says what the network must be given, what its outputs mean, and how they are calibrated."""
+
+EPILOG = """\
+examples:
+  cxr-monai bundle export OUT/bundle --out exported --format all
+  cxr-monai bundle export OUT/bundle --out zoo --format zoo --name cxr_findings --url https://example.org/weights
+
+exit status: 0 exported, 1 refused, 2 wrong use"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the action's words."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    parser.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist yet")
+    parser.add_argument(
+        "--format",
+        choices=("torchscript", "onnx", "all", "zoo"),
+        default="torchscript",
+        help="(default: %(default)s)",
+    )
+    zoo = parser.add_argument_group("for the model zoo")
+    zoo.add_argument("--name", help="of the bundle in the zoo: a-z, 0-9 and _ (default: from the metadata's name)")
+    zoo.add_argument("--url", metavar="URL", help="of the folder where the weights will lie; needed above 25 MB a file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, say how equal it is."""
+    import re
+    from pathlib import Path
+
+    from cxr_monai.bundle.folder import Bundle
+    from cxr_monai.errors import Code, UsageError
+
+    if arguments.format != "zoo":
+        if arguments.name or arguments.url:
+            raise UsageError(Code.USAGE, "--name and --url are for the model zoo alone: --format zoo.")
+        from cxr_monai.sharing.export import FORMATS, export
+
+        told = export(arguments.bundle, arguments.out, FORMATS if arguments.format == "all" else [arguments.format])
+        for name, difference in told.items():
+            print(f"{Path(arguments.out) / name}: differs from the bundle by at most {difference:.1g} in a log-odds")
+        print(f"{Path(arguments.out) / 'contract.json'}: what it must be given, what its outputs mean")
+        return 0
+    from cxr_monai.sharing.zoo import zoo_layout
+
+    named = str(Bundle.open(arguments.bundle).metadata.get("name", ""))
+    name = arguments.name or re.sub(r"[^a-z0-9]+", "_", named.lower()).strip("_")
+    folder, uploads = zoo_layout(arguments.bundle, arguments.out, name, arguments.url)
+    print(f"{Path(arguments.out) / folder.name}: copy it into models/ of a fork of Project-MONAI/model-zoo")
+    if uploads:
+        print(f"{Path(arguments.out) / 'upload'}: upload {', '.join(uploads)} to {arguments.url} before that")
+    return 0

@@ -1,0 +1,117 @@
+"""What stands beside an exported network: what it must be given, and what its outputs mean, for a reader without us.
+
+    contract(bundle, shape, files)      # contract.json
+
+A network behind another preprocessing, another order of labels or without its calibration gives numbers that look right
+and are not; so whoever runs the file elsewhere finds all three here, in words and in numbers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from cxr_monai.bundle.folder import Bundle, head_of, read_json
+from cxr_monai.networks.heads import SoftmaxHead
+from cxr_monai.transforms import Normalisation, normalise
+
+FORMAT = 1
+INPUT, OUTPUT = "image", "log_odds"
+
+_STEPS = {
+    "LoadRadiographd": "One frame of one channel, in [0, 1] over the range of the stored bits (of DICOM: after its "
+    "modality and VOI transforms, MONOCHROME1 inverted), bright = dense. Rows are rows of the picture.",
+    "ResizeShortestd": "Resampled without aliasing so that the shorter side has {shorter} pixels, the aspect ratio "
+    "kept: means of whole blocks of pixels, then a triangle filter.",
+    "QuantiseRadiographd": "Rounded to 256 grey levels, 65,536 where the file has more than 8 bits a pixel; still in "
+    "[0, 1].",
+    "CenterSpatialCropd": "The middle {size} x {size} pixels.",
+    "NormaliseRadiographd": "Each channel is the grey value times scale plus shift, see 'normalisation'.",
+}
+_METHODS = {
+    "temperature": "p becomes sigmoid(logit(p) / temperature)",
+    "platt": "p becomes sigmoid(slope * logit(p) + intercept)",
+    "isotonic": "p becomes the linear interpolation of y over x at p",
+    "none": "p stays",
+}
+
+
+def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the contract of an exported network.
+
+    Args:
+        bundle: that was exported.
+        shape: of one image, ``[C, S, S]``.
+        files: what is told of each exported file, by its name.
+
+    Returns:
+        plain JSON: input, preprocessing step by step, output, labels in their order, calibration with its formulas.
+    """
+    head = head_of(bundle.parser())
+    return {
+        "_desc_": "What the exported network takes and gives. Research and education; not a medical device.",
+        "format": FORMAT,
+        "bundle": {
+            "digest": bundle.digest(),
+            "name": bundle.metadata.get("name"),
+            "version": bundle.metadata.get("version"),
+        },
+        "files": dict(files),
+        "input": {
+            "name": INPUT,
+            "dtype": "float32",
+            "shape": ["batch", *shape],
+            "value_range": bundle.metadata["network_data_format"]["inputs"]["image"]["value_range"],
+        },
+        "preprocessing": _preprocessing(bundle),
+        "normalisation": _normalisation(bundle, shape[0]),
+        "output": {
+            "name": OUTPUT,
+            "dtype": "float32",
+            "shape": ["batch", len(bundle.labels)],
+            "labels": list(bundle.labels),
+            "label_scheme": bundle.scheme.to_json(),
+            "means": "log-odds of each label; sigmoid of them is its probability before calibration. The head is part "
+            "of the file.",
+            "probabilities_add_up_to_1": isinstance(head, SoftmaxHead),
+            "never_more_probable_than": dict(head.within),
+        },
+        "calibration": _calibration(bundle),
+    }
+
+
+def _preprocessing(bundle: Bundle) -> list[dict[str, Any]]:
+    steps = bundle.parser().get_parsed_content("preprocessing").transforms
+    told = []
+    for step in steps:
+        name = type(step).__name__
+        words = _STEPS.get(name, "See configs/inference.json of the bundle.")
+        told.append({"step": name, "does": words.format(shorter=getattr(step, "size", ""), size=bundle.image_size)})
+    return told
+
+
+def _normalisation(bundle: Bundle, channels: int) -> dict[str, Any]:
+    """Return scale and shift of each channel, found from what the transform makes of 0 and 1."""
+    name = str(read_json(bundle.root / "configs" / "inference.json").get("normalisation", Normalisation.ZERO_ONE))
+    ends = [normalise(torch.full((1, 1, 1), end), name, channels).flatten() for end in (0.0, 1.0)]
+    return {"name": name, "scale": (ends[1] - ends[0]).tolist(), "shift": ends[0].tolist()}
+
+
+def _calibration(bundle: Bundle) -> dict[str, Any] | None:
+    path = bundle.root / "models" / "calibration.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    rows: Mapping[str, Any] = content["findings"]
+    used = {step["method"] for row in rows.values() for step in row["calibration"]}
+    return {
+        "how": "Steps of a label apply to its probability one after the other; none leaves it. Thresholds of operating "
+        "points are of calibrated probabilities.",
+        "methods": {name: text for name, text in _METHODS.items() if name in used},
+        "labels": {
+            name: {"steps": row["calibration"], "operating_points": row["operating_points"]}
+            for name, row in rows.items()
+        },
+        "at_most": content.get("within", {}),
+        "fitted_on": content["fitted_on"],
+    }

@@ -1,0 +1,246 @@
+"""A bundle's network as a file that runs without this package: TorchScript or ONNX, and what it must be given.
+
+    export("OUT/bundle", "exported", ["torchscript", "onnx"])   # model.ts, model.onnx, contract.json
+
+The head is part of the file: its outputs are the log-odds of each label, in the bundle's order, whatever the head. Why
+not probabilities: what reads MONAI's exports applies the sigmoid itself, as ``inference.json`` does, and calibration
+works on log-odds, of which a sigmoid loses the digits. Each file is read back and compared with the bundle on random
+images in several batch sizes; one that differs is not left behind.
+"""
+
+import logging
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ckpt_export, onnx_export
+from torch import nn
+
+from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.bundle.trained import write_json
+from cxr_monai.durable import storage_error
+from cxr_monai.errors import BundleError, Code, SettingError
+from cxr_monai.networks.heads import with_head
+from cxr_monai.networks.weights import load_weights
+from cxr_monai.sharing.contract import INPUT, OUTPUT, contract
+
+FORMATS = ("torchscript", "onnx")
+TOLERANCE = 1e-4
+"""The most that a log-odds of an exported file may differ from the bundle's."""
+BATCHES = (1, 3)
+"""Images at a time in the comparison; the network is traced with two."""
+
+_SUFFIX = {"torchscript": "ts", "onnx": "onnx"}
+
+
+def export(bundle: str | Path, out: str | Path, formats: Sequence[str] = FORMATS) -> dict[str, float]:
+    """Write a bundle's network and its contract into a new folder, whole or not at all.
+
+    Args:
+        bundle: with weights; stays as it is.
+        out: a folder that does not exist yet. It gets ``model.ts`` (TorchScript, with the bundle's metadata and
+            ``inference.json`` inside, as MONAI's ``ckpt_export`` writes it), ``model.onnx`` and ``contract.json``.
+        formats: of `FORMATS`. Both take float32 ``[B, C, S, S]`` and give float32 ``[B, F]``, for any B.
+
+    Returns:
+        the largest difference of a log-odds from the bundle's, by file.
+
+    Raises:
+        BundleError: ``output-exists``, ``export-differs``, or the bundle is none.
+        SettingError: ``setting-invalid`` for another format, ``runtime-missing`` for ONNX without its packages.
+        WeightsError: the weights are missing or belong to another network.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    opened, out = Bundle.open(bundle), Path(out).resolve()
+    _check(formats)
+    if out.exists() or out.is_relative_to(opened.root):
+        raise BundleError(Code.OUTPUT_EXISTS, "an export needs a new folder, outside of the bundle.", where=out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+            made = Path(beside) / "exported"
+            made.mkdir()
+            told = {}
+            for name in formats:
+                file = made / f"model.{_SUFFIX[name]}"
+                told[file.name] = write_network(opened, file)
+            write_json(made / "contract.json", contract(opened, shape_of(opened), _of_files(made, told)))
+            made.rename(out)
+    except OSError as error:
+        raise storage_error(error, out) from error
+    return told
+
+
+def _check(formats: Sequence[str]) -> None:
+    for name in formats:
+        if name not in FORMATS:
+            raise SettingError(
+                Code.SETTING_INVALID, f"the format {name!r} does not exist; choose among {', '.join(FORMATS)}."
+            )
+    missing = [name for name in ("onnx", "onnxruntime") if "onnx" in formats and find_spec(name) is None]
+    if missing:
+        raise SettingError(
+            Code.RUNTIME_MISSING,
+            f"ONNX needs {' and '.join(missing)}, to write the file and to compare it.",
+            fix="Install them with 'pip install cxr-monai[export]', or export TorchScript alone.",
+        )
+
+
+def _of_files(folder: Path, told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "sha256": sha256((folder / name).read_bytes()).hexdigest(),
+            "largest_difference": difference,
+            "compared": f"log-odds of random images with those of the bundle in float32, batches of {BATCHES}",
+        }
+        for name, difference in told.items()
+    }
+
+
+def shape_of(bundle: Bundle) -> tuple[int, ...]:
+    """Return the shape ``[C, S, S]`` of one image as the network takes it."""
+    return tuple(int(size) for size in bundle.parser().get_parsed_content("dataset#shape"))
+
+
+def write_network(bundle: Bundle, file: Path) -> float:
+    """Write one file, read it back and compare it.
+
+    Args:
+        bundle: with weights.
+        file: ``.ts`` or ``.onnx``; its folder exists.
+
+    Returns:
+        the largest difference of a log-odds.
+
+    Raises:
+        BundleError: ``export-differs``; the file is gone then.
+        WeightsError: the weights are missing or belong to another network.
+    """
+    parser = bundle.parser()
+    reference = load_weights(parser.get_parsed_content("network_def"), bundle.weights).eval()
+    reference = with_head(reference, head_of(parser))
+    shape = shape_of(bundle)
+    with _quiet():
+        (_write_onnx if file.suffix == ".onnx" else _write_torchscript)(bundle, file, shape)
+    difference = largest_difference(reference, _RUNTIMES[file.suffix](file), images(bundle, shape))
+    if not difference <= TOLERANCE:  # NaN is a difference, too
+        file.unlink()
+        raise BundleError(
+            Code.EXPORT_DIFFERS,
+            f"a log-odds of the exported {file.name} differs by {difference:g} from the bundle's; {TOLERANCE:g} is "
+            "allowed.",
+            fix="Nothing was left behind. Try the other format; this network does something that cannot be exported.",
+            where=bundle.root,
+        )
+    return difference
+
+
+def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what MONAI's exports are called with: the network with its head, traced with two images."""
+    headed = {"_target_": f"{with_head.__module__}.{with_head.__name__}", "network": "@network_def"}
+    has_head = "head_def" in bundle.parser().config
+    return {
+        "net_id": "exported" if has_head else "network_def",
+        "filepath": str(file),
+        "ckpt_file": str(bundle.weights),
+        "meta_file": str(bundle.root / "configs" / "metadata.json"),
+        "config_file": str(bundle.root / "configs" / "inference.json"),
+        "use_trace": True,
+        "input_shape": (2, *shape),
+        "bundle_root": str(bundle.root),
+        **({"exported": headed | {"head": "@head_def"}} if has_head else {}),
+    }
+
+
+def _write_torchscript(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
+    ckpt_export(**_arguments(bundle, file, shape))
+    _without_places(file)
+
+
+def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
+    # PyTorch's newer exporter needs onnxscript on top, and specialises what this one leaves free
+    onnx_export(
+        **_arguments(bundle, file, shape),
+        converter_kwargs={
+            "dynamo": False,
+            "input_names": [INPUT],
+            "output_names": [OUTPUT],
+            "dynamic_axes": {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+        },
+    )
+
+
+def _without_places(file: Path) -> None:
+    """Take out of a TorchScript file where on this machine each line of source stood; the network needs none of it."""
+    bare = file.with_suffix(".bare")
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(bare, "w", zipfile.ZIP_STORED) as target:
+        for entry in source.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
+    shutil.move(bare, file)
+
+
+def images(bundle: Bundle, shape: tuple[int, ...]) -> list[torch.Tensor]:
+    """Return random images ``[B, C, S, S]`` for each of `BATCHES`, coarse shapes and noise over the input's range."""
+    low, high = bundle.metadata["network_data_format"]["inputs"]["image"]["value_range"] or (0, 1)
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for batch in BATCHES:
+        coarse = torch.rand(batch, shape[0], 8, 8, generator=generator)
+        smooth = nn.functional.interpolate(coarse, shape[1:], mode="bilinear")
+        mixed = (3 * smooth + torch.rand(batch, *shape, generator=generator)) / 4
+        made.append(low + (high - low) * mixed)
+    return made
+
+
+@torch.no_grad()
+def largest_difference(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    other: Callable[[torch.Tensor], torch.Tensor],
+    batches: Sequence[torch.Tensor],
+) -> float:
+    """Return the largest absolute difference of an output; infinite where shapes differ."""
+    worst = 0.0
+    for batch in batches:
+        ours, theirs = network(batch), other(batch)
+        if ours.shape != theirs.shape:
+            return float("inf")
+        worst = max(worst, float((ours - theirs).abs().max().nan_to_num(torch.inf)))
+    return worst
+
+
+def _torchscript(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    return torch.jit.load(str(file)).eval()
+
+
+def _onnx(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda batch: torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
+
+
+_RUNTIMES: dict[str, Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]] = {".ts": _torchscript, ".onnx": _onnx}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what MONAI logs (paths of this machine) and what tracing warns of (what the comparison finds) to itself."""
+    log = logging.getLogger("monai.bundle.scripts")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # both exporters are; MONAI is built on them
+        try:
+            yield
+        finally:
+            log.setLevel(before)
