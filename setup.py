@@ -15,6 +15,7 @@ BUNDLES = [path.name for path in sorted((HERE / "bundles").iterdir()) if (path /
 DICOM = ["python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls"]
 # model-signing imports OpenSSL and does not require it
 SHARING = ["model-signing>=1.1.1", "pyopenssl>=24"]
+EXPORT = ["onnx>=1.17", "onnxruntime>=1.20"]
 TEST = ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "pandas-stubs"]
 
 setup(
@@ -58,8 +59,9 @@ setup(
         "dicom": DICOM,  # compressed DICOM: JPEG lossless, JPEG-LS, JPEG 2000
         "openvino": ["openvino>=2025.0"],  # cxr-monai predict --runtime openvino
         "sharing": SHARING,  # cxr-monai bundle sign, verify, install
+        "export": EXPORT,  # cxr-monai bundle export --format onnx
         "test": TEST,
-        "dev": [*DICOM, *SHARING, *TEST, "openvino>=2025.0"],
+        "dev": [*DICOM, *SHARING, *EXPORT, *TEST, "openvino>=2025.0"],
     },
     entry_points={"console_scripts": ["cxr-monai = cxr_monai.cli:main"]},
     classifiers=[
