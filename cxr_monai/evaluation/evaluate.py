@@ -367,6 +367,42 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     return [*written, path]
 
 
+def read_evaluation(folder: str | Path) -> Evaluation:
+    """Return what `write_tables` wrote, without the images: its sample has the findings and no row, and no curves.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid`` if the folder holds none.
+    """
+    path = Path(folder) / "metrics.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        tables = {name: _table(content[name]) for name in ("findings", *TABLES)}
+        names = [name for name in tables["findings"]["finding"] if name != MEAN]
+        nobody = pd.DataFrame({"patient_id": pd.Series(dtype="str")})
+        return Evaluation(
+            Sample.of(nobody, names, np.empty((0, len(names))), np.empty((0, len(names)))),
+            float(content["level"]), int(content["replicates"]), **tables, book=content["book"],
+            notes=tuple(content["notes"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            f"no evaluation is here ({type(error).__name__}: {error}).",
+            fix="'cxr-monai evaluate --predictions P.csv --manifest M.csv --split test --bundle B --out DIR' makes one.",
+            where=folder,
+        ) from error
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return a table from its rows in JSON; a column of numbers is one again, with NaN and infinities."""
+    table = pd.DataFrame(rows)
+    for name in table:
+        entries = [entry for entry in table[name].tolist() if entry is not None and entry == entry]
+        if all(entry in ("inf", "-inf") or type(entry) in (int, float) for entry in entries):
+            table[name] = table[name].astype(float)
+    return table
+
+
 def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     """Rows as JSON: null where there is no value, "inf" where a ratio has no bound."""
     if table is None:

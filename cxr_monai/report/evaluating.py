@@ -150,7 +150,8 @@ def evaluate_files(
     if compare is not None:
         sample, second, said = _in_common(sample, read_predictions(compare), table)
         notes += said
-    return _judge(sample, table, Path(manifest).name, file, fitted, out, options, notes, second, compare, maps)
+    system = None if bundle is None else Bundle.open(bundle)
+    return _judge(sample, table, Path(manifest).name, file, fitted, out, options, notes, second, compare, maps, system)
 
 
 def _scheme(named: str | None, bundle: str | Path | None, file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
@@ -236,6 +237,7 @@ def _judge(
     second: Sample | None = None,
     compare: str | Path | None = None,
     maps: Localisation | None = None,
+    system: Bundle | None = None,
 ) -> tuple[Evaluation, list[Path]]:
     name = file.path.name if file.path else "predictions"
     names = (name, Path(compare).name if compare is not None else "")
@@ -258,7 +260,7 @@ def _judge(
     folder = Path(out)
     written = write_tables(evaluation, folder)
     written += write_plots(evaluation, folder / "plots")
-    written.append(write_report(evaluation, folder, maps))
+    written.append(write_report(evaluation, folder, maps, system))
     return evaluation, written
 
 
@@ -378,8 +380,9 @@ class Report:
                 notes.append(f"The bundle's calibration and thresholds are left out: {error.message}")
                 logger.warning("%s", notes[-1])
                 fitted = None
+        system = Bundle.open(self.bundle_root) if own else None
         result, written = _judge(
-            sample, self.manifest, self.manifest_name, file, fitted, output_dir, self.options, notes
+            sample, self.manifest, self.manifest_name, file, fitted, output_dir, self.options, notes, system=system
         )
         return figures_by_name(result), written
 

@@ -24,6 +24,7 @@ from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from cxr_monai.bundle.folder import Bundle
     from cxr_monai.evaluation.evaluate import Evaluation
     from cxr_monai.report.localising import Localisation
 
@@ -62,7 +63,12 @@ class DrawnForest:
     ticks: tuple[tuple[float, str], ...]  # percent of the bar's width
 
 
-def write_report(evaluation: "Evaluation", folder: str | Path, localisation: "Localisation | None" = None) -> Path:
+def write_report(
+    evaluation: "Evaluation",
+    folder: str | Path,
+    localisation: "Localisation | None" = None,
+    bundle: "Bundle | None" = None,
+) -> Path:
     """Write ``report.html`` and ``report.md`` into a folder.
 
     Args:
@@ -70,6 +76,7 @@ def write_report(evaluation: "Evaluation", folder: str | Path, localisation: "Lo
             physicians' part speaks of; by default the first.
         folder: made if it is not there.
         localisation: of the system's maps, see ``cxr_monai.report.localising``; a section of the page.
+        bundle: the system, where it is one; its model card (``cxr_monai.report.card``) is a section, too.
 
     Returns:
         the page.
@@ -80,14 +87,17 @@ def write_report(evaluation: "Evaluation", folder: str | Path, localisation: "Lo
     folder = Path(folder)
     page = folder / "report.html"
     write_durably(folder / "report.md", markdown(evaluation).encode())
-    write_durably(page, render(evaluation, localisation).encode())
+    write_durably(page, render(evaluation, localisation, bundle).encode())
     return page
 
 
-def render(evaluation: "Evaluation", localisation: "Localisation | None" = None) -> str:
+def render(evaluation: "Evaluation", localisation: "Localisation | None" = None, bundle: "Bundle | None" = None) -> str:
     """Return the page."""
+    from cxr_monai.report.card import card
+
     section = localisation_page.section(localisation) if localisation is not None else None
-    return template(TEMPLATE).render(**_content(evaluation), localisation=section)
+    parts = [part for part in card(bundle, evaluation, localisation) if part.own] if bundle is not None else []
+    return template(TEMPLATE).render(**_content(evaluation), localisation=section, card=parts)
 
 
 def template(name: str) -> "Template":

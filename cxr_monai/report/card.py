@@ -1,0 +1,404 @@
+"""A model card: what a bundle is, what it was judged on, what it is worth, and what nobody has said of it.
+
+    made = card(bundle, evaluation)     # parts: sentences, names with texts, tables
+    markdown(made)                      # docs/card.md; report.html shows the same as a section
+    write_card("OUT/bundle", "evaluation", "OUT/with_card")     # a copy of the bundle that has it
+
+Its headings are those of Model Cards (Mitchell et al. 2019, arXiv 1810.03993); with them it answers what applies of
+CLAIM (Mongan et al. 2020, doi 10.1148/ryai.2020200029; update of 2024, doi 10.1148/ryai.240300), item by item in
+docs/model-cards.md. Every figure is the evaluation's, every description the metadata's. What neither knows is asked
+of the authors under a key of the metadata (`ASKED`) and is said to be unknown until they answer: nothing is invented.
+"""
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from cxr_monai.bundle.copying import copy_parts
+from cxr_monai.bundle.folder import Bundle, read_json
+from cxr_monai.durable import storage_error, write_durably
+from cxr_monai.errors import BundleError, Code
+from cxr_monai.evaluation.evaluate import Evaluation, read_evaluation
+from cxr_monai.report import localisation_page, summary, tables, words
+from cxr_monai.report.cells import Cell, Table
+from cxr_monai.report.diary import escaped, line
+from cxr_monai.report.localising import Localisation, read_localisation
+from cxr_monai.report.reading import chosen_rule, rules, table_of
+from cxr_monai.report.relations import group_word
+
+NOT_A_DEVICE = "This is not a medical device and not for diagnosis."
+UNKNOWN = "unknown"
+
+ASKED = {
+    "intended_users": "for whom it was made",
+    "out_of_scope": "what it was not made for",
+    "patients": "where, when and by which criteria the patients were chosen",
+    "demographics": "ages, sexes and other characteristics of the patients that it was trained on",
+    "reference_standard": "who labelled the images, from what, with which training and agreement",
+    "de_identification": "how the images were de-identified",
+    "missing_data": "how missing data were handled",
+    "sample_size": "how the number of images was decided",
+    "training": "how it was trained: settings, augmentation, first weights, how the final weights were chosen",
+    "external_testing": "whether it was tested at a hospital that none of its data come from",
+    "failures": "which images it fails on, and why",
+    "ethical_considerations": "ethics approval, risks and harms that were considered",
+    "funding": "who paid for it, and the part that they took",
+    "registration": "where the study is registered, and where its protocol is",
+    "contact": "whom to ask or to tell of a failure",
+}
+"""What neither evaluation nor bundle can know, by the key of ``configs/metadata.json`` under which authors answer."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One heading of the card.
+
+    Attributes:
+        title: the heading.
+        lines: paragraphs.
+        points: name and text of each entry of a list.
+        tables: below them.
+        own: the report has nothing like it, so its section of the card shows it.
+    """
+
+    title: str
+    lines: tuple[str, ...] = ()
+    points: tuple[tuple[str, str], ...] = ()
+    tables: tuple[Table, ...] = ()
+    own: bool = True
+
+
+def card(bundle: Bundle, evaluation: Evaluation, localisation: Localisation | None = None) -> list[Part]:
+    """Return the card of a bundle.
+
+    Args:
+        bundle: its metadata, calibration and lineage are read; its weights are not.
+        evaluation: of its predictions.
+        localisation: of its maps; the card has no figures on them without.
+    """
+    return [
+        _model(bundle),
+        _use(bundle),
+        _factors(bundle, evaluation),
+        _metrics(evaluation),
+        _evaluation_data(bundle, evaluation),
+        _training_data(bundle),
+        _figures(evaluation),
+        *([_maps(localisation)] if localisation is not None else []),
+        _lineage(bundle),
+        _ethics(bundle),
+        _limits(evaluation, localisation),
+        _unknown(bundle, localisation),
+    ]
+
+
+def write_card(
+    bundle: str | Path, evaluation: str | Path, out: str | Path, localisation: str | Path | None = None
+) -> Path:
+    """Write a card: as Markdown alone, or into a copy of the bundle, since a bundle that was judged never changes.
+
+    Args:
+        bundle: its folder.
+        evaluation: what ``cxr-monai evaluate``, or a bundle's ``evaluate.json``, wrote for it.
+        out: a file that ends in ``.md``; or a folder that does not exist yet, for a copy of the bundle with
+            ``docs/card.md`` and the figures themselves in ``metrics.json``.
+        localisation: what ``cxr-monai maps localise`` wrote for its maps.
+
+    Returns:
+        the card.
+
+    Raises:
+        BundleError: ``bundle-disagrees`` if the figures are not this bundle's, ``output-exists``, or it is none.
+        EvaluationError: ``evaluation-invalid`` if a folder holds no evaluation or no localisation.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    opened, judged, out = Bundle.open(bundle), read_evaluation(evaluation), Path(out).resolve()
+    check_same(opened, judged, evaluation)
+    maps = read_localisation(localisation) if localisation is not None else None
+    text = markdown(opened, card(opened, judged, maps)).encode()
+    if out.suffix == ".md":
+        write_durably(out, text)
+        return out
+    if out.exists() or out.is_relative_to(opened.root):
+        raise BundleError(
+            Code.OUTPUT_EXISTS,
+            "the copy with the card needs a new folder, outside of the bundle.",
+            fix="Choose another --out, or one that ends in .md for the card alone.",
+            where=out,
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+            made = Path(beside) / "bundle"
+            copy_parts(opened.root, made)
+            write_durably(made / "docs" / "card.md", text)
+            copyfile(Path(evaluation) / "metrics.json", made / "metrics.json")
+            made.rename(out)
+    except OSError as error:
+        raise storage_error(error, out) from error
+    return out / "docs" / "card.md"
+
+
+def check_same(bundle: Bundle, evaluation: Evaluation, where: str | Path) -> None:
+    """Refuse an evaluation of another bundle.
+
+    Raises:
+        BundleError: ``bundle-disagrees``.
+    """
+    said = evaluation.book.get("bundle")
+    own = {bundle.digest()}
+    fitted_on = _calibration(bundle).get("fitted_on") or {}
+    own |= {str(fitted_on["bundle"])} if "bundle" in fitted_on else set()  # raw predictions, before it was calibrated
+    if said not in own:
+        judged = f"of the bundle {str(said)[:12]}..." if said else "of a system that they do not name"
+        raise BundleError(
+            Code.BUNDLE_DISAGREES,
+            f"these figures are {judged}, this one is {bundle.digest()[:12]}...",
+            fix="Predict with this bundle, evaluate its predictions, and give that folder.",
+            where=where,
+        )
+
+
+def markdown(bundle: Bundle, parts: Iterable[Part]) -> str:
+    """Return the card as Markdown; whatever comes from data is escaped."""
+    made = [f"# Model card: {escaped(_name(bundle))}", "", f"**{NOT_A_DEVICE}**", ""]
+    for part in parts:
+        made += [f"## {part.title}", ""]
+        for sentence in part.lines:
+            made += [escaped(sentence), ""]
+        if part.points:
+            made += [*(f"- **{escaped(lead)}** {escaped(text)}" for lead, text in part.points), ""]
+        for table in part.tables:
+            made += [*_rows(table), ""]
+    return "\n".join(made).rstrip("\n") + "\n"
+
+
+def _rows(table: Table) -> list[str]:
+    sides = ["---", *["---:"] * (len(table.heads) - 1)]
+    made = [f"**{escaped(table.caption)}**", "", line(map(escaped, table.heads)), line(sides)]
+    made += [line(map(_cell, row)) for row in table.rows]
+    return [*made, *(part for note in table.notes for part in ("", escaped(note)))]
+
+
+def _cell(cell: Cell) -> str:
+    text = f"**{escaped(cell.text)}**" if cell.strong else escaped(cell.text)
+    return "<br>".join([text, *map(escaped, cell.small)])
+
+
+def _name(bundle: Bundle) -> str:
+    return f"{bundle.metadata.get('name') or bundle.root.name}, version {bundle.metadata.get('version') or UNKNOWN}"
+
+
+def _said(bundle: Bundle, key: str) -> str:
+    """Return what the metadata say under a key, a list as its entries with semicolons; ``unknown`` where nothing."""
+    found = bundle.metadata.get(key)
+    text = "; ".join(map(str, found)) if isinstance(found, list) else str(found or "")
+    return text.strip() or UNKNOWN
+
+
+def _model(bundle: Bundle) -> Part:
+    inference = read_json(bundle.root / "configs" / "inference.json")
+    network = inference["network_def"]
+    members = f", the mean of {network['members']} of them" if "members" in network else ""
+    architecture = str(network.get("network", network).get("_target_")).rpartition(".")[2]
+    image = bundle.metadata["network_data_format"]["inputs"]["image"]
+    derived = [
+        f"{label} = {' or '.join(bundle.scheme.groups[label]) or 'none of the findings'}"
+        for label in bundle.labels
+        if label in bundle.scheme.derived
+    ]
+    stack = {"MONAI": "monai_version", "PyTorch": "pytorch_version", "NumPy": "numpy_version"}
+    licence = bundle.root / "LICENSE"
+    points = [
+        ("Name:", _name(bundle)),
+        ("Digest:", bundle.digest()),
+        ("What it does:", _said(bundle, "description")),
+        ("Task:", _said(bundle, "task")),
+        ("Authors:", _said(bundle, "authors")),
+        ("Copyright:", _said(bundle, "copyright")),
+        ("Licence:", licence.read_text(encoding="utf-8").strip().partition("\n")[0].strip() if licence.is_file() else UNKNOWN),
+        ("Network:", f"{architecture}{members}; head '{inference.get('head', 'sigmoid')}'"),
+        (
+            "Input:",
+            f"{_said(bundle, 'image_classes')}; {image['num_channels']} x {bundle.image_size} x {bundle.image_size}, "
+            f"normalisation '{inference.get('normalisation', UNKNOWN)}'",
+        ),
+        ("Output:", f"a probability for each of {', '.join(bundle.labels)}"),
+        *((("What labels are made of:", "; ".join(derived)),) if derived else ()),
+        ("Software:", ", ".join(f"{name} {bundle.metadata.get(key, UNKNOWN)}" for name, key in stack.items())),
+        ("References:", _said(bundle, "references")),
+        ("Contact:", _said(bundle, "contact")),
+    ]  # fmt: skip
+    return Part("The model", points=tuple(points))
+
+
+def _use(bundle: Bundle) -> Part:
+    points = (
+        ("Intended use:", _said(bundle, "intended_use")),
+        ("Intended users:", _said(bundle, "intended_users")),
+        ("Out of scope:", _said(bundle, "out_of_scope")),
+    )
+    return Part("Intended use", (NOT_A_DEVICE,), points)
+
+
+def _factors(bundle: Bundle, evaluation: Evaluation) -> Part:
+    table = table_of(evaluation, "subgroups")
+    points: list[tuple[str, str]] = []
+    if not table.empty:
+        for attribute, part in table.groupby("attribute", sort=False):
+            points.append((f"{group_word(str(attribute))}:", ", ".join(dict.fromkeys(part["group"].astype("str")))))
+    said = (
+        "The figures below are also computed for these groups of patients, where there are enough."
+        if points
+        else "No group of patients could be judged by itself: the table of images names none, or too few."
+    )
+    kinds = (("Images:", _said(bundle, "image_classes")), ("File formats:", _said(bundle, "data_type")))
+    return Part("Factors", (said,), (*kinds, *points))
+
+
+def _metrics(evaluation: Evaluation) -> Part:
+    level = words.percent(evaluation.level)
+    rule = chosen_rule(evaluation)
+    thresholds = (
+        f"A finding is reported where its probability reaches the threshold that {words.rule_words(rule)}; thresholds "
+        f"were chosen on other patients. The evaluation has {len(rules(evaluation))} rules, this card shows one."
+        if rule
+        else "There are no thresholds: the evaluation had none that were chosen on other patients."
+    )
+    lines = (
+        "AUROC: the share of pairs of an image with the label and one without it that are ranked rightly. Average "
+        "precision: its floor is the prevalence. Brier score: the mean squared distance of probability and label.",
+        f"Intervals are at {level}: over images (DeLong), and over patients, who are drawn with replacement "
+        f"{evaluation.replicates:,} times. Unknown labels are left out, never counted as absent.",
+        thresholds,
+    )
+    return Part("Metrics", lines, own=False)
+
+
+def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> Part:
+    book = evaluation.book
+    split: Mapping[str, Any] = book.get("split") or {}
+    parts = [f"{count:,} of '{name}'" for name, count in (split.get("parts") or {}).items()]
+    studies = book.get("studies")
+    points = [
+        ("Images:", f"{_count(book.get('images'))} of {_count(book.get('patients'))} patients"),
+        ("Studies:", UNKNOWN if studies is None else _count(studies)),
+        ("Split:", f"{words.split_words(split)}; no patient is in two parts of a manifest's split"),
+        ("Parts of the split:", ", ".join(parts) or UNKNOWN),
+        ("Digest of the split:", str(split.get("digest") or UNKNOWN)),
+        ("Labels:", f"version '{book.get('label_version') or UNKNOWN}'"),
+        ("Left out:", "; ".join(f"{what}: {_count(n)}" for what, n in (book.get("left_out") or {}).items()) or UNKNOWN),
+        ("Precision of computing:", str(book.get("precision") or UNKNOWN)),
+        ("Judged on:", str(book.get("date") or UNKNOWN)),
+        ("How patients were chosen:", _said(bundle, "patients")),
+        ("Reference standard:", _said(bundle, "reference_standard")),
+        ("Tested elsewhere:", _said(bundle, "external_testing")),
+    ]
+    labels = words.labels_are(str(book.get("label_version") or UNKNOWN))
+    return Part("Evaluation data", tuple(labels), tuple(points), own=False)
+
+
+def _training_data(bundle: Bundle) -> Part:
+    fitted = _calibration(bundle).get("fitted_on") or {}
+    parts = ", ".join(f"{count:,} of '{name}'" for name, count in (fitted.get("parts") or {}).items())
+    calibrated = (
+        f"calibration and thresholds were fitted on {_count(fitted.get('images'))} images of "
+        f"{_count(fitted.get('patients'))} patients{f' ({parts})' if parts else ''}, labels "
+        f"'{fitted.get('label_version') or UNKNOWN}'"
+        if fitted
+        else "the bundle is not calibrated"
+    )
+    points = (
+        ("Source:", _said(bundle, "data_source")),
+        ("Labels:", _said(bundle, "label_classes")),
+        ("Calibration:", calibrated),
+        ("How it was trained:", _said(bundle, "training")),
+        ("Who the patients were:", _said(bundle, "demographics")),
+        ("De-identification:", _said(bundle, "de_identification")),
+        ("Missing data:", _said(bundle, "missing_data")),
+        ("Number of images:", _said(bundle, "sample_size")),
+    )
+    return Part("Training data", points=points)
+
+
+def _figures(evaluation: Evaluation) -> Part:
+    rule = chosen_rule(evaluation)
+    shown = [
+        tables.findings_table(evaluation),
+        *(table for name, table in tables.operating_tables(evaluation) if name == rule),
+        tables.calibration_table(evaluation),
+        tables.subgroup_matrix(evaluation),
+        tables.sensitivity_matrix(evaluation),
+        tables.site_table(evaluation),
+    ]
+    points = tuple((point.lead, point.text) for point in summary.can(evaluation))
+    return Part("What it is worth", points=points, tables=tuple(t for t in shown if t is not None), own=False)
+
+
+def _maps(localisation: Localisation) -> Part:
+    table = localisation_page.scores_table(localisation)
+    return Part("Where its maps point", tuple(localisation_page.sentences(localisation)), tables=(table,), own=False)
+
+
+def _lineage(bundle: Bundle) -> Part:
+    points: list[tuple[str, str]] = []
+    for member in (bundle.metadata.get("ensemble") or {}).get("members", ()):
+        points.append(("Member:", f"{member.get('name') or 'a bundle'}, {member.get('bundle')}"))
+    imported = bundle.root / "docs" / "import.json"
+    if imported.is_file():
+        record = read_json(imported)
+        points.append(("Imported from:", f"{record['file']} ({record['kind']}), SHA-256 {record['sha256']}"))
+    file = bundle.root / "lineage.json"
+    if file.is_file():
+        own = read_json(file).get("own") or {}
+        points += [("Parent:", str(parent)) for parent in own.get("parents", ())]
+        for name in ("made_by", "data", "settings", "software", "measured"):
+            if own.get(name):
+                points.append((f"{words.shown(name)}:", _flat(own[name])))
+    said = () if points else ("No parent is recorded: trained from what 'How it was trained' says.",)
+    return Part("Lineage", said, tuple(points))
+
+
+def _flat(entry: Any) -> str:
+    if isinstance(entry, Mapping):
+        return "; ".join(f"{str(key).replace('_', ' ')} {_flat(value)}" for key, value in entry.items())
+    return ", ".join(map(_flat, entry)) if isinstance(entry, list) else str(entry)
+
+
+def _ethics(bundle: Bundle) -> Part:
+    points = (
+        ("Ethics, risks and harms:", _said(bundle, "ethical_considerations")),
+        ("Funding:", _said(bundle, "funding")),
+        ("Registration and protocol:", _said(bundle, "registration")),
+    )
+    return Part("Ethical considerations", points=points)
+
+
+def _limits(evaluation: Evaluation, localisation: Localisation | None) -> Part:
+    points = [(point.lead, point.text) for point in summary.cannot(evaluation)]
+    points.append(("A heat map shows where the network looked,", "not where the disease is."))
+    notes = [*evaluation.notes, *(localisation.notes if localisation is not None else ())]
+    points += [("Mind:", note) for note in notes]
+    return Part("Limits and recommendations", points=tuple(points), own=False)
+
+
+def _unknown(bundle: Bundle, localisation: Localisation | None) -> Part:
+    open_questions = [what for key, what in ASKED.items() if _said(bundle, key) == UNKNOWN]
+    if localisation is None:
+        open_questions.append("whether its maps point at what radiologists mark (no localisation was given)")
+    if not open_questions:
+        return Part("What is not known", ("Everything that this card asks of the authors was answered.",))
+    said = "Neither the figures nor the bundle's metadata tell the following; nothing is assumed in its place:"
+    return Part("What is not known", (said,), tuple((f"{what[:1].upper()}{what[1:]}.", "") for what in open_questions))
+
+
+def _calibration(bundle: Bundle) -> Mapping[str, Any]:
+    path = bundle.root / "models" / "calibration.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _count(number: Any) -> str:
+    return f"{number:,}" if isinstance(number, int) else UNKNOWN
