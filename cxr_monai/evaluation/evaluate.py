@@ -388,7 +388,7 @@ def read_evaluation(folder: str | Path) -> Evaluation:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
             f"no evaluation is here ({type(error).__name__}: {error}).",
-            fix="'cxr-monai evaluate --predictions P.csv --manifest M.csv --split test --bundle B --out DIR' makes one.",
+            fix="'cxr-monai evaluate --predictions P.csv --manifest M.csv --split test --out DIR' makes one.",
             where=folder,
         ) from error
 

@@ -199,6 +199,10 @@ def _said(bundle: Bundle, key: str) -> str:
     return text.strip() or UNKNOWN
 
 
+def _first_line(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip().partition("\n")[0].strip() if path.is_file() else UNKNOWN
+
+
 def _model(bundle: Bundle) -> Part:
     inference = read_json(bundle.root / "configs" / "inference.json")
     network = inference["network_def"]
@@ -211,7 +215,6 @@ def _model(bundle: Bundle) -> Part:
         if label in bundle.scheme.derived
     ]
     stack = {"MONAI": "monai_version", "PyTorch": "pytorch_version", "NumPy": "numpy_version"}
-    licence = bundle.root / "LICENSE"
     points = [
         ("Name:", _name(bundle)),
         ("Digest:", bundle.digest()),
@@ -219,7 +222,7 @@ def _model(bundle: Bundle) -> Part:
         ("Task:", _said(bundle, "task")),
         ("Authors:", _said(bundle, "authors")),
         ("Copyright:", _said(bundle, "copyright")),
-        ("Licence:", licence.read_text(encoding="utf-8").strip().partition("\n")[0].strip() if licence.is_file() else UNKNOWN),
+        ("Licence:", _first_line(bundle.root / "LICENSE")),
         ("Network:", f"{architecture}{members}; head '{inference.get('head', 'sigmoid')}'"),
         (
             "Input:",
@@ -240,6 +243,7 @@ def _use(bundle: Bundle) -> Part:
         ("Intended use:", _said(bundle, "intended_use")),
         ("Intended users:", _said(bundle, "intended_users")),
         ("Out of scope:", _said(bundle, "out_of_scope")),
+        ("Known failures:", _said(bundle, "failures")),
     )
     return Part("Intended use", (NOT_A_DEVICE,), points)
 
@@ -274,6 +278,7 @@ def _metrics(evaluation: Evaluation) -> Part:
         f"Intervals are at {level}: over images (DeLong), and over patients, who are drawn with replacement "
         f"{evaluation.replicates:,} times. Unknown labels are left out, never counted as absent.",
         thresholds,
+        *words.labels_are(str(evaluation.book.get("label_version") or UNKNOWN)),
     )
     return Part("Metrics", lines, own=False)
 
@@ -286,7 +291,7 @@ def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> Part:
     points = [
         ("Images:", f"{_count(book.get('images'))} of {_count(book.get('patients'))} patients"),
         ("Studies:", UNKNOWN if studies is None else _count(studies)),
-        ("Split:", f"{words.split_words(split)}; no patient is in two parts of a manifest's split"),
+        ("Split:", words.split_words(split) + ("; no patient is in two of its parts" if split.get("scheme") else "")),
         ("Parts of the split:", ", ".join(parts) or UNKNOWN),
         ("Digest of the split:", str(split.get("digest") or UNKNOWN)),
         ("Labels:", f"version '{book.get('label_version') or UNKNOWN}'"),
@@ -297,8 +302,7 @@ def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> Part:
         ("Reference standard:", _said(bundle, "reference_standard")),
         ("Tested elsewhere:", _said(bundle, "external_testing")),
     ]
-    labels = words.labels_are(str(book.get("label_version") or UNKNOWN))
-    return Part("Evaluation data", tuple(labels), tuple(points), own=False)
+    return Part("Evaluation data", points=tuple(points))
 
 
 def _training_data(bundle: Bundle) -> Part:

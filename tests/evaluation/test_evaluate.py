@@ -1,6 +1,7 @@
 """The whole of an evaluation: what its tables hold, against other ways to the same numbers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cxr_monai.errors import EvaluationError
-from cxr_monai.evaluation.evaluate import TABLES, Evaluation, evaluate, write_tables
+from cxr_monai.evaluation.evaluate import TABLES, Evaluation, evaluate, read_evaluation, write_tables
 from cxr_monai.evaluation.fitted import fit
 from tests.evaluation.making import FINDINGS, made_sample
 
@@ -153,3 +154,30 @@ def test_written_tables(evaluation: Evaluation, tmp_path: Path) -> None:
     np.testing.assert_allclose(table["auroc"], evaluation.findings["auroc"].astype(float), atol=5e-5)
     small = pd.read_csv(tmp_path / "operating_points.csv")["threshold"]
     np.testing.assert_allclose(small, evaluation.operating_points["threshold"], rtol=1e-4)
+
+
+def test_what_was_written_is_read_with_numbers_as_numbers(evaluation: Evaluation, tmp_path: Path) -> None:
+    points = evaluation.operating_points.copy()
+    points.loc[0, "lr_positive"] = np.inf
+    write_tables(replace(evaluation, operating_points=points, book={"bundle": "b"}), tmp_path)
+    read = read_evaluation(tmp_path)
+    pd.testing.assert_frame_equal(read.operating_points, points, check_dtype=False)
+    for name in ("findings", *(name for name in TABLES if name != "comparison")):
+        table = points if name == "operating_points" else getattr(evaluation, name)
+        pd.testing.assert_frame_equal(getattr(read, name), table, check_dtype=False, check_column_type=False)
+    assert (read.level, read.replicates, read.book, read.notes) == (
+        evaluation.level,
+        evaluation.replicates,
+        {"bundle": "b"},
+        evaluation.notes,
+    )
+    assert read.sample.findings == evaluation.sample.findings
+    assert len(read.sample) == 0
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"findings": [{}]}'])
+def test_a_folder_without_an_evaluation(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(EvaluationError, match="no evaluation is here"):
+        read_evaluation(tmp_path)

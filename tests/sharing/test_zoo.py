@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export, create_workflow, verify_net_in_out
 from monai.networks.nets import DenseNet
+from PIL import Image
 
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.cli import main
@@ -69,11 +70,11 @@ def test_metadata_is_of_the_schema_and_the_version_in_the_changelog(laid_out: Pa
 def test_shape_properties_and_torchscript_are_what_the_zoo_checks(laid_out: Path, tmp_path: Path) -> None:
     meta, inference = laid_out / "configs" / "metadata.json", laid_out / "configs" / "inference.json"
     files = {"meta_file": str(meta), "config_file": str(inference), "bundle_root": str(laid_out)}
+    Image.new("L", (40, 40), 99).save(tmp_path / "a.png")
     with process_as_it_was():
         verify_net_in_out(net_id="network_def", **files)
-        workflow = create_workflow(
-            workflow_type="inference", logging_file=str(laid_out / "configs" / "logging.conf"), **files
-        )
+        settings = {"dataset_dir": str(tmp_path), "output_dir": str(tmp_path / "out"), "num_workers": 0}
+        workflow = create_workflow(workflow_type="inference", logging_file=False, **files, **settings)
         assert not workflow.check_properties()
         # scripted, not traced, and without our head: the zoo's own export of the checkpoint
         ckpt_export(

@@ -1,0 +1,194 @@
+"""The model card: every figure is the evaluation's, every unknown is called one, and the bundle never changes."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cxr_monai.bundle.ensembling import ensemble_bundle
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.cli import main
+from cxr_monai.errors import BundleError, Code
+from cxr_monai.evaluation.evaluate import Evaluation, write_tables
+from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.report.card import ASKED, NOT_A_DEVICE, card, check_same, markdown, write_card
+from cxr_monai.report.page import render
+from tests.bundles.making import LABELS, tiny_bundle
+from tests.bundles.running import content
+from tests.report.making import make_evaluation, make_sample
+from tests.report.test_page import Page
+
+HEADINGS = [
+    "The model", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data", "What it is worth",
+    "Lineage", "Ethical considerations", "Limits and recommendations", "What is not known",
+]  # fmt: skip
+
+
+def of_bundle(root: Path, **book: object) -> Evaluation:
+    return make_evaluation(make_sample(60, LABELS), book={"bundle": Bundle.open(root).digest(), **book})
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = tiny_bundle(tmp_path_factory.mktemp("bundle") / "bundle", 0)
+    fitted = Fitted(dict.fromkeys(LABELS, ()), {}, {}, {}, fitted_on={
+        "images": 1234, "patients": 567, "parts": {"val": 1234}, "label_version": "nih-v2020", "bundle": "e" * 64,
+    })  # fmt: skip
+    fitted.write(bundle / "models" / "calibration.json")
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def evaluation(root: Path) -> Evaluation:
+    return of_bundle(root)
+
+
+@pytest.fixture(scope="module")
+def text(root: Path, evaluation: Evaluation) -> str:
+    bundle = Bundle.open(root)
+    return markdown(bundle, card(bundle, evaluation))
+
+
+def answer(root: Path, **answers: object) -> None:
+    path = root / "configs" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | answers))
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_headings_are_those_of_model_cards_and_the_first_words_are_a_warning(text: str) -> None:
+    assert re.findall(r"^## (.+)$", text, re.M) == HEADINGS
+    assert text.startswith(f"# Model card: Chest X-ray, 14 findings, version 0.1.0\n\n**{NOT_A_DEVICE}**\n")
+    assert "not a medical device" in NOT_A_DEVICE
+
+
+def test_figures_are_the_evaluations_with_both_intervals(text: str, evaluation: Evaluation) -> None:
+    worth = section(text, "What it is worth")
+    for row in evaluation.findings.to_dict(orient="records"):
+        (line,) = (line for line in worth.splitlines() if line.startswith((f"| {row['finding']} ", "| **Mean**"))
+                   and f"{row['auroc']:.3f}" in line)  # fmt: skip
+        assert f"patients {row['auroc_patient_low']:.3f} to {row['auroc_patient_high']:.3f}" in line
+        if row["finding"] != "mean":
+            assert f"images {row['auroc_low']:.3f} to {row['auroc_high']:.3f}" in line
+            assert f"{row['positives']:,}" in line
+    assert "**Calibration**" in worth
+    assert "**Gaps in AUROC: group minus rest**" in worth
+    assert worth.count("At the threshold that") == 1  # one rule of the three
+    for table in re.findall(r"(?:^\|.*\n)+", worth, re.M):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_data_and_what_was_fitted_on_whom(text: str) -> None:
+    assert "- **Images:** 180 of 60 patients" in text
+    assert "- **Split:** NIH's official split; no patient is in two of its parts" in text
+    assert "fitted on 1,234 images of 567 patients (1,234 of 'val'), labels 'nih-v2020'" in text
+    assert "NIH ChestX-ray14 (Wang et al." in section(text, "Training data")
+    assert "program read each radiograph's written report" in section(text, "Metrics")
+
+
+def test_what_nobody_said_is_unknown_until_the_authors_answer(
+    root: Path, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    own = tiny_bundle(tmp_path / "bundle", 0)
+    before = card(Bundle.open(own), evaluation)
+    asked = [lead.rstrip(".").lower() for lead, _ in before[-1].points]
+    assert asked[:-1] == [what.lower() for what in ASKED.values()]
+    assert asked[-1].startswith("whether its maps point")
+    assert dict(before[8].points)["Funding:"] == "unknown"
+    answers = {key: f"the answer <{key}> & |more|" for key in ASKED}
+    answer(own, **answers)
+    opened = Bundle.open(own)
+    after = card(opened, evaluation)
+    assert [lead for lead, _ in after[-1].points] == [before[-1].points[-1][0]]
+    shown = {text for part in after for _, text in part.points}
+    assert set(answers.values()) <= shown
+    assert r"the answer &lt;funding&gt; &amp; \|more\|" in markdown(opened, after)
+
+
+def test_limits_hold_every_note_of_the_evaluation(text: str) -> None:
+    limits = section(text, "Limits and recommendations")
+    assert r"120 images of &lt;the&gt; split 'test' have no prediction &amp; are left out." in limits
+    assert "It is not tested where you are." in limits
+    assert "not where the disease is" in limits
+
+
+def test_lineage_of_an_ensemble_and_of_a_child(root: Path, evaluation: Evaluation, tmp_path: Path) -> None:
+    other = tiny_bundle(tmp_path / "other", 1)
+    ensemble = ensemble_bundle([root, other], tmp_path / "ensemble")
+    made = {part.title: part for part in card(ensemble, evaluation)}
+    assert [text.rpartition(" ")[2] for _, text in made["Lineage"].points] == [
+        Bundle.open(member).digest() for member in (root, other)
+    ]
+    assert "DenseNet, the mean of 2 of them" in dict(made["The model"].points)["Network:"]
+    own = {"parents": ["a" * 64], "made_by": "cxr-monai finetune", "data": {"images": 30}, "measured": {}}
+    (other / "lineage.json").write_text(json.dumps({"format": 1, "own": own, "ancestors": {}}))
+    made = {part.title: part for part in card(Bundle.open(other), evaluation)}
+    assert made["Lineage"].points == (
+        ("Parent:", "a" * 64), ("Made by:", "cxr-monai finetune"), ("Data:", "images 30"),
+    )  # fmt: skip
+    assert "No parent is recorded" in markdown(Bundle.open(root), card(Bundle.open(root), evaluation))
+
+
+def test_the_command_writes_a_copy_or_a_file_and_leaves_the_bundle(
+    root: Path, evaluation: Evaluation, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(root)
+    (root / "bundle.sig").write_text("a signature of the bundle without a card")
+    write_tables(evaluation, tmp_path / "evaluation")
+    command = ["bundle", "card", str(root), "--evaluation", str(tmp_path / "evaluation"), "--out"]
+    assert main([*command, str(tmp_path / "cards" / "card.md")]) == 0
+    assert (tmp_path / "cards" / "card.md").read_text() == text
+    assert main([*command, str(tmp_path / "copy")]) == 0
+    copied = content(tmp_path / "copy")
+    assert set(copied) - set(before) == {"docs/card.md", "metrics.json"}
+    assert {name: digest for name, digest in copied.items() if name in before} == before
+    assert (tmp_path / "copy" / "docs" / "card.md").read_text() == text
+    assert Bundle.open(tmp_path / "copy").labels == LABELS
+    (root / "bundle.sig").unlink()
+    assert content(root) == before
+    assert main([*command, str(tmp_path / "copy")]) == 1
+    assert "output-exists" in capsys.readouterr().err
+    assert main([*command, str(root / "inside")]) == 1
+
+
+def test_figures_of_another_bundle_are_refused(root: Path, evaluation: Evaluation, tmp_path: Path) -> None:
+    bundle = Bundle.open(root)
+    check_same(bundle, evaluation, "")
+    check_same(bundle, replace(evaluation, book={"bundle": "e" * 64}), "")  # before it was calibrated
+    for said in ("f" * 64, None):
+        write_tables(replace(evaluation, book={**evaluation.book, "bundle": said}), tmp_path / "evaluation")
+        with pytest.raises(BundleError, match="these figures are of") as caught:
+            write_card(root, tmp_path / "evaluation", tmp_path / "copy")
+        assert caught.value.code == Code.BUNDLE_DISAGREES
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation"]
+
+
+def test_without_thresholds_groups_and_calibration_it_says_so(tmp_path: Path) -> None:
+    root = tiny_bundle(tmp_path / "bundle", 0)
+    evaluation = make_evaluation(
+        make_sample(60, LABELS), points=False, subgroups=False, comparison=False, site=False,
+        book={"split": None, "bundle": None},
+    )  # fmt: skip
+    made = markdown(Bundle.open(root), card(Bundle.open(root), evaluation))
+    assert "There are no thresholds" in made
+    assert "No group of patients could be judged by itself" in made
+    assert "the bundle is not calibrated" in made
+    assert "nothing says that these patients were kept out of training\n" in made
+
+
+def test_the_report_shows_the_parts_that_it_lacks(root: Path, evaluation: Evaluation) -> None:
+    answer(root, contact="me <b>", failures="gowns")
+    page = Page(render(evaluation, None, Bundle.open(root)))
+    for title in ("Intended use", "Training data", "Lineage", "What is not known"):
+        assert title in page.text
+    assert "me <b>" in page.text
+    assert "gowns" in page.text
+    assert page.text.count("Gaps in AUROC: group minus rest") == Page(render(evaluation)).text.count(
+        "Gaps in AUROC: group minus rest"
+    )
+    assert "#card" in {link.get("href") for link in page.all("a")}
+    assert "Model card" not in Page(render(evaluation)).text
