@@ -192,3 +192,15 @@ def test_the_report_shows_the_parts_that_it_lacks(root: Path, evaluation: Evalua
     )
     assert "#card" in {link.get("href") for link in page.all("a")}
     assert "Model card" not in Page(render(evaluation)).text
+
+
+def test_the_page_lists_every_key_and_every_item_of_claim() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "model-cards.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.M)) == ASKED
+    claim = page.partition("## CLAIM")[2]
+    rows = re.findall(r"^\| ([\d, ]+) \| .+ \| (.+) \|$", claim, re.M)
+    assert [int(number) for numbers, _ in rows for number in numbers.split(",")] == list(range(1, 43))
+    for _, where in rows:
+        assert set(re.findall(r"`(\w+)`", where)) <= set(ASKED)
+        named = re.sub(r"not known: `\w+`|[:;,].*", "", where)
+        assert not named.strip() or named.strip().startswith(("an article's", "the part", "Where its maps", *HEADINGS))
