@@ -376,7 +376,7 @@ def read_evaluation(folder: str | Path) -> Evaluation:
     path = Path(folder) / "metrics.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        tables = {name: _table(content[name]) for name in ("findings", *TABLES)}
+        tables: dict[str, Any] = {name: _table(content[name]) for name in ("findings", *TABLES)}
         names = [name for name in tables["findings"]["finding"] if name != MEAN]
         nobody = pd.DataFrame({"patient_id": pd.Series(dtype="str")})
         return Evaluation(
