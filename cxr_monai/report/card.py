@@ -117,7 +117,10 @@ def write_card(
     """
     opened, judged, out = Bundle.open(bundle), read_evaluation(evaluation), Path(out).resolve()
     check_same(opened, judged, evaluation)
-    maps = read_localisation(localisation) if localisation is not None else None
+    maps = None
+    if localisation is not None:
+        maps = read_localisation(localisation)
+        _refuse_others(opened, (maps.book.get("bundle") or {}).get("digest"), localisation)
     text = markdown(opened, card(opened, judged, maps)).encode()
     if out.suffix == ".md":
         write_durably(out, text)
@@ -148,16 +151,22 @@ def check_same(bundle: Bundle, evaluation: Evaluation, where: str | Path) -> Non
     Raises:
         BundleError: ``bundle-disagrees``.
     """
-    said = evaluation.book.get("bundle")
-    own = {bundle.digest()}
+    _refuse_others(bundle, evaluation.book.get("bundle"), where)
+
+
+def is_of(bundle: Bundle, digest: Any) -> bool:
+    """Tell whether a digest is a bundle's own, or what it had before its calibration was fitted and written."""
     fitted_on = _calibration(bundle).get("fitted_on") or {}
-    own |= {str(fitted_on["bundle"])} if "bundle" in fitted_on else set()  # raw predictions, before it was calibrated
-    if said not in own:
-        judged = f"of the bundle {str(said)[:12]}..." if said else "of a system that they do not name"
+    return digest is not None and digest in (bundle.digest(), fitted_on.get("bundle"))
+
+
+def _refuse_others(bundle: Bundle, digest: Any, where: str | Path) -> None:
+    if not is_of(bundle, digest):
+        judged = f"of the bundle {str(digest)[:12]}..." if digest else "of a system that they do not name"
         raise BundleError(
             Code.BUNDLE_DISAGREES,
             f"these figures are {judged}, this one is {bundle.digest()[:12]}...",
-            fix="Predict with this bundle, evaluate its predictions, and give that folder.",
+            fix="Predict or explain with this bundle, judge what came out, and give that folder.",
             where=where,
         )
 

@@ -34,6 +34,7 @@ from cxr_monai.evaluation.fitted import (
 )
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.report.card import is_of
 from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.page import write_report
 from cxr_monai.report.plots import write_plots
@@ -260,7 +261,9 @@ def _judge(
     folder = Path(out)
     written = write_tables(evaluation, folder)
     written += write_plots(evaluation, folder / "plots")
-    written.append(write_report(evaluation, folder, maps, system))
+    # a bundle may bring thresholds for another system's predictions; that is not the one to describe
+    judged = system if system is not None and is_of(system, file.about.get("bundle")) else None
+    written.append(write_report(evaluation, folder, maps, judged))
     return evaluation, written
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from cxr_monai.durable import write_durably
 from cxr_monai.report import localisation_page, relations, summary, svg, tables, words
+from cxr_monai.report.card import card
 from cxr_monai.report.diary import markdown
 from cxr_monai.report.figures import PANELS
 from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, value
@@ -93,8 +94,6 @@ def write_report(
 
 def render(evaluation: "Evaluation", localisation: "Localisation | None" = None, bundle: "Bundle | None" = None) -> str:
     """Return the page."""
-    from cxr_monai.report.card import card
-
     section = localisation_page.section(localisation) if localisation is not None else None
     parts = [part for part in card(bundle, evaluation, localisation) if part.own] if bundle is not None else []
     return template(TEMPLATE).render(**_content(evaluation), localisation=section, card=parts)

@@ -145,6 +145,7 @@ def test_evaluation(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> No
     assert about["calibrated"] is False
     assert about["own_weights"] is True
     assert content(trained.bundle) == before
+    assert f"<strong>Digest:</strong> {about['bundle']}" in (out / "report.html").read_text()  # of the model card
 
 
 def test_the_part_that_was_fitted_on_is_judged_without_its_own_thresholds(

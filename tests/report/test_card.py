@@ -14,10 +14,13 @@ from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.evaluate import Evaluation, write_tables
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.report.card import ASKED, NOT_A_DEVICE, card, check_same, markdown, write_card
+from cxr_monai.report.evaluating import Options, evaluate_files
+from cxr_monai.report.localising import write_tables as write_localisation
 from cxr_monai.report.page import render
 from tests.bundles.making import LABELS, tiny_bundle
 from tests.bundles.running import content
 from tests.report.making import make_evaluation, make_sample
+from tests.report.test_localising import localised, made, usual
 from tests.report.test_page import Page
 
 HEADINGS = [
@@ -192,6 +195,45 @@ def test_the_report_shows_the_parts_that_it_lacks(root: Path, evaluation: Evalua
     )
     assert "#card" in {link.get("href") for link in page.all("a")}
     assert "Model card" not in Page(render(evaluation)).text
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_evaluation_describes_the_bundle_that_predicted_and_no_other(root: Path, tmp_path: Path, own: bool) -> None:
+    sample = make_sample(60, LABELS)
+    manifest = sample.table.drop(columns="split")
+    for at, name in enumerate(LABELS):
+        manifest[name] = sample.labels[:, at]
+    manifest.to_csv(tmp_path / "m.csv", index=False)
+    scores = dict(zip(LABELS, sample.scores.T, strict=True))
+    sample.table[["image"]].assign(**scores).to_csv(tmp_path / "p.csv", index=False)
+    about = {"bundle": Bundle.open(root).digest() if own else "f" * 64, "label_scheme": "findings"}
+    (tmp_path / "p.csv.json").write_text(json.dumps(about))
+    files = tmp_path / "p.csv", tmp_path / "m.csv", tmp_path / "out"
+    evaluate_files(*files, bundle=root, options=Options(replicates=10))
+    assert ("Model card" in Page((tmp_path / "out" / "report.html").read_text()).text) is own
+    written = tmp_path / "card.md"
+    if own:
+        write_card(root, tmp_path / "out", written)
+        assert "- **Images:** 180 of 60 patients" in written.read_text()
+
+
+def test_maps_of_this_bundle_are_a_part_and_others_are_refused(
+    root: Path, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    write_tables(evaluation, tmp_path / "evaluation")
+    (tmp_path / "localised").mkdir()
+    told = localised(made(tmp_path / "localised", usual()))
+    for digest in (Bundle.open(root).digest(), "f" * 64):
+        write_localisation(replace(told, book={**told.book, "bundle": {"digest": digest}}), tmp_path / "maps")
+        folders = tmp_path / "evaluation", tmp_path / "card.md", tmp_path / "maps"
+        if digest == "f" * 64:
+            with pytest.raises(BundleError, match="these figures are of the bundle ffffffffffff"):
+                write_card(root, *folders)
+            continue
+        text = write_card(root, *folders).read_text()
+        assert "**Maps against boxes**" in section(text, "Where its maps point")
+        assert "the strongest point of the map lies in the box" in section(text, "Where its maps point")
+        assert "whether its maps point" not in text.lower()
 
 
 def test_the_page_lists_every_key_and_every_item_of_claim() -> None:
