@@ -19,9 +19,9 @@ FORMAT = 1
 INPUT, OUTPUT = "image", "log_odds"
 
 _STEPS = {
-    "LoadRadiographd": "One grey picture in [0, 1], bright = dense. PNG and JPEG: stored value / 255, or / 65535 at 16 "
-    "bits. DICOM: modality transform, then VOI LUT or window (without one the full range of Bits Stored), then inverted "
-    "where MONOCHROME1. Rows are rows of the picture.",
+    "LoadRadiographd": "One grey picture in [0, 1], bright = dense. PNG and JPEG: stored value / 255, at 16 bits / "
+    "65535. DICOM: modality transform, then VOI LUT or window (without one the full range of Bits Stored), then "
+    "inverted where MONOCHROME1. Rows are rows of the picture.",
     "ResizeShortestd": "Resampled without aliasing so that the shorter side has {shorter} pixels, the aspect ratio "
     "kept: means of whole blocks of pixels, then a triangle filter.",
     "QuantiseRadiographd": "Rounded to 256 grey levels, 65,536 where the file has more than 8 bits a pixel; still in "

@@ -183,7 +183,8 @@ def test_without_thresholds_groups_and_calibration_it_says_so(tmp_path: Path) ->
     assert "nothing says that these patients were kept out of training\n" in made
 
 
-def test_the_report_shows_the_parts_that_it_lacks(root: Path, evaluation: Evaluation) -> None:
+def test_the_report_shows_the_parts_that_it_lacks(evaluation: Evaluation, tmp_path: Path) -> None:
+    root = tiny_bundle(tmp_path / "bundle", 0)
     answer(root, contact="me <b>", failures="gowns")
     page = Page(render(evaluation, None, Bundle.open(root)))
     for title in ("Intended use", "Training data", "Lineage", "What is not known"):
@@ -200,7 +201,7 @@ def test_the_report_shows_the_parts_that_it_lacks(root: Path, evaluation: Evalua
 @pytest.mark.parametrize("own", [True, False])
 def test_an_evaluation_describes_the_bundle_that_predicted_and_no_other(root: Path, tmp_path: Path, own: bool) -> None:
     sample = make_sample(60, LABELS)
-    manifest = sample.table.drop(columns="split")
+    manifest = sample.table.copy()
     for at, name in enumerate(LABELS):
         manifest[name] = sample.labels[:, at]
     manifest.to_csv(tmp_path / "m.csv", index=False)
