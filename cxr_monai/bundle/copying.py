@@ -3,16 +3,13 @@
 import shutil
 from pathlib import Path
 
-FOLDERS = ("configs", "docs", "models")
-FILES = ("LICENSE", "lineage.json", "metrics.json")
+from cxr_monai.bundle.digest import part_files
 
 
 def copy_parts(root: Path, new: Path) -> None:
     """Copy a bundle's parts into a folder that does not exist yet."""
     new.mkdir(parents=True)
-    for name in FOLDERS:
-        if (root / name).is_dir():
-            shutil.copytree(root / name, new / name)
-    for name in FILES:
-        if (root / name).is_file():
-            shutil.copy(root / name, new / name)
+    for path in part_files(root):
+        target = new / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)

@@ -2,6 +2,8 @@
 
 import argparse
 
+from cxr_monai.cli.places import add_bundle, open_bundle
+
 DESCRIPTION = """\
 A bundle's network as a file that runs without this package, or the bundle as MONAI's model zoo takes it.
 
@@ -24,7 +26,7 @@ exit status: 0 exported, 1 refused, 2 wrong use"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the action's words."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    add_bundle(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist yet")
     parser.add_argument(
         "--format",
@@ -50,16 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(Code.USAGE, "--name and --url are for the model zoo alone: --format zoo.")
         from cxr_monai.sharing.export import FORMATS, export
 
-        told = export(arguments.bundle, arguments.out, FORMATS if arguments.format == "all" else [arguments.format])
+        told = export(
+            open_bundle(arguments), arguments.out, FORMATS if arguments.format == "all" else [arguments.format]
+        )
         for name, difference in told.items():
             print(f"{Path(arguments.out) / name}: differs from the bundle by at most {difference:.1g} in a log-odds")
         print(f"{Path(arguments.out) / 'contract.json'}: what it must be given, what its outputs mean")
         return 0
     from cxr_monai.sharing.zoo import zoo_layout
 
-    named = str(Bundle.open(arguments.bundle).metadata.get("name", ""))
+    root = open_bundle(arguments)
+    named = str(Bundle.open(root).metadata.get("name", ""))
     name = arguments.name or re.sub(r"[^a-z0-9]+", "_", named.lower()).strip("_")
-    folder, uploads = zoo_layout(arguments.bundle, arguments.out, name, arguments.url)
+    folder, uploads = zoo_layout(root, arguments.out, name, arguments.url)
     print(f"{Path(arguments.out) / folder.name}: copy it into models/ of a fork of Project-MONAI/model-zoo")
     if uploads:
         print(f"{Path(arguments.out) / 'upload'}: upload {', '.join(uploads)} to {arguments.url} before that")

@@ -28,6 +28,7 @@ from cxr_monai.report.diary import escaped, line
 from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.reading import chosen_rule, rules, table_of
 from cxr_monai.report.relations import group_word
+from cxr_monai.sharing.lineage import read_lineage
 
 NOT_A_DEVICE = "This is not a medical device and not for diagnosis."
 UNKNOWN = "unknown"
@@ -113,6 +114,7 @@ def write_card(
     Raises:
         BundleError: ``bundle-disagrees`` if the figures are not this bundle's, ``output-exists``, or it is none.
         EvaluationError: ``evaluation-invalid`` if a folder holds no evaluation or no localisation.
+        SharingError: ``lineage-invalid``.
         StorageError: ``disk-full`` or ``write-failed``.
     """
     opened, judged, out = Bundle.open(bundle), read_evaluation(evaluation), Path(out).resolve()
@@ -179,7 +181,7 @@ def markdown(bundle: Bundle, parts: Iterable[Part]) -> str:
         for sentence in part.lines:
             made += [escaped(sentence), ""]
         if part.points:
-            made += [*(f"- **{escaped(lead)}** {escaped(text)}" for lead, text in part.points), ""]
+            made += [*(f"- **{escaped(lead)}** {escaped(text)}".rstrip() for lead, text in part.points), ""]
         for table in part.tables:
             made += [*_rows(table), ""]
     return "\n".join(made).rstrip("\n") + "\n"
@@ -208,8 +210,9 @@ def _said(bundle: Bundle, key: str) -> str:
     return text.strip() or UNKNOWN
 
 
-def _first_line(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip().partition("\n")[0].strip() if path.is_file() else UNKNOWN
+def _beginning(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return ", ".join([line.strip() for line in lines if line.strip()][:2]) or UNKNOWN
 
 
 def _model(bundle: Bundle) -> Part:
@@ -231,7 +234,7 @@ def _model(bundle: Bundle) -> Part:
         ("Task:", _said(bundle, "task")),
         ("Authors:", _said(bundle, "authors")),
         ("Copyright:", _said(bundle, "copyright")),
-        ("Licence:", _first_line(bundle.root / "LICENSE")),
+        ("Licence:", _beginning(bundle.root / "LICENSE")),
         ("Network:", f"{architecture}{members}; head '{inference.get('head', 'sigmoid')}'"),
         (
             "Input:",
@@ -364,13 +367,13 @@ def _lineage(bundle: Bundle) -> Part:
     if imported.is_file():
         record = read_json(imported)
         points.append(("Imported from:", f"{record['file']} ({record['kind']}), SHA-256 {record['sha256']}"))
-    file = bundle.root / "lineage.json"
-    if file.is_file():
-        own = read_json(file).get("own") or {}
-        points += [("Parent:", str(parent)) for parent in own.get("parents", ())]
-        for name in ("made_by", "data", "settings", "software", "measured"):
-            if own.get(name):
-                points.append((f"{words.shown(name)}:", _flat(own[name])))
+    own = read_lineage(bundle.root).own
+    points += [("Parent:", parent) for parent in own.parents]
+    told = {
+        "Made by": own.made_by, "Data": own.data, "Settings": own.settings, "Software": own.software,
+        "Measured": own.measured,
+    }  # fmt: skip
+    points += [(f"{name}:", _flat(entry)) for name, entry in told.items() if entry]
     said = () if points else ("No parent is recorded: trained from what 'How it was trained' says.",)
     return Part("Lineage", said, tuple(points))
 

@@ -15,7 +15,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import torch
 from monai.bundle import ckpt_export, onnx_export
 from torch import nn
 
+from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.trained import write_json
 from cxr_monai.durable import storage_error
@@ -97,7 +97,7 @@ def _check(formats: Sequence[str]) -> None:
 def _of_files(folder: Path, told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     return {
         name: {
-            "sha256": sha256((folder / name).read_bytes()).hexdigest(),
+            "sha256": file_digest(folder / name),
             "largest_difference": difference,
             "compared": f"log-odds of random images with those of the bundle in float32, batches of {BATCHES}",
         }

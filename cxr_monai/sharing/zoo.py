@@ -10,13 +10,13 @@ the network with its head, compared with the bundle as any export (``cxr_monai.s
 
 import re
 import tempfile
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.copying import copy_parts
+from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.durable import storage_error
 from cxr_monai.errors import BundleError, Code, UsageError
@@ -126,7 +126,7 @@ def _set_apart(folder: Path, uploads: Path, url: str | None) -> list[str]:
             {
                 "path": path.relative_to(folder).as_posix(),
                 "url": f"{url.rstrip('/')}/{path.name}",
-                "hash_val": sha256(path.read_bytes()).hexdigest(),
+                "hash_val": file_digest(path),
                 "hash_type": "sha256",
             }
         )

@@ -17,6 +17,8 @@ from cxr_monai.report.card import ASKED, NOT_A_DEVICE, card, check_same, markdow
 from cxr_monai.report.evaluating import Options, evaluate_files
 from cxr_monai.report.localising import write_tables as write_localisation
 from cxr_monai.report.page import render
+from cxr_monai.sharing.lineage import write_lineage
+from cxr_monai.sharing.pack import pack
 from tests.bundles.making import LABELS, tiny_bundle
 from tests.bundles.running import content
 from tests.report.making import make_evaluation, make_sample
@@ -127,12 +129,14 @@ def test_lineage_of_an_ensemble_and_of_a_child(root: Path, evaluation: Evaluatio
         Bundle.open(member).digest() for member in (root, other)
     ]
     assert "DenseNet, the mean of 2 of them" in dict(made["The model"].points)["Network:"]
-    own = {"parents": ["a" * 64], "made_by": "cxr-monai finetune", "data": {"images": 30}, "measured": {}}
-    (other / "lineage.json").write_text(json.dumps({"format": 1, "own": own, "ancestors": {}}))
+    write_lineage(other, [root], "cxr-monai finetune", data={"images": 30}, measured={"verdict": "worse"})
     made = {part.title: part for part in card(Bundle.open(other), evaluation)}
-    assert made["Lineage"].points == (
-        ("Parent:", "a" * 64), ("Made by:", "cxr-monai finetune"), ("Data:", "images 30"),
-    )  # fmt: skip
+    told = dict(made["Lineage"].points)
+    assert told.pop("Software:").startswith("cxr-monai ")
+    assert told == {
+        "Parent:": Bundle.open(root).digest(), "Made by:": "cxr-monai finetune", "Data:": "images 30",
+        "Measured:": "verdict worse",
+    }  # fmt: skip
     assert "No parent is recorded" in markdown(Bundle.open(root), card(Bundle.open(root), evaluation))
 
 
@@ -150,7 +154,8 @@ def test_the_command_writes_a_copy_or_a_file_and_leaves_the_bundle(
     assert set(copied) - set(before) == {"docs/card.md", "metrics.json"}
     assert {name: digest for name, digest in copied.items() if name in before} == before
     assert (tmp_path / "copy" / "docs" / "card.md").read_text() == text
-    assert Bundle.open(tmp_path / "copy").labels == LABELS
+    packed = pack(tmp_path / "copy", tmp_path / "share")  # complete, and nothing in it looks private
+    assert {"docs/card.md", "metrics.json"} <= {file.name for file in packed.contents.files}
     (root / "bundle.sig").unlink()
     assert content(root) == before
     assert main([*command, str(tmp_path / "copy")]) == 1
