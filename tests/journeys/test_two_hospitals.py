@@ -1,0 +1,131 @@
+"""The journey of a bundle: hospital A trains and signs, B checks, uses, fine-tunes and signs, A checks what came back.
+
+Each hospital has a home, an environment and processes of its own; nothing passes between them but the files that are
+sent. It is the tutorial of ``docs/sharing.md``.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.bundles.running import Phantoms, Trained
+
+pytest_plugins = ["tests.bundles.fixtures"]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Hospital:
+    """A home and what its people type."""
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir()
+        self.home = home
+        kept = {name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")}
+        own = {"HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "CXR_MONAI_CACHE": str(home / "cache")}
+        tracking = {"MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        self.environment = kept | own | tracking | {"PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "Agg"}
+
+    def types(self, line: str, fails: bool = False) -> str:
+        """Run ``cxr-monai`` with the words of a line in the hospital's home; return what it said."""
+        words = [sys.executable, "-m", "cxr_monai.cli", *line.split()]
+        done = subprocess.run(words, cwd=self.home, env=self.environment, capture_output=True, text=True)
+        assert (done.returncode != 0) == fails, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def receives(self, *files: Path) -> None:
+        for file in files:
+            shutil.copy(file, self.home)
+
+    def digest_of(self, archive: str) -> str:
+        return re.search(r"digest: +([0-9a-f]{64})", self.types(f"bundle verify {archive}"))[1]  # type: ignore[index]
+
+
+@pytest.fixture
+def a(tmp_path: Path, trained: Trained, phantoms: Phantoms) -> Hospital:
+    """It has trained a bundle on its own radiographs."""
+    made = Hospital(tmp_path / "a")
+    shutil.copytree(trained.bundle, made.home / "mine")
+    shutil.copy(trained.bundle.with_name("bundle.patients.json"), made.home / "mine.patients.json")
+    shutil.copytree(phantoms.root, made.home / phantoms.root.name)
+    for name in ("manifest.csv", "manifest.csv.json"):
+        shutil.copy(phantoms.manifest.with_name(name), made.home)
+    return made
+
+
+@pytest.fixture
+def b(tmp_path: Path) -> Hospital:
+    """Other radiographs of other patients, and no bundle."""
+    made = Hospital(tmp_path / "b")
+    made.types("phantom nih --count 96 --size 48 --seed 9 --workers 1 --no-masks")
+    made.types("manifest nih nih --out manifest.csv")
+    made.types("split manifest.csv --scheme random --fractions 0.5,0.2,0.3")
+    return made
+
+
+def test_there_and_back(a: Hospital, b: Hospital) -> None:
+    # A judges its bundle on patients whom it has not seen, packs and signs it
+    a.types("predict mine manifest.csv --raw --out p.csv")
+    a.types("evaluate --predictions p.csv --manifest manifest.csv --split test --out evaluation --replicates 50")
+    a.types("bundle pack mine --metrics evaluation --manifest manifest.csv --name cxr-a --version 1.0.0 --out share")
+    a.types("bundle keys hospital-a --out keys")
+    a.types("bundle sign share/cxr-a-1.0.0.zip --key keys/hospital-a.pem")
+
+    # B has never heard of A; then compares the key's fingerprint by telephone
+    b.receives(a.home / "share" / "cxr-a-1.0.0.zip", a.home / "keys" / "hospital-a.pub")
+    assert "signer-unknown" in b.types("bundle install cxr-a-1.0.0.zip", fails=True)
+    assert not (b.home / "data" / "cxr-monai" / "bundles" / "cxr-a").exists()
+    b.types("bundle trust hospital-a.pub --name hospital-a")
+    assert "signed by: hospital-a" in b.types("bundle verify cxr-a-1.0.0.zip")
+    assert "signed by hospital-a" in b.types("bundle install cxr-a-1.0.0.zip")
+    installed = b.home / "data" / "cxr-monai" / "bundles" / "cxr-a" / "1.0.0" / "bundle"
+    assert " 0 refused" in b.types(f"bundle inspect {installed}")
+
+    # the same images give B what they gave A
+    images = a.home / "nih-secret-folder" / "images"
+    sent = sorted(images.glob("*.png"))[:6]
+    (b.home / "sent").mkdir()
+    for file in sent:
+        shutil.copy(file, b.home / "sent")
+    b.types("predict cxr-a sent --raw --out sent.csv")
+    ours = pd.read_csv(a.home / "p.csv").assign(image=lambda t: t["image"].map(lambda name: Path(name).name))
+    theirs = pd.read_csv(b.home / "sent.csv").set_index("image")
+    expected = ours.set_index("image").loc[theirs.index]
+    np.testing.assert_allclose(theirs.to_numpy(), expected[theirs.columns].to_numpy(), atol=1e-6)
+
+    # B calibrates for its own patients, and fine-tunes for one disease
+    b.types("predict cxr-a manifest.csv --raw --out raw.csv")
+    b.types("calibrate cxr-a --predictions raw.csv --manifest manifest.csv --split val --out recalibrated")
+    b.types("finetune --parent cxr-a --disease Infiltration --against others --manifest manifest.csv --out child "
+            "--head-only --set epochs=2")  # fmt: skip
+    child = b.home / "child" / "Infiltration" / "bundle"
+    b.types(f"predict {child} manifest.csv --raw --out child.csv")
+    b.types("evaluate --predictions child.csv --manifest manifest.csv --split test --out judged --replicates 50")
+    b.types(f"bundle pack {child} --metrics judged --manifest manifest.csv --name cxr-b --version 1.0.0 --out share")
+    b.types("bundle keys hospital-b --out keys")
+    b.types("bundle sign share/cxr-b-1.0.0.zip --key keys/hospital-b.pem")
+
+    # A takes it back and sees that it comes from its own
+    a.receives(b.home / "share" / "cxr-b-1.0.0.zip", b.home / "keys" / "hospital-b.pub")
+    a.types("bundle trust hospital-b.pub --name hospital-b")
+    a.types("bundle trust keys/hospital-a.pub --name hospital-a")
+    a.types("bundle install cxr-b-1.0.0.zip")
+    a.types("bundle install share/cxr-a-1.0.0.zip")
+    lineage = a.types("bundle lineage cxr-b --strict")
+    assert "links: 1 verified" in lineage
+    assert a.digest_of("share/cxr-a-1.0.0.zip")[:12] in lineage
+
+    # and compares both on its own patients
+    a.types("predict cxr-b manifest.csv --raw --out theirs.csv")
+    predicted = pd.read_csv(a.home / "theirs.csv")
+    assert list(predicted.columns) == ["image", "Infiltration"]
+    a.types("evaluate --predictions p.csv --compare theirs.csv --manifest manifest.csv --split test --out compared "
+            "--replicates 50")  # fmt: skip
