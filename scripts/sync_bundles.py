@@ -91,7 +91,8 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
         "amp": "@amp",
     }
     config = inserted(config, "training", {"child": child})
-    config["initialize"] = [{"_target_": "cxr_monai.finetune.parent.start", "seed": "@seed"}]
+    given = {key: f"@{key}" for key in ("parent", "disease", "against", "seed")}
+    config["initialize"] = [{"_target_": "cxr_monai.finetune.parent.start", **given}]
     config["run"] = ["$@training.run()", "$@child.run()"]
     return config
 

@@ -21,8 +21,13 @@ INHERITED = ("image_size", "margin", "normalisation", "network_def")
 logger = logging.getLogger(__name__)
 
 
-def start(seed: int = 0) -> None:
+def start(parent: str | None, disease: str | None, against: str = "normal", seed: int = 0) -> None:
     """Take over the parent's settings, then do what every training's start does (``cxr_monai.bundle.workflow.start``).
+
+    Args:
+        parent: a bundle's folder.
+        disease, against: see ``cxr_monai.finetune.disease.question``.
+        seed: of the training.
 
     Raises:
         SettingError, BundleError, WeightsError: as :func:`open_parent` and ``cxr_monai.finetune.disease.question``.
@@ -31,9 +36,8 @@ def start(seed: int = 0) -> None:
     parser = workflow.running_parser()
     config, shipped = parser.config, read_json(Path(parser.config["bundle_root"]) / "configs" / "train.json")
     workflow.check_paths(config)
-    label, scheme = question(config.get("disease"), config.get("against", ""))
-    parent = open_parent(config.get("parent"), config["bundle_root"])
-    for key, value in inherited(parent, "$@head_def.outputs").items():
+    label, scheme = question(disease, against)
+    for key, value in inherited(open_parent(parent, config["bundle_root"]), "$@head_def.outputs").items():
         if workflow.same(config.get(key), shipped.get(key)):
             parser[key] = value
         elif not workflow.same(config[key], value):
