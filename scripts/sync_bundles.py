@@ -257,9 +257,7 @@ def _sync(target: Target, check: bool) -> int:
     differing = [name for name, text in files.items() if name not in there or there[name].read_text("utf-8") != text]
     differing += [name for name in there if name not in files and "__pycache__" not in name]
     for name in differing:
-        print(
-            f"{'out of step' if check else 'written' if name in files else 'removed'}: bundles/{target.name}/{name}"
-        )
+        print(f"{'out of step' if check else 'written' if name in files else 'removed'}: bundles/{target.name}/{name}")
         if check:
             continue
         if name not in files:

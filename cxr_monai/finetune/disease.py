@@ -74,7 +74,11 @@ def disease_manifest(
         ManifestError, SplitError: of a manifest that is not as it must be.
     """
     (label,) = findings
-    opened = open_manifest(manifest, dataset_dir, scheme)
+    return with_known(open_manifest(manifest, dataset_dir, scheme), label)
+
+
+def with_known(opened: Manifest, label: str) -> Manifest:
+    """Return the images of a table whose label is known, checked as `disease_manifest` says."""
     opened.labels([label])  # says what findings there are, if not this one
     known = opened.table[label].notna()
     left = int((~known & opened.table["split"].isin(["train", "val"])).sum())

@@ -48,9 +48,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def family(
-    parent: Path, hospital: Path, tmp_path_factory: pytest.TempPathFactory, tracking_store: str
-) -> Family:
+def family(parent: Path, hospital: Path, tmp_path_factory: pytest.TempPathFactory, tracking_store: str) -> Family:
     """A child of two epochs, for effusion against normal: the classifier, then the top block."""
     out = tmp_path_factory.mktemp("child") / "OUT"
     run(
