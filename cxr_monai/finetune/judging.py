@@ -132,8 +132,8 @@ def held_out(manifest: Manifest) -> tuple[str, list[str]]:
     if (manifest.table["split"] == "test").any():
         return "test", []
     return "val", [
-        "There is no test part, so this is the validation part, on which the child's epoch and calibration were chosen: "
-        "it flatters the child. Split with a test part to know."
+        "There is no test part, so this is the validation part, on which the child's epoch and calibration were "
+        "chosen: it flatters the child. Split with a test part to know."
     ]
 
 

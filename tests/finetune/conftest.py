@@ -29,7 +29,7 @@ class Family:
 
 
 def ill(table: pd.DataFrame) -> None:
-    """Every image is of a patient of its own; every third has an effusion, every third is normal, others have a mass."""
+    """A patient an image; of every three one has an effusion, one a mass, one nothing."""
     table["patient_id"] = [f"secret-patient-{at}" for at in range(len(table))]
     table[list(NIH14)] = "0"
     table.loc[table.index % 3 == 0, "Effusion"] = "1"
