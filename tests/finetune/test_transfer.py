@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cxr_monai.bundle.folder import Bundle
+from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.disease import disease_manifest
 from cxr_monai.predict import Predictor
@@ -157,3 +158,23 @@ def trained(family: Family, starts: bool = True, **settings: object) -> tuple[to
             made.parser.get_parsed_content("best").bundle.write()
             trainer.run()
         return trainer.network, made
+
+
+def test_the_command_makes_a_child_and_says_what_came_of_it(
+    family: Family, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--parent", str(family.parent), "--disease", "Mass", "--manifest", str(family.manifest), "--out", "mass"]
+    settings = ["epochs=1", "batch_size=8", "cache_dir=none", "amp=false", "num_workers=0"]
+    with process_as_it_was():
+        assert main(["finetune", *words, "--against", "others", *(x for s in settings for x in ("--set", s))]) == 0
+    said = capsys.readouterr().out
+    assert "too few patients to say" in said
+    assert "Mass against all other images" in said
+    assert Bundle.open(elsewhere / "mass" / "bundle").scheme == SCHEMES["findings"]
+
+
+def test_command_refuses_in_one_line(family: Family, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--parent", str(elsewhere), "--disease", "Mass", "--manifest", str(family.manifest), "--out", "mass"]
+    with process_as_it_was():
+        assert main(["finetune", *words]) == 1
+    assert "error [bundle-invalid]" in capsys.readouterr().err
