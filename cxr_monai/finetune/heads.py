@@ -103,7 +103,7 @@ class Features:
     parent: pd.DataFrame
 
     def of(self, names: Sequence[str]) -> tuple[torch.Tensor, np.ndarray]:
-        """Return the features of some images ``[M, D]``, and at which of the names they are; unread ones are left out."""
+        """Return the features of some images ``[M, D]``, and at which of the names they are, unread ones left out."""
         at = {name: row for row, name in enumerate(self.images)}
         there = np.array([row for row, name in enumerate(names) if name in at], dtype=int)
         return self.values[[at[names[row]] for row in there]], there

@@ -22,8 +22,7 @@ def test_blocks_of_densenet121(densenet: torch.nn.Module) -> None:
     assert blocks_of(densenet) == [
         ["features.denseblock4", "features.norm5"],
         ["features.denseblock3", "features.transition3"],
-        ["features.conv0", "features.norm0", "features.denseblock1", "features.transition1"]
-        + ["features.denseblock2", "features.transition2"],
+        [f"features.{name}" for name in ("conv0", "norm0", "denseblock1", "transition1", "denseblock2", "transition2")],
     ]
 
 
