@@ -231,7 +231,7 @@ def _metadata(metadata: dict[str, Any], target: Target) -> dict[str, Any]:
     pred = metadata["network_data_format"]["outputs"]["pred"]
     pred["num_channels"] = len(labels)
     pred["channel_def"] = {str(index): label for index, label in enumerate(labels)}
-    return metadata | target.metadata | {"label_scheme": target.scheme.to_json()}
+    return metadata | dict(target.metadata) | {"label_scheme": target.scheme.to_json()}
 
 
 def _readme(text: str, target: Target) -> str:

@@ -81,7 +81,7 @@ def _heads(arguments: argparse.Namespace, diseases: list[str], settings: dict[st
 
 
 def _networks(arguments: argparse.Namespace, diseases: list[str], settings: dict[str, object]) -> int:
-    from cxr_monai.errors import CxrError, SettingError
+    from cxr_monai.errors import Code, TrainingError
     from cxr_monai.finetune.networks import finetune_network
 
     several = len(diseases) > 1
@@ -98,13 +98,13 @@ def _networks(arguments: argparse.Namespace, diseases: list[str], settings: dict
                 arguments.dataset_dir,
                 settings,
             )
-        except CxrError as error:
-            if not several or isinstance(error, SettingError):
+        except TrainingError as error:
+            if not several or error.code != Code.TOO_FEW_PATIENTS:
                 raise
-            refused.append((disease, error))
+            refused.append(f"{disease}: {error}")
             continue
         made += 1
         print("\n".join([f"\n{out / 'bundle'}", *judged.lines()]))
-    for disease, error in refused:
-        print(f"\nnot made: {disease}: {error}")
+    for line in refused:
+        print(f"\nnot made: {line}")
     return 0 if made else 1

@@ -64,6 +64,8 @@ class Comparison:
         """Return the comparison as a sentence."""
         told = f"{label} against {'normal chests' if self.asked == 'normal' else 'all other images'}"
         on = f"{self.images:,} images of {self.patients:,} patients, {self.positive_patients:,} with it"
+        if math.isnan(self.child):
+            return f"{told} ({on}): no AUROC, which needs images with it and without."
         if not self.verdict:
             return (
                 f"{told} ({on}): AUROC {self.child:.3f} [{self.low:.3f}, {self.high:.3f}]; the parent does not know it."

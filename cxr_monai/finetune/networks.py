@@ -64,4 +64,4 @@ def finetune_network(
         if cause is None:
             raise
         raise cause from None
-    return judged  # type: ignore[no-any-return]
+    return judged

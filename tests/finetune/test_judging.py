@@ -1,5 +1,6 @@
 """The verdict: planted differences, and what is said of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,11 @@ def test_validation_part_is_said_to_flatter() -> None:
 def test_images_that_one_could_not_read_are_left_out_of_both() -> None:
     judged = judge(scores(300, 2.0, 1)[3:], scores(300, 1.0, 2), manifest(300), "Pneumonia", VS_NORMAL)
     assert judged.comparisons[0].images == 198
+
+
+def test_no_negative_to_judge_on() -> None:
+    everybody = manifest(30)
+    ill = replace(everybody, table=everybody.table[everybody.table["Pneumonia"] == 1].reset_index(drop=True))
+    judged = judge(scores(30, 2.0, 1), scores(30, 1.0, 2), ill, "Pneumonia", VS_NORMAL)
+    assert judged.verdict == TOO_FEW
+    assert "no AUROC" in judged.lines()[1]
