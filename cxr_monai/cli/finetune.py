@@ -27,7 +27,9 @@ exit status: 0 done (a child was made, better or not), 1 nothing was made, 2 wro
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("--parent", required=True, metavar="BUNDLE", help="a trained bundle")
+    parser.add_argument(
+        "--parent", required=True, metavar="BUNDLE", help="a trained bundle, or the name of an installed one"
+    )
     parser.add_argument("--disease", required=True, metavar="FINDING|all", help="one finding; all: a child for each")
     parser.add_argument("--manifest", required=True, metavar="M.csv", help="labels, patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="a folder; all: OUT/FINDING for each")

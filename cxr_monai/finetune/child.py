@@ -24,9 +24,10 @@ from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.finetune.disease import patients_by_label
 from cxr_monai.finetune.judging import Judged, held_out, judge
-from cxr_monai.finetune.lineage import write_lineage
 from cxr_monai.predict import Predictor
 from cxr_monai.schemes import LabelScheme
+from cxr_monai.sharing.lineage import write_lineage
+from cxr_monai.sharing.trust import open_trusted
 
 MADE_BY = "cxr-monai finetune"
 _SHAPED = ("disease", "against", "head_epochs", "block_epochs", "blocks", "block_rate", "norm_statistics", "epochs")
@@ -39,7 +40,7 @@ class Child:
     """The last component of ``cxr_transfer``.
 
     Args:
-        parent: the parent's folder.
+        parent: the parent's folder, or the name of one that is installed.
         manifest: the images that were trained on.
         manifest_path, dataset_dir: of the whole table; images that the child's question leaves out are judged as well.
         scheme, findings: of the child.
@@ -58,7 +59,8 @@ class Child:
         output_dir: str,
         amp: bool = True,
     ) -> None:
-        self.parent, self.manifest, self.manifest_path, self.dataset_dir = parent, manifest, manifest_path, dataset_dir
+        self.parent = open_trusted(parent)  # a configuration names it: nothing of it runs before it was inspected
+        self.manifest, self.manifest_path, self.dataset_dir = manifest, manifest_path, dataset_dir
         self.scheme, self.label, self.output_dir, self.amp = scheme, findings[0], Path(output_dir), amp
         config = running_parser().config
         shipped = read_json(Path(config["bundle_root"]) / "configs" / "train.json")
@@ -80,12 +82,12 @@ class Child:
         bundle = Bundle.open(self.output_dir / "bundle")
         part = base.part(held_out(base)[0])
         tables = {}
-        for who, root in (("child", bundle.root), ("parent", Path(self.parent))):
+        for who, root in (("child", bundle.root), ("parent", self.parent)):
             predictor = Predictor(root, amp=self.amp)
             predicted = predictor.predict(part.paths(), list(part.table["image"]))
             tables[who] = predicted.table
             write_judged(self.output_dir, who, predicted.table, predicted.about)
-        return finish(bundle, Path(self.parent), self.manifest, base, self.label, self.scheme, tables, self.settings)
+        return finish(bundle, self.parent, self.manifest, base, self.label, self.scheme, tables, self.settings)
 
 
 def write_judged(folder: Path, who: str, table: pd.DataFrame, about: Mapping[str, Any]) -> None:

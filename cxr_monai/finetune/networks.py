@@ -26,7 +26,7 @@ def finetune_network(
     """Train a child and judge it; the same call again continues what was interrupted.
 
     Args:
-        parent: the parent bundle.
+        parent: the parent bundle's folder, or the name of an installed one.
         disease: a finding.
         manifest: with a split.
         out: the child is ``OUT/bundle``.
@@ -39,7 +39,7 @@ def finetune_network(
     """
     root = shipped("cxr_transfer")
     given = {
-        "parent": str(Path(parent).resolve()),
+        "parent": str(parent),
         "disease": disease,
         "manifest": str(manifest),
         "output_dir": str(out),

@@ -15,6 +15,7 @@ from cxr_monai.errors import BundleError, Code, SettingError, WeightsError
 from cxr_monai.finetune.disease import question
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import with_outputs
+from cxr_monai.sharing.trust import open_trusted
 
 INHERITED = ("image_size", "margin", "normalisation", "network_def")
 
@@ -37,7 +38,9 @@ def start(parent: str | None, disease: str | None, against: str = "normal", seed
     config, shipped = parser.config, read_json(Path(parser.config["bundle_root"]) / "configs" / "train.json")
     workflow.check_paths(config)
     label, scheme = question(disease, against)
-    for key, value in inherited(open_parent(parent, config["bundle_root"]), "$@head_def.outputs").items():
+    opened = open_parent(parent, config["bundle_root"])
+    parser["parent"] = str(opened.root)  # of an installed one, where its weights are
+    for key, value in inherited(opened, "$@head_def.outputs").items():
         if workflow.same(config.get(key), shipped.get(key)):
             parser[key] = value
         elif not workflow.same(config[key], value):
@@ -57,7 +60,12 @@ def start(parent: str | None, disease: str | None, against: str = "normal", seed
 def open_parent(path: str | None, bundle_root: str | Path) -> Bundle:
     """Open a bundle that can be a parent of one that is made from ``bundle_root``.
 
+    Args:
+        path: its folder, or the name of one that is installed.
+        bundle_root: the bundle that trains.
+
     Raises:
+        SharingError: it may not be run (``cxr_monai.sharing.trust.open_trusted``).
         SettingError: ``setting-invalid`` if none is named.
         WeightsError: ``weights-missing``.
         BundleError: ``bundle-invalid`` for no bundle, or an ensemble; ``bundle-disagrees`` if it prepares its images in
@@ -67,7 +75,7 @@ def open_parent(path: str | None, bundle_root: str | Path) -> Bundle:
         raise SettingError(
             Code.SETTING_INVALID, "no parent was named.", fix="Add --parent BUNDLE, such as a training's OUT/bundle."
         )
-    parent = Bundle.open(path)
+    parent = Bundle.open(open_trusted(path))
     inference = read_json(parent.root / "configs" / "inference.json")
     if str(inference["network_def"].get("_target_", "")).endswith("Ensemble"):
         raise BundleError(
