@@ -7,7 +7,7 @@ Layers, lowest first; each imports only lower ones (``tests/test_layers.py`` che
     2  transforms, bundle, evaluation, explain
     3  training, predict, explaining, sharing
     4  report                              what a physician or a reviewer reads
-    5  studies                             repeated training under one question
+    5  studies, finetune                   repeated training under one question; a child bundle for one disease
     6  cli                                 thin: parse, call, print
 
 Importing this package imports nothing else, so that ``cxr-monai --help`` answers at once.

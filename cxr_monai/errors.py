@@ -81,6 +81,7 @@ class Code(StrEnum):
     STUDY_CHANGED = "study-changed"
     STUDY_FAILED = "study-failed"
     STUDY_INVALID = "study-invalid"
+    TOO_FEW_PATIENTS = "too-few-patients"
     TRACKING_FAILED = "tracking-failed"
     WRITE_FAILED = "write-failed"
 

@@ -1,7 +1,7 @@
 """How fast is it, next to MONAI's own ways on the same machine, in the same run?
 
     python scripts/benchmark.py --manifest manifest.csv --bundle OUT/bundle --out benchmark
-    python scripts/benchmark.py --only step peak      (only predict, feed, startup and explain need the two)
+    python scripts/benchmark.py --only step peak      (only predict, feed, startup, explain and finetune need them)
 
 The manifest has a split; the bundle was trained on it at 224 pixels. Each figure stands next to its baseline, measured
 in turns with it; the baseline is taken at its best over workers and threads, and the whole sweep is printed. Figures
@@ -20,6 +20,7 @@ are medians. Leave the machine alone meanwhile. Writes benchmark.json and benchm
   maps     all 14 class maps of an image (baseline: one plain forward pass; MONAI's GradCAM, once a finding)
   explain  'cxr-monai explain' on every image of the manifest, all findings: seconds, bytes, memory
   evaluate  the whole of 'cxr-monai evaluate' on as many
+  finetune  a classifier for each of 14 diseases on kept features (baseline: a training with a frozen network for each)
 """
 
 import argparse
@@ -39,7 +40,7 @@ from benchmarks.common import CORES, Row
 SECTIONS = {
     "peak": "training", "step": "training", "predict": "prediction", "runtime": "prediction", "feed": "feeding",
     "cache": "feeding", "startup": "feeding", "bootstrap": "evaluation", "evaluate": "evaluation",
-    "maps": "maps", "explain": "maps",
+    "maps": "maps", "explain": "maps", "finetune": "finetuning",
 }  # fmt: skip
 """Each section and its module."""
 
@@ -52,7 +53,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmark"), help="results (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="of every measurement (default: %(default)s)")
     arguments = parser.parse_args()
-    needed = {"predict", "feed", "startup", "explain"} & set(arguments.only)
+    needed = {"predict", "feed", "startup", "explain", "finetune"} & set(arguments.only)
     if needed and not (arguments.manifest and arguments.bundle):
         parser.error(f"{', '.join(sorted(needed))} need --manifest and --bundle; or choose with --only")
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ LAYERS = {
     "sharing": 3,
     "report": 4,
     "studies": 5,
+    "finetune": 5,
     "doctor": 5,
     "cli": 6,
 }

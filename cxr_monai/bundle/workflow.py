@@ -48,7 +48,9 @@ _RANGES: dict[str, tuple[type, float, str]] = {
 _HIGHEST = {"horizontal_flip": 1}
 
 # Settings that hold paths of this machine.
-PATHS = ("manifest", "dataset_dir", "output_dir", "bundle_root", "cache_dir", "weights", "images", "init_weights")
+PATHS = (
+    "manifest", "dataset_dir", "parent", "output_dir", "bundle_root", "cache_dir", "weights", "images", "init_weights",
+)  # fmt: skip
 
 # What the weights mean; every configuration of a bundle must say the same.
 MEANING = ("labels", "label_scheme", "head", "image_size", "margin", "normalisation", "network_def")
@@ -68,7 +70,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
             of range, or a network that does not exist; ``scheme-invalid``.
         BundleError: ``bundle-disagrees`` if configuration and metadata name other labels or another image size.
     """
-    _errors_in_one_line()
+    errors_in_one_line()
     silence_mlflow()
     parser = running_parser()
     if trains:
@@ -320,7 +322,7 @@ def silence_mlflow() -> None:
         sys.modules["mlflow.telemetry"].set_telemetry_client()
 
 
-def _errors_in_one_line() -> None:
+def errors_in_one_line() -> None:
     """Under ``python -m monai.bundle``, end with our error instead of MONAI's chain of wrappers around it."""
     main = sys.modules.get("__main__")
     if getattr(getattr(main, "__spec__", None), "name", "") != "monai.bundle.__main__":

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "maps": ("maps", "look at such maps, score them against boxes, test them, compare two models"),
     "calibrate": ("calibrate", "a copy of a bundle with calibration and operating points"),
     "evaluate": ("evaluate", "what a system's probabilities are worth: tables, plots, a report"),
+    "finetune": ("finetune", "a child bundle for one disease, judged against its parent"),
     "study": ("study", "which setting is better on these images: trained alike, compared with intervals"),
     "track": ("track", "send MLflow what it missed while it was away"),
     "cache": ("cache", "the decoded images that trainings keep: how much, where, and away with them"),

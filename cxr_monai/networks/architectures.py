@@ -103,6 +103,11 @@ def in_channels_of(network_def: Mapping[str, Any]) -> int:
     return value if isinstance(value, int) else 1
 
 
+def with_outputs(network_def: Mapping[str, Any], outputs: int | str) -> dict[str, Any]:
+    """Return a definition with another number of outputs, or an expression of the configuration that says so."""
+    return {**network_def, _arguments(network_def)[1]: outputs}
+
+
 def _arguments(network_def: Mapping[str, Any]) -> tuple[str, str]:
     return _ARGUMENTS.get(str(network_def["_target_"]), ("in_channels", "out_channels"))
 

@@ -5,10 +5,11 @@ gradients, and its batch norms use their running statistics and leave them as th
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ignite.engine import Engine, Events
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cxr_monai.errors import Code, SettingError
 
@@ -25,15 +26,27 @@ class Unfreeze:
         plan: by the name of a module or parameter, for how many epochs it (and all below it) is frozen;
             ``{"features.denseblock4": 1, "features": 3}``: the fourth block trains from the second epoch on, the rest
             of the features from the fourth, all else from the start. Of several names that fit, the longest decides.
+        norm_statistics: ``frozen`` keeps all batch norms on their running statistics, also where their scales train:
+            few images of another hospital are a poor estimate of its statistics. ``adapted`` lets them follow.
 
     Attach it to the trainer, and call :meth:`hold` in every step after ``network.train()``.
 
     Raises:
         SettingError: ``setting-invalid`` for a name that is not in the network (telling what is), for anything but
-            whole epochs of at least 0, and where nothing would train in the first epoch.
+            whole epochs of at least 0, where nothing would train in the first epoch, and for other ``norm_statistics``.
     """
 
-    def __init__(self, network: nn.Module, plan: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        plan: Mapping[str, int] | None = None,
+        norm_statistics: Literal["adapted", "frozen"] = "adapted",
+    ) -> None:
+        if norm_statistics not in ("adapted", "frozen"):
+            raise SettingError(
+                Code.SETTING_INVALID, f"--norm_statistics {norm_statistics!r}: it must be adapted or frozen."
+            )
+        self.norms_held = norm_statistics == "frozen"
         self.network: nn.Module = getattr(network, "module", network)  # as it is named without a wrapper
         self.plan = _checked(self.network, plan or {})
         self._held: list[nn.Module] = []
@@ -46,7 +59,7 @@ class Unfreeze:
             )
 
     def attach(self, engine: Engine) -> None:
-        if self.plan:
+        if self.plan or self.norms_held:
             engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -56,7 +69,11 @@ class Unfreeze:
         """Freeze what is frozen in this epoch, counted from 1, and let all else train."""
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(self._epochs(name) < epoch)
-        self._held = [module for name, module in self.network.named_modules() if self._epochs(name) >= epoch]
+        self._held = [
+            module
+            for name, module in self.network.named_modules()
+            if self._epochs(name) >= epoch or (self.norms_held and isinstance(module, _BatchNorm))
+        ]
         self.hold()
 
     def hold(self) -> None:

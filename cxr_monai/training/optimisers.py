@@ -1,6 +1,7 @@
 """Optimisers by name, with weight decay where it belongs: on the kernels, not on norms and biases."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,9 @@ from cxr_monai.errors import Code, SettingError
 OPTIMISERS = ("adam", "adamw", "sgd")
 
 
-def parameter_groups(network: nn.Module, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+def parameter_groups(
+    network: nn.Module, weight_decay: float = 0.0, rates: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """Return a network's parameters in two groups: kernels, which decay, then scales and biases, which don't.
 
     What has one dimension (or none) is a norm's scale or shift or a layer's bias; decay there takes away capacity and
@@ -21,13 +24,27 @@ def parameter_groups(network: nn.Module, weight_decay: float = 0.0) -> list[dict
     Args:
         network: any, also one that is wrapped for several processes.
         weight_decay: of the kernels, at least 0.
+        rates: by the name of a module or parameter, the factor of the learning rate of all below it; of several names
+            that fit, the longest decides, and what none fits has 1. There are two groups for each factor then, the
+            highest first, which have it as ``factor``.
     """
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+    named = list(getattr(network, "module", network).named_parameters())
+    factors = [factor_of(name, rates or {}) for name, _ in named]
+    groups = []
+    for factor in sorted(set(factors), reverse=True):
+        own = [parameter for (_, parameter), other in zip(named, factors, strict=True) if other == factor]
+        more = {"factor": factor} if rates else {}
+        groups += [
+            {"params": [parameter for parameter in own if parameter.ndim > 1], "weight_decay": weight_decay, **more},
+            {"params": [parameter for parameter in own if parameter.ndim <= 1], "weight_decay": 0.0, **more},
+        ]
     return [group for group in groups if group["params"]]
+
+
+def factor_of(name: str, rates: Mapping[str, float]) -> float:
+    """Return the factor of a parameter's learning rate."""
+    fitting = [part for part in rates if name == part or name.startswith(part + ".")]
+    return rates[max(fitting, key=len)] if fitting else 1.0
 
 
 def optimizer(
@@ -35,6 +52,7 @@ def optimizer(
     learning_rate: float,
     weight_decay: float = 0.0,
     name: Literal["adam", "adamw", "sgd"] = "adamw",
+    rates: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Return PyTorch's optimiser over :func:`parameter_groups`, all of a step in one kernel (``fused``).
 
@@ -45,6 +63,8 @@ def optimizer(
         name: ``adamw`` shrinks weights apart from the gradient (Loshchilov and Hutter 2019, arXiv 1711.05101) and is
             ``adam`` where nothing decays. ``adam`` adds the decay to the gradient, where Adam's division by its size
             undoes most of it. ``sgd`` has Nesterov's momentum of 0.9.
+        rates: factors of the learning rate by the names of modules, each above 0, as :func:`parameter_groups` takes
+            them (discriminative rates: Howard and Ruder 2018, arXiv 1801.06146).
 
     Raises:
         SettingError: ``setting-invalid`` for another name or a value that a setting can't have.
@@ -59,7 +79,14 @@ def optimizer(
         raise SettingError(
             Code.SETTING_INVALID, f"--weight_decay {weight_decay!r}: it must be a number of at least 0 (none)."
         )
-    groups = parameter_groups(network, weight_decay)
+    for part, factor in (rates or {}).items():
+        if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+            raise SettingError(
+                Code.SETTING_INVALID, f"--optimizer#rates: {part!r} has {factor!r}; it must be a number above 0."
+            )
+    groups = parameter_groups(network, weight_decay, rates)
+    for group in groups:
+        group["lr"] = learning_rate * group.pop("factor", 1.0)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam

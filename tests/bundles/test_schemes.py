@@ -64,7 +64,7 @@ def trained_categories(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFact
 # ---------------------------------------------------------------- as shipped
 
 
-def test_the_two_bundles_are_in_step() -> None:
+def test_the_bundles_are_in_step() -> None:
     script = SHIPPED.parents[1] / "scripts" / "sync_bundles.py"
     checked = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -116,9 +116,9 @@ without_checksum = pytest.mark.filterwarnings("ignore:No hash value provided for
 
 
 @without_checksum
-@pytest.mark.parametrize("which", ["shipped", "categories", "trained"])
+@pytest.mark.parametrize("which", ["cxr_nih14", "cxr_categories", "cxr_transfer", "trained"])
 def test_metadata_follows_the_specification(which: str, trained: Trained, schema_url: str, elsewhere: Path) -> None:
-    bundle = {"shipped": SHIPPED, "categories": SHIPPED.with_name("cxr_categories"), "trained": trained.bundle}[which]
+    bundle = trained.bundle if which == "trained" else SHIPPED.with_name(which)
     metadata = with_schema(bundle, schema_url, elsewhere / "metadata.json")
     verify_metadata(meta_file=str(metadata), filepath=str(elsewhere / "schema.json"))
     assert (elsewhere / "schema.json").read_bytes() == SCHEMA.read_bytes()

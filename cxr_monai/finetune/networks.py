@@ -1,0 +1,67 @@
+"""The whole way: the bundle ``cxr_transfer`` run from Python, as ``python -m monai.bundle run`` does.
+
+judged = finetune_network("OUT/bundle", "Pneumonia", "M.csv", "pneumonia", overrides={"epochs": 20})
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from cxr_monai.bundle.shipped import shipped
+from cxr_monai.errors import ours
+from cxr_monai.finetune.judging import Judged
+
+
+def finetune_network(
+    parent: str | Path,
+    disease: str,
+    manifest: str | Path,
+    out: str | Path,
+    against: str = "normal",
+    dataset_dir: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Judged:
+    """Train a child and judge it; the same call again continues what was interrupted.
+
+    Args:
+        parent: the parent bundle's folder, or the name of an installed one.
+        disease: a finding.
+        manifest: with a split.
+        out: the child is ``OUT/bundle``.
+        against: ``normal`` or ``others``.
+        dataset_dir: root of the images; the manifest's own where None.
+        overrides: of any other setting of the bundle.
+
+    Raises:
+        CxrError: of whatever is wrong, without what MONAI wraps around it.
+    """
+    root = shipped("cxr_transfer")
+    given = {
+        "parent": str(parent),
+        "disease": disease,
+        "manifest": str(manifest),
+        "output_dir": str(out),
+        "against": against,
+        **({"dataset_dir": dataset_dir} if dataset_dir else {}),
+        **(overrides or {}),
+    }
+    workflow = ConfigWorkflow(
+        config_file=str(root / "configs" / "train.json"),
+        meta_file=str(root / "configs" / "metadata.json"),
+        logging_file=str(root / "configs" / "logging.conf"),
+        workflow_type="train",
+        bundle_root=str(root),
+        **given,
+    )
+    try:
+        workflow.initialize()
+        *_, judged = workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        cause = ours(error)
+        if cause is None:
+            raise
+        raise cause from None
+    return judged

@@ -1,0 +1,89 @@
+"""Heads on kept features: the same training, the same kind of bundles."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.cli import main
+from cxr_monai.errors import CxrError
+from cxr_monai.finetune.heads import features_of, finetune_heads
+from cxr_monai.predict import Predictor
+from tests.bundles.running import code_of
+from tests.finetune.conftest import Family
+from tests.finetune.test_transfer import trained
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def heads(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Children for two diseases, by the command; Mass and Hernia have no patient in it, and are not made."""
+    out = tmp_path_factory.mktemp("heads") / "OUT"
+    words = ["--parent", str(family.parent), "--manifest", str(family.manifest), "--out", str(out), "--disease", "all"]
+    words += ["--head-only", "--set", f"epochs={EPOCHS}", "--set", "batch_size=8", "--set", "amp=false"]
+    assert main(["finetune", *words]) == 0
+    return out
+
+
+def test_a_child_for_each_disease_with_patients(heads: Path) -> None:
+    assert sorted(path.name for path in heads.iterdir() if path.is_dir()) == ["Effusion", "Mass"]
+    for label in ("Effusion", "Mass"):
+        bundle = Bundle.open(heads / label / "bundle")
+        assert bundle.labels == (label,)
+        assert (bundle.root / "models" / "calibration.json").is_file()
+        assert label in (bundle.root / "docs" / "card.md").read_text()
+        own = json.loads((bundle.root / "lineage.json").read_text())["own"]
+        assert own["settings"]["epochs"] == EPOCHS
+
+
+def test_they_are_what_ordinary_training_of_the_head_gives(heads: Path, family: Family, tmp_path: Path) -> None:
+    settings = {"epochs": EPOCHS, "blocks": 0, "augmentation": "none", "output_dir": str(tmp_path / "OUT")}
+    _, made = trained(family, **settings)
+    best = made.parser.get_parsed_content("best")
+    ours = torch.load(heads / "Effusion" / "bundle" / "models" / "model.pt")
+    assert json.loads((heads / "Effusion" / "bundle" / "lineage.json").read_text())["own"]["settings"][
+        "best_epoch"
+    ] == (best.epoch)
+    start = torch.load(family.parent / "models" / "model.pt")["class_layers.out.weight"][:1]
+    moved = (ours["class_layers.out.weight"] - start).abs().max()
+    assert moved > 1e-3
+    for name, theirs in best.weights.items():
+        torch.testing.assert_close(ours[name], theirs.cpu(), rtol=0, atol=1e-5, msg=name)
+
+
+def test_predictions_from_kept_features_are_the_bundles_own(heads: Path, family: Family) -> None:
+    told = pd.read_csv(heads / "Mass" / "predictions_child.csv")
+    root = Path(json.loads((family.manifest.parent / "m.csv.json").read_text())["root"])
+    again = Predictor(heads / "Mass" / "bundle", amp=False).predict([root / image for image in told["image"]]).table
+    assert told["Mass"].to_numpy() == pytest.approx(again["Mass"].to_numpy(), abs=1e-5)
+
+
+def test_features_give_the_parents_predictions(family: Family) -> None:
+    from cxr_monai.data.manifest import read_manifest
+
+    test = read_manifest(family.manifest).part("test")
+    features = features_of(Bundle.open(family.parent), test, amp=False)
+    theirs = Predictor(family.parent, amp=False).predict(test.paths(), list(test.table["image"])).table
+    assert list(features.images) == list(test.table["image"])
+    pd.testing.assert_frame_equal(features.parent, theirs, atol=1e-5, rtol=0, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"), [({"unfreeze": {}}, "override-unknown"), ({"epochs": 0}, "setting-invalid")]
+)
+def test_settings_that_mean_nothing_are_refused(
+    family: Family, tmp_path: Path, settings: dict[str, object], code: str
+) -> None:
+    with pytest.raises(CxrError) as error:
+        finetune_heads(family.parent, ["Mass"], family.manifest, tmp_path, overrides=settings)
+    assert code_of(error) == code
+
+
+def test_a_child_is_not_overwritten(heads: Path, family: Family) -> None:
+    with pytest.raises(CxrError) as error:
+        finetune_heads(family.parent, ["Mass"], family.manifest, heads)
+    assert code_of(error) == "output-exists"
