@@ -4,7 +4,6 @@ Each hospital has a home, an environment and processes of its own; nothing passe
 sent. It is the tutorial of ``docs/sharing.md``.
 """
 
-import json
 import os
 import re
 import shutil
@@ -129,3 +128,5 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     assert list(predicted.columns) == ["image", "Infiltration"]
     a.types("evaluate --predictions p.csv --compare theirs.csv --manifest manifest.csv --split test --out compared "
             "--replicates 50")  # fmt: skip
+    compared = pd.read_csv(a.home / "compared" / "comparison.csv")
+    assert list(compared["finding"]) == ["Infiltration"]
