@@ -64,7 +64,7 @@ def a(tmp_path: Path, trained: Trained, phantoms: Phantoms) -> Hospital:
 def b(tmp_path: Path) -> Hospital:
     """Other radiographs of other patients, and no bundle."""
     made = Hospital(tmp_path / "b")
-    made.types("phantom nih --count 96 --size 48 --seed 9 --workers 1 --no-masks")
+    made.types("phantom nih --count 200 --size 48 --seed 9 --workers 1 --no-masks")
     made.types("manifest nih nih --out manifest.csv")
     made.types("split manifest.csv --scheme random --fractions 0.5,0.2,0.3")
     return made
