@@ -126,7 +126,7 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     a.types("predict cxr-b manifest.csv --raw --out theirs.csv")
     predicted = pd.read_csv(a.home / "theirs.csv")
     assert list(predicted.columns) == ["image", "Infiltration"]
-    a.types("evaluate --predictions p.csv --compare theirs.csv --manifest manifest.csv --split test --out compared "
+    a.types("evaluate --predictions theirs.csv --compare p.csv --manifest manifest.csv --split test --out compared "
             "--replicates 50")  # fmt: skip
     compared = pd.read_csv(a.home / "compared" / "comparison.csv")
     assert list(compared["finding"]) == ["Infiltration"]
