@@ -13,8 +13,10 @@ from cxr_monai.errors import CxrError
 from cxr_monai.finetune.heads import features_of, finetune_heads
 from cxr_monai.predict import Predictor
 from tests.bundles.running import code_of
-from tests.finetune.conftest import Family
+from tests.finetune.making import Family
 from tests.finetune.test_transfer import trained
+
+pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
 
 EPOCHS = 3
 

@@ -10,6 +10,8 @@ from cxr_monai.training.freezing import Unfreeze
 from cxr_monai.training.optimisers import factor_of, optimizer
 from tests.bundles.making import tiny_network
 
+pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
+
 
 @pytest.fixture(scope="module")
 def densenet() -> torch.nn.Module:

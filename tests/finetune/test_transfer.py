@@ -15,7 +15,9 @@ from cxr_monai.predict import Predictor
 from cxr_monai.schemes import SCHEMES
 from tests.bundles.making import LABELS, SIZE
 from tests.bundles.running import code_of, edit, our_errors, process_as_it_was, read, rewrite, workflow
-from tests.finetune.conftest import QUICK, TRANSFER, Family
+from tests.finetune.making import QUICK, TRANSFER, Family
+
+pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
 
 
 def test_child_is_a_complete_bundle(family: Family) -> None:
