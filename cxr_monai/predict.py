@@ -8,8 +8,7 @@ result.errors               # (image, code, reason) of those
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from monai.data import get_track_meta, set_track_meta
 from tqdm import tqdm
 
 from cxr_monai.bundle.about import about
@@ -32,6 +30,7 @@ from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_differ
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.transforms import plain_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ class Predictor:
         kept, rows, errors = [], [], []
         with (
             torch.inference_mode(),
-            _plain_tensors(),
+            plain_tensors(),
             tqdm(total=len(named), desc="predicting", unit=" images", disable=None) as bar,
         ):
             for batch in reading_loader(dataset, batch_size, num_workers):
@@ -158,17 +157,6 @@ class Predictor:
         table = pd.DataFrame(values, columns=list(labels))
         table.insert(0, "image", kept)
         return Predictions(table, errors, self.about)
-
-
-@contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """Keep MONAI from carrying metadata through every transform: nothing here reads it, and it costs time."""
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)
 
 
 def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tuple[list[Path], list[str]]:

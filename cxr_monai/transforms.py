@@ -9,13 +9,15 @@ no swap.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
     CenterSpatialCropd,
     Compose,
@@ -49,6 +51,17 @@ class Normalisation(StrEnum):
 # Means and standard deviations of ImageNet's red, green and blue (the constants of torchvision's models).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@contextmanager
+def plain_tensors() -> Iterator[None]:
+    """Keep MONAI from carrying metadata through every transform: nothing here reads it, and it costs time."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
 
 
 def normalise(pixels: torch.Tensor, mode: str, channels: int = 1) -> torch.Tensor:

@@ -11,8 +11,7 @@ optimiser, schedule and choice of the epoch. The children are bundles like all o
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.bundle import ConfigParser
-from monai.data import get_track_meta, set_track_meta
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
@@ -50,6 +48,7 @@ from cxr_monai.networks.weights import initialise, load_weights
 from cxr_monai.schemes import LabelScheme, scheme
 from cxr_monai.training.optimisers import optimizer
 from cxr_monai.training.schedules import schedule
+from cxr_monai.transforms import plain_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +130,7 @@ def features_of(
     inferer, images, values, outputs = AutocastInferer(amp, head_of(parser)), [], [], []
     with (
         torch.inference_mode(),
-        _plain_tensors(),
+        plain_tensors(),
         tqdm(total=len(manifest), desc="features", unit=" images", disable=None) as bar,
     ):
         for batch in reading_loader(dataset, batch_size, num_workers):
@@ -158,16 +157,6 @@ def features_of(
     table.insert(0, "image", images)
     # a copy: what was made in inference mode cannot be trained on
     return Features(tuple(images), torch.cat(values).clone(), table)
-
-
-@contextmanager
-def _plain_tensors() -> Iterator[None]:
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)
 
 
 @dataclass(frozen=True, eq=False)
