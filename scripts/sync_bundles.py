@@ -51,6 +51,7 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
             "parent": None,
             "disease": None,
             "against": "normal",
+            "trust_folder": False,
             "head_epochs": 3,
             "block_epochs": 2,
             "blocks": None,
@@ -89,9 +90,10 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
         "findings": "@findings",
         "output_dir": "@output_dir",
         "amp": "@amp",
+        "trust_folder": "@trust_folder",
     }
     config = inserted(config, "training", {"child": child})
-    given = {key: f"@{key}" for key in ("parent", "disease", "against", "seed")}
+    given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "seed")}
     config["initialize"] = [{"_target_": "cxr_monai.finetune.parent.start", **given}]
     config["run"] = ["$@training.run()", "$@child.run()"]
     return config
@@ -178,6 +180,7 @@ not for diagnosis**.
 | `parent` | must be given | the bundle to start from |
 | `disease` | must be given | a finding; the child's only label |
 | `against` | `normal` | `normal`: images with other findings alone are left out; `others`: they are negatives |
+| `trust_folder` | false | the parent's folder runs whatever is in it, although nobody installed it |
 | `head_epochs` | 3 | the classifier alone trains |
 | `blocks` | all | how many blocks train after that, from the top; 0: the classifier alone, to the end |
 | `block_epochs` | 2 | epochs between one block and the next |

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cxr_monai.cli.places import read_bundle
+
 DESCRIPTION = """\
 Judge predictions of any system against a manifest: AUROC, average precision and Brier score of each finding with
 intervals (DeLong by image, and by drawing whole patients), calibration, subgroups, studies, plots, and report.html.
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     fitting = parser.add_argument_group("thresholds and calibration, from other patients")
     source = fitting.add_mutually_exclusive_group()
-    source.add_argument("--bundle", type=Path, metavar="B", help="a calibrated bundle")
+    source.add_argument("--bundle", metavar="B", help="a calibrated bundle: a folder, or an installed one's name")
     source.add_argument("--fit", metavar="VAL.csv", help="raw predictions of other patients of the manifest, or 'half'")
     add_fitting(fitting)
     figures = parser.add_argument_group("figures")
@@ -102,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.manifest,
         arguments.out,
         split=arguments.split,
-        bundle=arguments.bundle,
+        bundle=read_bundle(arguments.bundle),
         fit_on=arguments.fit,
         compare=arguments.compare,
         localisation=arguments.localisation,

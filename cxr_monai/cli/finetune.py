@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cxr_monai.cli.places import add_trust_folder
+
 DESCRIPTION = """\
 Fine-tune a parent bundle for one disease, and judge the child against its parent on the same held-out patients.
 
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="negatives: images without any finding, or all others (default: %(default)s)",
     )
     parser.add_argument("--head-only", action="store_true", help="the classifier alone, on features computed once")
+    add_trust_folder(parser)
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
         help="any other setting of the bundle cxr_transfer",
@@ -72,6 +75,7 @@ def _heads(arguments: argparse.Namespace, diseases: list[str], settings: dict[st
         arguments.dataset_dir,
         settings,
         bool(amp),
+        arguments.trust_folder,
     )
     for label, judged in made.items():
         print("\n".join([f"\n{arguments.out / label / 'bundle'}", *judged.lines()]))
@@ -99,6 +103,7 @@ def _networks(arguments: argparse.Namespace, diseases: list[str], settings: dict
                 arguments.against,
                 arguments.dataset_dir,
                 settings,
+                arguments.trust_folder,
             )
         except TrainingError as error:
             if not several or error.code != Code.TOO_FEW_PATIENTS:

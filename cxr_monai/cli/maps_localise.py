@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cxr_monai.cli.places import read_bundle
+
 DESCRIPTION = """\
 Score maps against boxes: pointing game, energy inside the box, IoU and IoBB of the detected box (Wang et al. 2017), per
 finding and on average, with intervals over patients; always next to a random map and a centre map (the finding's usual
@@ -36,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--finding", action="append", default=[], metavar="F", help="score this one alone (repeatable)")
     parser.add_argument(
         "--bundle",
-        type=Path,
         metavar="B",
-        help="what made MAPS: who it was trained on is looked up in the list beside it (B.patients.json), too",
+        help="what made MAPS, a folder or an installed one's name: who it was trained on is looked up in the list "
+        "beside it (B.patients.json), too",
     )
     parser.add_argument(
         "--seen",
@@ -100,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.boxes,
         arguments.manifest,
         arguments.out,
-        bundle=arguments.bundle,
+        bundle=read_bundle(arguments.bundle),
         choosing=Choosing(
             arguments.choose_split,
             arguments.choose_on,

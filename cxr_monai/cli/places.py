@@ -21,6 +21,11 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bundle", metavar="BUNDLE", help="an installed bundle's NAME or NAME@VERSION, or a folder, such as OUT/bundle"
     )
+    add_trust_folder(parser)
+
+
+def add_trust_folder(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--trust-folder``."""
     parser.add_argument(
         "--trust-folder", action="store_true", help="run the folder although it was not installed, whatever is in it"
     )
@@ -31,3 +36,10 @@ def open_bundle(arguments: argparse.Namespace) -> Path:
     from cxr_monai.sharing.trust import open_trusted
 
     return open_trusted(arguments.bundle, arguments.trust_folder)
+
+
+def read_bundle(named: str | None) -> Path | None:
+    """Return the folder of a bundle that is only read, such as for its thresholds: nothing of it runs."""
+    from cxr_monai.sharing.trust import open_trusted
+
+    return None if named is None else open_trusted(named, trust_folder=True)

@@ -46,6 +46,7 @@ class Child:
         scheme, findings: of the child.
         output_dir: the training's folder.
         amp: as in the training.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Child:
         findings: Sequence[str],
         output_dir: str,
         amp: bool = True,
+        trust_folder: bool = False,
     ) -> None:
-        self.parent = open_trusted(parent)  # a configuration names it: nothing of it runs before it was inspected
+        # a configuration names it: nothing of it runs before it was inspected
+        self.parent = open_trusted(parent, trust_folder)
         self.manifest, self.manifest_path, self.dataset_dir = manifest, manifest_path, dataset_dir
         self.scheme, self.label, self.output_dir, self.amp = scheme, findings[0], Path(output_dir), amp
         config = running_parser().config

@@ -235,6 +235,7 @@ def finetune_heads(
     dataset_dir: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     amp: bool = True,
+    trust_folder: bool = False,
 ) -> tuple[dict[str, Judged], dict[str, CxrError]]:
     """Make a child bundle for each disease, the classifier alone trained; the features are computed once.
 
@@ -246,6 +247,7 @@ def finetune_heads(
         against, dataset_dir: as for ``cxr_transfer``.
         overrides: of `HeadSettings`.
         amp: compute the features in bfloat16 where the device has it.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
 
     Returns:
         what came of each, and what was wrong with those that could not be made: too few patients.
@@ -255,7 +257,7 @@ def finetune_heads(
         SettingError: as `HeadSettings.of` and ``cxr_monai.finetune.disease.question``.
     """
     settings, out = HeadSettings.of(overrides or {}), Path(out)
-    opened = open_parent(str(parent), shipped("cxr_transfer"))
+    opened = open_parent(str(parent), shipped("cxr_transfer"), trust_folder)
     questions = [question(disease, against) for disease in diseases]
     for label, _ in questions:
         if (out / label / "bundle").exists():

@@ -22,6 +22,7 @@ def finetune_network(
     against: str = "normal",
     dataset_dir: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    trust_folder: bool = False,
 ) -> Judged:
     """Train a child and judge it; the same call again continues what was interrupted.
 
@@ -33,6 +34,7 @@ def finetune_network(
         against: ``normal`` or ``others``.
         dataset_dir: root of the images; the manifest's own where None.
         overrides: of any other setting of the bundle.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
 
     Raises:
         CxrError: of whatever is wrong, without what MONAI wraps around it.
@@ -44,6 +46,7 @@ def finetune_network(
         "manifest": str(manifest),
         "output_dir": str(out),
         "against": against,
+        "trust_folder": trust_folder,
         **({"dataset_dir": dataset_dir} if dataset_dir else {}),
         **(overrides or {}),
     }

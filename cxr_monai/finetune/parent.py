@@ -22,12 +22,15 @@ INHERITED = ("image_size", "margin", "normalisation", "network_def")
 logger = logging.getLogger(__name__)
 
 
-def start(parent: str | None, disease: str | None, against: str = "normal", seed: int = 0) -> None:
+def start(
+    parent: str | None, disease: str | None, against: str = "normal", trust_folder: bool = False, seed: int = 0
+) -> None:
     """Take over the parent's settings, then do what every training's start does (``cxr_monai.bundle.workflow.start``).
 
     Args:
-        parent: a bundle's folder.
+        parent: a bundle's folder, or the name of one that is installed.
         disease, against: see ``cxr_monai.finetune.disease.question``.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         seed: of the training.
 
     Raises:
@@ -38,7 +41,7 @@ def start(parent: str | None, disease: str | None, against: str = "normal", seed
     config, shipped = parser.config, read_json(Path(parser.config["bundle_root"]) / "configs" / "train.json")
     workflow.check_paths(config)
     label, scheme = question(disease, against)
-    opened = open_parent(parent, config["bundle_root"])
+    opened = open_parent(parent, config["bundle_root"], trust_folder)
     parser["parent"] = str(opened.root)  # of an installed one, where its weights are
     for key, value in inherited(opened, "$@head_def.outputs").items():
         if workflow.same(config.get(key), shipped.get(key)):
@@ -57,12 +60,13 @@ def start(parent: str | None, disease: str | None, against: str = "normal", seed
     workflow.start(seed, trains=True)
 
 
-def open_parent(path: str | None, bundle_root: str | Path) -> Bundle:
+def open_parent(path: str | None, bundle_root: str | Path, trust_folder: bool = False) -> Bundle:
     """Open a bundle that can be a parent of one that is made from ``bundle_root``.
 
     Args:
         path: its folder, or the name of one that is installed.
         bundle_root: the bundle that trains.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
 
     Raises:
         SharingError: it may not be run (``cxr_monai.sharing.trust.open_trusted``).
@@ -75,7 +79,7 @@ def open_parent(path: str | None, bundle_root: str | Path) -> Bundle:
         raise SettingError(
             Code.SETTING_INVALID, "no parent was named.", fix="Add --parent BUNDLE, such as a training's OUT/bundle."
         )
-    parent = Bundle.open(open_trusted(path))
+    parent = Bundle.open(open_trusted(path, trust_folder))
     inference = read_json(parent.root / "configs" / "inference.json")
     if str(inference["network_def"].get("_target_", "")).endswith("Ensemble"):
         raise BundleError(

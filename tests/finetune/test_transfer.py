@@ -126,6 +126,20 @@ def test_parent_with_another_preprocessing_is_refused(family: Family, tmp_path: 
     assert code_of(error) == "bundle-disagrees"
 
 
+def test_a_received_parent_must_be_trusted(family: Family, tmp_path: Path) -> None:
+    from tests.bundles.making import tiny_bundle
+
+    received = tiny_bundle(tmp_path / "received", seed=2)
+    (received / "captum.py").write_text("raise SystemExit('canary')")
+    told = {"parent": str(received), "disease": "Hernia", "output_dir": str(tmp_path / "OUT"), "starts": False}
+    with pytest.raises(CxrError, match="captum") as error:
+        trained(family, **told)
+    assert code_of(error) == "bundle-refused"
+    with pytest.raises(CxrError) as error:
+        trained(family, **told, trust_folder=True)
+    assert code_of(error) == "too-few-patients"  # what is wrong next: it got past the parent
+
+
 def test_against_others_keeps_all_images(family: Family) -> None:
     everything = disease_manifest(str(family.manifest), None, SCHEMES["findings"], ["Effusion"])
     normal = disease_manifest(str(family.manifest), None, SCHEMES["Effusion_vs_normal"], ["Effusion"])

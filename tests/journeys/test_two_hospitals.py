@@ -106,6 +106,8 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     b.types("finetune --parent cxr-a --disease Infiltration --against others --manifest manifest.csv --out child "
             "--head-only --set epochs=2")  # fmt: skip
     child = b.home / "child" / "Infiltration" / "bundle"
+    b.types("evaluate --predictions raw.csv --manifest manifest.csv --split test --bundle cxr-a --out parent "
+            "--replicates 50")  # fmt: skip
     b.types(f"predict {child} manifest.csv --raw --out child.csv")
     b.types("evaluate --predictions child.csv --manifest manifest.csv --split test --out judged --replicates 50")
     b.types(f"bundle pack {child} --metrics judged --manifest manifest.csv --name cxr-b --version 1.0.0 --out share")
