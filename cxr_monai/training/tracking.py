@@ -31,6 +31,8 @@ from cxr_monai.training.schedules import validated
 logger = logging.getLogger(__name__)
 
 PARENT = "CXR_MONAI_PARENT_RUN"
+ONE_A_FOLDER = ("training", "study")
+"""Kinds of runs of which a folder has one, which goes on; of all others there may be many."""
 """Of the environment: the id of the run that this process' runs are parts of."""
 
 
@@ -46,7 +48,7 @@ class Tracker:
         run_name: a name for people; where it is None, ``kind`` and the time (MLflow would draw one from Python's random
             state, which the seed fixes: every run would have the same name).
         tracking_uri: :func:`default_tracking_uri` where None.
-        kind: ``training``, ``evaluation`` or ``study``; a tag of the run. Evaluations may be many in one folder.
+        kind: ``training``, ``study``, ``evaluation``, ...; a tag of the run. See `ONE_A_FOLDER`.
         enabled: False tracks nothing (all but one process of a distributed training).
         configuration: the settings; those of the configuration that MONAI is running where None.
 
@@ -87,7 +89,7 @@ class Tracker:
             return
         quiet_mlflow()
         name = self.kind
-        if name == "evaluation":  # of which there may be many
+        if name not in ONE_A_FOLDER:
             name += f"-{time.strftime('%Y%m%d-%H%M%S')}-{new_id()[:4]}"
         path = self.output_dir / "tracking" / f"{name}.jsonl"
         if path.exists() and not resume:
