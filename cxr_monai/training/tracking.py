@@ -31,9 +31,9 @@ from cxr_monai.training.schedules import validated
 logger = logging.getLogger(__name__)
 
 PARENT = "CXR_MONAI_PARENT_RUN"
+"""Of the environment: the id of the run that this process' runs are parts of."""
 ONE_A_FOLDER = ("training", "study")
 """Kinds of runs of which a folder has one, which goes on; of all others there may be many."""
-"""Of the environment: the id of the run that this process' runs are parts of."""
 
 
 class Tracker:
