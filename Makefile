@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 # (docs/performance.md).
 export GOMP_SPINCOUNT ?= 10000
 export MLFLOW_DISABLE_TELEMETRY := true
+# Two processes of one thread each: most tests wait or compute alone. A file's tests stay together, and so does what they share.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: help install demo test lint clean
 

@@ -16,7 +16,7 @@ DICOM = ["python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls"]
 # model-signing imports OpenSSL and does not require it
 SHARING = ["model-signing>=1.1.1", "pyopenssl>=24"]
 EXPORT = ["onnx>=1.17", "onnxruntime>=1.20"]
-TEST = ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "pandas-stubs"]
+TEST = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "pandas-stubs"]
 
 setup(
     name="cxr-monai",
