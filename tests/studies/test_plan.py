@@ -102,5 +102,20 @@ def test_neither_a_question_nor_a_file(tmp_path: Path) -> None:
 def test_the_questions_of_the_package_set_what_exists(name: str) -> None:
     study = read_study(name, SHIPPED)
     settings = read(SHIPPED, "train")
+def test_a_variant_that_stands_twice_is_no_accident(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"variants": {"a": {"epochs": 1}, "b": {}, "a": {"epochs": 2}}}')
+    with pytest.raises(StudyError, match="'a' stands there twice"):
+        read_study(tmp_path / "x.json", SHIPPED)
+
+
+def test_losses_are_compared_without_what_watches_the_validation_loss() -> None:
+    """Plateau schedule and stop follow plain cross-entropy, which some losses raise while the ranking improves."""
+    study = read_study("losses", SHIPPED, settings={"epochs": 50})
+    for overrides in study.variants.values():
+        assert overrides["schedule"] == "cosine"
+        assert overrides["epochs"] == 50
+        assert overrides["patience"] > 50
+
+
     assert study.question.endswith("?")
     assert [key for overrides in study.variants.values() for key in overrides if key not in settings] == []
