@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from cxr_monai.cli import main
 from cxr_monai.environment import usable_cores
-from cxr_monai.errors import CxrError, StudyError, UsageError
+from cxr_monai.errors import BundleError, CxrError, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.studies import run as studies
 from cxr_monai.studies.compare import Tables
@@ -27,6 +27,7 @@ from cxr_monai.training.tracking import PARENT
 from tests.bundles import running
 from tests.bundles.running import SHIPPED, Phantoms, content
 from tests.studies.making import LABELS, FakeRunner, empty_images, study_file
+from tests.bundles.making import tiny_bundle, tiny_network
 
 pytest_plugins = ["tests.bundles.fixtures"]
 
@@ -237,6 +238,17 @@ def in_this_process(words: Sequence[str], log: Path, environment: Mapping[str, s
     """Run a bundle's configuration as its own process would; starting one costs more than all the rest."""
     files = json.loads(words[words.index("--config_file") + 1])
     folder, settings = Path(files[0]).parents[1], json.loads(Path(files[-1]).read_text())
+def test_the_folds_replace_no_other_bundle(elsewhere: Path, manifest: Path) -> None:
+    runner = FakeRunner(bundles=True)
+    own = tiny_bundle(Path("OUT/bundle"), 9)
+    before = content(own)
+    with pytest.raises(BundleError, match="bundle of all folds goes here") as error:
+        run(study(elsewhere, {"plain": {}}, folds=3), manifest, runner)
+    assert error.value.code == "output-exists"
+    assert runner.calls == []
+    assert content(own) == before
+
+
     log.write_text("in this process\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PARENT, environment[PARENT])
