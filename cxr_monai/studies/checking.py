@@ -90,6 +90,8 @@ def _check_evaluation(study: Study, bundle: Path) -> None:
     try:
         refuse_unknown(parser)
         check_ranges(parser.config)
+    if parser.config.get("accumulate", 1) != 1:
+        settings |= {"accumulate": str(parser.config["accumulate"])}
     except CxrError as error:
         raise _named(error, "evaluation") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from cxr_monai.cli import main
@@ -145,6 +146,40 @@ def test_changed_settings_are_named_and_nothing_is_lost(elsewhere: Path, manifes
 
 
 def test_other_images_are_another_study(elsewhere: Path, manifest: Path) -> None:
+def test_other_weights_under_the_same_name_are_another_study(elsewhere: Path, manifest: Path) -> None:
+    torch.save(tiny_network(0).state_dict(), "w.pt")
+    variants = {"plain": {}, "begun": {"init_weights": str(elsewhere / "w.pt")}}
+    run(study(elsewhere, variants), manifest, FakeRunner())
+    torch.save(tiny_network(1).state_dict(), "w.pt")
+    with pytest.raises(StudyError, match=r"(?s)1 of its 2 trainings.*begun-seed0: content of init_weights was"):
+        run(study(elsewhere, variants), manifest, FakeRunner())
+
+
+def test_batches_in_other_parts_are_another_study(elsewhere: Path, manifest: Path) -> None:
+    run(study(elsewhere), manifest, FakeRunner())
+    changed = {**VARIANTS, "plain": {"accumulate": 2}}
+    with pytest.raises(StudyError, match="plain-seed0: accumulate was not there and is 2"):
+        run(study(elsewhere, changed), manifest, FakeRunner())
+
+
+@pytest.mark.parametrize("text", ['{"settings": {', '{"colour": 1}', '{"settings": []}', "[]"])
+def test_a_damaged_memory_of_a_training_is_named(elsewhere: Path, manifest: Path, text: str) -> None:
+    folder = Path("OUT/trainings/plain-seed0")
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(text)
+    with pytest.raises(StudyError, match=r"plain-seed0/job\.json: .* is damaged") as error:
+        run(study(elsewhere), manifest, FakeRunner())
+    assert error.value.code == "study-invalid"
+
+
+def test_a_process_gets_its_network_written_out(elsewhere: Path, manifest: Path) -> None:
+    runner = FakeRunner()
+    variants = {"own": {"network_def": "DenseNet121", "network_def#in_channels": 3}}
+    base = {"labels": list(LABELS), "image_size": 32, "epochs": 2}
+    run(study(elsewhere, variants, base=base), manifest, runner)
+    assert runner.calls[0][2]["network_def"] == definition("DenseNet121", 32, 3, "$@head_def.outputs")
+
+
     run(study(elsewhere), manifest, FakeRunner())
     fewer = empty_images(elsewhere / "fewer", patients=84)
     with pytest.raises(StudyError, match=r"train part was 90 images .* and is 84 images"):
