@@ -6,7 +6,7 @@ its first step: data sets, network, loss, optimiser, schedule. Nothing is traine
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from monai.data.meta_obj import get_track_meta
 from monai.utils import set_determinism
 from tqdm import tqdm
 
-from cxr_monai.bundle.workflow import check_ranges, refuse_unknown
+from cxr_monai.bundle.workflow import MEANING, check_ranges, refuse_unknown, written_out
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, CxrError, SettingError, ours
 from cxr_monai.studies.plan import Study
@@ -35,6 +35,7 @@ class Checked:
         epochs: at most.
         seconds: what one training is estimated to take; None where it was not asked for.
     """
+        overrides: of its ``train.json``, a network's name written out (`cxr_monai.bundle.workflow.written_out`).
 
     findings: tuple[str, ...]
     manifest: Manifest
@@ -42,6 +43,7 @@ class Checked:
     epochs: int
     seconds: float | None
 
+    overrides: Mapping[str, Any]
 
 def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False) -> dict[str, Checked]:
     """Try every variant.
@@ -59,15 +61,17 @@ def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False)
     with _process_as_it_was():
         for variant, overrides in tqdm(study.variants.items(), desc="checking the variants", disable=None):
             try:
-                made[variant] = _try(study, bundle, overrides | {"manifest": str(manifest)}, estimate)
+                made[variant] = _try(study, bundle, overrides, manifest, estimate)
             except Exception as error:
                 raise _named(error, variant) from error
         _check_evaluation(study, bundle)
     return made
 
 
-def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], estimate: bool) -> Checked:
-    parser = _parser(bundle, ("train.json", *study.files), overrides)
+def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], manifest: Path, estimate: bool) -> Checked:
+    files = [bundle / "configs" / "train.json", *study.files]
+    overrides = written_out(overrides, files)
+    parser = _parser(bundle, files, overrides | {"manifest": str(manifest)})
     with tempfile.TemporaryDirectory() as folder:
         parser.update({"output_dir": str(Path(folder) / "OUT")})
         parser.parse(reset=True)
@@ -78,14 +82,16 @@ def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], estimate: boo
         training = parser.get_parsed_content("training")
         seconds = training.preflight.run() if estimate else None
     epochs = int(parser.get_parsed_content("epochs"))
-    # more epochs continue a training; to a study they are another one
+    # more epochs, or a batch in other parts, continue a training; to a study they are another one
     settings = training.checkpoints.settings | {"epochs": str(epochs)}
     settings.pop("seed", None)
-    return Checked(tuple(training.findings), training.manifest, settings, epochs, seconds)
+    return Checked(overrides, tuple(training.findings), training.manifest, settings, epochs, seconds)
 
 
 def _check_evaluation(study: Study, bundle: Path) -> None:
     """Look for settings of the evaluation that do not exist; the rest of it is the trained bundle's."""
+    if parser.config.get("accumulate", 1) != 1:
+        settings |= {"accumulate": str(parser.config["accumulate"])}
     parser = _parser(bundle, ("evaluate.json", *study.evaluate_files), study.evaluate_overrides)
     try:
         refuse_unknown(parser)
@@ -96,11 +102,10 @@ def _check_evaluation(study: Study, bundle: Path) -> None:
         raise _named(error, "evaluation") from error
 
 
-def _parser(bundle: Path, files: tuple[str | Path, ...], overrides: Mapping[str, Any]) -> ConfigParser:
-    configs = bundle / "configs"
+def _parser(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
     parser = ConfigParser()
-    parser.read_config([str(configs / file) for file in files])  # an absolute path stays what it is
-    parser.read_meta(str(configs / "metadata.json"))
+    parser.read_config([str(file) for file in files])
+    parser.read_meta(str(bundle / "configs" / "metadata.json"))
     # a copy: MONAI changes what it is given
     parser.update({"bundle_root": str(bundle), **json.loads(json.dumps(overrides))})
     return parser

@@ -192,7 +192,8 @@ def _run(
     prepared: Prepared, out: Path, settings: Mapping[str, Mapping[str, str]], runner: Runner
 ) -> tuple[StudyResult, Tables, list[Path]]:
     study, place = prepared.study, prepared.place
-    jobs = study.jobs(out)
+    # as they were checked: MONAI takes overrides of a network's parts for a definition alone
+    jobs = replace(study, variants={name: one.overrides for name, one in prepared.checked.items()}).jobs(out)
 
     def run(job: Job, stop: threading.Event) -> str | None:
         return run_job(job, study, place, settings[job.variant], runner, stop)
