@@ -46,6 +46,11 @@ _RANGES: dict[str, tuple[type, float, str]] = {
     "replicates": (int, 1, "draws of all patients"),
     "most_probable": (int, 1, "findings"),
     "horizontal_flip": (float, 0, "a probability"),
+    "accumulate": (int, 1, "parts of a batch"),
+    "mixup": (float, 0, "alpha of the shares"),
+    "clip_norm": (float, 0, "the longest gradient"),
+    "ema_decay": (float, 0, "a share"),
+    "checkpoint_minutes": (float, 0, "minutes"),
 }
 _HIGHEST = {"horizontal_flip": 1}
 
@@ -130,16 +135,16 @@ def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = No
     It takes as many channels as the network that the bundle has, and gives as many outputs as its
     head needs, or as there are findings.
 
-    Raises:
-        SettingError: ``setting-invalid`` for an unknown name, or a size of image that the network does not take.
-    """
-    name, image_size = parser.config.get("network_def"), parser.config.get("image_size")
-    if not _is_name(name) or not isinstance(image_size, int):
     Args:
         parser: of the configuration, overrides applied.
         parts: overrides of the definition (``network_def#dropout_prob``), which the name has wiped out. ``in_channels``
             and ``out_channels`` are understood for networks that call them otherwise.
 
+    Raises:
+        SettingError: ``setting-invalid`` for an unknown name, or a size of image that the network does not take.
+    """
+    name, image_size = parser.config.get("network_def"), parser.config.get("image_size")
+    if not _is_name(name) or not isinstance(image_size, int):
         return
     own = _shipped(parser.config).get("network_def")
     parts = {key.replace("::", "#"): value for key, value in (parts or {}).items()}
@@ -147,11 +152,6 @@ def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = No
     needed = "$@head_def.outputs" if "head_def" in parser.config else "$len(@findings)"
     outputs = parts.pop("network_def#out_channels", needed)
     parser["network_def"] = definition(name, image_size, channels, outputs)  # MONAI reads all anew after this
-
-
-def refuse_unknown(parser: ConfigParser) -> None:
-    """Refuse every item that nothing reads: it was misspelt, or belongs to another configuration.
-
     parser.update(parts)
 
 
@@ -184,6 +184,11 @@ def written_out(overrides: Mapping[str, Any], files: Sequence[Path]) -> dict[str
     return {key: value for key, value in given.items() if key not in parts} | {
         "network_def": parser.config["network_def"]
     }
+
+
+def refuse_unknown(parser: ConfigParser) -> None:
+    """Refuse every item that nothing reads: it was misspelt, or belongs to another configuration.
+
     An item is read if it, or what contains it, is referred to by ``@id``, or is one that MONAI reads itself
     (``run``, ``initialize``, ...), or is an argument of a component. What ``--tracking`` adds is referred to by the
     handler it adds, so it passes.

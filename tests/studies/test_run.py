@@ -19,6 +19,7 @@ from cxr_monai.cli import main
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import BundleError, CxrError, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.networks.architectures import definition
 from cxr_monai.studies import run as studies
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult, read_study
@@ -26,9 +27,9 @@ from cxr_monai.studies.run import run_study
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
 from tests.bundles import running
+from tests.bundles.making import tiny_bundle, tiny_network
 from tests.bundles.running import SHIPPED, Phantoms, content
 from tests.studies.making import LABELS, FakeRunner, empty_images, study_file
-from tests.bundles.making import tiny_bundle, tiny_network
 
 pytest_plugins = ["tests.bundles.fixtures"]
 
@@ -145,7 +146,6 @@ def test_changed_settings_are_named_and_nothing_is_lost(elsewhere: Path, manifes
     assert more.names == ["mine new-seed0", "mine new-seed0 test"]
 
 
-def test_other_images_are_another_study(elsewhere: Path, manifest: Path) -> None:
 def test_other_weights_under_the_same_name_are_another_study(elsewhere: Path, manifest: Path) -> None:
     torch.save(tiny_network(0).state_dict(), "w.pt")
     variants = {"plain": {}, "begun": {"init_weights": str(elsewhere / "w.pt")}}
@@ -180,6 +180,7 @@ def test_a_process_gets_its_network_written_out(elsewhere: Path, manifest: Path)
     assert runner.calls[0][2]["network_def"] == definition("DenseNet121", 32, 3, "$@head_def.outputs")
 
 
+def test_other_images_are_another_study(elsewhere: Path, manifest: Path) -> None:
     run(study(elsewhere), manifest, FakeRunner())
     fewer = empty_images(elsewhere / "fewer", patients=84)
     with pytest.raises(StudyError, match=r"train part was 90 images .* and is 84 images"):
@@ -237,6 +238,17 @@ def test_the_folds_of_one_variant_leave_a_bundle(elsewhere: Path, manifest: Path
     assert Path("OUT/bundle/models/model.pt").is_file()
 
 
+def test_the_folds_replace_no_other_bundle(elsewhere: Path, manifest: Path) -> None:
+    runner = FakeRunner(bundles=True)
+    own = tiny_bundle(Path("OUT/bundle"), 9)
+    before = content(own)
+    with pytest.raises(BundleError, match="bundle of all folds goes here") as error:
+        run(study(elsewhere, {"plain": {}}, folds=3), manifest, runner)
+    assert error.value.code == "output-exists"
+    assert runner.calls == []
+    assert content(own) == before
+
+
 def test_a_dry_run_trains_nothing(
     elsewhere: Path, phantoms: Phantoms, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +274,7 @@ def test_a_dry_run_trains_nothing(
         (["--folds", "few"], "--folds 'few': a whole number"),
         (["--folds", "3", "--images", "val"], "with --folds every image is judged"),
         (["--bundle", "cxr_nih15"], "no bundle 'cxr_nih15'"),
+        (["--dry-run", "--jobs", "0"], "0 trainings at a time"),
     ],
 )
 def test_wrong_use(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,17 +286,6 @@ def in_this_process(words: Sequence[str], log: Path, environment: Mapping[str, s
     """Run a bundle's configuration as its own process would; starting one costs more than all the rest."""
     files = json.loads(words[words.index("--config_file") + 1])
     folder, settings = Path(files[0]).parents[1], json.loads(Path(files[-1]).read_text())
-def test_the_folds_replace_no_other_bundle(elsewhere: Path, manifest: Path) -> None:
-    runner = FakeRunner(bundles=True)
-    own = tiny_bundle(Path("OUT/bundle"), 9)
-    before = content(own)
-    with pytest.raises(BundleError, match="bundle of all folds goes here") as error:
-        run(study(elsewhere, {"plain": {}}, folds=3), manifest, runner)
-    assert error.value.code == "output-exists"
-    assert runner.calls == []
-    assert content(own) == before
-
-
     log.write_text("in this process\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PARENT, environment[PARENT])
