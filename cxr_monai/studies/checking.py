@@ -5,6 +5,7 @@ its first step: data sets, network, loss, optimiser, schedule. Nothing is traine
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,13 @@ from tqdm import tqdm
 
 from cxr_monai.bundle.workflow import MEANING, check_ranges, refuse_unknown, written_out
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.errors import Code, CxrError, SettingError, ours
+from cxr_monai.errors import Code, CxrError, SettingError, StudyError, ours
 from cxr_monai.studies.plan import Study
+
+NOT_OF_EVALUATION = (
+    "manifest", "output_dir", "bundle_root", "run_name", "experiment", "weights", "split", *MEANING,
+)  # fmt: skip
+"""Settings that a study's evaluations have from the study or from what was trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +35,21 @@ class Checked:
     """What a variant will train.
 
     Attributes:
+        overrides: of its ``train.json``, a network's name written out (`cxr_monai.bundle.workflow.written_out`).
         findings: its labels, in the order of the network's channels.
         manifest: the table that it reads, with the labels that its scheme derives.
         settings: what decides its course (`cxr_monai.training.settings.course`), without the seed.
         epochs: at most.
         seconds: what one training is estimated to take; None where it was not asked for.
     """
-        overrides: of its ``train.json``, a network's name written out (`cxr_monai.bundle.workflow.written_out`).
 
+    overrides: Mapping[str, Any]
     findings: tuple[str, ...]
     manifest: Manifest
     settings: Mapping[str, str]
     epochs: int
     seconds: float | None
 
-    overrides: Mapping[str, Any]
 
 def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False) -> dict[str, Checked]:
     """Try every variant.
@@ -84,20 +90,27 @@ def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], manifest: Pat
     epochs = int(parser.get_parsed_content("epochs"))
     # more epochs, or a batch in other parts, continue a training; to a study they are another one
     settings = training.checkpoints.settings | {"epochs": str(epochs)}
+    if parser.config.get("accumulate", 1) != 1:
+        settings |= {"accumulate": str(parser.config["accumulate"])}
     settings.pop("seed", None)
     return Checked(overrides, tuple(training.findings), training.manifest, settings, epochs, seconds)
 
 
 def _check_evaluation(study: Study, bundle: Path) -> None:
-    """Look for settings of the evaluation that do not exist; the rest of it is the trained bundle's."""
-    if parser.config.get("accumulate", 1) != 1:
-        settings |= {"accumulate": str(parser.config["accumulate"])}
-    parser = _parser(bundle, ("evaluate.json", *study.evaluate_files), study.evaluate_overrides)
+    """Look for settings of the evaluation that do not exist, or are not its own; the rest is the trained bundle's."""
+    taken = [key for key in study.evaluate_overrides if re.split("#|::", key)[0] in NOT_OF_EVALUATION]
+    if taken:
+        raise StudyError(
+            Code.STUDY_INVALID,
+            f"evaluate_overrides set {', '.join(taken)}, which the study sets, or which are part of what weights mean.",
+            fix="Leave them out; what weights mean is set for the training, in the variants.",
+            where="evaluation",
+        )
+    files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
+    parser = _parser(bundle, files, study.evaluate_overrides)
     try:
         refuse_unknown(parser)
         check_ranges(parser.config)
-    if parser.config.get("accumulate", 1) != 1:
-        settings |= {"accumulate": str(parser.config["accumulate"])}
     except CxrError as error:
         raise _named(error, "evaluation") from error
 

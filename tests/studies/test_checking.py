@@ -45,6 +45,7 @@ def test_what_each_will_train_is_told_and_the_process_stays_as_it_was(tmp_path: 
         ({"normalisation": "imagenette"}, "setting-invalid", "normalisation 'imagenette'"),
         ({"schedule": "cosin"}, "setting-invalid", "--schedule 'cosin'"),
         ({"labels": ["Effusion", "Nodule"]}, "unknown-finding", "Nodule"),
+        ({"accumulate": "two"}, "setting-invalid", "--accumulate 'two'"),
         ({"network_def#growth": 1}, "setting-invalid", "unexpected keyword argument 'growth'"),
         ({"network_def": {"_target_": "Dense"}}, "setting-invalid", "its settings cannot be trained with"),
     ],
@@ -63,7 +64,6 @@ def test_settings_of_the_evaluation_are_looked_at(tmp_path: Path, manifest: Path
         check(read_study(file, SHIPPED), SHIPPED, manifest)
 
 
-def test_an_estimate_grows_with_the_epochs(tmp_path: Path, phantoms: Phantoms) -> None:
 @pytest.mark.parametrize(
     "override",
     [
@@ -90,6 +90,7 @@ def test_a_networks_name_and_its_parts_in_both_orders(tmp_path: Path, manifest: 
     assert study.variants["own"]["network_def"] == "EfficientNet-B0"  # what people read
 
 
+def test_an_estimate_grows_with_the_epochs(tmp_path: Path, phantoms: Phantoms) -> None:
     variants = {"short": {}, "long": {"epochs": 400}}
     base = BASE | {"cache_dir": str(tmp_path / "cache"), "batch_size": 4}
     checked = check(
