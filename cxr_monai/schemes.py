@@ -279,7 +279,7 @@ def scheme(spec: str | Mapping[str, Any]) -> LabelScheme:
             fix=f"Did you mean {nearest[0]}?" if nearest else "Name one of them, or a file that is there.",
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_doubles)
     except (ValueError, OSError) as error:
         raise _invalid([f"this cannot be read as JSON ({error})"], path.stem, path) from error
     return LabelScheme.from_json(content, path.stem, path)
@@ -307,8 +307,12 @@ def channels(labels: str | Iterable[str], scheme: LabelScheme) -> list[str]:
     return names
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Python keeps the last of two equal keys without a word, and a group would be gone
+def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON (``object_pairs_hook``); Python keeps the last of two equal keys without a word.
+
+    Raises:
+        ValueError: a key stands twice.
+    """
     twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
     if twice:
         raise ValueError(f"{', '.join(map(repr, twice))} stands there twice")

@@ -17,7 +17,6 @@ Hours are those of all epochs; a training that stops early takes less.
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -31,6 +30,9 @@ from monai.bundle import ConfigWorkflow
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from cxr_monai.bundle.workflow import written_out
+from cxr_monai.studies.plan import read_study
 
 CONFIGS = Path(__file__).resolve().parent.parent / "bundles" / "cxr_nih14" / "configs"
 
@@ -138,7 +140,7 @@ def estimate(
     """Return what one variant takes.
 
     Args:
-        overrides: of train.json.
+        overrides: of train.json; a network may have a name, and its parts stand before or after it.
         crops: views of a test image.
         gpu: which.
         images: for training, validation and test.
@@ -146,7 +148,7 @@ def estimate(
     """
     workflow = ConfigWorkflow(
         str(CONFIGS / "train.json"), str(CONFIGS / "metadata.json"), logging_file=False, workflow_type="train",
-        bundle_root=str(CONFIGS.parent), **overrides,
+        bundle_root=str(CONFIGS.parent), **written_out(overrides, [CONFIGS / "train.json"]),
     )  # fmt: skip
     workflow.initialize()  # as a training does: settings are checked, names replaced by what they stand for
     parser = workflow.parser
@@ -198,10 +200,10 @@ def main() -> int:
     train, val, test = map(int, arguments.images.split(","))
     rows = []
     for path in arguments.recipe:
-        recipe = json.loads(path.read_text(encoding="utf-8"))
-        crops = CROPS[recipe.get("evaluate_overlay")]
-        for variant, overrides in recipe["variants"].items():
-            row = estimate({**recipe.get("base", {}), **overrides}, crops, gpu, (train, val, test), arguments.workers)
+        recipe = read_study(path, CONFIGS.parent)
+        crops = CROPS[next((file.name for file in recipe.evaluate_files), None)]
+        for variant, overrides in recipe.variants.items():
+            row = estimate(overrides, crops, gpu, (train, val, test), arguments.workers)
             rows.append({"recipe": path.stem, "variant": variant, **row})
     print("Estimates, not measurements; --help tells how they are made.\n")
     print(pd.DataFrame(rows).to_string(index=False, float_format=lambda value: f"{value:.1f}"))

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxr_monai.bundle.workflow import written_out
 from cxr_monai.labels import NIH14
+from cxr_monai.networks.architectures import definition
+from cxr_monai.studies.plan import read_study
 from tests.bundles.running import SHIPPED, our_errors, process_as_it_was, read, workflow
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
@@ -21,9 +24,9 @@ LABELS = {
 }
 # of the machine, the data, or the end of a training, not of the recipe
 OPEN = {
-    "imports", "bundle_root", "manifest", "dataset_dir", "output_dir", "labels", "num_workers", "seed", "unfreeze",
-    "accumulate", "checkpoint_minutes", "calibration", "restart", "amp", "compile", "val_interval", "cache_dir",
-    "experiment", "run_name", "tracking_uri", "initialize", "run",
+    "imports", "bundle_root", "manifest", "dataset_dir", "output_dir", "labels", "num_workers", "seed",
+    "checkpoint_minutes", "calibration", "restart", "compile", "cache_dir", "experiment", "run_name", "tracking_uri",
+    "initialize", "run",
 }  # fmt: skip
 
 
@@ -49,16 +52,25 @@ def test_they_are_there() -> None:
 @pytest.mark.parametrize("overrides", VARIANTS)
 def test_a_training_takes_its_settings(overrides: dict[str, Any], tmp_path: Path) -> None:
     with process_as_it_was(), our_errors():
-        made = workflow(SHIPPED, "train", output_dir=str(tmp_path / "OUT"), **overrides)
+        given = written_out(overrides, [SHIPPED / "configs" / "train.json"])  # as a study gives them
+        made = workflow(SHIPPED, "train", output_dir=str(tmp_path / "OUT"), **given)
         made.initialize()
         pipeline = made.parser.get_parsed_content("train#preprocessing").flatten().transforms
         assert pipeline[1].size == round(overrides["image_size"] * pipeline[1].margin)
+        assert made.parser.get_parsed_content("input_channels") == 3
+
+
+def test_another_network_keeps_the_three_channels() -> None:
+    study = read_study(FOLDER / "zoogzog.json", SHIPPED, settings={"network_def": "EfficientNet-B0"})
+    made = written_out(study.variants["zoogzog"], [SHIPPED / "configs" / "train.json"])
+    assert made["network_def"] == definition("EfficientNet-B0", 224, 3, "$@head_def.outputs")
 
 
 @pytest.mark.parametrize("overrides", VARIANTS)
 def test_nothing_is_left_to_our_defaults(overrides: dict[str, Any]) -> None:
     shipped = read(SHIPPED, "train")
     plain = {name for name, value in shipped.items() if not isinstance(value, dict) and not str(value).startswith("$")}
+    plain |= {"network_def", "unfreeze"}  # settings that may be objects
     assert {name for name in plain - OPEN if not name.startswith("_")} <= set(overrides)
 
 
@@ -67,7 +79,8 @@ def test_every_setting_has_a_source_and_the_rest_is_off(recipe: Path) -> None:
     told = {name for key in content(recipe)["_desc_"] for name in key.split(", ")}
     off = {
         "label_scheme": "findings", "head": "sigmoid", "loss": "bce", "sampling": "natural", "label_smoothing": 0,
-        "mixup": 0, "clip_norm": 0, "ema_decay": 0, "warmup_epochs": 0,
+        "mixup": 0, "clip_norm": 0, "ema_decay": 0, "warmup_epochs": 0, "accumulate": 1, "val_interval": 1,
+        "unfreeze": {},
     }  # fmt: skip
     for overrides in variants(recipe).values():
         assert {name: value for name, value in overrides.items() if name not in told} == {

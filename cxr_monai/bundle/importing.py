@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.folder import Bundle, read_json
@@ -84,7 +85,8 @@ def import_bundle(
     Raises:
         UsageError: ``output-exists``, or ``usage`` for findings that the classifier does not have.
         WeightsError: ``weights-missing``, ``weights-unsafe``, or ``weights-mismatch`` for another architecture,
-            ImageNet's classes, or a network of another input than its kind has. Nothing is written.
+            ImageNet's classes, a network of another input than its kind has, shapes that no such network has, or
+            numbers that are not finite. Nothing is written.
         StorageError: ``disk-full`` or ``write-failed``.
     """
     file, out = Path(file), Path(out)
@@ -98,6 +100,7 @@ def import_bundle(
     parser = ConfigParser({"network_def": network_def})
     network = parser.get_parsed_content("network_def")
     account = fit(network, found.state, file, known, chosen)
+    _check_finite(network, file)
     account.left_out[:0] = found.left_out
     record = _record(file, found, chosen, account)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +117,17 @@ def import_bundle(
         Bundle.open(made)
         made.rename(out)
     return record
+
+
+def _check_finite(network: torch.nn.Module, file: Path) -> None:
+    bad = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            f"{len(bad)} tensors hold NaN or infinite numbers, such as {bad[0]}: the network would say nothing.",
+            fix="The file is damaged, or its training went wrong: get another one.",
+            where=file,
+        )
 
 
 def _origin(found: Foreign, file: Path) -> _Origin:
@@ -167,6 +181,13 @@ def _rows(found: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[
 
 def _labels(known: Sequence[str | None], labels: str | Sequence[str] | None, file: Path) -> list[str]:
     trained = [row for row in known if row is not None]
+    if not trained:
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            "by its op_threshs, which are all NaN, the network was trained for none of its targets.",
+            fix="If it was, say what its outputs are: --rows.",
+            where=file,
+        )
     chosen = trained if labels is None else parse(labels)
     missing = [label for label in chosen if label not in trained]
     if missing:

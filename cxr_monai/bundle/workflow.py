@@ -4,13 +4,15 @@ MONAI accepts any ``--name value`` on the command line. A name that no component
 told: ``--epoch 3`` trains the default number of epochs. :func:`start` refuses such names and offers the nearest one.
 """
 
+import copy
 import difflib
 import json
 import logging
 import math
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,6 +46,11 @@ _RANGES: dict[str, tuple[type, float, str]] = {
     "replicates": (int, 1, "draws of all patients"),
     "most_probable": (int, 1, "findings"),
     "horizontal_flip": (float, 0, "a probability"),
+    "accumulate": (int, 1, "parts of a batch"),
+    "mixup": (float, 0, "alpha of the shares"),
+    "clip_norm": (float, 0, "the longest gradient"),
+    "ema_decay": (float, 0, "a share"),
+    "checkpoint_minutes": (float, 0, "minutes"),
 }
 _HIGHEST = {"horizontal_flip": 1}
 
@@ -74,7 +81,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
     silence_mlflow()
     parser = running_parser()
     if trains:
-        write_out_network(parser)
+        write_out_network(parser, _parts_of_network(_overrides_of_the_run()))
     refuse_unknown(parser)
     check_ranges(parser.config)
     check_paths(parser.config)
@@ -105,22 +112,78 @@ def running_parser() -> ConfigParser:
     raise BundleError(Code.BUNDLE_INVALID, "this works only inside a configuration that MONAI is running.")
 
 
-def write_out_network(parser: ConfigParser) -> None:
+def _overrides_of_the_run() -> Mapping[str, Any]:
+    """Return the words of ``python -m monai.bundle run``, in their order; none where a workflow was made otherwise.
+
+    MONAI keeps no record of them, so this looks for its function among the calls that led here, as for the parser.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "monai.bundle.scripts":
+            return dict(frame.f_locals.get("override", {}))
+        frame = frame.f_back  # type: ignore[assignment]
+    return {}
+
+
+def _parts_of_network(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in overrides.items() if re.match("network_def(#|::)", key)}
+
+
+def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = None) -> None:
     """Put a definition in the place of a network's name, as if it had stood there: ``--network_def ResNet50``.
 
     It takes as many channels as the network that the bundle has, and gives as many outputs as its
     head needs, or as there are findings.
 
+    Args:
+        parser: of the configuration, overrides applied.
+        parts: overrides of the definition (``network_def#dropout_prob``), which the name has wiped out. ``in_channels``
+            and ``out_channels`` are understood for networks that call them otherwise.
+
     Raises:
         SettingError: ``setting-invalid`` for an unknown name, or a size of image that the network does not take.
     """
     name, image_size = parser.config.get("network_def"), parser.config.get("image_size")
-    if not isinstance(name, str) or name[:1] in ("$", "@") or not isinstance(image_size, int):
+    if not _is_name(name) or not isinstance(image_size, int):
         return
     own = _shipped(parser.config).get("network_def")
-    channels = in_channels_of(own) if isinstance(own, Mapping) else 1
-    outputs = "$@head_def.outputs" if "head_def" in parser.config else "$len(@findings)"
+    parts = {key.replace("::", "#"): value for key, value in (parts or {}).items()}
+    channels = parts.pop("network_def#in_channels", in_channels_of(own) if isinstance(own, Mapping) else 1)
+    needed = "$@head_def.outputs" if "head_def" in parser.config else "$len(@findings)"
+    outputs = parts.pop("network_def#out_channels", needed)
     parser["network_def"] = definition(name, image_size, channels, outputs)  # MONAI reads all anew after this
+    parser.update(parts)
+
+
+def _is_name(network_def: Any) -> bool:
+    """Tell whether a setting names a network, rather than define it or refer to it."""
+    return isinstance(network_def, str) and network_def[:1] not in ("$", "@", "%")
+
+
+def written_out(overrides: Mapping[str, Any], files: Sequence[Path]) -> dict[str, Any]:
+    """Return overrides in which a network's name is its definition, its parts applied, wherever they stood.
+
+    MONAI takes overrides one after the other: a part (``network_def#in_channels``) before a name is wiped out with the
+    definition that was there, and after a name there is nothing that it could be a part of.
+
+    Args:
+        overrides: of a training; returned as they are where no network is named.
+        files: its configurations, the first one a bundle's ``train.json``.
+
+    Raises:
+        SettingError: as :func:`write_out_network`.
+    """
+    parser, given = ConfigParser(), copy.deepcopy(dict(overrides))  # MONAI changes what it is given
+    parser.read_config([str(file) for file in files])
+    parser.update({key: given[key] for key in ("image_size", "network_def") if key in given})
+    parser["bundle_root"] = str(Path(files[0]).parents[1])
+    named, parts = _is_name(parser.config.get("network_def")), _parts_of_network(given)
+    write_out_network(parser, parts)
+    if not named or _is_name(parser.config["network_def"]):
+        return given
+    return {key: value for key, value in given.items() if key not in parts} | {
+        "network_def": parser.config["network_def"]
+    }
 
 
 def refuse_unknown(parser: ConfigParser) -> None:

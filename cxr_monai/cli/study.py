@@ -77,8 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=None if arguments.seeds is None else parse_seeds(arguments.seeds),
         folds=arguments.folds if arguments.folds in (None, "auto") else parse_folds(arguments.folds),
     )
-    from cxr_monai.studies.run import prepare, run_study
+    from cxr_monai.studies.run import check_at_once, prepare, run_study
 
+    check_at_once(arguments.jobs)
     if arguments.dry_run:
         return _show(prepare, study, arguments, bundle.resolve())
     with _kill_as_interrupt():

@@ -44,13 +44,14 @@ class SoftTargetLoss(nn.Module):
         # a finite number for unknown ones: the logarithm of a sum over nothing has no gradient
         log_p = log_p - log_p.where(known, torch.finfo(log_p.dtype).min).logsumexp(1, keepdim=True)
         costs = -torch.where(known, aim * log_p, 0.0).sum(1)
-        counted = _has_target(target)
+        counted = has_target(target)
         return torch.where(counted, costs, 0.0).sum() / counted.sum().clamp(min=1)
 
     def known_labels(self, target: torch.Tensor) -> torch.Tensor:
         """Return how many images have a target, a float32 scalar: what the mean over this part of a batch weighs."""
-        return _has_target(target).sum().to(torch.float32)
+        return has_target(target).sum().to(torch.float32)
 
 
-def _has_target(target: torch.Tensor) -> torch.Tensor:
+def has_target(target: torch.Tensor) -> torch.Tensor:
+    """Tell of labels ``[B, F]`` which images have a target: ``[B]``, True where one is positive and another known."""
     return (target == 1).any(1) & ((~torch.isnan(target)).sum(1) > 1)

@@ -16,7 +16,7 @@ def weighted_bce(counts: Counts, cap: float = 20.0, label_smoothing: float = 0.0
     The ratio of Rajpurkar et al. 2017, arXiv 1711.05225 (who scale both weights down, so that they add up to 1).
 
     Args:
-        counts: of the training part. A finding without a positive weighs 1.
+        counts: of the training part. A finding without a positive, or without a negative, weighs 1.
         cap: the largest weight, at least 1: a few hundred images of one finding would otherwise decide every step.
         label_smoothing: see ``MaskedLoss``.
 
@@ -24,7 +24,7 @@ def weighted_bce(counts: Counts, cap: float = 20.0, label_smoothing: float = 0.0
         SettingError: ``setting-invalid`` for a value out of range.
     """
     check_number("loss_function#cap", cap, 1)
-    weights = [min(absent / present, cap) if present else 1.0 for present, absent in counts]
+    weights = [min(absent / present, cap) if present and absent else 1.0 for present, absent in counts]
     return MaskedBCEWithLogitsLoss(weights, label_smoothing)
 
 

@@ -47,6 +47,7 @@ def fit(
     where: str | Path,
     rows: Sequence[str | None] | None = None,
     findings: Sequence[str] | None = None,
+    other_head: str = "",
 ) -> Account:
     """Load a state dictionary into a network.
 
@@ -55,7 +56,9 @@ def fit(
         state: by the network's names.
         where: the file, for errors.
         rows: what the outputs of the state's classifier stand for; None where that is not known.
-        findings: what the network's outputs stand for.
+        findings: what the network's outputs stand for; None where that does not matter, and a classifier of the same
+            shape is taken as it is. A classifier whose outputs nobody knows is not taken by their positions.
+        other_head: why outputs of the same name mean something else, so that the classifier starts anew.
 
     Raises:
         WeightsError: ``weights-mismatch`` if anything but the classifier and the number of input channels differs.
@@ -65,12 +68,12 @@ def fit(
     own, given, account = network.state_dict(), dict(state), Account()
     classifier, first = _last(network, nn.Linear), _first(network)
     if f"{classifier}.weight" in own and f"{classifier}.weight" in given:
-        _fit_classifier(own, given, account, classifier, rows, findings)
+        _fit_classifier(own, given, account, classifier, rows, findings, other_head)
     elif f"{classifier}.weight" in own:
         parts = [name for name in own if name.startswith(f"{classifier}.")]
         given.update({name: own[name] for name in parts})
         account.anew.append(f"{classifier}: the file has no classifier of one layer")
-    if first in own and first in given and (given[first].shape[1], own[first].shape[1]) == (3, 1):
+    if first in own and first in given and (given[first].shape[1:2], own[first].shape[1:2]) == ((3,), (1,)):
         given[first] = given[first].sum(dim=1, keepdim=True)
         account.adapted.append(f"{first}: summed over RGB for one grey channel")
     # files of before 2018 lack the batch counters, which only matter to a momentum of None
@@ -100,17 +103,21 @@ def _fit_classifier(
     name: str,
     rows: Sequence[str | None] | None,
     findings: Sequence[str] | None,
+    other_head: str,
 ) -> None:
     """Take the classifier's outputs by name, all of them as they are, or none."""
     parts = [part for part in (f"{name}.weight", f"{name}.bias") if part in own and part in given]
     theirs, ours = given[parts[0]], own[parts[0]]
-    same_shape = theirs.shape == ours.shape
-    if same_shape and (rows is None or findings is None or list(rows) == list(findings)):
+    if theirs.dim() != 2 or any(given[part].shape[:1] != theirs.shape[:1] for part in parts):
+        return  # no classifier: its shapes do not fit, and are named with the others
+    same_shape = theirs.shape == ours.shape and not other_head
+    if same_shape and (findings is None or (rows is not None and list(rows) == list(findings))):
         return
     named = rows is not None and findings is not None and len(rows) == len(theirs) and len(findings) == len(ours)
-    if not named or rows is None or findings is None or theirs.shape[1] != ours.shape[1]:
+    if other_head or not named or rows is None or findings is None or theirs.shape[1] != ours.shape[1]:
+        unknown = "nothing tells what its outputs stand for" if rows is None else "the classifier is for other findings"
         for part in parts:
-            account.left_out.append(f"{part} {list(given[part].shape)}: the classifier is for other findings")
+            account.left_out.append(f"{part} {list(given[part].shape)}: {other_head or unknown}")
             given[part] = own[part]
         account.anew.append(f"{name}: {len(ours)} outputs")
         return

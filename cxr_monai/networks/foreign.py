@@ -119,13 +119,29 @@ def recognise(state: Mapping[str, torch.Tensor], where: str | Path, kind: str = 
             renamed[f"{OUT}.{name.rpartition('.')[2]}"] = tensor
         else:
             left_out.append(_told(name, tensor, _reason(name, name in classifier)))
+    _check_shapes(renamed, where)
     channels = renamed[STEM].shape[1]
     outputs = len(renamed[f"{OUT}.weight"]) if f"{OUT}.weight" in renamed else None
     if kind == "auto":
         kind = _kind(prefix, own, channels, outputs)
     return Foreign(
-        Kind(kind), renamed, _definition(renamed, where), channels, _rows(kind, outputs, own), tuple(left_out)
+        Kind(kind), renamed, _definition(renamed, where), channels, _rows(kind, outputs, own, where), tuple(left_out)
     )
+
+
+def _check_shapes(state: Mapping[str, torch.Tensor], where: str | Path) -> None:
+    """Refuse tensors that are no weights of a DenseNet, whatever its size: the rest reads sizes from their shapes."""
+    dimensions = {name: 4 for name in state if re.search(r"\.conv\d?\.weight$", name)}
+    dimensions |= {STEM: 4, f"{OUT}.weight": 2, f"{OUT}.bias": 1}
+    for name, expected in dimensions.items():
+        tensor = state.get(name)
+        if tensor is not None and (tensor.dim() != expected or not tensor.numel()):
+            raise WeightsError(
+                Code.WEIGHTS_MISMATCH,
+                f"{name} has the shape {list(tensor.shape)}; a DenseNet's has {expected} dimensions, none of them 0.",
+                fix="The file is damaged, or of another network: get it again.",
+                where=where,
+            )
 
 
 def _renamed(name: str) -> str:
@@ -155,13 +171,22 @@ def _kind(prefix: str, own: Mapping[str, torch.Tensor], channels: int, outputs: 
     return Kind.TORCHVISION
 
 
-def _rows(kind: str, outputs: int | None, own: Mapping[str, torch.Tensor]) -> tuple[str | None, ...] | None:
+def _rows(
+    kind: str, outputs: int | None, own: Mapping[str, torch.Tensor], where: str | Path
+) -> tuple[str | None, ...] | None:
     if kind == Kind.CHEXNET and outputs == len(NIH14):
         return NIH14
     if kind != Kind.TORCHXRAYVISION or outputs != len(XRV_TARGETS):
         return None
     # a target without a threshold is one that this model was not trained for
     thresholds = own.get("op_threshs", torch.zeros(outputs))
+    if thresholds.shape != (outputs,):
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            f"op_threshs has the shape {list(thresholds.shape)}, and there are {outputs} outputs.",
+            fix="The file is damaged: get it again.",
+            where=where,
+        )
     return tuple(
         None if bool(untrained) else name for name, untrained in zip(XRV_TARGETS, thresholds.isnan(), strict=True)
     )

@@ -74,7 +74,7 @@ def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     if (
         not isinstance(content, Mapping)
         or not content
-        or not all(isinstance(v, torch.Tensor) for v in content.values())
+        or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items())
     ):
         raise WeightsError(Code.WEIGHTS_MISMATCH, "the file holds no state dictionary of tensors.", where=path)
     return dict(content)
@@ -110,6 +110,7 @@ def initialise(
     findings: Sequence[str] | None = None,
     cache_dir: str | Path | None = None,
     compile: bool = False,
+    head: str = "sigmoid",
 ) -> nn.Module:
     """Give a network the weights that training starts from.
 
@@ -124,10 +125,12 @@ def initialise(
             Lin et al. 2017, arXiv 1708.02002).
         findings: what the network's outputs stand for. Where the outputs of the file are known too (a bundle's weights,
             a training's checkpoint, CheXNet, TorchXRayVision), each finding gets its own; those that the file lacks
-            start anew.
+            start anew, and so does the classifier where they are not known.
         cache_dir: where downloads are kept; torch.hub's folder by default.
         compile: True lets ``torch.compile`` translate it at the first step (names of weights stay). It needs a C++
             compiler on a CPU; docs/performance.md tells what it gives.
+        head: of the network (``cxr_monai.networks.heads``). Under another one an output of the same finding means
+            something else, so of weights with another head the features alone are taken.
 
     Returns:
         the same network, on the device. The log tells what was loaded, adapted, left out and starts anew.
@@ -146,7 +149,8 @@ def initialise(
         )
         return _compiled(place(network, device), compile)
     path = _imagenet_for(network, cache_dir) if str(init_weights) == "imagenet" else Path(init_weights)
-    rows: Sequence[str | None] | None = _rows_beside(path)
+    rows: Sequence[str | None] | None
+    rows, theirs = _outputs_beside(path)
     state, left_out = load_state_dict(path), list[str]()
     own = network.state_dict()
     if STEM in own and any(name not in state for name in own):
@@ -154,7 +158,8 @@ def initialise(
         state, rows, left_out = found.state, found.rows or rows, list(found.left_out)
         if found.kind == Kind.TORCHXRAYVISION:
             logger.info("init_weights: TorchXRayVision's networks have seen --normalisation xray_1024")
-    account = fit(network, state, path, rows, findings)
+    other = "" if theirs == head else f"its outputs are those of the head {theirs}, this network's of {head}"
+    account = fit(network, state, path, rows, findings, other)
     account.left_out[:0] = left_out
     for line in account.lines():
         logger.info("init_weights: %s", line)
@@ -172,20 +177,27 @@ def _imagenet_for(network: nn.Module, cache_dir: str | Path | None) -> Path:
     return download_imagenet(cache_dir, *IMAGENET[name])
 
 
-def _rows_beside(path: Path) -> tuple[str, ...] | None:
-    """Return the findings of a bundle's or a training's weights, which its metadata tells; None for other files."""
+def _outputs_beside(path: Path) -> tuple[tuple[str, ...] | None, str]:
+    """Return the findings and the head of a bundle's or a training's weights, which the files beside them tell; no
+    findings and ``sigmoid``, as everybody else's weights have, for other files."""
     places = {"models": path.parent.parent, "checkpoints": path.parent.parent / "bundle"}
-    file = places.get(path.parent.name, path.parent) / "configs" / "metadata.json"
+    configs = places.get(path.parent.name, path.parent) / "configs"
+    file, inference = configs / "metadata.json", configs / "inference.json"
     if not file.is_file():
-        return None
+        return None, "sigmoid"
     try:
         channels = json.loads(file.read_text("utf-8"))["network_data_format"]["outputs"]["pred"]["channel_def"]
-        return tuple(channels[key] for key in sorted(channels, key=int))
-    except (ValueError, KeyError, TypeError) as error:
+        findings = tuple(channels[key] for key in sorted(channels, key=int))
+        if not inference.is_file():
+            return findings, "sigmoid"
+        file = inference
+        return findings, str(json.loads(file.read_text("utf-8")).get("head", "sigmoid"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             Code.BUNDLE_INVALID,
-            f"the metadata beside the weights does not tell their findings ({error!r}).",
-            fix="Repair it, or copy the weights to a folder of their own.",
+            f"the file beside the weights does not tell their findings or their head ({error!r}).",
+            fix="Repair it, or copy the weights to a folder of their own, where nothing tells it and the classifier "
+            "starts anew.",
             where=file,
         ) from error
 

@@ -5,8 +5,9 @@ its first step: data sets, network, loss, optimiser, schedule. Nothing is traine
 """
 
 import json
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,15 @@ from monai.data.meta_obj import get_track_meta
 from monai.utils import set_determinism
 from tqdm import tqdm
 
-from cxr_monai.bundle.workflow import check_ranges, refuse_unknown
+from cxr_monai.bundle.workflow import MEANING, check_ranges, refuse_unknown, written_out
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.errors import Code, CxrError, SettingError, ours
+from cxr_monai.errors import Code, CxrError, SettingError, StudyError, ours
 from cxr_monai.studies.plan import Study
+
+NOT_OF_EVALUATION = (
+    "manifest", "output_dir", "bundle_root", "run_name", "experiment", "weights", "split", *MEANING,
+)  # fmt: skip
+"""Settings that a study's evaluations have from the study or from what was trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,7 @@ class Checked:
     """What a variant will train.
 
     Attributes:
+        overrides: of its ``train.json``, a network's name written out (`cxr_monai.bundle.workflow.written_out`).
         findings: its labels, in the order of the network's channels.
         manifest: the table that it reads, with the labels that its scheme derives.
         settings: what decides its course (`cxr_monai.training.settings.course`), without the seed.
@@ -36,6 +43,7 @@ class Checked:
         seconds: what one training is estimated to take; None where it was not asked for.
     """
 
+    overrides: Mapping[str, Any]
     findings: tuple[str, ...]
     manifest: Manifest
     settings: Mapping[str, str]
@@ -59,15 +67,17 @@ def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False)
     with _process_as_it_was():
         for variant, overrides in tqdm(study.variants.items(), desc="checking the variants", disable=None):
             try:
-                made[variant] = _try(study, bundle, overrides | {"manifest": str(manifest)}, estimate)
+                made[variant] = _try(study, bundle, overrides, manifest, estimate)
             except Exception as error:
                 raise _named(error, variant) from error
         _check_evaluation(study, bundle)
     return made
 
 
-def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], estimate: bool) -> Checked:
-    parser = _parser(bundle, ("train.json", *study.files), overrides)
+def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], manifest: Path, estimate: bool) -> Checked:
+    files = [bundle / "configs" / "train.json", *study.files]
+    overrides = written_out(overrides, files)
+    parser = _parser(bundle, files, overrides | {"manifest": str(manifest)})
     with tempfile.TemporaryDirectory() as folder:
         parser.update({"output_dir": str(Path(folder) / "OUT")})
         parser.parse(reset=True)
@@ -78,15 +88,26 @@ def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], estimate: boo
         training = parser.get_parsed_content("training")
         seconds = training.preflight.run() if estimate else None
     epochs = int(parser.get_parsed_content("epochs"))
-    # more epochs continue a training; to a study they are another one
+    # more epochs, or a batch in other parts, continue a training; to a study they are another one
     settings = training.checkpoints.settings | {"epochs": str(epochs)}
+    if parser.config.get("accumulate", 1) != 1:
+        settings |= {"accumulate": str(parser.config["accumulate"])}
     settings.pop("seed", None)
-    return Checked(tuple(training.findings), training.manifest, settings, epochs, seconds)
+    return Checked(overrides, tuple(training.findings), training.manifest, settings, epochs, seconds)
 
 
 def _check_evaluation(study: Study, bundle: Path) -> None:
-    """Look for settings of the evaluation that do not exist; the rest of it is the trained bundle's."""
-    parser = _parser(bundle, ("evaluate.json", *study.evaluate_files), study.evaluate_overrides)
+    """Look for settings of the evaluation that do not exist, or are not its own; the rest is the trained bundle's."""
+    taken = [key for key in study.evaluate_overrides if re.split("#|::", key)[0] in NOT_OF_EVALUATION]
+    if taken:
+        raise StudyError(
+            Code.STUDY_INVALID,
+            f"evaluate_overrides set {', '.join(taken)}, which the study sets, or which are part of what weights mean.",
+            fix="Leave them out; what weights mean is set for the training, in the variants.",
+            where="evaluation",
+        )
+    files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
+    parser = _parser(bundle, files, study.evaluate_overrides)
     try:
         refuse_unknown(parser)
         check_ranges(parser.config)
@@ -94,11 +115,10 @@ def _check_evaluation(study: Study, bundle: Path) -> None:
         raise _named(error, "evaluation") from error
 
 
-def _parser(bundle: Path, files: tuple[str | Path, ...], overrides: Mapping[str, Any]) -> ConfigParser:
-    configs = bundle / "configs"
+def _parser(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
     parser = ConfigParser()
-    parser.read_config([str(configs / file) for file in files])  # an absolute path stays what it is
-    parser.read_meta(str(configs / "metadata.json"))
+    parser.read_config([str(file) for file in files])
+    parser.read_meta(str(bundle / "configs" / "metadata.json"))
     # a copy: MONAI changes what it is given
     parser.update({"bundle_root": str(bundle), **json.loads(json.dumps(overrides))})
     return parser

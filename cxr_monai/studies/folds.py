@@ -21,11 +21,11 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest, write_manifest
 from cxr_monai.data.splits import kfold
 from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, EvaluationError, SplitError
+from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
 from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
 from cxr_monai.evaluation.metrics import finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
@@ -141,6 +141,22 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
     return table.sort_values("image", key=lambda images: images.map(order), ignore_index=True)
 
 
+def check_room(out: str | Path) -> None:
+    """Refuse a study's folder whose ``bundle`` is not an ensemble: nothing else is replaced by the one of all folds.
+
+    Raises:
+        BundleError: ``output-exists``.
+    """
+    made = Path(out) / BUNDLE
+    if made.exists() and not members_of(made):
+        raise BundleError(
+            Code.OUTPUT_EXISTS,
+            "the bundle of all folds goes here, and what is here is not such a bundle.",
+            fix="Choose another --out, or move it away.",
+            where=made,
+        )
+
+
 def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tuple[list[Path], list[str]]:
     """Write what the folds of one variant give: predictions of every image, metrics by fold, a bundle of all networks.
 
@@ -158,9 +174,10 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
 
     Raises:
         EvaluationError: as `out_of_fold`.
-        BundleError: ``bundle-disagrees`` if the networks do not mean the same.
+        BundleError: ``bundle-disagrees`` if the networks do not mean the same; as `check_room`.
     """
     out, notes = Path(out), []
+    check_room(out)
     by_seed = [out_of_fold([job for job in jobs if job.seed == seed], manifest) for seed in _seeds(jobs)]
     table = _mean_of_log_odds(by_seed)
     unread = int(manifest.table["fold"].notna().sum()) - len(table)
@@ -183,8 +200,9 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     made = out / BUNDLE
     if members_of(made) != digests:
         ensemble_bundle([bundle.root for bundle in bundles], made, replace=made.exists())
-    told = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=Bundle.open(made).digest())
-    fitted = fit(sample, fitted_on=told | {"out_of_fold": True})
+    bundle = Bundle.open(made)
+    told = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=bundle.digest())
+    fitted = fit(sample, fitted_on=told | {"out_of_fold": True}, within=head_of(bundle.parser()).within)
     notes += fitted.notes
     trained = manifest.table["fold"].notna()  # each fold trains some network: with three folds or more, all of them
     remember_patients(fitted, sample, made, manifest.table.loc[trained, "patient_id"])

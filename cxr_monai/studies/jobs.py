@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from cxr_monai.durable import write_durably
 from cxr_monai.environment import default_tracking_uri, usable_cores
-from cxr_monai.errors import TrainingError
+from cxr_monai.errors import Code, StudyError, TrainingError
 from cxr_monai.studies.plan import Job, Study
 from cxr_monai.training.handlers import duration
 from cxr_monai.training.journal import Journal
@@ -82,9 +82,26 @@ class State:
 
     @classmethod
     def read(cls, folder: Path) -> "State | None":
-        """Return a folder's state; None where nothing was begun."""
+        """Return a folder's state; None where nothing was begun.
+
+        Raises:
+            StudyError: ``study-invalid`` for a damaged file.
+        """
         path = folder / "job.json"
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            state = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if not isinstance(state.settings, dict):
+                raise TypeError(f"settings is {state.settings!r}")
+        except (ValueError, TypeError) as error:
+            raise StudyError(
+                Code.STUDY_INVALID,
+                f"the file that remembers what was trained here is damaged ({error}).",
+                fix="Move the training's folder away, and start the study again: it is trained anew.",
+                where=path,
+            ) from error
+        return state
 
     def write(self, folder: Path) -> None:
         """Write it, whole or not at all."""

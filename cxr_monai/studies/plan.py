@@ -33,6 +33,7 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, StudyError
 from cxr_monai.labels import spelling
+from cxr_monai.schemes import without_doubles
 from cxr_monai.studies.questions import QUESTIONS
 
 KEYS = (
@@ -41,6 +42,9 @@ KEYS = (
 )  # fmt: skip
 OWN = ("manifest", "output_dir", "bundle_root", "seed", "run_name", "experiment", "restart")
 """Settings that the study gives each training; no variant may have one of its own."""
+
+COLUMNS = ("finding", "positives")
+"""Columns that stand beside the variants' in a study's table; no variant can have their names."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
@@ -184,13 +188,15 @@ def read_study(
     for variant, own in variants.items():
         if not _NAME.fullmatch(variant):
             raise _invalid(f"the variant {variant!r}: names have letters, digits and _ . + - alone.", source)
+        if variant in COLUMNS:
+            raise _invalid(f"the variant {variant!r} has the name of a column of the tables; choose another.", source)
         merged[variant] = _overrides(base, "base", source) | dict(settings or {}) | _overrides(own, variant, source)
         taken = [key for key in merged[variant] if key in OWN]
         if taken:
             raise _invalid(
                 f"the variant {variant!r} sets {', '.join(taken)}, which the study sets for every training.", source
             )
-    baseline = content.get("baseline", next(iter(merged)))
+    baseline = _text(content.get("baseline", next(iter(merged))), "baseline", source)
     if baseline not in merged:
         raise _nearest(baseline, list(merged), "the baseline is", source)
     published = _table(content, "published", source)
@@ -218,7 +224,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"there is no such file, and no question of that name; questions are {', '.join(QUESTIONS)}.", path
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_doubles)
     except (ValueError, OSError) as error:
         raise _invalid(f"this cannot be read as JSON ({error}).", path) from error
     if not isinstance(content, dict):
@@ -277,6 +283,8 @@ def _is_share(value: Any) -> bool:
 
 def _published(value: Any, variant: str, source: str | Path) -> Published:
     reported = value.get("auroc") if isinstance(value, Mapping) else None
+    if isinstance(reported, Mapping):
+        reported = {name: number for name, number in reported.items() if name != "_desc_"}
     if not isinstance(reported, Mapping) or not all(map(_is_share, reported.values())):
         raise _invalid(
             f'what is published of {variant!r} is {value!r}; it is {{"source": "...", "auroc": {{"Effusion": 0.8}}}} '

@@ -21,6 +21,8 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     },
     "losses": {
         "question": "Which loss, or which sampling, copes best with rare findings and noisy labels?",
+        # the plateau schedule and the stop watch plain cross-entropy, which some of these losses raise on purpose
+        "base": {"schedule": "cosine", "patience": 1000},
         "variants": {
             "bce": {"loss": "bce"},
             "weighted_bce": {"loss": "weighted_bce"},

@@ -24,7 +24,7 @@ from cxr_monai.errors import Code, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.studies.checking import Checked, check
 from cxr_monai.studies.compare import Tables, tabulate
-from cxr_monai.studies.folds import finish_folds, fold_manifest, out_of_fold, prepare_folds
+from cxr_monai.studies.folds import check_room, finish_folds, fold_manifest, out_of_fold, prepare_folds
 from cxr_monai.studies.jobs import Place, Progress, Runner, State, epochs_done, run_job, run_jobs, run_process
 from cxr_monai.studies.pages import about, write_pages
 from cxr_monai.studies.plan import Job, Study, StudyResult
@@ -142,11 +142,13 @@ def run_study(
         UsageError: more trainings at once than cores.
         TrainingError: ``output-locked`` if another study is at work in ``out``.
         StudyError: ``study-changed``; ``study-failed`` if not one variant was trained.
+        BundleError: as `check_room`, where the study leaves a bundle.
         CxrError: as `prepare`.
     """
-    if not 1 <= at_once <= usable_cores():
-        raise UsageError(Code.USAGE, f"{at_once} trainings at a time: there are {usable_cores()} cores for them.")
+    check_at_once(at_once)
     out = Path(out).resolve()
+    if _leaves_bundle(study):
+        check_room(out)
     lock = OutputLock(out)
     lock.acquire()
     try:
@@ -172,11 +174,26 @@ def run_study(
         lock.release()
 
 
+def check_at_once(at_once: int) -> None:
+    """Refuse more trainings at a time than cores, or none.
+
+    Raises:
+        UsageError: ``usage``.
+    """
+    if not 1 <= at_once <= usable_cores():
+        raise UsageError(Code.USAGE, f"{at_once} trainings at a time: there are {usable_cores()} cores for them.")
+
+
+def _leaves_bundle(study: Study) -> bool:
+    return study.folds is not None and len(study.variants) == 1
+
+
 def _run(
     prepared: Prepared, out: Path, settings: Mapping[str, Mapping[str, str]], runner: Runner
 ) -> tuple[StudyResult, Tables, list[Path]]:
     study, place = prepared.study, prepared.place
-    jobs = study.jobs(out)
+    # as they were checked: MONAI takes overrides of a network's parts for a definition alone
+    jobs = replace(study, variants={name: one.overrides for name, one in prepared.checked.items()}).jobs(out)
 
     def run(job: Job, stop: threading.Event) -> str | None:
         return run_job(job, study, place, settings[job.variant], runner, stop)
@@ -184,7 +201,7 @@ def _run(
     progress = Progress(jobs, {name: one.epochs for name, one in prepared.checked.items()})
     result = gather(prepared, jobs, run_jobs(jobs, run, progress, place.at_once))
     written: list[Path] = []
-    if study.folds and len(study.variants) == 1:
+    if _leaves_bundle(study):
         written, notes = finish_folds(jobs, result.truth, out)
         result = replace(result, notes=(*result.notes, *notes))
     tables = tabulate(result, None if study.folds else place.part)

@@ -58,9 +58,10 @@ def distribute(
     findings: Sequence[str] | None = None,
     compile: bool = False,
     find_unused_parameters: bool = False,
+    head: str = "sigmoid",
 ) -> nn.Module:
     """Give a network its first weights (see ``initialise``) and wrap it, so that every process steps alike."""
-    network = initialise(network, init_weights, device, prevalences, findings, compile=compile)
+    network = initialise(network, init_weights, device, prevalences, findings, compile=compile, head=head)
     return DistributedDataParallel(
         network,
         device_ids=[device] if device.type == "cuda" else None,

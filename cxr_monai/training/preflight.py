@@ -1,4 +1,4 @@
-"""Before hours are spent: one batch through everything, room on the disk, an estimate of the time."""
+"""Before hours are spent: targets, one batch through everything, room on the disk, an estimate of the time."""
 
 import logging
 import os
@@ -13,6 +13,7 @@ import torch
 from cxr_monai.data.preparations import limit_bytes, preparations
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, TrainingError
+from cxr_monai.losses.soft_target import SoftTargetLoss, has_target
 from cxr_monai.training.handlers import batch_size, duration
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Preflight:
     def run(self) -> float:
         """Run it; returns the seconds that the training is estimated to take."""
         trainer, validator = self.trainer, self.validator
+        self._targets()
         self.output_dir.mkdir(parents=True, exist_ok=True)
         network, device = trainer.network, trainer.state.device
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -72,6 +74,19 @@ class Preflight:
         planes = sum(count * dataset.plane_bytes() for count, dataset in kept if count)
         self._disk(network, sum(unprepared), planes)
         return self._tell(sum(unprepared), loading, step / len(batch["name"]), time.monotonic() - began)
+
+    def _targets(self) -> None:
+        """Say how many images a softmax cannot learn from; such an image costs its time and nothing else."""
+        if not isinstance(self.trainer.loss_function, SoftTargetLoss):
+            return
+        labels = torch.stack([torch.as_tensor(item["label"]) for item in self.trainer.data_loader.dataset.data])
+        without = len(labels) - int(has_target(labels).sum())
+        if without:
+            logger.warning(
+                "%d of the %d training images have no target: none of their labels is known to be present, or one "
+                "label alone is known; nothing is learned from them",
+                without, len(labels),
+            )  # fmt: skip
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
         """Run a batch forward and backward three times and return the seconds of the fastest; the first warms up."""

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
+from hashlib import file_digest, sha256
+from pathlib import Path
 from typing import Any
 
 from cxr_monai.bundle.workflow import PATHS
@@ -27,7 +28,9 @@ _PARTS = (
 )
 
 
-def course(config: Mapping[str, Any], manifest: Manifest, findings: list[str], step_images: int) -> dict[str, str]:
+def course(
+    config: Mapping[str, Any], manifest: Manifest, findings: list[str], step_images: int, init_weights: str = "none"
+) -> dict[str, str]:
     """Return by name what must be the same for a training to be continued.
 
     Args:
@@ -35,6 +38,7 @@ def course(config: Mapping[str, Any], manifest: Manifest, findings: list[str], s
         manifest: the table; the images, labels and parts in it count, not where it lies.
         findings: the labels in use.
         step_images: images a step, over all processes.
+        init_weights: where the weights come from, references resolved; of a file its content counts as well.
     """
     settings = {
         name: json.dumps(value)
@@ -42,6 +46,9 @@ def course(config: Mapping[str, Any], manifest: Manifest, findings: list[str], s
         if name not in FREE and not name.startswith("_") and _is_plain(value)
     }
     settings["images a step"] = str(step_images)
+    if Path(init_weights).is_file():
+        with Path(init_weights).open("rb") as file:
+            settings["content of init_weights"] = file_digest(file, "sha256").hexdigest()[:12]
     for name in _PARTS:
         if name in settings:  # one that has a name, and is plain
             continue

@@ -73,7 +73,9 @@ class Training:
         self.best, self.checkpoints, self.tracker, self.metrics = best, checkpoints, tracker, metrics
         self.manifest, self.findings, self.output_dir = manifest, findings, Path(output_dir)
         self.restart, self.calibration = restart, calibration
-        checkpoints.settings = course(running_parser().config, manifest, findings, checkpoints.sampler.total_batch)
+        parser = running_parser()
+        init_weights = str(parser.get_parsed_content("init_weights")) if "init_weights" in parser.config else "none"
+        checkpoints.settings = course(parser.config, manifest, findings, checkpoints.sampler.total_batch, init_weights)
 
     def run(self) -> None:
         """Lock, look for a checkpoint, preflight, train, evaluate; one process of several does what is written down."""

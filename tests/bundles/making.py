@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ NETWORK: dict[str, Any] = {
 }
 
 
-def tiny_network(seed: int) -> DenseNet:
-    arguments = {name: value for name, value in NETWORK.items() if name != "_target_"}
+def tiny_network(seed: int, definition: Mapping[str, Any] = NETWORK) -> DenseNet:
+    arguments = {name: value for name, value in definition.items() if name != "_target_"}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return DenseNet(**arguments).eval()
@@ -45,5 +46,5 @@ def tiny_bundle(folder: Path, seed: int, **settings: Any) -> Path:
             formats["outputs"]["pred"]["channel_def"] = {str(at): name for at, name in enumerate(given["labels"])}
         path.write_text(json.dumps(config))
     (folder / "models").mkdir()
-    torch.save(tiny_network(seed).state_dict(), folder / "models" / "model.pt")
+    torch.save(tiny_network(seed, given["network_def"]).state_dict(), folder / "models" / "model.pt")
     return folder

@@ -196,6 +196,20 @@ def test_weights_come_from_the_training_parts_counts(phantoms: Phantoms, elsewhe
     assert made.pos_weight.tolist() == pytest.approx(((len(table) - positives) / positives).clip(upper=20).tolist())
 
 
+def test_images_without_a_target_are_counted_at_the_start(
+    phantoms: Phantoms, elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With other findings alone an image is neither Mass nor Normal."""
+    table = phantoms.table.query("split == 'train'")
+    normal = (table[list(SCHEMES["findings"].groups)] == 0).all(axis=1)
+    without = int(((table["Mass"] == 0) & ~normal).sum())
+    assert 0 < without < len(table)
+    settings = {"head": "softmax", "label_scheme": "findings_normal", "loss": "soft_target", "cache_dir": "none"}
+    with process_as_it_was():
+        started(phantoms.manifest, labels="Mass,Normal", **settings).get_parsed_content("preflight").run()
+    assert f"{without} of the {len(table)} training images have no target" in caplog.text
+
+
 def test_a_network_begins_with_the_prevalences_under_its_head(phantoms: Phantoms, elsewhere: Path) -> None:
     settings = {"head": "hierarchical", "label_scheme": "hierarchy"}
     with process_as_it_was():

@@ -157,6 +157,17 @@ def test_labels_choose_and_rows_name(tmp_path: Path, capsys: pytest.CaptureFixtu
             "chexnet",
             "not one linear layer",
         ),
+        (lambda: {**state_dict(3, 14), "features.conv0.weight": torch.zeros(8)}, "chexnet", r"has the shape \[8\]"),
+        (
+            lambda: {**state_dict(1, 18), "op_threshs": torch.full((18,), torch.nan)},
+            "auto",
+            "trained for none of its targets",
+        ),
+        (
+            lambda: {**state_dict(3, 14), "features.norm5.running_var": torch.full((17,), torch.nan)},
+            "chexnet",
+            "1 tensors hold NaN or infinite numbers, such as features.norm5.running_var",
+        ),
     ],
 )
 def test_what_makes_no_bundle(state: object, kind: str, complaint: str, tmp_path: Path) -> None:

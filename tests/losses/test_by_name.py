@@ -179,10 +179,10 @@ def test_negatives_under_the_margin_cost_and_teach_nothing(gamma: float) -> None
 
 
 def test_weighted_by_hand() -> None:
-    # 9 for ten of a hundred; 99 is over the cap; 1 for half, and for a finding without a positive
-    made = weighted_bce([*COUNTS, (0, 7)])
+    # 9 for ten of a hundred; 99 is over the cap; 1 for half, and for a finding without a positive or without a negative
+    made = weighted_bce([*COUNTS, (0, 7), (7, 0)])
     assert made.pos_weight is not None
-    assert made.pos_weight.tolist() == [9, 20, 1, 1]
+    assert made.pos_weight.tolist() == [9, 20, 1, 1, 1]
     value = weighted_bce(COUNTS)(torch.zeros(2, 3), torch.tensor([[1, NAN, NAN], [0, NAN, NAN]]))
     assert value.item() == pytest.approx((9 + 1) / 2 * log(2), rel=1e-6)
 

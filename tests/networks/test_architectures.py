@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export
+from monai.bundle import run as monai_run
 from monai.data import load_net_with_metadata
 from torch import nn
 
+from cxr_monai.bundle import workflow as configuration
 from cxr_monai.bundle.trained import write_meaning
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.explain.methods import explain_with
@@ -171,6 +173,32 @@ def test_a_name_keeps_the_channels_of_the_bundle(channels: int, shipped_copy: Pa
         network = begun.parser.get_parsed_content("network_def")
         assert begun.parser.get_parsed_content("input_channels") == channels
     assert network.fc.out_features == 2
+
+
+def test_a_part_before_a_name_is_kept(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``python -m monai.bundle run`` takes its words: the name alone would wipe the part out."""
+    shipped, seen = Path(__file__).parents[2] / "bundles" / "cxr_nih14", []
+    monkeypatch.setattr(configuration, "follow_scheme", lambda parser: seen.append(parser.config["network_def"]))
+    parts = {"network_def#in_channels": 3, "network_def#conv1_t_size": 5}
+    with process_as_it_was():
+        monai_run(
+            run_id="image_size",  # nothing more than the settings
+            config_file=str(shipped / "configs" / "train.json"),
+            bundle_root=str(shipped),
+            **parts,
+            network_def="ResNet50",
+        )
+    assert seen == [definition("ResNet50", 224, 3, "$@head_def.outputs") | {"conv1_t_size": 5}]
+
+
+def test_overrides_without_a_name_stay_as_they_are() -> None:
+    files = [Path(__file__).parents[2] / "bundles" / "cxr_nih14" / "configs" / "train.json"]
+    for overrides in (
+        {"network_def#in_channels": 3, "epochs": 2},
+        {"network_def#in_channels": 3, "network_def": {"_target_": "DenseNet169", "in_channels": 2}},
+        {"network_def": "$@other"},
+    ):
+        assert list(configuration.written_out(overrides, files).items()) == list(overrides.items())
 
 
 # ---------------------------------------------------------------- what does not exist

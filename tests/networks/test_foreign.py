@@ -1,5 +1,6 @@
 """Other people's DenseNets: each naming gives the original's outputs, and every tensor is accounted for."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -221,7 +222,7 @@ def test_training_starts_from_a_bundle_by_name(tmp_path: Path) -> None:
     assert torch.equal(made.fc.weight, source.fc.weight[[2, 0]])  # type: ignore[arg-type, union-attr, index]
     assert torch.equal(made.conv1.weight, source.conv1.weight)  # type: ignore[arg-type, union-attr]
     metadata.write_text("{}")
-    with pytest.raises(WeightsError, match="does not tell their findings") as caught:
+    with pytest.raises(WeightsError, match="does not tell their findings or their head") as caught:
         initialise(resnet(2), root / "models" / "model.pt", findings=["Hernia", "Mass"])
     assert caught.value.code == Code.BUNDLE_INVALID
 
@@ -237,3 +238,84 @@ def test_a_whole_pickled_model_says_how_to_export_it(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match="weights_only=False") as caught:
         initialise(resnet(), tmp_path / "model.pt")
     assert caught.value.code == Code.WEIGHTS_UNSAFE
+
+
+def beside(root: Path, network: nn.Module, channels: list[str], head: str | None = None) -> Path:
+    """The weights of a bundle that says what its outputs are."""
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    torch.save(network.state_dict(), root / "models" / "model.pt")
+    told = {str(index): channel for index, channel in enumerate(channels)}
+    metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": told}}}}
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    if head is not None:
+        (root / "configs" / "inference.json").write_text(json.dumps({"head": head}))
+    return root / "models" / "model.pt"
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("hierarchical", "sigmoid"), (None, "softmax"), ("softmax", "softmax")])
+def test_outputs_of_another_head_are_not_taken(
+    theirs: str | None, ours: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = resnet(3)
+    file = beside(tmp_path / "bundle", source, ["Lung", "Mass", "Hernia"], theirs)
+    network = resnet(3)
+    nn.init.zeros_(network.fc.weight)  # type: ignore[arg-type]
+    with caplog.at_level("INFO", logger="cxr_monai"):
+        made = initialise(network, file, prevalences=[0.3, 0.2, 0.1], findings=["Lung", "Mass", "Hernia"], head=ours)
+    assert torch.equal(made.conv1.weight, source.conv1.weight)  # type: ignore[arg-type, union-attr]
+    if theirs == ours:
+        assert torch.equal(made.fc.weight, source.fc.weight)  # type: ignore[arg-type, union-attr]
+        return
+    assert not made.fc.weight.any()  # type: ignore[operator, union-attr]
+    assert made.fc.bias.sigmoid().tolist() == pytest.approx([0.3, 0.2, 0.1])  # type: ignore[operator, union-attr]
+    assert f"of the head {theirs or 'sigmoid'}, this network's of {ours}" in caplog.text
+    assert "starts anew: fc: 3 outputs" in caplog.text
+
+
+def test_outputs_that_nobody_knows_are_not_taken_by_position(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(resnet(3).state_dict(), tmp_path / "w.pt")
+    network = resnet(3)
+    nn.init.zeros_(network.fc.weight)  # type: ignore[arg-type]
+    with caplog.at_level("INFO", logger="cxr_monai"):
+        made = initialise(network, tmp_path / "w.pt", prevalences=[0.3, 0.2, 0.1], findings=["Mass", "Edema", "Hernia"])
+    assert not made.fc.weight.any()  # type: ignore[operator, union-attr]
+    assert made.fc.bias.sigmoid().tolist() == pytest.approx([0.3, 0.2, 0.1])  # type: ignore[operator, union-attr]
+    assert "fc.weight [3, 4]: nothing tells what its outputs stand for" in caplog.text
+    assert "starts anew: fc: 3 outputs" in caplog.text
+
+
+def test_keys_that_are_no_names(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="no state dictionary of tensors") as caught:
+        initialise(resnet(), tmp_path / "w.pt")
+    assert caught.value.code == Code.WEIGHTS_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("features.conv0.weight", torch.zeros(8)),
+        ("features.conv0.weight", torch.zeros(8, 0, 7, 7)),
+        ("features.denseblock1.denselayer1.conv2.weight", torch.zeros(0, 16, 3, 3)),
+        ("features.denseblock1.denselayer1.conv1.weight", torch.tensor(1.0)),
+        ("classifier.weight", torch.tensor(1.0)),
+        ("classifier.bias", torch.tensor(1.0)),
+        ("op_threshs", torch.zeros(5)),
+    ],
+)
+def test_shapes_that_no_densenet_has(name: str, tensor: torch.Tensor) -> None:
+    with pytest.raises(WeightsError, match=r"has the shape \[") as caught:
+        recognise({**torchxrayvision(state_dict(1, 18)), name: tensor}, "w.pth")
+    assert caught.value.code == Code.WEIGHTS_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [("fc.weight", torch.tensor(1.0)), ("fc.bias", torch.zeros(2)), ("conv1.weight", torch.zeros(3))],
+)
+def test_shapes_that_do_not_fit_are_named(name: str, tensor: torch.Tensor) -> None:
+    state = {**resnet(3).state_dict(), name: tensor}
+    with pytest.raises(WeightsError, match=rf"{name} is \[.*\], the network's is") as caught:
+        fit(resnet(3), state, "w.pth", ["Mass", "Edema", "Hernia"], ["Hernia", "Mass", "Edema"])
+    assert caught.value.code == Code.WEIGHTS_MISMATCH

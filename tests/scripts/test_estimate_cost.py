@@ -77,6 +77,21 @@ def test_hours_and_memory_follow_the_settings(script) -> None:
     assert one_core["images/s"] == pytest.approx(1 / script.CHANGING)  # slower than the GPU with so small images
 
 
+def test_a_recipe_may_have_comments_anywhere(
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = {"_desc_": "two", "a": {"_desc_": "small", "image_size": 32}, "b": {"image_size": 64}}
+    base = {"network_def#in_channels": 3, "network_def": "EfficientNet-B0"}
+    recipe = {"variants": variants, "base": base, "evaluate_overlay": "ten_crop.json"}
+    (tmp_path / "r.json").write_text(json.dumps(recipe))
+    seen = []
+    monkeypatch.setattr(script, "estimate", lambda *given: seen.append(given[:2]) or {"hours": 1.0})
+    monkeypatch.setattr(sys, "argv", ["estimate_cost.py", str(tmp_path / "r.json")])
+    assert script.main() == 0
+    assert seen == [({**base, "image_size": size}, 10) for size in (32, 64)]
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[-2:]] == [["r", "a"], ["r", "b"]]
+
+
 def test_what_is_not_estimated_is_said(script) -> None:
     with pytest.raises(SystemExit, match="amp is False"):
         script.estimate(settings("chexnet", amp=False), 1, script.GPUS["A100"])

@@ -8,6 +8,7 @@ from monai.data.meta_obj import get_track_meta
 from torch import are_deterministic_algorithms_enabled
 
 from cxr_monai.errors import CxrError
+from cxr_monai.networks.architectures import definition
 from cxr_monai.studies.checking import check
 from cxr_monai.studies.plan import read_study
 from tests.bundles.running import SHIPPED, Phantoms
@@ -44,6 +45,7 @@ def test_what_each_will_train_is_told_and_the_process_stays_as_it_was(tmp_path: 
         ({"normalisation": "imagenette"}, "setting-invalid", "normalisation 'imagenette'"),
         ({"schedule": "cosin"}, "setting-invalid", "--schedule 'cosin'"),
         ({"labels": ["Effusion", "Nodule"]}, "unknown-finding", "Nodule"),
+        ({"accumulate": "two"}, "setting-invalid", "--accumulate 'two'"),
         ({"network_def#growth": 1}, "setting-invalid", "unexpected keyword argument 'growth'"),
         ({"network_def": {"_target_": "Dense"}}, "setting-invalid", "its settings cannot be trained with"),
     ],
@@ -60,6 +62,32 @@ def test_settings_of_the_evaluation_are_looked_at(tmp_path: Path, manifest: Path
     file = study_file(tmp_path, {"good": {}}, evaluate_overrides={"batchsize": 8})
     with pytest.raises(CxrError, match="evaluation: nothing reads the setting --batchsize"):
         check(read_study(file, SHIPPED), SHIPPED, manifest)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"weights": "w.pt"}, {"split": "train"}, {"manifest": "m.csv"}, {"output_dir": "x"}, {"run_name": "x"},
+        {"labels": ["Mass"]}, {"image_size": 64}, {"head": "softmax"}, {"network_def#in_channels": 3},
+    ],
+)  # fmt: skip
+def test_settings_that_are_not_the_evaluations_own(tmp_path: Path, manifest: Path, override: dict[str, Any]) -> None:
+    file = study_file(tmp_path, {"good": {}}, evaluate_overrides=override)
+    with pytest.raises(CxrError, match=f"evaluation: evaluate_overrides set {next(iter(override))}") as error:
+        check(read_study(file, SHIPPED), SHIPPED, manifest)
+    assert error.value.code == "study-invalid"
+
+
+@pytest.mark.parametrize("first", ["name", "part"])
+def test_a_networks_name_and_its_parts_in_both_orders(tmp_path: Path, manifest: Path, first: str) -> None:
+    name, parts = {"network_def": "EfficientNet-B0"}, {"network_def#in_channels": 3, "network_def#norm": "instance"}
+    one, other = (name, parts) if first == "name" else (parts, name)
+    base = {key: value for key, value in BASE.items() if key != "network_def"} | one
+    study = read_study(study_file(tmp_path, {"own": other}, base=base), SHIPPED)
+    overrides = check(study, SHIPPED, manifest)["own"].overrides
+    assert overrides["network_def"] == definition("EfficientNet-B0", 32, 3, "$@head_def.outputs") | {"norm": "instance"}
+    assert not set(parts) & set(overrides)
+    assert study.variants["own"]["network_def"] == "EfficientNet-B0"  # what people read
 
 
 def test_an_estimate_grows_with_the_epochs(tmp_path: Path, phantoms: Phantoms) -> None:

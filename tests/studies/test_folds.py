@@ -14,15 +14,17 @@ from sklearn.metrics import roc_auc_score
 
 from cxr_monai.bundle.ensembling import members_of
 from cxr_monai.bundle.folder import Bundle
-from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, under, write_manifest
 from cxr_monai.data.splits import random as random_split
-from cxr_monai.errors import Code, EvaluationError, SplitError
+from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
 from cxr_monai.evaluation.fitted import read_fitted, trained_on
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
 from cxr_monai.report.evaluating import Options, evaluate_files
+from cxr_monai.schemes import LabelScheme
 from cxr_monai.studies.folds import finish_folds, fold_manifest, metrics_by_fold, out_of_fold, prepare_folds
 from cxr_monai.studies.plan import Job
-from tests.bundles.making import LABELS, tiny_bundle
+from tests.bundles.making import LABELS, NETWORK, tiny_bundle
+from tests.bundles.running import content
 
 FOLDS, PATIENTS = 3, 60
 
@@ -223,3 +225,41 @@ def test_finished_again_the_bundle_stays_and_another_network_makes_another(
     assert "Images that could not be read and have no prediction: 1." in notes
     assert weights.stat().st_mtime_ns != before
     assert members_of(weights.parents[1])[0] == Bundle.open(own[0].folder / "train" / "bundle").digest()
+
+
+def test_another_bundle_is_not_replaced(manifest: Manifest, jobs: list[Job], tmp_path: Path) -> None:
+    own = tiny_bundle(tmp_path / "bundle", 9)
+    before = content(own)
+    with pytest.raises(BundleError, match="not such a bundle") as error:
+        finish_folds(jobs[:FOLDS], manifest, tmp_path)
+    assert error.value.code == Code.OUTPUT_EXISTS
+    assert content(own) == before
+
+
+def test_calibrated_findings_stay_within_their_categories(tmp_path: Path) -> None:
+    made = LabelScheme("h", {"Lung": LABELS, **{name: (name,) for name in LABELS}}, hierarchy=True, findings=LABELS)
+    table = table_of(tmp_path).table
+    random = np.random.default_rng(0)
+    table[list(LABELS)] = random.random((len(table), 2)) < 0.4
+    table = table.astype(dict.fromkeys(LABELS, float))
+    manifest = under(prepare_folds(build_manifest(table, tmp_path, "local", check_files=False), FOLDS)[0], made)
+    jobs, labels = [Job("base", 0, fold, {}, tmp_path / str(fold)) for fold in range(FOLDS)], list(made.labels)
+    settings = {"labels": labels, "label_scheme": made.to_json(), "head": "hierarchical"}
+    for job in jobs:
+        network = NETWORK | {"out_channels": 3}
+        tiny_bundle(job.folder / "train" / "bundle", job.fold or 0, network_def=network, **settings)
+        part = manifest.table[manifest.table["fold"] == job.fold]
+        category = expit(
+            random.normal(size=(len(part), 1)) - 3
+        )  # too low, so that calibration raises findings above it
+        given = expit(6 * part[list(LABELS)].to_numpy() - 1 + random.normal(size=(len(part), 2)))
+        values = np.hstack([category, category * given])
+        write_predictions(job.folder / "test" / "predictions.csv", list(part["image"]), values, labels, {})
+    finish_folds(jobs, manifest, tmp_path / "out")
+    fitted = read_fitted(tmp_path / "out" / "bundle" / "models" / "calibration.json", labels)
+    assert fitted is not None
+    assert fitted.within == dict.fromkeys(LABELS, "Lung")
+    raw = read_predictions(tmp_path / "out" / "predictions_oof.csv").table[labels].to_numpy()
+    calibrated = fitted.apply(raw, labels)
+    assert not np.allclose(calibrated, raw)
+    assert (calibrated[:, 1:] <= calibrated[:, :1]).all()

@@ -33,6 +33,7 @@ def test_overrides_come_from_base_then_settings_then_variant(tmp_path: Path) -> 
 
 def test_the_first_variant_is_the_baseline_and_published_findings_are_spelled_as_here(tmp_path: Path) -> None:
     published = {"b": {"source": "arXiv 1711.05225", "auroc": {"Infiltrate": 0.7, "mean": 1}}}
+    published["b"]["auroc"]["_desc_"] = "a comment anywhere"  # type: ignore[index]
     study = read_study(written(tmp_path, {"variants": {"b": {}, "a": {}}, "published": published}), SHIPPED)
     assert study.baseline == "b"
     assert study.published == {"b": Published("arXiv 1711.05225", {"Infiltration": 0.7, "mean": 1.0})}
@@ -69,6 +70,9 @@ def test_jobs_go_seed_by_seed_into_folders_of_their_own(tmp_path: Path) -> None:
         ({"variants": {"a/b": {}}}, "the variant 'a/b'"),
         ({"variants": {"a": {"seed": 1}}}, "the variant 'a' sets seed"),
         ({"variants": {"a": {}}, "base": {"output_dir": "x", "manifest": "y"}}, "sets output_dir, manifest"),
+        ({"variants": {"finding": {}}}, "the variant 'finding' has the name of a column"),
+        ({"variants": {"a": {}, "positives": {}}}, "the variant 'positives' has the name of a column"),
+        ({"variants": {"a": {}}, "baseline": ["a"]}, r"baseline is \['a'\]; it must be a text"),
         ({"variants": {"plain": {}}, "baseline": "plane"}, "the baseline is 'plane'; .* Did you mean 'plain'"),
         ({"variants": {"a": {}}, "published": {"b": {}}}, "published is 'b'; there are a"),
         ({"variants": {"a": {}}, "published": {"a": {"source": "x", "auroc": {"Mass": 80}}}}, "numbers from 0 to 1"),
@@ -96,6 +100,21 @@ def test_neither_a_question_nor_a_file(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(StudyError, match="cannot be read as JSON"):
         read_study(tmp_path / "x.json", SHIPPED)
+
+
+def test_a_variant_that_stands_twice_is_no_accident(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"variants": {"a": {"epochs": 1}, "b": {}, "a": {"epochs": 2}}}')
+    with pytest.raises(StudyError, match="'a' stands there twice"):
+        read_study(tmp_path / "x.json", SHIPPED)
+
+
+def test_losses_are_compared_without_what_watches_the_validation_loss() -> None:
+    """Plateau schedule and stop follow plain cross-entropy, which some losses raise while the ranking improves."""
+    study = read_study("losses", SHIPPED, settings={"epochs": 50})
+    for overrides in study.variants.values():
+        assert overrides["schedule"] == "cosine"
+        assert overrides["epochs"] == 50
+        assert overrides["patience"] > 50
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from cxr_monai.cli import main
 from cxr_monai.environment import usable_cores
-from cxr_monai.errors import CxrError, StudyError, UsageError
+from cxr_monai.errors import BundleError, CxrError, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.networks.architectures import definition
 from cxr_monai.studies import run as studies
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult, read_study
@@ -25,6 +27,7 @@ from cxr_monai.studies.run import run_study
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
 from tests.bundles import running
+from tests.bundles.making import tiny_bundle, tiny_network
 from tests.bundles.running import SHIPPED, Phantoms, content
 from tests.studies.making import LABELS, FakeRunner, empty_images, study_file
 
@@ -143,6 +146,40 @@ def test_changed_settings_are_named_and_nothing_is_lost(elsewhere: Path, manifes
     assert more.names == ["mine new-seed0", "mine new-seed0 test"]
 
 
+def test_other_weights_under_the_same_name_are_another_study(elsewhere: Path, manifest: Path) -> None:
+    torch.save(tiny_network(0).state_dict(), "w.pt")
+    variants = {"plain": {}, "begun": {"init_weights": str(elsewhere / "w.pt")}}
+    run(study(elsewhere, variants), manifest, FakeRunner())
+    torch.save(tiny_network(1).state_dict(), "w.pt")
+    with pytest.raises(StudyError, match=r"(?s)1 of its 2 trainings.*begun-seed0: content of init_weights was"):
+        run(study(elsewhere, variants), manifest, FakeRunner())
+
+
+def test_batches_in_other_parts_are_another_study(elsewhere: Path, manifest: Path) -> None:
+    run(study(elsewhere), manifest, FakeRunner())
+    changed = {**VARIANTS, "plain": {"accumulate": 2}}
+    with pytest.raises(StudyError, match="plain-seed0: accumulate was not there and is 2"):
+        run(study(elsewhere, changed), manifest, FakeRunner())
+
+
+@pytest.mark.parametrize("text", ['{"settings": {', '{"colour": 1}', '{"settings": []}', "[]"])
+def test_a_damaged_memory_of_a_training_is_named(elsewhere: Path, manifest: Path, text: str) -> None:
+    folder = Path("OUT/trainings/plain-seed0")
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(text)
+    with pytest.raises(StudyError, match=r"plain-seed0/job\.json: .* is damaged") as error:
+        run(study(elsewhere), manifest, FakeRunner())
+    assert error.value.code == "study-invalid"
+
+
+def test_a_process_gets_its_network_written_out(elsewhere: Path, manifest: Path) -> None:
+    runner = FakeRunner()
+    variants = {"own": {"network_def": "DenseNet121", "network_def#in_channels": 3}}
+    base = {"labels": list(LABELS), "image_size": 32, "epochs": 2}
+    run(study(elsewhere, variants, base=base), manifest, runner)
+    assert runner.calls[0][2]["network_def"] == definition("DenseNet121", 32, 3, "$@head_def.outputs")
+
+
 def test_other_images_are_another_study(elsewhere: Path, manifest: Path) -> None:
     run(study(elsewhere), manifest, FakeRunner())
     fewer = empty_images(elsewhere / "fewer", patients=84)
@@ -201,6 +238,17 @@ def test_the_folds_of_one_variant_leave_a_bundle(elsewhere: Path, manifest: Path
     assert Path("OUT/bundle/models/model.pt").is_file()
 
 
+def test_the_folds_replace_no_other_bundle(elsewhere: Path, manifest: Path) -> None:
+    runner = FakeRunner(bundles=True)
+    own = tiny_bundle(Path("OUT/bundle"), 9)
+    before = content(own)
+    with pytest.raises(BundleError, match="bundle of all folds goes here") as error:
+        run(study(elsewhere, {"plain": {}}, folds=3), manifest, runner)
+    assert error.value.code == "output-exists"
+    assert runner.calls == []
+    assert content(own) == before
+
+
 def test_a_dry_run_trains_nothing(
     elsewhere: Path, phantoms: Phantoms, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,9 +259,8 @@ def test_a_dry_run_trains_nothing(
     told = capsys.readouterr().out
     assert '"epochs": 3' in told
     assert '"schedule": "cosine"' in told
-    assert [line.split(":")[0] for line in told.splitlines()[:4]] == [
-        "plain-seed0", "fast-seed0", "plain-seed3", "fast-seed3",
-    ]  # fmt: skip
+    listed = told[told.index("all variants: ") :].splitlines()
+    assert [line.split(" about")[0] for line in listed[1:3]] == ["plain: 2 x", "fast: 2 x"]
     assert "4 trainings, 1 at a time: about" in told
     assert not Path("OUT").exists()
 
@@ -226,6 +273,7 @@ def test_a_dry_run_trains_nothing(
         (["--folds", "few"], "--folds 'few': a whole number"),
         (["--folds", "3", "--images", "val"], "with --folds every image is judged"),
         (["--bundle", "cxr_nih15"], "no bundle 'cxr_nih15'"),
+        (["--dry-run", "--jobs", "0"], "0 trainings at a time"),
     ],
 )
 def test_wrong_use(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
