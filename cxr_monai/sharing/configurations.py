@@ -171,10 +171,10 @@ class _Judge:
 
     def item(self, item: _Item) -> Iterator[Remark]:
         """Judge one item."""
-        if _FILE.search(item.parts[-1]):
-            yield self._refuse(
-                item, "reference", item.parts[-1], "a key that names a file: a macro below it reads one."
-            )
+        if self.name != METADATA and _FILE.search(item.key):
+            yield self._refuse(item, "reference", item.key, "a key that names a file: a macro below it reads one.")
+        if self.name != METADATA and item.nested and re.search("#|::", item.key):
+            yield self._refuse(item, "reference", item.key, "MONAI splits such a key in some places and not in others.")
         if item.parts[-1] == "_target_":
             yield from self._target(item)
         elif item.parts[-1] == "_mode_" and item.value != "default":
@@ -195,10 +195,12 @@ class _Judge:
         target, mode = section.get("_target_"), section.get("_mode_", "default")
         if mode != "default" and not isinstance(target, str):
             yield self._refuse(item, "callable", mode, "a mode without its _target_ beside it.")
-        elif mode != "default" and (is_target_only(target) or judge_callable(target)[0] == Verdict.ATTENTION):
+        if not isinstance(target, str):
+            return
+        if mode != "default" and (is_target_only(target) or judge_callable(target)[0] == Verdict.ATTENTION):
             reason = "it is kept instead of called: what is given to it later has no names that could be judged."
             yield self._refuse(item, "callable", f"{target} (_mode_ {mode})", reason)
-        if isinstance(target, str) and bare(target) in lists()["pretrained"] and section.get("pretrained") is not False:
+        if bare(target) in lists()["pretrained"] and section.get("pretrained") is not False:
             reason = 'it downloads weights unless "pretrained" is false; the bundle has its own.'
             yield self._refuse(item, "callable", target, reason)
 

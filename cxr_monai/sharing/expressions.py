@@ -95,11 +95,10 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judged]] | None:
             verdict, reason = _judge_from(name, statement.level)
             names[alias.asname or alias.name] = name
         judged.append((name, verdict, reason))
-    for alias, meaning in names.items():
-        if hasattr(builtins, alias) or GLOBALS.get(alias, meaning) != meaning:
-            judged.append(
-                (text, Verdict.REFUSED, f"{alias} is the name of something else, and is given another meaning.")
-            )
+    for given, meaning in names.items():
+        if hasattr(builtins, given) or GLOBALS.get(given, meaning) != meaning:
+            reason = f"{given} is the name of something else, and is given another meaning."
+            judged.append((text, Verdict.REFUSED, reason))
     return names, judged
 
 
@@ -233,7 +232,11 @@ def _judge_plain(node: ast.AST) -> Iterator[Judged]:
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and _times(node) > LARGEST:
         yield ast.unparse(node), Verdict.REFUSED, f"a product above {LARGEST:,} can fill the memory."
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and not _is_small_power(node):
-        yield ast.unparse(node), Verdict.REFUSED, "a power can fill the memory, but of a number by a number up to 10."
+        yield (
+            ast.unparse(node),
+            Verdict.REFUSED,
+            "a power can fill the memory, but for a square, and of a number up to the tenth.",
+        )
     elif isinstance(node, ast.FormattedValue) and node.format_spec is not None:
         spec = ast.unparse(node.format_spec)
         if "{" in spec or re.search(r"\d{5}", spec):
@@ -266,7 +269,7 @@ def _is_small_power(node: ast.BinOp) -> bool:
     )
     if isinstance(exponent.value, float) or (negative and isinstance(exponent.value, int)):
         return True
-    return isinstance(exponent.value, int) and exponent.value <= 10 and isinstance(node.left, ast.Constant)
+    return isinstance(exponent.value, int) and exponent.value <= (10 if isinstance(node.left, ast.Constant) else 2)
 
 
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
@@ -375,14 +378,14 @@ def _judge_call(node: ast.Call, names: Mapping[str, str], local: frozenset[str])
 
 
 def _judge_places(node: ast.Call, names: Mapping[str, str]) -> Iterator[Judged]:
-    """Judge the arguments without names of what writes or connects."""
+    """Judge the places that what writes or connects is given."""
     name, _, rest = ast.unparse(node.func).partition(".")
     full = ".".join(filter(None, (names.get(name, name), rest)))
     if judge_callable(full)[0] != Verdict.ATTENTION:
         return
     if full == "torch.distributed.init_process_group" and len(node.args) > 1:
         yield full, Verdict.REFUSED, "its second argument opens connections; give arguments by name."
-    for argument in node.args:
+    for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and leads_elsewhere(argument.value):
             yield full, Verdict.REFUSED, f"{argument.value!r} is a place outside of where the bundle is told to write."
 
