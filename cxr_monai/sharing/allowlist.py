@@ -63,8 +63,10 @@ def judge_value(name: str, called: bool = False) -> tuple[Verdict, str]:
 
 
 def is_target_only(name: str) -> bool:
-    """Tell whether a name is one of MONAI's classes or networks, which stand in ``_target_`` alone."""
+    """Tell whether a name is one of ours or of MONAI's classes or networks, which stand in ``_target_`` alone."""
     short = bare(name)
+    if short.startswith("cxr_monai."):
+        return True
     return "." not in short and short in {*lists()["monai"], *lists()["attention"]} - {*lists()["functions"]}
 
 

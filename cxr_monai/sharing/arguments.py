@@ -70,11 +70,7 @@ def _is_local(value: Any) -> bool:
     if not isinstance(value, str) or value[:1] in ("$", "@", "%"):
         return False
     path = re.sub(r"^sqlite:///", "", value)
-    return (
-        "://" not in path
-        and not re.match(r"(?i)(file|databricks|https?|[a-z]+\+[a-z]+):", path)
-        and not (leads_elsewhere(path))
-    )
+    return not re.match(r"(?i)[a-z][a-z0-9+.-]*:|databricks|uc$", path) and not leads_elsewhere(path)
 
 
 _LITERAL: dict[str, tuple[Callable[[Any], bool], str]] = {

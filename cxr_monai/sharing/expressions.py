@@ -14,6 +14,7 @@ import builtins
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from cxr_monai.sharing.allowlist import judge_attribute, judge_callable, judge_module, judge_value, lists
 from cxr_monai.sharing.arguments import COMPUTED, judge_argument, leads_elsewhere
@@ -46,6 +47,10 @@ _PLAIN = (
 
 Judged = tuple[str, Verdict, str]
 """What was judged, the verdict, the reason."""
+
+
+class _Reference(ast.Subscript):
+    slice: ast.Constant
 
 
 @dataclass(frozen=True)
@@ -130,13 +135,13 @@ def judge_expression(
         tree = _parsed(_resolved(text).strip(), "eval", longest=20 * LONGEST)
     except ValueError as error:
         return [(text, Verdict.REFUSED, str(error))]
-    judged: list[Judged] = [
-        (f"@{name}", Verdict.REFUSED, "a reference to an import: a whole module.")
-        for name in references(text)
-        if imports.hold(name)
-    ]
     if tree is None:
         return [(text, Verdict.REFUSED, "it is no expression of Python.")]
+    # from the tree, where names are as Python reads them: other letters may spell MONAI's own
+    ids = [str(node.slice.value) for node in ast.walk(tree) if _is_reference(node)]
+    judged: list[Judged] = [
+        (f"@{name}", Verdict.REFUSED, "a reference to an import: a whole module.") for name in ids if imports.hold(name)
+    ]
     found = _judge(tree, GLOBALS | dict(names or {}), frozenset())
     return judged + [(_SHOWN.sub(r"@\1", what), verdict, reason) for what, verdict, reason in found]
 
@@ -216,7 +221,7 @@ def _outside(node: ast.AST) -> Judged:
     return shown, Verdict.REFUSED, f"{type(node).__name__} is not part of what an expression may use."
 
 
-def _is_reference(node: ast.AST) -> bool:
+def _is_reference(node: ast.AST) -> TypeGuard[_Reference]:
     return (
         isinstance(node, ast.Subscript)
         and isinstance(node.value, ast.Name)

@@ -191,6 +191,12 @@ CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "formatting that is a macro": lambda c: {"x": "$[7 %#y]"},
     "reference to a merged import": lambda c: {"+imports": ["$import os"], "x": "$@imports#5.path"},
     "MONAI's references by their name": lambda c: {"imports": ["$import os"], "x": "$__local_refs['imports::0']"},
+    "MONAI's references in other letters": lambda c: {
+        "imports": ["$import os"], "x": "$[__\uff4cocal_refs['imports::0']]"},
+    "builtin in other letters": lambda c: {"x": f"$\uff4fpen({str(c)!r}, 'w')"},
+    "our own by position": lambda c: {
+        "imports": ["$from cxr_monai.finetune.parent import start"], "x": "$start('evil', 'x', 'normal', True)"},
+    "tracking somewhere": lambda c: {"tracking_uri": "databricks"},
     "a key within a key": lambda c: {"x": {"a#b": {"y": "%##z"}}},
     "merged target": lambda c: {"+_target_": "subprocess.getoutput", "cmd": f"touch {c}"},
     # arguments that run or load programs, whatever takes them
@@ -255,7 +261,9 @@ def test_a_configuration_that_tries_to_run_something_is_refused_where_it_stands(
     assert time.process_time() - began < SECONDS
     assert refused
     assert {remark.file for remark in refused} == {"configs/inference.json"}
-    assert {remark.where.split("#")[0] for remark in refused} <= {shortened(key).replace("::", "#").split("#")[0] for key in added}
+    assert {remark.where.split("#")[0] for remark in refused} <= {
+        shortened(key).replace("::", "#").split("#")[0] for key in added
+    }
     assert all(remark.reason.endswith(".") for remark in refused)
     assert not canary.exists()
 
