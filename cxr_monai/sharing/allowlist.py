@@ -5,16 +5,26 @@ not on a list is refused; a list of refused names exists to give the reason, not
 """
 
 import json
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from cxr_monai.sharing.remarks import Verdict
 
+_OF_MONAI = re.compile(
+    r"monai\.(data|engines|handlers|inferers|losses|metrics|networks|optimizers|transforms|utils)(\.[a-z]\w*)*\.\w+"
+)
+
 
 @cache
 def lists() -> dict[str, Any]:
-    """Return the lists: ``monai`` (bare names), ``callables``, ``attention``, ``refused``, ``modules``, ..."""
+    """Return the lists.
+
+    ``monai`` (bare names), of which ``functions`` may stand in expressions and ``pretrained`` download by default;
+    ``callables`` and ``attention`` (full names), ``refused``, ``modules``, ``attributes``, and what the arguments
+    ``readers``, ``writers`` and ``mergers`` and the variables of the ``environment`` may be.
+    """
     return dict(json.loads((resources.files("cxr_monai.sharing") / "allowed.json").read_text(encoding="utf-8")))
 
 
@@ -25,21 +35,44 @@ def judge_callable(name: str) -> tuple[Verdict, str]:
         the verdict, and a reason ("" where it is allowed).
     """
     known = lists()
-    bare = name.rpartition(".")[2] if name.startswith("monai.") else name
-    of_monai = "." not in name or name.startswith("monai.")
-    refused = _refused(name)
-    exact = known["refused"].get(name)
+    short = bare(name)
+    exact = known["refused"].get(short)
     if exact is not None:
-        return Verdict.REFUSED, f"{name} {exact}."
-    if of_monai and bare in known["attention"] and not _refused_module(name):
-        return Verdict.ATTENTION, f"{bare} {known['attention'][bare]}."
-    if name in known["attention"]:
-        return Verdict.ATTENTION, f"{name} {known['attention'][name]}."
-    if name in known["callables"] or (of_monai and bare in known["monai"] and not _refused_module(name)):
+        return Verdict.REFUSED, f"{short} {exact}."
+    if short in known["attention"]:
+        return Verdict.ATTENTION, f"{short} {known['attention'][short]}."
+    if name in known["callables"] or short in known["monai"]:
         return Verdict.ALLOWED, ""
-    if refused:
-        return Verdict.REFUSED, refused
-    return Verdict.REFUSED, f"{name} is not on the list of callables that a bundle may use."
+    refused = _refused(name)
+    return Verdict.REFUSED, refused or f"{name} is not on the list of callables that a bundle may use."
+
+
+def judge_value(name: str, called: bool = False) -> tuple[Verdict, str]:
+    """Judge a callable that stands in an expression: more can be done with one there than with a ``_target_``.
+
+    MONAI's classes take readers, writers and more by name, in any position; those stand in ``_target_`` alone, whose
+    arguments have names. What writes or connects is not handed on, only called, so that its arguments are seen.
+    """
+    verdict, reason = judge_callable(name)
+    short = bare(name)
+    if verdict != Verdict.REFUSED and is_target_only(name):
+        return Verdict.REFUSED, f"{short} is for a _target_, where its arguments have names, not for an expression."
+    if verdict == Verdict.ATTENTION and not called:
+        return Verdict.REFUSED, f"{short} {lists()['attention'][short]}; it is not called here, but handed on."
+    return verdict, reason
+
+
+def is_target_only(name: str) -> bool:
+    """Tell whether a name is one of ours or of MONAI's classes or networks, which stand in ``_target_`` alone."""
+    short = bare(name)
+    if short.startswith("cxr_monai."):
+        return True
+    return "." not in short and short in {*lists()["monai"], *lists()["attention"]} - {*lists()["functions"]}
+
+
+def bare(name: str) -> str:
+    """Return the name by which MONAI finds a callable of its own (``DenseNet121``); any other name as it is."""
+    return name.rpartition(".")[2] if _OF_MONAI.fullmatch(name) else name
 
 
 def judge_module(name: str) -> tuple[Verdict, str]:
@@ -55,15 +88,6 @@ def judge_attribute(name: str) -> tuple[Verdict, str]:
     if name in lists()["attributes"]:
         return Verdict.ALLOWED, ""
     return Verdict.REFUSED, f".{name} is not on the list of attributes that an expression may use."
-
-
-def is_reader(name: str) -> bool:
-    """Tell whether MONAI's ``reader`` argument names one of MONAI's own readers: it calls anything by dotted name."""
-    return name in lists()["readers"] or name.lower() in {reader.lower() for reader in lists()["readers"]}
-
-
-def _refused_module(name: str) -> bool:
-    return any(name == module or name.startswith(module + ".") for module in ("monai.bundle", "monai.apps"))
 
 
 def _refused(name: str) -> str:

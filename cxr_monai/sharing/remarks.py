@@ -22,10 +22,12 @@ class Remark:
     """Something in a bundle that would be executed, read, or that is data with a known danger.
 
     Attributes:
-        file: its name within the bundle, ``/`` between folders.
+        file: its name within the bundle, ``/`` between folders; like ``where`` and ``text`` it is the bundle's own
+            words, and so is shortened, on one line, without characters that move a terminal's cursor.
         where: the id within a configuration (``train#trainer#_target_``), or a place in a file; empty for all of it.
-        kind: ``callable``, ``expression``, ``import``, ``reference``, ``address``, ``file``, ``weights``, ``json``.
-        text: what stands there, shortened to 160 characters.
+        kind: ``callable``, ``argument``, ``expression``, ``import``, ``reference``, ``address``, ``file``, ``weights``,
+            ``json``.
+        text: what stands there.
         verdict: of it.
         reason: one sentence.
     """
@@ -37,9 +39,14 @@ class Remark:
     verdict: Verdict
     reason: str
 
+    def __post_init__(self) -> None:
+        for name in ("file", "where", "text", "reason"):
+            limit = 4 * LONGEST if name == "reason" else LONGEST
+            object.__setattr__(self, name, shortened(getattr(self, name), limit))
 
-def shortened(text: object) -> str:
+
+def shortened(text: object, longest: int = LONGEST) -> str:
     """Return text of at most 160 characters on one line, without characters that move a terminal's cursor."""
-    shown = str(text)[: LONGEST + 1]
+    shown = str(text)[: longest + 1]
     shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown)
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"

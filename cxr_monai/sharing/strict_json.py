@@ -12,6 +12,8 @@ LARGEST = 4 << 20
 """Bytes of a configuration."""
 DEEPEST = 64
 """Levels of nesting."""
+LONGEST_KEY = 1000
+"""Characters of a key."""
 
 # A string, whose brackets don't count, or a bracket. Possessive: no string is tried twice, not even one without an end.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
@@ -24,8 +26,8 @@ def parse_strictly(content: bytes) -> Any:
         content: of the file, UTF-8.
 
     Raises:
-        ValueError: for more than 4 MB, more than 64 levels, a key that stands twice in an object, or no JSON; the
-            message is a sentence for a person.
+        ValueError: for more than 4 MB, more than 64 levels, a key of more than 1,000 characters, one that stands twice
+            in an object, or no JSON; the message is a sentence for a person.
     """
     if len(content) > LARGEST:
         raise ValueError(f"it has {len(content):,} bytes; a configuration has at most {LARGEST:,}.")
@@ -47,14 +49,12 @@ def parse_strictly(content: bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in pairs:
-        # MONAI takes '#' and '::' in a key for the same
-        if (
-            key.replace("::", "#") in {other.replace("::", "#") for other in made}
-            if "#" in key or "::" in key
-            else (key in made)
-        ):
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if len(key) > LONGEST_KEY:
+            raise ValueError(f"a key has {len(key):,} characters; it has at most {LONGEST_KEY:,}.")
+        same = key.replace("::", "#")  # MONAI takes '#' and '::' in a key for the same
+        if same in seen:
             raise ValueError(f"the key {key[:80]!r} stands twice in one object.")
-        made[key] = value
-    return made
+        seen.add(same)
+    return dict(pairs)

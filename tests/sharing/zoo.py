@@ -108,15 +108,18 @@ SEGMENTATION_TRAINING: dict[str, Any] = {
 
 MULTI_GPU: dict[str, Any] = {
     "device": "$torch.device('cuda:' + str(dist.get_rank()))",
-    "imports": ["$import torch.distributed as dist", "$import os"],
+    "imports": ["$import torch.distributed as dist", "$import os", "$import logging"],
     "network": {"_target_": "torch.nn.parallel.DistributedDataParallel", "module": "$@network_def.to(@device)",
                 "device_ids": ["@device"]},
     "network_def": _NETWORK,
     "train#sampler": {"_target_": "DistributedSampler", "dataset": "@train#dataset", "even_divisible": True},
     "train": {"dataset": {"_target_": "Dataset", "data": [], "transform": None},
               "handlers": "$@train#dataset if dist.get_rank() > 0 else @train#dataset"},
+    "trainer": {"_target_": "SupervisedTrainer", "max_epochs": 1, "network": "@network"},
+    "local_rank": "$int(os.environ['LOCAL_RANK'])",
     "initialize": ["$dist.is_initialized() or dist.init_process_group(backend='nccl')",
-                   "$monai.utils.set_determinism(seed=123)"],
+                   "$torch.cuda.set_device(@device)", "$monai.utils.set_determinism(seed=123)",
+                   "$@trainer.logger.setLevel(logging.WARNING if dist.get_rank() > 0 else logging.INFO)"],
     "finalize": ["$dist.is_initialized() and dist.destroy_process_group()"],
 }  # fmt: skip
 
@@ -164,10 +167,44 @@ DETECTION: dict[str, Any] = {
     "nested": "%#window",
 }  # fmt: skip
 
+PIECES: dict[str, Any] = {
+    "imports": ["$import monai.transforms as mt", "$import os", "$from ignite.engine import Events",
+                "$from monai.utils import set_determinism", "$from pathlib import Path", "$import functools"],
+    "first": {"_target_": "AsChannelFirstd", "keys": "image"},
+    "event": "$Events.EPOCH_COMPLETED",
+    "squeezed": {"_target_": "Lambdad", "keys": "a", "func": "$lambda x: x.squeeze(0).unsqueeze(0).argmax(dim=0)"},
+    "mean": {"_target_": "Lambdad", "keys": "a", "func": "$lambda x: x.astype('float32').mean()"},
+    "noise": "$torch.randn(1, 3, 64)",
+    "order": "$torch.randperm(3)",
+    "activation": {"_target_": "torch.nn.LeakyReLU"},
+    "norm": {"_target_": "torch.nn.BatchNorm2d", "num_features": 3},
+    "flat": {"_target_": "torch.nn.Flatten"},
+    "optimizer": {"_target_": "torch.optim.Adam", "_mode_": "partial", "lr": "$10 ** -4"},
+    "schedule": {"_target_": "torch.optim.lr_scheduler.LambdaLR", "optimizer": "@optimizer",
+                 "lr_lambda": "$lambda epoch: (1 - epoch / 300) ** 0.9"},
+    "fbeta": {"_target_": "ignite.metrics.Fbeta", "beta": 1},
+    "off": "$torch.no_grad()",
+    "gpu": "$os.environ.get('CUDA_VISIBLE_DEVICES', '0')",
+    "device": "$torch.device(f'cuda:{0}' if torch.cuda.is_available() else 'cpu')",
+    "file": "$'{}.pt'.format(@name)",
+    "name": "$'%s/model.pt' % str(Path(@root) / 'a')",
+    "root": ".",
+    "beside": [{"_target_": "LoadImaged", "keys": "a", "reader": ["ITKReader", "monai.data.NibabelReader"]},
+               "@#0", {"_target_": "LoadImage", "reader": {"_target_": "PILReader", "converter": "$lambda x: x"}}],
+    "saved": {"_target_": "SaveImaged", "keys": "a", "writer": "NibabelWriter", "output_dir": "@root"},
+    "called": "$@checkpoint(@root)",
+    "checkpoint": {"_target_": "CheckpointLoader", "load_path": "a.pt", "load_dict": {}},
+    "network#in_channels": 3,
+    "+handlers": [{"_target_": "StatsHandler"}],
+    "slide": {"_target_": "PatchWSIDataset", "data": [], "reader": "cuCIM"},
+    "size": "$[1] * 3 + [0 for _ in range(2)]",
+}  # fmt: skip
+
 CONFIGURATIONS = {
     "segmentation inference": SEGMENTATION_INFERENCE,
     "segmentation training": SEGMENTATION_TRAINING,
     "several GPUs": MULTI_GPU,
     "classification": CLASSIFICATION,
     "detection": DETECTION,
+    "pieces": PIECES,
 }
