@@ -131,4 +131,4 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     a.types("evaluate --predictions theirs.csv --compare p.csv --manifest manifest.csv --split test --out compared "
             "--replicates 50")  # fmt: skip
     compared = pd.read_csv(a.home / "compared" / "comparison.csv")
-    assert list(compared["finding"]) == ["Infiltration"]
+    assert list(compared["finding"]) == ["Infiltration", "mean"]
