@@ -115,6 +115,15 @@ BAD: dict[str, tuple[Danger, Callable[[Path], bytes]]] = {
     "another entry": (Danger.FORM, lambda c: zipped({**ENTRIES, "archive/other.pkl": b"\x80\x02}."})),
     "an entry that leaves": (Danger.FORM, lambda c: zipped({**ENTRIES, "archive/data/../../x": b""})),
     "something behind it": (Danger.FORM, lambda c: GOOD + b"evil"),
+    "a remark that is missing": (Danger.FORM, lambda c: PLAIN[:-2] + b"\x04\x00"),
+    "something before the end": (Danger.FORM, lambda c: PLAIN[:-22] + b"evil" + PLAIN[-22:]),
+    "encrypted, said twice": (
+        Danger.FORM,
+        lambda c: patched(lambda d: 6, b"\x01", patched(lambda d: d.index(b"PK\x01\x02") + 8, b"\x01", PLAIN)),
+    ),
+    "sources of one name": (
+        Danger.FORM, lambda c: program(lambda e: e.update({"archive/code/a.py": b"", "archive/code/A.py": b""}))
+    ),
     "a remark": (Danger.FORM, lambda c: PLAIN[:-2] + b"\x04\x00evil"),
     "something between": (Danger.FORM, lambda c: gap(PLAIN)),
     "another name inside": (Danger.FORM, lambda c: patched(lambda d: d.index(b"/data.pkl"), b"/data.pkx")),
@@ -274,16 +283,20 @@ def old_claim(numbers: int) -> bytes:
         (lambda c: saved({"w": torch.zeros(1).as_strided((10**9,), (0,))}, _use_new_zipfile_serialization=False),
          "weights-unsafe"),
         (lambda c: pickle.dumps({"w": 1}, 2), "weights-mismatch"),
+        (lambda c: saved({"w": torch.zeros(3)}, _use_new_zipfile_serialization=False).replace(b"l\xfc\x9cF", b"evil", 1),
+         "weights-mismatch"),
         (lambda c: b"no weights", "weights-mismatch"),
         (lambda c: b"", "weights-mismatch"),
         (lambda c: program(), "weights-mismatch"),
     ],
-    ids=["claim", "long claim", "object", "view", "another pickle", "text", "nothing", "program"],
+    ids=["claim", "long claim", "object", "view", "another pickle", "another number", "text", "nothing", "program"],
 )  # fmt: skip
 def test_old_files_that_claim_too_much_or_are_none_are_refused(
     make: Callable[[Path], bytes], code: str, tmp_path: Path
 ) -> None:
     (tmp_path / "w.pth").write_bytes(make(tmp_path / "canary"))
+    examined = examine(tmp_path / "w.pth", old=True)
+    assert examined.objections or examined.program
     with pytest.raises(CxrError) as error:
         load_state_dict(tmp_path / "w.pth")
     assert error.value.code == code
@@ -335,7 +348,7 @@ BAD_SAFETENSORS: dict[str, tuple[Danger, bytes]] = {
     "one place of two": (Danger.FORM, safetensors({"v": part([1], 0, 4), "w": part([1], 0, 4)}, bytes(4))),
     "a hole": (Danger.FORM, safetensors({"w": part([1], 4, 8)}, bytes(8))),
     "something behind": (Danger.FORM, safetensors({"w": part([1], 0, 4)}, bytes(5))),
-    "a name twice": (Danger.FORM, safetensors(b'{"w": {}, "w": {}}')),
+    "a name twice": (Danger.FORM, safetensors(b'{"__metadata__": {}, "__metadata__": {}}')),
     "an unknown type": (Danger.FORM, safetensors({"w": part([1], 0, 4, dtype="PY")}, bytes(4))),
     "no type": (Danger.FORM, safetensors({"w": part([1], 0, 4, dtype=[])}, bytes(4))),
     "no object": (Danger.FORM, safetensors(b"[1]")),
