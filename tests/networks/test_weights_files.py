@@ -283,7 +283,7 @@ def old_claim(numbers: int) -> bytes:
         (lambda c: saved({"w": torch.zeros(1).as_strided((10**9,), (0,))}, _use_new_zipfile_serialization=False),
          "weights-unsafe"),
         (lambda c: pickle.dumps({"w": 1}, 2), "weights-mismatch"),
-        (lambda c: saved({"w": torch.zeros(3)}, _use_new_zipfile_serialization=False).replace(b"l\xfc\x9cF", b"evil", 1),
+        (lambda c: old_claim(3).replace(b"l\xfc\x9cF", b"evil", 1),
          "weights-mismatch"),
         (lambda c: b"no weights", "weights-mismatch"),
         (lambda c: b"", "weights-mismatch"),
