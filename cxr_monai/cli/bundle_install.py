@@ -8,8 +8,8 @@ DESCRIPTION = """\
 Install a bundle of another hospital: an archive, an unpacked folder, or an address with its digest.
 
 It is unpacked into a temporary folder, verified ('bundle verify') and inspected ('bundle inspect'); what they refuse is
-refused. Nothing of it runs. Then it is there by one rename: a kill at any point leaves the old version or the new one.
-Commands take it by NAME, or by NAME@VERSION."""
+refused, what it may write or reach is told. Nothing of it runs. Then it is there by one rename: a kill at any point
+leaves the old version or the new one. Commands take it by NAME, or by NAME@VERSION."""
 
 EPILOG = """\
 examples:
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Install, say what it is called."""
     from cxr_monai.sharing.install import install
+    from cxr_monai.sharing.remarks import shortened
 
     installed = install(
         arguments.source,
@@ -44,5 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     record = installed.record
     print(f"{record.name} {record.version}, signed by {record.signer}: {installed.root}")
+    for remark in installed.attention:
+        place = f"{remark.file}, {remark.where}" if remark.where else remark.file
+        print(f"attention: {remark.kind} {shortened(remark.text)}  ({shortened(place)}): {shortened(remark.reason)}")
     print(f"use it as: cxr-monai predict {record.name} INPUT... --out predictions.csv")
     return 0

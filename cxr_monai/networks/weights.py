@@ -1,6 +1,7 @@
 """Weights in: none, ImageNet's, or a checkpoint; nothing random is scored, nothing is dropped silently.
 
-Files are read with ``weights_only``: a pickle that holds anything but tensors and plain values is refused.
+Files are examined before they are loaded (``cxr_monai.networks.weights_files``), and loaded with ``weights_only``: a
+pickle that holds anything but tensors and plain values is refused, and so is a tensor that claims more than there is.
 """
 
 import json
@@ -21,6 +22,7 @@ from torch import nn
 from cxr_monai.errors import Code, DownloadError, SettingError, WeightsError
 from cxr_monai.networks.fitting import differences, fit
 from cxr_monai.networks.foreign import STEM, Kind, recognise
+from cxr_monai.networks.weights_files import Danger, examine, read_header
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +37,22 @@ IMAGENET = {
 IMAGENET_URL, IMAGENET_SHA256_PREFIX = IMAGENET["DenseNet121"]
 
 
+_SAFETENSORS = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+
+
 def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read tensors by name from a file that ``torch.save`` wrote.
+    """Read tensors by name from a file that ``torch.save`` wrote, or from ``.safetensors``.
 
     Args:
         path: a state dictionary, or a dictionary that holds one under ``model``, ``state_dict`` or ``network``.
 
     Raises:
-        WeightsError: ``weights-missing`` if there is no such file, ``weights-unsafe`` if it holds pickled objects,
-            ``weights-mismatch`` if it holds no tensors or is damaged.
+        WeightsError: ``weights-missing`` if there is no such file; ``weights-unsafe`` if it holds pickled objects, or
+            tensors that claim more numbers than the file has; ``weights-mismatch`` if it holds no tensors or is
+            damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -53,16 +62,14 @@ def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
             fix="Train first, or name a file with --weights (or --init_weights for training).",
             where=path,
         )
+    _refuse_examined(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            content: Any = _load_safetensors(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise WeightsError(
-            Code.WEIGHTS_UNSAFE,
-            "the file holds pickled Python objects or is damaged; loading it could run code.",
-            fix="Ask for the state dictionary alone, or, if you trust the file, make it where its own package is "
-            "installed: torch.save(torch.load(FILE, weights_only=False).state_dict(), 'state.pt').",
-            where=path,
-        ) from error
+        raise _unsafe(path, str(error).partition("\n")[0][:200]) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH, f"not a file of weights, or damaged ({error}).", where=path
@@ -78,6 +85,54 @@ def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     ):
         raise WeightsError(Code.WEIGHTS_MISMATCH, "the file holds no state dictionary of tensors.", where=path)
     return dict(content)
+
+
+def _refuse_examined(path: Path) -> None:
+    """Refuse a file by what can be read in it without loading it."""
+    examined = examine(path, old=True)
+    for danger, text, reason in examined.objections:
+        if danger == Danger.OBJECT:
+            raise _unsafe(path, repr(text))
+        if danger == Danger.SIZE:
+            raise WeightsError(
+                Code.WEIGHTS_UNSAFE,
+                f"a tensor of the file is not what it says, {text!r}: {reason}",
+                fix="Get the file again; one that was made so would fill the memory.",
+                where=path,
+            )
+        raise WeightsError(Code.WEIGHTS_MISMATCH, f"not a file of weights, or damaged: {reason}", where=path)
+    if examined.program:
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            "this is a TorchScript program, not a file of weights.",
+            fix="Where it comes from: torch.save(torch.jit.load(FILE).state_dict(), 'state.pt').",
+            where=path,
+        )
+
+
+def _unsafe(path: Path, what: str) -> WeightsError:
+    return WeightsError(
+        Code.WEIGHTS_UNSAFE,
+        f"the file holds pickled Python objects or is damaged ({what}); loading it could run code.",
+        fix="Ask for the state dictionary alone, or, if you trust the file, make it where its own package is "
+        "installed: torch.save(torch.load(FILE, weights_only=False).state_dict(), 'state.pt').",
+        where=path,
+    )
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    state = {}
+    with path.open("rb") as file:
+        for name, part in read_header(file).items():
+            file.seek(part.begin)
+            numbers = bytearray(file.read(part.end - part.begin))
+            kind = _SAFETENSORS[part.dtype]
+            state[name] = (
+                torch.frombuffer(numbers, dtype=kind).reshape(part.shape)
+                if numbers
+                else torch.empty(part.shape, dtype=kind)
+            )
+    return state
 
 
 def load_weights(network: nn.Module, path: str | Path, device: torch.device | str = "cpu") -> nn.Module:

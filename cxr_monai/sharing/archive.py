@@ -8,17 +8,20 @@ Reading is as strict: after unpacking, packing the files again must give the sam
 before, between or behind the entries, a second directory, a mode: what the first reading overlooked is a difference.
 """
 
+import contextlib
+import dataclasses
 import hashlib
 import io
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from cxr_monai.errors import Code, SharingError
-from cxr_monai.sharing.inspection import MOST_FILES
+from cxr_monai.durable import storage_error
+from cxr_monai.errors import BundleError, Code, CxrError, SharingError
+from cxr_monai.sharing.inspection import MOST_FILES, Inspection, inspect
 from cxr_monai.sharing.manifest import LARGEST, LONGEST_NAME, name_problems, walk
 from cxr_monai.sharing.remarks import shortened
 
@@ -79,6 +82,42 @@ def unpack(archive: Path, into: Path) -> None:
             fix="Get it again from its sender, as 'cxr-monai bundle pack' and 'sign' wrote it.",
             where=archive,
         ) from error
+
+
+@contextlib.contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """Unpack an archive into a temporary folder, and give that; errors name the archive.
+
+    Raises:
+        SharingError: ``archive-invalid``, as :func:`unpack`.
+        BundleError: ``bundle-invalid`` if there is no such file.
+        StorageError: ``disk-full``, ``write-failed``.
+    """
+    if not archive.is_file():
+        raise BundleError(Code.BUNDLE_INVALID, "there is no such archive or folder.", where=archive)
+    with tempfile.TemporaryDirectory(prefix="cxr-monai-") as temporary:
+        root = Path(temporary) / "bundle"
+        try:
+            root.mkdir()
+            unpack(archive, root)
+        except OSError as error:
+            raise storage_error(error, temporary, "Nothing was verified or installed.") from error
+        try:
+            yield root
+        except CxrError as error:
+            if error.where is not None and error.where.startswith(temporary):
+                error.where = str(archive)
+            raise
+
+
+def inspect_archive(archive: Path) -> Inspection:
+    """Inspect what an archive holds; neither its manifest nor a signature is looked at.
+
+    Raises:
+        SharingError, BundleError, StorageError: as :func:`unpacked`.
+    """
+    with unpacked(archive) as root:
+        return dataclasses.replace(inspect(root), root=archive)
 
 
 def _unpacked(file: IO[bytes], into: Path) -> list[str]:

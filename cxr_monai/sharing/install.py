@@ -10,6 +10,8 @@ leaves half-way lies in a folder of its own, which the next installation removes
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +20,13 @@ from filelock import FileLock, Timeout
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.durable import storage_error, sync_folder
 from cxr_monai.environment import without_password
-from cxr_monai.errors import BundleError, Code, CxrError, DownloadError, SharingError
+from cxr_monai.errors import BundleError, Code, CxrError, DownloadError, SharingError, UsageError
 from cxr_monai.sharing.archive import unpack
 from cxr_monai.sharing.download import fetch
-from cxr_monai.sharing.manifest import MANIFEST, read_contents, refuse_altered, walk
+from cxr_monai.sharing.inspection import Inspection
+from cxr_monai.sharing.manifest import MANIFEST, SIGNATURE, read_contents, refuse_altered
 from cxr_monai.sharing.pack import refuse_inspected
+from cxr_monai.sharing.remarks import Remark, Verdict
 from cxr_monai.sharing.store import (
     Installed,
     Record,
@@ -33,6 +37,7 @@ from cxr_monai.sharing.store import (
     versions,
     write_record,
 )
+from cxr_monai.sharing.strict_json import LARGEST as LARGEST_JSON
 from cxr_monai.sharing.verify import Verified, verify_folder
 
 _INCOMING = ".incoming-"
@@ -52,18 +57,20 @@ def install(
 
     Args:
         source: an archive, an unpacked folder, or an address (``https://...``).
-        sha256: of the archive; an address needs it.
+        sha256: of the archive; an address needs it, and a folder has none.
         trusted: folder of public keys, see ``cxr_monai.sharing.keys.trusted_folder``.
         store: see ``cxr_monai.sharing.store.store_folder``.
         allow_downgrade: an older version than the installed one may come, and is then what the name means.
 
     Returns:
-        the installed bundle; also if this very content was installed before.
+        the installed bundle; also if this very content was installed before. Its ``attention`` is what a person should
+        know of: what it may write or reach, and another signer than the version before had.
 
     Raises:
         SharingError: as ``cxr_monai.sharing.verify.verify``; ``bundle-refused`` by the inspection; ``bundle-older``,
             also for another content under a version that is installed.
         DownloadError: ``download-failed``, ``checksum-mismatch``.
+        UsageError: ``usage`` for an address without a digest, or a folder with one.
         BundleError: ``bundle-invalid`` if there is nothing.
         StorageError: ``disk-full``, ``write-failed``; ``output-locked`` while another installation is at work.
     """
@@ -90,12 +97,13 @@ def _install(
         try:
             name = _receive(source, sha256, incoming, root)
             verified = verify_folder(root, trusted)
-            refuse_inspected(root, root)
+            inspection = refuse_inspected(root, root)
         except CxrError as error:
             if error.where is not None and error.where.startswith(str(incoming)):
                 error.where = without_password(source)
             raise
-        return _place(verified, root.parent, store, name, allow_downgrade)
+        attention = tuple(_attention(inspection, verified, store))
+        return replace(_place(verified, root.parent, store, name, allow_downgrade), attention=attention)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
@@ -109,14 +117,12 @@ def _receive(source: str, sha256: str | None, incoming: Path, root: Path) -> str
         archive.unlink()
         return source
     path = Path(source)
-    if not path.exists():
+    if not path.is_dir() and not path.is_file():
         raise BundleError(Code.BUNDLE_INVALID, "there is no such archive or folder.", where=path)
     if path.is_dir():
-        # before the copy: what it may copy is bounded by what the manifest says
-        refuse_altered(path, read_contents(path / MANIFEST))
-        for name in walk(path):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path / name, root / name, follow_symlinks=False)
+        if sha256 is not None:
+            raise UsageError(Code.USAGE, f"{path}: --sha256 is of an archive, and this is a folder.")
+        _copy(path, root)
         return path.resolve().name
     if sha256 is not None and (found := file_digest(path)) != sha256.lower():
         raise DownloadError(
@@ -127,6 +133,41 @@ def _receive(source: str, sha256: str | None, incoming: Path, root: Path) -> str
         )
     unpack(path, root)
     return path.name
+
+
+def _copy(folder: Path, root: Path) -> None:
+    """Copy a folder's bundle, and never more bytes than its manifest lists, even if it changes meanwhile."""
+    contents = read_contents(folder / MANIFEST)
+    sizes = {file.name: file.size for file in contents.files} | {MANIFEST: LARGEST_JSON}
+    if (folder / SIGNATURE).is_file():
+        sizes[SIGNATURE] = LARGEST_JSON
+        if (folder / SIGNATURE).stat().st_size > LARGEST_JSON:
+            raise SharingError(
+                Code.SIGNATURE_INVALID, f"its {SIGNATURE} has more than {LARGEST_JSON:,} bytes.", where=folder
+            )
+    refuse_altered(folder, contents)
+    for name, left in sizes.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        # what has become a link or a pipe by now is neither followed nor waited for
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(folder / name, flags), "rb") as source, (root / name).open("xb") as target:
+            while block := source.read(min(left, 1 << 20)):
+                left -= target.write(block)
+
+
+def _attention(inspection: Inspection, verified: Verified, store: Path) -> Iterator[Remark]:
+    """Yield what a person should know of, each callable, address, ... once."""
+    contents, signer = verified.contents, verified.signer
+    for version in versions(store, contents.name)[-1:]:
+        before = find(store, f"{contents.name}@{version}").record
+        if before.fingerprint != signer.fingerprint:
+            reason = f"{contents.name} {version}, which is installed, was signed by {before.signer}."
+            yield Remark(SIGNATURE, "", "signer", signer.name, Verdict.ATTENTION, reason)
+    told = set()
+    for remark in inspection.remarks:
+        if remark.verdict == Verdict.ATTENTION and (remark.kind, remark.text) not in told:
+            told.add((remark.kind, remark.text))
+            yield remark
 
 
 def _place(verified: Verified, folder: Path, store: Path, source: str, allow_downgrade: bool) -> Installed:

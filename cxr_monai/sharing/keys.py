@@ -120,7 +120,8 @@ def read_signer(path: Path) -> Signer:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
-        content = path.read_bytes()[: LARGEST + 1]
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except OSError as error:
         raise _invalid(path, f"it cannot be read ({error.strerror}).") from error
     if len(content) > LARGEST or b"PRIVATE" in content:

@@ -21,7 +21,7 @@ from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import storage_error, sync_folder
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.sharing.archive import write_archive
-from cxr_monai.sharing.inspection import inspect
+from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, Contents, walk
 from cxr_monai.sharing.privacy import Identifiers, pictures, search
 from cxr_monai.sharing.remarks import shortened
@@ -237,13 +237,14 @@ def refuse_private(root: Path, identifiers: Identifiers | None, allow: Collectio
         )
 
 
-def refuse_inspected(root: Path, where: Path) -> None:
-    """Refuse what an inspection refuses.
+def refuse_inspected(root: Path, where: Path) -> Inspection:
+    """Refuse what an inspection refuses, else return the inspection.
 
     Raises:
         SharingError: ``bundle-refused``, with up to ten reasons.
     """
-    refused = inspect(root).refused
+    inspection = inspect(root)
+    refused = inspection.refused
     if refused:
         told = [f"{r.file}{f' ({r.where})' if r.where else ''}: {r.text}: {r.reason}" for r in refused[:10]]
         raise SharingError(
@@ -252,6 +253,7 @@ def refuse_inspected(root: Path, where: Path) -> None:
             fix="'cxr-monai bundle inspect' shows all of them.",
             where=where,
         )
+    return inspection
 
 
 def _place(staged: Path, path: Path) -> Path:

@@ -12,13 +12,14 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.sharing.manifest import check_name, version_numbers
+from cxr_monai.sharing.remarks import Remark
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Installed:
-    """An installed bundle: its folder and its record."""
+    """An installed bundle.
+
+    Attributes:
+        root: its folder.
+        record: what is known of it.
+        attention: what an inspection names for a person to know of, such as what it may write; told when it is
+            installed.
+    """
 
     root: Path
     record: Record
+    attention: tuple[Remark, ...] = field(default=(), compare=False)
 
 
 def data_folder() -> Path:
@@ -75,7 +84,8 @@ def installed(store: Path) -> list[Installed]:
     Raises:
         SharingError: ``bundle-altered`` for a record that cannot be read.
     """
-    found = [_read(path.parent) for path in sorted(store.glob("*/*/record.json"))]
+    # hidden folders are those of an installation that is at work, or was killed
+    found = [_read(path.parent) for path in sorted(store.glob("[!.]*/*/record.json"))]
     return sorted(found, key=lambda one: (one.record.name, version_numbers(one.record.version)))
 
 
@@ -124,16 +134,17 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def refuse_older(store: Path, name: str, version: str) -> None:
-    """Refuse a version below the highest that is installed.
+    """Refuse a version that is not above the highest one that is installed; 1.0 is not above 1.0.0.
 
     Raises:
         SharingError: ``bundle-older``.
     """
     there = versions(store, name)
-    if there and version_numbers(version) < version_numbers(there[-1]):
+    if there and version_numbers(version) <= version_numbers(there[-1]):
+        what = "older" if version_numbers(version) < version_numbers(there[-1]) else "no newer"
         raise SharingError(
             Code.BUNDLE_OLDER,
-            f"{name} {version} is older than {there[-1]}, which is installed: it may have faults that were mended.",
+            f"{name} {version} is {what} than {there[-1]}, which is installed: it may have faults that were mended.",
             fix="If it is really wanted: --allow-downgrade.",
         )
 

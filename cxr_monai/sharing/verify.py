@@ -10,15 +10,14 @@ manifest and its files; anything more or less, hidden or empty, is refused.
 
 import base64
 import binascii
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxr_monai.bundle.digest import content_digest, file_digest
-from cxr_monai.errors import BundleError, Code, SharingError
-from cxr_monai.sharing.archive import unpack
+from cxr_monai.errors import Code, SharingError
+from cxr_monai.sharing.archive import unpacked
 from cxr_monai.sharing.keys import Signer, trusted_folder, trusted_signers
 from cxr_monai.sharing.manifest import MANIFEST, SIGNATURE, Contents, read_contents, refuse_altered
 from cxr_monai.sharing.remarks import shortened
@@ -58,22 +57,13 @@ def verify(path: str | Path, trusted: str | Path | None = None) -> Verified:
         SharingError: ``archive-invalid``, ``bundle-altered``, ``signature-missing``, ``signature-invalid``,
             ``signer-unknown``, or ``key-invalid`` for a trusted key that is none.
         BundleError: ``bundle-invalid`` if there is nothing.
+        StorageError: ``disk-full``, ``write-failed``, of the temporary folder.
     """
     path = Path(path)
     if path.is_dir():
         return verify_folder(path, trusted)
-    if not path.is_file():
-        raise BundleError(Code.BUNDLE_INVALID, "there is no such archive or folder.", where=path)
-    with tempfile.TemporaryDirectory(prefix="cxr-monai-") as temporary:
-        root = Path(temporary) / "bundle"
-        root.mkdir()
-        unpack(path, root)
-        try:
-            return verify_folder(root, trusted)
-        except SharingError as error:
-            if error.where and error.where.startswith(temporary):
-                error.where = str(path)
-            raise
+    with unpacked(path) as root:
+        return verify_folder(root, trusted)
 
 
 def verify_folder(root: Path, trusted: str | Path | None = None) -> Verified:
