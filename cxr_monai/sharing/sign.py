@@ -42,10 +42,12 @@ def sign(archive: str | Path, key: str | Path, password: str | None = None) -> S
     Raises:
         SharingError: ``archive-invalid`` or ``bundle-altered`` if it is not as it was packed; ``key-invalid`` for a key
             that is none, that others can read, or whose password this is not.
-        BundleError: ``output-exists`` if it is signed already.
+        BundleError: ``bundle-invalid`` if there is no such file, ``output-exists`` if it is signed already.
         SettingError: ``runtime-missing`` without the library.
     """
     archive, key = Path(archive).resolve(), Path(key)
+    if not archive.is_file():
+        raise BundleError(Code.BUNDLE_INVALID, "there is no such archive.", where=archive)
     check_private(key)
     with library():
         from model_signing import hashing, signing

@@ -43,6 +43,12 @@ def test_signed_twice_is_refused_and_the_archive_left_as_it_was(hospital: Hospit
     assert file_digest(hospital.archive) == before
 
 
+def test_no_archive_to_sign(hospital: Hospital, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such archive") as error:
+        sign(tmp_path / "gone" / "a.zip", hospital.key)
+    assert error.value.code == "bundle-invalid"
+
+
 def test_keys_are_private_and_never_overwritten(tmp_path: Path) -> None:
     signer = make_key("hospital-c", tmp_path / "keys")
     private = tmp_path / "keys" / "hospital-c.pem"
