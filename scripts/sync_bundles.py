@@ -52,6 +52,7 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
             "disease": None,
             "against": "normal",
             "trust_folder": False,
+            "boxes": None,
             "head_epochs": 3,
             "block_epochs": 2,
             "blocks": None,
@@ -91,9 +92,10 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
         "output_dir": "@output_dir",
         "amp": "@amp",
         "trust_folder": "@trust_folder",
+        "boxes": "@boxes",
     }
     config = inserted(config, "training", {"child": child})
-    given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "seed")}
+    given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "boxes", "seed")}
     config["initialize"] = [{"_target_": "cxr_monai.finetune.parent.start", **given}]
     config["run"] = ["$@training.run()", "$@child.run()"]
     return config
@@ -181,6 +183,7 @@ not for diagnosis**.
 | `disease` | must be given | a finding; the child's only label |
 | `against` | `normal` | `normal`: images with other findings alone are left out; `others`: they are negatives |
 | `trust_folder` | false | the parent's folder runs whatever is in it, although nobody installed it |
+| `boxes` | none | `boxes.csv` or NIH's list: where child and parent look is compared on held-out images |
 | `head_epochs` | 3 | the classifier alone trains |
 | `blocks` | all | how many blocks train after that, from the top; 0: the classifier alone, to the end |
 | `block_epochs` | 2 | epochs between one block and the next |

@@ -56,7 +56,8 @@ _HIGHEST = {"horizontal_flip": 1}
 
 # Settings that hold paths of this machine.
 PATHS = (
-    "manifest", "dataset_dir", "parent", "output_dir", "bundle_root", "cache_dir", "weights", "images", "init_weights",
+    "manifest", "dataset_dir", "boxes", "parent", "output_dir", "bundle_root", "cache_dir", "weights", "images",
+    "init_weights",
 )  # fmt: skip
 
 # What the weights mean; every configuration of a bundle must say the same.

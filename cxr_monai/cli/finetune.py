@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="negatives: images without any finding, or all others (default: %(default)s)",
     )
     parser.add_argument("--head-only", action="store_true", help="the classifier alone, on features computed once")
+    parser.add_argument(
+        "--boxes", type=Path, metavar="B.csv", help="boxes of held-out images: compare where child and parent look, too"
+    )
     add_trust_folder(parser)
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
@@ -76,6 +79,7 @@ def _heads(arguments: argparse.Namespace, diseases: list[str], settings: dict[st
         settings,
         bool(amp),
         arguments.trust_folder,
+        arguments.boxes,
     )
     for label, judged in made.items():
         print("\n".join([f"\n{arguments.out / label / 'bundle'}", *judged.lines()]))
@@ -104,6 +108,7 @@ def _networks(arguments: argparse.Namespace, diseases: list[str], settings: dict
                 arguments.dataset_dir,
                 settings,
                 arguments.trust_folder,
+                arguments.boxes,
             )
         except TrainingError as error:
             if not several or error.code != Code.TOO_FEW_PATIENTS:

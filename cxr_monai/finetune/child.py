@@ -8,6 +8,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.finetune.disease import patients_by_label
 from cxr_monai.finetune.judging import Judged, held_out, judge
+from cxr_monai.finetune.localising import Localised, localise_both
 from cxr_monai.predict import Predictor
 from cxr_monai.schemes import LabelScheme
 from cxr_monai.sharing.lineage import write_lineage
@@ -47,6 +49,7 @@ class Child:
         output_dir: the training's folder.
         amp: as in the training.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        boxes: ``boxes.csv`` or NIH's list, to compare where the two look; None: not compared.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class Child:
         output_dir: str,
         amp: bool = True,
         trust_folder: bool = False,
+        boxes: str | None = None,
     ) -> None:
         # a configuration names it: nothing of it runs before it was inspected
         self.parent = open_trusted(parent, trust_folder)
         self.manifest, self.manifest_path, self.dataset_dir = manifest, manifest_path, dataset_dir
         self.scheme, self.label, self.output_dir, self.amp = scheme, findings[0], Path(output_dir), amp
+        self.boxes = boxes
         config = running_parser().config
         shipped = read_json(Path(config["bundle_root"]) / "configs" / "train.json")
         self.settings = {
@@ -90,7 +95,10 @@ class Child:
             predicted = predictor.predict(part.paths(), list(part.table["image"]))
             tables[who] = predicted.table
             write_judged(self.output_dir, who, predicted.table, predicted.about)
-        return finish(bundle, self.parent, self.manifest, base, self.label, self.scheme, tables, self.settings)
+        found = None
+        if self.boxes:
+            found = localise_both(bundle.root, self.parent, self.boxes, base, self.label, self.output_dir, self.amp)
+        return finish(bundle, self.parent, self.manifest, base, self.label, self.scheme, tables, self.settings, found)
 
 
 def write_judged(folder: Path, who: str, table: pd.DataFrame, about: Mapping[str, Any]) -> None:
@@ -110,6 +118,7 @@ def finish(
     scheme: LabelScheme,
     tables: Mapping[str, pd.DataFrame],
     settings: Mapping[str, Any],
+    found: Localised | None = None,
 ) -> Judged:
     """Judge a child by its and its parent's predictions, and write card, metadata and lineage into its bundle.
 
@@ -121,8 +130,10 @@ def finish(
         label, scheme: of the child.
         tables: predictions of ``child`` and ``parent`` on the held-out part.
         settings: for the lineage.
+        found: where the two look, if there are boxes.
     """
     judged = judge(tables["child"], tables["parent"], base, label, scheme, parent)
+    judged = replace(judged, localised=found)
     opened = Bundle.open(parent)
     data = _data(manifest, label)
     metadata = dict(child.metadata)
@@ -138,6 +149,8 @@ def finish(
     measured = {"part": judged.part, **judged.comparisons[0].to_json()}
     for other in judged.comparisons[1:]:
         measured[f"against_{other.asked}"] = other.to_json()
+    if found is not None:
+        measured["localisation"] = found.to_json()
     write_lineage(child.root, [parent], MADE_BY, data=data, settings=settings, measured=measured)
     logger.info("the child and its parent:\n%s", "\n".join(judged.lines()))
     return judged
@@ -191,7 +204,11 @@ def _card(judged: Judged, parent: Bundle, scheme: LabelScheme, data: Mapping[str
         "|---|---|---|---|",
         *rows,
         "",
-        "Where the heat maps of the two look was not compared.",
+        *(
+            ["Where the heat maps of the two look was not compared: there were no boxes."]
+            if judged.localised is None
+            else [f"- {line}" for line in judged.localised.lines(label)]
+        ),
         "",
         "## Data",
         "",

@@ -39,6 +39,7 @@ from cxr_monai.evaluation.predictions import PredictionsFile, join, write_predic
 from cxr_monai.finetune.child import finish, write_judged
 from cxr_monai.finetune.disease import question, with_known
 from cxr_monai.finetune.judging import Judged, held_out
+from cxr_monai.finetune.localising import boxed_labels, localise_both
 from cxr_monai.finetune.parent import inherited, open_parent
 from cxr_monai.finetune.stages import classifier_of
 from cxr_monai.losses import MaskedBCEWithLogitsLoss, loss
@@ -236,6 +237,7 @@ def finetune_heads(
     overrides: Mapping[str, Any] | None = None,
     amp: bool = True,
     trust_folder: bool = False,
+    boxes: str | Path | None = None,
 ) -> tuple[dict[str, Judged], dict[str, CxrError]]:
     """Make a child bundle for each disease, the classifier alone trained; the features are computed once.
 
@@ -248,6 +250,7 @@ def finetune_heads(
         overrides: of `HeadSettings`.
         amp: compute the features in bfloat16 where the device has it.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        boxes: to compare where child and parent look; diseases without a boxed held-out image are not compared.
 
     Returns:
         what came of each, and what was wrong with those that could not be made: too few patients.
@@ -277,10 +280,12 @@ def finetune_heads(
             logger.warning("%s: %s", label, error)
     if not asked:
         return made, refused
+    boxed = [] if boxes is None else boxed_labels(boxes, base, [label for label, *_ in asked])
     wanted = base.table["split"].isin(["train", "val", held_out(base)[0]])
     features = features_of(opened, replace(base, table=base.table[wanted].reset_index(drop=True)), amp)
     for label, own, known in asked:
-        made[label] = _child(opened, features, base, known, label, own, out / label, settings, against, amp)
+        drawn = boxes if label in boxed else None
+        made[label] = _child(opened, features, base, known, label, own, out / label, settings, against, amp, drawn)
     return made, refused
 
 
@@ -295,6 +300,7 @@ def _child(
     settings: HeadSettings,
     against: str,
     amp: bool,
+    boxes: str | Path | None,
 ) -> Judged:
     taken = inherited(parent, 1)
     torch.manual_seed(settings.seed)  # of a row that the parent does not have
@@ -325,7 +331,8 @@ def _child(
     said = {"disease": label, "against": against, "blocks": 0, "augmentation": "none", "best_epoch": epoch}
     said |= {one.name: getattr(settings, one.name) for one in fields(settings)}
     tables = {"child": child, "parent": theirs}
-    return finish(bundle, parent.root, manifest, base, label, own, tables, said)
+    found = None if boxes is None else localise_both(root, parent.root, boxes, base, label, folder, amp)
+    return finish(bundle, parent.root, manifest, base, label, own, tables, said, found)
 
 
 def _write(

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from cxr_monai.evaluation.fitted import trained_on
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.schemes import FINDINGS, LabelScheme
+
+if TYPE_CHECKING:
+    from cxr_monai.finetune.localising import Localised
 
 _CALIBRATION = ("ece_mass", "brier", "slope", "intercept")
 
@@ -103,12 +106,14 @@ class Judged:
         part: of the manifest that was judged.
         comparisons: the child's own question first.
         notes: sentences that a reader must know.
+        localised: where the two look, if there were boxes.
     """
 
     label: str
     part: str
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
+    localised: "Localised | None" = None
 
     @property
     def verdict(self) -> str:
@@ -126,7 +131,8 @@ class Judged:
         }[self.verdict]
 
     def lines(self) -> list[str]:
-        return [self.conclusion, *(one.line(self.label) for one in self.comparisons), *self.notes]
+        looked = [] if self.localised is None else self.localised.lines(self.label)
+        return [self.conclusion, *(one.line(self.label) for one in self.comparisons), *looked, *self.notes]
 
 
 def held_out(manifest: Manifest) -> tuple[str, list[str]]:

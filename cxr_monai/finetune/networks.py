@@ -23,6 +23,7 @@ def finetune_network(
     dataset_dir: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     trust_folder: bool = False,
+    boxes: str | Path | None = None,
 ) -> Judged:
     """Train a child and judge it; the same call again continues what was interrupted.
 
@@ -35,6 +36,7 @@ def finetune_network(
         dataset_dir: root of the images; the manifest's own where None.
         overrides: of any other setting of the bundle.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        boxes: to compare where child and parent look.
 
     Raises:
         CxrError: of whatever is wrong, without what MONAI wraps around it.
@@ -48,6 +50,7 @@ def finetune_network(
         "against": against,
         "trust_folder": trust_folder,
         **({"dataset_dir": dataset_dir} if dataset_dir else {}),
+        **({"boxes": str(boxes)} if boxes else {}),
         **(overrides or {}),
     }
     workflow = ConfigWorkflow(

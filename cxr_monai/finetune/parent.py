@@ -11,8 +11,10 @@ from typing import Any
 
 from cxr_monai.bundle import workflow
 from cxr_monai.bundle.folder import Bundle, read_json
+from cxr_monai.data.dataset import open_manifest
 from cxr_monai.errors import BundleError, Code, SettingError, WeightsError
 from cxr_monai.finetune.disease import question
+from cxr_monai.finetune.localising import boxed_images
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import with_outputs
 from cxr_monai.sharing.trust import open_trusted
@@ -23,7 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 def start(
-    parent: str | None, disease: str | None, against: str = "normal", trust_folder: bool = False, seed: int = 0
+    parent: str | None,
+    disease: str | None,
+    against: str = "normal",
+    trust_folder: bool = False,
+    boxes: str | None = None,
+    seed: int = 0,
 ) -> None:
     """Take over the parent's settings, then do what every training's start does (``cxr_monai.bundle.workflow.start``).
 
@@ -31,6 +38,7 @@ def start(
         parent: a bundle's folder, or the name of one that is installed.
         disease, against: see ``cxr_monai.finetune.disease.question``.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        boxes: looked at before anything trains (``cxr_monai.finetune.localising.boxed_images``).
         seed: of the training.
 
     Raises:
@@ -57,6 +65,8 @@ def start(
     if workflow.same(config["label_scheme"], shipped["label_scheme"]):
         parser["label_scheme"] = scheme
     parser["labels"] = [label]
+    if boxes and config["manifest"]:
+        boxed_images(boxes, open_manifest(config["manifest"], config["dataset_dir"]), label)
     workflow.start(seed, trains=True)
 
 

@@ -1,0 +1,159 @@
+"""Where do child and parent look? Their class maps scored against boxes of the same held-out images.
+
+    boxed_images("boxes.csv", base, "Nodule")                 # before anything trains: is there anything to score?
+    found = localise_both(child, parent, "boxes.csv", base, "Nodule", "OUT")
+    found.lines("Nodule")
+
+Scored are the pointing game and the energy inside the boxes (``cxr_monai.evaluation.localisation``): neither needs a
+map threshold, which would have to be chosen on still other boxed images.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.boxes import boxed_findings
+from cxr_monai.evaluation.localisation import raster, score
+from cxr_monai.evaluation.localisation_tables import Scored, localisation_tables, values_of
+from cxr_monai.explaining.explainer import Explainer
+from cxr_monai.finetune.judging import held_out
+from cxr_monai.report.localising import Part, read_part
+
+FIGURES = ("pointing", "energy")
+
+
+@dataclass(frozen=True)
+class Localised:
+    """What boxes say of child and parent.
+
+    Attributes:
+        cases, patients: boxed images of the disease that both have a map of, and whose they are.
+        figures: ``pointing`` and ``energy`` of ``child``, and of ``parent`` where it knows the disease, in [0, 1].
+        differences: child minus parent, ``(value, low, high)`` by patients; NaN where there are too few of them.
+    """
+
+    cases: int
+    patients: int
+    figures: Mapping[str, Mapping[str, float]]
+    differences: Mapping[str, tuple[float, float, float]]
+
+    def lines(self, label: str) -> list[str]:
+        """Return what a reader is told, as sentences."""
+        on = f"{self.cases:,} boxed images of {self.patients:,} patients"
+        made = []
+        for name, told in zip(FIGURES, ("maximum in a box", "share of the map in the boxes"), strict=True):
+            said = f"Heat maps of {label} ({on}), {told}: {self.figures['child'][name]:.3f}"
+            if "parent" in self.figures:
+                value, low, high = self.differences[name]
+                interval = "too few patients for an interval" if np.isnan(low) else f"[{low:+.3f}, {high:+.3f}]"
+                said += f", the parent's {self.figures['parent'][name]:.3f}, difference {value:+.3f} {interval}"
+            made.append(f"{said}.")
+        return made
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for ``lineage.json``, those that are defined."""
+        content: dict[str, Any] = {"cases": self.cases, "patients": self.patients}
+        content |= {f"{who}_{name}": value for who, own in self.figures.items() for name, value in own.items()}
+        for name, ends in self.differences.items():
+            content |= {f"{name}_{end}": value for end, value in zip(("difference", "low", "high"), ends, strict=True)}
+        return {key: value for key, value in content.items() if not isinstance(value, float) or np.isfinite(value)}
+
+
+def boxed_images(boxes: str | Path, base: Manifest, label: str) -> list[str]:
+    """Return the held-out images on which the disease is boxed.
+
+    Args:
+        boxes: ``boxes.csv`` or NIH's list.
+        base: the manifest as it was read.
+        label: the disease.
+
+    Raises:
+        ManifestError: if the file is none.
+        EvaluationError: ``boxes-invalid`` if there is no such image.
+    """
+    part = base.part(held_out(base)[0])
+    images = list(part.table["image"])
+    boxed = boxed_findings(boxes, images)
+    named = [image for image in images if label in boxed.get(image, ())]
+    if not named:
+        raise EvaluationError(
+            Code.BOXES_INVALID,
+            f"no image of the held-out part has a box of {label}.",
+            fix="Leave the boxes out, or split so that boxed images are in the test part.",
+            where=boxes,
+        )
+    return named
+
+
+def boxed_labels(boxes: str | Path, base: Manifest, labels: Sequence[str]) -> list[str]:
+    """Return the diseases with a boxed held-out image; errors as of `boxed_images`, if there is none at all."""
+    found = []
+    for label in labels:
+        try:
+            boxed_images(boxes, base, label)
+        except EvaluationError:
+            if len(labels) == 1:
+                raise
+        else:
+            found.append(label)
+    return found
+
+
+def localise_both(
+    child: Path, parent: Path, boxes: str | Path, base: Manifest, label: str, out: str | Path, amp: bool = True
+) -> Localised:
+    """Write class maps of both below ``out`` (``maps_child``, ``maps_parent``) and score them.
+
+    Args:
+        child, parent: the bundles.
+        boxes, base, label: as for `boxed_images`.
+        out: a folder; maps of an earlier run in it are replaced.
+        amp: compute in bfloat16 where the device has it.
+
+    Raises:
+        EvaluationError: as `boxed_images`; ``maps-invalid`` if none of them can be read.
+    """
+    named = boxed_images(boxes, base, label)
+    kept = replace(base, table=base.table[base.table["image"].isin(named)].reset_index(drop=True))
+    parts: dict[str, Part] = {}
+    for who, root in (("child", child), ("parent", parent)):
+        if label not in Bundle.open(root).labels:
+            continue
+        folder = Path(out) / f"maps_{who}"
+        shutil.rmtree(folder, ignore_errors=True)
+        Explainer.of_bundle(root, wanted=[label], amp=amp).write_maps(kept.paths(), list(kept.table["image"]), folder)
+        parts[who] = read_part(folder, boxes, base)[0]
+    return scored(parts, label)
+
+
+def scored(parts: Mapping[str, Part], label: str) -> Localised:
+    """Score maps of ``child``, and of ``parent`` if it is there, in the cases that all have."""
+    tables = {who: part.table.set_index("image") for who, part in parts.items()}
+    common = [image for image in tables["child"].index if all(image in table.index for table in tables.values())]
+    values = np.array([[_values(part, image, label) for part in parts.values()] for image in common])
+    patients = pd.factorize(tables["child"].loc[common, "patient_id"])[0]
+    made = localisation_tables(Scored((label,), np.zeros(len(common), dtype=int), patients, tuple(parts), values))
+    rows = made.scores[made.scores["finding"] == label].set_index("map")[list(FIGURES)].astype(float)
+    gains = made.gains[made.gains["finding"] == label].set_index("score")[["gain", "low", "high"]].astype(float)
+    return Localised(
+        len(common),
+        int(patients.max()) + 1,
+        {who: {name: float(rows[name][who]) for name in FIGURES} for who in parts},
+        {name: (gains["gain"][name], gains["low"][name], gains["high"][name]) for name in FIGURES if len(gains)},
+    )
+
+
+def _values(part: Part, image: str, label: str) -> np.ndarray:
+    store, view = part.store, part.store.view(image)
+    heat = view.place(
+        store.grid(image)[list(store.findings).index(label)], store.points, raster(view.height, view.width)
+    )
+    return values_of(score(heat, part.boxes[image, label], (0.5,)))
