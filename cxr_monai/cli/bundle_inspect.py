@@ -48,13 +48,19 @@ def run(arguments: argparse.Namespace) -> int:
     for verdict in reversed(Verdict):
         if verdict == Verdict.ALLOWED and not arguments.all:
             continue
-        for remark in inspection.remarks:
-            if remark.verdict == verdict:
-                place = f"{remark.file}, {remark.where}" if remark.where else remark.file
-                mark = "REFUSED" if verdict == Verdict.REFUSED else verdict
-                print(f"{mark:9}  {remark.kind:10}  {place}\n           {remark.text}")
-                if remark.reason:
-                    print(f"           {remark.reason}")
+        shown = [remark for remark in inspection.remarks if remark.verdict == verdict]
+        places = Counter((remark.kind, remark.text) for remark in shown)
+        for remark in shown:
+            key = remark.kind, remark.text
+            more = 0 if verdict == Verdict.REFUSED else places.pop(key, 0) - 1  # what is refused is told everywhere
+            if more < 0:
+                continue
+            place = f"{remark.file}, {remark.where}" if remark.where else remark.file
+            place += f", and {more} more" if more else ""
+            mark = "REFUSED" if verdict == Verdict.REFUSED else verdict
+            print(f"{mark:9}  {remark.kind:10}  {place}\n           {remark.text}")
+            if remark.reason:
+                print(f"           {remark.reason}")
     counts = Counter(remark.verdict for remark in inspection.remarks)
     kinds = Counter(remark.kind for remark in inspection.remarks)
     print(

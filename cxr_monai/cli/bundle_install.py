@@ -45,8 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     record = installed.record
     print(f"{record.name} {record.version}, signed by {record.signer}: {installed.root}")
+    callables = sorted({remark.text.rpartition(".")[2] for remark in installed.attention if remark.kind == "callable"})
+    if callables:
+        print(
+            f"attention: these write files or may use the network: {', '.join(callables)}; "
+            f"'cxr-monai bundle inspect {installed.root}' says where"
+        )
     for remark in installed.attention:
-        place = f"{remark.file}, {remark.where}" if remark.where else remark.file
-        print(f"attention: {remark.kind} {shortened(remark.text)}  ({shortened(place)}): {shortened(remark.reason)}")
+        if remark.kind != "callable":
+            place = f"{remark.file}, {remark.where}" if remark.where else remark.file
+            print(
+                f"attention: {remark.kind} {shortened(remark.text)}  ({shortened(place)}): {shortened(remark.reason)}"
+            )
     print(f"use it as: cxr-monai predict {record.name} INPUT... --out predictions.csv")
     return 0

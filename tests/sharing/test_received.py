@@ -111,7 +111,7 @@ def test_full_disk_is_said_and_nothing_is_left(
 
 def reaching(bundle: Path) -> None:
     path = bundle / "configs" / "reaching.json"
-    path.write_text(json.dumps({"x": {"_target_": "MLFlowHandler", "tracking_uri": "https://tracking.example"}}))
+    path.write_text(json.dumps({"x": {"_target_": "MLFlowHandler", "tags": {"server": "https://tracking.example"}}}))
 
 
 def test_what_it_may_write_or_reach_is_told_once_and_each_time_it_is_installed(
@@ -122,10 +122,13 @@ def test_what_it_may_write_or_reach_is_told_once_and_each_time_it_is_installed(
     for _ in range(2):
         assert main(words) == 0
         told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("attention: ")]
-        assert any("https://tracking.example  (configs/reaching.json, x#tracking_uri)" in line for line in told)
-        assert len(set(told)) == len(told)
-    expected = {(r.kind, r.text) for r in inspect(tmp_path / "bundle-3.0.0").remarks if r.verdict == Verdict.ATTENTION}
-    assert len(told) == len(expected) > 1
+        assert [line for line in told if "https://tracking.example  (configs/reaching.json, x#tags#server)" in line]
+        (writing,) = (line for line in told if "these write files or may use the network" in line)
+    remarks = [r for r in inspect(tmp_path / "bundle-3.0.0").remarks if r.verdict == Verdict.ATTENTION]
+    named = writing.split(": ")[2].split(";")[0].split(", ")
+    assert named == sorted({r.text.split(".")[-1] for r in remarks if r.kind == "callable"})
+    assert "MLFlowHandler" in named
+    assert len(told) == 1 + len({r.text for r in remarks if r.kind != "callable"})
 
 
 def test_another_signer_of_the_same_name_is_told(hospital: Hospital, tmp_path: Path) -> None:
