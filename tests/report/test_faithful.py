@@ -22,7 +22,7 @@ OPTIONS = Options(("cam", "the image"), steps=4, controls=2, samples=2, stages=2
 def subject(monkeypatch: pytest.MonkeyPatch) -> Subject:
     """The planted network; one more method, which shows the image whatever the network."""
 
-    def shown(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str) -> torch.Tensor:
+    def shown(network: nn.Module, images: torch.Tensor, channels: Sequence[int], *_: object) -> torch.Tensor:
         return images.expand(-1, len(channels), -1, -1)
 
     monkeypatch.setitem(METHODS, "the image", MapMethod(shown, "a test", "", "", ""))
