@@ -23,8 +23,8 @@ from cxr_monai.data.manifest import Manifest, split_digest
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.evaluation.predictions import write_predictions
-from cxr_monai.finetune.disease import patients_by_label
-from cxr_monai.finetune.judging import Judged, held_out, judge
+from cxr_monai.finetune.disease import held_out, patients_by_label
+from cxr_monai.finetune.judging import Judged, judge
 from cxr_monai.finetune.localising import Localised, localise_both
 from cxr_monai.predict import Predictor
 from cxr_monai.schemes import LabelScheme

@@ -116,3 +116,13 @@ def _check(part: Manifest, label: str, name: str, least: int) -> None:
         f"1 without are needed: {why}.",
         fix="Add images, split the manifest anew ('cxr-monai split'), or use the parent as it is.",
     )
+
+
+def held_out(manifest: Manifest) -> tuple[str, list[str]]:
+    """Return the part of a manifest that is judged, and what must be said of it."""
+    if (manifest.table["split"] == "test").any():
+        return "test", []
+    return "val", [
+        "There is no test part, so this is the validation part, on which the child's epoch and calibration were "
+        "chosen: it flatters the child. Split with a test part to know."
+    ]

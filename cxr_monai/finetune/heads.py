@@ -37,8 +37,8 @@ from cxr_monai.evaluation.fitted import describe_sample, fit, read_fitted, remem
 from cxr_monai.evaluation.metrics import finding_table, write_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join, write_predictions
 from cxr_monai.finetune.child import finish, write_judged
-from cxr_monai.finetune.disease import question, with_known
-from cxr_monai.finetune.judging import Judged, held_out
+from cxr_monai.finetune.disease import held_out, question, with_known
+from cxr_monai.finetune.judging import Judged
 from cxr_monai.finetune.localising import boxed_labels, localise_both
 from cxr_monai.finetune.parent import inherited, open_parent
 from cxr_monai.finetune.stages import classifier_of

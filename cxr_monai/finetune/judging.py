@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,10 +26,9 @@ from cxr_monai.evaluation.comparison import BETTER, NOT_DISTINGUISHABLE, TOO_FEW
 from cxr_monai.evaluation.fitted import trained_on
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.finetune.disease import held_out
+from cxr_monai.finetune.localising import Localised
 from cxr_monai.schemes import FINDINGS, LabelScheme
-
-if TYPE_CHECKING:
-    from cxr_monai.finetune.localising import Localised
 
 _CALIBRATION = ("ece_mass", "brier", "slope", "intercept")
 
@@ -113,7 +112,7 @@ class Judged:
     part: str
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
-    localised: "Localised | None" = None
+    localised: Localised | None = None
 
     @property
     def verdict(self) -> str:
@@ -133,16 +132,6 @@ class Judged:
     def lines(self) -> list[str]:
         looked = [] if self.localised is None else self.localised.lines(self.label)
         return [self.conclusion, *(one.line(self.label) for one in self.comparisons), *looked, *self.notes]
-
-
-def held_out(manifest: Manifest) -> tuple[str, list[str]]:
-    """Return the part of a manifest that is judged, and what must be said of it."""
-    if (manifest.table["split"] == "test").any():
-        return "test", []
-    return "val", [
-        "There is no test part, so this is the validation part, on which the child's epoch and calibration were "
-        "chosen: it flatters the child. Split with a test part to know."
-    ]
 
 
 def judge(

@@ -24,7 +24,7 @@ from cxr_monai.evaluation.boxes import boxed_findings
 from cxr_monai.evaluation.localisation import raster, score
 from cxr_monai.evaluation.localisation_tables import Scored, localisation_tables, values_of
 from cxr_monai.explaining.explainer import Explainer
-from cxr_monai.finetune.judging import held_out
+from cxr_monai.finetune.disease import held_out
 from cxr_monai.report.localising import Part, read_part
 
 FIGURES = ("pointing", "energy")
