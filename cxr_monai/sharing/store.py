@@ -134,13 +134,13 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def refuse_older(store: Path, name: str, version: str) -> None:
-    """Refuse a version that is not above the highest one that is installed; 1.0 is not above 1.0.0.
+    """Refuse a version that is not above the highest one that is installed, nor that one; 1.0 is not above 1.0.0.
 
     Raises:
         SharingError: ``bundle-older``.
     """
     there = versions(store, name)
-    if there and version_numbers(version) <= version_numbers(there[-1]):
+    if there and version != there[-1] and version_numbers(version) <= version_numbers(there[-1]):
         what = "older" if version_numbers(version) < version_numbers(there[-1]) else "no newer"
         raise SharingError(
             Code.BUNDLE_OLDER,
