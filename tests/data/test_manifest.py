@@ -189,7 +189,7 @@ def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
     [
         (b"", "there is none"),
         (b"\x89PNG\r\n\x1a\n\xff", "not a CSV"),
-        (gzip.compress(b"image,patient_id\n" * 99)[:-9], "not a CSV"),
+        (gzip.compress(b"image,patient_id\n" * 99, mtime=0)[:-9], "not a CSV"),
         (f"{HEADER},Mass\n".encode(), "'Mass' appears twice"),
         (f",{HEADER}\n".encode(), "column 1 has no name"),
         (f"{HEADER}\na,1,,,,,,,1,0\nb,2,,,,,,,1,0,1\n".encode(), "not a CSV"),
