@@ -95,15 +95,16 @@ def boxed_images(boxes: str | Path, base: Manifest, label: str) -> list[str]:
 
 def boxed_labels(boxes: str | Path, base: Manifest, labels: Sequence[str]) -> list[str]:
     """Return the diseases with a boxed held-out image; errors as of `boxed_images`, if there is none at all."""
-    found = []
+    found: list[str] = []
+    refused: list[EvaluationError] = []
     for label in labels:
         try:
             boxed_images(boxes, base, label)
-        except EvaluationError:
-            if len(labels) == 1:
-                raise
-        else:
             found.append(label)
+        except EvaluationError as error:
+            refused.append(error)
+    if refused and not found:
+        raise refused[0]
     return found
 
 

@@ -13,7 +13,8 @@ from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import CxrError
 from cxr_monai.explain.store import MapStore
-from cxr_monai.finetune.localising import localise_both
+from cxr_monai.finetune.localising import boxed_labels, localise_both, scored
+from cxr_monai.report.localising import read_part
 from tests.bundles.running import code_of
 from tests.finetune.making import Family
 from tests.finetune.test_transfer import trained
@@ -63,6 +64,23 @@ def test_figures_are_those_of_the_maps(family: Family, tmp_path: Path) -> None:
     assert 0.2 < found.figures["child"]["energy"] < 0.8
     value, _, _ = found.differences["energy"]
     assert value == pytest.approx(found.figures["child"]["energy"] - found.figures["parent"]["energy"])
+
+
+def test_parent_that_does_not_know_the_disease(family: Family, tmp_path: Path) -> None:
+    left = boxes_of(family, tmp_path / "left.csv", (0, 0, SIZE // 2, SIZE))
+    child = looking(family.child, tmp_path / "child")
+    localise_both(child, family.parent, left, read_manifest(family.manifest), "Effusion", tmp_path, amp=False)
+    alone = scored({"child": read_part(tmp_path / "maps_child", left, read_manifest(family.manifest))[0]}, "Effusion")
+    assert set(alone.figures) == {"child"}
+    assert alone.differences == {}
+    assert "parent" not in " ".join(alone.lines("Effusion"))
+
+
+def test_diseases_without_boxes_are_left_out_and_none_at_all_is_an_error(family: Family, tmp_path: Path) -> None:
+    base, left = read_manifest(family.manifest), boxes_of(family, tmp_path / "left.csv", (0, 0, SIZE, SIZE))
+    assert boxed_labels(left, base, ["Effusion", "Mass"]) == ["Effusion"]
+    with pytest.raises(CxrError, match="no image of the held-out part has a box of Mass"):
+        boxed_labels(left, base, ["Mass", "Hernia"])
 
 
 def test_card_and_lineage_say_it(family: Family, tmp_path: Path) -> None:
