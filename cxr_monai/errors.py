@@ -83,6 +83,7 @@ class Code(StrEnum):
     STUDY_INVALID = "study-invalid"
     TOO_FEW_PATIENTS = "too-few-patients"
     TRACKING_FAILED = "tracking-failed"
+    TRACKING_REFUSED = "tracking-refused"
     WRITE_FAILED = "write-failed"
 
 

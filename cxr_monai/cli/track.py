@@ -3,25 +3,34 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cxr_monai.training.journal import Journal
 
 DESCRIPTION = """\
 Send what MLflow has missed of trainings and evaluations: their journals below OUT/tracking.
 
 A training writes its metrics, settings and files to a journal first and sends them when the server answers. What has
-reached it is not sent again."""
+reached it is not sent again; what it refused is tried once more."""
 
 EPILOG = """\
 examples:
   cxr-monai track OUT
   cxr-monai track OUT EVALUATION --tracking-uri http://mlflow.example:5000
 
-exit status: 0 if everything has been sent, 1 if the server does not answer, 2 for wrong use"""
+exit status: 0 if everything has been sent, 1 if the server does not answer or refuses something, 2 for wrong use"""
+
+
+SHOWN = 5
+"""Refused events that are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("folders", metavar="OUT", nargs="+", help="folders of trainings, evaluations or studies")
     parser.add_argument("--tracking-uri", help="the server (default: MLFLOW_TRACKING_URI, else mlflow.db here)")
+    parser.add_argument("--experiment", metavar="NAME", help="for runs that are not there yet, instead of their own")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,17 +46,40 @@ def run(arguments: argparse.Namespace) -> int:
     from mlflow import MlflowClient
 
     from cxr_monai.training.journal import Journal
+    from cxr_monai.training.refusals import is_refusal, sentence_of
     from cxr_monai.training.tracking import artifact_folder, quiet_mlflow
 
     quiet_mlflow()
     uri = arguments.tracking_uri or default_tracking_uri()
-    where = without_password(uri)
+    where, all_taken = without_password(uri), True
     for path in journals:
+        journal = Journal(path)
         try:
-            sent = Journal(path).send(MlflowClient(tracking_uri=uri), where, artifact_folder(uri))
+            client = MlflowClient(tracking_uri=uri)
+            sent = journal.send_refused(client, where)
+            sent += journal.send(client, where, artifact_folder(uri), arguments.experiment)
         except Exception as error:  # MLflow raises its own, requests' and SQLAlchemy's
-            reason = without_password((str(error).splitlines() or [type(error).__name__])[0])
-            print(f"cxr-monai track: error [{Code.TRACKING_FAILED}]: {where}: {reason}", file=sys.stderr)
+            code = Code.TRACKING_REFUSED if is_refusal(error) else Code.TRACKING_FAILED
+            print(f"cxr-monai track: error [{code}]: {where}: {sentence_of(error)}", file=sys.stderr)
             return 1
         print(f"{path}: {sent} events sent" if sent else f"{path}: all had been sent")
-    return 0
+        all_taken = _tell_refused(journal, where) and all_taken
+    return 0 if all_taken else 1
+
+
+def _tell_refused(journal: "Journal", where: str) -> bool:
+    """Print what a server refused of a journal; True if there is nothing."""
+    from cxr_monai.errors import Code
+
+    refused = journal.refused(where)
+    if refused:
+        print(
+            f"cxr-monai track: error [{Code.TRACKING_REFUSED}]: MLflow refused {len(refused)} of {len(journal.events)} "
+            f"events; they stand in {journal.refused_file}:",
+            file=sys.stderr,
+        )
+        for one in refused[:SHOWN]:
+            print(f"  {one['key']}: {one['reason']}", file=sys.stderr)
+        if len(refused) > SHOWN:
+            print(f"  and {len(refused) - SHOWN} more", file=sys.stderr)
+    return not refused

@@ -184,16 +184,11 @@ def track(
     settings = {key: str(value) for key, value in settings.items() if value is not None}
     tracker = Tracker(experiment, str(out), kind=kind, configuration=settings)
     tracker.start()
-    tracker.metrics({_metric(name): value for name, value in figures.items()})
+    tracker.metrics(figures)
     for path in written:
         if not path.name.endswith("cases.csv"):
             tracker.file(path, "pictures" if path.suffix == ".png" else None)
     tracker.finish()
-
-
-def _metric(name: str) -> str:
-    """MLflow takes no plus sign in a figure's name: gradcam++ becomes gradcam_pp."""
-    return name.replace("++", "_pp")
 
 
 def figures_of(table: pd.DataFrame, by: str, measures: Sequence[str]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cxr_monai.environment import without_password
 from cxr_monai.errors import Code
 from cxr_monai.training.journal import Journal
+from cxr_monai.training.refusals import is_refusal, sentence_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +34,8 @@ class Delivery:
         self.journal, self.tracking_uri, self.artifact_folder = journal, tracking_uri, artifact_folder
         self.where = without_password(tracking_uri)
         self._client: MlflowClient | None = None
-        self._more, self._end, self._told = threading.Event(), threading.Event(), False
+        self._more, self._end = threading.Event(), threading.Event()
+        self._told: set[Code] = set()
         # a daemon: a server that hangs does not keep a process from ending
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._thread.start()
@@ -75,12 +77,21 @@ class Delivery:
                 self._client = MlflowClient(tracking_uri=self.tracking_uri)
             self.journal.send(self._client, self.where, self.artifact_folder)
         except Exception as error:  # whatever it is, a training is worth more
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            if not self._told:
-                self._told = True
-                logger.warning(
-                    "[%s] MLflow does not answer (%s). The training goes on and nothing is lost: its journal is in %s.",
-                    Code.TRACKING_FAILED, without_password(reason), self.journal.path.parent,
-                )  # fmt: skip
+            self._tell(
+                Code.TRACKING_REFUSED if is_refusal(error) else Code.TRACKING_FAILED,
+                f"{sentence_of(error)}. The training goes on and nothing is lost",
+            )
             return False
+        refused = self.journal.refused(self.where)
+        if refused:
+            self._tell(
+                Code.TRACKING_REFUSED,
+                f"MLflow refuses '{refused[0]['key']}' of this run ({refused[0]['reason']}). It is set aside, the rest "
+                "arrives",
+            )
         return True
+
+    def _tell(self, code: Code, what: str) -> None:
+        if code not in self._told:
+            self._told.add(code)
+            logger.warning("[%s] %s: the journal is in %s.", code, what, self.journal.path.parent)

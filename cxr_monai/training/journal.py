@@ -1,26 +1,34 @@
 """What a training tells MLflow, written down first: a server that is away costs nothing, and nothing is sent twice.
 
 ``OUT/tracking/NAME.jsonl`` has one event a line, in order, each with a key that stands once; ``NAME.sent.json`` beside
-it tells how many a server has confirmed. A run is found again by a tag, metrics by their step and time, so that an
-event whose confirmation was lost is not sent a second time.
+it tells how many a server has confirmed, ``NAME.refused.json`` which ones it did not want, and why. A run is found
+again by a tag, metrics by their step and time, so that an event whose confirmation was lost is not sent a second time.
 """
 
 import json
+import logging
 import os
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from cxr_monai.durable import storage_error, write_durably
+from cxr_monai.errors import Code
+from cxr_monai.training.mlflow_events import ID_TAG, open_run, send_event, state_of_run
+from cxr_monai.training.refusals import reason_of, refuses_this_event, says_later
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ID_TAG = "cxr_monai.id"
+__all__ = ["ID_TAG", "Journal", "new_id"]
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3
+"""So often an event is sent to a server that fails at it and answers otherwise."""
 
 
 class Journal:
@@ -44,6 +52,11 @@ class Journal:
     def sent_file(self) -> Path:
         """Where it is written down what the server has confirmed."""
         return self.path.with_suffix(".sent.json")
+
+    @property
+    def refused_file(self) -> Path:
+        """Where it is written down what the server refused."""
+        return self.path.with_suffix(".refused.json")
 
     def append(self, key: str, kind: str, **content: Any) -> bool:
         """Write an event unless one of that key is there; True if it was written.
@@ -75,37 +88,132 @@ class Journal:
         """Return how many events a server has not confirmed; ``where`` is its address without a password."""
         return len(self.events) - self._confirmed(where)["sent"]
 
+    def refused(self, where: str) -> list[dict[str, Any]]:
+        """Return the events that a server refused: each with ``event`` (its line, from 1), ``key`` and ``reason``."""
+        refused = _read(self.refused_file)
+        return list(refused["refused"]) if refused.get("where") == where else []
+
+    def run_of(self, where: str) -> tuple[str, str] | None:
+        """Return MLflow's ids of the experiment and the run at a server; None where it has not been sent there."""
+        state = self._confirmed(where)
+        return (state["experiment_id"], state["run_id"]) if state.get("experiment_id") else None
+
     def _confirmed(self, where: str) -> dict[str, Any]:
-        try:
-            confirmed = json.loads(self.sent_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            confirmed = {}
+        confirmed = _read(self.sent_file)
         # another server knows nothing of what the first was sent: it gets the whole run
         return confirmed if confirmed.get("where") == where else {"sent": 0, "run_id": None, "where": where}
 
-    def send(self, client: "MlflowClient", where: str, artifact_folder: str | None = None) -> int:
-        """Send what the server has not confirmed, in order; returns how many events.
+    def send(
+        self, client: "MlflowClient", where: str, artifact_folder: str | None = None, experiment: str | None = None
+    ) -> int:
+        """Send what the server has not confirmed, in order; returns how many events it has taken.
+
+        An event that the server refuses is set aside in ``NAME.refused.json`` with its reason, and so is one at which
+        it fails `TRIES` times while it answers otherwise. A run that was deleted there is begun anew with all events.
 
         Args:
             client: MLflow's.
             where: its address without a password.
             artifact_folder: of an experiment that has to be made; the server decides where None.
+            experiment: to open the run in, instead of the journal's.
 
         Raises:
-            Exception: whatever the client raises where the server does not answer; what was confirmed stays confirmed.
+            Exception: whatever the client raises where the server does not answer or the run cannot be opened; what
+                was confirmed stays confirmed.
         """
         with FileLock(self.path.with_suffix(".lock")):
-            state, sent, unsure = self._confirmed(where), 0, True
-            for event in self.events[state["sent"] :]:
+            state, taken, unsure = self._confirmed(where), 0, True
+            if 0 < state["sent"] < len(self.events) and state_of_run(client, state["run_id"]) != "active":
+                state = self._begin_anew(client, state, artifact_folder, experiment)
+            while state["sent"] < len(self.events):
+                event = self.events[state["sent"]]
                 if event["kind"] == "run":
-                    state["run_id"] = _open_run(client, event, artifact_folder)
-                else:
-                    _send(client, state["run_id"], event, self.path.parent.parent, unsure)
-                    unsure = unsure and event["kind"] != "metrics"  # only the first can have been sent before
+                    ids = open_run(client, event, artifact_folder, experiment=experiment)
+                    state["experiment_id"], state["run_id"] = ids
+                elif not self._try(client, state, event, unsure):
+                    if state_of_run(client, state["run_id"]) != "active":  # it was deleted just now
+                        state = self._begin_anew(client, state, artifact_folder, experiment)
+                        unsure = True
+                        continue
+                    taken -= 1
+                unsure = unsure and event["kind"] != "metrics"  # only the first can have been sent before
                 state["sent"] += 1
-                sent += 1
-                write_durably(self.sent_file, json.dumps(state).encode())
-            return sent
+                state.pop("tries", None)
+                taken += 1
+                self._confirm(state)
+            return taken
+
+    def send_refused(self, client: "MlflowClient", where: str) -> int:
+        """Try what was set aside once more, such as after a server's limits were raised; returns how many it took.
+
+        Raises:
+            Exception: whatever the client raises where the server does not answer.
+        """
+        with FileLock(self.path.with_suffix(".lock")):
+            state, left = self._confirmed(where), self.refused(where)
+            before = len(left)
+            for refused in list(left):
+                event = self.events[refused["event"] - 1]
+                if not self._superseded(event):
+                    try:
+                        send_event(client, state["run_id"], event, self.path.parent.parent, unsure=True)
+                    except Exception as error:
+                        if not refuses_this_event(error):
+                            raise
+                        continue
+                left.remove(refused)
+                self._write_refused(where, left)
+            return before - len(left)
+
+    def _try(self, client: "MlflowClient", state: dict[str, Any], event: dict[str, Any], unsure: bool) -> bool:
+        """Send one event; False if it was set aside. Raises what stops the rest as well."""
+        try:
+            send_event(client, state["run_id"], event, self.path.parent.parent, unsure)
+            return True
+        except Exception as error:
+            if not refuses_this_event(error):
+                # is the server away, or is it this event alone? whoever answers another question is there
+                if says_later(error) or not _answers(client, state["run_id"]):
+                    raise
+                state["tries"] = state.get("tries", 0) + 1
+                if state["tries"] < TRIES:
+                    self._confirm(state)
+                    raise
+            refused = {"event": state["sent"] + 1, "key": event["key"], "reason": reason_of(error)}
+            others = [one for one in self.refused(state["where"]) if one["event"] != refused["event"]]
+            self._write_refused(state["where"], [*others, refused])
+            return False
+
+    def _begin_anew(
+        self, client: "MlflowClient", state: dict[str, Any], artifact_folder: str | None, experiment: str | None
+    ) -> dict[str, Any]:
+        old, event = state["run_id"], self.events[0]
+        deleted = state_of_run(client, old) == "deleted"
+        experiment_id, run_id = open_run(client, event, artifact_folder, old, experiment)
+        back = f" 'mlflow runs restore --run-id {old}' brings the old one back, as far as it had come."
+        logger.warning(
+            "[%s] MLflow no longer has the run %s of %s, it was deleted there: all of it is sent again, as run %s.%s",
+            Code.TRACKING_REFUSED, old, self.path, run_id, back if deleted else "",
+        )  # fmt: skip
+        self._write_refused(state["where"], [])
+        state = {"sent": 1, "run_id": run_id, "experiment_id": experiment_id, "where": state["where"]}
+        self._confirm(state)
+        return state
+
+    def _superseded(self, event: dict[str, Any]) -> bool:
+        """True if a later event says the same anew: another end of the run, another text of that name."""
+        same = ("kind", "name") if event["kind"] == "text" else ("kind",)
+        later = self.events[self.events.index(event) + 1 :]
+        return event["kind"] in ("text", "status") and any(
+            all(one.get(key) == event.get(key) for key in same) for one in later
+        )
+
+    def _confirm(self, state: dict[str, Any]) -> None:
+        write_durably(self.sent_file, json.dumps(state).encode())
+
+    def _write_refused(self, where: str, refused: list[dict[str, Any]]) -> None:
+        if refused or self.refused_file.exists():
+            write_durably(self.refused_file, json.dumps({"where": where, "refused": refused}, indent=2).encode())
 
 
 def new_id() -> str:
@@ -113,63 +221,17 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _open_run(client: "MlflowClient", event: Mapping[str, Any], artifact_folder: str | None) -> str:
-    experiment = client.get_experiment_by_name(event["experiment"])
-    if experiment is None:
-        # without the tag MLflow 3 opens the experiment in its view for language models
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        experiment_id = client.create_experiment(event["experiment"], artifact_location=artifact_folder, tags=kind)
-    else:
-        experiment_id = experiment.experiment_id
-    known = _find_run(client, experiment_id, event["tags"][ID_TAG])
-    if known:
-        return known
-    tags = dict(event["tags"])
-    if "parent" in event:
-        parent = _find_run(client, experiment_id, event["parent"])
-        if parent is None:  # it is on its way; who sends this will try again
-            raise LookupError("the study that this run belongs to has not reached the server yet; it comes first")
-        tags["mlflow.parentRunId"] = parent
-    run = client.create_run(experiment_id, start_time=event["time"], run_name=event["name"], tags=tags)
-    return run.info.run_id
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _find_run(client: "MlflowClient", experiment_id: str, own_id: str) -> str | None:
-    known = client.search_runs([experiment_id], f"tags.`{ID_TAG}` = '{own_id}'")
-    return known[0].info.run_id if known else None
-
-
-def _send(client: "MlflowClient", run_id: str, event: Mapping[str, Any], folder: Path, unsure: bool) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
-    kind = event["kind"]
-    if kind == "params":
-        client.log_batch(run_id, params=[Param(name, value) for name, value in event["values"].items()])
-    elif kind == "metrics":
-        metrics = [Metric(name, value, event["time"], event["step"]) for name, value in event["values"].items()]
-        if unsure:
-            metrics = [metric for metric in metrics if not _has(client, run_id, metric)]
-        client.log_batch(run_id, metrics=metrics)
-    elif kind == "dataset":
-        tag = InputTag("mlflow.data.context", event["context"])
-        client.log_inputs(run_id, datasets=[DatasetInput(Dataset(**event["entity"]), [tag])])
-    elif kind == "configuration":
-        client.log_dict(run_id, event["content"], "configuration.json")
-    elif kind == "text":
-        client.log_text(run_id, event["content"], event["name"])
-    elif kind == "artifact":
-        path = folder / event["path"]
-        if path.is_dir():
-            client.log_artifacts(run_id, str(path), event["folder"])
-        elif path.exists():  # one that has gone since cannot be sent by anybody
-            client.log_artifact(run_id, str(path), event["folder"])
-    elif kind == "status":
-        if event["status"] == "RUNNING":
-            client.update_run(run_id, status="RUNNING")
-        else:
-            client.set_terminated(run_id, event["status"], event["time"])
-
-
-def _has(client: "MlflowClient", run_id: str, metric: Any) -> bool:
-    history = client.get_metric_history(run_id, metric.key)
-    return any((old.step, old.timestamp) == (metric.step, metric.timestamp) for old in history)
+def _answers(client: "MlflowClient", run_id: str) -> bool:
+    try:
+        state_of_run(client, run_id)
+    except Exception:  # whatever it is: the server does not answer this either
+        return False
+    return True

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 PARENT = "CXR_MONAI_PARENT_RUN"
 """Of the environment: the id of the run that this process' runs are parts of."""
+CHANGED_TAG = "cxr_monai.changed."
+"""Begins the tag of a setting that a resumed training changed: its value before and after."""
 ONE_A_FOLDER = ("training", "study")
 """Kinds of runs of which a folder has one, which goes on; of all others there may be many."""
 
@@ -94,8 +96,9 @@ class Tracker:
         path = self.output_dir / "tracking" / f"{name}.jsonl"
         if path.exists() and not resume:
             aside = path.with_name(f"{name}-{new_id()[:8]}.jsonl")
-            if path.with_suffix(".sent.json").exists():
-                os.replace(path.with_suffix(".sent.json"), aside.with_suffix(".sent.json"))
+            for ending in (".sent.json", ".refused.json"):
+                if path.with_suffix(ending).exists():
+                    os.replace(path.with_suffix(ending), aside.with_suffix(ending))
             os.replace(path, aside)
         self._journal = journal = Journal(path)
         self.history = [
@@ -109,8 +112,23 @@ class Tracker:
             journal.append("configuration", "configuration", content=self.configuration)
         else:
             self._again("status", status="RUNNING")
+            self._say_what_changed(journal)
         self._delivery = Delivery(journal, self.tracking_uri, artifact_folder(self.tracking_uri))
         self._delivery.wake()
+
+    def _say_what_changed(self, journal: Journal) -> None:
+        """Log settings that are others since the training goes on: MLflow keeps parameters as they were, so as tags."""
+        before: dict[str, str] = {}
+        for event in journal.events:
+            if event["kind"] == "params" or event["key"].startswith("settings "):
+                before |= event.get("settings", event["values"])
+        changed = {name: value for name, value in self.settings.items() if before.get(name) != value}
+        if changed:
+            tags = {f"{CHANGED_TAG}{name}": f"{before.get(name)} -> {value}" for name, value in changed.items()}
+            number = len(journal.events)
+            journal.append(f"settings {number}", "tags", values=tags, settings=changed)
+            name = f"configuration-{number}.json"
+            journal.append(f"configuration {number}", "configuration", content=self.configuration, name=name)
 
     @property
     def id(self) -> str:
@@ -159,6 +177,12 @@ class Tracker:
             logger.warning(
                 "[%s] %d events of this run have not reached MLflow; 'cxr-monai track %s' sends them.",
                 Code.TRACKING_FAILED, unsent, self.output_dir,
+            )  # fmt: skip
+        refused = self._journal.refused(self._delivery.where) if self._journal else []
+        if refused and self._journal:
+            logger.warning(
+                "[%s] MLflow refused %d of this run's %d events; they stand with its reasons in %s.",
+                Code.TRACKING_REFUSED, len(refused), len(self._journal.events), self._journal.refused_file,
             )  # fmt: skip
         self._journal, self._delivery = None, None
 
