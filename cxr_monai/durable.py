@@ -1,14 +1,28 @@
-"""Files that are whole or not there: written beside, synced, renamed; what was there before stays until then."""
+"""Files and folders that are whole or not there: written beside, synced, renamed; what was there stays until then.
+
+    write_durably("metrics.json", content)                 # a file
+    with durable_file("model.pt") as stream: ...           # a large one
+    with durable_folder("OUT/bundle") as made: ...         # a folder, filled at ``made``
+
+Nothing else in this package writes a file that outlives its process (``tests/test_durable_everywhere.py``).
+"""
 
 import errno
 import glob
+import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from cxr_monai.errors import Code, StorageError
+from cxr_monai.errors import Code, CxrError, StorageError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+_LONGEST = 200
+"""Bytes of a name that has room for what a temporary name adds (a file system's limit is 255)."""
 
 
 def write_durably(path: str | Path, content: bytes) -> None:
@@ -21,13 +35,27 @@ def write_durably(path: str | Path, content: bytes) -> None:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; the message says which content is there.
     """
+    with durable_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def durable_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a stream whose content becomes the file when the block ends; an error in it leaves what was there.
+
+    Args:
+        path: as of :func:`write_durably`.
+
+    Raises:
+        StorageError: as :func:`write_durably`, also for an ``OSError`` of the block itself.
+    """
     path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{_short(path.name)}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -37,10 +65,99 @@ def write_durably(path: str | Path, content: bytes) -> None:
         raise storage_error(error, path) from error
     try:
         sync_folder(path.parent)
-        for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed
+        for left in path.parent.glob(f"{glob.escape(_short(path.name))}.*.part"):  # of a process that was killed
             left.unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, path, "It is written, but might not outlast a power cut.") from error
+
+
+@contextmanager
+def durable_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
+    """Make a folder whole or not at all: the block fills the folder that it is given, which then takes its place.
+
+    Args:
+        path: the folder, which must not exist. One process at a time makes it.
+        replace: what is there goes, once the new one is whole.
+
+    Raises:
+        UsageError: ``output-exists``, before the block and after it.
+        StorageError: ``disk-full`` or ``write-failed``, also for an ``OSError`` of the block itself; nothing is left.
+        CxrError: of the block; it names the folder, not the temporary one.
+    """
+    path = Path(path) if Path(path).name not in ("", "..") else Path(path).resolve()
+    part = path.with_name(f".{_short(path.name)}.{os.getpid()}.part")
+    try:
+        refuse_taken([path] if os.path.lexists(path) and not replace else [])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*.part"):  # of a process that was killed
+            shutil.rmtree(left)
+        part.mkdir()
+        try:
+            yield part
+            sync_tree(part)
+            _take_place(part, path, replace)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except CxrError as error:
+        rename_places(error, part, path)
+        raise
+
+
+def _take_place(part: Path, path: Path, replace: bool) -> None:
+    if not os.path.lexists(path):
+        part.rename(path)
+        return
+    refuse_taken([] if replace else [path])
+    old = path.with_name(f".{_short(path.name)}.{os.getpid()}.old.part")
+    path.rename(old)
+    try:
+        part.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def refuse_taken(paths: list[Path], force: str = "") -> None:
+    """Refuse to write where these lie.
+
+    Args:
+        paths: what is in the way.
+        force: the option that would write over it; none where empty.
+
+    Raises:
+        UsageError: ``output-exists``, unless there are none.
+    """
+    if paths:
+        fix = f"Choose another name, or say {force} to write over it." if force else "Choose another name."
+        raise UsageError(
+            Code.OUTPUT_EXISTS,
+            "it is already there, and nothing is overwritten."
+            if len(paths) == 1
+            else f"it is already there, and so are {', '.join(path.name for path in paths[1:4])}.",
+            fix=fix,
+            where=paths[0],
+        )
+
+
+def rename_places(error: CxrError, part: Path, path: Path) -> None:
+    """Let an error that names a temporary folder name the one that the user gave."""
+    if error.where is not None:
+        error.where = error.where.replace(str(part), str(path))
+    error.message = error.message.replace(str(part), str(path))
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file and folder below a folder, and itself, to the disk before a rename says that they are there."""
+    for path in [*sorted(folder.rglob("*")), folder]:
+        if path.is_dir():
+            sync_folder(path)
+        elif not path.is_symlink():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -73,3 +190,9 @@ def storage_error(error: OSError, path: str | Path, state: str = "What was there
         fix="Check the disk and its permissions, then start the same command again: it continues.",
         where=path,
     )
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for what is added to it."""
+    raw = os.fsencode(name)
+    return name if len(raw) <= _LONGEST else hashlib.sha256(raw).hexdigest()

@@ -21,6 +21,7 @@ LAYERS = {
     "schemes": 0,
     "environment": 0,
     "durable": 0,
+    "outputs": 0,
     "data": 1,
     "networks": 1,
     "losses": 1,

@@ -7,8 +7,8 @@ from cxr_monai.bundle.digest import part_files
 
 
 def copy_parts(root: Path, new: Path) -> None:
-    """Copy a bundle's parts into a folder that does not exist yet."""
-    new.mkdir(parents=True)
+    """Copy a bundle's parts into a folder that is new, or empty."""
+    new.mkdir(parents=True, exist_ok=True)
     for path in part_files(root):
         target = new / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

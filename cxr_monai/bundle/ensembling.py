@@ -6,7 +6,6 @@ Everything that works on a bundle works on it; it is not trained, so it has no `
 calibration: those of its members are not its own.
 """
 
-import io
 import json
 import re
 import shutil
@@ -14,15 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from cxr_monai.bundle.folder import CONFIGS, Bundle
-from cxr_monai.bundle.trained import write_json
+from cxr_monai.bundle.folder import CONFIGS, METADATA, Bundle
+from cxr_monai.bundle.trained import save_weights, write_json
 from cxr_monai.bundle.workflow import MEANING, same
-from cxr_monai.durable import storage_error, write_durably
+from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.networks.ensemble import definition, joined
 from cxr_monai.networks.weights import load_state_dict, load_weights
+from cxr_monai.outputs import bytes_of, check_new_folder
 
 _README = """
 ## An ensemble
@@ -47,33 +45,24 @@ def ensemble_bundle(bundles: Sequence[str | Path], out: str | Path, replace: boo
 
     Raises:
         BundleError: ``bundle-disagrees`` if they do not mean the same, naming both sides; ``bundle-invalid`` for fewer
-            than two; ``output-exists``.
+            than two.
+        UsageError: ``output-exists``.
         WeightsError: a bundle has no weights, or those of another network.
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    opened, out = [Bundle.open(bundle) for bundle in bundles], Path(out).resolve()
+    opened, out = [Bundle.open(bundle) for bundle in bundles], Path(out)
     if len(opened) < 2:
         raise BundleError(
             Code.BUNDLE_INVALID, f"an ensemble of {len(opened)} bundles: it takes two.", fix="Name at least two."
         )
-    if out.exists() and not replace:
-        raise BundleError(Code.OUTPUT_EXISTS, "there is something here already.", fix="Choose another name.", where=out)
+    check_new_folder(out, METADATA, replace, sum(bytes_of(bundle.root) for bundle in opened))
     first = opened[0]
     for other in opened[1:]:
         _check_same(first, other)
-    partial = out.with_name(f".{out.name}.part")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _write(opened, partial)
-        made = Bundle.open(partial)
-        load_weights(made.parser().get_parsed_content("network_def"), made.weights)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    except OSError as error:
-        raise storage_error(error, out) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with durable_folder(out, replace) as made:
+        _write(opened, made)
+        bundle = Bundle.open(made)
+        load_weights(bundle.parser().get_parsed_content("network_def"), bundle.weights)
     return Bundle.open(out)
 
 
@@ -126,10 +115,8 @@ def _write(opened: Sequence[Bundle], folder: Path) -> None:
             write_json(path, config | ({"network_def": network_def} if "network_def" in config else {}))
     readme = folder / "docs" / "README.md"
     if readme.is_file():
-        readme.write_text(readme.read_text(encoding="utf-8") + _README.format(count=count), encoding="utf-8")
-    weights = io.BytesIO()
-    torch.save(joined([load_state_dict(bundle.weights) for bundle in opened]), weights)
-    write_durably(folder / "models" / "model.pt", weights.getvalue())
+        write_durably(readme, (readme.read_text(encoding="utf-8") + _README.format(count=count)).encode())
+    save_weights(folder / "models" / "model.pt", joined([load_state_dict(bundle.weights) for bundle in opened]))
 
 
 def _overlays(config: dict[str, Any], settings: set[str]) -> bool:

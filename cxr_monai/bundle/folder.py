@@ -15,6 +15,8 @@ from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.schemes import LabelScheme, channels
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
+METADATA = "configs/metadata.json"
+"""What a bundle's folder has."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ The bundle is ``cxr_nih14`` with another network, other labels and another input
 it came from (SHA-256), what it was taken for, and what became of each tensor.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -17,15 +16,17 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.folder import Bundle, read_json
+from cxr_monai.bundle.folder import METADATA, Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_json, write_meaning
 from cxr_monai.bundle.workflow import MEANING
+from cxr_monai.durable import durable_folder
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse
 from cxr_monai.networks.fitting import Account, fit
 from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
 from cxr_monai.networks.weights import load_state_dict
+from cxr_monai.outputs import check_new_folder
 
 IMAGE_SIZE = 224
 
@@ -68,6 +69,7 @@ def import_bundle(
     kind: str = "auto",
     labels: str | Sequence[str] | None = None,
     rows: str | Sequence[str] | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Make a bundle of a state dictionary.
 
@@ -78,6 +80,7 @@ def import_bundle(
         labels: the findings that the bundle has, in this order; all that the network was trained for where None.
         rows: the names of the classifier's outputs, in their order; where None those of the kind (NIH's 14, or
             TorchXRayVision's 18).
+        force: an earlier bundle at ``out`` may be replaced.
 
     Returns:
         what ``docs/import.json`` says.
@@ -90,8 +93,7 @@ def import_bundle(
         StorageError: ``disk-full`` or ``write-failed``.
     """
     file, out = Path(file), Path(out)
-    if out.exists():
-        raise UsageError(Code.OUTPUT_EXISTS, "it exists already, and nothing is overwritten.", where=out)
+    check_new_folder(out, METADATA, force, file.stat().st_size if file.is_file() else 0)
     found = recognise(load_state_dict(file), file, kind)
     origin = _origin(found, file)
     known = _rows(found, rows, file)
@@ -103,9 +105,8 @@ def import_bundle(
     _check_finite(network, file)
     account.left_out[:0] = found.left_out
     record = _record(file, found, chosen, account)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-        made = Path(copytree(shipped("cxr_nih14"), Path(beside) / "bundle", ignore=ignore_patterns("__pycache__")))
+    with durable_folder(out, force) as made:
+        copytree(shipped("cxr_nih14"), made, ignore=ignore_patterns("__pycache__"), dirs_exist_ok=True)
         inference = read_json(made / "configs" / "inference.json")
         meaning = {key: inference[key] for key in MEANING if key in inference}
         meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "margin": origin.margin}
@@ -115,7 +116,6 @@ def import_bundle(
         (made / "models").mkdir(exist_ok=True)
         save_weights(made / "models" / "model.pt", plain_state(network))
         Bundle.open(made)
-        made.rename(out)
     return record
 
 

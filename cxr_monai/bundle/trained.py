@@ -5,7 +5,6 @@ written into all configurations and the metadata, so that ``evaluate``, ``infere
 again.
 """
 
-import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.folder import CONFIGS
 from cxr_monai.bundle.workflow import MEANING, running_parser, same, scheme_of
-from cxr_monai.durable import write_durably
+from cxr_monai.durable import durable_file, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import input_channels
@@ -85,9 +84,8 @@ def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; what was there is untouched.
     """
-    buffer = io.BytesIO()
-    torch.save(dict(weights), buffer)
-    write_durably(path, buffer.getvalue())
+    with durable_file(path) as file:
+        torch.save(dict(weights), file)
 
 
 def write_meaning(root: Path, meaning: Mapping[str, Any], channels: int) -> None:
@@ -159,7 +157,7 @@ def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any], channels: in
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as the bundles are written: two spaces, one newline at the end."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_durably(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def plain_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from cxr_monai import __version__
-from cxr_monai.errors import CxrError, UsageError
+from cxr_monai.errors import Code, CxrError, UsageError
 
 # command: module, one line of help
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"cxr-monai {arguments.command}: error: {error}", file=sys.stderr)
+        # whatever writes a result names its errors itself (cxr_monai.durable)
+        print(f"cxr-monai {arguments.command}: error [{Code.SYSTEM_ERROR}]: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"cxr-monai {arguments.command}: interrupted", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 import argparse
 
+from cxr_monai.cli.places import add_force
+
 DESCRIPTION = """\
 A model card: what a bundle is, what it was judged on, what it is worth in figures with intervals, its limits, where it
 comes from, and what nobody has said of it. It follows Model Cards (arXiv 1810.03993) and answers what applies of CLAIM
@@ -34,12 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="OUT", help="a new folder for a copy with the card, or a file that ends in .md"
     )
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the card, say where it is."""
     from cxr_monai.report.card import write_card
 
-    path = write_card(arguments.bundle, arguments.evaluation, arguments.out, arguments.localisation)
+    path = write_card(arguments.bundle, arguments.evaluation, arguments.out, arguments.localisation, arguments.force)
     print(f"{path}: the model card; what its authors should still say stands at its end")
     return 0

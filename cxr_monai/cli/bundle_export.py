@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_bundle, open_bundle
+from cxr_monai.cli.places import add_bundle, add_force, open_bundle
 
 DESCRIPTION = """\
 A bundle's network as a file that runs without this package, or the bundle as MONAI's model zoo takes it.
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the action's words."""
     add_bundle(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist yet")
+    add_force(parser)
     parser.add_argument(
         "--format",
         choices=("torchscript", "onnx", "all", "zoo"),
@@ -52,9 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(Code.USAGE, "--name and --url are for the model zoo alone: --format zoo.")
         from cxr_monai.sharing.export import FORMATS, export
 
-        told = export(
-            open_bundle(arguments), arguments.out, FORMATS if arguments.format == "all" else [arguments.format]
-        )
+        formats = FORMATS if arguments.format == "all" else [arguments.format]
+        told = export(open_bundle(arguments), arguments.out, formats, arguments.force)
         for name, difference in told.items():
             print(f"{Path(arguments.out) / name}: differs from the bundle by at most {difference:.1g} in a log-odds")
         print(f"{Path(arguments.out) / 'contract.json'}: what it must be given, what its outputs mean")
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     root = open_bundle(arguments)
     named = str(Bundle.open(root).metadata.get("name", ""))
     name = arguments.name or re.sub(r"[^a-z0-9]+", "_", named.lower()).strip("_")
-    folder, uploads = zoo_layout(root, arguments.out, name, arguments.url)
+    folder, uploads = zoo_layout(root, arguments.out, name, arguments.url, arguments.force)
     print(f"{Path(arguments.out) / folder.name}: copy it into models/ of a fork of Project-MONAI/model-zoo")
     if uploads:
         print(f"{Path(arguments.out) / 'upload'}: upload {', '.join(uploads)} to {arguments.url} before that")

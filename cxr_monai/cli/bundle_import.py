@@ -2,6 +2,8 @@
 
 import argparse
 
+from cxr_monai.cli.places import add_force
+
 DESCRIPTION = """\
 Other people's weights as a bundle to predict with: those of zoogzog/chexnet and its descendants, arnoweng/CheXNet, and
 TorchXRayVision, with their own preprocessing and the order of their labels. What was loaded, adapted and left out is
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", metavar="A,B", help="what the classifier's outputs stand for, in their order; default: the kind's own"
     )
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.bundle.importing import import_bundle
     from cxr_monai.networks.fitting import Account
 
-    record = import_bundle(arguments.file, arguments.out, arguments.kind, arguments.labels, arguments.rows)
+    record = import_bundle(
+        arguments.file, arguments.out, arguments.kind, arguments.labels, arguments.rows, arguments.force
+    )
     account = Account(**{part: record[part] for part in ("loaded", "adapted", "left_out", "anew")})
     print("\n".join(account.lines()))
     print(f"{arguments.out}: {record['kind']}, {', '.join(record['labels'])}; docs/import.json tells all of this")

@@ -2,6 +2,8 @@
 
 import argparse
 
+from cxr_monai.cli.places import add_force
+
 DESCRIPTION = """\
 Copy a bundle that comes with this package, to train, change and share; the packaged one stays as it is."""
 
@@ -15,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the action's words."""
     parser.add_argument("name", metavar="NAME", help="one of 'cxr-monai bundle list'")
     parser.add_argument("out", metavar="OUT", help="a folder that does not exist yet")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,11 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cxr_monai.bundle.shipped import shipped
-    from cxr_monai.errors import Code, UsageError
+    from cxr_monai.durable import durable_folder
+    from cxr_monai.outputs import bytes_of, check_new_folder
 
     source, out = shipped(arguments.name), Path(arguments.out)
-    if out.exists():
-        raise UsageError(Code.OUTPUT_EXISTS, "it exists already, and nothing is overwritten.", where=out)
-    shutil.copytree(source, out, ignore=shutil.ignore_patterns("__pycache__"))
+    check_new_folder(out, "configs/metadata.json", arguments.force, bytes_of(source))
+    with durable_folder(out, arguments.force) as made:
+        shutil.copytree(source, made, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     print(f"{out}: a copy of {arguments.name}; its docs/README.md explains every setting")
     return 0

@@ -31,6 +31,11 @@ def add_trust_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--force`` of a command that writes a result."""
+    parser.add_argument("--force", action="store_true", help="write over an earlier result")
+
+
 def open_bundle(arguments: argparse.Namespace) -> Path:
     """Return the folder of the bundle that may be run (``cxr_monai.sharing.trust``)."""
     from cxr_monai.sharing.trust import open_trusted

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.bundle.folder import METADATA, Bundle, head_of
 from cxr_monai.data.manifest import read_manifest
-from cxr_monai.durable import storage_error
-from cxr_monai.errors import BundleError, Code, EvaluationError
+from cxr_monai.durable import durable_folder
+from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.fitted import (
     COVERAGE,
     RULES,
@@ -19,6 +19,7 @@ from cxr_monai.evaluation.fitted import (
     remember_patients,
 )
 from cxr_monai.evaluation.predictions import join, read_predictions
+from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.sharing.lineage import write_lineage
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, SIGNATURE
 
@@ -35,6 +36,7 @@ def calibrate_bundle(
     coverage: float = COVERAGE,
     recalibrate: str | None = None,
     points: str = "keep",
+    force: bool = False,
 ) -> Fitted:
     """Fit, and write the copy: whole or not at all.
 
@@ -42,19 +44,20 @@ def calibrate_bundle(
         bundle: stays as it is.
         predictions: raw probabilities of the bundle's network.
         manifest: labels; the image files are not needed.
-        out: the copy's folder, which must not exist.
+        out: the copy's folder, which must not exist unless ``force``.
         split: of the manifest; all images that have a prediction where None.
         method, rules, coverage: see ``cxr_monai.evaluation.fitted.fit``.
+        force: an earlier copy may be replaced.
         recalibrate, points: ``how`` and ``points`` of ``cxr_monai.evaluation.fitted.refit``; None fits from nothing.
 
     Raises:
-        BundleError: ``output-exists``, or the bundle is none.
+        UsageError: ``output-exists``.
+        BundleError: the bundle is none.
         EvaluationError: ``evaluation-invalid`` for calibrated predictions or those of another bundle,
             ``calibration-invalid`` if there is nothing to recalibrate.
     """
-    opened, new = Bundle.open(bundle), Path(out).resolve()
-    if new.exists() or new.is_relative_to(opened.root):
-        raise BundleError(Code.OUTPUT_EXISTS, "the copy needs a new folder, outside of the bundle.", where=out)
+    opened, new = Bundle.open(bundle), Path(out)
+    check_new_folder(new, METADATA, force, bytes_of(opened.root), opened.root)
     file, table = read_predictions(predictions), read_manifest(manifest, check_files=False, scheme=opened.scheme)
     if file.calibrated:
         raise EvaluationError(
@@ -77,23 +80,17 @@ def calibrate_bundle(
                 where=opened.root,
             )
         fitted = refit(own, sample, recalibrate, points, rules, coverage, {**told, "before": dict(own.fitted_on)})
-    partial = new.with_name(f".{new.name}.part")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with durable_folder(new, force) as made:
         # a copy is not what was signed, and not what was measured
-        shutil.copytree(opened.root, partial, ignore=shutil.ignore_patterns(MANIFEST, SIGNATURE, METRICS))
-        fitted.write(partial / "models" / "calibration.json")
+        ignored = shutil.ignore_patterns(MANIFEST, SIGNATURE, METRICS)
+        shutil.copytree(opened.root, made, ignore=ignored, dirs_exist_ok=True)
+        fitted.write(made / "models" / "calibration.json")
         write_lineage(
-            partial,
+            made,
             [opened.root],
             "cxr-monai calibrate",
             data=fitted.fitted_on,
             settings={"method": method, "recalibrate": recalibrate or "no", "points": points},
         )
-        remember_patients(fitted, sample, new, copy_of=opened.root)
-        partial.rename(new)
-    except OSError as error:
-        raise storage_error(error, new) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remember_patients(fitted, sample, new.resolve(), copy_of=opened.root)
     return fitted

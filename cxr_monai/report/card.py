@@ -10,18 +10,17 @@ docs/model-cards.md. Every figure is the evaluation's, every description the met
 of the authors under a key of the metadata (`ASKED`) and is said to be unknown until they answer: nothing is invented.
 """
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 from cxr_monai.bundle.copying import copy_parts
-from cxr_monai.bundle.folder import Bundle, read_json
-from cxr_monai.durable import storage_error, write_durably
+from cxr_monai.bundle.folder import METADATA, Bundle, read_json
+from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.evaluate import Evaluation, read_evaluation
+from cxr_monai.outputs import bytes_of, check_new_folder, check_output
 from cxr_monai.report import localisation_page, summary, tables, words
 from cxr_monai.report.cells import Cell, Table
 from cxr_monai.report.diary import escaped, line
@@ -97,7 +96,11 @@ def card(bundle: Bundle, evaluation: Evaluation, localisation: Localisation | No
 
 
 def write_card(
-    bundle: str | Path, evaluation: str | Path, out: str | Path, localisation: str | Path | None = None
+    bundle: str | Path,
+    evaluation: str | Path,
+    out: str | Path,
+    localisation: str | Path | None = None,
+    force: bool = False,
 ) -> Path:
     """Write a card: as Markdown alone, or into a copy of the bundle, since a bundle that was judged never changes.
 
@@ -107,17 +110,23 @@ def write_card(
         out: a file that ends in ``.md``; or a folder that does not exist yet, for a copy of the bundle with
             ``docs/card.md`` and the figures themselves in ``metrics.json``.
         localisation: what ``cxr-monai maps localise`` wrote for its maps.
+        force: an earlier card, or copy, at ``out`` may be replaced.
 
     Returns:
         the card.
 
     Raises:
-        BundleError: ``bundle-disagrees`` if the figures are not this bundle's, ``output-exists``, or it is none.
+        UsageError: ``output-exists``.
+        BundleError: ``bundle-disagrees`` if the figures are not this bundle's, or it is none.
         EvaluationError: ``evaluation-invalid`` if a folder holds no evaluation or no localisation.
         SharingError: ``lineage-invalid``.
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    opened, judged, out = Bundle.open(bundle), read_evaluation(evaluation), Path(out).resolve()
+    opened, judged, out = Bundle.open(bundle), read_evaluation(evaluation), Path(out)
+    if out.suffix == ".md":
+        check_output(out, force)
+    else:
+        check_new_folder(out, METADATA, force, bytes_of(opened.root), opened.root)
     check_same(opened, judged, evaluation)
     maps = None
     if localisation is not None:
@@ -127,23 +136,10 @@ def write_card(
     if out.suffix == ".md":
         write_durably(out, text)
         return out
-    if out.exists() or out.is_relative_to(opened.root):
-        raise BundleError(
-            Code.OUTPUT_EXISTS,
-            "the copy with the card needs a new folder, outside of the bundle.",
-            fix="Choose another --out, or one that ends in .md for the card alone.",
-            where=out,
-        )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-            made = Path(beside) / "bundle"
-            copy_parts(opened.root, made)
-            write_durably(made / "docs" / "card.md", text)
-            copyfile(Path(evaluation) / "metrics.json", made / "metrics.json")
-            made.rename(out)
-    except OSError as error:
-        raise storage_error(error, out) from error
+    with durable_folder(out, force) as made:
+        copy_parts(opened.root, made)
+        write_durably(made / "docs" / "card.md", text)
+        write_durably(made / "metrics.json", (Path(evaluation) / "metrics.json").read_bytes())
     return out / "docs" / "card.md"
 
 

@@ -10,7 +10,6 @@ images in several batch sizes; one that differs is not left behind.
 
 import logging
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +25,11 @@ from torch import nn
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.trained import write_json
-from cxr_monai.durable import storage_error
+from cxr_monai.durable import durable_folder
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.networks.heads import with_head
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.sharing.contract import INPUT, OUTPUT, contract
 
 FORMATS = ("torchscript", "onnx")
@@ -41,7 +41,9 @@ BATCHES = (1, 3)
 _SUFFIX = {"torchscript": "ts", "onnx": "onnx"}
 
 
-def export(bundle: str | Path, out: str | Path, formats: Sequence[str] = FORMATS) -> dict[str, float]:
+def export(
+    bundle: str | Path, out: str | Path, formats: Sequence[str] = FORMATS, force: bool = False
+) -> dict[str, float]:
     """Write a bundle's network and its contract into a new folder, whole or not at all.
 
     Args:
@@ -49,33 +51,27 @@ def export(bundle: str | Path, out: str | Path, formats: Sequence[str] = FORMATS
         out: a folder that does not exist yet. It gets ``model.ts`` (TorchScript, with the bundle's metadata and
             ``inference.json`` inside, as MONAI's ``ckpt_export`` writes it), ``model.onnx`` and ``contract.json``.
         formats: of `FORMATS`. Both take float32 ``[B, C, S, S]`` and give float32 ``[B, F]``, for any B.
+        force: an earlier export at ``out`` may be replaced.
 
     Returns:
         the largest difference of a log-odds from the bundle's, by file.
 
     Raises:
-        BundleError: ``output-exists``, ``export-differs``, or the bundle is none.
+        UsageError: ``output-exists``.
+        BundleError: ``export-differs``, or the bundle is none.
         SettingError: ``setting-invalid`` for another format, ``runtime-missing`` for ONNX without its packages.
         WeightsError: the weights are missing or belong to another network.
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    opened, out = Bundle.open(bundle), Path(out).resolve()
+    opened, out = Bundle.open(bundle), Path(out)
     _check(formats)
-    if out.exists() or out.is_relative_to(opened.root):
-        raise BundleError(Code.OUTPUT_EXISTS, "an export needs a new folder, outside of the bundle.", where=out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-            made = Path(beside) / "exported"
-            made.mkdir()
-            told = {}
-            for name in formats:
-                file = made / f"model.{_SUFFIX[name]}"
-                told[file.name] = write_network(opened, file)
-            write_json(made / "contract.json", contract(opened, shape_of(opened), _of_files(made, told)))
-            made.rename(out)
-    except OSError as error:
-        raise storage_error(error, out) from error
+    check_new_folder(out, "contract.json", force, bytes_of(opened.root), opened.root)
+    with durable_folder(out, force) as made:
+        told = {}
+        for name in formats:
+            file = made / f"model.{_SUFFIX[name]}"
+            told[file.name] = write_network(opened, file)
+        write_json(made / "contract.json", contract(opened, shape_of(opened), _of_files(made, told)))
     return told
 
 

@@ -9,7 +9,6 @@ the network with its head, compared with the bundle as any export (``cxr_monai.s
 """
 
 import re
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,8 +17,9 @@ from monai.bundle import ConfigParser
 from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.folder import Bundle
-from cxr_monai.durable import storage_error
+from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code, UsageError
+from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.sharing.export import write_network
 
 LARGEST = 25_000_000
@@ -36,7 +36,9 @@ may license them.
 """
 
 
-def zoo_layout(bundle: str | Path, out: str | Path, name: str, url: str | None = None) -> tuple[Path, list[str]]:
+def zoo_layout(
+    bundle: str | Path, out: str | Path, name: str, url: str | None = None, force: bool = False
+) -> tuple[Path, list[str]]:
     """Write a bundle in the zoo's layout, whole or not at all.
 
     Args:
@@ -44,34 +46,29 @@ def zoo_layout(bundle: str | Path, out: str | Path, name: str, url: str | None =
         out: a folder that does not exist yet.
         name: of the bundle in the zoo: a-z, 0-9 and ``_``.
         url: of the folder where the weights will lie; None where no file is above `LARGEST`.
+        force: an earlier export at ``out`` may be replaced.
 
     Returns:
         the bundle's folder, and the names of the files to upload.
 
     Raises:
-        UsageError: ``usage`` for a name or URL that is none, or without a URL for a file above `LARGEST`.
-        BundleError: ``output-exists``; ``bundle-invalid`` for what the zoo's checks would find missing, all of it;
+        UsageError: ``usage`` for a name or URL that is none, or without a URL for a file above `LARGEST`;
+            ``output-exists``.
+        BundleError: ``bundle-invalid`` for what the zoo's checks would find missing, all of it;
             ``export-differs``.
         WeightsError: the weights are missing or belong to another network.
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    opened, out = Bundle.open(bundle), Path(out).resolve()
+    opened, out = Bundle.open(bundle), Path(out)
     _check_words(name, url)
     _check_complete(opened)
-    if out.exists() or out.is_relative_to(opened.root):
-        raise BundleError(Code.OUTPUT_EXISTS, "an export needs a new folder, outside of the bundle.", where=out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-            made = Path(beside) / "zoo"
-            copy_parts(opened.root, made / name)
-            write_network(opened, made / name / "models" / "model.ts")
-            source = opened.metadata.get("data_source") or "unknown: the bundle's metadata does not say"
-            (made / name / "docs" / "data_license.txt").write_text(_DATA.format(source=source), encoding="utf-8")
-            uploads = _set_apart(made / name, made / "upload", url)
-            made.rename(out)
-    except OSError as error:
-        raise storage_error(error, out) from error
+    check_new_folder(out, f"{name}/configs", force, bytes_of(opened.root), opened.root)
+    with durable_folder(out, force) as made:
+        copy_parts(opened.root, made / name)
+        write_network(opened, made / name / "models" / "model.ts")
+        source = opened.metadata.get("data_source") or "unknown: the bundle's metadata does not say"
+        write_durably(made / name / "docs" / "data_license.txt", _DATA.format(source=source).encode())
+        uploads = _set_apart(made / name, made / "upload", url)
     return out / name, uploads
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
 from cxr_monai.bundle.folder import Bundle
-from cxr_monai.errors import BundleError, Code, WeightsError
+from cxr_monai.errors import BundleError, Code, UsageError, WeightsError
 from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.predict import Predictor
 from tests.bundles.making import LABELS, tiny_bundle
@@ -107,7 +107,7 @@ def test_one_bundle_is_no_ensemble_and_nothing_is_overwritten(bundles: list[Path
         ensemble_bundle(bundles[:1], tmp_path / "bundle")
     assert error.value.code == Code.BUNDLE_INVALID
     (tmp_path / "bundle").mkdir()
-    with pytest.raises(BundleError) as error:
+    with pytest.raises(UsageError) as error:
         ensemble_bundle(bundles, tmp_path / "bundle")
     assert error.value.code == Code.OUTPUT_EXISTS
     assert json.loads((ensemble_bundle(bundles, tmp_path / "bundle", replace=True).root / "configs" / "metadata.json")

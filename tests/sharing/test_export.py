@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
-from cxr_monai.errors import BundleError, Code, CxrError, SettingError, WeightsError
+from cxr_monai.errors import BundleError, Code, CxrError, SettingError, UsageError, WeightsError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.networks.heads import Head, head
@@ -163,8 +163,8 @@ def test_what_cannot_be_exported_says_why(
             export(bundle, out, formats or module.FORMATS)
         assert caught.value.code == code
 
-    refused(BundleError, Code.OUTPUT_EXISTS, tmp_path)
-    refused(BundleError, Code.OUTPUT_EXISTS, bundle / "exported")
+    refused(UsageError, Code.OUTPUT_EXISTS, tmp_path)
+    refused(UsageError, Code.OUTPUT_EXISTS, bundle / "exported")
     refused(SettingError, Code.SETTING_INVALID, tmp_path / "out", "tensorrt")
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     refused(SettingError, Code.RUNTIME_MISSING, tmp_path / "out", "onnx")

@@ -127,6 +127,6 @@ def test_all_that_the_zoo_would_miss_is_told_at_once(bundle: Path, tmp_path: Pat
         zoo_layout(poor, tmp_path / "zoo", "cxr_tiny")
     assert caught.value.code == Code.BUNDLE_INVALID
     assert "LICENSE, 'schema' in the metadata, the version 2.0.0 in the metadata's changelog" in str(caught.value)
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(UsageError) as caught:
         zoo_layout(bundle, tmp_path, "cxr_tiny")
     assert caught.value.code == Code.OUTPUT_EXISTS

@@ -1,0 +1,254 @@
+"""The place of a result: looked at before the work begins, filled when it is done.
+
+    check_output("p.csv", force=False)                         # free, can be written, has room
+    with result_folder("evaluation", "metrics.json") as made:  # several files: all of them, or what was there before
+        ...
+
+The file that says that a result is complete is written last, and readers ask for it (``require_complete``).
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cxr_monai.durable import (
+    durable_folder,
+    refuse_taken,
+    rename_places,
+    storage_error,
+    sync_folder,
+    sync_tree,
+)
+from cxr_monai.errors import Code, CxrError, EvaluationError, StorageError, UsageError
+
+COMPLETE = "complete"
+"""The key of a result's JSON that lists the files that belong to it."""
+_PROBE = 4096
+"""Bytes that any result has room for."""
+
+
+def check_output(path: str | Path, force: bool = False, room: int = 0, option: str = "--force") -> Path:
+    """Look whether a file can be written at a place, before the work begins. Nothing there is changed.
+
+    Args:
+        path: the file.
+        force: what is there may be written over.
+        room: bytes that it will need at least.
+        option: what stands for ``force`` in the message; empty where there is none.
+
+    Raises:
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full``, ``write-failed``.
+    """
+    path = Path(path)
+    try:
+        refuse_taken([path] if os.path.lexists(path) and not force else [], option)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_place(path, path.absolute().parent, room)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return path
+
+
+def check_folder(
+    path: str | Path, files: Sequence[str], force: bool = False, room: int = 0, option: str = "--force"
+) -> Path:
+    """Look whether files can be written into a folder, before the work begins. Nothing there is changed.
+
+    Args:
+        path: the folder, which need not be there.
+        files: names that the result has; others may lie beside them.
+        force, room, option: as of :func:`check_output`.
+
+    Raises:
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full``, ``write-failed``.
+    """
+    path = Path(path)
+    try:
+        taken = [path / name for name in files if os.path.lexists(path / name)]
+        refuse_taken([] if force else taken, option)
+        if os.path.lexists(path) and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        _check_place(path, path.absolute(), room)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return path
+
+
+def check_new_folder(
+    path: str | Path, mark: str = "", force: bool = False, room: int = 0, outside: str | Path | None = None
+) -> Path:
+    """Look whether a folder can be made, before the work begins. Nothing there is changed.
+
+    Args:
+        path: the folder, which must not exist.
+        mark: a name that the folder would have if it were an earlier result; such a folder (or an empty one) alone is
+            replaced by ``force``, so that nobody loses another one. There is no ``--force`` where it is empty.
+        force: an earlier result may be replaced.
+        room: bytes that it will need at least.
+        outside: a folder that it must not be in.
+
+    Raises:
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full``, ``write-failed``.
+    """
+    path = Path(path)
+    if outside is not None and path.resolve().is_relative_to(Path(outside).resolve()):
+        raise UsageError(
+            Code.OUTPUT_EXISTS,
+            "it needs a folder of its own, outside of what it is made from.",
+            fix="Choose another name.",
+            where=path,
+        )
+    try:
+        ours = bool(mark) and (os.path.lexists(path / mark) or (path.is_dir() and not any(path.iterdir())))
+        refuse_taken([path] if os.path.lexists(path) and not (force and ours) else [], "--force" if ours else "")
+        _check_place(path, path.absolute().parent, room)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return path
+
+
+def _check_place(path: Path, nearest: Path, room: int) -> None:
+    """Write a little in the nearest folder that exists, and look at what a name may be and at the room."""
+    missing = [path.name]
+    while not os.path.lexists(nearest):
+        missing, nearest = [nearest.name, *missing], nearest.parent
+    for name in missing:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(nearest / name)  # a name that is too long says so here
+    descriptor, probe = tempfile.mkstemp(prefix=".cxr-monai-", suffix=".part", dir=nearest)
+    try:
+        os.write(descriptor, bytes(_PROBE))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+        os.unlink(probe)
+    free = shutil.disk_usage(nearest).free
+    if free < room:
+        raise StorageError(
+            Code.DISK_FULL,
+            f"{free / 1e6:,.1f} MB are free, and at least {room / 1e6:,.1f} MB are needed. Nothing was written.",
+            fix="Free some space, or choose another place.",
+            where=path,
+        )
+
+
+def bytes_of(folder: str | Path) -> int:
+    """Return how many bytes the files below a folder have."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+@contextlib.contextmanager
+def result_folder(
+    out: str | Path, main: str, force: bool = False, own: Sequence[str] = (), option: str = "--force"
+) -> Iterator[Path]:
+    """Fill a result's folder: with all of its files, or it stays as it was. Other files in it are left alone.
+
+    The block writes into the folder that it is given. Its files then take their places, ``main`` as the last one: where
+    it stands, the result is complete. If ``main`` is JSON, its key ``complete`` lists the files.
+
+    Args:
+        out: the folder; made if it is not there.
+        main: the name of the file that is written last.
+        force: an earlier result may be written over; its files go.
+        own: other names that an earlier result of this kind may have.
+        option: what stands for ``force`` in the message.
+
+    Raises:
+        UsageError: ``output-exists``, before the block, or after it for a file that it wrote.
+        StorageError: ``disk-full`` or ``write-failed``; what was there before is intact.
+    """
+    out = Path(out)
+    check_folder(out, (main, *own), force, option=option)
+    if not os.path.lexists(out):
+        with durable_folder(out) as made:
+            yield made
+            _list_files(made, main)
+        return
+    made = out / f".{main}.{os.getpid()}.part"
+    try:
+        for left in out.glob(f".{main}.*.part"):  # of a process that was killed
+            shutil.rmtree(left)
+        made.mkdir()
+        try:
+            yield made
+            _list_files(made, main)
+            sync_tree(made)
+            _move_in(made, out, main, force, own, option)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    except OSError as error:
+        raise storage_error(error, out) from error
+    except CxrError as error:
+        rename_places(error, made, out)
+        raise
+
+
+def _list_files(made: Path, main: str) -> None:
+    if main.endswith(".json"):
+        content = json.loads((made / main).read_text(encoding="utf-8"))
+        content[COMPLETE] = [name for name in _files_below(made) if name != main]
+        (made / main).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _move_in(made: Path, out: Path, main: str, force: bool, own: Sequence[str], option: str) -> None:
+    """Put the files into their places; an earlier result is incomplete from the first to the last of these steps."""
+    names = _files_below(made)
+    refuse_taken([] if force else [out / name for name in names if os.path.lexists(out / name)], option)
+    earlier = {*_listed(out / main), *own} - set(names)
+    (out / main).unlink(missing_ok=True)
+    for name in sorted(earlier):
+        (out / name).unlink(missing_ok=True)
+    for name in [*(name for name in names if name != main), main]:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made / name, out / name)
+    for folder in {(out / name).parent for name in names}:
+        sync_folder(folder)
+
+
+def _listed(main: Path) -> list[str]:
+    """Return the files that a result says it has: those that are below its folder."""
+    try:
+        names = json.loads(main.read_text(encoding="utf-8"))[COMPLETE]
+        return [str(name) for name in names if not PurePosixPath(name).is_absolute() and ".." not in Path(name).parts]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def require_complete(content: Any, main: str | Path, again: str) -> None:
+    """Refuse a result that was not written to its end, or of which files are missing.
+
+    Args:
+        content: of ``main``.
+        main: the path of its JSON.
+        again: the command that makes it.
+
+    Raises:
+        EvaluationError: ``result-incomplete``.
+    """
+    main = Path(main)
+    names = content.get(COMPLETE) if isinstance(content, dict) else None
+    missing = None if names is None else [name for name in map(str, names) if not (main.parent / name).is_file()]
+    if missing == []:
+        return
+    raise EvaluationError(
+        Code.RESULT_INCOMPLETE,
+        "it does not say that it was written to its end: it was interrupted, or an older version wrote it."
+        if missing is None
+        else f"files of this result are missing: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}.",
+        fix=f"Make it again: {again}.",
+        where=main,
+    )
