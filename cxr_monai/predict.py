@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle, head_of
@@ -30,6 +29,7 @@ from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_differ
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.progress import progress_bar
 from cxr_monai.transforms import plain_tensors
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Predictor:
         with (
             torch.inference_mode(),
             plain_tensors(),
-            tqdm(total=len(named), desc="predicting", unit=" images", disable=None) as bar,
+            progress_bar(total=len(named), desc="predicting", unit="images") as bar,
         ):
             for batch in reading_loader(dataset, batch_size, num_workers):
                 probabilities = self.inferer(batch["image"].to(self.device), self.network).sigmoid().cpu().numpy()

@@ -38,9 +38,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from tqdm import tqdm
-
 from cxr_monai.errors import Code, CxrError, DownloadError, UsageError
+from cxr_monai.progress import ProgressBar, progress_bar, say
 
 PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 BOX = "https://nihcc.box.com/shared/static/"
@@ -125,7 +124,7 @@ def fetch(archive: Archive, folder: Path, *, retries: int = 5, timeout: float = 
 
 def _download(archive: Archive, part: Path, *, retries: int, timeout: float, pause: float) -> None:
     furthest, failures = _size(part), 0
-    with tqdm(total=archive.size, unit="B", unit_scale=True, desc=archive.name, disable=None) as bar:
+    with progress_bar(total=archive.size, initial=furthest, desc=archive.name, unit="B") as bar:
         while True:
             try:
                 return _transfer(archive, part, timeout, bar)
@@ -141,11 +140,11 @@ def _download(archive: Archive, part: Path, *, retries: int, timeout: float, pau
                         where=archive.url,
                     ) from interruption
                 wait = max(interruption.wait, min(pause * 2 ** (failures - 1), LONGEST_WAIT))
-                bar.write(f"{archive.name}: {interruption}; next attempt in {wait:.0f} s", file=sys.stderr)
+                say(f"{archive.name}: {interruption}; next attempt in {wait:.0f} s", sys.stderr)
                 time.sleep(wait)
 
 
-def _transfer(archive: Archive, part: Path, timeout: float, bar: tqdm) -> None:
+def _transfer(archive: Archive, part: Path, timeout: float, bar: ProgressBar) -> None:
     """One attempt: append what is missing to ``part``."""
     have = _size(part)
     if archive.size is not None and have == archive.size:
@@ -267,9 +266,7 @@ def digest(path: Path, method: str = "md5") -> str:
     hasher = hashlib.new(method, usedforsecurity=False)
     with (
         path.open("rb") as stream,
-        tqdm(
-            total=_size(path), unit="B", unit_scale=True, desc=f"{method} of {path.name}", disable=None, leave=False
-        ) as bar,
+        progress_bar(total=_size(path), desc=f"{method} of {path.name}", unit="B", leave=False) as bar,
     ):
         while chunk := stream.read(CHUNK):
             hasher.update(chunk)
@@ -285,7 +282,7 @@ def extract(path: Path, folder: Path) -> int:
     """
     count = 0
     try:
-        with tarfile.open(path) as archive, tqdm(desc=f"unpack {path.name}", unit=" files", disable=None) as bar:
+        with tarfile.open(path) as archive, progress_bar(total=None, desc=f"unpack {path.name}", unit="files") as bar:
             for member in archive:
                 count += member.isfile()
                 if not (member.isfile() and _size(folder / member.name) == member.size):

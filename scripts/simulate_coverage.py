@@ -32,12 +32,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score
-from tqdm import tqdm
 
 from cxr_monai.durable import write_durably
 from cxr_monai.environment import usable_cores
 from cxr_monai.evaluation.auroc import auroc, delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
+from cxr_monai.progress import progress_bar
 
 PREVALENCES = (0.002, 0.01, 0.05, 0.2)
 POSITIVE_PATIENTS = (10, 20, 50, 100)
@@ -87,7 +87,9 @@ def main() -> int:
         row |= {"patients": population.patients_for(scenario.positive_patients), **population.truth}
         todo = range(row["sets"], arguments.sets, CHUNK)
         work = partial(judge_chunk, population, scenario, arguments)
-        for counts in tqdm(spread(work, todo, arguments.jobs), str(scenario), total=len(todo), disable=None):
+        for counts in progress_bar(
+            spread(work, todo, arguments.jobs), total=len(todo), desc=str(scenario), unit="parts"
+        ):
             add(row, counts)
             write_durably(file, (json.dumps(results, indent=2) + "\n").encode())
         print(f"{scenario}: {row['sets']} data sets; {summary(row)} [{time.monotonic() - began:.0f} s]", flush=True)

@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
-from tqdm import tqdm
 
 from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
@@ -43,9 +42,9 @@ from cxr_monai.finetune.networks import finetune_network
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.weights import set_prior
 from cxr_monai.predict import Predictor
+from cxr_monai.progress import duration, progress_bar
 from cxr_monai.schemes import scheme
 from cxr_monai.studies.compare import difference_over_seeds
-from cxr_monai.training.handlers import duration
 
 WAYS = ("head", "full", "random")
 ALL = "all"
@@ -242,7 +241,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"{root} has been trained on {label}; give a parent that does not know it")
     features = features_of(parent, manifest) if any(way == "head" for way, *_ in todo) else None
     part = manifest.part("test")
-    for way, count, number in tqdm(todo, desc="draws", disable=None):
+    for way, count, number in progress_bar(todo, total=len(todo), desc="draws", unit="draws"):
         drawn = draw(manifest, label, count, number)
         images = list(part.table["image"])
         if way == "head" and features is not None:

@@ -22,6 +22,7 @@ LAYERS = {
     "environment": 0,
     "durable": 0,
     "outputs": 0,
+    "progress": 0,
     "data": 1,
     "networks": 1,
     "losses": 1,

@@ -1,7 +1,6 @@
 """``cxr-monai check``: what is wrong with a manifest, and what is in it."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,7 @@ def _pixels(manifest: "Manifest") -> tuple[list[str], list[str]]:
     """Return what is wrong with the files' pixels, and what is worth a note."""
     from cxr_monai.data.describe import compare_pixels
 
-    report = compare_pixels(manifest, progress=sys.stderr.isatty())
+    report = compare_pixels(manifest, progress=True)
     wrong = []
     if report.shared:
         wrong.append(f"{len(report.shared):,} radiographs stand under several patients, with identical pixels:")

@@ -124,7 +124,7 @@ def _show(prepare: Any, study: Any, arguments: argparse.Namespace, bundle: Path)
     """Print the trainings and how long they would take."""
     import tempfile
 
-    from cxr_monai.training.handlers import duration
+    from cxr_monai.progress import duration
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(study, arguments.manifest, folder, bundle, arguments.images, estimate=True)

@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from cxr_monai.data.preparations import INDEX, LOCK, PIXELS, Preparation, delete, limit_bytes, preparations
 from cxr_monai.durable import storage_error
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
+from cxr_monai.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ class PixelCache:
                 num_workers=0 if few else workers,
                 prefetch_factor=None if few or not workers else 8,
             )
-            bar = tqdm(loader, desc="decoding once", unit=" images", disable=None)
+            bar = progress_bar(loader, total=len(paths), desc="decoding once", unit="images")
             for done, (path, version, content, plane) in enumerate(bar):
                 if plane is not None and content not in known:
                     if not self._room(end + plane.nbytes):

@@ -23,6 +23,7 @@ from cxr_monai.data.splits import balance_table, mean_deviation
 from cxr_monai.data.validation import SPLITS
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
+from cxr_monai.progress import progress_bar
 from cxr_monai.schemes import LabelScheme
 
 # years between a patient's radiographs beyond which ids are more likely mixed up than an archive that old
@@ -159,14 +160,12 @@ def compare_pixels(manifest: Manifest, *, workers: int | None = None, progress: 
         workers: threads (decoding releases Python's lock); by default one a core.
         progress: show it on stderr.
     """
-    from tqdm import tqdm
-
     table = manifest.table[[path.is_file() for path in manifest.paths()]]
     digests: list[str] = []
     unreadable: list[tuple[str, str, str]] = []
     with (
         ThreadPoolExecutor(workers or usable_cores()) as pool,
-        tqdm(total=len(table), unit="image", desc="pixels", disable=not progress) as bar,
+        progress_bar(total=len(table), desc="pixels", unit="images", show=progress) as bar,
     ):
         # in batches, so that a large data set does not queue all of its images at once
         for start in range(0, len(table), _BATCH):

@@ -15,11 +15,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import norm
 from scipy.stats import t as student
-from tqdm import tqdm
 
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, known
+from cxr_monai.progress import progress_bar
 
 METHODS = ("percentile", "bias-corrected")
 ENOUGH = 0.9  # of the replicates must have a value
@@ -151,7 +151,7 @@ class PatientBootstrap:
         blocks = [slice(start, start + size) for start in range(0, self.replicates, size)]
         with ThreadPoolExecutor(min(usable_cores(), len(blocks))) as pool:
             done: Iterable = pool.map(fill, blocks)
-            for _ in tqdm(done, desc="bootstrap", total=len(blocks), disable=None if self._progress else True):
+            for _ in progress_bar(done, total=len(blocks), desc="bootstrap", unit="blocks", show=self._progress):
                 pass
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, delong
@@ -35,6 +34,7 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import check_operating_points, shift_prevalence
 from cxr_monai.evaluation.studies import HOW, by_study, study_notes
 from cxr_monai.evaluation.subgroups import subgroup_table
+from cxr_monai.progress import progress_bar
 
 FEW = 20
 """With fewer positive patients than this a finding's figures are said to mean little."""
@@ -125,7 +125,7 @@ def evaluate(
     if fitted is not None and applied:
         sample = sample.with_scores(fitted.apply(sample.scores, sample.findings))
     stages = 7 + (second is not None)
-    with tqdm(total=stages, desc="evaluating", unit=" parts", disable=None) as bar:
+    with progress_bar(total=stages, desc="evaluating", unit="parts") as bar:
 
         @contextmanager
         def part(name: str) -> Iterator[None]:

@@ -21,11 +21,11 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.explain.likeness import overlap, rank_correlation
 from cxr_monai.explain.store import MapStore
+from cxr_monai.progress import progress_bar
 
 RASTER = 64
 """Pixels of the longer side of what maps are compared on: finer than any grid of theirs by far."""
@@ -70,7 +70,7 @@ def compare(
     images, chosen = _in_common([first, second], findings)
     channels = [[store.findings.index(name) for name in chosen] for store in (first, second)]
     rows = []
-    for image in tqdm(images, desc=doing, unit=" images", disable=None):
+    for image in progress_bar(images, total=len(images), desc=doing, unit="images"):
         maps = [store.grid(image)[columns] for store, columns in zip((first, second), channels, strict=True)]
         there = [~np.isnan(of).any((-2, -1)) for of in maps]
         both = np.flatnonzero(there[0] & there[1])

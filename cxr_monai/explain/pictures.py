@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cxr_monai.data.files import IMAGE_SUFFIXES, write_errors
 from cxr_monai.durable import write_durably
@@ -21,6 +20,7 @@ from cxr_monai.explain.drawing import SUFFIXES, Panel, compare_figure, save, she
 from cxr_monai.explain.nifti import write_nifti
 from cxr_monai.explain.regions import Threshold
 from cxr_monai.explain.showing import Gallery
+from cxr_monai.progress import progress_bar
 
 HALF = Threshold(0.5)
 
@@ -157,7 +157,7 @@ def _for_each(
 ) -> None:
     """Do something for every image and finding; images that cannot be read are listed, unless none can."""
     errors: list[tuple[str, RadiographError]] = []
-    for image in tqdm(images, desc="drawing", unit=" images", disable=None):
+    for image in progress_bar(images, total=len(images), desc="drawing", unit="images"):
         try:
             for finding in gallery.findings(image, findings):
                 do(image, finding)

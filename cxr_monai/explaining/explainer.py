@@ -17,7 +17,6 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from cxr_monai.bundle.about import about as about_bundle
 from cxr_monai.bundle.folder import Bundle, head_of
@@ -35,6 +34,7 @@ from cxr_monai.networks.folding import TOLERANCE, largest_difference
 from cxr_monai.networks.heads import INDEPENDENT, Head, with_head
 from cxr_monai.networks.inferers import autocast_dtype, bfloat16_supported
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.progress import progress_bar
 from cxr_monai.transforms import visible_part
 
 logger = logging.getLogger(__name__)
@@ -270,7 +270,7 @@ class Explainer:
             logger.info("%d of %d images have their maps already", len(named) - len(todo), len(named))
         left_out: list[tuple[str, str, str]] = []
         first: RadiographError | None = None
-        with tqdm(total=len(named), initial=len(named) - len(todo), desc="maps", unit=" images", disable=None) as bar:
+        with progress_bar(total=len(named), initial=len(named) - len(todo), desc="maps", unit="images") as bar:
             for batch in self._batches(todo, batch_size, num_workers):
                 asked = (
                     None

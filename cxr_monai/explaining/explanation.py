@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cxr_monai.bundle.about import about as about_bundle
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.explain.drawing import Box, Panel, compare_figure, save
@@ -17,6 +15,7 @@ from cxr_monai.explain.selection import Example
 from cxr_monai.explain.showing import Gallery
 from cxr_monai.explain.store import MapStore
 from cxr_monai.explaining.explainer import Explainer
+from cxr_monai.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ class Explanation:
         truth = {key: boxes for example in there for key, boxes in _truth(example, stores[0]).items()}
         gallery = Gallery(stores, truth=truth, paths={example.name: example.path for example in there})
         sheet: list[list[Panel]] = []
-        for number, example in enumerate(tqdm(there, desc="drawing", unit=" images", disable=None)):
+        for number, example in enumerate(progress_bar(there, total=len(there), desc="drawing", unit="images")):
             rows = [gallery.row(example.name, finding, _words(example)) for finding in self._shown(stores[0], example)]
             save(compare_figure(rows), folder / f"{number:03d}_{Path(example.name).name.split('.')[0]}.png")
             sheet += rows[: 1 if len(there) > SHEET // 2 else 2]

@@ -20,7 +20,6 @@ import torch
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import nn
-from tqdm import tqdm
 
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
@@ -31,6 +30,7 @@ from cxr_monai.explain.view import View
 from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.progress import progress_bar
 
 BATCH = 16
 _CPU = torch.device("cpu")
@@ -110,7 +110,7 @@ def read_some(
     kept, left_out = [], []
     first: RadiographError | None = None
     order = np.random.default_rng(seed).permutation(len(files))
-    with tqdm(total=min(count, len(files)), desc="reading", unit=" images", disable=None) as bar:
+    with progress_bar(total=min(count, len(files)), desc="reading", unit="images") as bar:
         for at in order:
             if len(images) == count:
                 break
@@ -189,7 +189,7 @@ def faithfulness(
         ``method, map`` (``map`` or ``control``), ``share, deletion, insertion``.
     """
     rows, drawn = [], []
-    with tqdm(total=len(methods) * len(cases), desc="changing images", unit=" maps", disable=None) as bar:
+    with progress_bar(total=len(methods) * len(cases), desc="changing images", unit="maps") as bar:
         for method in methods:
             explainer, maps = _maps(subject, images, cases, method)
             made = []
@@ -239,7 +239,7 @@ def randomisation(
     chosen = some_stages(cascade(subject.network), stages)
     given = images.to(subject.device)
     compared = survival(explain, subject.network, given, chosen, draws, seed)
-    bar = tqdm(compared, desc="drawing weights", total=len(chosen) * draws, unit=" networks", disable=None)
+    bar = progress_bar(compared, total=len(chosen) * draws, desc="drawing weights", unit="networks")
     table = pd.concat(list(bar), ignore_index=True)
     keys = ["method", "stage", "random_parts", "case"]
     mean = table.groupby(keys, sort=False)[["rank_correlation", "ssim"]].mean().reset_index()

@@ -22,7 +22,6 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from tqdm import tqdm
 
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle, head_of, read_json
@@ -46,6 +45,7 @@ from cxr_monai.losses import MaskedBCEWithLogitsLoss, loss
 from cxr_monai.networks.architectures import input_channels
 from cxr_monai.networks.inferers import AutocastInferer
 from cxr_monai.networks.weights import initialise, load_weights
+from cxr_monai.progress import progress_bar
 from cxr_monai.schemes import LabelScheme, scheme
 from cxr_monai.training.optimisers import optimizer
 from cxr_monai.training.schedules import schedule
@@ -132,7 +132,7 @@ def features_of(
     with (
         torch.inference_mode(),
         plain_tensors(),
-        tqdm(total=len(manifest), desc="features", unit=" images", disable=None) as bar,
+        progress_bar(total=len(manifest), desc="features", unit="images") as bar,
     ):
         for batch in reading_loader(dataset, batch_size, num_workers):
             logits = inferer(batch["image"].to(device), network).cpu()

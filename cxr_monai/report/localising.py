@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.manifest import Manifest, join_on_image, read_manifest
@@ -47,6 +46,7 @@ from cxr_monai.evaluation.localisation import (
 from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisation_tables, values_of
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.store import MapStore
+from cxr_monai.progress import progress_bar
 from cxr_monai.report.reading import records, value
 
 RANDOM, CENTRE = "random", "centre"
@@ -482,9 +482,9 @@ def _heats(
     """Yield each case's maps on its raster (its own; random ones; the centre map), its boxes and its finding."""
     in_the_centre = lru_cache(maxsize=_KEPT)(lambda finding, shape: centre_map(centre[finding], shape))
     channel = {finding: at for at, finding in enumerate(part.store.findings)}
-    rows = tqdm(
+    rows = progress_bar(
         part.table[["image", "finding"]].itertuples(index=False, name=None),
-        desc=doing, total=len(part), unit=" cases", disable=None,
+        total=len(part), desc=doing, unit="cases",
     )  # fmt: skip
     for image, finding in rows:
         view, points = part.store.view(image), part.store.points

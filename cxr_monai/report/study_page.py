@@ -17,6 +17,7 @@ import pandas as pd
 
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.progress import duration
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, p_value, signed, whole
 from cxr_monai.report.page import drawn_forest, template
@@ -24,7 +25,6 @@ from cxr_monai.report.plots import write_plot
 from cxr_monai.report.reading import records, value
 from cxr_monai.report.shapes import Axis, Forest, Row, around_axis
 from cxr_monai.report.words import number
-from cxr_monai.training.handlers import duration
 
 PAGE, PICTURE = "study.html", "study.png"
 FAILED = "no result"

@@ -17,11 +17,11 @@ from monai.bundle import ConfigParser
 from monai.data import set_track_meta
 from monai.data.meta_obj import get_track_meta
 from monai.utils import set_determinism
-from tqdm import tqdm
 
 from cxr_monai.bundle.workflow import MEANING, check_ranges, refuse_unknown, written_out
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, CxrError, SettingError, StudyError, ours
+from cxr_monai.progress import progress_bar
 from cxr_monai.studies.plan import Study
 
 NOT_OF_EVALUATION = (
@@ -65,7 +65,10 @@ def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False)
     """
     made = {}
     with _process_as_it_was():
-        for variant, overrides in tqdm(study.variants.items(), desc="checking the variants", disable=None):
+        variants = study.variants
+        for variant, overrides in progress_bar(
+            variants.items(), total=len(variants), desc="checking the variants", unit="variants"
+        ):
             try:
                 made[variant] = _try(study, bundle, overrides, manifest, estimate)
             except Exception as error:

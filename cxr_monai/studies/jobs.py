@@ -22,13 +22,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cxr_monai.durable import write_durably
 from cxr_monai.environment import default_tracking_uri, usable_cores
 from cxr_monai.errors import Code, StudyError, TrainingError
+from cxr_monai.progress import duration, progress_bar, say
 from cxr_monai.studies.plan import Job, Study
-from cxr_monai.training.handlers import duration
 from cxr_monai.training.journal import Journal
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
@@ -214,7 +212,7 @@ def _wait_for_another(folder: Path, stop: threading.Event) -> None:
             lock.acquire()
         except TrainingError as error:
             if not told:
-                tqdm.write(f"waiting: {error.message} ({folder})")
+                say(f"waiting: {error.message} ({folder})")
                 told = True
             stop.wait(1)
         else:
@@ -252,7 +250,7 @@ class Progress:
     def __post_init__(self) -> None:
         self.total = sum(self.epochs[job.variant] for job in self.jobs)
         self.before, self.began = self._done(), time.monotonic()
-        self.bar = tqdm(total=self.total, initial=self.before, unit="epoch", desc="the study", disable=None)
+        self.bar = progress_bar(total=self.total, initial=self.before, desc="the study", unit="epochs")
 
     def update(self) -> None:
         """Look how far the trainings have come."""
@@ -264,9 +262,9 @@ class Progress:
         done = self._done()
         left = (time.monotonic() - self.began) / max(1, done - self.before) * (self.total - done)
         what = f"{len(self.ended)} of {len(self.jobs)}: {job.folder.name} " + ("done" if failed is None else "FAILED")
-        tqdm.write(what + (f"; about {duration(left)} left" if done < self.total else ""))
+        say(what + (f"; about {duration(left)} left" if done < self.total else ""))
         if failed is not None:
-            tqdm.write("  " + failed.replace("\n", "\n  "))
+            say("  " + failed.replace("\n", "\n  "))
 
     def _done(self) -> int:
         return sum(

@@ -10,12 +10,12 @@ import pandas as pd
 
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.progress import duration
 from cxr_monai.report import words
 from cxr_monai.report.diary import escaped, line
 from cxr_monai.report.study_page import write_study_page
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult
-from cxr_monai.training.handlers import duration
 
 
 def write_pages(out: Path, result: StudyResult, tables: Tables) -> list[Path]:

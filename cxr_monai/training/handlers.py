@@ -10,12 +10,12 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
-from tqdm import tqdm
 
 from cxr_monai.data.dataset import split_error
 from cxr_monai.data.files import write_errors
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.predictions import write_predictions
+from cxr_monai.progress import duration, progress_bar, spoke
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
@@ -31,20 +31,10 @@ def use(handler: T) -> T:
     return handler
 
 
-def duration(seconds: float) -> str:
-    """Return a duration for people: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 class Progress:
-    """A bar with images a second and time left.
+    """A bar with images a second and time left; without a terminal a line now and then, see ``cxr_monai.progress``.
 
-    The bar is drawn on a terminal only. ``images_per_second`` (over training batches, data loading included) goes into
+    ``images_per_second`` (over training batches of all processes, data loading included) goes into
     ``engine.state.metrics``.
 
     Args:
@@ -55,29 +45,49 @@ class Progress:
         self.what = what
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         # first among the handlers of an epoch's end: what validation takes is not training time
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 
+    def _start(self, engine: Engine) -> None:
+        # the engine counts a batch when it begins
+        self._began, self._before, self._ended = time.monotonic(), engine.state.iteration, 0
+
     def _start_epoch(self, engine: Engine) -> None:
         state = engine.state
         self._epoch_began, self._images = time.monotonic(), 0
-        of = f" {state.epoch}/{state.max_epochs}" if state.max_epochs and state.max_epochs > 1 else ""
-        size, length = batch_size(state.dataloader), state.epoch_length or 0
+        several = bool(state.max_epochs and state.max_epochs > 1)
+        size, length = batch_size(state.dataloader) * idist.get_world_size(), state.epoch_length or 0
         done = state.iteration % length * size if length else 0  # of an epoch that was interrupted
-        self._bar = tqdm(
-            total=length * size, initial=done, desc=self.what + of, unit=" images", disable=None, leave=False
+        self._bar = progress_bar(
+            total=length * size,
+            initial=done,
+            desc=self.what + (f" {state.epoch}/{state.max_epochs}" if several else ""),
+            unit="images",
+            leave=False,
+            show=idist.get_rank() == 0,
+            note=lambda: self.whole_training(engine) if several else "",
         )
+
+    def whole_training(self, engine: Engine) -> str:
+        """Return how long all epochs that are left take, validation included; nothing before the first batch."""
+        state = engine.state
+        if not self._ended:
+            return ""
+        left = (state.max_epochs or 0) * (state.epoch_length or 0) - self._before - self._ended
+        return f"at most {duration((time.monotonic() - self._began) / self._ended * left)} left of all epochs"
 
     def _step(self, engine: Engine) -> None:
         output = engine.state.output
         decollated = isinstance(output, list)
-        images = len(output) if decollated else len(output["pred"])
+        images = (len(output) if decollated else len(output["pred"])) * idist.get_world_size()
         self._images += images
+        self._ended += 1
         self._bar.update(images)
         if decollated and "loss" in output[0]:
-            self._bar.set_postfix(loss=f"{float(output[0]['loss']):.4f}", refresh=False)
+            self._bar.set_postfix_str(f"loss {float(output[0]['loss']):.4f}", refresh=False)
 
     def _end_epoch(self, engine: Engine) -> None:
         self._bar.close()
@@ -117,6 +127,7 @@ class EpochLine:
             "epoch %d/%s: %s, %.1f images/s, at most %s left",
             state.epoch, state.max_epochs, figures, state.metrics.get("images_per_second", 0.0), duration(left),
         )  # fmt: skip
+        spoke()
 
 
 class LeftOut:

@@ -14,7 +14,8 @@ from cxr_monai.data.preparations import limit_bytes, preparations
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.losses.soft_target import SoftTargetLoss, has_target
-from cxr_monai.training.handlers import batch_size, duration
+from cxr_monai.progress import duration
+from cxr_monai.training.handlers import batch_size
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from cxr_monai.data.phantom.cohort import Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.dicom import write_dicom
@@ -32,6 +31,7 @@ from cxr_monai.data.phantom.draw import draw_phantom
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, UsageError
 from cxr_monai.labels import NIH14
+from cxr_monai.progress import progress_bar
 
 TABLE, BOXES, TRAIN_VAL, TEST, CARD = (
     "Data_Entry_2017_v2020.csv",
@@ -97,7 +97,7 @@ def make_phantoms(
         masks: write a mask for each finding of each image.
         dicom: write DICOM files as well (see `write_dicom`).
         force: replace an earlier output of this function in ``out``; any other content is refused all the same.
-        progress: show a bar on standard error if that is a terminal.
+        progress: show it on standard error, see ``cxr_monai.progress``.
 
     Raises:
         UsageError: ``output-exists``.
@@ -154,7 +154,7 @@ def _prepare(root: Path, force: bool) -> None:
 
 def _run(job: partial, studies: Sequence[Study], workers: int, progress: bool) -> Iterator[list[list]]:
     workers = min(workers, max(1, len(studies) // 16))
-    bar = partial(tqdm, total=len(studies), desc="phantoms", unit="image", disable=None if progress else True)
+    bar = partial(progress_bar, total=len(studies), desc="phantoms", unit="images", show=progress)
     if workers == 1:
         yield from bar(map(job, studies))
         return

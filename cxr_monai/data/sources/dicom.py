@@ -26,7 +26,6 @@ import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as ConceptCode
-from tqdm import tqdm
 
 from cxr_monai.data.formats.dicom import MODALITIES, OTHER_BODY_PARTS
 from cxr_monai.data.sources import SourceTable
@@ -37,6 +36,7 @@ from cxr_monai.data.sources.folder import match_files
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
+from cxr_monai.progress import progress_bar
 
 _TAGS = [
     "SOPInstanceUID", "Modality", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
@@ -192,7 +192,8 @@ def _read_headers(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]
     """Return (one row a radiograph, ``image, code, reason`` of the unreadable, skipped files by reason)."""
     rows, errors = [], []
     skipped: Counter[str] = Counter()
-    for image in tqdm(list(walk(root)), desc="headers", unit=" files", disable=None):
+    files = list(walk(root))
+    for image in progress_bar(files, total=len(files), desc="headers", unit="files"):
         path = root / image
         try:
             if not _looks_like_dicom(path):
