@@ -2,10 +2,15 @@
 
 import os
 import re
+import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import cxr_monai
+
+MONAI_WARNING = "parsing config_file"
+"""How the warning begins that ``python -m monai.bundle run`` shows before every configuration."""
 
 
 def usable_cores() -> int:
@@ -18,9 +23,34 @@ def default_tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def without_monai_warning(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment whose processes do not show MONAI's warning of configurations, and every other one."""
+    own = f"ignore:{MONAI_WARNING}:UserWarning"
+    others = environment.get("PYTHONWARNINGS", "")
+    return {**environment, "PYTHONWARNINGS": f"{others},{own}" if others else own}  # the last one that fits counts
+
+
 def without_password(uri: str) -> str:
     """Return an address without the name and password that may stand in it, for logs and people."""
     return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def how_to_see_runs(tracking_uri: str, experiment_id: str | None = None) -> str:
+    """Return what shows MLflow's runs: a server's link, or the command that starts one with the link to open then.
+
+    MLflow 3 opens a welcome, and an experiment's address its view for language models, neither of which lists runs.
+
+    Args:
+        tracking_uri: of the runs.
+        experiment_id: MLflow's; the link leads to the list of experiments where None.
+    """
+    uri = without_password(tracking_uri)
+    runs = "#/experiments" + (f"/{experiment_id}/runs" if experiment_id else "") + "?workflowType=machine_learning"
+    if uri.startswith(("http://", "https://")):
+        return f"{uri.rstrip('/')}/{runs}"
+    if "://" in uri:
+        return f"mlflow ui --backend-store-uri {shlex.quote(uri)}, then open http://127.0.0.1:5000/{runs}"
+    return uri
 
 
 def code_version(folder: Path | None = None) -> str | None:

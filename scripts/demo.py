@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from cxr_monai.environment import without_monai_warning
+
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "cxr_nih14"
 BIN = Path(sys.executable).parent
 MARK = "made-by-demo.txt"
@@ -135,8 +137,7 @@ def step(title: str, words: list[str], folder: Path) -> tuple[int, float]:
     print(f"\n== {title}\n$ {' '.join(map(quoted, shown))}", flush=True)
     began = time.monotonic()
     # MONAI warns of every configuration that it could run code; these are this repository's own
-    quiet = {"PYTHONWARNINGS": "ignore::UserWarning:monai.bundle.scripts"}
-    environment = {"GOMP_SPINCOUNT": "10000"} | quiet | os.environ
+    environment = without_monai_warning({"GOMP_SPINCOUNT": "10000", **os.environ})
     return subprocess.run(words, cwd=folder, env=environment).returncode, time.monotonic() - began
 
 

@@ -21,6 +21,7 @@ from monai.bundle import ConfigParser
 from monai.data import set_track_meta
 from monai.utils import set_determinism
 
+from cxr_monai.bundle.warning import explain_warning
 from cxr_monai.errors import BundleError, Code, SettingError, ours
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import check_image_size, definition, in_channels_of
@@ -81,6 +82,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
     errors_in_one_line()
     silence_mlflow()
     parser = running_parser()
+    explain_warning(parser.config)
     if trains:
         write_out_network(parser, _parts_of_network(_overrides_of_the_run()))
     refuse_unknown(parser)

@@ -111,8 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         label_scheme=arguments.scheme,
         options=options,
     )
-    if arguments.experiment:
-        track(arguments.experiment, arguments.out, evaluation, written)
+    runs = track(arguments.experiment, arguments.out, evaluation, written) if arguments.experiment else ""
     shown = ["finding", "images", "positives", "auroc", "auroc_patient_low", "auroc_patient_high", "average_precision"]
     print(as_text(evaluation.findings[shown]))
     if evaluation.comparison is not None:
@@ -122,6 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
     for note in evaluation.notes:
         print(f"note: {note}")
     print(f"\nthe report: {arguments.out / 'report.html'}")
+    if runs:
+        print(f"the runs: {runs}")
     return 0
 
 

@@ -82,8 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     agreement, written = agree_files(arguments.first, arguments.second, arguments.out, options, arguments.manifest)
-    if arguments.experiment:
-        track_agreement(arguments.experiment, arguments.out, agreement, written)
+    runs = track_agreement(arguments.experiment, arguments.out, agreement, written) if arguments.experiment else ""
     print(as_text(agreement.findings))
     if agreement.seeds is not None:
         print("\nwhat of the disagreement is just the seed")
@@ -91,4 +90,6 @@ def run(arguments: argparse.Namespace) -> int:
     for note in agreement.notes:
         print(f"note: {note}")
     print(f"\nthe page: {arguments.out / 'agreement.html'}")
+    if runs:
+        print(f"the runs: {runs}")
     return 0

@@ -117,11 +117,14 @@ def run(arguments: argparse.Namespace) -> int:
     faithfulness, written = faithful_files(
         open_bundle(arguments), files, names, arguments.out, options, manifest, arguments.weights
     )
-    if arguments.experiment:
-        track_faithfulness(arguments.experiment, arguments.out, faithfulness, written)
+    runs = (
+        track_faithfulness(arguments.experiment, arguments.out, faithfulness, written) if arguments.experiment else ""
+    )
     shown = ["method", "cases", "deletion_gain", "insertion_gain", "unexplained", "sensitivity", "survival", "verdict"]
     print(as_text(faithfulness.methods[[name for name in shown if name in faithfulness.methods]]))
     for note in faithfulness.notes:
         print(f"note: {note}")
     print(f"\nthe page: {arguments.out / 'faithfulness.html'}")
+    if runs:
+        print(f"the runs: {runs}")
     return 0

@@ -121,8 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
         ),
     )
-    if arguments.experiment:
-        track(arguments.experiment, arguments.out, localisation, written)
+    runs = track(arguments.experiment, arguments.out, localisation, written) if arguments.experiment else ""
     shown = ["finding", "map", "cases", "pointing", "pointing_low", "pointing_high", "energy", "iou", "iou_above_0.1"]
     print(as_text(localisation.scores[[*shown, "iobb_above_0.1", "map_threshold"]]))
     gains = localisation.gains
@@ -132,4 +131,6 @@ def run(arguments: argparse.Namespace) -> int:
     for note in localisation.notes:
         print(f"note: {note}")
     print(f"\nthe page: {arguments.out / 'localisation.html'}")
+    if runs:
+        print(f"the runs: {runs}")
     return 0

@@ -157,3 +157,4 @@ def log(arguments: argparse.Namespace, pictures: list[Path]) -> None:
     for picture in pictures:
         tracker.file(picture, "sheets")
     tracker.finish()
+    print(f"the runs: {tracker.where()}")

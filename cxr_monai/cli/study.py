@@ -94,12 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
             restart=arguments.restart,
         )
     from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.training.tracking import where_runs_are
 
     print(f"\n{study.question}\n\n{as_text(tables.findings)}\n")
     print(as_text(tables.comparison[["variant", "mean_auroc", "difference", "low", "high", "seconds", "image_passes"]]))
     for note in tables.notes:
         print(f"note: {note}")
-    print(f"\nthe page: {arguments.out / 'study.html'}")
+    print(f"\nthe page: {arguments.out / 'study.html'}\nthe runs: {where_runs_are(arguments.out, 'study')}")
     for variant in result.failed:
         print(f"cxr-monai study: {variant} failed; its log.txt tells why", file=sys.stderr)
     return 1 if result.failed else 0

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from cxr_monai.environment import default_tracking_uri, without_password
+    from cxr_monai.environment import default_tracking_uri, how_to_see_runs, without_password
     from cxr_monai.errors import Code, UsageError
 
     # a study's own run first: those of its trainings are nested below it
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     quiet_mlflow()
     uri = arguments.tracking_uri or default_tracking_uri()
-    where, all_taken = without_password(uri), True
+    where, all_taken, shown = without_password(uri), True, list[str]()
     for path in journals:
         journal = Journal(path)
         try:
@@ -64,6 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
         print(f"{path}: {sent} events sent" if sent else f"{path}: all had been sent")
         all_taken = _tell_refused(journal, where) and all_taken
+        ids = journal.run_of(where)
+        shown.append(how_to_see_runs(uri, ids[0] if ids else None))
+    for link in dict.fromkeys(shown):
+        print(f"the runs: {link}")
     return 0 if all_taken else 1
 
 

@@ -212,7 +212,7 @@ def _with_sheet(
     return cases, path
 
 
-def track_agreement(experiment: str, out: str | Path, agreement: Agreement, written: Sequence[Path]) -> None:
+def track_agreement(experiment: str, out: str | Path, agreement: Agreement, written: Sequence[Path]) -> str:
     """Log an agreement as an MLflow run, without the table of cases, which names images."""
     names = [
         name
@@ -225,4 +225,4 @@ def track_agreement(experiment: str, out: str | Path, agreement: Agreement, writ
             f"seed_share_{row['measure']}_{row['finding']}": float(row["share"])
             for row in agreement.seeds.to_dict(orient="records")
         }
-    track(experiment, out, "agreement", agreement.book, figures, written)
+    return track(experiment, out, "agreement", agreement.book, figures, written)

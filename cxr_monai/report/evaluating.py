@@ -390,14 +390,15 @@ class Report:
         return figures_by_name(result), written
 
 
-def track(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> None:
-    """Log an evaluation as an MLflow run; a server that is away is a warning, as in a training."""
+def track(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> str:
+    """Log an evaluation as an MLflow run, and return what shows it; a server that is away is a warning."""
     tracker = Tracker(experiment, str(out), kind="evaluation", configuration=dict(_flat(evaluation.book)))
     tracker.start()
     tracker.metrics(figures_by_name(evaluation))
     for path in written:
         tracker.file(path, "plots" if path.suffix == ".png" else None)
     tracker.finish()
+    return tracker.where()
 
 
 def figures_by_name(evaluation: Evaluation) -> dict[str, float]:

@@ -287,7 +287,7 @@ def _drawn(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def track_faithfulness(experiment: str, out: str | Path, made: Faithfulness, written: Sequence[Path]) -> None:
+def track_faithfulness(experiment: str, out: str | Path, made: Faithfulness, written: Sequence[Path]) -> str:
     """Log the tests as an MLflow run, without the table of cases, which names images."""
     names = [name.removesuffix("_low") for name in map(str, made.methods) if name.endswith("_low")]
     figures = figures_of(made.methods, "method", names)
@@ -298,4 +298,4 @@ def track_faithfulness(experiment: str, out: str | Path, made: Faithfulness, wri
             f"survival_{row['method']}_{row['stage']}": float(row["rank_correlation"])
             for row in made.stages.to_dict(orient="records")
         }
-    track(experiment, out, "faithfulness", made.book, figures, written)
+    return track(experiment, out, "faithfulness", made.book, figures, written)

@@ -606,8 +606,8 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     return records(table.astype(object).where(table.notna(), None))
 
 
-def track(experiment: str, out: str | Path, localisation: Localisation, written: Sequence[Path]) -> None:
-    """Log a localisation as an MLflow run, without the table of cases, which names images and patients."""
+def track(experiment: str, out: str | Path, localisation: Localisation, written: Sequence[Path]) -> str:
+    """Log a localisation as an MLflow run, without the table of cases, which names patients; return what shows it."""
     from cxr_monai.training.tracking import Tracker
 
     configuration = {key: str(entry) for key, entry in localisation.book.items() if entry is not None}
@@ -618,6 +618,7 @@ def track(experiment: str, out: str | Path, localisation: Localisation, written:
         if path.name != "cases.csv":
             tracker.file(path, "pictures" if path.suffix == ".png" else None)
     tracker.finish()
+    return tracker.where()
 
 
 def figures_by_name(localisation: Localisation) -> dict[str, float]:

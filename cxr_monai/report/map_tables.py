@@ -168,8 +168,10 @@ def track(
     settings: Mapping[str, Any],
     figures: Mapping[str, float],
     written: Sequence[Path],
-) -> None:
-    """Log tables and pictures as an MLflow run; files whose names end in ``cases.csv`` name images, and are not logged.
+) -> str:
+    """Log tables and pictures as an MLflow run and return what shows it.
+
+    Files whose names end in ``cases.csv`` name images, and are not logged.
 
     Args:
         experiment: MLflow's.
@@ -189,6 +191,7 @@ def track(
         if not path.name.endswith("cases.csv"):
             tracker.file(path, "pictures" if path.suffix == ".png" else None)
     tracker.finish()
+    return tracker.where()
 
 
 def figures_of(table: pd.DataFrame, by: str, measures: Sequence[str]) -> dict[str, float]:

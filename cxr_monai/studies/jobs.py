@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.durable import write_durably
-from cxr_monai.environment import default_tracking_uri, usable_cores
+from cxr_monai.environment import default_tracking_uri, usable_cores, without_monai_warning
 from cxr_monai.errors import Code, StudyError, TrainingError
 from cxr_monai.progress import duration, progress_bar, say
 from cxr_monai.studies.plan import Job, Study
@@ -194,7 +194,8 @@ def _run(
         sys.executable, "-m", "monai.bundle", "run", "--config_file", json.dumps([*map(str, files), str(own)]),
         "--meta_file", str(bundle / "configs" / "metadata.json"), "--bundle_root", str(bundle),
     ]  # fmt: skip
-    environment = {**os.environ, PARENT: place.parent, "MLFLOW_TRACKING_URI": default_tracking_uri()}
+    environment = without_monai_warning(os.environ)  # the study's person has seen it, or needs it not
+    environment |= {PARENT: place.parent, "MLFLOW_TRACKING_URI": default_tracking_uri()}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // place.at_once)))
     began = time.monotonic()
     try:

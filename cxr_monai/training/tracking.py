@@ -22,7 +22,7 @@ from ignite.engine import Engine, Events
 import cxr_monai
 from cxr_monai.bundle.workflow import PATHS, running_parser, silence_mlflow
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.environment import code_version, default_tracking_uri, without_password
+from cxr_monai.environment import code_version, default_tracking_uri, how_to_see_runs, without_password
 from cxr_monai.errors import Code
 from cxr_monai.training.delivery import Delivery
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
@@ -78,6 +78,7 @@ class Tracker:
         self.settings = _settings(self.configuration)
         self.history: list[dict[str, float]] = []
         self._journal: Journal | None = None
+        self._experiment_id: str | None = None
         self._delivery: Delivery | None = None
 
     def start(self, resume: bool = False) -> None:
@@ -178,12 +179,14 @@ class Tracker:
                 "[%s] %d events of this run have not reached MLflow; 'cxr-monai track %s' sends them.",
                 Code.TRACKING_FAILED, unsent, self.output_dir,
             )  # fmt: skip
-        refused = self._journal.refused(self._delivery.where) if self._journal else []
-        if refused and self._journal:
+        journal, where = self._delivery.journal, self._delivery.where
+        if refused := journal.refused(where):
             logger.warning(
                 "[%s] MLflow refused %d of this run's %d events; they stand with its reasons in %s.",
-                Code.TRACKING_REFUSED, len(refused), len(self._journal.events), self._journal.refused_file,
+                Code.TRACKING_REFUSED, len(refused), len(journal.events), journal.refused_file,
             )  # fmt: skip
+        ids = journal.run_of(where)
+        self._experiment_id = ids[0] if ids else None
         self._journal, self._delivery = None, None
 
     def _again(self, kind: str, **content: Any) -> None:
@@ -196,9 +199,15 @@ class Tracker:
             self._delivery.wake()
 
     def where(self) -> str:
-        """Return the command that shows the run."""
-        uri = without_password(self.tracking_uri)
-        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        """Return what shows the runs, as far as they have arrived; ask when the run is closed."""
+        return how_to_see_runs(self.tracking_uri, self._experiment_id)
+
+
+def where_runs_are(output_dir: str | Path, kind: str) -> str:
+    """Return what shows the runs of a folder's training or study (`ONE_A_FOLDER`), in the store of this process."""
+    uri = default_tracking_uri()
+    ids = Journal(Path(output_dir) / "tracking" / f"{kind}.jsonl").run_of(without_password(uri))
+    return how_to_see_runs(uri, ids[0] if ids else None)
 
 
 def quiet_mlflow() -> None:
@@ -206,6 +215,7 @@ def quiet_mlflow() -> None:
     silence_mlflow()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # we print one that leads to the runs
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

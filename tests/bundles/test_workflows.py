@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from cxr_monai.environment import without_monai_warning
 from cxr_monai.errors import CxrError
 from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import NIH14
@@ -105,13 +108,41 @@ def test_pictures(trained: Trained) -> None:
             assert picture.width > 300, name
 
 
+def test_monais_warning_is_explained_once(trained: Trained) -> None:
+    log = trained.process.stderr
+    assert log.count("parsing config_file") == 2  # MONAI's, and the way to silence it
+    assert log.count("MONAI's warning above stands before every configuration") == 1
+    assert log.index("UserWarning: parsing config_file") < log.index("MONAI's warning above")
+    assert f"'cxr-monai bundle inspect {trained.source}'" in log.replace("\n", " ")
+
+
+@pytest.mark.parametrize("before", [None, "error", "ignore::DeprecationWarning,error"])
+def test_one_warning_is_silenced_and_no_other(before: str | None) -> None:
+    given = {"A": "b"} | ({"PYTHONWARNINGS": before} if before else {})
+    environment = without_monai_warning(given)
+    assert environment["A"] == "b"
+    code = (
+        "import warnings\n"
+        "warnings.warn('parsing config_file B/configs/train.json: any value')\n"
+        "print('silent')\n"
+        "warnings.warn('something else')\n"
+        "print('a warning')\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert process.stdout.split("\n")[0] == "silent"
+    assert "UserWarning: something else" in process.stderr
+    assert "parsing config_file" not in process.stderr
+    assert (process.returncode == 1) == ("error" in (before or ""))
+
+
 def test_console_shows_an_epoch_and_where_to_look(trained: Trained) -> None:
     log = trained.process.stderr
     assert "preflight passed" in log
     assert "epoch 1/1:" in log
     assert "train loss" in log
     assert f"the bundle: {trained.bundle}" in log
-    assert f"mlflow ui --backend-store-uri sqlite:///{trained.home / 'mlflow.db'}" in log
+    shows = f"mlflow ui --backend-store-uri sqlite:///{trained.home / 'mlflow.db'}, then open http://127.0.0.1:5000/"
+    assert f"the runs: {shows}#/experiments/1/runs?workflowType=machine_learning" in log
 
 
 def test_one_cycle_overlay_steps_with_every_batch(phantoms: Phantoms, elsewhere: Path) -> None:

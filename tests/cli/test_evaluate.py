@@ -138,7 +138,7 @@ def test_calibrated_predictions_are_not_fitted_again(folder: Path, capsys: pytes
     assert "calibrated already" in capsys.readouterr().err
 
 
-def test_logged_to_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logged_to_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'runs.db'}")
@@ -146,6 +146,8 @@ def test_logged_to_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'runs.db'}")
     experiment = client.get_experiment_by_name("judged")
     assert experiment is not None
+    link = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert link in capsys.readouterr().out.partition("the runs: ")[2]
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.metrics["auroc_Mass"] == pytest.approx(metrics()["findings"][0]["auroc"])
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}

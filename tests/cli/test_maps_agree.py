@@ -44,8 +44,9 @@ def test_tables_are_written_and_said(folder: Path, capsys: pytest.CaptureFixture
     assert Path("out/agreement.html").is_file()
 
 
-def test_mlflow_gets_figures_and_no_names(folder: Path) -> None:
+def test_mlflow_gets_figures_and_no_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert agree("--experiment", "maps") == 0
+    assert "the runs: mlflow ui --backend-store-uri " in capsys.readouterr().out
     (journal,) = Path("out/tracking").glob("agreement-*.jsonl")
     events = [json.loads(line) for line in journal.read_text().splitlines()]
     figures = next(event["values"] for event in events if event.get("kind", event.get("type")) == "metrics")

@@ -31,7 +31,7 @@ def test_a_part_of_a_manifest(
     assert set(cases["image"]) <= set(table.loc[table["split"] == "test", "image"])
     assert set(cases["finding"]) == set(NIH14)
     told = capsys.readouterr().out
-    assert "the page: out/faithfulness.html" in told
+    assert "the page: out/faithfulness.html\nthe runs: mlflow ui --backend-store-uri " in told
     page = Path("out/faithfulness.html").read_text()
     assert "secret" not in page
     assert "<dt>intervals over</dt><dd>patients</dd>" in page  # the manifest that was the input

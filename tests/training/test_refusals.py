@@ -143,7 +143,10 @@ def test_track_tells_how_many_were_refused_and_why(
     journal = with_a_refused_event(tmp_path)
     for _ in range(2):
         assert main(["track", str(tmp_path), "--tracking-uri", store]) == 1
-        told = capsys.readouterr().err
+        shown, told = capsys.readouterr()
+        experiment = MlflowClient(tracking_uri=store).get_experiment_by_name(tmp_path.name)
+        assert experiment is not None
+        assert f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning\n" in shown
         assert f"[tracking-refused]: MLflow refused 1 of 5 events; they stand in {journal.refused_file}" in told
         assert "other params: Changing param values is not allowed" in told
 
