@@ -12,7 +12,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -25,35 +25,75 @@ _LONGEST = 200
 """Bytes of a name that has room for what a temporary name adds (a file system's limit is 255)."""
 
 
-def write_durably(path: str | Path, content: bytes) -> None:
+def write_durably(path: str | Path, content: bytes, private: bool = False) -> None:
     """Write a file so that a kill, a full disk or a power cut at any step leaves the old content or the new one.
 
     Args:
         path: the file; its folder is made. One process at a time writes it (what others left of it is removed).
         content: all of it.
+        private: for its owner alone (mode 0600).
 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; the message says which content is there.
     """
-    with durable_file(path) as file:
+    with durable_file(path, private) as file:
         file.write(content)
 
 
+def write_together(main: str | Path, content: bytes, others: Mapping[Path, bytes | None]) -> None:
+    """Write files that mean something together: wherever it is killed, ``main`` is not there beside another's.
+
+    Args:
+        main: the file that readers begin with; gone for a moment where there was one, and put in place last.
+        content: of ``main``.
+        others: contents of the files beside it; None: there is none, and one that is there goes.
+
+    Raises:
+        StorageError: as :func:`write_durably`; before the first file is replaced all are on the disk.
+    """
+    main = Path(main)
+    places = {**others, main: content}
+    parts = {path: _part_of(path) for path, text in places.items() if text is not None}
+    try:
+        main.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            for path, part in parts.items():
+                with part.open("wb") as file:
+                    file.write(places[path] or b"")
+                    file.flush()
+                    os.fsync(file.fileno())
+            main.unlink(missing_ok=True)
+            for path in others:
+                path.unlink(missing_ok=True)
+            for path, part in parts.items():
+                os.replace(part, path)
+        finally:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+        sync_folder(main.parent)
+        for path in parts:
+            _remove_left(path)
+    except OSError as error:
+        raise storage_error(error, main) from error
+
+
 @contextmanager
-def durable_file(path: str | Path) -> Iterator[BinaryIO]:
+def durable_file(path: str | Path, private: bool = False) -> Iterator[BinaryIO]:
     """Open a stream whose content becomes the file when the block ends; an error in it leaves what was there.
 
     Args:
-        path: as of :func:`write_durably`.
+        path, private: as of :func:`write_durably`.
 
     Raises:
         StorageError: as :func:`write_durably`, also for an ``OSError`` of the block itself.
     """
     path = Path(path)
-    part = path.with_name(f"{_short(path.name)}.{os.getpid()}.part")
+    part = _part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if private:
+                part.touch(mode=0o600)
             with part.open("wb") as file:
                 yield file
                 file.flush()
@@ -65,8 +105,7 @@ def durable_file(path: str | Path) -> Iterator[BinaryIO]:
         raise storage_error(error, path) from error
     try:
         sync_folder(path.parent)
-        for left in path.parent.glob(f"{glob.escape(_short(path.name))}.*.part"):  # of a process that was killed
-            left.unlink(missing_ok=True)
+        _remove_left(path)
     except OSError as error:
         raise storage_error(error, path, "It is written, but might not outlast a power cut.") from error
 
@@ -135,9 +174,7 @@ def refuse_taken(paths: list[Path], force: str = "") -> None:
         fix = f"Choose another name, or say {force} to write over it." if force else "Choose another name."
         raise UsageError(
             Code.OUTPUT_EXISTS,
-            "it is already there, and nothing is overwritten."
-            if len(paths) == 1
-            else f"it is already there, and so are {', '.join(path.name for path in paths[1:4])}.",
+            f"{' and '.join(path.name for path in paths[:3])} is already there, and nothing is overwritten unasked.",
             fix=fix,
             where=paths[0],
         )
@@ -148,6 +185,47 @@ def rename_places(error: CxrError, part: Path, path: Path) -> None:
     if error.where is not None:
         error.where = error.where.replace(str(part), str(path))
     error.message = error.message.replace(str(part), str(path))
+
+
+def copy_durably(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all.
+
+    Raises:
+        StorageError: as :func:`write_durably`.
+        OSError: the source cannot be opened.
+    """
+    with source.open("rb") as file, durable_file(target) as stream:
+        shutil.copyfileobj(file, stream, 1 << 20)
+
+
+def copy_tree(source: Path, target: Path, ignored: Collection[str] = ("__pycache__",)) -> None:
+    """Copy the files below a folder into another one, which may be there, each whole or not at all.
+
+    Args:
+        source, target: folders.
+        ignored: names of files and folders that stay behind.
+
+    Raises:
+        StorageError: as :func:`write_durably`.
+    """
+    for path in sorted(source.rglob("*")):
+        inside = path.relative_to(source)
+        if set(inside.parts).isdisjoint(ignored) and path.is_file():
+            copy_durably(path, target / inside)
+
+
+def make_folder(path: str | Path, mode: int = 0o777) -> Path:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return path
 
 
 def sync_tree(folder: Path) -> None:
@@ -190,6 +268,17 @@ def storage_error(error: OSError, path: str | Path, state: str = "What was there
         fix="Check the disk and its permissions, then start the same command again: it continues.",
         where=path,
     )
+
+
+def _part_of(path: Path) -> Path:
+    """Return where a file is written before it is whole."""
+    return path.with_name(f"{_short(path.name)}.{os.getpid()}.part")
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what a process that was killed while it wrote a file has left."""
+    for left in path.parent.glob(f"{glob.escape(_short(path.name))}.[0-9]*.part"):
+        left.unlink(missing_ok=True)
 
 
 def _short(name: str) -> str:

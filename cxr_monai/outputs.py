@@ -24,6 +24,7 @@ from cxr_monai.durable import (
     storage_error,
     sync_folder,
     sync_tree,
+    write_durably,
 )
 from cxr_monai.errors import Code, CxrError, EvaluationError, StorageError, UsageError
 
@@ -197,7 +198,7 @@ def _list_files(made: Path, main: str) -> None:
     if main.endswith(".json"):
         content = json.loads((made / main).read_text(encoding="utf-8"))
         content[COMPLETE] = [name for name in _files_below(made) if name != main]
-        (made / main).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_durably(made / main, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _files_below(folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ result.errors               # (image, code, reason) of those
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle, head_of
-from cxr_monai.data.dataset import RadiographDataset, items_of_files, split_error
+from cxr_monai.data.dataset import RadiographDataset, batch_errors, items_of_files
 from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
@@ -122,6 +122,7 @@ class Predictor:
         names: Sequence[str] | None = None,
         batch_size: int = 16,
         num_workers: int | None = None,
+        each: Callable[[Predictions], Any] = lambda part: None,
     ) -> Predictions:
         """Predict files; those that cannot be read are reported, the rest is done.
 
@@ -130,11 +131,12 @@ class Predictor:
             names: what stands in the table for each; the paths as given where None.
             batch_size: images at a time.
             num_workers: files that are read at a time; see ``cxr_monai.data.loading.reading_loader``.
+            each: is given the predictions of every batch as soon as they are there. A list that is continued behind
+                whole batches has the same batches as before, and so the same values.
         """
-        labels = self.bundle.labels
         named = [str(file) for file in files] if names is None else list(names)
-        dataset = RadiographDataset(items_of_files(files, named, labels), self.preprocessing, self.shape)
-        kept, rows, errors = [], [], []
+        dataset = RadiographDataset(items_of_files(files, named, self.bundle.labels), self.preprocessing, self.shape)
+        parts = [Predictions(self._table([], []), [], self.about)]
         with (
             torch.inference_mode(),
             plain_tensors(),
@@ -142,21 +144,25 @@ class Predictor:
         ):
             for batch in reading_loader(dataset, batch_size, num_workers):
                 probabilities = self.inferer(batch["image"].to(self.device), self.network).sigmoid().cpu().numpy()
-                for name, error, row in zip(batch["name"], batch["error"], probabilities, strict=True):
-                    if error:
-                        errors.append((name, *split_error(error)))
-                    else:
-                        kept.append(name)
-                        rows.append(row)
+                good = [not error for error in batch["error"]]
+                kept = [name for name, read in zip(batch["name"], good, strict=True) if read]
+                parts.append(Predictions(self._table(kept, probabilities[good]), batch_errors(batch), self.about))
+                each(parts[-1])
                 bar.update(len(batch["name"]))
-        if len(kept) + len(errors) != len(named):
-            raise RuntimeError(f"{len(named)} files were to be read, {len(kept) + len(errors)} came back")
-        values = np.array(rows, dtype="float32").reshape(len(rows), len(labels))
+        table = pd.concat([part.table for part in parts], ignore_index=True)
+        errors = [error for part in parts for error in part.errors]
+        if len(table) + len(errors) != len(named):
+            raise RuntimeError(f"{len(named)} files were to be read, {len(table) + len(errors)} came back")
+        return Predictions(table, errors, self.about)
+
+    def _table(self, images: Sequence[str], probabilities: Any) -> pd.DataFrame:
+        labels = self.bundle.labels
+        values = np.asarray(probabilities, dtype="float32").reshape(len(images), len(labels))
         if self.calibration is not None:
             values = self.calibration.apply(values, labels).astype("float32")
         table = pd.DataFrame(values, columns=list(labels))
-        table.insert(0, "image", kept)
-        return Predictions(table, errors, self.about)
+        table.insert(0, "image", pd.Series(images, dtype="str"))
+        return table
 
 
 def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tuple[list[Path], list[str]]:

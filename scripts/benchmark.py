@@ -37,6 +37,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from benchmarks.common import CORES, Row
 
+from cxr_monai.durable import write_durably
+
 SECTIONS = {
     "peak": "training", "step": "training", "predict": "prediction", "runtime": "prediction", "feed": "feeding",
     "cache": "feeding", "startup": "feeding", "bootstrap": "evaluation", "evaluate": "evaluation",
@@ -82,8 +84,8 @@ def measure(section: str, arguments: argparse.Namespace) -> None:
     file = arguments.out / "benchmark.json"
     results = json.loads(file.read_text()) if file.exists() else {}
     results |= {section: rows, "machine": machine()}
-    file.write_text(json.dumps(results, indent=2) + "\n")
-    (arguments.out / "benchmark.md").write_text(as_markdown(results))
+    write_durably(file, (json.dumps(results, indent=2) + "\n").encode())
+    write_durably(arguments.out / "benchmark.md", as_markdown(results).encode())
 
 
 def shown(value: Any) -> str:

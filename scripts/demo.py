@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from cxr_monai.durable import write_durably
 from cxr_monai.environment import without_monai_warning
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "cxr_nih14"
@@ -39,8 +40,7 @@ def main() -> int:
         print(f"{out} holds something that is not a demo's; choose another folder with --out.", file=sys.stderr)
         return 2
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / MARK).write_text("Made by scripts/demo.py, which empties this folder when it runs again.\n")
+    write_durably(out / MARK, b"Made by scripts/demo.py, which empties this folder when it runs again.\n")
     began = time.monotonic()
     for title, words in plan:
         status, seconds = step(title, words, out)

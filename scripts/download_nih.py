@@ -38,6 +38,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, CxrError, DownloadError, UsageError
 from cxr_monai.progress import ProgressBar, progress_bar, say
 
@@ -163,7 +164,7 @@ def _transfer(archive: Archive, part: Path, timeout: float, bar: ProgressBar) ->
             _etag_file(part).unlink(missing_ok=True)
             etag = response.headers.get("ETag", "")
             if etag.startswith('"'):  # weak ones (W/"...") may not guard a Range
-                _etag_file(part).write_text(etag, encoding="utf-8")
+                write_durably(_etag_file(part), etag.encode())
             bar.total = total
             bar.n = start
             bar.refresh()

@@ -93,7 +93,7 @@ def main() -> int:
             add(row, counts)
             write_durably(file, (json.dumps(results, indent=2) + "\n").encode())
         print(f"{scenario}: {row['sets']} data sets; {summary(row)} [{time.monotonic() - began:.0f} s]", flush=True)
-    (arguments.out / "coverage.md").write_text(as_markdown(results))
+    write_durably(arguments.out / "coverage.md", as_markdown(results).encode())
     print(f"\n{as_markdown(results)}\n{arguments.out / 'coverage.md'}")
     return 0
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.durable import write_durably
 from cxr_monai.schemes import SCHEMES, LabelScheme
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
@@ -269,8 +270,7 @@ def _sync(target: Target, check: bool) -> int:
         if name not in files:
             there[name].unlink()
             continue
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(files[name], encoding="utf-8")
+        write_durably(folder / name, files[name].encode())
     return 1 if check and differing else 0
 
 

@@ -17,6 +17,7 @@ and of draws; those of differences to ``random`` are paired.
 """
 
 import argparse
+import io
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.data.dataset import label_counts
 from cxr_monai.data.manifest import Manifest, read_manifest, under, write_manifest
+from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
@@ -197,7 +199,9 @@ def figure(table: pd.DataFrame, label: str, path: Path, everybody: int) -> None:
     axes.axhline(0.5, color="0.7", linewidth=1)
     axes.set(xlabel=f"patients with {label} to train on", ylabel="AUROC, test part")
     axes.legend(frameon=False)
-    made.savefig(path, dpi=150)
+    content = io.BytesIO()
+    made.savefig(content, format="png", dpi=150)
+    write_durably(path, content.getvalue())
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -254,13 +258,13 @@ def main(words: Sequence[str] | None = None) -> int:
         kept = [image for image, there in zip(images, good, strict=True) if there]
         write_predictions(path_of(given.out, way, count, number), kept, scores[good][:, None], [label], about)
     table = curve(manifest, label, given, counts)
-    table.to_csv(given.out / "curve.csv", index=False, float_format="%.4f")
+    write_durably(given.out / "curve.csv", table.to_csv(index=False, float_format="%.4f").encode())
     columns = list(table.columns)
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for _, row in table.iterrows():
         cells = [f"{row[one]:.3f}" if isinstance(row[one], float) else str(row[one]) for one in columns]
         lines.append(f"| {' | '.join(cells)} |")
-    (given.out / "curve.md").write_text("\n".join(lines).replace("nan", "") + "\n", encoding="utf-8")
+    write_durably(given.out / "curve.md", ("\n".join(lines).replace("nan", "") + "\n").encode())
     figure(table, label, given.out / "curve.png", everybody)
     print("\n".join(lines))
     return 0

@@ -8,7 +8,6 @@ calibration: those of its members are not its own.
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from cxr_monai.bundle.folder import CONFIGS, METADATA, Bundle
 from cxr_monai.bundle.trained import save_weights, write_json
 from cxr_monai.bundle.workflow import MEANING, same
-from cxr_monai.durable import durable_folder, write_durably
+from cxr_monai.durable import copy_durably, copy_tree, durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.networks.ensemble import definition, joined
 from cxr_monai.networks.weights import load_state_dict, load_weights
@@ -96,9 +95,9 @@ def _write(opened: Sequence[Bundle], folder: Path) -> None:
     first, count = opened[0], len(opened)
     for part in ("configs", "docs"):
         if (first.root / part).is_dir():
-            shutil.copytree(first.root / part, folder / part)
+            copy_tree(first.root / part, folder / part)
     if (first.root / "LICENSE").is_file():
-        shutil.copy(first.root / "LICENSE", folder / "LICENSE")
+        copy_durably(first.root / "LICENSE", folder / "LICENSE")
     network_def = definition(count, _inference(first)["network_def"])
     settings = set(_inference(first))
     for path in sorted((folder / "configs").glob("*.json")):

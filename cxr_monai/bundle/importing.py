@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from cxr_monai.bundle.folder import METADATA, Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_json, write_meaning
 from cxr_monai.bundle.workflow import MEANING
-from cxr_monai.durable import durable_folder
+from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse
 from cxr_monai.networks.fitting import Account, fit
@@ -106,7 +105,7 @@ def import_bundle(
     account.left_out[:0] = found.left_out
     record = _record(file, found, chosen, account)
     with durable_folder(out, force) as made:
-        copytree(shipped("cxr_nih14"), made, ignore=ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        copy_tree(shipped("cxr_nih14"), made)
         inference = read_json(made / "configs" / "inference.json")
         meaning = {key: inference[key] for key in MEANING if key in inference}
         meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "margin": origin.margin}

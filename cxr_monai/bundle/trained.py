@@ -6,7 +6,6 @@ again.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.folder import CONFIGS
 from cxr_monai.bundle.workflow import MEANING, running_parser, same, scheme_of
-from cxr_monai.durable import durable_file, write_durably
+from cxr_monai.durable import copy_durably, copy_tree, durable_file, make_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import input_channels
@@ -62,11 +61,11 @@ class TrainedBundle:
             earlier.unlink(missing_ok=True)
         for part in ("configs", "docs"):
             if (self.source / part).is_dir():
-                shutil.copytree(self.source / part, self.root / part, dirs_exist_ok=True)
+                copy_tree(self.source / part, self.root / part)
         for file in ("LICENSE",):
             if (self.source / file).is_file():
-                shutil.copy(self.source / file, self.root / file)
-        self.weights.parent.mkdir(parents=True, exist_ok=True)
+                copy_durably(self.source / file, self.root / file)
+        make_folder(self.weights.parent)
         write_meaning(self.root, self.meaning, self.channels)
 
     def save_weights(self, weights: Mapping[str, torch.Tensor]) -> None:

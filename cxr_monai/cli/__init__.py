@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments) or 0)
     except CxrError as error:
         print(f"cxr-monai {arguments.command}: error [{error.code}]: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        return 2 if isinstance(error, UsageError) or error.code == Code.OUTPUT_EXISTS else 1
     except BrokenPipeError:
         # the reader (head, less) went away: not our failure, and the interpreter must not complain on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,8 @@
 
 import argparse
 
+from cxr_monai.cli.places import add_force
+
 DESCRIPTION = """\
 What would this bundle execute? Every callable, expression, import, file reference, network address and file of weights,
 each judged against a list of what a bundle may use. The bundle is only read: nothing of it is imported or evaluated.
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, or an archive as it was packed")
     parser.add_argument("--all", action="store_true", help="list what is allowed too")
     parser.add_argument("--json", metavar="FILE", help="write everything that was found as JSON")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,10 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cxr_monai.durable import write_durably
+    from cxr_monai.outputs import check_output
     from cxr_monai.sharing.archive import inspect_archive
     from cxr_monai.sharing.inspection import inspect
     from cxr_monai.sharing.remarks import Verdict
 
+    if arguments.json:
+        check_output(arguments.json, arguments.force)
     archive = Path(arguments.bundle).is_file()
     inspection = inspect_archive(Path(arguments.bundle)) if archive else inspect(arguments.bundle)
     if arguments.json:

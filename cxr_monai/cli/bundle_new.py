@@ -22,16 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Copy it."""
-    import shutil
     from pathlib import Path
 
     from cxr_monai.bundle.shipped import shipped
-    from cxr_monai.durable import durable_folder
+    from cxr_monai.durable import copy_tree, durable_folder
     from cxr_monai.outputs import bytes_of, check_new_folder
 
     source, out = shipped(arguments.name), Path(arguments.out)
     check_new_folder(out, "configs/metadata.json", arguments.force, bytes_of(source))
     with durable_folder(out, arguments.force) as made:
-        shutil.copytree(source, made, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        copy_tree(source, made)
     print(f"{out}: a copy of {arguments.name}; its docs/README.md explains every setting")
     return 0

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr_monai.cli.places import add_force
 from cxr_monai.errors import Code, ManifestError
 
 if TYPE_CHECKING:
@@ -32,14 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the images are (default: as recorded)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write check.txt and check.png here")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, describe, draw; 1 if anything is wrong."""
     from cxr_monai.data.describe import describe, describe_labels, draw, oddities
     from cxr_monai.data.manifest import read_manifest
+    from cxr_monai.durable import write_durably
+    from cxr_monai.outputs import check_folder, check_output
     from cxr_monai.schemes import scheme
 
+    if arguments.out:
+        check_folder(arguments.out, ["check.txt", "check.png"], arguments.force)
+        picture = arguments.out / "check.png"
+    else:  # named after the manifest and made of it alone: a newer one takes its place
+        name = arguments.manifest.name.removesuffix(".gz").removesuffix(".csv")
+        picture = check_output(arguments.manifest.with_name(f"{name}.check.png"), force=True)
     labels = scheme(arguments.scheme) if arguments.scheme else None
     wrong: list[str] = []
     try:
@@ -63,12 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     parts.append("WRONG\n" + "\n".join(wrong) if wrong else "Nothing is wrong with it.")
     text = "\n\n".join(parts)
     print(text)
-    name = arguments.manifest.name.removesuffix(".gz").removesuffix(".csv")
-    picture = arguments.manifest.with_name(f"{name}.check.png")
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "check.txt").write_text(text + "\n", encoding="utf-8")
-        picture = arguments.out / "check.png"
+        write_durably(arguments.out / "check.txt", f"{text}\n".encode())
     draw(manifest, picture)
     print(f"\nPicture: {picture}")
     return 1 if wrong else 0

@@ -84,29 +84,31 @@ def run(arguments: argparse.Namespace) -> int:
     """Read the source, write the manifest and what goes with it, and say what it holds."""
     from cxr_monai.data.manifest import build_manifest, write_manifest
     from cxr_monai.data.sources import load
+    from cxr_monai.durable import write_durably
+    from cxr_monai.outputs import check_output
 
     out: Path = arguments.out
     if not out.name.endswith((".csv", ".csv.gz")):
         raise UsageError(Code.USAGE, f"--out: a manifest's name ends in .csv or .csv.gz, not {out.name!r}.")
     boxes, errors = out.with_name("boxes.csv"), out.with_name(f"{out.name}.errors.csv")
-    _refuse_existing([out], arguments.force)
+    check_output(out, arguments.force)
     options = {name: getattr(arguments, name) for name in _OPTIONS[arguments.source]}
     keeper = _Key.choose(arguments) if arguments.source == "dicom" else None
     if keeper is not None:
         options["key"] = keeper.key
     source: SourceTable = load(arguments.source).read(arguments.root, **options)
     if source.boxes is not None:
-        _refuse_existing([boxes], arguments.force)
+        check_output(boxes, arguments.force)
     manifest = build_manifest(source.table, source.root, source.label_version)
     if keeper is not None:
         keeper.save()
     write_manifest(manifest, out)
     if source.boxes is not None:
-        source.boxes.to_csv(boxes, index=False, lineterminator="\n")
+        write_durably(boxes, source.boxes.to_csv(index=False, lineterminator="\n").encode())
     notes = [*source.notes, *([keeper.note] if keeper is not None else [])]
     errors.unlink(missing_ok=True)  # of an earlier run
     if source.errors is not None and len(source.errors):
-        source.errors.to_csv(errors, index=False, lineterminator="\n")
+        write_durably(errors, source.errors.to_csv(index=False, lineterminator="\n").encode())
         notes.append(f"{len(source.errors):,} files could not be read: {errors}")
     print(summary(manifest))
     print("".join(f"\n- {note}" for note in notes))
@@ -134,14 +136,6 @@ def summary(manifest: "Manifest") -> str:
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _refuse_existing(paths: list[Path], force: bool) -> None:
-    there = [str(path) for path in paths if path.exists()]
-    if there and not force:
-        raise UsageError(
-            Code.OUTPUT_EXISTS, f"{', '.join(there)} is already there.", fix="Choose another name, or say --force."
-        )
 
 
 @dataclass(frozen=True)

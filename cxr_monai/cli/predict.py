@@ -4,13 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, open_bundle
+from cxr_monai.cli.places import add_bundle, add_force, open_bundle
 
 DESCRIPTION = """\
 Give every image a probability for each finding of a bundle.
 
 Images are PNG, JPEG, DICOM or NIfTI files, folders of them, or a manifest. A file that cannot be read is reported in
-PREDICTIONS.errors.csv with a code and a reason; the rest is done."""
+PREDICTIONS.errors.csv with a code and a reason; the rest is done.
+
+Rows are written as they come, into PREDICTIONS.part: interrupted or killed, the same command goes on. An earlier result
+is not overwritten without --force."""
 
 EPILOG = """\
 examples:
@@ -28,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
     )
     parser.add_argument("--out", default="predictions.csv", help="where the table goes (default: %(default)s)")
+    add_force(parser)
     parser.add_argument("--weights", help="weights other than the bundle's models/model.pt")
     parser.add_argument("--batch-size", type=int, default=16, help="images at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="files that are read at a time (default: decided by the machine)")
@@ -52,10 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--workers {arguments.workers}: it must be at least 0.")
     if Path(arguments.out).is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
-    Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
-    from cxr_monai.evaluation.predictions import write_predictions
-    from cxr_monai.predict import Predictor, gather_files
+    from cxr_monai.bundle.digest import file_digest
+    from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
+    from cxr_monai.outputs import check_output
+    from cxr_monai.predict import Predictions, Predictor, gather_files
 
+    # what an interrupted run left decides later whether it may go on
+    check_output(arguments.out, arguments.force or part_of(arguments.out).exists())
     files, names = gather_files(arguments.inputs)
     predictor = Predictor(
         open_bundle(arguments),
@@ -64,22 +71,29 @@ def run(arguments: argparse.Namespace) -> int:
         runtime=arguments.runtime,
         raw=arguments.raw,
     )
-    result = predictor.predict(files, names, arguments.batch_size, arguments.workers)
-    findings = list(result.table.columns[1:])
-    write_predictions(
-        arguments.out,
-        list(result.table["image"]),
-        result.table[findings].to_numpy(),
-        findings,
-        result.about,
-        result.errors,
-    )
-    kind = "calibrated" if result.about["calibrated"] else "not calibrated"
-    print(f"{len(result.table)} of {len(files)} images predicted, {kind}: {Path(arguments.out)}")
-    if result.errors:
-        print(f"{len(result.errors)} left out: {arguments.out}.errors.csv", file=sys.stderr)
-        for name, code, reason in result.errors[:5]:
+    findings = predictor.bundle.labels
+    check_output(arguments.out, force=True, room=len(files) * (12 * len(findings) + 16))
+    head = {
+        **predictor.about,
+        "weights": file_digest(Path(arguments.weights)) if arguments.weights else None,
+        "batch_size": arguments.batch_size,
+        "images": digest_of_list(names, files),
+    }
+    rows = PredictionRows.open(arguments.out, findings, head, len(files), arguments.force)
+    if rows.done:
+        print(f"{rows.done} of {len(files)} images were done before: {rows.part}", file=sys.stderr)
+
+    def keep(part: Predictions) -> None:
+        rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors)
+
+    predictor.predict(files[rows.done :], names[rows.done :], arguments.batch_size, arguments.workers, keep)
+    rows.finish(predictor.about)
+    kind = "calibrated" if predictor.about["calibrated"] else "not calibrated"
+    print(f"{rows.kept} of {len(files)} images predicted, {kind}: {Path(arguments.out)}")
+    if rows.errors:
+        print(f"{len(rows.errors)} left out: {arguments.out}.errors.csv", file=sys.stderr)
+        for name, code, reason in rows.errors[:5]:
             print(f"  {name} [{code}]: {reason}", file=sys.stderr)
-        if len(result.errors) > 5:
-            print(f"  and {len(result.errors) - 5} more", file=sys.stderr)
-    return 1 if result.table.empty or (arguments.strict and result.errors) else 0
+        if len(rows.errors) > 5:
+            print(f"  and {len(rows.errors) - 5} more", file=sys.stderr)
+    return 1 if not rows.kept or (arguments.strict and rows.errors) else 0

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxr_monai.cli.places import add_force
 from cxr_monai.errors import Code, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
     parser.add_argument("--scheme", required=True, choices=tuple(_OPTIONS))
     parser.add_argument("--out", type=Path, metavar="OTHER.csv", help="write here (default: into MANIFEST itself)")
+    add_force(parser)
     parser.add_argument("--seed", type=int, help="of the patients' assignment (default 0)")
     official = parser.add_argument_group("official (ROOT is the manifest's root)")
     official.add_argument(
@@ -59,11 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     options = _options(arguments)
     from cxr_monai.data.describe import balance_text, side_table
     from cxr_monai.data.manifest import read_manifest, write_manifest
+    from cxr_monai.outputs import check_output
 
+    out = arguments.out or arguments.manifest
+    if arguments.manifest.exists():  # into the manifest itself where no other name is given
+        check_output(out, arguments.force or out.resolve() == arguments.manifest.resolve())
     # only the table changes hands here: whether the images are there is for 'check' and for training
     manifest = read_manifest(arguments.manifest, check_files=False)
     result = _split(manifest, arguments.scheme, options)
-    out = arguments.out or arguments.manifest
     write_manifest(result, out)
     by = "fold" if arguments.scheme == "kfold" else "split"
     print(side_table(result, by).map("{:,}".format).to_string())

@@ -305,3 +305,8 @@ def split_error(error: str) -> tuple[str, str]:
     """Return code and reason of an item's ``error``."""
     code, _, reason = error.partition(": ")
     return code, reason
+
+
+def batch_errors(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, code and reason of the files of a batch that could not be read."""
+    return [(name, *split_error(error)) for name, error in zip(batch["name"], batch["error"], strict=True) if error]

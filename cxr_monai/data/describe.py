@@ -9,6 +9,7 @@ What a manifest must not have at all is refused when it is read (`cxr_monai.data
 """
 
 import hashlib
+import io
 import textwrap
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.data.splits import balance_table, mean_deviation
 from cxr_monai.data.validation import SPLITS
+from cxr_monai.durable import write_durably
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
 from cxr_monai.progress import progress_bar
@@ -205,7 +207,9 @@ def draw(manifest: Manifest, path: Path) -> None:
     _draw_co_occurrence(figure, figure.add_subplot(grid[0, 1]), manifest)
     _draw_ages(figure.add_subplot(grid[1, 0]), table)
     _draw_views(figure.add_subplot(grid[1, 1]), table)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100, metadata={"Software": None})
+    write_durably(path, content.getvalue())
 
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#999999"

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.validation import RESERVED, validate
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, ManifestError, SplitError
 from cxr_monai.schemes import LabelScheme
 
@@ -247,10 +248,9 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "label_version": manifest.label_version,
         "split": asdict(manifest.split) if manifest.split else None,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     # the record first: a record without its table shows at once, a table with the wrong root would not
-    _replace(_sidecar_path(path), (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode())
-    _replace(path, content)
+    write_durably(_sidecar_path(path), (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode())
+    write_durably(path, content)
 
 
 def split_digest(table: pd.DataFrame, column: Literal["split", "fold"] = "split") -> str:
@@ -325,15 +325,6 @@ def _read_sidecar(path: Path) -> tuple[str, str, SplitRecord | None]:
             fix="Restore it, or delete it if the images lie beside the manifest.",
             where=file,
         ) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parse(path: Path) -> pd.DataFrame:

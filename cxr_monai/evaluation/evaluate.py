@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, Ranking, effective_patients, interval
@@ -345,7 +346,6 @@ def _check_prevalences(stated: Mapping[str, float], findings: Sequence[str]) -> 
 def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     """Write ``metrics.csv`` (four decimals), ``metrics.json`` (everything, full precision) and the long tables."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tables = {"metrics": evaluation.findings} | {name: getattr(evaluation, name) for name in TABLES}
     written = []
     for name, table in tables.items():
@@ -353,7 +353,8 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         if table is None or table.empty:
             path.unlink(missing_ok=True)  # of an earlier evaluation
             continue
-        table.to_csv(path, index=False, float_format="%.4f" if name == "metrics" else "%.6g")
+        text = table.to_csv(index=False, float_format="%.4f" if name == "metrics" else "%.6g")
+        write_durably(path, text.encode())
         written.append(path)
     content = {
         "level": evaluation.level,
@@ -363,7 +364,7 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         **{"findings" if name == "metrics" else name: _records(table) for name, table in tables.items()},
     }
     path = folder / "metrics.json"
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     return [*written, path]
 
 

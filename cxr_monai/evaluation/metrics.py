@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from cxr_monai.durable import write_durably
+
 MEAN = "mean"
 
 
@@ -55,10 +57,9 @@ def finding_table(scores: np.ndarray, labels: np.ndarray, findings: Sequence[str
 def write_table(table: pd.DataFrame, folder: str | Path) -> None:
     """Write ``metrics.csv`` (four decimals, empty where undefined) and ``metrics.json`` (full precision, null)."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "metrics.csv", index=False, float_format="%.4f")
+    write_durably(folder / "metrics.csv", table.to_csv(index=False, float_format="%.4f").encode())
     rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
-    (folder / "metrics.json").write_text(json.dumps({"findings": rows}, indent=2) + "\n", encoding="utf-8")
+    write_durably(folder / "metrics.json", (json.dumps({"findings": rows}, indent=2) + "\n").encode())
 
 
 def as_text(table: pd.DataFrame) -> str:

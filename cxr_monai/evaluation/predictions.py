@@ -8,6 +8,7 @@ file = read_predictions("P.csv")                 # of any system
 sample, notes = join(file, manifest, "test")     # next to labels, patients, views
 """
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.files import write_errors
+from cxr_monai.data.files import errors_file, errors_table
 from cxr_monai.data.manifest import Manifest, file_names, join_on_image
 from cxr_monai.data.validation import RESERVED
+from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.labels import NIH14, spelling
@@ -163,6 +165,10 @@ def join(
     return sample, notes
 
 
+DIGITS = "%.8g"
+"""How a probability is written."""
+
+
 def write_predictions(
     path: str | Path,
     images: Sequence[str],
@@ -182,16 +188,38 @@ def write_predictions(
         errors: image, stable code and reason of each file left out.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(probabilities, columns=list(findings))
     table.insert(0, "image", list(images))
-    table.to_csv(path, index=False, float_format="%.8g")
-    path.with_name(path.name + ".json").write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
-    write_errors(path, errors)
+    place_predictions(path, table.to_csv(index=False, float_format=DIGITS).encode(), about, errors)
+
+
+def place_predictions(
+    path: Path, content: bytes, about: Mapping[str, Any], errors: Sequence[tuple[str, str, str]]
+) -> None:
+    """Put a predictions file and its companions into their places: no table beside another's ``.json``.
+
+    Args:
+        path, about, errors: as of :func:`write_predictions`.
+        content: the table as CSV.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``; what was there before is intact.
+    """
+    told = (json.dumps(dict(about), indent=2) + "\n").encode()
+    write_together(
+        path,
+        gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content,
+        {about_file(path): told, errors_file(path): errors_table(errors) if errors else None},
+    )
+
+
+def about_file(path: Path) -> Path:
+    """Return where it stands what made a predictions file."""
+    return path.with_name(f"{path.name}.json")
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    file = path.with_name(path.name + ".json")
+    file = about_file(path)
     if not file.is_file():
         return {}
     try:

@@ -10,7 +10,6 @@ optimiser, schedule and choice of the epoch. The children are bundles like all o
 
 import logging
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -31,7 +30,8 @@ from cxr_monai.bundle.workflow import MEANING, check_ranges
 from cxr_monai.data.dataset import RadiographDataset, items, label_counts, open_manifest, prevalences
 from cxr_monai.data.loading import EpochSampler, reading_loader
 from cxr_monai.data.manifest import Manifest, under
-from cxr_monai.errors import BundleError, Code, CxrError, SettingError, TrainingError
+from cxr_monai.durable import copy_tree, durable_folder
+from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
 from cxr_monai.evaluation.fitted import describe_sample, fit, read_fitted, remember_patients
 from cxr_monai.evaluation.metrics import finding_table, write_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join, write_predictions
@@ -45,6 +45,7 @@ from cxr_monai.losses import MaskedBCEWithLogitsLoss, loss
 from cxr_monai.networks.architectures import input_channels
 from cxr_monai.networks.inferers import AutocastInferer
 from cxr_monai.networks.weights import initialise, load_weights
+from cxr_monai.outputs import check_new_folder
 from cxr_monai.progress import progress_bar
 from cxr_monai.schemes import LabelScheme, scheme
 from cxr_monai.training.optimisers import optimizer
@@ -256,17 +257,15 @@ def finetune_heads(
         what came of each, and what was wrong with those that could not be made: too few patients.
 
     Raises:
-        BundleError: ``output-exists``, or as ``cxr_monai.finetune.parent.open_parent``.
+        UsageError: ``output-exists``.
+        BundleError: as ``cxr_monai.finetune.parent.open_parent``.
         SettingError: as `HeadSettings.of` and ``cxr_monai.finetune.disease.question``.
     """
     settings, out = HeadSettings.of(overrides or {}), Path(out)
     opened = open_parent(str(parent), shipped("cxr_transfer"), trust_folder)
     questions = [question(disease, against) for disease in diseases]
     for label, _ in questions:
-        if (out / label / "bundle").exists():
-            raise BundleError(
-                Code.OUTPUT_EXISTS, "there is a child already.", fix="Choose another --out.", where=out / label
-            )
+        check_new_folder(out / label)
     base = open_manifest(str(manifest), dataset_dir)
     made: dict[str, Judged] = {}
     refused: dict[str, CxrError] = {}
@@ -285,7 +284,8 @@ def finetune_heads(
     features = features_of(opened, replace(base, table=base.table[wanted].reset_index(drop=True)), amp)
     for label, own, known in asked:
         drawn = boxes if label in boxed else None
-        made[label] = _child(opened, features, base, known, label, own, out / label, settings, against, amp, drawn)
+        with durable_folder(out / label) as folder:
+            made[label] = _child(opened, features, base, known, label, own, folder, settings, against, amp, drawn)
     return made, refused
 
 
@@ -339,8 +339,7 @@ def _write(
     root: Path, parent: Bundle, taken: Mapping[str, Any], label: str, own: LabelScheme, network: nn.Module
 ) -> None:
     """Write a bundle without its calibration, as a training leaves it."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(shipped("cxr_transfer"), root, ignore=ignored)
+    copy_tree(shipped("cxr_transfer"), root)
     inference = read_json(root / "configs" / "inference.json")
     meaning = {key: inference[key] for key in MEANING if key in inference} | dict(taken)
     meaning |= {"labels": [label], "label_scheme": own.to_json()}

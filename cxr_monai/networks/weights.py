@@ -6,7 +6,6 @@ pickle that holds anything but tensors and plain values is refused, and so is a 
 
 import json
 import logging
-import os
 import urllib.request
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -19,10 +18,12 @@ import torch
 from monai.networks.nets import ViT
 from torch import nn
 
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, DownloadError, SettingError, WeightsError
 from cxr_monai.networks.fitting import differences, fit
 from cxr_monai.networks.foreign import STEM, Kind, recognise
 from cxr_monai.networks.weights_files import Danger, examine, read_header
+from cxr_monai.outputs import check_output
 
 logger = logging.getLogger(__name__)
 
@@ -298,21 +299,18 @@ def download_imagenet(
 
     Raises:
         DownloadError: ``download-failed`` (with what to do without internet) or ``checksum-mismatch``.
+        StorageError: ``disk-full`` or ``write-failed``.
     """
     folder = Path(cache_dir) if cache_dir else Path(torch.hub.get_dir()) / "checkpoints"
     target = folder / url.rsplit("/", 1)[-1]
     if target.is_file():
-        _verify(target, sha256_prefix, target)
+        _verify(target.read_bytes(), sha256_prefix, target)
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    check_output(target)
     try:
         logger.info("downloading %s", url)
-        with urllib.request.urlopen(url, timeout=30) as answer, part.open("wb") as file:
-            while block := answer.read(1 << 20):
-                file.write(block)
-        _verify(part, sha256_prefix, target)
-        part.replace(target)
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            content = b"".join(iter(lambda: answer.read(1 << 20), b""))
     except OSError as error:
         if isinstance(error, HTTPError):
             error.close()
@@ -323,13 +321,13 @@ def download_imagenet(
             "or start from random weights: --init_weights none.",
             where=url,
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    _verify(content, sha256_prefix, target)
+    write_durably(target, content)
     return target
 
 
-def _verify(file: Path, prefix: str, name: Path) -> None:
-    digest = sha256(file.read_bytes()).hexdigest()
+def _verify(content: bytes, prefix: str, name: Path) -> None:
+    digest = sha256(content).hexdigest()
     if not digest.startswith(prefix):
         raise DownloadError(
             Code.CHECKSUM_MISMATCH,

@@ -1,12 +1,11 @@
 """A copy of a bundle with calibration and operating points, from raw predictions of validation patients."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from cxr_monai.bundle.folder import METADATA, Bundle, head_of
 from cxr_monai.data.manifest import read_manifest
-from cxr_monai.durable import durable_folder
+from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.fitted import (
     COVERAGE,
@@ -82,8 +81,7 @@ def calibrate_bundle(
         fitted = refit(own, sample, recalibrate, points, rules, coverage, {**told, "before": dict(own.fitted_on)})
     with durable_folder(new, force) as made:
         # a copy is not what was signed, and not what was measured
-        ignored = shutil.ignore_patterns(MANIFEST, SIGNATURE, METRICS)
-        shutil.copytree(opened.root, made, ignore=ignored, dirs_exist_ok=True)
+        copy_tree(opened.root, made, {MANIFEST, SIGNATURE, METRICS, "__pycache__"})
         fitted.write(made / "models" / "calibration.json")
         write_lineage(
             made,

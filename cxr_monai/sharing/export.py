@@ -9,7 +9,7 @@ images in several batch sizes; one that differs is not left behind.
 """
 
 import logging
-import shutil
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,7 +181,7 @@ def _without_places(file: Path) -> None:
         for entry in source.infolist():
             if not entry.filename.endswith(".debug_pkl"):
                 target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
-    shutil.move(bare, file)
+    os.replace(bare, file)
 
 
 def images(bundle: Bundle, shape: tuple[int, ...]) -> list[torch.Tensor]:

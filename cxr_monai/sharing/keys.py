@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.durable import write_durably
+from cxr_monai.durable import make_folder, write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
+from cxr_monai.outputs import check_output
 from cxr_monai.sharing.manifest import check_name
 from cxr_monai.sharing.store import data_folder
 
@@ -48,6 +49,7 @@ def make_key(name: str, folder: str | Path | None = None, password: str | None =
 
     Raises:
         BundleError: ``output-exists``; a key is never overwritten.
+        StorageError: ``disk-full`` or ``write-failed``.
     """
     check_name(name)
     from cryptography.hazmat.primitives import serialization
@@ -60,14 +62,14 @@ def make_key(name: str, folder: str | Path | None = None, password: str | None =
             raise BundleError(
                 Code.OUTPUT_EXISTS, "there is a key of this name, and keys are not overwritten.", where=path
             )
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_output(path)
+    make_folder(folder, 0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     hidden: Any = serialization.NoEncryption()
     if password:
         hidden = serialization.BestAvailableEncryption(password.encode())
     content = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
-    with open(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
+    write_durably(private, content, private=True)
     write_durably(public, _pem(key.public_key()))
     return read_signer(public)
 

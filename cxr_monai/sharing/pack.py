@@ -7,9 +7,7 @@ said at once; what is private, and what an inspection at the other hospital woul
 """
 
 import json
-import os
 import re
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ from typing import Any
 
 from cxr_monai.bundle.digest import FILES, FOLDERS, content_digest, file_digest
 from cxr_monai.data.manifest import read_manifest
-from cxr_monai.durable import storage_error, sync_folder
+from cxr_monai.durable import copy_durably, durable_file, storage_error, write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
+from cxr_monai.outputs import bytes_of, check_folder
 from cxr_monai.sharing.archive import write_archive
 from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, Contents, walk
@@ -77,11 +76,14 @@ def pack(
             ``bundle-refused`` with what an inspection refuses, ``archive-invalid`` for a name or version that is none.
         BundleError: ``bundle-invalid`` if the folder is none, ``bundle-disagrees`` if the metrics are another
             bundle's, ``output-exists`` if there is an archive of this name with another content.
+        EvaluationError: ``result-incomplete`` for metrics that were not written to their end.
+        StorageError: ``disk-full`` or ``write-failed``.
         ManifestError: whatever is wrong with the manifest.
     """
     root, folder = Path(bundle).resolve(), Path(out).resolve()
     if not (root / "configs").is_dir():
         raise BundleError(Code.BUNDLE_INVALID, "no bundle: it has no folder 'configs'.", where=bundle)
+    check_folder(folder, (), room=2 * bytes_of(root))
     identifiers = Identifiers.of(read_manifest(manifest, check_files=False)) if manifest is not None else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,7 @@ def pack(
             refuse_inspected(staged, root)
             chosen = name if name is not None else re.sub(r"[^a-z0-9]+", "-", str(metadata["name"]).lower()).strip("-")
             contents = Contents.of(staged, chosen, str(metadata["version"]), content_digest(root))
-            (staged / MANIFEST).write_bytes(contents.to_bytes())
+            write_durably(staged / MANIFEST, contents.to_bytes())
             path = _place(staged, folder / f"{contents.name}-{contents.version}.zip")
             notes += _unsearched(staged, identifiers)
     except OSError as error:
@@ -109,8 +111,7 @@ def _stage(root: Path, staged: Path) -> list[str]:
     parts = {*FOLDERS, *FILES}
     staged.mkdir()
     for name in walk_parts(root):
-        (staged / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / name, staged / name)
+        copy_durably(root / name, staged / name)
     left = sorted(entry.name for entry in root.iterdir() if entry.name not in parts)
     return [f"Not part of the bundle, and left out: {', '.join(map(shortened, left))}."] if left else []
 
@@ -141,7 +142,7 @@ def _add_metrics(root: Path, staged: Path, metrics: Path) -> None:
             fix="Predict and evaluate with the bundle that is packed.",
             where=path,
         )
-    shutil.copyfile(path, staged / METRICS)
+    copy_durably(path, staged / METRICS)
 
 
 def _set_version(staged: Path, version: str | None, change: str | None) -> Mapping[str, Any]:
@@ -152,7 +153,7 @@ def _set_version(staged: Path, version: str | None, change: str | None) -> Mappi
     if version is not None and version != metadata["version"]:
         metadata["version"] = version
         metadata["changelog"] = {version: change or "packed", **dict(metadata.get("changelog") or {})}
-        path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_durably(path, (json.dumps(metadata, indent=2, ensure_ascii=False) + "\n").encode())
     return metadata
 
 
@@ -257,21 +258,17 @@ def refuse_inspected(root: Path, where: Path) -> Inspection:
 
 
 def _place(staged: Path, path: Path) -> Path:
-    """Write the archive beside its place and rename it; an equal one that is there already is left."""
-    part = staged.with_name("archive")
-    with part.open("wb") as file:
+    """Write the archive, whole or not at all; an equal one that is there already is left."""
+    new = staged.with_name("archive") if path.exists() else path
+    with durable_file(new) as file:
         write_archive(staged, file)
-        file.flush()
-        os.fsync(file.fileno())
-    if path.exists() and file_digest(path) != file_digest(part):
+    if file_digest(path) != file_digest(new):
         raise BundleError(
             Code.OUTPUT_EXISTS,
             "there is an archive of this name and version with another content, perhaps a signed one.",
             fix="Give another --version, or another folder with --out.",
             where=path,
         )
-    os.replace(part, path)
-    sync_folder(path.parent)
     return path
 
 

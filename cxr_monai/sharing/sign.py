@@ -8,14 +8,13 @@ bundle can be verified at any later time.
 """
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.durable import storage_error, sync_folder
+from cxr_monai.durable import durable_file, storage_error
 from cxr_monai.errors import BundleError, Code, SettingError, SharingError
 from cxr_monai.sharing.archive import unpack, write_archive
 from cxr_monai.sharing.keys import check_private
@@ -76,13 +75,8 @@ def sign(archive: str | Path, key: str | Path, password: str | None = None) -> S
             signature = Path(temporary) / SIGNATURE
             settings.sign(root, signature)
             signature.rename(root / SIGNATURE)
-            part = Path(temporary) / "archive"
-            with part.open("wb") as file:
+            with durable_file(archive) as file:
                 write_archive(root, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, archive)
-            sync_folder(archive.parent)
     except OSError as error:
         raise storage_error(error, archive) from error
     return Signed(archive, contents, file_digest(archive))

@@ -11,7 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 
-from cxr_monai.data.dataset import split_error
+from cxr_monai.data.dataset import batch_errors
 from cxr_monai.data.files import write_errors
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.predictions import write_predictions
@@ -194,11 +194,6 @@ def gather(part: Any) -> list[Any]:
     parts: list[Any] = [None] * idist.get_world_size()
     torch.distributed.all_gather_object(parts, part)
     return parts
-
-
-def batch_errors(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return name, code and reason of the files of a batch that could not be read."""
-    return [(name, *split_error(error)) for name, error in zip(batch["name"], batch["error"], strict=True) if error]
 
 
 class PredictionsWriter:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cxr_monai.durable import make_folder, storage_error, write_durably
 from cxr_monai.errors import Code, TrainingError
 
 
@@ -28,7 +29,7 @@ class OutputLock:
         self._holder = self.folder / "training.lock.json"
 
     def acquire(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
@@ -38,9 +39,11 @@ class OutputLock:
                 fix="Wait until it has ended, or choose another --output_dir.",
                 where=self.folder,
             ) from error
+        except OSError as error:
+            raise storage_error(error, self.folder) from error
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         holder = {"user": _user(), "machine": socket.gethostname(), "process": os.getpid(), "since": now}
-        self._holder.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        write_durably(self._holder, (json.dumps(holder) + "\n").encode())
 
     def release(self) -> None:
         self._holder.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ A wrong resize, a crop that cuts the lungs off, an inverted or saturated image a
 at all in a loss curve. The sheet names no file and no patient, so it may go to MLflow.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from monai.transforms import Compose
 
 from cxr_monai.data.radiograph import read_radiograph
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import RadiographError
 from cxr_monai.transforms import Normalisation, NormaliseRadiographd, normalise
 
@@ -68,8 +70,7 @@ def network_input_sheet(
             _draw_row(row, path, original, until_normalised(fixed), until_normalised(augmented), modes, normalisation)
         figure.suptitle("What the network sees: as read, resized and cropped, two augmentations, each normalisation")
         out = Path(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
+        _save(figure, out)
     torch.set_rng_state(state)
     return out
 
@@ -144,5 +145,11 @@ def training_curves(history: Sequence[dict[str, float]], out: str | Path) -> Pat
             if len(names) > 1:
                 axis.legend()
         panels[2].set_yscale("log")
-        figure.savefig(out)
+        _save(figure, Path(out))
     return Path(out)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_durably(path, content.getvalue())

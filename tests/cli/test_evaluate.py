@@ -282,7 +282,7 @@ def test_a_copy_needs_a_place_of_its_own(
     Path("p.csv").write_text("image,Mass\na.png,0.5\n")
     target = str(copy / "inside") if out.startswith("bundle") else out
     words = ["--predictions", "p.csv", "--manifest", str(phantoms.manifest), "--out", target]
-    assert main(["calibrate", str(copy), *words]) == 1
+    assert main(["calibrate", str(copy), *words]) == 2
     assert "[output-exists]" in capsys.readouterr().err
     assert not (copy / "inside").exists()
 

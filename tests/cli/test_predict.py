@@ -1,6 +1,7 @@
 """``cxr-monai predict``, and how fast the command answers."""
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -65,13 +66,77 @@ def test_bad_file_is_reported_and_the_status_is_0(
 def test_strict(trained: Trained, phantoms: Phantoms, bad: Path, elsewhere: Path) -> None:
     assert predict(trained.bundle, bad, phantoms.files("test")[0], words=("--strict",)) == 1
     assert len(pd.read_csv("p.csv")) == 1  # what could be done is there
-    assert predict(trained.bundle, phantoms.files("test")[0], words=("--strict",)) == 0
+    assert predict(trained.bundle, phantoms.files("test")[0], words=("--strict", "--force")) == 0
     assert not Path("p.csv.errors.csv").exists()  # the old list is gone
 
 
 def test_nothing_read(trained: Trained, bad: Path, elsewhere: Path) -> None:
     assert predict(trained.bundle, bad) == 1
     assert len(pd.read_csv("p.csv.errors.csv")) == 1
+    assert not Path("p.csv").exists()
+
+
+def written() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path().glob("p.csv*")}
+
+
+def test_an_earlier_result_is_not_overwritten(
+    trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(trained.bundle, *phantoms.files("test")[:2]) == 0
+    before = written()
+    assert predict(trained.bundle, phantoms.files("test")[0]) == 2
+    assert "error [output-exists]: p.csv: p.csv is already there" in capsys.readouterr().err
+    assert written() == before
+    assert predict(trained.bundle, phantoms.files("test")[0], words=("--force",)) == 0
+    assert len(pd.read_csv("p.csv")) == 1
+
+
+# the command in a process of its own, which a kill ends behind its second batch
+KILLED = """
+import os, signal, sys
+from cxr_monai.cli import main
+from cxr_monai.evaluation.streaming import PredictionRows
+
+add, batches = PredictionRows.add, []
+
+def kill(self, *batch):
+    add(self, *batch)
+    batches.append(batch)
+    if len(batches) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+PredictionRows.add = kill
+main(sys.argv[1:])
+"""
+
+
+def test_killed_it_goes_on_to_the_same_bytes(
+    trained: Trained, phantoms: Phantoms, bad: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [phantoms.files("test")[0], bad, *phantoms.files("test")[1:6]]
+    words = ("--batch-size", "2", "--force")
+    assert predict(trained.bundle, *files, words=words[:2]) == 0
+    whole = written()
+    for path in whole:
+        Path(path).unlink()
+    command = ["predict", str(trained.bundle), *map(str, files), "--out", "p.csv", "--workers", "0", *words[:2]]
+    process = subprocess.run([sys.executable, "-c", KILLED, *command], capture_output=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert list(written()) == ["p.csv.part"]
+    left = written()
+    for other in (files[1:], files[::-1]):  # another list does not go on with it
+        assert predict(trained.bundle, *other, words=words[:2]) == 2
+        assert "differs in images" in capsys.readouterr().err
+        assert written() == left
+    assert predict(trained.bundle, *files, words=("--batch-size", "3")) == 2
+    assert "differs in batch_size" in capsys.readouterr().err
+    assert predict(trained.bundle, *files, words=words[:2]) == 0
+    told = capsys.readouterr()
+    assert "4 of 7 images were done before: p.csv.part" in told.err
+    assert "6 of 7 images predicted" in told.out
+    assert f"{bad} [radiograph-not-an-image]" in told.err  # of the run that was killed
+    assert written() == whole
 
 
 def test_missing_bundle(phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

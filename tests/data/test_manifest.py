@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from cxr_monai.data.manifest import (
     write_manifest,
 )
 from cxr_monai.data.validation import RESERVED
-from cxr_monai.errors import Code, ManifestError, SplitError
+from cxr_monai.errors import Code, ManifestError, SplitError, StorageError
 from cxr_monai.schemes import FINDINGS, SCHEMES, scheme
 
 HEADER = "image,patient_id,study_id,view,age,sex,source,split,Mass,Edema"
@@ -270,13 +271,14 @@ def test_a_failed_write_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pyt
     write_manifest(small(), tmp_path / "m.csv")
     before = (tmp_path / "m.csv").read_bytes()
 
-    def full(self: Path, content: bytes) -> int:
-        self.touch()
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_manifest(small(Mass=[0, 0, 0]), tmp_path / "m.csv")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left") as caught:
+            write_manifest(small(Mass=[0, 0, 0]), tmp_path / "m.csv")
+    assert caught.value.code == "disk-full"
     assert (tmp_path / "m.csv").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "m.csv.json"]
 

@@ -90,7 +90,7 @@ def test_keys_are_private_and_never_replaced(tmp_path):
     dicom.write_key(key, path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert dicom.read_key(path) == key
-    with pytest.raises(FileExistsError):
+    with pytest.raises(UsageError, match="already there"):
         dicom.write_key(key, path)
 
 

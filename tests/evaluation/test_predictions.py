@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.evaluation.predictions import write_errors, write_predictions
+from cxr_monai.data.files import write_errors
+from cxr_monai.evaluation.predictions import write_predictions
 
 PROBABILITIES = np.array([[0.25, 1 / 3], [1e-7, 0.99999994]], dtype=np.float32)
 ERRORS = [("c.png", "radiograph-empty", "the file is empty."), ("d, e.png", "radiograph-nan", 'a "quoted" reason.')]

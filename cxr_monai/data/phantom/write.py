@@ -12,9 +12,9 @@
 """
 
 import csv
+import io
 import multiprocessing
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,9 +28,11 @@ from PIL import Image
 from cxr_monai.data.phantom.cohort import Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.dicom import write_dicom
 from cxr_monai.data.phantom.draw import draw_phantom
+from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, UsageError
 from cxr_monai.labels import NIH14
+from cxr_monai.outputs import check_new_folder
 from cxr_monai.progress import progress_bar
 
 TABLE, BOXES, TRAIN_VAL, TEST, CARD = (
@@ -113,17 +115,19 @@ def make_phantoms(
     if not 32 <= size <= 4096:
         raise SettingError(Code.SETTING_INVALID, f"size is {size}; allowed are 32 to 4096 pixels.")
     root = Path(out)
-    _prepare(root, force)
+    replaced = _replaceable(root, force)
+    check_new_folder(root, CARD, replaced, room=count * size * size // 2)
     studies = make_cohort(count, seed)
     held_out = held_out_patients(studies, seed)
-    (root / "images").mkdir(parents=True, exist_ok=True)
-    job = partial(_write_image, root=root, size=size, seed=seed, masks=masks, dicom=dicom)
-    boxes = list(_run(job, studies, workers or usable_cores(), progress))
-    _write_tables(root, studies, boxes, held_out, size)
     tested = [study for study in studies if study.patient in held_out]
     patients = len({study.patient for study in studies})
     card = _CARD.format(first=_FIRST_LINE, count=count, patients=patients, size=size, seed=seed, test=len(tested))
-    (root / CARD).write_text(card, encoding="utf-8")
+    with durable_folder(root, replaced) as made:
+        (made / "images").mkdir()
+        job = partial(_write_image, root=made, size=size, seed=seed, masks=masks, dicom=dicom)
+        boxes = list(_run(job, studies, workers or usable_cores(), progress))
+        _write_tables(made, studies, boxes, held_out, size)
+        write_durably(made / CARD, card.encode())
     return PhantomSet(root, count, patients, len(tested), _positives(studies), _positives(tested))
 
 
@@ -132,12 +136,16 @@ def _positives(studies: Sequence[Study]) -> dict[str, int]:
     return {finding: counts[finding] for finding in NIH14}
 
 
-def _prepare(root: Path, force: bool) -> None:
-    """Refuse a folder with content; with ``force``, remove an earlier output, and only such a one."""
+def _replaceable(root: Path, force: bool) -> bool:
+    """Tell whether there is a folder that the new one takes the place of: an empty one, or an earlier output if forced.
+
+    Raises:
+        UsageError: ``output-exists`` for any other.
+    """
     if root.exists() and not root.is_dir():
         raise UsageError(Code.OUTPUT_EXISTS, "this is a file.", fix="Name a new folder.", where=root)
     if not root.is_dir() or not any(root.iterdir()):
-        return
+        return root.is_dir()
     card = root / CARD
     ours = card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith(_FIRST_LINE)
     if not force:
@@ -146,10 +154,7 @@ def _prepare(root: Path, force: bool) -> None:
     if not ours:
         message = "this folder is not an earlier output of 'cxr-monai phantom', so --force does not replace it."
         raise UsageError(Code.OUTPUT_EXISTS, message, fix="Name a new folder.", where=root)
-    for folder in ("images", "masks", "dicom"):
-        shutil.rmtree(root / folder, ignore_errors=True)
-    for name in (TABLE, BOXES, TRAIN_VAL, TEST, CARD):
-        (root / name).unlink(missing_ok=True)
+    return True
 
 
 def _run(job: partial, studies: Sequence[Study], workers: int, progress: bool) -> Iterator[list[list]]:
@@ -194,19 +199,20 @@ def _write_image(study: Study, *, root: Path, size: int, seed: int, masks: bool,
 def _write_tables(
     root: Path, studies: Sequence[Study], boxes: Sequence[list[list]], held_out: set[int], size: int
 ) -> None:
-    with (root / TABLE).open("w", newline="", encoding="utf-8") as file:
-        file.write(_TABLE_HEADER + "\n")
-        writer = csv.writer(file, lineterminator="\n")
-        spacing = round(FILM_MM / size, 4)
-        for study in studies:
-            writer.writerow(
-                [study.image, study.labels, study.index, study.patient, study.age, study.sex, study.view]
-                + [size] * 2
-                + [spacing] * 2
-            )
-    with (root / BOXES).open("w", newline="", encoding="utf-8") as file:
-        file.write(_BOXES_HEADER + "\n")
-        csv.writer(file, lineterminator="\n").writerows([*row, "", "", ""] for rows in boxes for row in rows)
+    extent = [size] * 2 + [round(FILM_MM / size, 4)] * 2
+    rows = [
+        [study.image, study.labels, study.index, study.patient, study.age, study.sex, study.view, *extent]
+        for study in studies
+    ]
+    _write_table(root / TABLE, _TABLE_HEADER, rows)
+    _write_table(root / BOXES, _BOXES_HEADER, [[*row, "", "", ""] for own in boxes for row in own])
     for name, tested in ((TRAIN_VAL, False), (TEST, True)):
         lines = [study.image + "\n" for study in studies if (study.patient in held_out) is tested]
-        (root / name).write_text("".join(lines), encoding="utf-8")
+        write_durably(root / name, "".join(lines).encode())
+
+
+def _write_table(path: Path, header: str, rows: Sequence[list]) -> None:
+    text = io.StringIO()
+    text.write(header + "\n")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_durably(path, text.getvalue().encode())

@@ -34,8 +34,10 @@ from cxr_monai.data.sources._labels import read_findings
 from cxr_monai.data.sources._text import IMAGE, emptied_notes, find_column, parse_ages, parse_sexes, read_table
 from cxr_monai.data.sources.folder import match_files
 from cxr_monai.data.validation import RESERVED
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
+from cxr_monai.outputs import check_output
 from cxr_monai.progress import progress_bar
 
 _TAGS = [
@@ -142,11 +144,11 @@ def write_key(key: bytes, path: Path) -> None:
     """Write a key for its owner alone (mode 0600).
 
     Raises:
-        FileExistsError: a key is never overwritten: the pseudonyms made with it could not be made again.
+        UsageError: ``output-exists``; a key is never overwritten: the pseudonyms made with it could not be made again.
+        StorageError: ``disk-full`` or ``write-failed``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(key + b"\n")
+    check_output(path, option="")
+    write_durably(path, key + b"\n", private=True)
 
 
 def read_key(path: Path) -> bytes:

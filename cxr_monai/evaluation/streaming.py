@@ -1,0 +1,183 @@
+"""Predictions that are written as they come: into ``P.csv.part``, which a killed run goes on with, then as ``P.csv``.
+
+    rows = PredictionRows.open("p.csv", findings, head={"bundle": digest, "images": digest_of_list(names, files)})
+    rows.add(images, probabilities, errors)         # of a batch: on the disk when it returns
+    rows.finish(about)                              # p.csv appears whole, with p.csv.json and p.csv.errors.csv
+
+The first line of the part is ``# `` and its head as JSON: what decides every value. Before the rows of each batch
+stands ``# `` and JSON again: how many bytes of CSV follow, how many images are done, which could not be read. A batch
+that was cut off is told by its length, and made again.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from cxr_monai.data.files import write_errors
+from cxr_monai.durable import refuse_taken, storage_error, write_durably
+from cxr_monai.errors import Code, UsageError
+from cxr_monai.evaluation.predictions import DIGITS, place_predictions
+
+Errors = Sequence[tuple[str, str, str]]
+
+
+def digest_of_list(names: Sequence[str], files: Sequence[str | Path]) -> str:
+    """Return the SHA-256 of what is to be predicted: names and places of the files, in their order."""
+    lines = (json.dumps([name, str(file)]) + "\n" for name, file in zip(names, files, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class PredictionRows:
+    """A predictions file that grows; see the module's head.
+
+    Attributes:
+        path: of the CSV.
+        part: where the rows are until then.
+        done: images of the list whose rows, or errors, are there.
+        kept: those of them that have a row.
+        errors: image, stable code and reason of the others.
+    """
+
+    def __init__(self, path: Path, findings: Sequence[str]) -> None:
+        self.path, self.findings, self.part = path, list(findings), part_of(path)
+        self.done = self.kept = 0
+        self.errors: list[tuple[str, str, str]] = []
+        self._rows: list[bytes] = []
+        self._size = 0
+
+    @classmethod
+    def open(
+        cls, path: str | Path, findings: Sequence[str], head: Mapping[str, Any], total: int, force: bool = False
+    ) -> "PredictionRows":
+        """Begin a file, or go on with one that the same head began.
+
+        Args:
+            path: of the CSV (``.gz`` is compressed).
+            findings: its columns.
+            head: all that decides a value, as JSON can say it.
+            total: images of the list.
+            force: an earlier file, or an unfinished one of another head, may be written over.
+
+        Raises:
+            UsageError: ``output-exists``.
+            StorageError: ``disk-full`` or ``write-failed``.
+        """
+        rows = cls(Path(path), findings)
+        first = _line({**head, "findings": rows.findings})
+        try:
+            with rows.part.open("rb") as file:
+                differing = rows._read(file, first)
+        except FileNotFoundError:
+            differing = ["nothing"]
+        except OSError as error:
+            raise storage_error(error, path) from error
+        if differing and not force and rows.part.exists():
+            raise UsageError(
+                Code.OUTPUT_EXISTS,
+                f"an interrupted prediction is here that differs in {', '.join(differing)}.",
+                fix="Give the command that began it, and it goes on; or --force, which begins anew.",
+                where=rows.part,
+            )
+        if rows.done < total or differing:
+            refuse_taken([rows.path] if os.path.lexists(rows.path) and not force else [], "--force")
+        if differing:
+            write_durably(rows.part, first)
+            rows._size = len(first)
+        return rows
+
+    def _read(self, file: BinaryIO, first: bytes) -> list[str]:
+        """Take over what an earlier run left; returns the keys of its head that differ."""
+        there = file.readline()
+        if there != first:
+            before, now = _content(there), _content(first)
+            return sorted(key for key in {*before, *now} if before.get(key) != now.get(key)) or ["its head"]
+        self._size = len(first)
+        while batch := _content(file.readline()):
+            rows = file.read(batch["bytes"])
+            if len(rows) < batch["bytes"]:
+                break
+            self._take(rows, batch)
+            self._size = file.tell()
+        return []
+
+    def _take(self, rows: bytes, batch: Mapping[str, Any]) -> None:
+        self._rows.append(rows)
+        self.kept += batch["rows"]
+        self.done = batch["done"]
+        self.errors += [(image, code, reason) for image, code, reason in batch["left_out"]]
+
+    def add(self, images: Sequence[str], probabilities: np.ndarray, errors: Errors = ()) -> None:
+        """Add a batch.
+
+        Args:
+            images: N names.
+            probabilities: ``[N, F]`` in [0, 1].
+            errors: image, stable code and reason of each file of the batch that was left out.
+
+        Raises:
+            StorageError: ``disk-full`` or ``write-failed``; the batches before it are there.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        for image, row in zip(images, probabilities, strict=True):
+            writer.writerow([image, *(DIGITS % value for value in row)])
+        rows = text.getvalue().encode()
+        done = self.done + len(images) + len(errors)
+        batch = {"bytes": len(rows), "rows": len(images), "done": done, "left_out": [list(error) for error in errors]}
+        block = _line(batch) + rows
+        try:
+            with self.part.open("r+b") as file:
+                file.truncate(self._size)  # of a batch that was cut off
+                file.seek(self._size)
+                file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise storage_error(error, self.path, f"{self.done:,} images are done and kept.") from error
+        self._take(rows, batch)
+        self._size += len(block)
+
+    def finish(self, about: Mapping[str, Any]) -> None:
+        """Put the file and its companions into their places; where no image was predicted, the list of errors alone.
+
+        Args:
+            about: what stands in the JSON beside it.
+
+        Raises:
+            StorageError: ``disk-full`` or ``write-failed``; the rows are kept.
+        """
+        if self.kept:
+            header = io.StringIO()
+            csv.writer(header, lineterminator="\n").writerow(["image", *self.findings])
+            place_predictions(self.path, header.getvalue().encode() + b"".join(self._rows), about, self.errors)
+        else:
+            write_errors(self.path, self.errors)
+        try:
+            self.part.unlink()
+        except OSError as error:
+            raise storage_error(error, self.path, "It is written.") from error
+
+
+def part_of(path: str | Path) -> Path:
+    """Return where the rows of a predictions file are until it is whole."""
+    return Path(f"{path}.part")
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    return f"# {json.dumps(content, sort_keys=True)}\n".encode()
+
+
+def _content(line: bytes) -> dict[str, Any]:
+    """Return what a line says; nothing if it was cut off or is none."""
+    try:
+        content = json.loads(line.removeprefix(b"# ")) if line.startswith(b"# ") and line.endswith(b"\n") else {}
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

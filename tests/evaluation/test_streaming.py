@@ -1,0 +1,183 @@
+"""Predictions that are written as they come: wherever the run was cut off, going on gives the same bytes."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, StorageError, UsageError
+from cxr_monai.evaluation.predictions import read_predictions, write_predictions
+from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
+
+FINDINGS = ("Effusion", "Mass")
+ABOUT = {"bundle": "b" * 64, "calibrated": True}
+HEAD = {**ABOUT, "batch_size": 2, "images": "i" * 64}
+NAMES = ["plain.png", 'a "b", c.png', "# {}", "two\nlines.png", "é.png", "bad.png", "last.png"]
+VALUES = np.random.default_rng(0).random((7, 2)).astype("float32")
+LEFT_OUT = ("bad.png", "radiograph-empty", "no\nbytes, at all")
+
+
+def go_on(path: Path, head: dict = HEAD, until: int = 7, force: bool = False) -> PredictionRows:
+    """Predict what is left, two images at a time; finish if that is all."""
+    rows = PredictionRows.open(path, FINDINGS, head, 7, force)
+    for start in range(rows.done, until, 2):
+        kept = [at for at in range(start, min(start + 2, 7)) if NAMES[at] != "bad.png"]
+        errors = [LEFT_OUT] if 5 in range(start, start + 2) else []
+        rows.add([NAMES[at] for at in kept], VALUES[kept], errors)
+    if rows.done == 7:
+        rows.finish(ABOUT)
+    return rows
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> dict[str, bytes]:
+    """What an uninterrupted run leaves."""
+    (tmp_path / "whole").mkdir()
+    go_on(tmp_path / "whole" / "p.csv")
+    return files_of(tmp_path / "whole")
+
+
+def test_it_is_what_is_written_at_once(whole: dict[str, bytes], tmp_path: Path) -> None:
+    kept = [at for at in range(7) if at != 5]
+    (tmp_path / "once").mkdir()
+    write_predictions(
+        tmp_path / "once" / "p.csv", [NAMES[at] for at in kept], VALUES[kept], FINDINGS, ABOUT, [LEFT_OUT]
+    )
+    assert files_of(tmp_path / "once") == whole
+    assert set(whole) == {"p.csv", "p.csv.json", "p.csv.errors.csv"}
+    assert read_predictions(tmp_path / "once" / "p.csv").about == ABOUT
+
+
+def test_cut_off_at_any_byte_it_goes_on_to_the_same(whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    go_on(out / "p.csv", until=6)
+    part = (out / "p.csv.part").read_bytes()
+    head = part.index(b"\n") + 1
+    assert json.loads(part[2:head]) == {**HEAD, "findings": list(FINDINGS)}
+    done = set()
+    for length in range(head, len(part) + 1):
+        (out / "p.csv.part").write_bytes(part[:length])
+        done.add(PredictionRows.open(out / "p.csv", FINDINGS, HEAD, 7).done)
+        go_on(out / "p.csv")
+        assert files_of(out) == whole
+        (out / "p.csv").unlink()
+    assert done == {0, 2, 4, 6}
+
+
+def test_zeros_of_a_power_cut_are_no_rows(whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    go_on(out / "p.csv", until=4)
+    with (out / "p.csv.part").open("ab") as file:
+        file.write(bytes(100))
+    assert go_on(out / "p.csv").kept == 6
+    assert files_of(out) == whole
+
+
+@pytest.mark.parametrize("key", ["bundle", "calibrated", "batch_size", "images"])
+def test_another_head_is_refused_and_named(key: str, tmp_path: Path) -> None:
+    go_on(tmp_path / "p.csv", until=4)
+    before = files_of(tmp_path)
+    with pytest.raises(UsageError, match=f"differs in {key}") as caught:
+        go_on(tmp_path / "p.csv", {**HEAD, key: "another"})
+    assert caught.value.code == Code.OUTPUT_EXISTS
+    assert files_of(tmp_path) == before
+    assert PredictionRows.open(tmp_path / "p.csv", FINDINGS, {**HEAD, key: "another"}, 7, force=True).done == 0
+
+
+def test_what_lies_there_and_is_no_part_is_refused(tmp_path: Path) -> None:
+    write_durably(tmp_path / "p.csv.part", b"somebody's\n")
+    with pytest.raises(UsageError):
+        go_on(tmp_path / "p.csv")
+    assert files_of(tmp_path) == {"p.csv.part": b"somebody's\n"}
+
+
+def test_an_earlier_result_stays_unless_forced(whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_durably(out / "p.csv", b"image,Mass\na,1\n")
+    before = files_of(out)
+    with pytest.raises(UsageError) as caught:
+        go_on(out / "p.csv")
+    assert caught.value.code == Code.OUTPUT_EXISTS
+    assert files_of(out) == before
+    go_on(out / "p.csv", until=4, force=True)  # interrupted: the earlier one is there until the new one is whole
+    assert (out / "p.csv").read_bytes() == b"image,Mass\na,1\n"
+    assert PredictionRows.open(out / "p.csv", FINDINGS, HEAD, 7, force=True).done == 4
+    go_on(out / "p.csv", force=True)
+    assert files_of(out) == whole
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_killed_while_the_files_take_their_places(
+    at: int, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every step: no table stands beside another one's .json, and the same command ends with the same files."""
+
+    class Killed(BaseException):
+        pass
+
+    out, replace, placed = tmp_path / "out", os.replace, []
+    for name in ("p.csv", "p.csv.json", "p.csv.errors.csv"):
+        write_durably(out / name, b"old")
+    go_on(out / "p.csv", until=6, force=True)
+
+    def killed(source: Path, target: Path) -> None:
+        if len(placed) == at:
+            raise Killed
+        placed.append(Path(target).name)
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(Killed) if at < 3 else patched.context():
+            go_on(out / "p.csv", force=True)
+    there = {name: content for name, content in files_of(out).items() if name != "p.csv.part"}
+    assert set(there) == set(placed)
+    assert there == {name: whole[name] for name in placed}
+    assert ("p.csv" in there) == (at == 3)
+    go_on(out / "p.csv", force=at == 3)
+    assert files_of(out) == whole
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_takes_no_more_keeps_what_is_done(
+    number: int, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    go_on(out / "p.csv", until=4)
+
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="4 images are done and kept") as caught:
+            go_on(out / "p.csv")
+    assert caught.value.where == str(out / "p.csv")
+    assert caught.value.code == (Code.WRITE_FAILED if number == errno.EIO else Code.DISK_FULL)
+    assert go_on(out / "p.csv").kept == 6
+    assert files_of(out) == whole
+
+
+def test_nothing_predicted_leaves_the_errors_alone(tmp_path: Path) -> None:
+    rows = PredictionRows.open(tmp_path / "p.csv", FINDINGS, HEAD, 1)
+    rows.add([], np.empty((0, 2)), [LEFT_OUT])
+    rows.finish(ABOUT)
+    assert set(files_of(tmp_path)) == {"p.csv.errors.csv"}
+    assert part_of(tmp_path / "p.csv") == tmp_path / "p.csv.part"
+
+
+def test_a_list_is_known_by_its_names_files_and_order() -> None:
+    lists = [(["a", "b"], ["x", "y"]), (["b", "a"], ["y", "x"]), (["a", "b"], ["x", "z"]), (["a", "by"], ["x", ""])]
+    assert len({digest_of_list(*each) for each in lists}) == 4
+    assert digest_of_list(["a"], [Path("x")]) == digest_of_list(["a"], ["x"])
