@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.places import add_force, add_read_bundle, folder_of
 
 DESCRIPTION = """\
 A model card: what a bundle is, what it was judged on, what it is worth in figures with intervals, its limits, where it
@@ -26,7 +26,7 @@ exit status: 0 written, 1 refused, 2 wrong use"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the action's words."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    add_read_bundle(parser)
     parser.add_argument(
         "--evaluation", required=True, metavar="DIR", help="what 'cxr-monai evaluate' wrote for its predictions"
     )
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the card, say where it is."""
     from cxr_monai.report.card import write_card
 
-    path = write_card(arguments.bundle, arguments.evaluation, arguments.out, arguments.localisation, arguments.force)
+    bundle = folder_of(arguments.bundle)
+    path = write_card(bundle, arguments.evaluation, arguments.out, arguments.localisation, arguments.force)
     print(f"{path}: the model card; what its authors should still say stands at its end")
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.places import add_force, add_read_bundle, folder_of
 
 DESCRIPTION = """\
 What would this bundle execute? Every callable, expression, import, file reference, network address and file of weights,
@@ -24,7 +24,7 @@ exit status: 0 nothing is refused, 1 something is, 2 wrong use"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the action's words."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, or an archive as it was packed")
+    add_read_bundle(parser, "a folder, or an archive as it was packed")
     parser.add_argument("--all", action="store_true", help="list what is allowed too")
     parser.add_argument("--json", metavar="FILE", help="write everything that was found as JSON")
     add_force(parser)
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         check_output(arguments.json, arguments.force)
     archive = Path(arguments.bundle).is_file()
-    inspection = inspect_archive(Path(arguments.bundle)) if archive else inspect(arguments.bundle)
+    inspection = inspect_archive(Path(arguments.bundle)) if archive else inspect(folder_of(arguments.bundle))
     if arguments.json:
         found = [asdict(remark) for remark in inspection.remarks]
         content = {"bundle": inspection.root.name, "refused": len(inspection.refused), "remarks": found}

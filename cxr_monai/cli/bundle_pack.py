@@ -2,6 +2,8 @@
 
 import argparse
 
+from cxr_monai.cli.places import add_read_bundle, folder_of
+
 DESCRIPTION = """\
 Pack a bundle into one archive, NAME-VERSION.zip, for another hospital. The bundle itself is not changed, and the same
 content always gives the same bytes.
@@ -24,7 +26,7 @@ exit status: 0 packed, 1 refused, 2 wrong use"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the action's words."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder, such as OUT/bundle of a training")
+    add_read_bundle(parser)
     parser.add_argument("--out", default=".", metavar="DIR", help="where the archive goes (default: here)")
     parser.add_argument(
         "--metrics",
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.change and not arguments.version:
         raise UsageError(Code.USAGE, "--change: the changelog is of a new version; give it with --version.")
     packed = pack(
-        arguments.bundle,
+        folder_of(arguments.bundle),
         arguments.out,
         metrics=arguments.metrics,
         manifest=arguments.manifest,

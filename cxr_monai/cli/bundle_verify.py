@@ -20,7 +20,11 @@ exit status: 0 verified, 1 refused"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the action's words."""
-    parser.add_argument("bundle", metavar="ARCHIVE", help="an archive, or a folder that it was unpacked into")
+    parser.add_argument(
+        "bundle",
+        metavar="ARCHIVE",
+        help="an archive, a folder that it was unpacked into, or an installed bundle's NAME",
+    )
     add_trusted(parser)
     parser.add_argument(
         "--store", metavar="DIR", help="of installed bundles (default: $CXR_MONAI_BUNDLES, or your own)"
@@ -30,13 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, name the signer."""
-    from cxr_monai.sharing.store import refuse_older, store_folder
+    from cxr_monai.sharing.store import find, is_installed, refuse_older, store_folder
     from cxr_monai.sharing.verify import verify
 
-    verified = verify(arguments.bundle, arguments.trusted)
+    store = store_folder(arguments.store)
+    here = find(store, arguments.bundle).root if is_installed(store, arguments.bundle) else arguments.bundle
+    verified = verify(here, arguments.trusted)
     contents, signer = verified.contents, verified.signer
     if not arguments.allow_downgrade:
-        refuse_older(store_folder(arguments.store), contents.name, contents.version)
+        refuse_older(store, contents.name, contents.version)
     size = sum(file.size for file in contents.files)
     print(f"{contents.name} {contents.version}: {len(contents.files)} files, {size:,} bytes, as they were signed")
     print(f"signed by: {signer.name}  (key {signer.fingerprint})\ndigest:    {verified.digest}")

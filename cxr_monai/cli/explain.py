@@ -96,16 +96,16 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.predict import gather_files
 
     files, names = gather_files(arguments.inputs, arguments.split)
-    wanted = None
+    wanted, bundle = None, open_bundle(arguments)
     if arguments.boxes:
         from cxr_monai.bundle.folder import Bundle
         from cxr_monai.evaluation.boxes import boxed_findings
 
-        wanted = boxed_findings(arguments.boxes, names, Bundle.open(arguments.bundle).scheme)
+        wanted = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme)
         files = [file for file, name in zip(files, names, strict=True) if name in wanted]
         names = [name for name in names if name in wanted]
     explainer = Explainer.of_bundle(
-        open_bundle(arguments),
+        bundle,
         arguments.weights,
         method=arguments.method,
         wanted=[spelling(name) for name in arguments.finding] if arguments.finding else None,

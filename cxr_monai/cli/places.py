@@ -36,6 +36,11 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write over an earlier result")
 
 
+def add_read_bundle(parser: argparse.ArgumentParser, what: str = "a folder, such as OUT/bundle") -> None:
+    """Declare ``BUNDLE`` of a command that only reads one."""
+    parser.add_argument("bundle", metavar="BUNDLE", help=f"an installed bundle's NAME or NAME@VERSION, or {what}")
+
+
 def open_bundle(arguments: argparse.Namespace) -> Path:
     """Return the folder of the bundle that may be run (``cxr_monai.sharing.trust``)."""
     from cxr_monai.sharing.trust import open_trusted
@@ -45,6 +50,16 @@ def open_bundle(arguments: argparse.Namespace) -> Path:
 
 def read_bundle(named: str | None) -> Path | None:
     """Return the folder of a bundle that is only read, such as for its thresholds: nothing of it runs."""
+    return None if named is None else folder_of(named)
+
+
+def folder_of(named: str) -> Path:
+    """Return the folder of a bundle that is only read, whether it is installed or not.
+
+    Raises:
+        BundleError: ``bundle-invalid`` if nothing of that name is installed.
+        SharingError: ``bundle-altered`` if an installed bundle is no longer what was signed.
+    """
     from cxr_monai.sharing.trust import open_trusted
 
-    return None if named is None else open_trusted(named, trust_folder=True)
+    return open_trusted(named, trust_folder=True)

@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="labels, patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where everything goes")
     parser.add_argument(
-        "--bundle", metavar="B", default="cxr_nih14", help="a bundle, or the name of one (default: %(default)s)"
+        "--bundle",
+        metavar="B",
+        default="cxr_nih14",
+        help="a folder, or the name of a shipped or an installed one (default: %(default)s)",
     )
     parser.add_argument("--seeds", metavar="0,1", help="each variant is trained once with each (default: 0)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time (default: %(default)s)")
@@ -59,17 +62,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _source(named: str) -> Path:
+    """Return the folder of the bundle that trainings start from: a shipped one, a folder, or an installed one."""
+    from cxr_monai.bundle.shipped import shipped, shipped_bundles
+    from cxr_monai.sharing.store import is_installed, store_folder
+    from cxr_monai.sharing.trust import open_trusted
+
+    if named in shipped_bundles():
+        return shipped(named)
+    if is_installed(store_folder(), named):
+        return open_trusted(named)
+    return Path(named) if Path(named).is_dir() else shipped(named)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from cxr_monai.bundle.shipped import shipped, shipped_bundles
     from cxr_monai.errors import Code, UsageError
     from cxr_monai.studies.plan import read_study
 
     if arguments.folds and arguments.images:
         raise UsageError(Code.USAGE, "--images: with --folds every image is judged.")
-    bundle = Path(arguments.bundle)
-    if arguments.bundle in shipped_bundles() or not bundle.is_dir():
-        bundle = shipped(arguments.bundle)
+    bundle = _source(arguments.bundle)
     study = read_study(
         arguments.study,
         bundle.resolve(),

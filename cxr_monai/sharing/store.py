@@ -123,6 +123,11 @@ def find(store: Path, words: str) -> Installed:
     return _read(store / name / version)
 
 
+def is_installed(store: Path, words: str) -> bool:
+    """True if ``NAME`` or ``NAME@VERSION`` means a bundle of the store, in whatever version, and no file or folder."""
+    return not Path(words).exists() and words.partition("@")[0] in {one.record.name for one in installed(store)}
+
+
 def set_current(store: Path, record: Record) -> None:
     """Let a name mean this version."""
     write_durably(store / record.name / "current.json", _json({"version": record.version}))
