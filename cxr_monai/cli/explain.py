@@ -69,7 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rule", help="which operating point is meant (default: the bundle's first)")
     parser.add_argument(
-        "--pictures", type=int, default=0, metavar="N", help="also draw the first N images (default: %(default)s)"
+        "--pictures",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also draw the first N images, one picture each (default: 0)",
     )
     parser.add_argument("--weights", help="weights other than the bundle's models/model.pt")
     parser.add_argument("--batch-size", type=int, default=16, help="images at a time (default: %(default)s)")
@@ -120,10 +124,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"maps of {len(store.images)} images, {len(store.findings)} findings each: {arguments.out}")
     if arguments.pictures:
-        from cxr_monai.explain.pictures import write_overlays
+        from cxr_monai.explain.pictures import write_pictures
         from cxr_monai.explain.showing import Gallery
 
-        pictures = write_overlays(Gallery([store]), store.images[: arguments.pictures], arguments.out / "pictures")
+        shown, wanted_findings = store.images[: arguments.pictures], explainer.kept if arguments.finding else ()
+        pictures = write_pictures(Gallery([store]), shown, arguments.out / "pictures", wanted_findings)
         print(f"{len(pictures)} pictures: {arguments.out / 'pictures'}")
     left_out = Path(f"{arguments.out}.errors.csv")
     if left_out.is_file():

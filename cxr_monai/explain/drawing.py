@@ -212,8 +212,9 @@ def compare_figure(
                 axes = _axes(figure, 0.1 + column * (inches + 0.1), place, inches, high)
                 draw_overlay(axes, panel, threshold=threshold, contours=contours, boxes=boxes)
             place += high
-        bar = min(sum(heights[:1]), 2.2)
-        _colour_bar(_axes(figure, wide - 0.62, top + words + heights[0] - bar, 0.1, bar), threshold)
+        if any(panel.heat is not None for row in rows for panel in row):
+            bar = min(sum(heights[:1]), 2.2)
+            _colour_bar(_axes(figure, wide - 0.62, top + words + heights[0] - bar, 0.1, bar), threshold)
         foot.draw(figure)
     return figure
 
@@ -406,7 +407,9 @@ def _foot(
         signs.append((_BOX, f"box around a connected part of {threshold}"))
     if any(panel.truth for panel in panels):
         signs.append((_TRUTH, "annotated box"))
-    read = "Each map is drawn in shares of its own maximum: it shows where, the number says how likely."
+    read = (
+        "Each map is drawn in shares of its own maximum: it shows where, the number says how likely." if mapped else ""
+    )
     return _Foot(signs, [line for sentence in (read, note) for line in _wrapped(sentence, inches, 6.0) if line])
 
 

@@ -1,5 +1,6 @@
 """Files of pictures: overlays of images side by side, the sheet of examples, maps for viewers.
 
+write_pictures(gallery, images, "pictures")             # <image>.png, one an image with the maps of its findings
 write_overlays(gallery, images, "overlays")             # <image>_<finding>.png, one a finding
 write_overlays(gallery, images, "figure.pdf")           # all of them as rows of one picture
 write_sheet(gallery, "sheet.pdf")                       # and sheet.csv: which images these are
@@ -23,6 +24,8 @@ from cxr_monai.explain.showing import Gallery
 from cxr_monai.progress import progress_bar
 
 HALF = Threshold(0.5)
+COLUMNS = 4
+"""Panels side by side in the picture of one image."""
 
 
 def write_overlays(
@@ -59,15 +62,16 @@ def write_overlays(
     rows: list[list[Panel]] = []
     written: list[Path] = []
 
-    def draw(image: str, finding: str) -> None:
-        row = gallery.row(image, finding)
-        if out.suffix.lower() in SUFFIXES:
-            rows.append(row)
-            return
-        written.append(out / f"{stems[image]}_{_safe(finding)}{suffix}")
-        save(compare_figure([row], threshold=threshold, contours=contours, boxes=boxes), written[-1])
+    def draw(image: str) -> None:
+        for finding in gallery.findings(image, findings):
+            row = gallery.row(image, finding)
+            if out.suffix.lower() in SUFFIXES:
+                rows.append(row)
+                continue
+            written.append(out / f"{stems[image]}_{_safe(finding)}{suffix}")
+            save(compare_figure([row], threshold=threshold, contours=contours, boxes=boxes), written[-1])
 
-    _for_each(gallery, images, findings, out, draw)
+    _for_each(images, out, draw)
     if not rows and not written:
         raise EvaluationError(
             Code.MAPS_INVALID,
@@ -78,6 +82,37 @@ def write_overlays(
     if rows:
         save(compare_figure(rows, threshold=threshold, contours=contours, boxes=boxes), out)
         return [out]
+    return written
+
+
+def write_pictures(
+    gallery: Gallery, images: Sequence[str], out: str | Path, findings: Sequence[str] = (), *, suffix: str = ".png"
+) -> list[Path]:
+    """Write one picture an image: the radiograph and the map of each of its findings, and in words what has none.
+
+    Args:
+        gallery: what to show; of several stores the first.
+        images: of the store.
+        out: a folder.
+        findings: those; by default `Gallery.picture` decides.
+        suffix: of the pictures.
+
+    Returns:
+        the pictures. Images that cannot be read stand in ``<out>.errors.csv``.
+
+    Raises:
+        RadiographError: that of the first image, if none could be read.
+        EvaluationError, SettingError: as `Gallery.picture` and `save`.
+    """
+    out, stems, written = Path(out), _stems(images), list[Path]()
+
+    def draw(image: str) -> None:
+        panels, words = gallery.picture(image, findings)
+        rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
+        save(compare_figure(rows, heading=gallery.titles[0], note=words), out / f"{stems[image]}{suffix}")
+        written.append(out / f"{stems[image]}{suffix}")
+
+    _for_each(images, out, draw)
     return written
 
 
@@ -132,7 +167,11 @@ def write_nifti_maps(
     stems = _stems(images)
     written: dict[Path, None] = {}
 
-    def write(image: str, finding: str) -> None:
+    def write(image: str) -> None:
+        for finding in gallery.findings(image, findings):
+            write_one(image, finding)
+
+    def write_one(image: str, finding: str) -> None:
         radiograph = gallery.stored(image)
         files: dict[str, tuple[np.ndarray, str, float | None]] = {
             stems[image]: (radiograph.pixels[0], "radiograph", 1.0)
@@ -148,19 +187,16 @@ def write_nifti_maps(
                 write_nifti(path, values, radiograph.spacing, about, shown)
                 written[path] = None
 
-    _for_each(gallery, images, findings, out, write)
+    _for_each(images, out, write)
     return list(written)
 
 
-def _for_each(
-    gallery: Gallery, images: Sequence[str], findings: Sequence[str], out: Path, do: Callable[[str, str], None]
-) -> None:
-    """Do something for every image and finding; images that cannot be read are listed, unless none can."""
+def _for_each(images: Sequence[str], out: Path, do: Callable[[str], None]) -> None:
+    """Do something for every image; images that cannot be read are listed, unless none can."""
     errors: list[tuple[str, RadiographError]] = []
     for image in progress_bar(images, total=len(images), desc="drawing", unit="images"):
         try:
-            for finding in gallery.findings(image, findings):
-                do(image, finding)
+            do(image)
         except RadiographError as error:
             errors.append((image, error))
     if errors and len(errors) == len(images):

@@ -7,6 +7,7 @@ sheet_figure(gallery.sheet(chosen), note=how)
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -91,9 +92,7 @@ class Gallery:
         kept = ~np.isnan(self.store.grid(image)).any((1, 2))
         having = [finding for finding, there in zip(self.store.findings, kept, strict=True) if there]
         ordered = sorted(having, key=lambda finding: -self.store.probability(image, finding))
-        points = operating_points(self.store)
-        reported = [name for name in ordered if name in points and self.store.probability(image, name) >= points[name]]
-        return reported or ordered[:1]
+        return [name for name in ordered if self._is_reported(image, name)] or ordered[:1]
 
     def row(self, image: str, finding: str, labelled: str | None = None) -> list[Panel]:
         """Return the radiograph, then one panel a store; without a map where a store has none.
@@ -120,6 +119,63 @@ class Gallery:
             ),
             *panels,
         ]
+
+    def picture(self, image: str, wanted: Sequence[str] = (), most: int = 11) -> tuple[list[Panel], str]:
+        """Return one picture of an image: the radiograph, then the first store's map of each of its findings.
+
+        Args:
+            image: which.
+            wanted: findings; by default the reported ones, or the three most probable where none is.
+            most: maps at most.
+
+        Returns:
+            the panels, and in words what has no map.
+
+        Raises:
+            EvaluationError, SettingError, RadiographError: as `row` and `findings`.
+        """
+        store = self.store
+        names = list(dict.fromkeys(wanted))
+        if wanted:
+            _known(wanted, [store])
+        else:
+            ordered = sorted(store.findings, key=lambda finding: -store.probability(image, finding))
+            names = [name for name in ordered if self._is_reported(image, name)] or ordered[:3]
+        mapped = [name for name in names if name not in store.without[image]]
+        panels = [self._panel(image, store, name) for name in mapped[:most]]
+        film = self._panel(image, store, (mapped or names)[0])
+        film = replace(
+            film,
+            heat=None,
+            finding=self._labelled(image),
+            probability=None,
+            operating_point=None,
+            truth=[box for name in names for box in self.truth.get((image, name), ())],
+            title=image.rpartition("/")[2],
+        )
+        kept = ~np.isnan(store.grid(image)).any((1, 2))
+        empty, lacking = (
+            [name for name in names if name in store.without[image] and kept[store.findings.index(name)] == there]
+            for there in (True, False)
+        )
+        words = []
+        if empty:
+            listed = ", ".join(self._likely(image, name) for name in empty)
+            words.append(f"No map, since no place in the image speaks for it: {listed}.")
+        if lacking:
+            words.append(f"No map, since none was made: {', '.join(self._likely(image, name) for name in lacking)}.")
+        if mapped[most:]:
+            words.append(f"Not drawn: {', '.join(mapped[most:])}.")
+        return [film, *panels], " ".join(words)
+
+    def _is_reported(self, image: str, finding: str) -> bool:
+        point = operating_points(self.store).get(finding)
+        return point is not None and self.store.probability(image, finding) >= point
+
+    def _likely(self, image: str, finding: str) -> str:
+        probability, point = self.store.probability(image, finding), operating_points(self.store).get(finding)
+        panel = Panel(np.zeros((1, 1)), probability=probability, operating_point=point)
+        return f"{finding} ({panel.likely})"
 
     def choose(self, count: int = 4, seed: int = 0, wanted: Sequence[str] = ()) -> tuple[pd.DataFrame, str]:
         """Choose the examples of a sheet from the first store.
@@ -211,7 +267,7 @@ class Gallery:
         shape = max(1, round(height * smaller)), max(1, round(width * smaller))
         known = finding in store.findings
         heat = store.on_image(image, finding, shape) if known else None
-        named = f"no map of {finding}" if heat is None else finding if heat.any() else f"empty map of {finding}"
+        named = finding if heat is not None and heat.any() else f"no map of {finding}"
         return Panel(
             np.asarray(Image.fromarray(pixels).reduce(max(1, min(height, width) // (4 * self.points)))),
             heat,

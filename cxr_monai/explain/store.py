@@ -44,6 +44,7 @@ class MapStore:
         scheme: what findings the labels of the bundle that made the maps are made of.
         points: where the points of a map lie, see ``View.place``.
         table: ``image``, the columns of the view, and one probability a finding, one row an image.
+        without: by image the findings that have no map: it was not kept, or is 0 everywhere.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -53,14 +54,17 @@ class MapStore:
         self.points: Points | None = tuple(about["points"]) if about["points"] else None
         self.parts = sorted(folder.glob("maps_*.npz"))
         self._place: dict[str, tuple[int, int]] = {}
+        self.without: dict[str, tuple[str, ...]] = {}
         tables = []
         for number, part in enumerate(self.parts):
             with _opened(part) as content:
                 images = [str(name) for name in content["images"]]
                 table = pd.DataFrame(content["view"], columns=list(_VIEW)).astype({"height": int, "width": int})
                 probabilities = pd.DataFrame(content["probabilities"], columns=list(self.findings))
+                there = content["scales"] > 0  # NaN where a map was not kept
             table.insert(0, "image", images)
             tables.append(pd.concat([table, probabilities], axis=1))
+            self.without |= {image: self._names(~row) for image, row in zip(images, there, strict=True)}
             self._place |= {image: (number, row) for row, image in enumerate(images)}
         columns = ["image", *_VIEW, *self.findings]
         self.table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
@@ -135,6 +139,9 @@ class MapStore:
         self._at(image)
         return float(self._probabilities[image][self._channel(finding)])
 
+    def _names(self, chosen: np.ndarray) -> tuple[str, ...]:
+        return tuple(name for name, there in zip(self.findings, chosen, strict=True) if there)
+
     def _at(self, image: str) -> tuple[int, int]:
         if image not in self._place:
             raise EvaluationError(
@@ -207,7 +214,8 @@ class MapWriter:
         if self._rows:
             self._write()
         store = MapStore.open(self.folder)
-        write_durably(self.folder / TABLE, store.table.to_csv(index=False).encode())
+        without = [", ".join(store.without[image]) for image in store.table["image"]]
+        write_durably(self.folder / TABLE, store.table.assign(no_map=without).to_csv(index=False).encode())
         return store
 
     def _write(self) -> None:

@@ -46,7 +46,13 @@ def test_pictures_of_files(trained: Trained, phantoms: Phantoms, elsewhere: Path
         == 0
     )
     assert MapStore.open("maps").findings == ("Mass",)
-    assert [path.name for path in Path("maps/pictures").iterdir()] == [f"{files[0].stem}_Mass.png"]
+    assert [path.name for path in Path("maps/pictures").iterdir()] == [f"{files[0].stem}.png"]
+
+
+def test_so_many_images_one_picture_each(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    files = phantoms.files("test")
+    assert explain(trained.bundle, *files[:4], "--out", "maps", "--pictures", 3) == 0
+    assert sorted(path.name for path in Path("maps/pictures").iterdir()) == [f"{file.stem}.png" for file in files[:3]]
 
 
 def test_only_boxed_findings(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:

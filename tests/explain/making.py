@@ -31,6 +31,7 @@ def made_store(
     probabilities: Mapping[str, Sequence[float]],
     *,
     without: Sequence[tuple[str, str]] = (),
+    empty: Sequence[tuple[str, str]] = (),
     shape: tuple[int, int] = (SIDE, SIDE),
     spacing: tuple[float, float] | None = None,
     **about: object,
@@ -41,6 +42,7 @@ def made_store(
         folder: of the store.
         probabilities: by image, one a finding of ``about["findings"]`` (by default `FINDINGS`).
         without: images and findings whose maps are not kept.
+        empty: those whose maps are 0 everywhere.
         shape: of the images.
         spacing: of their pixels.
         about: what ``maps.json`` says instead of the defaults.
@@ -57,6 +59,8 @@ def made_store(
             maps[channel, channel + 1, 4] = 2.5
             if (image, finding) in without:
                 maps[channel] = np.nan
+            if (image, finding) in empty:
+                maps[channel] = 0
         writer.add(image, View(*shape, 0, 0, *shape, spacing), np.array(row, np.float32), maps)
     return writer.finish()
 

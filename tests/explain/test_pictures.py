@@ -1,16 +1,20 @@
 """The files that pictures of maps go into."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
-from cxr_monai.explain.pictures import write_nifti_maps, write_overlays, write_sheet
+from cxr_monai.explain.drawing import Panel, compare_figure
+from cxr_monai.explain.pictures import write_nifti_maps, write_overlays, write_pictures, write_sheet
 from cxr_monai.explain.showing import Gallery
+from cxr_monai.explain.store import MapStore
 from tests.explain.making import made_images, made_manifest, made_store
 
 ROWS = {"a/1.png": (0.9, 0.6, 0.1), "a/2.png": (0.2, 0.3, 0.7), "b/2.png": (0.3, 0.1, 0.2)}
@@ -137,3 +141,51 @@ def test_several_stores_have_their_names_in_the_files(gallery: Gallery, tmp_path
         "1_Mass_A_bundle_cam.nii.gz",
         "1_Mass_A_bundle_gradcam.nii.gz",
     ]
+
+
+def test_one_picture_an_image_with_the_maps_of_its_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[list[list[str]], str]] = []
+
+    def figure(rows: Sequence[Sequence[Panel]], heading: str, note: str) -> Figure:
+        drawn.append(([[panel.finding or panel.title for panel in row] for row in rows], note))
+        return compare_figure(rows, heading=heading, note=note)
+
+    monkeypatch.setattr("cxr_monai.explain.pictures.compare_figure", figure)
+    names = ["A", "B", "C", "D", "E"]
+    rows = {"a/1.png": (0.9, 0.8, 0.7, 0.6, 0.5), "a/2.png": (0.1, 0.3, 0.2, 0.0, 0.0), "b/1.png": (0.6, 0.6, 0, 0, 0)}
+    made_images(tmp_path, list(rows))
+    points = dict.fromkeys(names, 0.45)
+    made_store(
+        tmp_path / "maps",
+        rows,
+        findings=names,
+        without=[("a/1.png", "B"), ("b/1.png", "B")],
+        empty=[("b/1.png", "A")],
+        thresholds=points,
+    )
+    gallery = Gallery([MapStore.open(tmp_path / "maps")], tmp_path, points=24)
+    written = write_pictures(gallery, list(rows), tmp_path / "out")
+    assert [path.name for path in written] == ["a_1.png", "a_2.png", "b_1.png"]
+    assert names_in(tmp_path / "out") == ["a_1.png", "a_2.png", "b_1.png"]
+    assert drawn == [
+        ([["1.png", "A", "C", "D"], ["E"]], "No map, since none was made: B (0.80, reported from 0.45)."),
+        ([["2.png", "B", "C", "A"]], ""),  # none is reported: the most probable ones
+        (
+            [["1.png"]],
+            "No map, since no place in the image speaks for it: A (0.60, reported from 0.45). "
+            "No map, since none was made: B (0.60, reported from 0.45).",
+        ),
+    ]
+    drawn.clear()
+    write_pictures(gallery, ["a/2.png"], tmp_path / "asked", ["E"])
+    assert drawn == [([["2.png", "E"]], "")]
+
+
+def test_the_table_says_which_findings_have_no_map(tmp_path: Path) -> None:
+    made_store(tmp_path / "maps", ROWS, without=[("a/1.png", "Hernia")], empty=[("a/1.png", "Mass")])
+    table = pd.read_csv(tmp_path / "maps" / "maps.csv", keep_default_na=False)
+    assert dict(zip(table["image"], table["no_map"], strict=True)) == {
+        "a/1.png": "Mass, Hernia",
+        "a/2.png": "",
+        "b/2.png": "",
+    }

@@ -122,7 +122,7 @@ def test_pictures_hold_no_more_points_than_they_need(store: MapStore) -> None:
 
 def test_an_empty_map_is_told_from_none(store: MapStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "on_image", lambda *_: np.zeros((SIDE, SIDE), np.float32))
-    assert Gallery([store]).row("a/1.png", "Mass")[1].finding == "empty map of Mass"
+    assert Gallery([store]).row("a/1.png", "Mass")[1].finding == "no map of Mass"
 
 
 def test_an_image_that_is_not_there_names_the_option(store: MapStore, tmp_path: Path) -> None:
