@@ -1,5 +1,6 @@
 # Two commands set up everything on a fresh clone:
-#   make demo              synthetic radiographs, training, evaluation, explanation; says where to look
+#   make demo              synthetic radiographs, training, evaluation, explanation; says where to look; goes on where it was
+#                          stopped (DEMO_ARGS=--restart: everything anew)
 #   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout (IMAGES=NAME chooses among its folders)
 #   make test              format, lint, types, tests
 
