@@ -119,7 +119,13 @@ def scores_table(localisation: "Localisation") -> Table:
         rows.append(tuple(cells))
     heads = ("Finding", "Cases", *_SHOWN.values(), "Map threshold")
     in_mean = [words.shown(str(name)) for name in localisation.book.get("in_mean", ())]
-    notes = (f"The mean is over {', '.join(in_mean)}, which weigh the same.",) if MEAN in by_map else ()
+    notes: tuple[str, ...] = ()
+    if MEAN in by_map:
+        alone = (
+            f"The mean is that of {words.spoken(in_mean[0])}, the only finding with enough cases." if in_mean else ""
+        )
+        several = f"The mean is over {words.listed([words.spoken(name) for name in in_mean])}, which weigh the same."
+        notes = (several if len(in_mean) > 1 else alone,)
     return Table("Maps against boxes", heads, tuple(rows), notes)
 
 

@@ -1,7 +1,8 @@
 """What the model can and can't do: the page's first screen, every sentence of it drawn from the evaluation.
 
-Praise goes by the lower limit of an interval, so few images earn none; a weakness goes by the value itself. What can't
-be said (no label, too few images, another hospital) stands beside what can.
+Praise goes by the lower limit of an interval, so few images earn none, and asks first whether the figure is better than
+guessing (`cxr_monai.report.worth`); where it is not, that is said. A weakness goes by the value itself. What can't be
+said (no label, too few images, another hospital) stands beside what can.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cxr_monai.report import words
+from cxr_monai.report import words, worth
 from cxr_monai.report.reading import (
     MEAN,
     chosen_points,
@@ -27,6 +28,9 @@ from cxr_monai.report.relations import ALONE
 
 if TYPE_CHECKING:
     from cxr_monai.evaluation.evaluate import Evaluation
+
+OPEN = 0.7
+"""An interval of the AUROC that holds 0.5 and reaches this says that there are too few images, not that it guesses."""
 
 READABLE = 1.25
 """A probability counts as readable if mean and slope are right within this factor."""
@@ -50,6 +54,9 @@ def can(evaluation: "Evaluation") -> list[Point]:
 def cannot(evaluation: "Evaluation") -> list[Point]:
     """Return what the model can't do and what this report can't say."""
     points = [
+        _guesses(evaluation),
+        _backwards(evaluation),
+        _tells_nothing(evaluation),
         _rules_out(evaluation),
         _false_reports(evaluation),
         _probabilities(evaluation, readable=False),
@@ -71,14 +78,13 @@ def cannot(evaluation: "Evaluation") -> list[Point]:
 def levels(evaluation: "Evaluation") -> list[tuple[str, list[str]]]:
     """Return how well findings are told apart: (words, names), best first, by the lower limits of the AUROCs.
 
-    Findings of too few patients are in none: their intervals may be too narrow.
+    Findings of too few patients are in none: their intervals may be too narrow. Nor are those that guessing would tell
+    apart as well.
     """
     named: dict[str, list[str]] = {text: [] for _, text in words.SEPARATION}
-    rows = [row for row in finding_rows(evaluation) if not why_empty(row) and not words.rough(row)]
+    rows = [row for row in _judged(evaluation) if worth.ranking(row) == "better"]
     for row in sorted(rows, key=lambda row: -value(row, "auroc")):
-        low, _ = interval(row, "auroc")
-        if not math.isnan(low):
-            named[words.separation(low)].append(words.spoken(str(row["finding"])))
+        named[words.separation(interval(row, "auroc")[0])].append(words.spoken(str(row["finding"])))
     return [(text, names) for text, names in named.items() if names]
 
 
@@ -92,13 +98,23 @@ def final_state(evaluation: "Evaluation") -> pd.DataFrame:
     return table[table["state"] == state]
 
 
+def _judged(evaluation: "Evaluation") -> list[dict[str, Any]]:
+    """Return the rows of the findings that have a value and enough patients."""
+    return [row for row in finding_rows(evaluation) if not why_empty(row) and not words.rough(row)]
+
+
 def _sorts(evaluation: "Evaluation") -> Point | None:
     row = mean_row(evaluation)
-    low, high = interval(row, "auroc")
-    mean = words.pairs(value(row, "auroc"), low, high, evaluation.level)
     groups = "; ".join(f"{text} for {words.listed(names)}" for text, names in levels(evaluation))
-    if not mean or not groups:
+    if not groups:
         return None
+    if worth.ranking(row) != "better":
+        return Point(
+            "It sorts images for some findings.",
+            "Shown an image with the label and one without, it gives the first the higher score more often than "
+            f"guessing would {groups}.",
+        )
+    mean = words.pairs(value(row, "auroc"), *interval(row, "auroc"), evaluation.level)
     return Point(
         "It sorts images by how likely a finding is.",
         f"Shown an image with the label and one without, it gives the first the higher score in {mean}, on average "
@@ -106,10 +122,70 @@ def _sorts(evaluation: "Evaluation") -> Point | None:
     )
 
 
-def _best_reports(evaluation: "Evaluation") -> Point | None:
+def _guesses(evaluation: "Evaluation") -> Point | None:
+    rows = [row for row in _judged(evaluation) if worth.ranking(row) == "guessing"]
+    mean = mean_row(evaluation) if len(finding_rows(evaluation)) > 1 else {}
+    if not rows and worth.ranking(mean) != "guessing":
+        return None
+    told = ""
+    if worth.ranking(mean) == "guessing":
+        pairs = words.pairs(value(mean, "auroc"), *interval(mean, "auroc"), evaluation.level)
+        told = f" On average over the findings, it ranks {pairs} rightly; guessing would 50."
+    if not rows:
+        return Point("It does no better than guessing", f"on average over the findings.{told}")
+    names = words.listed([words.spoken(str(row["finding"])) for row in rows])
+    wide = [row for row in rows if interval(row, "auroc")[1] >= OPEN]
+    unsure = (
+        f" For {words.listed([words.spoken(str(row['finding'])) for row in wide])} there are too few images to tell."
+    )
+    return Point(
+        "It does no better than guessing",
+        f"for {names}, as far as these images show: the interval of the AUROC holds 0.5.{unsure if wide else ''}{told}",
+    )
+
+
+def _backwards(evaluation: "Evaluation") -> Point | None:
+    rows = [row for row in _judged(evaluation) if worth.ranking(row) == "worse"]
+    if not rows:
+        return None
+    row = min(rows, key=lambda row: value(row, "auroc"))
+    pairs = words.pairs(value(row, "auroc"), *interval(row, "auroc"), evaluation.level)
+    names = words.listed([words.spoken(str(row["finding"])) for row in rows])
+    return Point(
+        "It does worse than guessing",
+        f"for {names}: images without the label get the higher score more often than those with it. Lowest: "
+        f"{words.spoken(str(row['finding']))}, {pairs} ranked rightly.",
+    )
+
+
+def _tells_nothing(evaluation: "Evaluation") -> Point | None:
+    """Say where reports do not depend on the label: every image is reported, none is, or both kinds alike."""
     points = chosen_points(evaluation)
-    trusted = [(interval(row, "ppv")[0], name, row) for name, row in points.items()]
-    trusted = sorted((item for item in trusted if item[0] >= 0.5), key=lambda item: -item[0])
+    everything = [words.spoken(name) for name, point in points.items() if worth.reports_all(point)]
+    nothing = [words.spoken(name) for name, point in points.items() if worth.reports_none(point)]
+    alike = [name for name, point in points.items() if worth.reporting(point) == "guessing"]
+    enough = {str(row["finding"]) for row in _judged(evaluation)}
+    alike = [
+        name
+        for name in map(words.spoken, (name for name in alike if name in enough))
+        if name not in {*everything, *nothing}
+    ]
+    wrong = [words.spoken(name) for name, point in points.items() if worth.reporting(point) == "worse"]
+    said = [f"it reports {words.listed(everything)} in every image"] if everything else []
+    said += [f"it reports {words.listed(nothing)} in no image"] if nothing else []
+    said += [f"it reports {words.listed(alike)} about as often with the label as without it"] if alike else []
+    said += [f"it reports {words.listed(wrong)} less often with the label than without it"] if wrong else []
+    if not said:
+        return None
+    text = "; ".join(said)
+    return Point("Some of its reports tell nothing:", f"{text}.")
+
+
+def _best_reports(evaluation: "Evaluation") -> Point | None:
+    judged = {str(row["finding"]) for row in _judged(evaluation) if worth.ranking(row) == "better"}
+    points = chosen_points(evaluation)
+    trusted = [(interval(row, "ppv")[0], name, row) for name, row in points.items() if name in judged]
+    trusted = sorted((item for item in trusted if worth.surely_right(item[2])), key=lambda item: -item[0])
     if not trusted:
         return None
     _, name, row = trusted[0]
@@ -121,6 +197,7 @@ def _best_reports(evaluation: "Evaluation") -> Point | None:
 def _probabilities(evaluation: "Evaluation", readable: bool) -> Point | None:
     table = final_state(evaluation)
     rough = {words.spoken(str(row["finding"])) for row in finding_rows(evaluation) if words.rough(row)}
+    ranked = {words.spoken(str(row["finding"])) for row in _judged(evaluation) if worth.ranking(row) == "better"}
     good: list[str] = []
     bad: list[str] = []
     worst = (1.0, "")
@@ -132,6 +209,8 @@ def _probabilities(evaluation: "Evaluation", readable: bool) -> Point | None:
         if name in rough:
             continue
         fits = 1 / READABLE <= ratio <= READABLE and 1 / READABLE <= slope <= READABLE
+        if fits and name not in ranked:
+            continue  # the same probability for all, say: right on average, and of no use
         (good if fits else bad).append(name)
         if not fits and abs(math.log(ratio)) > abs(math.log(worst[0])):
             worst = (ratio, name)
@@ -157,29 +236,33 @@ def _abstains(evaluation: "Evaluation") -> Point | None:
     table = table_of(evaluation, "conformal")
     if table.empty or "abstained" not in table.columns:
         return None
-    judged = [str(row["finding"]) for row in finding_rows(evaluation) if not why_empty(row)]
+    judged = [str(row["finding"]) for row in _judged(evaluation) if worth.ranking(row) == "better"]
     shares = table[table["finding"].isin(judged)]["abstained"].dropna()
     if shares.empty or not shares.max() > 0:
         return None
     least, most = words.frequency(float(shares.min())), words.frequency(float(shares.max()))
     if least is None or most is None:
         return None
+    share = f"{most.count:,} of {most.of:,} images"
+    if (least.count, least.of) != (most.count, most.of):
+        of = "" if least.of == most.of else f" of {least.of:,}"
+        share = f"{least.count:,}{of} to {share}, depending on the finding"
     return Point(
         "It can say 'I don't know'.",
-        "Asked for answers that are right as often as promised, it gives none in "
-        f"{least.count:,}{'' if least.of == most.of else f' of {least.of:,}'} to {most.count:,} of {most.of:,} images, "
-        "depending on the finding.",
+        f"Asked for answers that are right as often as promised, it gives none in {share}.",
     )
 
 
 def _rules_out(evaluation: "Evaluation") -> Point | None:
+    """Say how much is missed; where every image is reported nothing can be, and `_tells_nothing` says so."""
     rough = {str(row["finding"]) for row in finding_rows(evaluation) if words.rough(row)}
-    missed = [(1 - value(row, "sensitivity"), name) for name, row in chosen_points(evaluation).items()]
-    missed = sorted(miss for miss in missed if not math.isnan(miss[0]))
+    points = {name: row for name, row in chosen_points(evaluation).items() if not worth.reports_all(row)}
+    shares = [(1 - value(row, "sensitivity"), name) for name, row in points.items()]
+    missed = sorted(miss for miss in shares if not math.isnan(miss[0]))
     misses = [miss for miss in missed if miss[1] not in rough] or missed
     if not misses:
         return None
-    least, most = words.frequency(misses[0][0]), words.frequency(misses[-1][0])
+    least, most = (words.frequency(share, of=words.with_label(points[name])) for share, name in (misses[0], misses[-1]))
     if least is None or most is None:
         return None
     text = f"Of {least.of:,} images with the label it misses {least.count:,} ({words.spoken(misses[0][1])})"
@@ -190,14 +273,15 @@ def _rules_out(evaluation: "Evaluation") -> Point | None:
 
 
 def _false_reports(evaluation: "Evaluation") -> Point | None:
-    right = [(value(row, "ppv"), name) for name, row in chosen_points(evaluation).items()]
+    points = chosen_points(evaluation)
+    right = [(value(row, "ppv"), name) for name, row in points.items()]
     right = sorted(item for item in right if not math.isnan(item[0]))
     wrong = [item for item in right if item[0] < 0.5]
     if not wrong:
         return None
     which = [words.spoken(name) for _, name in wrong]
     named = "every finding" if len(wrong) == len(right) > 1 else words.listed(which)
-    worst = words.frequency(wrong[0][0])
+    worst = words.frequency(wrong[0][0], of=words.reported(points[wrong[0][1]]))
     tail = "" if worst is None else f" Worst: {which[0]}, {worst.count:,} right of {worst.of:,} reports."
     return Point(
         "A report is a reason to look, not a diagnosis.",

@@ -21,8 +21,11 @@ NBSP = "\u00a0"
 FEW = 20
 """Positive patients under which a figure is called a rough hint."""
 
+FEW_IMAGES = 50
+"""Images under which a share that was counted in them is called a rough hint."""
+
 # A pair is an image with the label and one without it; the AUROC is the share of pairs that are ranked rightly.
-SEPARATION = ((0.9, "very well"), (0.8, "well"), (0.7, "moderately"), (0.0, "weakly"))
+SEPARATION = ((0.9, "very well"), (0.8, "well"), (0.7, "moderately"), (0.5, "weakly"))
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,52 @@ class Frequency:
         return f" ({lead}{self.low:,} to {self.high:,})"
 
 
-def frequency(share: float, low: float = math.nan, high: float = math.nan) -> Frequency | None:
-    """Return a share as a count out of 100, 1,000 or 10,000; None if it is NaN."""
+def frequency(share: float, low: float = math.nan, high: float = math.nan, of: float = math.nan) -> Frequency | None:
+    """Return a share as a count out of 100, 1,000 or 10,000; None if it is NaN.
+
+    Args:
+        share: from 0 to 1.
+        low: its limits.
+        high: its limits.
+        of: how many were counted. The count is out of no more than the next of 100, 1,000 and 10,000 above it: a share
+            of 22 images is told out of 100.
+    """
     if math.isnan(share):
         return None
+    share = _whole(share)
     rare = min(share, 1 - share)
-    of = 100 if rare >= 0.02 or rare <= 0 else 1000 if rare >= 0.002 else 10000
-    limits = (None, None) if math.isnan(low) or math.isnan(high) else (_round(low * of), _round(high * of))
-    return Frequency(_round(share * of), of, *limits)
+    whole = 100 if rare >= 0.02 or rare <= 0 else 1000 if rare >= 0.002 else 10000
+    if not math.isnan(of):
+        whole = min(whole, 100 if of <= 100 else 1000 if of <= 1000 else 10000)
+    limits = (None, None) if math.isnan(low) or math.isnan(high) else (_round(low * whole), _round(high * whole))
+    return Frequency(_round(share * whole), whole, *limits)
+
+
+def with_label(point: Mapping[str, Any]) -> float:
+    """Return how many images of an operating point's row have the label; NaN where it does not say."""
+    return value(point, "tp") + value(point, "fn")
+
+
+def without_label(point: Mapping[str, Any]) -> float:
+    """Return how many images do not have it."""
+    return value(point, "fp") + value(point, "tn")
+
+
+def reported(point: Mapping[str, Any]) -> float:
+    """Return how many images are reported."""
+    return value(point, "tp") + value(point, "fp")
+
+
+def silent(point: Mapping[str, Any]) -> float:
+    """Return how many images are passed over."""
+    return value(point, "fn") + value(point, "tn")
+
+
+def few(counted: float) -> str:
+    """Return `` (22 images, too few to say more)`` where a share rests on so few; else nothing."""
+    if not 0 < counted < FEW_IMAGES:
+        return ""
+    return f" Only {counted:.0f} such {'image is' if counted == 1 else 'images are'} here: a rough hint, no more."
 
 
 def dots(share: float) -> int:
@@ -117,41 +158,46 @@ def rule_words(rule: str) -> str:
 
 def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> str:
     """Return what a report of this finding is worth: the PPV."""
-    found = frequency(value(row, "ppv"), *interval(row, "ppv"))
+    found = frequency(value(row, "ppv"), *interval(row, "ppv"), reported(row))
     if found is None:
         return f"The model reports {spoken(finding)} in none of these images, so how often it is right can't be said."
     return (
         f"Of {found.of:,} images like these in which the model reports {spoken(finding)}, "
-        f"{found.count:,} {_has(found.count)} the label{found.span(level)}."
+        f"{found.count:,} {_has(found.count)} the label{found.span(level)}.{few(reported(row))}"
     )
 
 
 def missed(finding: str, row: Mapping[str, Any], level: float | None = None) -> str:
     """Return how many of the images with the label go unreported: one minus the sensitivity."""
     low, high = interval(row, "sensitivity")
-    found = frequency(1 - value(row, "sensitivity"), 1 - high, 1 - low)
+    found = frequency(1 - value(row, "sensitivity"), 1 - high, 1 - low, with_label(row))
     if found is None:
         return f"No image here has the label, so how often it misses {spoken(finding)} can't be said."
-    return f"Of {found.of:,} images with the label, it misses {found.count:,}{found.span(level)}."
+    if reported(row) > 0 and silent(row) == 0:
+        return (
+            f"It reports {spoken(finding)} in every image, with the label or without: that it misses none says nothing."
+        )
+    return f"Of {found.of:,} images with the label, it misses {found.count:,}{found.span(level)}.{few(with_label(row))}"
 
 
 def false_alarms(finding: str, row: Mapping[str, Any]) -> str:
     """Return how many of the images without the label are reported: one minus the specificity."""
     low, high = interval(row, "specificity")
-    found = frequency(1 - value(row, "specificity"), 1 - high, 1 - low)
+    found = frequency(1 - value(row, "specificity"), 1 - high, 1 - low, without_label(row))
     if found is None:
         return f"No image here is without the label, so false reports of {spoken(finding)} can't be counted."
-    return f"Of {found.of:,} images without it, it reports {spoken(finding)} in {found.count:,}{found.span()}."
+    hint = few(without_label(row))
+    return f"Of {found.of:,} images without it, it reports {spoken(finding)} in {found.count:,}{found.span()}.{hint}"
 
 
 def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
     """Return what the model's silence is worth: one minus the NPV."""
     low, high = interval(row, "npv")
-    found = frequency(1 - value(row, "npv"), 1 - high, 1 - low)
+    found = frequency(1 - value(row, "npv"), 1 - high, 1 - low, silent(row))
     if found is None:
         return f"It reports {spoken(finding)} in every image, so there is no silence to judge."
-    verb = _has(found.count)
-    return f"Of {found.of:,} images in which it does not, {found.count:,} {verb} the label all the same{found.span()}."
+    left = f"{found.count:,} {_has(found.count)} the label all the same{found.span()}."
+    return f"Of {found.of:,} images in which it does not, {left}{few(silent(row))}"
 
 
 def in_a_thousand(finding: str, row: Mapping[str, Any]) -> str:
@@ -173,13 +219,13 @@ def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
     if stated is None or right is None:
         return ""
     low, high = interval(row, "npv_at_prevalence")
-    silent = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
+    passed = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
     text = (
         f"Where {stated.count:,} of {stated.of:,} images have it (the prevalence stated for this report), "
         f"{right.count:,} of {right.of:,} reports of {spoken(finding)} would be right{right.span()}"
     )
-    if silent is not None:
-        text += f", and {silent.count:,} of {silent.of:,} images without a report would have it{silent.span()}"
+    if passed is not None:
+        text += f", and {passed.count:,} of {passed.of:,} images without a report would have it{passed.span()}"
     return text + "."
 
 
@@ -190,8 +236,8 @@ def pairs(auroc: float, low: float = math.nan, high: float = math.nan, level: fl
 
 
 def separation(low: float) -> str:
-    """Return how well a finding is told apart, by the lower limit of its AUROC: few images earn no praise."""
-    return next((words for least, words in SEPARATION if low >= least), "")
+    """Return how well a finding is told apart, by the lower limit of its AUROC; empty where guessing does as well."""
+    return next((words for least, words in SEPARATION if low >= least), "") if low > 0.5 else ""
 
 
 def no_value(finding: str, row: Mapping[str, Any]) -> str:
@@ -250,6 +296,12 @@ def split_words(split: Mapping[str, Any] | None) -> str:
         "edited": "a split that was edited after it was recorded",
     }
     return known.get(scheme.lower(), f"the split '{scheme}'{seed}" if scheme else "a split without a name")
+
+
+def _whole(share: float) -> float:
+    """Return 0 and 1 where only the arithmetic of floats keeps a share from them."""
+    nearest = round(share)
+    return float(nearest) if abs(share - nearest) < 1e-9 else share
 
 
 def _round(count: float) -> int:

@@ -31,6 +31,11 @@ def with_points(evaluation: Evaluation, rows: list[tuple[str, float, float]]) ->
     """Replace the operating points: finding, sensitivity, PPV (its lower limit 0.05 below)."""
     table = pd.DataFrame(rows, columns=["finding", "sensitivity", "ppv"])
     table["ppv_patient_low"], table["ppv_patient_high"] = table["ppv"] - 0.05, table["ppv"] + 0.05
+    table["lr_positive_patient_low"], table["lr_positive_patient_high"] = 2.0, 4.0
+    # of 10,000 images 1,000 have the label
+    table["tp"], table["fn"] = 1000 * table["sensitivity"], 1000 * (1 - table["sensitivity"])
+    table["fp"] = table["tp"] * (1 / table["ppv"] - 1)
+    table["tn"] = 9000 - table["fp"]
     return replace(evaluation, operating_points=table.assign(rule="youden", threshold=0.5))
 
 
@@ -82,7 +87,8 @@ def test_probabilities_are_frequencies_only_within_a_quarter(made: Evaluation) -
         ],
         columns=["finding", "state", "mean_score", "prevalence", "slope"],
     )
-    evaluation = replace(made, calibration=calibration)
+    ranked = [(name, 50, 0.8, 0.75) for name in ("Mass", "Edema", "Nodule", "Fibrosis")]
+    evaluation = replace(with_findings(made, ranked), calibration=calibration)
     good = text_of(summary.can(evaluation), "Its probabilities can be read")
     assert good == f"for mass: of 100 images given 10{NBSP}%, about 10 have the label."
     bad = text_of(summary.cannot(evaluation), "Its probabilities are no frequencies")
@@ -94,11 +100,13 @@ def test_probabilities_that_are_right_save_for_few_are_not_all_named(made: Evalu
     rows = [(name, "calibrated", 0.1, 0.1, 1.0) for name in ("Mass", "Edema", "Nodule", "Fibrosis")]
     rows += [("Pneumonia", "calibrated", 0.3, 0.1, 1.0), ("Hernia", "calibrated", 0.1, 0.1, 1.0)]
     table = pd.DataFrame(rows, columns=["finding", "state", "mean_score", "prevalence", "slope"])
-    evaluation = replace(made, calibration=table)  # hernia has too few patients to be judged
+    ranked = [(name, 50, 0.8, 0.75) for name in ("Mass", "Edema", "Nodule", "Fibrosis", "Pneumonia")]
+    # hernia has too few patients to be judged
+    evaluation = replace(with_findings(made, [*ranked, ("Hernia", 3, 0.99, 0.9)]), calibration=table)
     assert text_of(summary.can(evaluation), "Its probabilities").startswith(
         "for all findings that can be judged but pneum"
     )
-    alone = replace(made, calibration=table[table["finding"] == "Hernia"])
+    alone = replace(evaluation, calibration=table[table["finding"] == "Hernia"])
     assert not text_of(summary.can(alone), "Its probabilities")
 
 
@@ -135,3 +143,65 @@ def test_with_nothing_to_say_it_claims_nothing(made: Evaluation) -> None:
     assert summary.can(bare) == []
     leads = [point.lead for point in summary.cannot(bare)]
     assert leads == ["This report leaves gaps:", "It knows nothing else.", "It is not tested where you are."]
+
+
+def at_chance(made: Evaluation, mean: tuple[float, float, float]) -> Evaluation:
+    """Two findings at chance, one of them with a wide interval, one backwards, and their mean."""
+    rows = [("Mass", 50, 0.51, 0.45), ("Edema", 25, 0.6, 0.42), ("Nodule", 40, 0.40, 0.35), ("mean", 90, 0, 0)]
+    table = with_findings(made, rows).findings
+    table["auroc_patient_high"] = [0.57, 0.78, 0.45, 0]
+    table.loc[3, ["auroc", "auroc_patient_low", "auroc_patient_high"]] = mean
+    return replace(made, findings=table)
+
+
+def test_a_model_at_chance_is_not_praised_and_that_is_said(made: Evaluation) -> None:
+    evaluation = at_chance(made, (0.491, 0.453, 0.532))
+    assert not text_of(summary.can(evaluation), "It sorts images")
+    text = text_of(summary.cannot(evaluation), "It does no better than guessing")
+    assert text.startswith("for mass and edema, as far as these images show: the interval of the AUROC holds 0.5.")
+    assert "For edema there are too few images to tell." in text
+    assert text.endswith(f"it ranks 49 of 100 pairs (95{NBSP}% interval 45 to 53) rightly; guessing would 50.")
+    worse = text_of(summary.cannot(evaluation), "It does worse than guessing")
+    assert worse == (
+        "for nodule: images without the label get the higher score more often than those with it. Lowest: nodule, "
+        f"40 of 100 pairs (95{NBSP}% interval 35 to 45) ranked rightly."
+    )
+
+
+def test_limits_that_touch_chance_are_chance(made: Evaluation) -> None:
+    rows = [("Mass", 50, 0.6, 0.5), ("Edema", 50, 0.6, 0.5001)]
+    evaluation = with_findings(made, rows)
+    assert summary.levels(evaluation) == [("weakly", ["edema"])]
+    assert "for mass, as far" in text_of(summary.cannot(evaluation), "It does no better than guessing")
+
+
+def test_one_good_finding_among_guesses_is_praised_alone(made: Evaluation) -> None:
+    rows = [("Mass", 50, 0.93, 0.91), ("Edema", 50, 0.5, 0.49), ("mean", 90, 0.5, 0.49)]
+    text = text_of(summary.can(with_findings(made, rows)), "It sorts images for some findings")
+    assert text.endswith("more often than guessing would very well for mass.")
+
+
+def test_reports_of_every_image_and_of_none_tell_nothing(made: Evaluation) -> None:
+    evaluation = with_points(with_findings(made, ROWS), [("Mass", 1.0, 0.8), ("Edema", 0.7, 0.6), ("Nodule", 0.5, 0.6)])
+    table = evaluation.operating_points.assign(tn=[0, 8000, 9000], fn=[0, 300, 1000])
+    table.loc[0, ["lr_positive_patient_low", "lr_positive_patient_high"]] = 1.0  # 80 % have the label
+    table.loc[2, ["tp", "fp"]] = 0
+    evaluation = replace(evaluation, operating_points=table)
+    text = text_of(summary.cannot(evaluation), "Some of its reports tell nothing")
+    assert text == "it reports mass in every image; it reports nodule in no image."
+    assert "of mass" not in text_of(summary.can(evaluation), "Some of its reports can")
+    assert "(edema)" in text_of(summary.cannot(evaluation), "It can't rule a finding out")
+    assert "mass" not in text_of(summary.cannot(evaluation), "It can't rule a finding out")
+    alike = table.assign(tn=8000, fn=300, tp=700, fp=6000, lr_positive_patient_low=0.97)
+    text = text_of(summary.cannot(replace(evaluation, operating_points=alike)), "Some of its reports tell nothing")
+    assert text == "it reports mass, edema and nodule about as often with the label as without it."
+    assert not text_of(summary.can(replace(evaluation, operating_points=alike)), "Some of its reports can")
+
+
+@pytest.mark.parametrize(("ppv", "trusted"), [(0.85, False), (0.86, True)])
+def test_a_report_is_worth_something_only_above_the_prevalence(made: Evaluation, ppv: float, trusted: bool) -> None:
+    evaluation = with_points(with_findings(made, ROWS), [("Mass", 0.9, ppv)])
+    # 80 % have the label: the lower limit of the PPV, 0.05 below it, must be above that
+    table = evaluation.operating_points.assign(tp=7200, fn=800, fp=1000, tn=1000)
+    can = summary.can(replace(evaluation, operating_points=table))
+    assert bool(text_of(can, "Some of its reports can be built on")) == trusted

@@ -139,7 +139,15 @@ def test_what_cannot_be_said_is_said(sentence: Any, missing: str, expected: str)
 
 @pytest.mark.parametrize(
     ("low", "expected"),
-    [(0.95, "very well"), (0.9, "very well"), (0.8999, "well"), (0.7, "moderately"), (0.31, "weakly")],
+    [
+        (0.95, "very well"),
+        (0.9, "very well"),
+        (0.8999, "well"),
+        (0.7, "moderately"),
+        (0.51, "weakly"),
+        (0.5, ""),
+        (0.31, ""),
+    ],
 )
 def test_praise_goes_by_the_lower_limit(low: float, expected: str) -> None:
     assert words.separation(low) == expected

@@ -1,0 +1,329 @@
+"""Two hundred synthetic models through the page and the card: every sentence is checked against its figures.
+
+`check` knows each kind of sentence by its pattern and computes what it says anew from counts and intervals; a sentence
+of no known kind fails, so that who adds one must say here when it is true.
+"""
+
+import html
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.evaluation.evaluate import Evaluation, evaluate
+from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.evaluation.sample import Sample
+from cxr_monai.report import card, page, summary, words
+from tests.bundles.making import tiny_bundle
+
+FINDINGS = ("Mass", "Edema", "Hernia")
+KINDS = (
+    "chance", "always", "never", "perfect", "one good", "tiny", "uncalibrated", "backwards", "one class", "unknown",
+)  # fmt: skip
+SEEDS = 20
+
+
+def model(kind: str, seed: int) -> Sample:
+    """Return images of a model of one kind: its prevalence drawn between 5 and 90 %."""
+    random = np.random.default_rng([KINDS.index(kind), seed])
+    count = 22 if kind == "tiny" else int(random.integers(150, 400))
+    prevalence = random.uniform(0.05, 0.9, len(FINDINGS))
+    labels = (random.random((count, len(FINDINGS))) < prevalence).astype(float)
+    noise = random.normal(size=labels.shape)
+    gain = np.zeros(len(FINDINGS))
+    if kind in ("tiny", "uncalibrated", "one class", "unknown"):
+        gain[:] = 2
+    if kind == "one good":
+        gain[0] = 3
+    if kind == "backwards":
+        gain[:] = -2
+    scores = 1 / (1 + np.exp(-(gain * (labels - 0.5) + noise)))
+    if kind in ("always", "never"):
+        scores[:] = 0.9 if kind == "always" else 0.1
+    if kind == "perfect":
+        scores = 0.05 + 0.9 * labels
+    if kind == "uncalibrated":
+        scores = scores**6
+    if kind == "one class":
+        labels[:, 0], labels[:, 1] = 0, 1
+    if kind == "unknown":
+        labels[:, 0] = np.nan
+        labels[random.random(count) < 0.5, 1] = np.nan
+    owner = np.sort(random.integers(0, max(2, count // 2), count))
+    table = pd.DataFrame({"image": [f"{at}.png" for at in range(count)], "patient_id": [f"p{one}" for one in owner]})
+    blank = dict.fromkeys(("study_id", "view", "sex", "source", "split"), "")
+    return Sample.of(table.assign(age=np.nan, **blank), FINDINGS, scores, labels)
+
+
+def judged(kind: str, seed: int) -> Evaluation:
+    points = {name: {"youden": 0.5} for name in FINDINGS}
+    return evaluate(
+        model(kind, seed), fitted=Fitted(dict.fromkeys(FINDINGS, ()), points, {}, {}), replicates=40, seed=seed
+    )
+
+
+class Truth:
+    """Counts and intervals of an evaluation, by a finding as it is spoken of."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        self.rows = {words.spoken(row["finding"]): row for row in evaluation.findings.to_dict("records")}
+        points = evaluation.operating_points
+        self.points = {words.spoken(row["finding"]): row for row in points.to_dict("records")}
+        self.calibration = {words.spoken(row["finding"]): row for row in evaluation.calibration.to_dict("records")}
+
+    def names(self, text: str) -> list[str]:
+        found = re.split(r", | and ", text)
+        assert set(found) <= set(self.rows), f"no findings: {text!r}"
+        return found
+
+    def auroc(self, name: str) -> tuple[float, float, float]:
+        row = self.rows[name]
+        return row["auroc"], row["auroc_patient_low"], row["auroc_patient_high"]
+
+    def better(self, name: str) -> bool:
+        return self.auroc(name)[1] > 0.5
+
+    def informs(self, name: str) -> bool:
+        point = self.points[name]
+        whole = point["tn"] + point["fn"] > 0 and point["tp"] + point["fp"] > 0
+        low = point["lr_positive_patient_low"]
+        return bool(whole and (point["lr_positive_low"] if math.isnan(low) else low) > 1)
+
+    def share(self, text: str, share: float) -> None:
+        """Check 'N of M' (the first such in the text), to half of one."""
+        count, of = (int(part.replace(",", "")) for part in re.search(r"([\d,]+)\D+?([\d,]+)", text).groups())
+        assert abs(count / of - share) <= 0.5 / of + 1e-9, (text, share)
+
+
+def levels_hold(text: str, truth: Truth) -> bool:
+    low_of = {"very well": 0.9, "well": 0.8, "moderately": 0.7, "weakly": 0.5}
+    for part in text.rstrip(".").split("; "):
+        word, names = re.fullmatch(r"(very well|well|moderately|weakly) for (.+)", part).groups()
+        for name in truth.names(names):
+            assert truth.auroc(name)[1] >= low_of[word]
+            assert truth.better(name)
+    return True
+
+
+def sorts(text: str, truth: Truth) -> bool:
+    count, of, _low, _high, names = re.search(
+        r"in (\d+) of (\d+) pairs \(95.% interval (\d+) to (\d+)\), on average .* It does so (.+)", text
+    ).groups()
+    mean, least, _ = truth.auroc("mean")
+    assert abs(int(count) / int(of) - mean) <= 0.5 / int(of) + 1e-9
+    assert least > 0.5
+    return levels_hold(names, truth)
+
+
+def some_sorted(text: str, truth: Truth) -> bool:
+    assert not truth.auroc("mean")[1] > 0.5
+    return levels_hold(re.search(r"more often than guessing would (.+)", text)[1], truth)
+
+
+def built_on(text: str, truth: Truth) -> bool:
+    name, count = re.search(r"reports (\w+), ([\d,]+) ha", text).groups()
+    of = re.search(r"Of ([\d,]+) images", text)[1]
+    also = re.search(r"right for (.+), too\.", text)
+    for each in [name, *(truth.names(also[1]) if also else [])]:
+        point = truth.points[each]
+        prevalence = (point["tp"] + point["fn"]) / point["images"]
+        assert point["ppv_patient_low"] >= 0.5
+        assert point["ppv_patient_low"] > prevalence
+        assert truth.informs(each)
+        assert truth.better(each)
+        assert truth.rows[each]["positive_patients"] >= 20
+    truth.share(f"{count} of {of}", truth.points[name]["tp"] / (truth.points[name]["tp"] + truth.points[name]["fp"]))
+    return True
+
+
+def readable(text: str, truth: Truth) -> bool:
+    which = re.match(r"for (.+?): of 100 images", text)[1]
+    but = re.match(r"all findings that can be judged(?: but (.+))?", which)
+    for name in [] if but else truth.names(which):
+        row = truth.calibration[name]
+        assert truth.better(name)
+        assert 0.8 <= row["mean_score"] / row["prevalence"] <= 1.25
+        assert 0.8 <= row["slope"] <= 1.25
+    if but:
+        bad = truth.names(but[1]) if but[1] else []
+        for name, row in truth.calibration.items():
+            enough = truth.rows[name]["positive_patients"] >= 20 and not math.isnan(row["slope"])
+            assert name in bad or not enough or 0.8 <= row["slope"] <= 1.25
+    return True
+
+
+def no_frequencies(text: str, truth: Truth) -> bool:
+    for name in truth.names(re.match(r"for (.+?): use them to rank", text)[1]):
+        row = truth.calibration[name]
+        ratio = row["mean_score"] / row["prevalence"]
+        assert not (0.8 <= ratio <= 1.25 and 0.8 <= row["slope"] <= 1.25)
+    return True
+
+
+def guesses(text: str, truth: Truth) -> bool:
+    named = re.match(r"for (.+?), as far as these images show", text)
+    for name in truth.names(named[1]) if named else []:
+        _, low, high = truth.auroc(name)
+        assert low <= 0.5 <= high
+    unsure = re.search(r"For (.+?) there are too few images to tell", text)
+    for name in truth.names(unsure[1]) if unsure else []:
+        assert truth.auroc(name)[2] >= 0.7
+    if "On average over the findings" in text:
+        mean, low, high = truth.auroc("mean")
+        assert low <= 0.5 <= high
+        truth.share(re.search(r"it ranks (\d+ of \d+)", text)[1], mean)
+    return True
+
+
+def backwards(text: str, truth: Truth) -> bool:
+    for name in truth.names(re.match(r"for (.+?): images without", text)[1]):
+        assert truth.auroc(name)[2] < 0.5
+    name, pairs = re.search(r"Lowest: (\w+), (\d+ of [\d,]+) pairs", text).groups()
+    truth.share(pairs, truth.auroc(name)[0])
+    enough = [other for other, row in truth.rows.items() if other != "mean" and row["positive_patients"] >= 20]
+    assert truth.auroc(name)[0] == np.nanmin([truth.auroc(other)[0] for other in enough])
+    return True
+
+
+def tells_nothing(text: str, truth: Truth) -> bool:
+    for part in text.rstrip(".").split("; "):
+        names, how = re.fullmatch(
+            r"it reports (.+?) (in every image|in no image|about as often .+|less often .+)", part
+        ).groups()
+        for name in truth.names(names):
+            point = truth.points[name]
+            if how == "in every image":
+                assert point["tn"] + point["fn"] == 0
+            elif how == "in no image":
+                assert point["tp"] + point["fp"] == 0
+            else:
+                assert not truth.informs(name)
+    return True
+
+
+def misses(text: str, truth: Truth) -> bool:
+    ends = re.findall(r"([\d,]+)(?: of ([\d,]+))? \((\w+)\)", text)
+    of = re.match(r"Of ([\d,]+) images", text)[1]
+    for count, other, name in ends:
+        point = truth.points[name]
+        assert point["tn"] + point["fn"] > 0  # who reports every image misses none
+        truth.share(f"{count} of {other or of}", point["fn"] / (point["tp"] + point["fn"]))
+    return True
+
+
+def false_reports(text: str, truth: Truth) -> bool:
+    which = re.search(r"lack the label for (.+?)\.", text)[1]
+    shares = {name: p["tp"] / (p["tp"] + p["fp"]) for name, p in truth.points.items() if p["tp"] + p["fp"] > 0}
+    wrong = {name for name, share in shares.items() if share < 0.5}
+    assert wrong == (set(shares) if which == "every finding" else set(truth.names(which)))
+    worst = re.search(r"Worst: (\w+), ([\d,]+) right of ([\d,]+) reports", text)
+    truth.share(f"{worst[2]} of {worst[3]}", shares[worst[1]])
+    assert shares[worst[1]] == min(shares.values())
+    return True
+
+
+def gaps(text: str, truth: Truth) -> bool:
+    empty = re.search(r"nothing can be said about ([^;.]+)", text)
+    for name in truth.names(empty[1]) if empty else []:
+        assert math.isnan(truth.auroc(name)[0])
+    rough = re.search(r"what is said about (.+?) rests on fewer than 20 patients", text)
+    for name in truth.names(rough[1]) if rough else []:
+        assert truth.rows[name]["positive_patients"] < 20
+    return True
+
+
+SENTENCES: dict[str, Callable[[str, Truth], bool]] = {
+    "It sorts images by how likely a finding is.": sorts,
+    "It sorts images for some findings.": some_sorted,
+    "Some of its reports can be built on.": built_on,
+    "Its probabilities can be read as frequencies": readable,
+    "It does no better than guessing": guesses,
+    "It does worse than guessing": backwards,
+    "Some of its reports tell nothing:": tells_nothing,
+    "It can't rule a finding out.": misses,
+    "A report is a reason to look, not a diagnosis.": false_reports,
+    "Its probabilities are no frequencies": no_frequencies,
+    "This report leaves gaps:": gaps,
+    "It knows nothing else.": lambda text, truth: text.startswith("It answers for 3 findings and passes over"),
+    "It is not tested where you are.": lambda text, truth: text.startswith("The figures hold for images like these."),
+}
+
+# sentences of a finding's box on the page: pattern, share that it tells, of how many
+BOXES: tuple[tuple[str, Callable[[dict[str, Any]], tuple[float, float]]], ...] = (
+    (r"Of ([\d,]+) images like .* reports \w+, ([\d,]+) ha", lambda p: (p["tp"], p["tp"] + p["fp"])),
+    (r"Of ([\d,]+) images with the label, it misses ([\d,]+)", lambda p: (p["fn"], p["tp"] + p["fn"])),
+    (r"Of ([\d,]+) images without it, it reports \w+ in ([\d,]+)", lambda p: (p["fp"], p["fp"] + p["tn"])),
+    (r"Of ([\d,]+) images in which it does not, ([\d,]+) ha", lambda p: (p["fn"], p["fn"] + p["tn"])),
+)  # fmt: skip
+SAID = (
+    (r"The model reports \w+ in none of these images", lambda p: p["tp"] + p["fp"] == 0),
+    (r"No image here has the label", lambda p: p["tp"] + p["fn"] == 0),
+    (r"It reports \w+ in every image", lambda p: p["tn"] + p["fn"] == 0),
+    (r"No image here is without the label", lambda p: p["fp"] + p["tn"] == 0),
+    (r"In 1,000 images like these, ", lambda p: p["images"] > 0),
+)  # fmt: skip
+
+
+def check_box(sentence: str, point: dict[str, Any], truth: Truth) -> None:
+    for pattern, share in BOXES:
+        if found := re.match(pattern, sentence):
+            part, whole = share(point)
+            truth.share(f"{found[2]} of {found[1]}", part / whole)
+            assert int(found[1].replace(",", "")) <= 100 or whole > 100, sentence  # 22 cases are no 10,000
+            assert (0 < whole < 50) == ("a rough hint" in sentence), sentence
+            return
+    holds = next((holds for pattern, holds in SAID if re.match(pattern, sentence)), None)
+    assert holds is not None, f"a sentence that no rule here knows: {sentence}"
+    assert holds(point), sentence
+
+
+def sentences(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    for point in [*summary.can(evaluation), *summary.cannot(evaluation)]:
+        yield point.lead, point.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_card_and_the_page_say_the_same(kind: str, tmp_path: Path) -> None:
+    evaluation, bundle = judged(kind, 0), Bundle.open(tiny_bundle(tmp_path / "bundle", 0))
+    told = list(sentences(evaluation))
+    parts = {part.title: part.points for part in card.card(bundle, evaluation)}
+    assert (
+        list(parts["What it is worth"]) + list(parts["Limits and recommendations"])[: -1 - len(evaluation.notes)]
+        == told
+    )
+    shown = html.unescape(page.render(evaluation))
+    assert all(f"<strong>{lead}</strong> {text}" in shown for lead, text in told)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_sentence_is_true_of_its_figures(kind: str) -> None:
+    praised, told = 0, set()
+    for seed in range(SEEDS):
+        evaluation = judged(kind, seed)
+        truth = Truth(evaluation)
+        for lead, text in sentences(evaluation):
+            assert lead in SENTENCES, f"a sentence that no rule here knows: {lead} {text}"
+            assert SENTENCES[lead](text, truth), (kind, seed, lead, text)
+            told.add(lead)
+        praised += bool(summary.can(evaluation))
+        for name, box in zip(FINDINGS, page.cards(evaluation), strict=True):
+            if box.right:
+                for sentence in (box.right, box.missed, *box.lines):
+                    check_box(sentence, truth.points[words.spoken(name)], truth)
+    assert praised == 0 or kind not in ("always", "never", "backwards")
+    assert praised == SEEDS or kind not in ("perfect", "one good", "uncalibrated")
+    expected = {
+        "chance": "It does no better than guessing", "always": "Some of its reports tell nothing:",
+        "never": "Some of its reports tell nothing:", "perfect": "Some of its reports can be built on.",
+        "one good": "It sorts images by how likely a finding is.", "tiny": "This report leaves gaps:",
+        "uncalibrated": "Its probabilities are no frequencies", "backwards": "It does worse than guessing",
+        "one class": "This report leaves gaps:", "unknown": "This report leaves gaps:",
+    }  # fmt: skip
+    assert expected[kind] in told
