@@ -40,16 +40,24 @@ def write_durably(path: str | Path, content: bytes, private: bool = False) -> No
         file.write(content)
 
 
-def write_together(main: str | Path, content: bytes, others: Mapping[Path, bytes | None]) -> None:
-    """Write files that mean something together: wherever it is killed, ``main`` is not there beside another's.
+def write_together(
+    main: str | Path,
+    content: bytes,
+    others: Mapping[Path, bytes | None],
+    private: Collection[Path] = (),
+    gone_meanwhile: bool = False,
+) -> None:
+    """Write files that mean something together: all are on the disk before the first one takes its place.
 
     Args:
-        main: the file that readers begin with; gone for a moment where there was one, and put in place last.
+        main: the file that readers begin with; it takes its place last.
         content: of ``main``.
         others: contents of the files beside it; None: there is none, and one that is there goes.
+        private: those of them that are for their owner alone.
+        gone_meanwhile: an earlier ``main`` is removed first, so that it never stands beside another's companions.
 
     Raises:
-        StorageError: as :func:`write_durably`; before the first file is replaced all are on the disk.
+        StorageError: as :func:`write_durably`; what was there before is intact.
     """
     main = Path(main)
     places = {**others, main: content}
@@ -58,13 +66,17 @@ def write_together(main: str | Path, content: bytes, others: Mapping[Path, bytes
         main.parent.mkdir(parents=True, exist_ok=True)
         try:
             for path, part in parts.items():
+                if path in private:
+                    part.touch(mode=0o600)
                 with part.open("wb") as file:
                     file.write(places[path] or b"")
                     file.flush()
                     os.fsync(file.fileno())
-            main.unlink(missing_ok=True)
-            for path in others:
-                path.unlink(missing_ok=True)
+            if gone_meanwhile:
+                main.unlink(missing_ok=True)
+            for path, text in others.items():
+                if text is None:
+                    path.unlink(missing_ok=True)
             for path, part in parts.items():
                 os.replace(part, path)
         finally:
@@ -174,7 +186,8 @@ def refuse_taken(paths: list[Path], force: str = "") -> None:
         fix = f"Choose another name, or say {force} to write over it." if force else "Choose another name."
         raise UsageError(
             Code.OUTPUT_EXISTS,
-            f"{' and '.join(path.name for path in paths[:3])} is already there, and nothing is overwritten unasked.",
+            f"{paths[0].name} is already there{' (and more)' if len(paths) > 1 else ''}, and nothing is overwritten "
+            "unasked.",
             fix=fix,
             where=paths[0],
         )

@@ -161,7 +161,7 @@ def result_folder(
         out: the folder; made if it is not there.
         main: the name of the file that is written last.
         force: an earlier result may be written over; its files go.
-        own: other names that an earlier result of this kind may have.
+        own: other names of files and folders that an earlier result of this kind may have.
         option: what stands for ``force`` in the message.
 
     Raises:
@@ -212,7 +212,8 @@ def _move_in(made: Path, out: Path, main: str, force: bool, own: Sequence[str], 
     earlier = {*_listed(out / main), *own} - set(names)
     (out / main).unlink(missing_ok=True)
     for name in sorted(earlier):
-        (out / name).unlink(missing_ok=True)
+        if not (out / name).is_dir():
+            (out / name).unlink(missing_ok=True)
     for name in [*(name for name in names if name != main), main]:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(made / name, out / name)

@@ -77,8 +77,7 @@ def main() -> int:
     if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
         print(f"{out} holds something that is not a demo's; choose another folder with --out.", file=sys.stderr)
         return 2
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).write_text("Made by scripts/demo.py, which deletes what it left here when its settings change.\n")
+    write_durably(out / MARK, b"Made by scripts/demo.py, which deletes what it left here when its settings change.\n")
     try:
         with FileLock(out / LOCK, timeout=0):
             return run_all(plan, out, arguments.restart)

@@ -5,6 +5,7 @@ written into all configurations and the metadata, so that ``evaluate``, ``infere
 again.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.folder import CONFIGS
 from cxr_monai.bundle.workflow import MEANING, running_parser, same, scheme_of
-from cxr_monai.durable import copy_durably, copy_tree, durable_file, make_folder, write_durably
+from cxr_monai.durable import copy_durably, copy_tree, make_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import input_channels
@@ -83,8 +84,9 @@ def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; what was there is untouched.
     """
-    with durable_file(path) as file:
-        torch.save(dict(weights), file)
+    buffer = io.BytesIO()  # on a disk that is full, torch itself fails in its own way
+    torch.save(dict(weights), buffer)
+    write_durably(path, buffer.getvalue())
 
 
 def write_meaning(root: Path, meaning: Mapping[str, Any], channels: int) -> None:

@@ -38,18 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, describe, draw; 1 if anything is wrong."""
-    from cxr_monai.data.describe import describe, describe_labels, draw, oddities
+    from cxr_monai.data.describe import describe, describe_labels, oddities, picture
     from cxr_monai.data.manifest import read_manifest
-    from cxr_monai.durable import write_durably
+    from cxr_monai.durable import write_together
     from cxr_monai.outputs import check_folder, check_output
     from cxr_monai.schemes import scheme
 
     if arguments.out:
         check_folder(arguments.out, ["check.txt", "check.png"], arguments.force)
-        picture = arguments.out / "check.png"
+        drawn = arguments.out / "check.png"
     else:  # named after the manifest and made of it alone: a newer one takes its place
         name = arguments.manifest.name.removesuffix(".gz").removesuffix(".csv")
-        picture = check_output(arguments.manifest.with_name(f"{name}.check.png"), force=True)
+        drawn = check_output(arguments.manifest.with_name(f"{name}.check.png"), force=True)
     labels = scheme(arguments.scheme) if arguments.scheme else None
     wrong: list[str] = []
     try:
@@ -73,10 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     parts.append("WRONG\n" + "\n".join(wrong) if wrong else "Nothing is wrong with it.")
     text = "\n\n".join(parts)
     print(text)
-    if arguments.out:
-        write_durably(arguments.out / "check.txt", f"{text}\n".encode())
-    draw(manifest, picture)
-    print(f"\nPicture: {picture}")
+    texts: dict[Path, bytes | None] = {arguments.out / "check.txt": f"{text}\n".encode()} if arguments.out else {}
+    write_together(drawn, picture(manifest), texts)
+    print(f"\nPicture: {drawn}")
     return 1 if wrong else 0
 
 

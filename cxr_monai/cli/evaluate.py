@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import read_bundle
+from cxr_monai.cli.places import add_force, read_bundle
 
 DESCRIPTION = """\
 Judge predictions of any system against a manifest: AUROC, average precision and Brier score of each finding with
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
     figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     figures.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
 
 
@@ -110,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         localisation=arguments.localisation,
         label_scheme=arguments.scheme,
         options=options,
+        force=arguments.force,
     )
     runs = track(arguments.experiment, arguments.out, evaluation, written) if arguments.experiment else ""
     shown = ["finding", "images", "positives", "auroc", "auroc_patient_low", "auroc_patient_high", "average_precision"]

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, open_bundle
+from cxr_monai.cli.places import add_bundle, add_force, open_bundle
 
 DESCRIPTION = """\
 Make a map of what a bundle's network looked at, for every image and every finding.
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the maps go")
+    add_force(parser)
     parser.add_argument("--method", choices=list(METHODS), default="cam", help="see below (default: %(default)s)")
     parser.add_argument("--finding", nargs="+", metavar="F", help="maps of these alone (default: all)")
     parser.add_argument("--split", choices=["train", "val", "test"], help="this part of a manifest alone")
@@ -97,8 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.explaining.explainer import Explainer, root_of
     from cxr_monai.labels import spelling
+    from cxr_monai.outputs import check_folder
     from cxr_monai.predict import gather_files
 
+    check_folder(arguments.out, ())
     files, names = gather_files(arguments.inputs, arguments.split)
     wanted, bundle = None, open_bundle(arguments)
     if arguments.boxes:
@@ -120,7 +123,14 @@ def run(arguments: argparse.Namespace) -> int:
         amp=not arguments.float32,
     )
     store = explainer.write_maps(
-        files, names, arguments.out, arguments.batch_size, arguments.workers, root_of(files, names), wanted=wanted
+        files,
+        names,
+        arguments.out,
+        arguments.batch_size,
+        arguments.workers,
+        root_of(files, names),
+        wanted=wanted,
+        force=arguments.force,
     )
     print(f"maps of {len(store.images)} images, {len(store.findings)} findings each: {arguments.out}")
     if arguments.pictures:

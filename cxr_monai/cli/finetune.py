@@ -57,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from cxr_monai.cli.study import parse_settings
     from cxr_monai.labels import NIH14
+    from cxr_monai.outputs import check_folder
 
+    check_folder(arguments.out, ())
     diseases = list(NIH14) if arguments.disease.lower() == "all" else [arguments.disease]
     settings = parse_settings(arguments.settings)
     if arguments.head_only:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_monai.errors import Code, UsageError
+from cxr_monai.errors import Code, StorageError, UsageError
 
 if TYPE_CHECKING:
     from cxr_monai.data.manifest import Manifest
@@ -84,7 +84,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Read the source, write the manifest and what goes with it, and say what it holds."""
     from cxr_monai.data.manifest import build_manifest, write_manifest
     from cxr_monai.data.sources import load
-    from cxr_monai.durable import write_durably
     from cxr_monai.outputs import check_output
 
     out: Path = arguments.out
@@ -100,16 +99,21 @@ def run(arguments: argparse.Namespace) -> int:
     if source.boxes is not None:
         check_output(boxes, arguments.force)
     manifest = build_manifest(source.table, source.root, source.label_version)
+    notes = [*source.notes, *([keeper.note] if keeper is not None else [])]
+    beside: dict[Path, bytes | None] = {errors: None}  # None: of an earlier run
+    if source.boxes is not None:
+        beside[boxes] = source.boxes.to_csv(index=False, lineterminator="\n").encode()
+    if source.errors is not None and len(source.errors):
+        beside[errors] = source.errors.to_csv(index=False, lineterminator="\n").encode()
+        notes.append(f"{len(source.errors):,} files could not be read: {errors}")
     if keeper is not None:
         keeper.save()
-    write_manifest(manifest, out)
-    if source.boxes is not None:
-        write_durably(boxes, source.boxes.to_csv(index=False, lineterminator="\n").encode())
-    notes = [*source.notes, *([keeper.note] if keeper is not None else [])]
-    errors.unlink(missing_ok=True)  # of an earlier run
-    if source.errors is not None and len(source.errors):
-        write_durably(errors, source.errors.to_csv(index=False, lineterminator="\n").encode())
-        notes.append(f"{len(source.errors):,} files could not be read: {errors}")
+    try:
+        write_manifest(manifest, out, beside)
+    except StorageError:
+        if keeper is not None:
+            keeper.remove()
+        raise
     print(summary(manifest))
     print("".join(f"\n- {note}" for note in notes))
     print(f"\nmanifest  {out}" + (f"\nboxes     {boxes}" if source.boxes is not None else ""))
@@ -165,3 +169,8 @@ class _Key:
 
         if self.key is not None and self.path is not None:
             write_key(self.key, self.path)
+
+    def remove(self) -> None:
+        """Take a new key away again: nothing was made with it."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cxr_monai.cli.places import add_force
+
 DESCRIPTION = """\
 Compare two folders of maps of the same images, finding by finding: rank correlation of their places, IoU of what is
 over a share of each map's maximum, with intervals over patients, and the images on which they differ most.
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
 
 
@@ -81,7 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
         level=arguments.level,
         seed=arguments.seed,
     )
-    agreement, written = agree_files(arguments.first, arguments.second, arguments.out, options, arguments.manifest)
+    agreement, written = agree_files(
+        arguments.first, arguments.second, arguments.out, options, arguments.manifest, arguments.force
+    )
     runs = track_agreement(arguments.experiment, arguments.out, agreement, written) if arguments.experiment else ""
     print(as_text(agreement.findings))
     if agreement.seeds is not None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, open_bundle
+from cxr_monai.cli.places import add_bundle, add_force, open_bundle
 
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
     figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     figures.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
 
 
@@ -115,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         manifest = Path(arguments.inputs[0])
     files, names = gather_files(arguments.inputs, arguments.split)
     faithfulness, written = faithful_files(
-        open_bundle(arguments), files, names, arguments.out, options, manifest, arguments.weights
+        open_bundle(arguments), files, names, arguments.out, options, manifest, arguments.weights, arguments.force
     )
     runs = (
         track_faithfulness(arguments.experiment, arguments.out, faithfulness, written) if arguments.experiment else ""

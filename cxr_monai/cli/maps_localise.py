@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import read_bundle
+from cxr_monai.cli.places import add_force, read_bundle
 
 DESCRIPTION = """\
 Score maps against boxes: pointing game, energy inside the box, IoU and IoBB of the detected box (Wang et al. 2017), per
@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
     figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     figures.add_argument("--seed", type=int, default=0, help="of halves, random maps and draws (default: %(default)s)")
+    add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
 
 
@@ -120,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             level=arguments.level,
             seed=arguments.seed,
         ),
+        force=arguments.force,
     )
     runs = track(arguments.experiment, arguments.out, localisation, written) if arguments.experiment else ""
     shown = ["finding", "map", "cases", "pointing", "pointing_low", "pointing_high", "energy", "iou", "iou_above_0.1"]

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr_monai.cli.places import add_force
+
 if TYPE_CHECKING:
     from cxr_monai.explain.drawing import Box
     from cxr_monai.explain.store import MapStore
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drawing.add_argument("--format", choices=["png", "pdf"], default="png", help="in a folder (default: %(default)s)")
     drawing.add_argument("--count", type=int, default=4, help="examples a row of the sheet (default: %(default)s)")
     drawing.add_argument("--seed", type=int, default=0, help="of the examples' draw (default: %(default)s)")
+    add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log the sheet as a run of this MLflow experiment, too")
 
 
@@ -80,11 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.count <= 8:
         raise UsageError(Code.USAGE, f"--count {arguments.count}: from 1 to 8 examples stand in a row.")
     from cxr_monai.data.manifest import read_manifest
-    from cxr_monai.explain.pictures import write_nifti_maps, write_overlays, write_sheet
+    from cxr_monai.explain.pictures import picture_names, write_nifti_maps, write_overlays, write_sheet
     from cxr_monai.explain.regions import parse_threshold
     from cxr_monai.explain.showing import Gallery
     from cxr_monai.explain.store import MapStore
     from cxr_monai.labels import spelling
+    from cxr_monai.outputs import check_folder, check_output
 
     threshold = parse_threshold(arguments.threshold)
     findings = [spelling(name) for name in arguments.finding]
@@ -97,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     gallery = Gallery(stores, root, manifest, truth, points=192 if arguments.sheet else 512)
     if arguments.sheet:
         pictures = [arguments.out] if one_file else [arguments.out / f"sheet{end}" for end in (".png", ".pdf")]
+        for path in dict.fromkeys([*pictures, pictures[0].with_suffix(".csv")]):
+            check_output(path, arguments.force)
         for picture in pictures:
             chosen = write_sheet(
                 gallery,
@@ -112,6 +118,11 @@ def run(arguments: argparse.Namespace) -> int:
             log(arguments, pictures)
     else:
         images = list(dict.fromkeys(map(gallery.find, arguments.images)))
+        if one_file:
+            check_output(arguments.out, arguments.force)
+        else:
+            kinds = findings or stores[0].findings, f".{arguments.format}", arguments.nifti
+            check_folder(arguments.out, picture_names(images, *kinds), arguments.force)
         pictures = write_overlays(
             gallery,
             images,

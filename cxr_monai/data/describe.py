@@ -188,7 +188,12 @@ def compare_pixels(manifest: Manifest, *, workers: int | None = None, progress: 
 
 
 def draw(manifest: Manifest, path: Path) -> None:
-    """Write one picture (PNG) of findings, co-occurrence, ages by sex, and views by split.
+    """Write what :func:`picture` returns."""
+    write_durably(path, picture(manifest))
+
+
+def picture(manifest: Manifest) -> bytes:
+    """Return one picture (PNG) of findings, co-occurrence, ages by sex, and views by split.
 
     Colours are Okabe and Ito's and cividis, told apart with any colour vision.
     """
@@ -209,7 +214,7 @@ def draw(manifest: Manifest, path: Path) -> None:
     _draw_views(figure.add_subplot(grid[1, 1]), table)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100, metadata={"Software": None})
-    write_durably(path, content.getvalue())
+    return content.getvalue()
 
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#999999"

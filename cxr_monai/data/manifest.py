@@ -22,7 +22,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,8 +31,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.validation import RESERVED, validate
-from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, ManifestError, SplitError
+from cxr_monai.durable import write_together
+from cxr_monai.errors import Code, ManifestError, SplitError, StorageError
 from cxr_monai.schemes import LabelScheme
 
 __all__ = [
@@ -224,15 +224,21 @@ def under(manifest: Manifest, scheme: LabelScheme, where: Path | None = None) ->
     return replace(manifest, table=manifest.table.assign(**dict(zip(scheme.derived, made.T, strict=True))))
 
 
-def write_manifest(manifest: Manifest, path: str | Path) -> None:
-    """Write ``path`` (``.csv`` or ``.csv.gz``) and ``path.json``: each whole or not at all, the same bytes every time.
+def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, bytes | None] | None = None) -> None:
+    """Write ``path`` (``.csv`` or ``.csv.gz``) and ``path.json``: both or neither, the same bytes every time.
 
     The root is stored relative where the manifest lies inside it (such a folder can be moved), else absolute.
 
+    Args:
+        manifest: the table.
+        path: where it goes.
+        beside: contents of further files that belong to it; None: one that is there goes.
+
     Raises:
         ManifestError: ``manifest-invalid`` if the name is not that of a CSV.
+        StorageError: ``disk-full`` or ``write-failed``; what was there before is intact.
     """
-    path = Path(os.path.realpath(path))
+    given, path = path, Path(os.path.realpath(path))
     if not path.name.endswith((".csv", ".csv.gz")):
         raise ManifestError(Code.MANIFEST_INVALID, "a manifest's name ends in .csv or .csv.gz.", where=path)
     table = manifest.table.assign(
@@ -249,8 +255,12 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "split": asdict(manifest.split) if manifest.split else None,
     }
     # the record first: a record without its table shows at once, a table with the wrong root would not
-    write_durably(_sidecar_path(path), (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode())
-    write_durably(path, content)
+    record = (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode()
+    try:
+        write_together(path, content, {**(beside or {}), _sidecar_path(path): record})
+    except StorageError as error:
+        error.where = str(given)
+        raise
 
 
 def split_digest(table: pd.DataFrame, column: Literal["split", "fold"] = "split") -> str:

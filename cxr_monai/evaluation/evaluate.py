@@ -35,6 +35,7 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import check_operating_points, shift_prevalence
 from cxr_monai.evaluation.studies import HOW, by_study, study_notes
 from cxr_monai.evaluation.subgroups import subgroup_table
+from cxr_monai.outputs import COMPLETE, require_complete
 from cxr_monai.progress import progress_bar
 
 FEW = 20
@@ -45,6 +46,8 @@ TABLES = (
     "prevalence", "site", "comparison",
 )  # fmt: skip
 """The long tables beside ``metrics.csv``; each becomes a CSV of its name if it has a row."""
+MAIN = "metrics.json"
+"""What is written last, and says that an evaluation is complete."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,7 +366,8 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         "notes": list(evaluation.notes),
         **{"findings" if name == "metrics" else name: _records(table) for name, table in tables.items()},
     }
-    path = folder / "metrics.json"
+    content[COMPLETE] = [path.name for path in written]
+    path = folder / MAIN
     write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     return [*written, path]
 
@@ -372,15 +376,15 @@ def read_evaluation(folder: str | Path) -> Evaluation:
     """Return what `write_tables` wrote, without the images: its sample has the findings and no row, and no curves.
 
     Raises:
-        EvaluationError: ``evaluation-invalid`` if the folder holds none.
+        EvaluationError: ``evaluation-invalid`` if the folder holds none, ``result-incomplete``.
     """
-    path = Path(folder) / "metrics.json"
+    path = Path(folder) / MAIN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         tables: dict[str, Any] = {name: _table(content[name]) for name in ("findings", *TABLES)}
         names = [name for name in tables["findings"]["finding"] if name != MEAN]
         nobody = pd.DataFrame({"patient_id": pd.Series(dtype="str")})
-        return Evaluation(
+        evaluation = Evaluation(
             Sample.of(nobody, names, np.empty((0, len(names))), np.empty((0, len(names)))),
             float(content["level"]), int(content["replicates"]), **tables, book=content["book"],
             notes=tuple(content["notes"]),
@@ -392,6 +396,8 @@ def read_evaluation(folder: str | Path) -> Evaluation:
             fix="'cxr-monai evaluate --predictions P.csv --manifest M.csv --split test --out DIR' makes one.",
             where=folder,
         ) from error
+    require_complete(content, path, "cxr-monai evaluate")
+    return evaluation
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:

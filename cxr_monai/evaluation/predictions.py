@@ -210,6 +210,7 @@ def place_predictions(
         path,
         gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content,
         {about_file(path): told, errors_file(path): errors_table(errors) if errors else None},
+        gone_meanwhile=True,
     )
 
 

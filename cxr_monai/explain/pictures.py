@@ -116,6 +116,13 @@ def write_pictures(
     return written
 
 
+def picture_names(images: Sequence[str], findings: Sequence[str], suffix: str, nifti: bool = False) -> list[str]:
+    """Return the names that :func:`write_overlays`, and :func:`write_nifti_maps`, give in a folder, or some more."""
+    stems, suffixes = _stems(images).values(), [suffix, *([".nii.gz"] if nifti else [])]
+    names = [f"{stem}_{_safe(finding)}{end}" for stem in stems for finding in findings for end in suffixes]
+    return names + [f"{stem}.nii.gz" for stem in stems if nifti]
+
+
 def write_sheet(
     gallery: Gallery,
     out: str | Path,

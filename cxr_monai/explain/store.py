@@ -6,7 +6,8 @@
 
 ``maps_00000.npz`` and so on hold a few hundred images each and are whole or not there: a writer that was killed goes on
 after the last one. Each holds its images' names, probabilities and views beside the maps (float16, in shares of each
-map's maximum, which ``scales`` holds). ``maps.json`` says what made them, ``maps.csv`` is the same table for people.
+map's maximum, which ``scales`` holds). ``maps.json`` says what made them, ``maps.csv`` is the same table for people; it
+is written when all maps are there, and readers ask for it.
 """
 
 import io
@@ -25,6 +26,7 @@ import pandas as pd
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.explain.view import Points, View
+from cxr_monai.outputs import check_folder
 from cxr_monai.schemes import scheme
 
 FORMAT = 1
@@ -74,11 +76,15 @@ class MapStore:
         self._read = lru_cache(maxsize=2)(self._maps_of)
 
     @classmethod
-    def open(cls, folder: str | Path) -> "MapStore":
+    def open(cls, folder: str | Path, unfinished: bool = False) -> "MapStore":
         """Open a folder that ``cxr-monai explain`` wrote.
 
+        Args:
+            folder: where the maps are, or the folder above ``maps``.
+            unfinished: also one whose writer was interrupted.
+
         Raises:
-            EvaluationError: ``maps-invalid``.
+            EvaluationError: ``maps-invalid``; ``result-incomplete``.
         """
         folder = Path(folder)
         about = folder / ABOUT
@@ -88,6 +94,13 @@ class MapStore:
             content = json.loads(about.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
+            if not unfinished and not (folder / TABLE).is_file():
+                raise EvaluationError(
+                    Code.RESULT_INCOMPLETE,
+                    "the run that made these maps was interrupted.",
+                    fix="Give its command again: it makes what is missing.",
+                    where=folder,
+                )
             return cls(folder, content)
         except FileNotFoundError:
             raise EvaluationError(
@@ -169,6 +182,7 @@ class MapWriter:
     Args:
         folder: where; made if it is not there.
         about: what makes the maps; must hold ``findings`` and ``points`` (see ``View.place``; None: equal cells).
+        force: other maps that are there go.
 
     Attributes:
         done: names of the images that are there, or have been added.
@@ -177,28 +191,38 @@ class MapWriter:
         EvaluationError: ``maps-invalid`` if other maps are there.
     """
 
-    def __init__(self, folder: str | Path, about: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str | Path, about: Mapping[str, Any], force: bool = False) -> None:
         self.folder = Path(folder)
         self.about = {"format": FORMAT, **about}
-        if (self.folder / ABOUT).is_file():
-            before = MapStore.open(self.folder)
-            now = json.loads(json.dumps(self.about))
-            keys = {*now, *before.about} - {"root"}  # the images may have moved meanwhile
-            differ = sorted(key for key in keys if now.get(key) != before.about.get(key))
-            if differ:
-                key = differ[0]
-                raise EvaluationError(
-                    Code.MAPS_INVALID,
-                    f"other maps are here: their {key} is {before.about.get(key)!r}, not {now.get(key)!r}.",
-                    fix="Name another folder with --out, or delete this one.",
-                    where=self.folder,
-                )
+        self.done: set[str] = set()
+        self._number = 0
+        if not self._go_on(force):
+            check_folder(self.folder, ())
+            for path in (self.folder / TABLE, self.folder / ABOUT, *self.folder.glob("maps_*.npz")):
+                path.unlink(missing_ok=True)
+            write_durably(self.folder / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
+        self._rows: list[tuple[str, View, np.ndarray, np.ndarray]] = []
+
+    def _go_on(self, force: bool) -> bool:
+        """Take over maps that were made in the same way; tell whether there are such."""
+        if not (self.folder / ABOUT).is_file():
+            return False
+        before = MapStore.open(self.folder, unfinished=True)
+        now = json.loads(json.dumps(self.about))
+        keys = {*now, *before.about} - {"root"}  # the images may have moved meanwhile
+        differ = sorted(key for key in keys if now.get(key) != before.about.get(key))
+        if differ and not force:
+            key = differ[0]
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"other maps are here: their {key} is {before.about.get(key)!r}, not {now.get(key)!r}.",
+                fix="Name another folder with --out, or write over them with --force.",
+                where=self.folder,
+            )
+        if not differ:
             self.done = set(before.images)
             self._number = int(before.parts[-1].stem.removeprefix("maps_")) + 1 if before.parts else 0
-        else:
-            write_durably(self.folder / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
-            self.done, self._number = set(), 0
-        self._rows: list[tuple[str, View, np.ndarray, np.ndarray]] = []
+        return not differ
 
     def add(self, image: str, view: View, probabilities: np.ndarray, maps: np.ndarray) -> None:
         """Add one image: probabilities ``[K]`` and maps ``[K, h, w]``, at least 0, NaN where not kept."""
@@ -213,12 +237,13 @@ class MapWriter:
         """Write what is left and the table for people; returns the store."""
         if self._rows:
             self._write()
-        store = MapStore.open(self.folder)
+        store = MapStore.open(self.folder, unfinished=True)
         without = [", ".join(store.without[image]) for image in store.table["image"]]
         write_durably(self.folder / TABLE, store.table.assign(no_map=without).to_csv(index=False).encode())
         return store
 
     def _write(self) -> None:
+        (self.folder / TABLE).unlink(missing_ok=True)  # until all are there
         images, views, probabilities, maps = zip(*self._rows, strict=True)
         stacked = np.stack(maps).astype(np.float32)
         scales = stacked.reshape(*stacked.shape[:2], -1).max(-1)

@@ -5,9 +5,11 @@ store = explainer.write_maps(files, names, "maps")           # goes on where an 
 store.on_image("a.png", "Effusion")                          # [H, W] in the file's own pixels
 """
 
+import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +243,7 @@ class Explainer:
         root: str | Path | None = None,
         errors: str | Path | None = None,
         wanted: Mapping[str, Collection[str]] | None = None,
+        force: bool = False,
     ) -> MapStore:
         """Write the maps of files that are not there yet; memory does not grow with their number.
 
@@ -252,6 +255,7 @@ class Explainer:
             num_workers: files that are read at a time; see ``cxr_monai.data.loading.reading_loader``.
             wanted: findings by name of the image, where not all of them are; images that are not in it have no map.
             errors: ``<errors>.errors.csv`` tells which files were left out; by default beside the store.
+            force: other maps that are there may go.
             root: the folder that the names are below, for whoever draws the maps over their images; None: unknown.
 
         Raises:
@@ -259,7 +263,12 @@ class Explainer:
             EvaluationError: ``maps-invalid`` if other maps are there.
             StorageError: ``disk-full`` or ``write-failed``; what was written stays.
         """
-        writer = MapWriter(out, self.about | {"root": None if root is None else str(root)})
+        asked_for = None if wanted is None else {name: sorted(wanted[name]) for name in sorted(wanted)}
+        told = {
+            "root": None if root is None else str(root),
+            "images": sha256(json.dumps([list(names), asked_for]).encode()).hexdigest(),
+        }
+        writer = MapWriter(out, self.about | told, force)
         named = [
             (str(file), name)
             for file, name in zip(files, names, strict=True)

@@ -51,6 +51,7 @@ class Explanation:
         most_probable: int = 2,
         pictures: int = 8,
         device: Any = "cpu",
+        force: bool = False,
         **options: Any,
     ) -> None:
         names = methods.split(",") if isinstance(methods, str) else list(methods)
@@ -69,7 +70,7 @@ class Explanation:
             )
             for name in names
         }  # fmt: skip
-        self.most_probable, self.pictures = most_probable, pictures
+        self.most_probable, self.pictures, self.force = most_probable, pictures, force
 
     def run(self, examples: Sequence[Example], output_dir: str | Path) -> Path:
         """Make the maps, draw the pictures and return the folder.
@@ -82,7 +83,7 @@ class Explanation:
         folder = Path(output_dir) / "explanations"
         files, names = [example.path for example in examples], [example.name for example in examples]
         stores = [
-            explainer.write_maps(files, names, folder / f"maps_{name}", errors=folder)
+            explainer.write_maps(files, names, folder / f"maps_{name}", errors=folder, force=self.force)
             for name, explainer in self.explainers.items()
         ]
         self._draw(stores, examples, folder)

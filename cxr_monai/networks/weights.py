@@ -18,7 +18,7 @@ import torch
 from monai.networks.nets import ViT
 from torch import nn
 
-from cxr_monai.durable import write_durably
+from cxr_monai.durable import make_folder, write_durably
 from cxr_monai.errors import Code, DownloadError, SettingError, WeightsError
 from cxr_monai.networks.fitting import differences, fit
 from cxr_monai.networks.foreign import STEM, Kind, recognise
@@ -307,6 +307,7 @@ def download_imagenet(
         _verify(target.read_bytes(), sha256_prefix, target)
         return target
     check_output(target)
+    make_folder(folder)
     try:
         logger.info("downloading %s", url)
         with urllib.request.urlopen(url, timeout=30) as answer:

@@ -21,6 +21,7 @@ from cxr_monai.explain.regions import Threshold
 from cxr_monai.explain.showing import Gallery
 from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import spelling
+from cxr_monai.outputs import result_folder
 from cxr_monai.report.map_pages import agreement_page
 from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, shares, track, write_tables
 
@@ -71,22 +72,39 @@ class Agreement:
     notes: tuple[str, ...]
 
 
+WRITTEN = ("agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png")
+"""The files beside the page."""
+
+
 def agree_files(
     first: str | Path,
     second: str | Path,
     out: str | Path,
     options: Options | None = None,
     manifest: str | Path | None = None,
+    force: bool = False,
 ) -> tuple[Agreement, list[Path]]:
     """Compare two folders of maps and write ``agreement.csv``, ``agreement_cases.csv``, ``seeds.csv``,
     ``agreement.png``, ``agreement.html``.
 
+    All of them, or what was there before stays; ``force`` lets them be written over an earlier comparison.
+
     Raises:
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full`` or ``write-failed``.
         EvaluationError: ``maps-invalid`` for what `cxr_monai.explain.agreement` cannot compare, or if no case is left.
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for a threshold that is none.
     """
-    options = options or Options()
+    with result_folder(out, "agreement.html", force, WRITTEN) as made:
+        agreement, written = _agree_files(first, second, made, options or Options(), manifest)
+    return agreement, [Path(out) / path.relative_to(made) for path in written]
+
+
+def _agree_files(
+    first: str | Path, second: str | Path, out: Path, options: Options, manifest: str | Path | None
+) -> tuple[Agreement, list[Path]]:
+    """Do what :func:`agree_files` does, in an empty folder."""
     check_level(options.level)
     stores = [MapStore.open(first), MapStore.open(second)]
     table = None

@@ -21,7 +21,7 @@ from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.evaluate import Evaluation, evaluate, write_tables
+from cxr_monai.evaluation.evaluate import MAIN, TABLES, Evaluation, evaluate, write_tables
 from cxr_monai.evaluation.fitted import (
     COVERAGE,
     RULES,
@@ -34,6 +34,7 @@ from cxr_monai.evaluation.fitted import (
 )
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.outputs import result_folder
 from cxr_monai.report.card import is_of
 from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.page import write_report
@@ -67,6 +68,10 @@ class Options:
     seed: int = 0
 
 
+WRITTEN = ("metrics.csv", *(f"{name}.csv" for name in TABLES), "plots", "report.html", "report.md")
+"""What an evaluation writes beside ``metrics.json``."""
+
+
 def evaluate_files(
     predictions: str | Path,
     manifest: str | Path,
@@ -79,8 +84,9 @@ def evaluate_files(
     localisation: str | Path | None = None,
     label_scheme: str | None = None,
     options: Options | None = None,
+    force: bool = False,
 ) -> tuple[Evaluation, list[Path]]:
-    """Judge a predictions file and write everything into a folder.
+    """Judge a predictions file and write everything into a folder: all of it, or what was there before stays.
 
     Args:
         predictions: of any system.
@@ -95,17 +101,39 @@ def evaluate_files(
         label_scheme: what the predicted labels are made of, see ``cxr_monai.schemes.scheme``; what the bundle's
             metadata, or the JSON beside the predictions, says where None.
         options: everything else.
+        force: an earlier evaluation in the folder may be written over.
 
     Returns:
         the result and the files that were written.
 
     Raises:
-        EvaluationError: ``predictions-invalid``, ``patients-shared``, ``evaluation-invalid``, ``calibration-invalid``.
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full`` or ``write-failed``.
+        EvaluationError: ``predictions-invalid``, ``patients-shared``, ``evaluation-invalid``, ``calibration-invalid``,
+            ``result-incomplete`` for a localisation.
         BundleError: if ``bundle`` is none.
         ManifestError: whatever is wrong with the manifest.
         SettingError: if there is no such scheme.
     """
-    options = options or Options()
+    with result_folder(out, MAIN, force, WRITTEN) as made:
+        files = predictions, manifest, made, split, bundle, fit_on, compare, localisation
+        evaluation, written = _evaluate(*files, label_scheme, options or Options())
+    return evaluation, [Path(out) / path.relative_to(made) for path in written]
+
+
+def _evaluate(
+    predictions: str | Path,
+    manifest: str | Path,
+    out: Path,
+    split: str | None,
+    bundle: str | Path | None,
+    fit_on: str | Path | None,
+    compare: str | Path | None,
+    localisation: str | Path | None,
+    label_scheme: str | None,
+    options: Options,
+) -> tuple[Evaluation, list[Path]]:
+    """Do what :func:`evaluate_files` does, in an empty folder."""
     maps = None if localisation is None else read_localisation(localisation)
     file = read_predictions(predictions)
     truth, said = _scheme(label_scheme, bundle, file)
@@ -366,7 +394,8 @@ class Report:
     def __call__(self, output_dir: str | Path) -> tuple[dict[str, float], list[Path]]:
         """Judge ``output_dir/predictions.csv``; returns the figures by name and the files that were written beside it.
 
-        Where the calibration was fitted on patients of this part, the part is judged without it, which the report says.
+        An evaluation that is there is written over: ``Evaluation`` has looked whether it may be. Where the calibration
+        was fitted on patients of this part, the part is judged without it, which the report says.
         """
         file = read_predictions(Path(output_dir) / "predictions.csv")
         findings = [name for name in self.findings if name in self.manifest.findings]
@@ -384,10 +413,11 @@ class Report:
                 logger.warning("%s", notes[-1])
                 fitted = None
         system = Bundle.open(self.bundle_root) if own else None
-        result, written = _judge(
-            sample, self.manifest, self.manifest_name, file, fitted, output_dir, self.options, notes, system=system
-        )
-        return figures_by_name(result), written
+        with result_folder(output_dir, MAIN, True, WRITTEN) as made:
+            result, written = _judge(
+                sample, self.manifest, self.manifest_name, file, fitted, made, self.options, notes, system=system
+            )
+        return figures_by_name(result), [Path(output_dir) / path.relative_to(made) for path in written]
 
 
 def track(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> str:

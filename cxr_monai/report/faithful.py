@@ -26,6 +26,7 @@ from cxr_monai.explain.methods import method_named
 from cxr_monai.explain.randomisation import BOUND
 from cxr_monai.explaining.judging import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.labels import spelling
+from cxr_monai.outputs import result_folder
 from cxr_monai.report.map_pages import faithfulness_page
 from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, track, write_tables
 
@@ -93,6 +94,10 @@ class Faithfulness:
     notes: tuple[str, ...]
 
 
+WRITTEN = ("faithfulness.csv", "randomisation.csv", "curves.csv", "faithfulness_cases.csv", "curves.png")
+"""The files beside the page."""
+
+
 def faithful_files(
     bundle: str | Path,
     files: Sequence[str | Path],
@@ -101,6 +106,7 @@ def faithful_files(
     options: Options | None = None,
     manifest: str | Path | None = None,
     weights: str | Path | None = None,
+    force: bool = False,
 ) -> tuple[Faithfulness, list[Path]]:
     """Test methods on a bundle's network and write everything into a folder.
 
@@ -112,17 +118,38 @@ def faithful_files(
         options: everything else.
         manifest: whose image is whose; images that it lacks are left out. None takes each for a patient of its own.
         weights: other than the bundle's.
+        force: earlier tests in the folder may be written over.
 
     Returns:
         the result and the files that were written.
 
     Raises:
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full`` or ``write-failed``.
         BundleError, WeightsError: if the network cannot be loaded.
         RadiographError: that of the first file, if none can be read.
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for an unknown method, finding, layer, stride or baseline.
     """
-    options = options or Options()
+    with result_folder(out, "faithfulness.html", force, WRITTEN) as folder:
+        made, written, left_out = _faithful_files(
+            bundle, files, names, folder, Path(out).name, options or Options(), manifest, weights
+        )
+    write_errors(Path(out), left_out)
+    return made, [Path(out) / path.relative_to(folder) for path in written]
+
+
+def _faithful_files(
+    bundle: str | Path,
+    files: Sequence[str | Path],
+    names: Sequence[str],
+    out: Path,
+    called: str,
+    options: Options,
+    manifest: str | Path | None,
+    weights: str | Path | None,
+) -> tuple[Faithfulness, list[Path], list[tuple[str, str, str]]]:
+    """Do what :func:`faithful_files` does, in an empty folder; return what could not be read, too."""
     check_level(options.level)
     for method in options.methods:
         method_named(method)
@@ -140,12 +167,8 @@ def faithful_files(
     for method in options.methods:
         subject.explainer(method)  # whatever is wrong with a method is said before the first file is read
     images, names, left_out = read_some(subject, files, names, options.count, options.seed)
-    Path(out).mkdir(parents=True, exist_ok=True)
-    write_errors(Path(out), left_out)
     if left_out:
-        notes.append(
-            f"{len(left_out):,} files cannot be read, and others were drawn for them: {Path(out).name}.errors.csv"
-        )
+        notes.append(f"{len(left_out):,} files cannot be read, and others were drawn for them: {called}.errors.csv")
     cases = cases_of(subject, images, names, [spelling(name) for name in options.findings])
     made = judge(subject, images, cases, patients, options, notes)
     opened = Bundle.open(bundle)
@@ -153,7 +176,7 @@ def faithful_files(
     book = {"bundle": {"name": opened.metadata.get("name", ""), "digest": digest}, **made.book}
     book |= {"images": len(names), "intervals_over": told}
     made = Faithfulness(made.methods, made.stages, made.curves, made.cases, made.level, book, made.notes)
-    return made, write_faithfulness(made, out)
+    return made, write_faithfulness(made, out), left_out
 
 
 def judge(

@@ -46,6 +46,7 @@ from cxr_monai.evaluation.localisation import (
 from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisation_tables, values_of
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.store import MapStore
+from cxr_monai.outputs import COMPLETE, require_complete, result_folder
 from cxr_monai.progress import progress_bar
 from cxr_monai.report.reading import records, value
 
@@ -144,6 +145,12 @@ class Part:
         return Part(self.store, table, {key: self.boxes[key] for key in keys})
 
 
+MAIN = "localisation.json"
+"""What is written last, and says that a localisation is complete."""
+WRITTEN = ("localisation.csv", "gains.csv", "cases.csv", "cases.png", "localisation.html")
+"""What stands beside it."""
+
+
 def localise_files(
     maps: str | Path,
     boxes: str | Path,
@@ -153,6 +160,7 @@ def localise_files(
     bundle: str | Path | None = None,
     choosing: Choosing | None = None,
     options: Options | None = None,
+    force: bool = False,
 ) -> tuple[Localisation, list[Path]]:
     """Score maps against boxes and write everything into a folder.
 
@@ -164,20 +172,39 @@ def localise_files(
         bundle: that made the maps; the list beside it says who it was trained on, whatever split the manifest has.
         choosing: where map thresholds come from.
         options: everything else.
+        force: an earlier localisation in the folder may be written over.
 
     Returns:
         the result and the files that were written.
 
     Raises:
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full`` or ``write-failed``.
         EvaluationError: ``maps-invalid``, ``boxes-invalid``, ``images-seen``, ``patients-shared``,
             ``calibration-invalid``, ``evaluation-invalid``.
         BundleError: if ``bundle`` is none.
         ManifestError: whatever is wrong with the manifest.
     """
+    with result_folder(out, MAIN, force, WRITTEN) as made:
+        localisation, written = _localise_files(
+            maps, boxes, manifest, made, bundle, choosing or Choosing(), options or Options()
+        )
+    return localisation, [Path(out) / path.relative_to(made) for path in written]
+
+
+def _localise_files(
+    maps: str | Path,
+    boxes: str | Path,
+    manifest: str | Path,
+    folder: Path,
+    bundle: str | Path | None,
+    choosing: Choosing,
+    options: Options,
+) -> tuple[Localisation, list[Path]]:
+    """Do what :func:`localise_files` does, in an empty folder."""
     from cxr_monai.report.localisation_page import write_page
     from cxr_monai.report.localisation_sheet import write_sheet
 
-    choosing, options = choosing or Choosing(), options or Options()
     table = read_manifest(manifest, check_files=False)
     part, notes = read_part(maps, boxes, table)
     aside = None
@@ -193,7 +220,6 @@ def localise_files(
     book |= {"label_version": table.label_version, "date": time.strftime("%Y-%m-%d")}
     book |= {"version": importlib.metadata.version("cxr-monai")}
     localisation = replace(localisation, book=book)
-    folder = Path(out)
     sheet = write_sheet(localisation, part, table.root, folder)
     if sheet is None:
         said_so = "There is no sheet of cases: the image files are not where the manifest says."
@@ -574,7 +600,8 @@ def write_tables(localisation: Localisation, folder: str | Path) -> list[Path]:
         "scores": _plain(localisation.scores),
         "gains": _plain(localisation.gains),
     }
-    path = folder / "localisation.json"
+    content[COMPLETE] = [path.name for path in written]
+    path = folder / MAIN
     write_durably(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     return [*written, path]
 
@@ -583,14 +610,14 @@ def read_localisation(folder: str | Path) -> Localisation:
     """Return what `write_tables` wrote, without the cases.
 
     Raises:
-        EvaluationError: ``evaluation-invalid`` if the folder holds none.
+        EvaluationError: ``evaluation-invalid`` if the folder holds none, ``result-incomplete``.
     """
-    path = Path(folder) / "localisation.json"
+    path = Path(folder) / MAIN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         scores, gains = (pd.DataFrame(content[name]) for name in ("scores", "gains"))
         scores, gains = (table.fillna(np.nan).infer_objects() for table in (scores, gains))
-        return Localisation(
+        localisation = Localisation(
             scores, gains, pd.DataFrame(), float(content["level"]), content["book"], tuple(content["notes"])
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -600,6 +627,8 @@ def read_localisation(folder: str | Path) -> Localisation:
             fix="'cxr-monai maps localise MAPS --boxes B.csv --manifest M.csv --out DIR' makes one.",
             where=folder,
         ) from error
+    require_complete(content, path, "cxr-monai maps localise")
+    return localisation
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ images in several batch sizes; one that differs is not left behind.
 
 import logging
 import os
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +26,11 @@ from torch import nn
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.trained import write_json
-from cxr_monai.durable import durable_folder
+from cxr_monai.durable import copy_durably, durable_folder
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.networks.heads import with_head
 from cxr_monai.networks.weights import load_weights
-from cxr_monai.outputs import bytes_of, check_new_folder
+from cxr_monai.outputs import bytes_of, check_folder, check_new_folder
 from cxr_monai.sharing.contract import INPUT, OUTPUT, contract
 
 FORMATS = ("torchscript", "onnx")
@@ -38,6 +39,8 @@ TOLERANCE = 1e-4
 BATCHES = (1, 3)
 """Images at a time in the comparison; the network is traced with two."""
 
+ROOM = 32 << 20
+"""Bytes that a network takes at most beside its weights while it is exported."""
 _SUFFIX = {"torchscript": "ts", "onnx": "onnx"}
 
 
@@ -111,15 +114,26 @@ def write_network(bundle: Bundle, file: Path) -> float:
 
     Args:
         bundle: with weights.
-        file: ``.ts`` or ``.onnx``; its folder exists.
+        file: ``.ts`` or ``.onnx``.
 
     Returns:
         the largest difference of a log-odds.
 
     Raises:
-        BundleError: ``export-differs``; the file is gone then.
+        BundleError: ``export-differs``; there is no file then.
         WeightsError: the weights are missing or belong to another network.
+        StorageError: ``disk-full`` or ``write-failed``.
     """
+    # PyTorch ends the whole process where the disk that it exports to becomes full: there must be room beforehand
+    with tempfile.TemporaryDirectory(prefix="cxr-monai-") as folder:
+        check_folder(folder, (), room=4 * bundle.weights.stat().st_size + ROOM if bundle.weights.is_file() else 0)
+        made = Path(folder) / file.name
+        difference = _written(bundle, made)
+        copy_durably(made, file)
+    return difference
+
+
+def _written(bundle: Bundle, file: Path) -> float:
     parser = bundle.parser()
     reference = load_weights(parser.get_parsed_content("network_def"), bundle.weights).eval()
     reference = with_head(reference, head_of(parser))
@@ -128,7 +142,6 @@ def write_network(bundle: Bundle, file: Path) -> float:
         (_write_onnx if file.suffix == ".onnx" else _write_torchscript)(bundle, file, shape)
     difference = largest_difference(reference, _RUNTIMES[file.suffix](file), images(bundle, shape))
     if not difference <= TOLERANCE:  # NaN is a difference, too
-        file.unlink()
         raise BundleError(
             Code.EXPORT_DIFFERS,
             f"a log-odds of the exported {file.name} differs by {difference:g} from the bundle's; {TOLERANCE:g} is "

@@ -21,6 +21,7 @@ from cxr_monai.bundle.digest import file_digest
 from cxr_monai.durable import storage_error, sync_folder
 from cxr_monai.environment import without_password
 from cxr_monai.errors import BundleError, Code, CxrError, DownloadError, SharingError, UsageError
+from cxr_monai.outputs import check_folder
 from cxr_monai.sharing.archive import unpack
 from cxr_monai.sharing.download import fetch
 from cxr_monai.sharing.inspection import Inspection
@@ -75,6 +76,7 @@ def install(
         StorageError: ``disk-full``, ``write-failed``; ``output-locked`` while another installation is at work.
     """
     folder = store_folder(store).resolve()
+    check_folder(store_folder(store), (), room=Path(source).stat().st_size if Path(source).is_file() else 0)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(folder / ".lock", timeout=WAIT):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.durable import make_folder, write_durably
+from cxr_monai.durable import make_folder, write_durably, write_together
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.outputs import check_output
 from cxr_monai.sharing.manifest import check_name
@@ -69,8 +69,7 @@ def make_key(name: str, folder: str | Path | None = None, password: str | None =
     if password:
         hidden = serialization.BestAvailableEncryption(password.encode())
     content = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
-    write_durably(private, content, private=True)
-    write_durably(public, _pem(key.public_key()))
+    write_together(public, _pem(key.public_key()), {private: content}, private=[private])
     return read_signer(public)
 
 

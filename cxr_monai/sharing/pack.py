@@ -18,7 +18,7 @@ from cxr_monai.bundle.digest import FILES, FOLDERS, content_digest, file_digest
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_durably, durable_file, storage_error, write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
-from cxr_monai.outputs import bytes_of, check_folder
+from cxr_monai.outputs import bytes_of, check_folder, require_complete
 from cxr_monai.sharing.archive import write_archive
 from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, Contents, walk
@@ -130,6 +130,7 @@ def walk_parts(root: Path) -> Iterator[str]:
 def _add_metrics(root: Path, staged: Path, metrics: Path) -> None:
     path = metrics / METRICS if metrics.is_dir() else metrics
     content = _read(path)
+    require_complete(content, path, "cxr-monai evaluate")
     made_by = _book(content).get("bundle")
     own = {content_digest(root)}
     calibration = root / "models" / "calibration.json"

@@ -16,6 +16,7 @@ from pathlib import Path
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.durable import durable_file, storage_error
 from cxr_monai.errors import BundleError, Code, SettingError, SharingError
+from cxr_monai.outputs import check_output
 from cxr_monai.sharing.archive import unpack, write_archive
 from cxr_monai.sharing.keys import check_private
 from cxr_monai.sharing.manifest import MANIFEST, SIGNATURE, Contents, read_contents, refuse_altered
@@ -48,6 +49,7 @@ def sign(archive: str | Path, key: str | Path, password: str | None = None) -> S
     if not archive.is_file():
         raise BundleError(Code.BUNDLE_INVALID, "there is no such archive.", where=archive)
     check_private(key)
+    check_output(archive, force=True, room=2 * archive.stat().st_size)
     with library():
         from model_signing import hashing, signing
     try:

@@ -157,6 +157,7 @@ def run_job(
         made = {"output_dir": str(job.folder / place.part), "split": place.part, "run_name": f"{name} {place.part}"}
         files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
         overrides = {**study.evaluate_overrides, **common, **made}
+        shutil.rmtree(job.folder / place.part, ignore_errors=True)  # interrupted, or of other settings
         if not _run(job, state, place, bundle, files, "evaluate", overrides, runner, stop):
             return _last_lines(job.folder / "log.txt")
         state.judged = wanted

@@ -22,6 +22,7 @@ from cxr_monai.data.manifest import Manifest, read_manifest, split_digest
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.outputs import check_folder
 from cxr_monai.studies.checking import Checked, check
 from cxr_monai.studies.compare import Tables, tabulate
 from cxr_monai.studies.folds import check_room, finish_folds, fold_manifest, out_of_fold, prepare_folds
@@ -82,9 +83,10 @@ def prepare(
 
     Raises:
         StudyError: ``study-invalid`` if no label is common to all variants.
+        StorageError: ``disk-full`` or ``write-failed``, if the folder cannot be written.
         CxrError: what is wrong with the manifest, the folds or a variant.
     """
-    path, out = Path(manifest).resolve(), Path(out).resolve()
+    path, out = Path(manifest).resolve(), check_folder(out, ()).resolve()
     table, notes = read_manifest(path), list[str]()
     manifests: dict[int | None, Path] = {None: path}
     if study.folds is not None:
@@ -149,7 +151,7 @@ def run_study(
     out = Path(out).resolve()
     if _leaves_bundle(study):
         check_room(out)
-    lock = OutputLock(out)
+    lock = OutputLock(check_folder(out, ()))
     lock.acquire()
     try:
         prepared = prepare(study, manifest, out, bundle, part)

@@ -15,7 +15,9 @@ from cxr_monai.data.dataset import batch_errors
 from cxr_monai.data.files import write_errors
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.predictions import write_predictions
+from cxr_monai.outputs import check_output
 from cxr_monai.progress import duration, progress_bar, spoke
+from cxr_monai.training.distributed import from_main
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
@@ -204,11 +206,22 @@ class PredictionsWriter:
         findings: the network's channels.
         about: what goes into the JSON beside it.
         logits: False where a postprocessing has made probabilities already.
+        force: an earlier file may be written over.
+
+    Raises (before the first batch):
+        UsageError: ``output-exists``.
+        StorageError: ``disk-full`` or ``write-failed``.
     """
 
     def __init__(
-        self, path: str, findings: Sequence[str], about: dict[str, Any] | None = None, logits: bool = True
+        self,
+        path: str,
+        findings: Sequence[str],
+        about: dict[str, Any] | None = None,
+        logits: bool = True,
+        force: bool = False,
     ) -> None:
+        self.force = force
         self.path, self.findings, self.about, self.logits = Path(path), list(findings), dict(about or {}), logits
 
     def attach(self, engine: Engine) -> None:
@@ -217,6 +230,7 @@ class PredictionsWriter:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _start(self, engine: Engine) -> None:
+        from_main(lambda: check_output(self.path, self.force, option="--force True"))
         self._names: list[str] = []
         self._probabilities: list[torch.Tensor] = []
         self._errors: list[tuple[str, str, str]] = []

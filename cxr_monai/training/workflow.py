@@ -19,6 +19,7 @@ from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
 from cxr_monai.evaluation.metrics import write_table
 from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.networks.weights import load_state_dict
+from cxr_monai.outputs import check_folder
 from cxr_monai.training.checkpoints import Best, Checkpoints
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.handlers import PredictionsWriter
@@ -143,7 +144,8 @@ class Training:
             "part": "val",
             "epoch": self.best.epoch,
         }
-        PredictionsWriter(str(self.output_dir / "predictions_val.csv"), self.findings, about).attach(self.validator)
+        file = str(self.output_dir / "predictions_val.csv")
+        PredictionsWriter(file, self.findings, about, force=True).attach(self.validator)
         self.validator.run()
         if idist.get_rank() != 0:
             return
@@ -172,6 +174,10 @@ class Training:
             logger.info("%s", note)
 
 
+RESULTS = ("metrics.json", "metrics.csv", "predictions.csv", "report.html")
+"""What tells that an evaluation is in a folder."""
+
+
 class Evaluation:
     """Evaluate one part of a manifest: ``metrics.csv``, ``metrics.json``, ``predictions.csv``, an MLflow run.
 
@@ -183,6 +189,7 @@ class Evaluation:
         output_dir: where the results go.
         report: what is made of ``predictions.csv`` in the end, given the folder; returns figures by name and the files
             that it wrote (``cxr_monai.report.evaluating.Report``).
+        force: an earlier evaluation in the folder may be written over.
     """
 
     def __init__(
@@ -195,13 +202,20 @@ class Evaluation:
         findings: list[str],
         output_dir: str,
         report: Callable[[Path], tuple[dict[str, float], list[Path]]] | None = None,
+        force: bool = False,
     ) -> None:
-        self.report = report
+        self.report, self.force = report, force
         self.evaluator, self.metrics, self.tracker = evaluator, metrics, tracker
         self.manifest, self.split, self.findings, self.output_dir = manifest, split, findings, Path(output_dir)
 
     def run(self) -> None:
-        """Evaluate, write, track."""
+        """Evaluate, write, track.
+
+        Raises:
+            UsageError: ``output-exists``, before anything is done.
+            StorageError: ``disk-full`` or ``write-failed``.
+        """
+        from_main(lambda: check_folder(self.output_dir, RESULTS, self.force, option="--force True"))
         self.tracker.start()
         try:
             self.tracker.data_set(self.manifest, self.split, self.findings)
@@ -209,8 +223,7 @@ class Evaluation:
             metrics = self.evaluator.state.metrics
             self.tracker.metrics({f"{self.split}_{name}": value for name, value in metrics.items()})
             if idist.get_rank() == 0:
-                write_results(self.metrics, self.output_dir, self.tracker)
-                self._report()
+                self._write()
         except BaseException:
             self.tracker.finish("FAILED")
             raise
@@ -218,9 +231,11 @@ class Evaluation:
         logger.info("%s part:\n%s\nthe table: %s", self.split, self.metrics.text(), self.output_dir / "metrics.csv")
         logger.info("the runs: %s", self.tracker.where())
 
-    def _report(self) -> None:
+    def _write(self) -> None:
         if self.report is None:
+            write_results(self.metrics, self.output_dir, self.tracker)
             return
+        self.tracker.text(self.metrics.text(), "metrics.txt")
         figures, written = self.report(self.output_dir)
         self.tracker.metrics(figures)
         for path in written:

@@ -104,7 +104,7 @@ def test_training_patients_are_warned_of(folder: Path, capsys: pytest.CaptureFix
     pd.concat([pd.read_csv("test.csv"), made_scores(train, 2)]).to_csv("all.csv", index=False)
     assert evaluate(predictions="all.csv") == 0
     assert "60 of the 420 images (30 patients) belong to this manifest's training part" in capsys.readouterr().out
-    assert evaluate("--split", "test", predictions="all.csv") == 0
+    assert evaluate("--split", "test", "--force", predictions="all.csv") == 0
     assert "training part" not in capsys.readouterr().out
 
 

@@ -64,7 +64,7 @@ def test_the_training_part_is_refused_skipped_or_allowed(folder: Path, capsys: p
     assert not (folder / "out").exists()
     assert localise("--seen", "skip") == 0
     assert set(pd.read_csv(folder / "out" / "cases.csv")["split"]) == {"test", "val"}
-    assert localise("--seen", "allow") == 0
+    assert localise("--seen", "allow", "--force") == 0
     assert set(pd.read_csv(folder / "out" / "cases.csv")["split"]) == {"train", "test", "val"}
 
 

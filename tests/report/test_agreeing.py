@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_sheet_and_page(folder: Path, tmp_path: Path) -> None:
     seeds = [folder / name for name in ("S1", "S2", "S3")]
     options = Options(thresholds=(0.5, 0.8), seeds=seeds, **QUICK)
-    agreement, written = agree_files(folder / "A", folder / "B", tmp_path, options, folder / "manifest.csv")
+    agreement, written = agree_files(folder / "A", folder / "B", tmp_path, options, folder / "manifest.csv", force=True)
     names = ["agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png", "agreement.html"]
     assert [path.name for path in written] == names
     assert all(path.is_file() for path in written)
@@ -88,13 +88,13 @@ def test_tables_sheet_and_page(folder: Path, tmp_path: Path) -> None:
 
 def test_only_where_the_finding_is_present(folder: Path, tmp_path: Path) -> None:
     options = Options(present=True, **QUICK)
-    agreement, _ = agree_files(folder / "A", folder / "B", tmp_path, options, folder / "manifest.csv")
+    agreement, _ = agree_files(folder / "A", folder / "B", tmp_path, options, folder / "manifest.csv", force=True)
     assert agreement.findings["finding"].tolist() == ["Mass", "mean"]  # unknown is not present
     assert agreement.findings["cases"].tolist() == [8, 8]
     assert set(agreement.cases["image"]) == set(IMAGES[1:9])
     only = Options(present=True, findings=("Nodule",))
     with pytest.raises(EvaluationError, match="the manifest says is there") as caught:
-        agree_files(folder / "A", folder / "B", tmp_path, only, folder / "manifest.csv")
+        agree_files(folder / "A", folder / "B", tmp_path, only, folder / "manifest.csv", force=True)
     assert caught.value.code == Code.MAPS_INVALID
 
 

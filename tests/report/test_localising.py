@@ -96,7 +96,7 @@ def usual(count: int = 24, seed: int = 0) -> dict[tuple[str, str], Place]:
 
 def localised(folder: Path, choosing: Choosing | None = None, options: Options = FEW) -> Localisation:
     files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv"
-    return localise_files(*files, folder / "out", choosing=choosing, options=options)[0]
+    return localise_files(*files, folder / "out", choosing=choosing, options=options, force=True)[0]
 
 
 def refused(code: Code, folder: Path, choosing: Choosing | None = None, options: Options = FEW) -> str:
@@ -303,7 +303,7 @@ def bundle_of(bundle: Path, trained_on: Sequence[str]) -> dict[str, dict[str, ob
 
 def with_bundle(folder: Path, bundle: Path, options: Options = FEW) -> Localisation:
     files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv", folder / "out"
-    return localise_files(*files, bundle=bundle, options=options)[0]
+    return localise_files(*files, bundle=bundle, options=options, force=True)[0]
 
 
 @pytest.mark.parametrize("split", ["test", ""])
@@ -459,7 +459,7 @@ def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
     folder = made(tmp_path, usual(24) | {("i/0.png", "Nodule"): (5, 0)})
     made_images(folder, [f"i/{n}.png" for n in range(24)], (HEIGHT, WIDTH))
     files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv"
-    localisation, written = localise_files(*files, folder / "out", options=FEW)
+    localisation, written = localise_files(*files, folder / "out", options=FEW, force=True)
     assert [path.name for path in written] == [
         "localisation.csv", "gains.csv", "cases.csv", "localisation.json", "cases.png", "localisation.html",
     ]  # fmt: skip
@@ -551,7 +551,7 @@ def test_mlflow_is_told_no_image_and_no_patient(
     made_images(folder, [f"i/{n}.png" for n in range(24)], (HEIGHT, WIDTH))
     files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv"
     monkeypatch.setattr("cxr_monai.training.delivery.PATIENCE", 60)  # making a store takes long on a busy machine
-    localisation, written = localise_files(*files, folder / "out", options=FEW)
+    localisation, written = localise_files(*files, folder / "out", options=FEW, force=True)
     track("localised maps", folder / "out", localisation, written)
     client = mlflow.MlflowClient(tracking_store)
     experiment = client.get_experiment_by_name("localised maps")

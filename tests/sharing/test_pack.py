@@ -16,7 +16,7 @@ import pytest
 from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.errors import BundleError, SharingError
+from cxr_monai.errors import BundleError, EvaluationError, SharingError
 from cxr_monai.sharing import privacy
 from cxr_monai.sharing.manifest import MANIFEST
 from cxr_monai.sharing.pack import pack
@@ -111,7 +111,7 @@ def test_metrics_of_this_bundle_go_in_and_those_of_another_are_refused(bundle: P
     (bundle / "metrics.json").unlink()
     folder = tmp_path / "evaluation"
     folder.mkdir()
-    made = {**METRICS, "book": {**METRICS["book"], "bundle": content_digest(bundle)}}
+    made = {**METRICS, "book": {**METRICS["book"], "bundle": content_digest(bundle)}, "complete": []}
     (folder / "metrics.json").write_text(json.dumps(made))
     packed = pack(bundle, tmp_path / "share", metrics=folder)
     assert json.loads(content_of(packed.path)["metrics.json"]) == made
@@ -119,6 +119,19 @@ def test_metrics_of_this_bundle_go_in_and_those_of_another_are_refused(bundle: P
     with pytest.raises(BundleError) as error:
         pack(bundle, tmp_path / "share", metrics=folder)
     assert error.value.code == "bundle-disagrees"
+
+
+@pytest.mark.parametrize(("complete", "said"), [(None, "interrupted"), (["report.html"], r"missing: report\.html")])
+def test_metrics_that_were_not_written_to_their_end_are_refused(
+    complete: list[str] | None, said: str, bundle: Path, tmp_path: Path
+) -> None:
+    made = {**METRICS, "book": {**METRICS["book"], "bundle": content_digest(bundle)}}
+    made |= {} if complete is None else {"complete": complete}
+    (tmp_path / "metrics.json").write_text(json.dumps(made))
+    with pytest.raises(EvaluationError, match=said) as error:
+        pack(bundle, tmp_path / "share", metrics=tmp_path)
+    assert error.value.code == "result-incomplete"
+    assert not list((tmp_path / "share").glob("*"))
 
 
 def test_an_archive_with_another_content_is_not_overwritten(bundle: Path, tmp_path: Path) -> None:
