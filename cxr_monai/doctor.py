@@ -276,16 +276,14 @@ TRANSFER_SYNTAXES: dict[str, str] = {
 
 
 def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Result]:
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import UID
-
-    from cxr_monai.data.formats.dicom import PLUGINS
+    from cxr_monai.data.formats.dicom_library import UID
+    from cxr_monai.data.formats.dicom_pixels import decoders
 
     for name, uid in syntaxes.items():
-        plugins = get_decoder(UID(uid)).available_plugins
-        chosen = next((plugin for plugin in PLUGINS if plugin in plugins), None)
-        if chosen:
-            yield Result(f"DICOM {name}", Status.OK, f"read by {chosen}")
+        names = decoders(UID(uid))
+        if names:
+            then = f", then {', '.join(names[1:])}" if len(names) > 1 else ""
+            yield Result(f"DICOM {name}", Status.OK, f"read by {names[0]}{then}")
         else:
             advice = "To read such files: pip install 'cxr-monai[dicom]'."
             yield Result(f"DICOM {name}", Status.WARN, "no decoder: such files are left out", advice)

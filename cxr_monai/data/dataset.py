@@ -217,7 +217,7 @@ class RadiographDataset(Dataset):
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):
-                raise
+                raise cause or wrapped from wrapped.__cause__  # a fault of the machine is not the file's
             image, error = torch.zeros(self.shape), f"{cause.code}: {cause.message}"
             label = torch.full_like(label, torch.nan)
         return {"image": image, "label": label, "name": item["name"], "error": error}
@@ -246,7 +246,7 @@ class RadiographDataset(Dataset):
             made = self._once({"image": path})
         except RuntimeError as wrapped:
             cause = ours(wrapped)
-            raise cause if isinstance(cause, RadiographError) else wrapped from None
+            raise cause or wrapped from None
         return grey_levels(np.asarray(made["image"])[0], made["image_bits"])
 
 

@@ -10,7 +10,8 @@ judged from the header before pixels are decoded, so a decompression bomb takes 
 file, the one exception is ``RadiographError``, with a stable code, the file and the reason; no warning escapes.
 """
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from cxr_monai.data.formats.grey import Decoded
-from cxr_monai.errors import Code, RadiographError
+from cxr_monai.errors import Code, CxrError, RadiographError
 
 MAX_PIXELS = 40_000_000
 """Default limit of rows times columns. A 43 by 43 cm detector with 0.07 mm pixels has 37.7 million."""
+
+_DARK = 0.4
 
 _FORMATS = "PNG, JPEG, NIfTI (.nii, .nii.gz) and DICOM"
 _KNOWN_OTHERS = {
@@ -45,7 +48,8 @@ class Radiograph:
             image rows. From PNG, JPEG and DICOM the values are multiples of 2**-24, so ``1 - pixels`` is exact.
         spacing: (row, column) distance of pixel centres in mm; None where the file doesn't tell.
         provenance: how the pixels came about: format, stored bits, photometric interpretation, transfer syntax, the
-            LUT or window that was applied, whether grey was inverted, the shape. Nothing of the patient, and no path.
+            LUT or window that was applied, whether grey was inverted, the shape; ``notes``, sentences on what is odd
+            about it. Nothing of the patient, and no path.
     """
 
     pixels: np.ndarray
@@ -63,6 +67,7 @@ def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, any_modal
 
     Raises:
         RadiographError: for whatever makes the file unfit, with ``code`` and ``where`` (the path).
+        CxrError: ``runtime-missing`` where a library that reads it cannot be imported.
     """
     try:
         decoded = _decode(_content(Path(path), max_pixels), max_pixels, any_modality)
@@ -75,14 +80,20 @@ def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, any_modal
     except RadiographError as error:
         error.where = str(path)
         raise
-    except MemoryError:
+    except (MemoryError, CxrError):
         raise
     except Exception as error:  # Pillow, nibabel, pydicom and its decoders raise nearly anything on damaged content
+        if _is_ours(error):
+            raise
         raise _from_foreign(error, path) from error
     return Radiograph(
         decoded.pixels[np.newaxis],
         decoded.spacing,
-        {**decoded.provenance, "shape": (int(decoded.pixels.shape[0]), int(decoded.pixels.shape[1]))},
+        {
+            **decoded.provenance,
+            "shape": (int(decoded.pixels.shape[0]), int(decoded.pixels.shape[1])),
+            "notes": (*decoded.notes, *_odd_greys(decoded.pixels)),
+        },
     )
 
 
@@ -122,22 +133,52 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
 
 
 def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded] | None:
+    """Return what decodes this content; None for what is no image.
+
+    Raises:
+        CxrError: ``runtime-missing`` where a library cannot be imported: a fault of the machine, not of the file.
+    """
     # imported here: reading a PNG needs neither pydicom nor nibabel
-    from cxr_monai.data.formats.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
+    try:
+        from cxr_monai.data.formats.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
 
-    if data.startswith(PNG_MAGIC):
-        return decode_png
-    if data.startswith(JPEG_MAGIC):
-        return decode_jpeg
-    from cxr_monai.data.formats.nifti import GZIP_MAGIC, decode_nifti, inflated_head, is_nifti
+        if data.startswith(PNG_MAGIC):
+            return decode_png
+        if data.startswith(JPEG_MAGIC):
+            return decode_jpeg
+        from cxr_monai.data.formats.nifti import GZIP_MAGIC, decode_nifti, inflated_head, is_nifti
 
-    if is_nifti(inflated_head(data) if data.startswith(GZIP_MAGIC) else data[:540]):
-        return decode_nifti
-    from cxr_monai.data.formats.dicom import decode_dicom, is_dicom
-
+        if is_nifti(inflated_head(data) if data.startswith(GZIP_MAGIC) else data[:540]):
+            return decode_nifti
+        from cxr_monai.data.formats.dicom import decode_dicom, is_dicom
+    except Exception as error:  # what goes wrong in a library's own import may be anything
+        raise CxrError(
+            Code.RUNTIME_MISSING,
+            f"a library that reads images cannot be imported ({type(error).__name__}: {error}).",
+            fix="Install the package again; a file or folder named like a module, in the working directory or on "
+            "PYTHONPATH, may be in its way.",
+        ) from error
     if is_dicom(data[:132]):
         return lambda content, limit: decode_dicom(content, limit, any_modality=any_modality)
     return None
+
+
+def _odd_greys(pixels: np.ndarray) -> Iterator[str]:
+    """Say that a picture uses an end of its range alone: the file says more bits, or another window, than it has."""
+    if pixels.max() < _DARK:
+        yield f"nearly black: its brightest pixel is below {_DARK:.0%} of the range that the file declares"
+    if pixels.min() > 1 - _DARK:
+        yield f"nearly white: its darkest pixel is above {1 - _DARK:.0%} of the range that the file declares"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell a fault of this package or of the machine from one of the file, which libraries answer with anything."""
+    if isinstance(error, ImportError):
+        return True
+    if not isinstance(error, (AttributeError, NameError)):
+        return False
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(innermost).is_relative_to(Path(__file__).parents[1])
 
 
 def _windowed(decoded: Decoded) -> str:

@@ -1,32 +1,53 @@
-"""JPEG Lossless through GDCM, in a process of its own.
+"""Compressed pixels through GDCM, in a process of its own.
 
-Only GDCM, of the decoders that the ``dicom`` extra installs, reads JPEG Lossless, and it ends the whole process on
-some damaged streams (an uncaught C++ exception). One bad file must not end a training, so GDCM runs in a child that
-imports nothing else: about 0.1 s a file more than a call would take.
+Only GDCM, of the decoders that the ``dicom`` extra installs, reads JPEG Lossless and 12-bit JPEG Extended, and it ends
+the whole process on some damaged streams (an uncaught C++ exception). One bad file must not end a training, so GDCM
+runs in a child that imports nothing else: about 0.1 s a file more than a call would take.
 
-As a program, this file reads a JPEG stream from standard input and writes the decoded samples to standard output.
+As a program, this file reads a compressed frame from standard input and writes the decoded samples to standard output.
 """
 
 import subprocess
 import sys
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+
+# PS3.6 A-1, those that GDCM decodes; 52, 53 and 55 are retired kinds of JPEG with 12 bits
+GDCM_SYNTAXES = frozenset(
+    f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 52, 53, 55, 57, 70, 80, 81, 90, 91, 92, 93)
+)
 
 _SECONDS = 120
 
 
+@lru_cache(maxsize=1)
+def gdcm_is_installed() -> bool:
+    """Tell whether GDCM's Python package is here (a folder of that name in the working directory is not it)."""
+    spec = find_spec("gdcm")
+    return spec is not None and spec.origin is not None
+
+
 def decode_with_gdcm(
     frame: bytes, syntax: str, *, rows: int, columns: int, allocated: int, stored: int, signed: int
-) -> bytes | None:
-    """Return the samples of one monochrome frame, in the machine's byte order; None if GDCM cannot decode it."""
-    shape = [str(number) for number in (rows, columns, allocated, stored, signed)]
+) -> bytes:
+    """Return the samples of one monochrome frame, in the machine's byte order.
+
+    Raises:
+        ValueError: if GDCM cannot decode it.
+    """
+    shape = [str(int(number)) for number in (rows, columns, allocated, stored, signed)]
     # -P: the folder of this file must not serve the child's imports
     command = [sys.executable, "-P", str(Path(__file__).resolve()), syntax, *shape]
     try:
         done = subprocess.run(command, input=frame, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return None
-    whole = done.returncode == 0 and len(done.stdout) == rows * columns * allocated // 8
-    return done.stdout if whole else None
+        raise ValueError(f"no answer in {_SECONDS} seconds") from None
+    if done.returncode != 0:
+        raise ValueError("cannot decode it")
+    if len(done.stdout) != rows * columns * allocated // 8:
+        raise ValueError(f"gives {len(done.stdout):,} bytes of {rows * columns * allocated // 8:,}")
+    return done.stdout
 
 
 def _main(syntax: str, rows: int, columns: int, allocated: int, stored: int, signed: int) -> int:

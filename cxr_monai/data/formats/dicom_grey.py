@@ -2,24 +2,29 @@
 
 Stored values have at most 16 bits, so the pipeline (PS3.4 N.2) is computed once for every value that can be stored:
 
-1. Modality LUT: the LUT sequence, else rescale slope and intercept (PS3.3 C.11.1).
-2. VOI LUT: the first LUT, else the first window (LINEAR, LINEAR_EXACT or SIGMOID; PS3.3 C.11.2). Without either, or
-   with a window of impossible width, the full range that Bits Stored allows, never the image's own minimum and maximum:
-   so images of one machine stay comparable.
+1. Modality LUT: the LUT sequence, else rescale slope and intercept (PS3.3 C.11.1), else the stored values.
+2. VOI LUT: the first LUT that can be used, else the first window (LINEAR, LINEAR_EXACT or SIGMOID; PS3.3 C.11.2).
+   Without either, the full range that Bits Stored allows, never the image's own minimum and maximum: so images of one
+   machine stay comparable.
 3. Inversion, once, if the Photometric Interpretation is MONOCHROME1 or the Presentation LUT Shape is INVERSE. An image
    that has both has one inversion: INVERSE is what the standard demands beside MONOCHROME1 (PS3.3 C.7.6.1, C.8.11.3),
    a second word for the same fact. A contradictory IDENTITY beside MONOCHROME1 doesn't undo it.
 4. Padding (Pixel Padding Value to its Range Limit, PS3.3 C.7.5.1.1.2) becomes 0, the background's grey.
+
+What cannot be used (a LUT without entries, a slope of 0, a window of impossible width, a function that nobody knows, a
+padding value that no pixel can have) is passed over for the next rule, as DCMTK does, and said in ``notes``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset
 
+from cxr_monai.data.formats.dicom_library import Dataset
+from cxr_monai.data.formats.dicom_lut import Lut, UnusableLutError, read_lut
+from cxr_monai.data.formats.dicom_values import first_number, items_of, numbers, text
 from cxr_monai.data.formats.grey import exact_grey
-from cxr_monai.errors import Code, RadiographError
 
 WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
@@ -32,20 +37,22 @@ class GreyTable:
     padding: np.ndarray | None  # bool [2**bits], or None
     lowest: int
     provenance: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
 
 
 def grey_table(header: Dataset, bits: int, *, signed: bool) -> GreyTable:
     """Return the table of ``2**bits`` greys for a MONOCHROME1 or MONOCHROME2 image with this header."""
     lowest = -(1 << (bits - 1)) if signed else 0
     stored = np.arange(lowest, lowest + (1 << bits), dtype=np.float64)
-    values, low, high, modality_rule = _modality(header, stored)
-    fraction, voi_rule = _voi(header, values, low, high)
+    notes: list[str] = []
+    values, low, high, modality_rule = _modality(header, stored, notes)
+    fraction, voi_rule = _voi(header, values, low, high, notes)
     grey = exact_grey(fraction)
     shape = text(header, "PresentationLUTShape")
     inverted = text(header, "PhotometricInterpretation") == "MONOCHROME1" or shape == "INVERSE"
     if inverted:
         grey = np.float32(1) - grey
-    padding = _padding(header, lowest, bits)
+    padding = _padding(header, lowest, bits, notes)
     if padding is not None:
         grey[padding] = 0
     rules = {
@@ -55,108 +62,98 @@ def grey_table(header: Dataset, bits: int, *, signed: bool) -> GreyTable:
         "inverted": inverted,
         "padding": padding is not None,
     }
-    return GreyTable(grey, padding, lowest, rules)
+    return GreyTable(grey, padding, lowest, rules, notes)
 
 
-def _modality(header: Dataset, stored: np.ndarray) -> tuple[np.ndarray, float, float, str]:
+def _modality(header: Dataset, stored: np.ndarray, notes: list[str]) -> tuple[np.ndarray, float, float, str]:
     """Return modality values, the lowest and highest possible one, and the rule (PS3.3 C.11.1)."""
-    sequence = header.get("ModalityLUTSequence")
-    if sequence:
-        values, highest = _apply_lut(header, sequence[0], stored)
-        return values, 0.0, highest, "LUT"
+    lut = _first_lut(header, "ModalityLUTSequence", stored, notes)
+    if lut is not None:
+        return lut.apply(stored), 0.0, lut.highest, "LUT"
+    as_stored = stored, float(stored[0]), float(stored[-1]), "none"
     slope, intercept = first_number(header, "RescaleSlope"), first_number(header, "RescaleIntercept")
     if slope is None and intercept is None:
-        return stored, stored[0], stored[-1], "none"
+        return as_stored
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise undecodable(f"its Rescale Slope is {slope:g} and its Rescale Intercept {intercept:g}")
-    values = stored * slope + intercept
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = stored * slope + intercept
+        usable = np.isfinite(values).all() and np.isfinite(values[-1] - values[0]) and values[0] != values[-1]
+    if not usable:
+        notes.append("its Rescale Slope and Intercept cannot be used: stored values are taken")
+        return as_stored
     return values, float(values.min()), float(values.max()), f"rescale {slope:g} {intercept:g}"
 
 
-def _voi(header: Dataset, values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, str]:
+def _voi(header: Dataset, values: np.ndarray, low: float, high: float, notes: list[str]) -> tuple[np.ndarray, str]:
     """Return the share of the output range for each modality value, and the rule (PS3.3 C.11.2)."""
-    sequence = header.get("VOILUTSequence")
-    if sequence:
-        output, highest = _apply_lut(header, sequence[0], values)
-        return output / highest, "LUT"
-    full_range = (values - low) / (high - low)
-    center, width = first_number(header, "WindowCenter"), first_number(header, "WindowWidth")
-    if center is None or width is None:
-        return full_range, "none: full range"
+    lut = _first_lut(header, "VOILUTSequence", values, notes)
+    if lut is not None:
+        return lut.apply(values) / lut.highest, "LUT"
     function = text(header, "VOILUTFunction") or "LINEAR"
-    if function not in WINDOW_FUNCTIONS:
-        raise undecodable(f"its VOI LUT Function is none of {', '.join(WINDOW_FUNCTIONS)}")
-    rule = f"window {function} center {center:g} width {width:g}"
-    if not np.isfinite([center, width]).all() or width <= 0 or (function == "LINEAR" and width < 1):
-        return full_range, f"{rule} is impossible: full range"
-    return _window(values, center, width, function), rule
+    windows = list(zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False))
+    if windows and function not in WINDOW_FUNCTIONS:
+        notes.append(f"its VOI LUT Function is none of {', '.join(WINDOW_FUNCTIONS)}: LINEAR is taken")
+        function = "LINEAR"
+    for center, width in windows:
+        if np.isfinite([center, width]).all() and width > 0 and (function != "LINEAR" or width >= 1):
+            rule = f"window {function} center {center:g} width {width:g}"
+            return _window(values, center, width, function), rule
+    full_range = (values - low) / (high - low)
+    if windows:
+        notes.append("its window is impossible: the full range is taken")
+        return full_range, "window is impossible: full range"
+    return full_range, "none: full range"
 
 
 def _window(values: np.ndarray, center: float, width: float, function: str) -> np.ndarray:
-    if function == "SIGMOID":  # PS3.3 C.11.2.1.3.1; the exponent is kept where exp() is finite
-        return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
-    if function == "LINEAR_EXACT":  # PS3.3 C.11.2.1.3.2
-        return np.clip((values - center) / width + 0.5, 0, 1)
-    middle, span = center - 0.5, width - 1  # PS3.3 C.11.2.1.2.1
-    if span == 0:
-        return (values > middle).astype(np.float64)
-    return np.clip((values - middle) / span + 0.5, 0, 1)
+    with np.errstate(over="ignore"):  # absurd numbers end at 0 or 1 all the same
+        if function == "SIGMOID":  # PS3.3 C.11.2.1.3.1; the exponent is kept where exp() is finite
+            return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
+        if function == "LINEAR_EXACT":  # PS3.3 C.11.2.1.3.2
+            return np.clip((values - center) / width + 0.5, 0, 1)
+        middle, span = center - 0.5, width - 1  # PS3.3 C.11.2.1.2.1
+        if span == 0:
+            return (values > middle).astype(np.float64)
+        return np.clip((values - middle) / span + 0.5, 0, 1)
 
 
-def _apply_lut(header: Dataset, item: Dataset, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the LUT's output for each value and its highest possible output (PS3.3 C.11.1.1.1, C.11.2.1.1)."""
-    # not pydicom's apply_voi: that indexes in the output's type, and an 8-bit LUT of 4096 entries wraps around
-    entries, first, depth = (int(number) for number in item.LUTDescriptor)
-    entries = entries % 2**16 or 2**16  # 0 means 65536, and a signed reading of the descriptor may be negative
-    if values[0] < 0 and first >= 2**15:
-        first -= 2**16  # the value representation was unsigned, the mapped values are signed
-    table = _lut_entries(item["LUTData"].value, entries, big_endian=header.original_encoding[1] is False)
-    if len(table) < entries:
-        raise undecodable(f"a look-up table has {len(table)} of the {entries} entries that it declares")
-    index = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.intp)
-    highest = 2 ** max(depth, int(table.max()).bit_length(), 1) - 1  # descriptors that say 8 for 12-bit entries exist
-    return table[index].astype(np.float64), float(highest)
+def _first_lut(header: Dataset, keyword: str, values: np.ndarray, notes: list[str]) -> Lut | None:
+    """Return the first table of a sequence that can be used; what is wrong with those before it goes into ``notes``."""
+    big_endian = header.original_encoding[1] is False
+    for item in items_of(header, keyword):
+        try:
+            return read_lut(item, values, big_endian=big_endian)
+        except UnusableLutError as error:
+            notes.append(f"a look-up table ({keyword}) cannot be used: {error}")
+    return None
 
 
-def _lut_entries(data: Any, entries: int, *, big_endian: bool) -> np.ndarray:
-    if not isinstance(data, bytes):
-        return np.atleast_1d(np.asarray(data, dtype=np.int64)) % 2**16
-    if len(data) < 2 * entries:
-        return np.frombuffer(data, np.uint8)[:entries]  # 8 bits allocated for each entry
-    return np.frombuffer(data[: 2 * entries], ">u2" if big_endian else "<u2")
-
-
-def _padding(header: Dataset, lowest: int, bits: int) -> np.ndarray | None:
-    """Return which stored values are padding, wrapped into the stored range as their unused bits are."""
-    value = first_number(header, "PixelPaddingValue")
-    if value is None:
+def _padding(header: Dataset, lowest: int, bits: int, notes: list[str]) -> np.ndarray | None:
+    """Return which stored values are padding; None where there is none, or none that a pixel can have."""
+    if first_number(header, "PixelPaddingValue") is None:
         return None
-    limit = first_number(header, "PixelPaddingRangeLimit")
-    ends = [int(end - lowest) % (1 << bits) for end in (value, value if limit is None else limit)]
+    ends = list(_storable(header, lowest, bits, notes))
+    if not ends:
+        return None
     padding = np.zeros(1 << bits, dtype=bool)
     padding[min(ends) : max(ends) + 1] = True
     return padding
 
 
-def text(header: Dataset, keyword: str) -> str:
-    """Return a code string's first value in capitals, empty if there is none."""
-    value = header.get(keyword)
-    if value is not None and not isinstance(value, str):
-        value = value[0] if len(value) else ""
-    return str(value or "").strip(" \0").upper()
+def _storable(header: Dataset, lowest: int, bits: int, notes: list[str]) -> Iterator[int]:
+    """Yield the places in the table of Pixel Padding Value and its Range Limit, as far as a pixel can have them.
 
-
-def first_number(header: Dataset, keyword: str) -> float | None:
-    """Return the first value of a numeric attribute; None if it is absent or empty."""
-    value = header.get(keyword)
-    if value is None or value == "":
-        return None
-    if isinstance(value, (str, int, float)):
-        return float(value)
-    return float(value[0]) if len(value) else None
-
-
-def undecodable(reason: str) -> RadiographError:
-    """Return the error for a file that contradicts itself or the standard."""
-    return RadiographError(Code.RADIOGRAPH_UNDECODABLE, f"{reason}.", fix="Export the file again.")
+    Both are words of 16 bits that may have been read with the wrong sign. Unused bits are not cut off: a value beyond
+    the stored bits would become that of real pixels.
+    """
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = first_number(header, keyword)
+        if value is None:
+            continue
+        inside = [int(one) - lowest for one in (value, value - 2**16, value + 2**16) if 0 <= one - lowest < 1 << bits]
+        if inside:
+            yield inside[0]
+            continue
+        notes.append(f"its {keyword} is none that {bits} stored bits can hold: it matches no pixel")
+        if keyword == "PixelPaddingValue":
+            return

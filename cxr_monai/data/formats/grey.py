@@ -28,11 +28,15 @@ _STEPS = 2.0**24
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder returns: float32 ``[H, W]`` in [0, 1], (row, column) spacing in mm or None, how it was read."""
+    """What a decoder returns: float32 ``[H, W]`` in [0, 1], (row, column) spacing in mm or None, how it was read.
+
+    ``notes`` are sentences on what is odd about the file, such as a rule that could not be followed.
+    """
 
     pixels: np.ndarray
     spacing: tuple[float, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def exact_grey(fraction: np.ndarray) -> np.ndarray:

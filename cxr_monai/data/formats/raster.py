@@ -147,11 +147,12 @@ def decode_jpeg(data: bytes, max_pixels: int) -> Decoded:
     )
 
 
-def jpeg_frame_size(data: bytes) -> tuple[int, int, int] | None:
-    """Return (rows, columns, channels) that a JPEG or JPEG-LS stream's frame header claims; None if it has none."""
+def jpeg_frame(data: bytes) -> tuple[int, int, int, int] | None:
+    """Return (rows, columns, channels, bits) that a JPEG or JPEG-LS stream's frame header claims; None without one."""
     for marker, start, end in _jpeg_segments(data):
         if marker in _JPEG_FRAMES:
-            return _frame_size(data[start + 4 : end])
+            payload = data[start + 4 : end]
+            return *_frame_size(payload), payload[0]
         if marker == _JPEG_SOS:
             break
     return None

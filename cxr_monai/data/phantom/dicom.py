@@ -17,8 +17,13 @@ _WHITE = 4095  # 12 bits
 
 def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm: float) -> Path:
     """Write ``pixels`` (float32 [H, W], 0 to 1) to ``folder/<patient>/<image>.dcm`` and return that path."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+    from cxr_monai.data.formats.dicom_library import (
+        DigitalXRayImageStorageForPresentation,
+        ExplicitVRLittleEndian,
+        FileDataset,
+        FileMetaDataset,
+        generate_uid,
+    )
 
     def uid(*parts: object) -> str:
         return str(generate_uid(entropy_srcs=["cxr-monai phantom", *map(str, (seed, *parts))]))

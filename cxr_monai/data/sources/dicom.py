@@ -22,12 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
-from pydicom.config import disable_value_validation
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code as ConceptCode
 
 from cxr_monai.data.formats.dicom import MODALITIES, OTHER_BODY_PARTS
+from cxr_monai.data.formats.dicom_library import ConceptCode, Dataset, codes, dcmread, disable_value_validation
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import walk
 from cxr_monai.data.sources._labels import read_findings
@@ -207,7 +204,7 @@ def _read_headers(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]
             # values are judged here: pydicom's warnings about "62" for an age would bury the summary
             with disable_value_validation(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+                header = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
                 code, reason = _judge(header)
                 if code is not None:
                     errors.append((image, code.value, reason))
@@ -232,7 +229,7 @@ def _looks_like_dicom(path: Path) -> bool:
         return stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM" and path.name.upper() != "DICOMDIR"
 
 
-def _judge(header: pydicom.Dataset) -> tuple[Code | None, str]:
+def _judge(header: Dataset) -> tuple[Code | None, str]:
     """Return (an error's code, its reason), (None, a reason to skip the file), or (None, "") for a radiograph."""
     modality = _text(header, "Modality")
     part = "".join(letter for letter in _text(header, "BodyPartExamined") if letter.isalpha())
@@ -247,7 +244,7 @@ def _judge(header: pydicom.Dataset) -> tuple[Code | None, str]:
     return None, ""
 
 
-def _fields(header: pydicom.Dataset) -> dict[str, str]:
+def _fields(header: Dataset) -> dict[str, str]:
     return {
         "sop": _text(header, "SOPInstanceUID"),
         "patient": _text(header, "PatientID"),
@@ -258,11 +255,11 @@ def _fields(header: pydicom.Dataset) -> dict[str, str]:
     }
 
 
-def _text(header: pydicom.Dataset, name: str) -> str:
+def _text(header: Dataset, name: str) -> str:
     return str(header.get(name) or "").strip()
 
 
-def _coded_view(header: pydicom.Dataset) -> str:
+def _coded_view(header: Dataset) -> str:
     for item in header.get("ViewCodeSequence") or []:
         scheme = _text(item, "CodingSchemeDesignator")
         code = ConceptCode(_text(item, "CodeValue"), "SRT" if scheme in _OLD_SNOMED else scheme, "")

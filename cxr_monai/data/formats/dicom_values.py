@@ -1,0 +1,104 @@
+"""Values of a DICOM header as plain text and numbers, whatever a writer made of them.
+
+No function here raises for a value that cannot be understood: text is then empty and a number NaN, and the caller
+decides what that means. The errors at the end quote nothing of the header.
+"""
+
+import math
+import re
+from typing import Any
+
+from cxr_monai.data.formats.dicom_library import Dataset, RawDataElement
+from cxr_monai.errors import Code, RadiographError
+
+# what pydicom raises when it converts a value that is not of its kind
+_UNREADABLE = (ValueError, TypeError, OverflowError, ArithmeticError, LookupError, NotImplementedError, AttributeError)
+
+
+def value_of(header: Dataset, keyword: str) -> Any:
+    """Return an attribute's value, None where it is absent; its first words or bytes where it cannot be converted."""
+    try:
+        return header.get(keyword)
+    except _UNREADABLE:
+        raw = header.get_item(keyword)
+        content = raw.value if isinstance(raw, RawDataElement) else None
+        # one number of several that is not one spoils all for pydicom; the first may be good
+        return content.decode("ascii", "replace").split("\\")[0] if isinstance(content, bytes) else None
+
+
+def values_of(header: Dataset, keyword: str) -> list[Any]:
+    """Return an attribute's values as a list, empty where there are none."""
+    value = value_of(header, keyword)
+    if value is None or value == "":
+        return []
+    if isinstance(value, (str, bytes, int, float)) or not hasattr(value, "__len__"):
+        return [value]
+    return list(value)
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """Return a code string's first value in capitals, empty if there is none."""
+    values = values_of(header, keyword)
+    return str(values[0]).strip(" \0").upper() if values else ""
+
+
+def numbers(header: Dataset, keyword: str) -> list[float]:
+    """Return the values of a numeric attribute, NaN for what is no number; empty if it is absent or empty."""
+    return [_number(value) for value in values_of(header, keyword)]
+
+
+def first_number(header: Dataset, keyword: str) -> float | None:
+    """Return the first value of a numeric attribute, NaN if it is no number; None if it is absent or empty."""
+    found = numbers(header, keyword)
+    return found[0] if found else None
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value.strip(" \0") if isinstance(value, str) else value)
+    except _UNREADABLE:
+        return math.nan
+
+
+def integer(header: Dataset, keyword: str, default: int | None = None) -> int:
+    """Return the whole number that a header must have (or the default where it lacks it).
+
+    Raises:
+        RadiographError: ``radiograph-undecodable`` if it is missing or no number.
+    """
+    number = first_number(header, keyword)
+    if number is not None and math.isfinite(number):
+        return int(number)
+    if number is None and default is not None:
+        return default
+    raise undecodable(f"its header {'lacks' if number is None else 'has no number for'} {keyword}")
+
+
+def code(header: Dataset, keyword: str) -> str:
+    """Return a code that can be quoted. With a damaged length, an attribute holds those after it: the patient's."""
+    value = text(header, keyword)
+    return value if re.fullmatch(r"[A-Z]{0,6}", value) else "no code"
+
+
+def items_of(header: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence, empty where it is absent, empty or no sequence."""
+    return [item for item in values_of(header, keyword) if isinstance(item, Dataset)]
+
+
+def undecodable(reason: str) -> RadiographError:
+    """Return the error for a file that contradicts itself or the standard."""
+    return RadiographError(Code.RADIOGRAPH_UNDECODABLE, f"{reason}.", fix="Export the file again.")
+
+
+def truncated(reason: str) -> RadiographError:
+    """Return the error for a file that ends too early."""
+    return RadiographError(Code.RADIOGRAPH_TRUNCATED, f"{reason}.", fix="Copy or download the file again.")
+
+
+def several_frames(frames: int) -> RadiographError:
+    """Return the error for a file of several pictures."""
+    return RadiographError(
+        Code.RADIOGRAPH_SEVERAL_FRAMES,
+        f"it has {frames} frames; a radiograph is one picture.",
+        fix="Export the frame that is meant.",
+    )
