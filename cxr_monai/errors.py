@@ -19,6 +19,7 @@ class Code(StrEnum):
     MANIFEST_INVALID = "manifest-invalid"
     MANIFEST_NOT_FOUND = "manifest-not-found"
     SOURCE_INVALID = "source-invalid"
+    IMAGES_AMBIGUOUS = "images-ambiguous"
     IMAGES_MISSING = "images-missing"
     UNKNOWN_FINDING = "unknown-finding"
     SCHEME_INVALID = "scheme-invalid"

@@ -165,6 +165,16 @@ class Predictor:
         return table
 
 
+def names_are_identities(inputs: Sequence[str | Path]) -> bool:
+    """Return whether all inputs are manifests of sources whose file names are identities (NIH)."""
+    manifests = [path for path in map(Path, inputs) if _is_table(path)]
+    return len(manifests) == len(inputs) and all(read_manifest(path, check_files=False).by_name for path in manifests)
+
+
+def _is_table(path: Path) -> bool:
+    return not path.is_dir() and path.name.lower().endswith((".csv", ".csv.gz"))
+
+
 def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tuple[list[Path], list[str]]:
     """Return files and their names in the results for files, folders and manifests (``.csv``, ``.csv.gz``).
 
@@ -188,7 +198,7 @@ def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tupl
             base = given.parent if len(inputs) > 1 else given
             files += found
             names += [path.relative_to(base).as_posix() for path in found]
-        elif given.name.lower().endswith((".csv", ".csv.gz")):
+        elif _is_table(given):
             manifest = read_manifest(given, check_files=False)
             manifest = manifest if split is None else manifest.part(split)
             files += manifest.paths()

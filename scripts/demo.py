@@ -195,7 +195,7 @@ def steps(arguments: argparse.Namespace, out: Path) -> list[Step]:
     trained = [f"--{name}={value}" for name, value in settings.items()]
     # the last feature grid has a 32nd of the image's side: 2x2 at 80 pixels, too coarse to look at
     finer = ["--methods=cam,cam_layercam", f"--map_stride={8 if int(settings['image_size']) < 200 else 16}"]
-    table, known = ("manifest.*", "boxes.csv"), f"{sum(counts.values())} images"
+    table, known = ("manifest.*",), f"{sum(counts.values())} images"
     training = bundle_run(source_bundle(out), ["train", "one_cycle"], "train", *trained)
     evaluation = bundle_run(Path("train/bundle"), ["evaluate"], "evaluate")
     return [

@@ -184,7 +184,7 @@ not for diagnosis**.
 | `disease` | must be given | a finding; the child's only label |
 | `against` | `normal` | `normal`: images with other findings alone are left out; `others`: they are negatives |
 | `trust_folder` | false | the parent's folder runs whatever is in it, although nobody installed it |
-| `boxes` | none | `boxes.csv` or NIH's list: where child and parent look is compared on held-out images |
+| `boxes` | none | `M.boxes.csv` or NIH's list: where child and parent look is compared on held-out images |
 | `head_epochs` | 3 | the classifier alone trains |
 | `blocks` | all | how many blocks train after that, from the top; 0: the classifier alone, to the end |
 | `block_epochs` | 2 | epochs between one block and the next |

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cxr_monai.cli.evaluate import add_fitting
-from cxr_monai.cli.places import add_bundle, add_force, open_bundle
+from cxr_monai.cli.places import add_bundle, add_force, add_match_names, open_bundle
 
 DESCRIPTION = """\
 Fit calibration, operating points and sets of findings on validation predictions, and write them into a copy of a bundle
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=["train", "val", "test"], help="this part alone (default: what is predicted)"
     )
+    add_match_names(parser)
     add_force(parser)
     add_fitting(parser)
     site = parser.add_argument_group("another site")
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         coverage=arguments.coverage,
         recalibrate=arguments.recalibrate,
         points=arguments.points,
+        match_names=arguments.match_names,
         force=arguments.force,
     )
     width = max(map(len, fitted.findings))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_force, read_bundle
+from cxr_monai.cli.places import add_force, add_match_names, read_bundle
 
 DESCRIPTION = """\
 Judge predictions of any system against a manifest: AUROC, average precision and Brier score of each finding with
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the predicted labels are made of: a name such as categories_normal, or a JSON file (default: what "
         "the bundle's metadata or the JSON beside the predictions says, else the findings)",
     )
+    add_match_names(parser)
     fitting = parser.add_argument_group("thresholds and calibration, from other patients")
     source = fitting.add_mutually_exclusive_group()
     source.add_argument("--bundle", metavar="B", help="a calibrated bundle: a folder, or an installed one's name")
@@ -110,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         compare=arguments.compare,
         localisation=arguments.localisation,
         label_scheme=arguments.scheme,
+        match_names=arguments.match_names,
         options=options,
         force=arguments.force,
     )

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, add_force, open_bundle
+from cxr_monai.cli.places import add_bundle, add_force, add_match_names, open_bundle
 
 DESCRIPTION = """\
 Make a map of what a bundle's network looked at, for every image and every finding.
@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boxes", type=Path, metavar="B.csv", help="only the maps of the boxed findings of boxed images, to score them"
     )
+    add_match_names(parser)
     parser.add_argument("--rule", help="which operating point is meant (default: the bundle's first)")
     parser.add_argument(
         "--pictures",
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.explaining.explainer import Explainer, root_of
     from cxr_monai.labels import spelling
     from cxr_monai.outputs import check_folder
-    from cxr_monai.predict import gather_files
+    from cxr_monai.predict import gather_files, names_are_identities
 
     check_folder(arguments.out, ())
     files, names = gather_files(arguments.inputs, arguments.split)
@@ -108,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
         from cxr_monai.bundle.folder import Bundle
         from cxr_monai.evaluation.boxes import boxed_findings
 
-        wanted = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme)
+        by_name = arguments.match_names or names_are_identities(arguments.inputs)
+        wanted = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme, by_name)
         files = [file for file, name in zip(files, names, strict=True) if name in wanted]
         names = [name for name in names if name in wanted]
     explainer = Explainer.of_bundle(

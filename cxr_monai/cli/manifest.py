@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr_monai.cli.places import add_match_names
 from cxr_monai.errors import Code, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ _OPTIONS = {
     "nih": ("table", "images", "available_only", "table_only"),
     "folder": (
         "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "available_only",
+        "match_names",
     ),
-    "dicom": ("labels", "patient_per_study", "findings", "uncertain"),
+    "dicom": ("labels", "patient_per_study", "findings", "uncertain", "match_names"),
 }  # fmt: skip
 
 
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--findings", metavar="A,B", type=_words, help="the columns that are findings (default: all that hold 0 and 1)"
     )
     labels.add_argument("--uncertain", choices=("unknown", "positive", "negative"), help="what -1 means in the labels")
+    add_match_names(labels)
     available = argparse.ArgumentParser(add_help=False)
     available.add_argument(
         "--available-only", action="store_true", help="keep the images that are on disk, instead of refusing"
@@ -82,14 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the source, write the manifest and what goes with it, and say what it holds."""
-    from cxr_monai.data.manifest import build_manifest, write_manifest
+    from cxr_monai.data.manifest import boxes_path, build_manifest, write_manifest
     from cxr_monai.data.sources import load
     from cxr_monai.outputs import check_output
 
     out: Path = arguments.out
     if not out.name.endswith((".csv", ".csv.gz")):
         raise UsageError(Code.USAGE, f"--out: a manifest's name ends in .csv or .csv.gz, not {out.name!r}.")
-    boxes, errors = out.with_name("boxes.csv"), out.with_name(f"{out.name}.errors.csv")
+    boxes, errors = boxes_path(out), out.with_name(f"{out.name}.errors.csv")
     check_output(out, arguments.force)
     options = {name: getattr(arguments, name) for name in _OPTIONS[arguments.source]}
     keeper = _Key.choose(arguments) if arguments.source == "dicom" else None
@@ -98,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     source: SourceTable = load(arguments.source).read(arguments.root, **options)
     if source.boxes is not None:
         check_output(boxes, arguments.force)
-    manifest = build_manifest(source.table, source.root, source.label_version)
+    manifest = build_manifest(source.table, source.root, source.label_version, key=source.key)
     notes = [*source.notes, *([keeper.note] if keeper is not None else [])]
     beside: dict[Path, bytes | None] = {errors: None}  # None: of an earlier run
     if source.boxes is not None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.places import add_force, add_match_names
 
 DESCRIPTION = """\
 Compare two folders of maps of the same images, finding by finding: rank correlation of their places, IoU of what is
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manifest", type=Path, metavar="M.csv", help="patients and labels; images it lacks are left out"
     )
+    add_match_names(parser)
     parser.add_argument(
         "--present", action="store_true", help="a finding only on images that the manifest says have it"
     )
@@ -85,7 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     agreement, written = agree_files(
-        arguments.first, arguments.second, arguments.out, options, arguments.manifest, arguments.force
+        arguments.first,
+        arguments.second,
+        arguments.out,
+        options,
+        arguments.manifest,
+        arguments.force,
+        arguments.match_names,
     )
     runs = track_agreement(arguments.experiment, arguments.out, agreement, written) if arguments.experiment else ""
     print(as_text(agreement.findings))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, add_force, open_bundle
+from cxr_monai.cli.places import add_bundle, add_force, add_match_names, open_bundle
 
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manifest", type=Path, metavar="M.csv", help="patients, for the intervals (default: INPUT where it is one)"
     )
+    add_match_names(parser)
     parser.add_argument("--count", type=int, default=24, help="images, drawn at random (default: %(default)s)")
     parser.add_argument("--map-stride", type=int, metavar="PIXELS", help="as of 'cxr-monai explain'")
     parser.add_argument("--target-layer", metavar="NAME", help="as of 'cxr-monai explain'")
@@ -116,7 +117,15 @@ def run(arguments: argparse.Namespace) -> int:
         manifest = Path(arguments.inputs[0])
     files, names = gather_files(arguments.inputs, arguments.split)
     faithfulness, written = faithful_files(
-        open_bundle(arguments), files, names, arguments.out, options, manifest, arguments.weights, arguments.force
+        open_bundle(arguments),
+        files,
+        names,
+        arguments.out,
+        options,
+        manifest,
+        arguments.weights,
+        arguments.force,
+        arguments.match_names,
     )
     runs = (
         track_faithfulness(arguments.experiment, arguments.out, faithfulness, written) if arguments.experiment else ""

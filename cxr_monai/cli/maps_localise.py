@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_force, read_bundle
+from cxr_monai.cli.places import add_force, add_match_names, read_bundle
 
 DESCRIPTION = """\
 Score maps against boxes: pointing game, energy inside the box, IoU and IoBB of the detected box (Wang et al. 2017), per
@@ -16,10 +16,10 @@ training part are refused, and with --bundle all of patients that it was trained
 
 EPILOG = """\
 examples:
-  cxr-monai maps localise MAPS --boxes boxes.csv --manifest manifest.csv --split test --out localisation
+  cxr-monai maps localise MAPS --boxes manifest.boxes.csv --manifest manifest.csv --split test --out localisation
   cxr-monai maps localise MAPS --boxes BBox_List_2017.csv --manifest manifest.csv --seen skip --out localisation
-  cxr-monai maps localise MAPS --boxes boxes.csv --manifest manifest.csv --finding Pneumonia --out localisation \\
-    --choose-on PHANTOM_MAPS --choose-boxes phantom/boxes.csv --choose-manifest phantom/manifest.csv --other-hospital
+  cxr-monai maps localise MAPS --boxes manifest.boxes.csv --manifest manifest.csv --finding Pneumonia --out result \\
+    --choose-on PHANTOM_MAPS --choose-boxes phantoms.boxes.csv --choose-manifest phantoms.csv
 
 MAPS is a folder that 'cxr-monai explain' wrote. Written to --out: localisation.csv, gains.csv, cases.csv (one row a
 case), cases.png (best and worst cases), localisation.html and localisation.json. 'cxr-monai evaluate --localisation'
@@ -30,10 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a folder of maps")
     parser.add_argument(
-        "--boxes", type=Path, required=True, metavar="B.csv", help="boxes.csv, or NIH's BBox_List_2017.csv"
+        "--boxes", type=Path, required=True, metavar="B.csv", help="M.boxes.csv, or NIH's BBox_List_2017.csv"
     )
     parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
+    add_match_names(parser)
     parser.add_argument("--split", choices=["train", "val", "test"], help="score this part alone")
     parser.add_argument("--finding", action="append", default=[], metavar="F", help="score this one alone (repeatable)")
     parser.add_argument(
@@ -110,7 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.choose_boxes,
             arguments.choose_manifest,
             arguments.other_hospital,
+            arguments.match_names,
         ),
+        match_names=arguments.match_names,
         options=Options(
             split=arguments.split,
             findings=[spelling(name) for name in arguments.finding],

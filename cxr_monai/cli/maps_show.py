@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.places import add_force, add_match_names
 
 if TYPE_CHECKING:
     from cxr_monai.explain.drawing import Box
@@ -21,7 +21,7 @@ EPILOG = """\
 examples:
   cxr-monai maps show MAPS --images 00000032_001.png --out overlays
   cxr-monai maps show MAPS OTHER --images 00000032_001.png --finding Effusion Mass --threshold 0.8 --out figure.pdf
-  cxr-monai maps show MAPS --sheet --manifest manifest.csv --boxes boxes.csv --out sheet.pdf
+  cxr-monai maps show MAPS --sheet --manifest manifest.csv --boxes manifest.boxes.csv --out sheet.pdf
   cxr-monai maps show MAPS --images 00000032_001.png --nifti --out overlays
 
 A name that ends in .png (300 dpi) or .pdf (text stays text) is one picture; any other is a folder. Each map is drawn in
@@ -43,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, help="the folder of the images (default: where they were, when explained)")
     parser.add_argument("--manifest", type=Path, metavar="M.csv", help="labels and patients")
     parser.add_argument(
-        "--boxes", type=Path, metavar="B.csv", help="boxes.csv or BBox_List_2017.csv, drawn as the truth"
+        "--boxes", type=Path, metavar="B.csv", help="M.boxes.csv or BBox_List_2017.csv, drawn as the truth"
     )
+    add_match_names(parser)
     parser.add_argument(
         "--nifti", action="store_true", help="also the maps as NIfTI in the images' pixels, for viewers"
     )
@@ -95,10 +96,15 @@ def run(arguments: argparse.Namespace) -> int:
     stores = [MapStore.open(folder) for folder in arguments.maps]
     manifest = None
     if arguments.manifest:
-        manifest = read_manifest(arguments.manifest, check_files=False, scheme=stores[0].scheme)
+        manifest = read_manifest(
+            arguments.manifest, check_files=False, scheme=stores[0].scheme, match_names=arguments.match_names
+        )
     root = arguments.root or stores[0].about.get("root") or (manifest.root if manifest else None)
-    truth = read_truth(arguments.boxes, stores[0]) if arguments.boxes else None
+    by_name = arguments.match_names or (manifest is not None and manifest.by_name)
+    truth = read_truth(arguments.boxes, stores[0], by_name) if arguments.boxes else None
     gallery = Gallery(stores, root, manifest, truth, points=192 if arguments.sheet else 512)
+    for note in gallery.notes:
+        print(f"note: {note}", file=sys.stderr)
     if arguments.sheet:
         pictures = [arguments.out] if one_file else [arguments.out / f"sheet{end}" for end in (".png", ".pdf")]
         for path in dict.fromkeys([*pictures, pictures[0].with_suffix(".csv")]):
@@ -143,11 +149,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_truth(path: Path, store: "MapStore") -> dict[tuple[str, str], list["Box"]]:
+def read_truth(path: Path, store: "MapStore", by_name: bool = False) -> dict[tuple[str, str], list["Box"]]:
     """Return boxes by image and finding, in pixels of the stored image; notes go to standard error."""
     from cxr_monai.evaluation.boxes import read_boxes
 
-    table, notes = read_boxes(path, store.table, store.findings, store.scheme)
+    table, notes = read_boxes(path, store.table, store.findings, store.scheme, by_name)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     boxes: dict[tuple[str, str], list[Box]] = {}

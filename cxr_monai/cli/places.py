@@ -36,6 +36,15 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write over an earlier result")
 
 
+def add_match_names(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--match-names`` of a command that joins tables image by image."""
+    parser.add_argument(
+        "--match-names",
+        action="store_true",
+        help="a file name alone tells which image it is: join even where the folders differ",
+    )
+
+
 def add_read_bundle(parser: argparse.ArgumentParser, what: str = "a folder, such as OUT/bundle") -> None:
     """Declare ``BUNDLE`` of a command that only reads one."""
     parser.add_argument("bundle", metavar="BUNDLE", help=f"an installed bundle's NAME or NAME@VERSION, or {what}")

@@ -5,10 +5,11 @@ A CSV (``.gz`` allowed), one row an image::
     image,patient_id,study_id,view,age,sex,source,split,fold,Atelectasis,Cardiomegaly,...
     images_001/00000001_000.png,1,1_000,PA,57,M,nih,train,,0,1,...
 
-``image`` is relative to the manifest's root. Every column that is not in `RESERVED` is a finding: ``1`` present, ``0``
-absent, empty unknown, which is never 0: losses and metrics mask it. Beside ``M.csv`` stands ``M.csv.json`` with the
-root, the label version and the record of the split. Validation happens once, at the door (`read_manifest`,
-`build_manifest`), and reports everything together; whoever holds a `Manifest` holds a valid one.
+``image`` is relative to the manifest's root. Every column that is not in `RESERVED` is a finding: ``1`` present,
+``0`` absent, empty unknown, which is never 0: losses and metrics mask it. Beside ``M.csv`` stands ``M.csv.json`` with
+the root, the label version, what tells images apart (``key``) and the record of the split. Validation happens once,
+at the door (`read_manifest`, `build_manifest`), and reports everything together; whoever holds a `Manifest` holds a
+valid one.
 
     manifest = read_manifest("manifest.csv")
     train = manifest.part("train")
@@ -30,6 +31,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.matching import examples
 from cxr_monai.data.validation import RESERVED, validate
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, ManifestError, SplitError, StorageError
@@ -37,16 +39,21 @@ from cxr_monai.schemes import LabelScheme
 
 __all__ = [
     "RESERVED",
+    "Key",
     "Manifest",
     "SplitRecord",
+    "boxes_path",
     "build_manifest",
     "file_names",
-    "join_on_image",
+    "find_boxes",
     "read_manifest",
     "split_digest",
     "under",
     "write_manifest",
 ]
+
+Key = Literal["path", "name"]
+_NIH_VERSIONS = ("nih-v2020", "nih-2017", "nih-other")
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,20 @@ class Manifest:
         root: the absolute folder that ``image`` is relative to.
         label_version: whose labels these are: ``nih-v2020``, ``nih-2017``, ``local``.
         split: how the split came about; None if there is none.
+        key: ``name`` if the source guarantees that a file name is one image (NIH), so that other tables may name it
+            in other folders; else ``path``. See `cxr_monai.data.matching`.
     """
 
     table: pd.DataFrame
     root: Path
     label_version: str
     split: SplitRecord | None = None
+    key: Key = "path"
+
+    @property
+    def by_name(self) -> bool:
+        """Whether file names are identities."""
+        return self.key == "name"
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -135,6 +150,7 @@ def build_manifest(
     label_version: str,
     *,
     split: SplitRecord | None = None,
+    key: Key = "path",
     check_files: bool = False,
 ) -> Manifest:
     """Validate a table made in memory.
@@ -145,6 +161,7 @@ def build_manifest(
         root: the folder that ``image`` is relative to.
         label_version: whose labels these are.
         split: how the table's ``split`` column came about.
+        key: ``name`` if the source guarantees unique file names.
         check_files: look for every image on disk.
 
     Raises:
@@ -154,7 +171,9 @@ def build_manifest(
     table = table.assign(**dict.fromkeys(absent, ""))
     table = table.set_axis(pd.RangeIndex(2, len(table) + 2), axis=0)
     root = Path(os.path.abspath(root))
-    return Manifest(validate(table, root, check_files, where=None), root, label_version, split)
+    valid = validate(table, root, check_files, where=None)
+    _require_unique_names(valid, key, None)
+    return Manifest(valid, root, label_version, split, key)
 
 
 def read_manifest(
@@ -163,6 +182,7 @@ def read_manifest(
     root: str | Path | None = None,
     check_files: bool = True,
     scheme: LabelScheme | None = None,
+    match_names: bool = False,
 ) -> Manifest:
     """Read and validate ``M.csv`` or ``M.csv.gz`` with its ``.json``.
 
@@ -171,6 +191,7 @@ def read_manifest(
         root: where the images are, instead of what the ``.json`` says.
         check_files: look for every image on disk.
         scheme: whose labels the table also gets, see `under`.
+        match_names: the user's word that file names are identities when other tables are joined to this one.
 
     Returns:
         The manifest; if the split is not the one its record tells of (someone edited the table), its record says so:
@@ -182,12 +203,15 @@ def read_manifest(
             ``unknown-finding`` if the scheme needs findings that the table lacks.
     """
     path = Path(path)
-    recorded_root, label_version, split = _read_sidecar(path)
+    recorded_root, label_version, split, key = _read_sidecar(path)
     root = Path(os.path.abspath(path.parent / recorded_root if root is None else root))
     table = validate(_parse(path), root, check_files, where=path)
+    if key is None:  # written before there was a key: NIH's names are identities all the same
+        key = "name" if label_version in _NIH_VERSIONS and file_names(table["image"]).is_unique else "path"
+    _require_unique_names(table, key, path)
     if split and split.digest != (digest := split_digest(table)):
         split = SplitRecord("edited", None, digest, {"recorded": asdict(split)})
-    manifest = Manifest(table, root, label_version, split)
+    manifest = Manifest(table, root, label_version, split, "name" if match_names else key)
     return manifest if scheme is None else under(manifest, scheme, path)
 
 
@@ -252,6 +276,7 @@ def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, b
     sidecar = {
         "root": os.path.relpath(os.path.realpath(manifest.root), path.parent) if inside else str(manifest.root),
         "label_version": manifest.label_version,
+        "key": manifest.key,
         "split": asdict(manifest.split) if manifest.split else None,
     }
     # the record first: a record without its table shows at once, a table with the wrong root would not
@@ -261,6 +286,18 @@ def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, b
     except StorageError as error:
         error.where = str(given)
         raise
+
+
+def boxes_path(manifest: str | Path) -> Path:
+    """Return where a manifest's boxes are written: ``M.boxes.csv`` beside ``M.csv`` or ``M.csv.gz``."""
+    path = Path(manifest)
+    return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.csv')}.boxes.csv")
+
+
+def find_boxes(manifest: str | Path) -> Path | None:
+    """Return the boxes beside a manifest: its own, else ``boxes.csv``, their name before; None if there are none."""
+    own = boxes_path(manifest)
+    return next((path for path in (own, own.with_name("boxes.csv")) if path.is_file()), None)
 
 
 def split_digest(table: pd.DataFrame, column: Literal["split", "fold"] = "split") -> str:
@@ -281,53 +318,37 @@ def file_names(images: pd.Series) -> pd.Series:
     return images.str.rpartition("/")[2]
 
 
-def join_on_image(left: pd.DataFrame, right: pd.DataFrame, *, how: Literal["inner", "left"] = "inner") -> pd.DataFrame:
-    """Join another table (predictions, boxes) to a manifest's on ``image``, else on the file name.
-
-    Args:
-        left: a table with ``image``, one row an image; its ``image`` is kept.
-        right: a table with ``image``, any number of rows an image (boxes).
-        how: ``left`` keeps the images of ``left`` that ``right`` lacks.
-
-    Returns:
-        The columns of both; where a name is in both, the right one gets ``_right``.
-
-    Raises:
-        ManifestError: ``manifest-invalid`` if nothing matches, or if the paths differ and two images share a file name.
-    """
-    here, there = pd.Index(left["image"].unique()), pd.Index(right["image"].unique())
-    if there.isin(here).all() or here.isin(there).all():
-        return left.merge(right, on="image", how=how, suffixes=("", "_right"))
-    names = [file_names(pd.Series(images, dtype="str")) for images in (here, there)]
-    unique = all(column.is_unique for column in names)
-    if unique and names[1].isin(names[0]).any():
-        # unique names find every pair that equal paths would find, and those under another folder
-        keyed = right.assign(_name=file_names(right["image"])).drop(columns="image")
-        merged = left.assign(_name=file_names(left["image"])).merge(keyed, on="_name", how=how, suffixes=("", "_right"))
-        return merged.drop(columns="_name")
-    if there.isin(here).any():
-        return left.merge(right, on="image", how=how, suffixes=("", "_right"))
-    why = "nor by file name" if unique else "and several images share a file name, so names can't tell which is which"
-    raise ManifestError(
-        Code.MANIFEST_INVALID,
-        f"the two tables have no image in common by path ({here[0]!r} against {there[0]!r}) {why}.",
-        fix="Give both tables the same 'image' paths.",
-    )
-
-
 def _sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _read_sidecar(path: Path) -> tuple[str, str, SplitRecord | None]:
-    """Return the root (absolute, or relative to the manifest's folder), the label version and the split's record."""
+def _require_unique_names(table: pd.DataFrame, key: Key, where: Path | None) -> None:
+    """Refuse a table whose file names are said to be identities and are not."""
+    names = file_names(table["image"])
+    twice = names.duplicated(keep=False)
+    if key == "name" and twice.any():
+        images = table.loc[names == names[twice].iloc[0], "image"]
+        raise ManifestError(
+            Code.MANIFEST_INVALID,
+            f'the record says that a file name is one image ("key": "name"), and {names[twice].nunique():,} names '
+            f"stand for several: {examples(list(images))}.",
+            fix='Correct the table, or write "key": "path" into the record beside it.',
+            where=where,
+        )
+
+
+def _read_sidecar(path: Path) -> tuple[str, str, SplitRecord | None, Key | None]:
+    """Return the root (absolute, or relative to the manifest's folder), label version, split's record and key."""
     file = _sidecar_path(path)
     if not file.exists():
-        return ".", "local", None
+        return ".", "local", None, "path"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         split = SplitRecord(**content["split"]) if content.get("split") else None
-        return os.fspath(content.get("root", ".")), str(content.get("label_version", "local")), split
+        key = content.get("key")
+        if key not in (None, "path", "name"):
+            raise ValueError(f'"key" is {key!r}, and is "path" or "name"')
+        return os.fspath(content.get("root", ".")), str(content.get("label_version", "local")), split, key
     except (ValueError, TypeError, AttributeError) as error:
         raise ManifestError(
             Code.MANIFEST_INVALID,

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.manifest import Manifest, SplitRecord, file_names, split_digest
+from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest
+from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.validation import RESERVED, SPLITS, leaking_patients
 from cxr_monai.errors import Code, SplitError
 
@@ -235,15 +236,9 @@ def _count_by_patient(manifest: Manifest, codes: np.ndarray, patients: int) -> n
 
 def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path]) -> tuple[pd.Series, int]:
     """Return each image's side, empty if it is in no list, and how many listed names the manifest lacks."""
-    keys = file_names(manifest.table["image"])
-    by_name = keys.is_unique
-    if not by_name:
-        keys = manifest.table["image"]
     side_of: dict[str, str] = {}
     for side, file in files.items():
         names = read_list(file)
-        if by_name:
-            names = [name.rpartition("/")[2] for name in names]
         twice = [name for name in names if side_of.get(name, side) != side]
         if twice:
             others = ", ".join(str(other) for name, other in files.items() if name == side_of[twice[0]])
@@ -253,14 +248,18 @@ def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path]) -> tuple
                 where=file,
             )
         side_of |= dict.fromkeys(names, side)
-    sides = keys.map(side_of).astype("str").fillna("")
-    if not (sides != "").any():
+    images = manifest.table["image"]
+    matches = match_images(side_of, images, by_name=manifest.by_name, spare_names=True)
+    require_clear(matches, Code.IMAGES_AMBIGUOUS, "the listed images", " and ".join(map(str, files.values())))
+    side_of_image = {image: side_of[name] for name, image in matches.image_of.items()}
+    if not side_of_image:
+        near = matches.near_misses()
         raise SplitError(
             Code.SPLIT_INVALID,
             f"none of the {len(side_of):,} listed images is in the manifest; they look like {next(iter(side_of))!r}, "
-            f"the manifest's like {keys.iloc[0]!r}.",
+            f"the manifest's like {images.iloc[0]!r}{f': {near}' if near else ''}.",
         )
-    return sides, len(side_of) - int((sides != "").sum())
+    return images.map(side_of_image).astype("str").fillna(""), len(matches.lost)
 
 
 def _with_split(manifest: Manifest, sides: pd.Series, scheme: str, seed: int | None, details: dict) -> Manifest:

@@ -1,9 +1,9 @@
 """Boxes that radiologists drew, read for the images that there are maps of, in pixels of the stored images.
 
-    boxes, notes = read_boxes("boxes.csv", store.table, store.findings, store.scheme)     # image, finding, x, y, ...
+    boxes, notes = read_boxes("m.boxes.csv", store.table, store.findings, store.scheme)     # image, finding, x, y, ...
     for (image, finding), drawn in in_shares(boxes).items(): ...            # [B, 4] left, top, right, bottom
 
-``boxes.csv`` stands beside a manifest: ``image, finding, x, y, width, height, image_width, image_height``, where ``x``
+``M.boxes.csv`` stands beside ``M.csv``: ``image, finding, x, y, width, height, image_width, image_height``, where ``x``
 and ``y`` are the upper left corner. NIH's own ``BBox_List_2017.csv`` is read, too, and scaled from its 1024x1024.
 """
 
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.manifest import file_names, join_on_image
+from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.manifest import file_names
 from cxr_monai.data.sources._text import read_text
 from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
 from cxr_monai.errors import Code, EvaluationError, ManifestError
@@ -30,15 +31,20 @@ _SHOWN = 10
 
 
 def read_boxes(
-    path: str | Path, stored: pd.DataFrame, findings: Sequence[str], scheme: LabelScheme = FINDINGS
+    path: str | Path,
+    stored: pd.DataFrame,
+    findings: Sequence[str],
+    scheme: LabelScheme = FINDINGS,
+    by_name: bool = False,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Read boxes and keep those of images and findings that there are maps of.
 
     Args:
-        path: ``boxes.csv`` or ``BBox_List_2017.csv``, plain or .gz.
+        path: ``M.boxes.csv`` or ``BBox_List_2017.csv``, plain or .gz.
         stored: ``image``, ``height`` and ``width`` in pixels, one row an image; a map store's table.
         findings: that there are maps of.
         scheme: whose labels these are; a box of a finding is a box of every label that the finding makes true.
+        by_name: file names are identities, whatever their folders; a manifest's ``by_name`` says so.
 
     Returns:
         the columns of `COLUMNS`, ``image`` as ``stored`` names it, sorted by ``stored`` and then as in the file; and
@@ -47,7 +53,8 @@ def read_boxes(
     Raises:
         EvaluationError: ``boxes-invalid``, with everything that is wrong: columns missing, no numbers, an unknown
             finding, a box outside its image, an image of another size than the stored one, a box twice.
-        ManifestError: ``manifest-invalid`` if no box is of a stored image; ``source-invalid`` for a file that is not
+        ManifestError: ``manifest-invalid`` if no box is of a stored image; ``images-ambiguous`` if it is not clear of
+            which; ``source-invalid`` for a file that is not
             there or no text, and, as ``unknown-finding``, for an NIH list that is none.
     """
     path = Path(path)
@@ -56,8 +63,8 @@ def read_boxes(
     if text.startswith(_NIH_HEADER):
         table, left_out = _nih(path, sizes)
     else:
-        table, left_out = _own(text, path, sizes, findings)
-    notes = [left_out] if left_out else []
+        table, left_out = _own(text, path, sizes, findings, by_name)
+    notes = list(left_out)
     table = table.assign(finding=table["finding"].map(scheme.labels_of)).explode("finding")
     table = table.drop_duplicates(["image", "finding", *_BOX])  # of two findings, now of one label
     without = ~table["finding"].isin(list(findings))
@@ -89,13 +96,13 @@ def in_shares(boxes: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
     return {key: edges[at] for key, at in rows.items()}
 
 
-def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     names = file_names(sizes["image"])
     if names.duplicated().any():
         raise EvaluationError(
             Code.BOXES_INVALID,
             f"this list names images by their file names, and several maps are of {names[names.duplicated()].iloc[0]}.",
-            fix="Give a boxes.csv with the images' paths, as 'cxr-monai manifest nih' writes it.",
+            fix="Give a table of boxes with the images' paths, as 'cxr-monai manifest nih' writes it.",
             where=path,
         )
     table, note = read_nih_boxes(path, sizes["image"], None)
@@ -111,10 +118,12 @@ def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         table[axis], table[size] = table[axis] * scale, table[size] * scale
         table[f"image_{size}"] = table[f"stored_{size}"]
     _refuse([said for _, said in (*_outside(table), *_doubled(table))], path)
-    return table, f"Boxes: {note}."
+    return table, [f"Boxes: {note}."]
 
 
-def _own(text: str, path: Path, sizes: pd.DataFrame, findings: Sequence[str]) -> tuple[pd.DataFrame, str]:
+def _own(
+    text: str, path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
+) -> tuple[pd.DataFrame, list[str]]:
     try:
         table = pd.read_csv(io.StringIO(text), dtype="str", keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -144,10 +153,12 @@ def _own(text: str, path: Path, sizes: pd.DataFrame, findings: Sequence[str]) ->
     ]
     problems += _outside(table[~broken]) + _doubled(table[~broken])
     try:
-        joined = join_on_image(sizes, table[~broken & ~strange].assign(line=table.index[~broken & ~strange]))
+        usable = table[~broken & ~strange].assign(line=table.index[~broken & ~strange])
+        by_side = join_on_image(sizes, usable, by_name=by_name, where=path)
     except ManifestError:
         _refuse(_by_line(problems), path)
         raise
+    joined = by_side.table
     other = (joined["stored_width"] != joined["image_width"]) | (joined["stored_height"] != joined["image_height"])
     named = ["line", "image", "image_width", "image_height", "stored_width", "stored_height"]
     problems += [
@@ -158,7 +169,8 @@ def _own(text: str, path: Path, sizes: pd.DataFrame, findings: Sequence[str]) ->
     ]
     _refuse(_by_line(problems), path)
     absent = len(table) - len(joined)
-    return joined, f"{absent:,} of {len(table):,} boxes are of images without maps, and left out." if absent else ""
+    by_side.notes("boxed images", "the maps")  # for the log
+    return joined, [f"{absent:,} of {len(table):,} boxes are of images without maps, and left out."] if absent else []
 
 
 def _outside(table: pd.DataFrame) -> list[tuple[int, str]]:
@@ -197,7 +209,9 @@ def _refuse(problems: Sequence[str], path: Path) -> None:
     )
 
 
-def boxed_findings(path: str | Path, images: Sequence[str], scheme: LabelScheme = FINDINGS) -> dict[str, set[str]]:
+def boxed_findings(
+    path: str | Path, images: Sequence[str], scheme: LabelScheme = FINDINGS, by_name: bool = False
+) -> dict[str, set[str]]:
     """Return which labels are boxed in each of some images, by the images' names; images without a box are not in it.
 
     Nothing else of the table is read: :func:`read_boxes` judges it.
@@ -210,8 +224,8 @@ def boxed_findings(path: str | Path, images: Sequence[str], scheme: LabelScheme 
     table = pd.read_csv(io.StringIO(read_text(path)), dtype=str)
     table = table.rename(columns={_NIH_HEADER: "image", "Finding Label": "finding"})[["image", "finding"]]
     table["finding"] = [spelling("Infiltration" if name == "Infiltrate" else name) for name in table["finding"]]
-    joined = join_on_image(table, pd.DataFrame({"image": list(images), "named": list(images)}), how="inner")
+    joined = join_on_image(pd.DataFrame({"image": list(images)}), table, by_name=by_name, where=path).table
     return {
         str(image): {label for finding in of["finding"] for label in scheme.labels_of(finding)}
-        for image, of in joined.groupby("named", sort=False)
+        for image, of in joined.groupby("image", sort=False)
     }

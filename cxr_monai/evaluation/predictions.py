@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.files import errors_file, errors_table
-from cxr_monai.data.manifest import Manifest, file_names, join_on_image
+from cxr_monai.data.joining import join_on_image, without
+from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, EvaluationError
@@ -115,8 +116,9 @@ def join(
         the sample, named and in order as in the manifest, and a sentence for everything that was left out.
 
     Raises:
-        EvaluationError: ``predictions-invalid`` if no image or no finding is common to both.
-        ManifestError: ``manifest-invalid`` if file names cannot tell which image is which.
+        EvaluationError: ``predictions-invalid`` if no finding is common to both, or no image is in the split.
+        ManifestError: ``manifest-invalid`` if no image is in both, ``images-ambiguous`` if paths cannot tell which is
+            which.
     """
     ours, theirs = predictions.findings, manifest.findings
     chosen = list(findings) if findings is not None else [name for name in ours if name in theirs]
@@ -135,18 +137,14 @@ def join(
     reserved = [name for name in RESERVED if name in manifest.table]
     truth = manifest.table[[*reserved, *chosen]]
     truth = truth.rename(columns={name: f"label {name}" for name in chosen})
-    joined = join_on_image(truth, predictions.table[["image", *chosen]])
-    if joined.empty:
-        raise _invalid(predictions.path, "none of its images is in the manifest.")
-    missing = len(predictions.table) - len(joined)
-    if missing:
-        known = set(file_names(manifest.table["image"]))  # whichever way they were joined, these are not in it
-        lost = predictions.table["image"][~file_names(predictions.table["image"]).isin(known)].head(3)
-        notes.append(
-            f"{missing:,} of {len(predictions.table):,} predicted images are not in the manifest and are left out"
-            f"{' (such as ' + ', '.join(lost) + ')' if len(lost) else ''}."
-        )
-    if split is not None:
+    by_side = join_on_image(
+        truth, predictions.table[["image", *chosen]], by_name=manifest.by_name, where=predictions.path
+    )
+    joined = by_side.table
+    notes += by_side.notes("predicted images", "the manifest")
+    if split is None:
+        notes += by_side.unnamed_notes("images of the manifest", "prediction")
+    else:
         kept = joined["split"] == split
         if not kept.any():
             counts = joined["split"].replace("", "no split").value_counts()
@@ -157,9 +155,9 @@ def join(
                 + ".",
             )
         joined = joined[kept].reset_index(drop=True)
-        unpredicted = int((manifest.table["split"] == split).sum()) - len(joined)
-        if unpredicted:
-            notes.append(f"{unpredicted:,} images of the split {split!r} have no prediction and are left out.")
+        wanted = manifest.table["image"][manifest.table["split"] == split]
+        unpredicted = wanted[~wanted.isin(joined["image"])].tolist()
+        notes += without(unpredicted, len(wanted), f"images of the split {split!r}", "prediction")
     labels = joined[[f"label {name}" for name in chosen]].to_numpy(float)
     sample = Sample.of(joined[reserved], chosen, joined[chosen].to_numpy(float), labels)
     return sample, notes

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_monai.data.files import image_files
-from cxr_monai.data.manifest import read_manifest
+from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.manifest import Manifest, find_boxes, read_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.schemes import FINDINGS, LabelScheme
 
@@ -66,7 +67,7 @@ def select(
             fix="Add --images FILE_OR_FOLDER, or --manifest M.csv (then --split and --count choose).",
         )
     table = read_manifest(manifest, root=dataset_dir, scheme=scheme).part(split)
-    boxes = _boxes(Path(manifest).parent / "boxes.csv", scheme)
+    boxes = _boxes(find_boxes(manifest), table, scheme)
     labels = pd.DataFrame(table.labels(findings), columns=list(findings))
     names = table.table["image"]
     chosen = list(range(len(names))) if count is None else _one_each(labels, names, set(boxes), count)
@@ -90,10 +91,19 @@ def _expand(path: Path) -> list[Path]:
     return [path]
 
 
-def _boxes(path: Path, scheme: LabelScheme) -> dict[str, list[tuple[str, float, float, float, float]]]:
-    if not path.is_file():
+def _boxes(
+    path: Path | None, manifest: Manifest, scheme: LabelScheme
+) -> dict[str, list[tuple[str, float, float, float, float]]]:
+    """Return the boxes beside a manifest, by its own names of images; none where they are of other images."""
+    if path is None:
         return {}
     table = pd.read_csv(path)
+    try:
+        table = join_on_image(manifest.table[["image"]], table, by_name=manifest.by_name, where=path).table
+    except ManifestError as error:
+        if error.code != Code.MANIFEST_INVALID:
+            raise
+        return {}  # nothing in common: boxes of another part, or of another manifest in this folder
     table[["x", "width"]] = table[["x", "width"]].div(table["image_width"], axis=0)
     table[["y", "height"]] = table[["y", "height"]].div(table["image_height"], axis=0)
     boxes: dict[str, list] = {}

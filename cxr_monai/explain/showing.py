@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cxr_monai.data.manifest import Manifest, file_names, join_on_image
+from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.matching import match_images
 from cxr_monai.data.radiograph import Radiograph, read_radiograph
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
 from cxr_monai.explain.drawing import Box, Panel
@@ -50,11 +52,13 @@ class Gallery:
         self.stores, self.store, self.titles = list(stores), stores[0], titles(stores)
         self.root = Path(root if root is not None else self.store.about.get("root") or ".")
         self.truth, self.points, self.paths = truth or {}, points, paths or {}
-        self.labels = (
-            None
-            if manifest is None
-            else join_on_image(self.store.table[["image"]], manifest.table, how="left").set_index("image")
-        )
+        self.labels: pd.DataFrame | None = None
+        self.notes: list[str] = []
+        """What is left out, for the user."""
+        if manifest is not None:
+            by_side = join_on_image(self.store.table[["image"]], manifest.table, how="left", by_name=manifest.by_name)
+            self.labels = by_side.table.set_index("image")
+            self.notes = by_side.unnamed_notes("explained images", "labels in the manifest")
         self._radiograph = lru_cache(maxsize=4)(self._read)
 
     def find(self, name: str) -> str:
@@ -64,14 +68,13 @@ class Gallery:
             EvaluationError: ``maps-invalid`` for none or several.
         """
         images = self.store.table["image"]
-        found = images[images == name]
-        if found.empty:
-            found = images[file_names(images) == name]
-        if len(found) == 1:
-            return str(found.iloc[0])
+        matches = match_images([name], images)
+        if image := matches.image_of.get(name):
+            return image
+        several = matches.several.get(name, [])
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"{len(found)} images are called {name!r}." if len(found) else f"there are no maps of an image {name!r}.",
+            f"{len(several)} images are called {name!r}." if several else f"there are no maps of an image {name!r}.",
             fix=f"Name one of the {len(images):,}, such as {', '.join(images[:3])}.",
             where=self.store.folder,
         )

@@ -49,7 +49,7 @@ class Child:
         output_dir: the training's folder.
         amp: as in the training.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
-        boxes: ``boxes.csv`` or NIH's list, to compare where the two look; None: not compared.
+        boxes: ``M.boxes.csv`` or NIH's list, to compare where the two look; None: not compared.
     """
 
     def __init__(

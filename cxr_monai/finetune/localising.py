@@ -1,7 +1,7 @@
 """Where do child and parent look? Their class maps scored against boxes of the same held-out images.
 
-    boxed_images("boxes.csv", base, "Nodule")                 # before anything trains: is there anything to score?
-    found = localise_both(child, parent, "boxes.csv", base, "Nodule", "OUT")
+    boxed_images("m.boxes.csv", base, "Nodule")                 # before anything trains: is there anything to score?
+    found = localise_both(child, parent, "m.boxes.csv", base, "Nodule", "OUT")
     found.lines("Nodule")
 
 Scored are the pointing game and the energy inside the boxes (``cxr_monai.evaluation.localisation``): neither needs a
@@ -71,7 +71,7 @@ def boxed_images(boxes: str | Path, base: Manifest, label: str) -> list[str]:
     """Return the held-out images on which the disease is boxed.
 
     Args:
-        boxes: ``boxes.csv`` or NIH's list.
+        boxes: ``M.boxes.csv`` or NIH's list.
         base: the manifest as it was read.
         label: the disease.
 
@@ -81,7 +81,7 @@ def boxed_images(boxes: str | Path, base: Manifest, label: str) -> list[str]:
     """
     part = base.part(held_out(base)[0])
     images = list(part.table["image"])
-    boxed = boxed_findings(boxes, images)
+    boxed = boxed_findings(boxes, images, by_name=base.by_name)
     named = [image for image in images if label in boxed.get(image, ())]
     if not named:
         raise EvaluationError(

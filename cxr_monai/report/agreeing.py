@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.manifest import Manifest, join_on_image, read_manifest
+from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.errors import Code, EvaluationError, RadiographError
 from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.metrics import MEAN
@@ -23,7 +23,7 @@ from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.report.map_pages import agreement_page
-from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, shares, track, write_tables
+from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, rows_of, shares, track, write_tables
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def agree_files(
     options: Options | None = None,
     manifest: str | Path | None = None,
     force: bool = False,
+    match_names: bool = False,
 ) -> tuple[Agreement, list[Path]]:
     """Compare two folders of maps and write ``agreement.csv``, ``agreement_cases.csv``, ``seeds.csv``,
     ``agreement.png``, ``agreement.html``.
@@ -97,24 +98,24 @@ def agree_files(
         SettingError: ``setting-invalid`` for a threshold that is none.
     """
     with result_folder(out, "agreement.html", force, WRITTEN) as made:
-        agreement, written = _agree_files(first, second, made, options or Options(), manifest)
+        agreement, written = _agree_files(first, second, made, options or Options(), manifest, match_names)
     return agreement, [Path(out) / path.relative_to(made) for path in written]
 
 
 def _agree_files(
-    first: str | Path, second: str | Path, out: Path, options: Options, manifest: str | Path | None
+    first: str | Path, second: str | Path, out: Path, options: Options, manifest: str | Path | None, match_names: bool
 ) -> tuple[Agreement, list[Path]]:
     """Do what :func:`agree_files` does, in an empty folder."""
     check_level(options.level)
     stores = [MapStore.open(first), MapStore.open(second)]
     table = None
     if manifest is not None:
-        table = read_manifest(manifest, check_files=False, scheme=stores[0].scheme)
+        table = read_manifest(manifest, check_files=False, scheme=stores[0].scheme, match_names=match_names)
     findings = [spelling(name) for name in options.findings] or None
     cases = compare(stores[0], stores[1], options.thresholds, findings)
     images = int(cases["image"].nunique())
     cases, notes = _chosen(cases, table, options)
-    patients, told = patients_of(list(cases["image"]), table)
+    patients, told, _ = patients_of(list(cases["image"]), table)
     names = measures(options.thresholds)
     drawing = (options.replicates, options.level, options.seed)
     order = {name: at for at, name in enumerate(stores[0].findings)}
@@ -146,13 +147,9 @@ def _agree_files(
 
 def _chosen(cases: pd.DataFrame, manifest: Manifest | None, options: Options) -> tuple[pd.DataFrame, list[str]]:
     """Leave out images that the manifest lacks and, where asked, findings that it does not say are there."""
-    notes = []
+    notes: list[str] = []
     if manifest is not None:
-        named = pd.DataFrame({"image": cases["image"].unique()})
-        labels = join_on_image(named, manifest.table).set_index("image")
-        lacking = len(named) - len(labels)
-        if lacking:
-            notes.append(f"{lacking:,} of {len(named):,} images are not in the manifest, and are left out.")
+        labels, notes = rows_of(list(cases["image"]), manifest)
         cases = cases[cases["image"].isin(labels.index)]
         if options.present:
             there = [

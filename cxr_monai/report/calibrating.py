@@ -35,6 +35,7 @@ def calibrate_bundle(
     coverage: float = COVERAGE,
     recalibrate: str | None = None,
     points: str = "keep",
+    match_names: bool = False,
     force: bool = False,
 ) -> Fitted:
     """Fit, and write the copy: whole or not at all.
@@ -46,6 +47,7 @@ def calibrate_bundle(
         out: the copy's folder, which must not exist unless ``force``.
         split: of the manifest; all images that have a prediction where None.
         method, rules, coverage: see ``cxr_monai.evaluation.fitted.fit``.
+        match_names: file names are identities, whatever the folders.
         force: an earlier copy may be replaced.
         recalibrate, points: ``how`` and ``points`` of ``cxr_monai.evaluation.fitted.refit``; None fits from nothing.
 
@@ -57,7 +59,8 @@ def calibrate_bundle(
     """
     opened, new = Bundle.open(bundle), Path(out)
     check_new_folder(new, METADATA, force, bytes_of(opened.root), opened.root)
-    file, table = read_predictions(predictions), read_manifest(manifest, check_files=False, scheme=opened.scheme)
+    file = read_predictions(predictions)
+    table = read_manifest(manifest, check_files=False, scheme=opened.scheme, match_names=match_names)
     if file.calibrated:
         raise EvaluationError(
             Code.EVALUATION_INVALID,

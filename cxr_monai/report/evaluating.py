@@ -83,6 +83,7 @@ def evaluate_files(
     compare: str | Path | None = None,
     localisation: str | Path | None = None,
     label_scheme: str | None = None,
+    match_names: bool = False,
     options: Options | None = None,
     force: bool = False,
 ) -> tuple[Evaluation, list[Path]]:
@@ -100,6 +101,7 @@ def evaluate_files(
         localisation: a folder that ``cxr-monai maps localise`` wrote, for a section of the report.
         label_scheme: what the predicted labels are made of, see ``cxr_monai.schemes.scheme``; what the bundle's
             metadata, or the JSON beside the predictions, says where None.
+        match_names: file names are identities, whatever the folders.
         options: everything else.
         force: an earlier evaluation in the folder may be written over.
 
@@ -117,7 +119,7 @@ def evaluate_files(
     """
     with result_folder(out, MAIN, force, WRITTEN) as made:
         files = predictions, manifest, made, split, bundle, fit_on, compare, localisation
-        evaluation, written = _evaluate(*files, label_scheme, options or Options())
+        evaluation, written = _evaluate(*files, label_scheme, match_names, options or Options())
     return evaluation, [Path(out) / path.relative_to(made) for path in written]
 
 
@@ -131,13 +133,14 @@ def _evaluate(
     compare: str | Path | None,
     localisation: str | Path | None,
     label_scheme: str | None,
+    match_names: bool,
     options: Options,
 ) -> tuple[Evaluation, list[Path]]:
     """Do what :func:`evaluate_files` does, in an empty folder."""
     maps = None if localisation is None else read_localisation(localisation)
     file = read_predictions(predictions)
     truth, said = _scheme(label_scheme, bundle, file)
-    table = labels_under(read_manifest(manifest, check_files=False), truth)
+    table = labels_under(read_manifest(manifest, check_files=False, match_names=match_names), truth)
     sample, notes = join(file, table, split)
     notes = [*_made_of(truth), *said, *notes]
     raw_fit: tuple[Sample, Any] | None = None

@@ -107,6 +107,7 @@ def faithful_files(
     manifest: str | Path | None = None,
     weights: str | Path | None = None,
     force: bool = False,
+    match_names: bool = False,
 ) -> tuple[Faithfulness, list[Path]]:
     """Test methods on a bundle's network and write everything into a folder.
 
@@ -119,6 +120,7 @@ def faithful_files(
         manifest: whose image is whose; images that it lacks are left out. None takes each for a patient of its own.
         weights: other than the bundle's.
         force: earlier tests in the folder may be written over.
+        match_names: file names are identities, whatever the folders.
 
     Returns:
         the result and the files that were written.
@@ -133,7 +135,7 @@ def faithful_files(
     """
     with result_folder(out, "faithfulness.html", force, WRITTEN) as folder:
         made, written, left_out = _faithful_files(
-            bundle, files, names, folder, Path(out).name, options or Options(), manifest, weights
+            bundle, files, names, folder, Path(out).name, options or Options(), manifest, weights, match_names
         )
     write_errors(Path(out), left_out)
     return made, [Path(out) / path.relative_to(folder) for path in written]
@@ -148,18 +150,16 @@ def _faithful_files(
     options: Options,
     manifest: str | Path | None,
     weights: str | Path | None,
+    match_names: bool,
 ) -> tuple[Faithfulness, list[Path], list[tuple[str, str, str]]]:
     """Do what :func:`faithful_files` does, in an empty folder; return what could not be read, too."""
     check_level(options.level)
     for method in options.methods:
         method_named(method)
-    table = read_manifest(manifest, check_files=False) if manifest is not None else None
-    patients, told = patients_of(names, table)
-    notes = []
-    if len(patients) < len(names):
-        notes.append(
-            f"{len(names) - len(patients):,} of {len(names):,} images are not in the manifest, and are left out."
-        )
+    table = None
+    if manifest is not None:
+        table = read_manifest(manifest, check_files=False, match_names=match_names)
+    patients, told, notes = patients_of(names, table)
     there = set(patients.index)
     files = [file for file, name in zip(files, names, strict=True) if name in there]
     names = [name for name in names if name in there]

@@ -1,6 +1,6 @@
 """Maps against the boxes of radiologists: files in; tables, a sheet, a page and an MLflow run out.
 
-    localisation, written = localise_files("maps", "boxes.csv", "manifest.csv", "localisation")
+    localisation, written = localise_files("maps", "m.boxes.csv", "manifest.csv", "localisation")
     localisation.scores, localisation.gains         # tables; see cxr_monai.evaluation.localisation_tables
 
 Two controls are scored on the same cases: a random map (uniform noise on the map's own grid, enlarged as it is) and a
@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.bundle.folder import Bundle
-from cxr_monai.data.manifest import Manifest, join_on_image, read_manifest
+from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
@@ -91,6 +92,7 @@ class Choosing:
         maps, boxes: another store of maps, by the same method, and its boxes.
         manifest: its patients; the scored images' manifest where None.
         other_hospital: its patients are other people even if they have the same numbers (synthetic ones, too).
+        match_names: file names are identities, whatever the folders.
     """
 
     split: str | None = None
@@ -98,6 +100,7 @@ class Choosing:
     boxes: str | Path | None = None
     manifest: str | Path | None = None
     other_hospital: bool = False
+    match_names: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,18 +164,20 @@ def localise_files(
     choosing: Choosing | None = None,
     options: Options | None = None,
     force: bool = False,
+    match_names: bool = False,
 ) -> tuple[Localisation, list[Path]]:
     """Score maps against boxes and write everything into a folder.
 
     Args:
         maps: a folder of maps, see ``cxr-monai explain``.
-        boxes: ``boxes.csv`` or NIH's list.
+        boxes: ``M.boxes.csv`` or NIH's list.
         manifest: patients and split; the image files are needed for the sheet alone.
         out: the folder.
         bundle: that made the maps; the list beside it says who it was trained on, whatever split the manifest has.
         choosing: where map thresholds come from.
         options: everything else.
         force: an earlier localisation in the folder may be written over.
+        match_names: file names are identities, whatever the folders.
 
     Returns:
         the result and the files that were written.
@@ -187,7 +192,7 @@ def localise_files(
     """
     with result_folder(out, MAIN, force, WRITTEN) as made:
         localisation, written = _localise_files(
-            maps, boxes, manifest, made, bundle, choosing or Choosing(), options or Options()
+            maps, boxes, manifest, made, bundle, choosing or Choosing(), options or Options(), match_names
         )
     return localisation, [Path(out) / path.relative_to(made) for path in written]
 
@@ -200,12 +205,13 @@ def _localise_files(
     bundle: str | Path | None,
     choosing: Choosing,
     options: Options,
+    match_names: bool,
 ) -> tuple[Localisation, list[Path]]:
     """Do what :func:`localise_files` does, in an empty folder."""
     from cxr_monai.report.localisation_page import write_page
     from cxr_monai.report.localisation_sheet import write_sheet
 
-    table = read_manifest(manifest, check_files=False)
+    table = read_manifest(manifest, check_files=False, match_names=match_names)
     part, notes = read_part(maps, boxes, table)
     aside = None
     if choosing.split is not None:
@@ -236,14 +242,15 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
         ManifestError: ``manifest-invalid`` if no boxed image is in the manifest.
     """
     store = MapStore.open(maps)
-    drawn, said = read_boxes(boxes, store.table, store.findings, store.scheme)
+    drawn, said = read_boxes(boxes, store.table, store.findings, store.scheme, manifest.by_name)
     of = in_shares(drawn)
     keys = pd.DataFrame(list(of), columns=["stored", "finding"])
     people = manifest.table[["image", "patient_id", "split"]]
-    joined = join_on_image(people, keys.assign(image=keys["stored"])).set_index(["stored", "finding"])
+    by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name)
+    joined = by_side.table.set_index(["stored", "finding"])
     known = [key for key in of if key in joined.index]
     notes = list(said)
-    if len(known) < len(of):
+    if by_side.notes("boxed images", "the manifest"):  # cases are counted, images are logged
         notes.append(f"{len(of) - len(known):,} of {len(of):,} boxed cases are not in the manifest, and left out.")
     channel = {finding: at for at, finding in enumerate(store.findings)}
     kept = [key for key in known if not np.isnan(store.grid(key[0])[channel[key[1]]]).any()]
@@ -391,7 +398,9 @@ def _choosing_part(
 def _other_maps(part: Part, manifest: Manifest, choosing: Choosing) -> Part:
     if choosing.maps is None or choosing.boxes is None:
         raise EvaluationError(Code.EVALUATION_INVALID, "maps to choose on need their boxes: --choose-boxes B.csv.")
-    people = manifest if choosing.manifest is None else read_manifest(choosing.manifest, check_files=False)
+    people = manifest
+    if choosing.manifest is not None:
+        people = read_manifest(choosing.manifest, check_files=False, match_names=choosing.match_names)
     other, _ = read_part(choosing.maps, choosing.boxes, people)
     ours, theirs = name_of(part.store), name_of(other.store)
     if ours != theirs:

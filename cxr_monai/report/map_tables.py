@@ -1,6 +1,6 @@
 """What the tables of maps have in common: means with intervals over patients, whose image is whose, an MLflow run.
 
-    patients, told = patients_of(images, manifest)
+    patients, told, notes = patients_of(images, manifest)
     means(cases, "finding", ["rank_correlation"], patients)      # one row a finding: cases, patients, mean, low, high
 
 Cases are images with a finding. Several of one patient are no independent evidence, so whole patients are drawn.
@@ -13,27 +13,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.manifest import Manifest, join_on_image
+from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, effective_patients, interval
 from cxr_monai.evaluation.localisation_tables import FEWEST
 from cxr_monai.evaluation.metrics import MEAN
 
 
-def patients_of(images: Sequence[str], manifest: Manifest | None) -> tuple[pd.Series, str]:
-    """Return the patient of each image, indexed by image, and what the intervals therefore hold for.
+def rows_of(images: Sequence[str], manifest: Manifest) -> tuple[pd.DataFrame, list[str]]:
+    """Return the manifest's rows, indexed by the images' own names and in their order, and what was left out.
+
+    Raises:
+        ManifestError: ``manifest-invalid`` if it has none of them; ``images-ambiguous``.
+    """
+    named = pd.DataFrame({"image": list(dict.fromkeys(images))})
+    by_side = join_on_image(manifest.table, named.assign(named=named["image"]), by_name=manifest.by_name)
+    rows = by_side.table.set_index("named").rename_axis("image").drop(columns="image")
+    there = set(rows.index)
+    return rows.loc[[name for name in named["image"] if name in there]], by_side.notes("images", "the manifest")
+
+
+def patients_of(images: Sequence[str], manifest: Manifest | None) -> tuple[pd.Series, str, list[str]]:
+    """Return the patient of each image, indexed by image, what the intervals therefore hold for, and what is left out.
 
     Without a manifest each image counts as a patient of its own. Images that a manifest lacks are left out.
 
     Raises:
-        ManifestError: ``manifest-invalid`` if it has none of them.
+        ManifestError: as `rows_of`.
     """
-    named = pd.DataFrame({"image": list(dict.fromkeys(images))})
     if manifest is None:
+        named = list(dict.fromkeys(images))
         told = "images: no manifest was given, so several of one patient are taken for independent"
-        return pd.Series(named["image"].to_numpy(), index=named["image"], name="patient_id"), told
-    joined = join_on_image(named, manifest.table[["image", "patient_id"]])
-    return joined.set_index("image")["patient_id"], "patients"
+        return pd.Series(named, index=pd.Index(named, name="image"), name="patient_id"), told, []
+    rows, notes = rows_of(images, manifest)
+    return rows["patient_id"], "patients", notes
 
 
 def means(

@@ -55,7 +55,7 @@ def trained_categories(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFact
     """The bundle of a tiny training on the categories; boxes lie beside its manifest, ``m.csv`` beside the bundle."""
     home = tmp_path_factory.mktemp("categories")
     manifest = rewrite(phantoms.manifest, home / "m.csv", lambda table: table)
-    (home / "boxes.csv").write_bytes(phantoms.manifest.with_name("boxes.csv").read_bytes())
+    (home / "boxes.csv").write_bytes(phantoms.manifest.with_name("manifest.boxes.csv").read_bytes())
     settings = {**TINY, "epochs": 1, "output_dir": str(home / "OUT"), "tracking_uri": tracking_store}
     run(CATEGORIES, "train", manifest=str(manifest), **settings)
     return home / "OUT" / "bundle"

@@ -56,7 +56,7 @@ def test_so_many_images_one_picture_each(trained: Trained, phantoms: Phantoms, e
 
 
 def test_only_boxed_findings(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
-    boxes = phantoms.manifest.parent / "boxes.csv"
+    boxes = phantoms.manifest.with_name("manifest.boxes.csv")
     assert explain(trained.bundle, phantoms.manifest, "--boxes", boxes, "--out", "maps") == 0
     store, table = MapStore.open("maps"), pd.read_csv(boxes)
     pairs = {

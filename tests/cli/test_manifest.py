@@ -35,7 +35,7 @@ def test_nih(root, tmp_path, capsys):
     assert len(manifest) == 4
     assert manifest.root == root
     assert manifest.label_version == "nih-v2020"
-    boxes = pd.read_csv(out.parent / "boxes.csv")
+    boxes = pd.read_csv(out.parent / "m.boxes.csv")
     assert boxes.iloc[0].tolist() == ["images/00000001_000.png", "Infiltration", 50.0, 100.0, 150.0, 200.0, 512, 512]
     printed = capsys.readouterr().out
     assert printed.startswith("4 images of 3 patients, labels nih-v2020\n")
@@ -57,9 +57,11 @@ def test_nothing_is_overwritten_without_force(root, tmp_path, capsys):
     assert "error [output-exists]" in capsys.readouterr().err
     assert out.read_text() == "mine"
     assert run("nih", root, "--out", out, "--force") == 0
-    assert run("nih", root, "--out", tmp_path / "other.csv") == 2, "boxes.csv of the first is still there"
-    assert "boxes.csv is already there" in capsys.readouterr().err
-    assert not (tmp_path / "other.csv").exists()
+    assert run("nih", root, "--out", tmp_path / "other.csv") == 0, "boxes are named after their manifest"
+    (tmp_path / "third.boxes.csv").write_text("mine")
+    assert run("nih", root, "--out", tmp_path / "third.csv") == 2
+    assert "third.boxes.csv" in capsys.readouterr().err
+    assert not (tmp_path / "third.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_folder(root, tmp_path, capsys):
     assert manifest.findings == ("Mass", "Rib fracture")
     assert manifest.table["patient_id"].tolist() == ["7", "7"]
     assert "took 'file' as the image, 'patient' as the patient" in capsys.readouterr().out
-    assert not (tmp_path / "boxes.csv").exists()
+    assert not list(tmp_path.glob("*boxes.csv"))
 
 
 def test_dicom_makes_a_key_keeps_it_and_reports_errors(tmp_path, capsys):

@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 
 from cxr_monai.data.manifest import (
+    Key,
     Manifest,
     SplitRecord,
+    boxes_path,
     build_manifest,
-    join_on_image,
+    find_boxes,
     read_manifest,
     split_digest,
     under,
@@ -51,9 +53,9 @@ def problems(path: Path, **options) -> ManifestError:
     return caught.value
 
 
-def small(**columns) -> Manifest:
+def small(key: Key = "path", **columns) -> Manifest:
     table = {"image": ["1.png", "2.png", "3.png"], "patient_id": [1, 1, 2], "Mass": [1, 0, np.nan]}
-    return build_manifest(pd.DataFrame(table | columns), "images", "local")
+    return build_manifest(pd.DataFrame(table | columns), "images", "local", key=key)
 
 
 def test_reads_every_column_as_documented(tmp_path: Path) -> None:
@@ -333,42 +335,49 @@ def test_build_fills_what_is_optional_and_refuses_what_is_wrong() -> None:
         build_manifest(pd.DataFrame({"image": ["1.png"], "Mass": [1]}), ".", "local")
 
 
-def joined(right: list[str], left: tuple[str, ...] = ("x/1.png", "x/2.png", "y/3.png"), **options) -> list:
-    table = join_on_image(
-        pd.DataFrame({"image": left, "n": range(len(left))}),
-        pd.DataFrame({"image": right, "value": range(10, 10 + len(right))}),
-        **options,
-    )
-    assert list(table) == ["image", "n", "value"]
-    return table.to_numpy().tolist()
-
-
-def test_joins_on_paths_else_on_unique_file_names() -> None:
-    assert joined(["y/3.png", "x/1.png"]) == [["x/1.png", 0, 11], ["y/3.png", 2, 10]]
-    assert joined(["3.png", "/elsewhere/1.png", "other.png"]) == [["x/1.png", 0, 11], ["y/3.png", 2, 10]]
-    # one path in common, one under another folder: names find both
-    assert joined(["x/1.png", "q/2.png"]) == [["x/1.png", 0, 10], ["x/2.png", 1, 11]]
-    # several boxes on one image
-    assert joined(["3.png", "3.png"]) == [["y/3.png", 2, 10], ["y/3.png", 2, 11]]
-    # names that are not unique are no matter where the paths agree
-    assert joined(["y/1.png", "z/1.png"], left=("x/1.png", "y/1.png")) == [["y/1.png", 1, 10]]
-
-
-def test_left_join_keeps_images_without_a_partner() -> None:
-    assert [row[:2] for row in joined(["3.png"], how="left")] == [["x/1.png", 0], ["x/2.png", 1], ["y/3.png", 2]]
+def test_what_tells_images_apart_is_recorded_and_kept(tmp_path: Path) -> None:
+    made = small(image=["x/1.png", "x/2.png", "y/3.png"])
+    for key in ("path", "name"):
+        write_manifest(replace(made, key=key), tmp_path / "m.csv")
+        assert json.loads((tmp_path / "m.csv.json").read_text())["key"] == key
+        assert read_manifest(tmp_path / "m.csv", check_files=False).key == key
+        assert read_manifest(tmp_path / "m.csv", check_files=False, match_names=True).by_name
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "expected"),
+    ("version", "images", "key"),
     [
-        (("x/1.png", "y/1.png"), ["1.png"], "names can't tell which is which"),
-        (("x/1.png",), ["a/1.png", "b/1.png"], "names can't tell which is which"),
-        (("x/1.png",), ["2.png"], "nor by file name"),
+        ("nih-v2020", ["x/1.png", "x/2.png", "y/3.png"], "name"),
+        ("nih-v2020", ["x/1.png", "y/1.png", "y/3.png"], "path"),
+        ("local", ["x/1.png", "x/2.png", "y/3.png"], "path"),
     ],
 )
-def test_ambiguous_or_strange_tables_are_not_joined(left: tuple[str, ...], right: list[str], expected: str) -> None:
-    with pytest.raises(ManifestError, match=expected):
-        joined(right, left=left)
+def test_a_record_of_before_there_was_a_key(tmp_path: Path, version: str, images: list[str], key: str) -> None:
+    write_manifest(replace(small(image=images), label_version=version), tmp_path / "m.csv")
+    record = json.loads((tmp_path / "m.csv.json").read_text())
+    del record["key"]
+    (tmp_path / "m.csv.json").write_text(json.dumps(record))
+    assert read_manifest(tmp_path / "m.csv", check_files=False).key == key
+
+
+def test_names_that_are_said_to_be_identities_and_are_not(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"1 names stand for several: x/1\.png, y/1\.png") as caught:
+        small(image=["x/1.png", "y/1.png", "y/3.png"], key="name")
+    assert caught.value.code == Code.MANIFEST_INVALID
+    write_manifest(small(image=["x/1.png", "y/1.png", "y/3.png"]), tmp_path / "m.csv")
+    for wrong, said in (("name", "stand for several"), ("uid", "'uid'")):
+        record = json.loads((tmp_path / "m.csv.json").read_text()) | {"key": wrong}
+        (tmp_path / "m.csv.json").write_text(json.dumps(record))
+        with pytest.raises(ManifestError, match=said):
+            read_manifest(tmp_path / "m.csv", check_files=False)
+
+
+def test_boxes_are_named_after_their_manifest_and_found_by_the_old_name_too(tmp_path: Path) -> None:
+    assert boxes_path("d/m.csv") == boxes_path("d/m.csv.gz") == Path("d/m.boxes.csv")
+    assert find_boxes(tmp_path / "m.csv") is None
+    for name in ("boxes.csv", "m.boxes.csv"):
+        (tmp_path / name).touch()
+        assert find_boxes(tmp_path / "m.csv.gz") == tmp_path / name
 
 
 def test_images_that_are_all_outside_the_root_are_told_not_a_crash(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_images_without_a_patient_are_refused_unless_told(tmp_path):
         ("SOPInstanceUID", "1.2.3.1", "1.2.3.2"),
         ("image", "x/a.dcm", "b.dcm"),
         ("filename", "a", "b"),
-        ("Image Index", "a.png", "images/b.png"),
+        ("Image Index", "a.png", "old\\\\x\\\\b.png"),
         ("StudyInstanceUID", "1.9.1", "1.9.2"),
     ],
 )
@@ -251,7 +251,8 @@ def test_another_manifest_serves_as_labels(tmp_path):
     ("content", "said"),
     [
         ("who,Mass\n1,1\n", "no column says which image"),
-        ("image,Mass\na.dcm,1\na,0\n", "has a second row"),
+        ("image,Mass\na.dcm,1\na,0\n", "a.dcm, a all fit 'a.dcm'"),
+        ("image,Mass\na.dcm,1\na.dcm,0\n", "has a second row"),
         ("image,Mass\nz.dcm,1\n", "none of its 1 rows fits"),
         ("image,Mass\na.dcm,-1\n", "--uncertain"),
     ],

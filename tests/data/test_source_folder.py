@@ -60,7 +60,18 @@ def test_columns_by_hand(root, delimiter, encode, newline):
 
 @pytest.mark.parametrize("header", ["image", "Image Index", "FileName", "filename", "path", "Image_Path"])
 @pytest.mark.parametrize(
-    "written", ["2021/a.png", "./2021/a.png", "2021\\a.png", "a.png", "a", "elsewhere/a.png", "a.dcm"]
+    "written",
+    [
+        "2021/a.png",
+        "./2021/a.png",
+        "2021\\a.png",
+        "a.png",
+        "a",
+        "old/2021/a.png",
+        "D:\\x\\2021\\a.PNG",
+        "a.dcm",
+        "2021/a",
+    ],
 )
 def test_images_by_path_or_unique_name(root, header, written):
     source = read(root, f"{header},patient_id,Mass\n{written},1,1\n")
@@ -87,7 +98,7 @@ def test_missing_images(root):
     assert caught.value.code == Code.IMAGES_MISSING
     source = read(root, content, available_only=True)
     assert source.table["image"].tolist() == ["2021/a.png"]
-    assert "kept 1 images that are here, left out 2 that are not" in source.notes
+    assert "kept 1 images that are here, left out 2 that are not (such as z.png, y.png)" in source.notes
     with pytest.raises(ManifestError) as caught:
         read(root, "image,patient_id,Mass\nz.png,2,0\n", available_only=True)
     assert caught.value.code == Code.NO_IMAGES

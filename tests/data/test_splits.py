@@ -174,7 +174,7 @@ def test_balance_table_is_exact() -> None:
 @pytest.mark.parametrize("zipped", [False, True])
 def test_lists_take_the_first_word_of_each_line_wherever_the_images_lie(tmp_path: Path, zipped: bool) -> None:
     manifest = make([1, 1, 2, 3, 4])
-    train = listing(tmp_path, "train.txt", ["00000.png 0 1 0", "old/00001.png 1 1 1", "", "gone.png 0"], zipped)
+    train = listing(tmp_path, "train.txt", ["00000.png 0 1 0", "old/images/00001.png 1 1 1", "", "gone.png 0"], zipped)
     val, test = (
         listing(tmp_path, "val.txt", ["00002.png"], zipped),
         listing(tmp_path, "test.txt", ["00004.png"], zipped),
@@ -278,7 +278,8 @@ def test_useless_lists_are_refused(tmp_path: Path, content: bytes, expected: str
 def test_lists_of_another_data_set_are_refused(tmp_path: Path) -> None:
     paths = [listing(tmp_path, f"{n}.txt", [f"patient{n}/study{n}.png"]) for n in (1, 2, 3)]
     with pytest.raises(
-        SplitError, match=r"none of the 3 listed images .* 'study1.png', the manifest's like '00000.png'"
+        SplitError,
+        match=r"none of the 3 .* 'patient1/study1.png', the manifest's like 'images/00000.png'",
     ):
         splits.lists(make([1, 2]), *paths)
 

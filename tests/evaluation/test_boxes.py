@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.errors import Code, CxrError, EvaluationError
+from cxr_monai.errors import Code, CxrError, EvaluationError, ManifestError
 from cxr_monai.evaluation.boxes import boxed_findings, in_shares, read_boxes
 from cxr_monai.schemes import SCHEMES
 
@@ -41,9 +41,15 @@ def test_boxes_are_of_the_stored_images_in_their_order(tmp_path: Path) -> None:
     assert table.loc[1, ["x", "y", "width", "height"]].tolist() == [1, 2, 3, 4]
 
 
-def test_file_names_do_where_folders_differ(tmp_path: Path) -> None:
-    table, _ = read_boxes(written(tmp_path, "elsewhere/1.png,Mass,1,2,3,4,256,512"), STORED, FINDINGS)
+def test_file_names_do_where_they_are_identities(tmp_path: Path) -> None:
+    path = written(tmp_path, "elsewhere/1.png,Mass,1,2,3,4,256,512")
+    with pytest.raises(ManifestError, match=r"'elsewhere/1\.png' is not 'a/1\.png': the folders differ"):
+        read_boxes(path, STORED, FINDINGS)
+    with pytest.raises(ManifestError, match="no image in common"):
+        boxed_findings(path, STORED["image"])
+    table, _ = read_boxes(path, STORED, FINDINGS, by_name=True)
     assert table["image"].tolist() == ["a/1.png"]
+    assert boxed_findings(path, STORED["image"], by_name=True) == {"a/1.png": {"Mass"}}
 
 
 def test_what_has_no_map_is_left_out_and_said(tmp_path: Path) -> None:
@@ -153,7 +159,7 @@ def test_shares_by_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows"),
     [
-        (HEADER, "b/1.png,nodule,1,2,3,4,256,512\nb/1.png,Mass,1,2,3,4,256,512\nb/7.png,Mass,1,2,3,4,9,9\n"),
+        (HEADER, "b/a/1.png,nodule,1,2,3,4,256,512\nb/a/1.png,Mass,1,2,3,4,256,512\nb/7.png,Mass,1,2,3,4,9,9\n"),
         (NIH, "1.png,Nodule,1,2,3,4,,,\n1.png,Mass,1,2,3,4,,,\n7.png,Mass,1,2,3,4,,,\n"),
     ],
 )

@@ -251,7 +251,7 @@ def test_other_maps_to_choose_on(tmp_path: Path) -> None:
     assert len(localisation.cases) == 24  # all are scored
     assert localisation.book["map_thresholds_from"] == "other maps (maps), 12 cases of 12 patients"
     assert any("No box of Nodule to choose on" in note for note in localisation.notes)
-    assert "nor by file name" in refused(Code.MANIFEST_INVALID, ours, replace(choosing, manifest=None))
+    assert "no image in common" in refused(Code.MANIFEST_INVALID, ours, replace(choosing, manifest=None))
     other = made(tmp_path / "other", {(f"z/z{n}.png", "Mass"): (1, 1) for n in range(12)}, method="gradcam")
     told = refused(Code.MAPS_INVALID, ours, replace(choosing, maps=other / "maps"))
     assert "thresholds chosen on maps by gradcam are not those of maps by cam" in told
@@ -580,7 +580,7 @@ def test_606_of_nihs_880_boxed_images_are_in_the_chexnet_splits_training_list(re
     files = [(f"--{part}", nih / "chexnet_split" / f"{part}_list.txt.gz") for part in ("train", "val", "test")]
     words = [str(word) for pair in files for word in pair]
     assert main(["split", str(manifest), "--scheme", "lists", *words]) == 0
-    boxes = pd.read_csv(tmp_path / "boxes.csv")
+    boxes = pd.read_csv(tmp_path / "manifest.boxes.csv")
     findings = sorted(boxes["finding"].unique())
     writer = MapWriter(tmp_path / "maps", {"findings": findings, "points": None, "method": "cam"})
     for image in boxes["image"].unique():

@@ -100,9 +100,10 @@ def test_shares_are_ratios_of_sums() -> None:
 def test_patients_of_a_manifest() -> None:
     table = pd.DataFrame({"image": ["a.png", "b.png", "c.png"], "patient_id": ["1", "1", "2"], "Mass": [0, 1, 0]})
     manifest = build_manifest(table, "/nowhere", "local")
-    patients, told = patients_of(["c.png", "a.png", "c.png", "x.png"], manifest)
+    patients, told, notes = patients_of(["c.png", "a.png", "c.png", "x.png"], manifest)
     assert patients.to_dict() == {"c.png": "2", "a.png": "1"}
     assert told == "patients"
+    assert notes == ["1 of 3 images are not in the manifest and are left out."]
     # by file name, where the paths differ
     assert patients_of(["other/b.png"], manifest)[0].to_dict() == {"other/b.png": "1"}
     with pytest.raises(ManifestError) as caught:
@@ -111,7 +112,7 @@ def test_patients_of_a_manifest() -> None:
 
 
 def test_without_a_manifest_each_image_is_a_patient() -> None:
-    patients, told = patients_of(["a", "b", "a"], None)
+    patients, told, _ = patients_of(["a", "b", "a"], None)
     assert patients.to_dict() == {"a": "a", "b": "b"}
     assert told.startswith("images: no manifest was given")
 

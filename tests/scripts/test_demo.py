@@ -47,7 +47,7 @@ class Demo:
         self.ran.append(name)
         parts = {
             PHANTOMS: ("phantoms/1.png", "phantoms/README.txt"),
-            MANIFEST: ("boxes.csv", "manifest.csv"),
+            MANIFEST: ("manifest.boxes.csv", "manifest.csv"),
             SPLIT: (),
             TRAINING: ("train/checkpoints/last.pt", "train/bundle/models/model.pt"),
             EVALUATION: ("evaluate/metrics.csv", "evaluate/report.html"),

@@ -4,14 +4,14 @@ One module a source, each with ``read(root, ...) -> SourceTable``, its labels in
 is a public data set, its citation and its download page. `load` imports a source only when it is asked for::
 
     source = load("nih").read("/data/nih", available_only=True)
-    manifest = build_manifest(source.table, source.root, source.label_version)
+    manifest = build_manifest(source.table, source.root, source.label_version, key=source.key)
 """
 
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cxr_monai.errors import Code, UsageError
 
@@ -39,6 +39,7 @@ class SourceTable:
         boxes: ``image, finding, x, y, width, height, image_width, image_height`` in pixels of the stored image,
             or None.
         errors: ``image, code, reason`` of the files that could not be read, or None.
+        key: ``name`` if a file name is one image, whatever its folder; see `cxr_monai.data.manifest.Manifest`.
     """
 
     table: "pd.DataFrame"
@@ -47,6 +48,7 @@ class SourceTable:
     notes: tuple[str, ...] = ()
     boxes: "pd.DataFrame | None" = None
     errors: "pd.DataFrame | None" = None
+    key: Literal["path", "name"] = "path"
 
 
 def load(name: str) -> ModuleType:

@@ -30,7 +30,7 @@ def require_folder(root: Path) -> None:
         raise ManifestError(Code.SOURCE_INVALID, f"{said}.", where=root)
 
 
-def report_missing(missing: Sequence[str], total: int, searched: Collection[str], where: Path) -> None:
+def report_missing(missing: Sequence[str], total: int, searched: Collection[str], where: Path, near: str = "") -> None:
     """Raise ``images-missing`` with the count and the first names, if any image is missing.
 
     Args:
@@ -38,14 +38,17 @@ def report_missing(missing: Sequence[str], total: int, searched: Collection[str]
         total: how many images the table names.
         searched: the folders that were looked into.
         where: their root.
+        near: `cxr_monai.data.matching.Matches.near_misses`.
     """
     if not missing:
         return
     shown = ", ".join(missing[:SHOWN]) + (f", and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else "")
     raise ManifestError(
         Code.IMAGES_MISSING,
-        f"{len(missing):,} of the {total:,} images that the table names are not in {', '.join(searched)}: {shown}.",
-        fix="Get them, or keep those that are here with --available-only.",
+        f"{len(missing):,} of the {total:,} images that the table names are not in {', '.join(searched)}: {shown}."
+        + (f" {near}." if near else ""),
+        fix="Get them, or keep those that are here with --available-only"
+        + ("; where a file name alone tells which image it is, say --match-names." if near else "."),
         where=where,
     )
 
@@ -55,9 +58,11 @@ def left_out_note(kept: int, missing: int) -> str:
     return f"kept {kept:,} images that are here, left out {missing:,} that are not"
 
 
-def require_any(kept: int, where: Path, searched: Collection[str]) -> None:
+def require_any(kept: int, where: Path, searched: Collection[str], near: str = "") -> None:
     """Raise ``no-images`` if nothing was kept."""
     if not kept:
         raise ManifestError(
-            Code.NO_IMAGES, f"none of the table's images is in {', '.join(searched) or 'this folder'}.", where=where
+            Code.NO_IMAGES,
+            f"none of the table's images is in {', '.join(searched) or 'this folder'}{f': {near}' if near else ''}.",
+            where=where,
         )

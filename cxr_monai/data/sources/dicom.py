@@ -25,11 +25,11 @@ import pandas as pd
 
 from cxr_monai.data.formats.dicom import MODALITIES, OTHER_BODY_PARTS
 from cxr_monai.data.formats.dicom_library import ConceptCode, Dataset, codes, dcmread, disable_value_validation
+from cxr_monai.data.matching import examples, match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import walk
 from cxr_monai.data.sources._labels import read_findings
 from cxr_monai.data.sources._text import IMAGE, emptied_notes, find_column, parse_ages, parse_sexes, read_table
-from cxr_monai.data.sources.folder import match_files
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -42,6 +42,7 @@ _TAGS = [
     "StudyInstanceUID", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "Rows",
 ]  # fmt: skip
 _ENDINGS = (".dcm", ".dicom", ".dic")
+_NO_DICOM = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".json")
 _PREAMBLE = 128  # bytes before 'DICM' (PS3.10 7.1)
 # what pydicom raises on damaged files, by experience
 _DAMAGED = (EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, struct.error, NotImplementedError)
@@ -68,6 +69,7 @@ def read(
     patient_per_study: bool = False,
     findings: Sequence[str] | None = None,
     uncertain: str | None = None,
+    match_names: bool = False,
 ) -> SourceTable:
     """Read the headers below ``root``.
 
@@ -79,6 +81,7 @@ def read(
         patient_per_study: take each study without a PatientID for another patient (only if that is so).
         findings: the columns of ``labels`` that are findings.
         uncertain: what ``-1`` means in ``labels``: ``unknown``, ``positive`` or ``negative``.
+        match_names: file names are identities: take the label of a name even where the folders differ.
 
     Returns:
         One row a radiograph, ``label_version`` ``local`` or ``unlabelled``; what could not be read is in ``errors``.
@@ -103,7 +106,7 @@ def read(
     patients = _patients(headers, root, patient_per_study)
     ages, bad_ages = parse_ages(headers["age"])
     sexes, bad_sexes = parse_sexes(headers["sex"])
-    marks, label_notes = _labels(headers, labels, root, findings, uncertain)
+    marks, label_notes = _labels(headers, labels, root, findings, uncertain, match_names)
     frame = pd.DataFrame(
         {
             "image": headers["image"],
@@ -275,7 +278,12 @@ def _age(born: str, studied: str) -> str:
 
 
 def _labels(
-    headers: pd.DataFrame, labels: Path | None, root: Path, findings: Sequence[str] | None, uncertain: str | None
+    headers: pd.DataFrame,
+    labels: Path | None,
+    root: Path,
+    findings: Sequence[str] | None,
+    uncertain: str | None,
+    match_names: bool,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return one row of findings for each row of ``headers``, and notes."""
     if labels is None:
@@ -293,9 +301,13 @@ def _labels(
             fix="Name one SOPInstanceUID, image (path or file name) or StudyInstanceUID.",
             where=labels,
         )
-    keys = table[theirs]
+    keys, said = table[theirs], ""
     if ours == "image":
-        keys, _ = match_files(keys, headers["image"].tolist(), root)
+        # among all files, not the radiographs alone: a name that stands in two folders is not clear
+        files = [file for file in walk(root) if not file.lower().endswith(_NO_DICOM)]
+        matches = match_images(keys, files, by_name=match_names, other_endings=True, root=root)
+        require_clear(matches, Code.SOURCE_INVALID, "the labels' names", labels)
+        keys, said = keys.map(matches.image_of), matches.near_misses()
     twice = keys[keys.notna() & keys.duplicated()]
     if not twice.empty:
         line = twice.index[0]
@@ -310,11 +322,18 @@ def _labels(
     if not labelled:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"none of its {len(table):,} rows fits a radiograph by {theirs!r} (first: {table[theirs].iloc[0]!r}).",
+            f"none of its {len(table):,} rows fits a radiograph by {theirs!r} (first: {table[theirs].iloc[0]!r})"
+            + (f": {said}." if said else "."),
+            fix="Where a file name alone tells which image it is, say --match-names." if said else None,
             where=labels,
         )
+    unused = table.loc[~used, theirs].tolist()
+    unlabelled = headers.loc[~headers[ours].isin(keys[used]), "image"].tolist()
     return marks, [
-        f"{labelled:,} of {len(headers):,} radiographs have labels, joined on {theirs!r}; "
-        f"{int((~used).sum()):,} rows of the labels fit none",
+        f"{labelled:,} of {len(headers):,} radiographs have labels, joined on {theirs!r}"
+        + (f"; without: {examples(unlabelled)}" if unlabelled else "")
+        + f"; {len(unused):,} rows of the labels fit none"
+        + (f": {examples(unused)}" if unused else "")
+        + (f"; {said}" if said else ""),
         *notes,
     ]

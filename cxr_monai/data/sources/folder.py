@@ -4,18 +4,19 @@
     2021/a.png,17,58,F,1,0
     2021/b.png,17,58,F,,1
 
-One row an image: its path below ROOT, or its file name where that is unique, with or without the ending. Columns are
-found by common names ("Patient ID", "patient_id", "PatientID"); every other column of 0, 1 and empty cells is a
-finding. Without a patient column nothing can keep a patient on one side of a split, so that must be said aloud.
+One row an image: its path below ROOT, or its file name where that is unique, with or without the ending
+(`cxr_monai.data.matching` has the rule: folders that differ are another file). Columns are found by common names
+("Patient ID", "patient_id", "PatientID"); every other column of 0, 1 and empty cells is a finding. Without a patient
+column nothing can keep a patient on one side of a split, so that must be said aloud.
 """
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
-from cxr_monai.data.files import IMAGE_SUFFIXES
+from cxr_monai.data.matching import Matches, examples, match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, walk
 from cxr_monai.data.sources._labels import read_findings
@@ -48,6 +49,7 @@ def read(
     findings: Sequence[str] | None = None,
     uncertain: str | None = None,
     available_only: bool = False,
+    match_names: bool = False,
 ) -> SourceTable:
     """Read a table of labels and find its images below ``root``.
 
@@ -60,6 +62,7 @@ def read(
         findings: the columns that are findings, instead of all that hold 0 and 1.
         uncertain: what ``-1`` means: ``unknown``, ``positive`` or ``negative``.
         available_only: leave out the rows whose image is not there, instead of refusing.
+        match_names: file names are identities: take the file of a name even where the folders differ.
 
     Returns:
         The table, ``label_version`` ``local``; ``study_id``, ``view``, ``age``, ``sex`` empty where no column has them.
@@ -72,7 +75,7 @@ def read(
     image = _image_column(table, image_column, labels)
     patient = _patient_column(table, patient_column, patient_per_image, labels)
     notes = [f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"]
-    places, place_notes = _find_files(table[image], root, labels, available_only)
+    places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
     frame = pd.DataFrame({"image": places, "patient_id": places if patient is None else table[patient]})
     study, view, age, sex = (find_column(table, names) for names in (STUDY, VIEW, AGE, SEX))
@@ -88,57 +91,28 @@ def read(
     return SourceTable(pd.concat([frame, marks], axis=1).reset_index(drop=True), root, "local", tuple(notes))
 
 
-def _find_files(names: pd.Series, root: Path, labels: Path, available_only: bool) -> tuple[pd.Series, list[str]]:
+def _find_files(
+    names: pd.Series, root: Path, labels: Path, available_only: bool, match_names: bool
+) -> tuple[pd.Series, list[str]]:
     """Return the relative path of each image that is kept, and notes; see `read` for what is refused."""
-    places, ambiguous = match_files(names, list(walk(root)), root)
-    if ambiguous:
-        name, fits = next(iter(ambiguous.items()))
-        raise ManifestError(
-            Code.SOURCE_INVALID,
-            f"{len(ambiguous):,} names fit several files; {name!r} fits {', '.join(fits[:3])}.",
-            fix="Write paths relative to ROOT into the table.",
-            where=labels,
-        )
+    matches = match_images(names, walk(root), by_name=match_names, other_endings=True, root=root)
+    require_clear(matches, Code.SOURCE_INVALID, "the table's names", labels)
+    places = names.map(matches.image_of)
     here = places.notna()
+    notes = [endings_note(matches)] if matches.endings else []
+    missing, near = names[~here].tolist(), matches.near_misses()
     if not available_only:
-        report_missing(names[~here].tolist(), len(names), ["ROOT or its folders"], root)
-        return places, []
-    require_any(int(here.sum()), root, ())
-    return places[here], [left_out_note(int(here.sum()), int((~here).sum()))]
+        report_missing(missing, len(names), ["ROOT or its folders"], root, near)
+        return places, notes
+    require_any(int(here.sum()), root, (), near)
+    left_out = left_out_note(int(here.sum()), len(missing))
+    said = f"{left_out} (such as {examples(missing)})" if missing else left_out
+    return places[here], [*notes, f"{said}; {near}" if near else said]
 
 
-def match_files(names: pd.Series, files: Sequence[str], root: Path) -> tuple[pd.Series, dict[str, list[str]]]:
-    """Find the file that each name means: by path, else by file name, else by file name without the ending.
-
-    Args:
-        names: paths (below ``root``, or absolute) or file names, as a table has them.
-        files: relative paths of what is there.
-        root: what absolute paths are made relative to.
-
-    Returns:
-        A relative path for each name (missing: NaN), and the names that fit several files.
-    """
-    by_name: dict[str, list[str]] = {}
-    for path in files:
-        name = PurePosixPath(path).name
-        for key in {name, _stem(name)}:
-            by_name.setdefault(key, []).append(path)
-    there = set(files)
-    found: dict[str, str | None] = {}
-    ambiguous: dict[str, list[str]] = {}
-    for text in names.unique():
-        path = text.replace("\\", "/").removeprefix("./")
-        path = os.path.relpath(path, root) if path.startswith(f"{root.as_posix()}/") else path
-        name = PurePosixPath(path).name
-        fits = [path] if path in there else by_name.get(name) or by_name.get(_stem(name), [])
-        found[text] = fits[0] if len(fits) == 1 else None
-        if len(fits) > 1:
-            ambiguous[text] = fits
-    return names.map(found), ambiguous
-
-
-def _stem(name: str) -> str:
-    return next((name[: -len(end)] for end in IMAGE_SUFFIXES if name.lower().endswith(end)), name)
+def endings_note(matches: Matches) -> str:
+    """Return the sentence that says how many images were found under another ending, or without one."""
+    return f"{matches.endings:,} images were found by their names without the ending (such as .png)"
 
 
 def _image_column(table: pd.DataFrame, wanted: str | None, labels: Path) -> str:

@@ -91,7 +91,7 @@ def read(
     if box_file is not None:
         boxes, note = _read_boxes(box_file, frame["image"], None if table_only else root)
         notes.append(note)
-    return SourceTable(frame, root, label_version, tuple(notes), boxes)
+    return SourceTable(frame, root, label_version, tuple(notes), boxes, key="name")
 
 
 def _find_table(root: Path, table: Path | None) -> tuple[Path, list[str]]:

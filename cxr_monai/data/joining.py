@@ -1,0 +1,110 @@
+"""Another table (predictions, boxes, maps) beside a manifest's, image by image, and what fits on neither side.
+
+    joined = join_on_image(manifest.table, predictions, by_name=manifest.by_name)
+    joined.table                                    # the columns of both
+    joined.notes("predicted images", "the manifest")    # "2 of 10 predicted images are not in the manifest ..."
+
+Which image is which is decided in `cxr_monai.data.matching` alone.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from cxr_monai.data.matching import Matches, examples, match_images, require_clear
+from cxr_monai.errors import Code, ManifestError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Two tables side by side.
+
+    Attributes:
+        table: the columns of both.
+        matches: which image of the right table is which of the left one.
+    """
+
+    table: pd.DataFrame
+    matches: Matches
+
+    def notes(self, what: str, where: str) -> list[str]:
+        """Say how many images of the right table fit none of the left one, or nothing; examples go to the log.
+
+        Sentences end up in pages that travel, so they name no image.
+
+        Args:
+            what: the right table's images, such as ``"predicted images"``.
+            where: the left table, such as ``"the manifest"``.
+        """
+        lost, near = self.matches.lost, self.matches.near_misses()
+        if not lost:
+            return []
+        logger.warning("not in %s: %s%s", where, examples(lost), f"; {near}" if near else "")
+        return [f"{len(lost):,} of {len(self.matches.names):,} {what} are not in {where} and are left out."]
+
+    def unnamed_notes(self, what: str, lack: str) -> list[str]:
+        """Say how many images of the left table the right one lacks, or nothing; examples go to the log.
+
+        Args:
+            what: the left table's images, such as ``"images of the manifest"``.
+            lack: what they lack, such as ``"a prediction"``.
+        """
+        return without(self.matches.unnamed, len(self.matches.images), what, lack)
+
+
+def without(images: Sequence[str], total: int, what: str, lack: str) -> list[str]:
+    """Say how many of ``total`` images have no partner, or nothing; examples go to the log."""
+    if not images:
+        return []
+    logger.warning("without %s: %s", lack, examples(images))
+    return [f"{len(images):,} of {total:,} {what} have no {lack} and are left out."]
+
+
+def join_on_image(
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    *,
+    how: Literal["inner", "left"] = "inner",
+    by_name: bool = False,
+    where: str | Path | None = None,
+) -> Joined:
+    """Join another table to a manifest's on ``image``, by the rule of `cxr_monai.data.matching`.
+
+    Args:
+        left: a table with ``image``; its ``image`` is kept.
+        right: a table with ``image``, any number of rows an image (boxes).
+        how: ``left`` keeps the images of ``left`` that ``right`` lacks.
+        by_name: file names are identities; a manifest's ``by_name`` says so.
+        where: the right table's file, for messages.
+
+    Returns:
+        The columns of both (where a name is in both, the right one gets ``_right``), and what fits on neither side.
+
+    Raises:
+        ManifestError: ``manifest-invalid`` if nothing fits; ``images-ambiguous`` if a row fits several images, or
+            several images of ``right`` fit one.
+    """
+    matches = match_images(right["image"].astype(str), left["image"].astype(str), by_name=by_name, spare_names=True)
+    require_clear(matches, Code.IMAGES_AMBIGUOUS, "the images of one table", where)
+    image_of = matches.image_of
+    if not image_of:
+        first = [names[0] if names else "none" for names in (matches.images, matches.names)]
+        near = matches.near_misses()
+        raise ManifestError(
+            Code.MANIFEST_INVALID,
+            f"the two tables have no image in common ({first[0]!r} against {first[1]!r})"
+            + (f": {near}" if near else "")
+            + ".",
+            fix="Give both tables the same 'image' paths"
+            + (", or say --match-names if a file name alone tells who it is." if near else "."),
+            where=where,
+        )
+    known = right.assign(image=right["image"].astype(str).map(image_of))
+    known = known[known["image"].notna()]
+    return Joined(left.merge(known, on="image", how=how, suffixes=("", "_right")), matches)

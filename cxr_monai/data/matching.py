@@ -1,0 +1,280 @@
+"""Which image of one table is which of another: the one rule by which paths are taken for the same file.
+
+    matches = match_images(["train/a/b.jpg", "c"], ["a/b.jpg", "x/c.png"])
+    matches.places                           # array([0, 1]): a position in the second list, -1 for none
+
+1. An equal path is the same image (``\\``, ``./``, drives, composed letters and the ending's capitals aside).
+2. Else folders are compared from the end of the path, as far as one side has folders at all:
+   ``CheXpert-v1.0-small/train/a/b.jpg`` is ``train/a/b.jpg``; the longer agreement wins.
+3. A bare file name joins where it is unique on both sides. A name without an ending is that of a file with any.
+4. Where both sides name folders that disagree it is another file, unless file names are identities (``by_name``: the
+   source guarantees it, or the user says ``--match-names``).
+
+Two names that fit one image, and one that fits several equally well, are left to `require_clear` to refuse. The time is
+linear in the paths.
+"""
+
+import posixpath
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cxr_monai.data.files import IMAGE_SUFFIXES
+from cxr_monai.errors import Code, ManifestError
+
+SHOWN = 3
+_LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What `match_images` found.
+
+    Attributes:
+        names: the distinct names, in order.
+        images: what they were looked for in, in order.
+        places: int64 [names]: the position in ``images``; -1 where a name fits none, or none clearly.
+        several: names that fit several images equally well, and those images.
+        doubled: images that several names fit, and those names.
+        endings: how many names were found without their ending or under another one.
+    """
+
+    names: tuple[str, ...]
+    images: tuple[str, ...]
+    places: np.ndarray
+    several: dict[str, list[str]] = field(default_factory=dict)
+    doubled: dict[str, list[str]] = field(default_factory=dict)
+    endings: int = 0
+
+    @property
+    def image_of(self) -> dict[str, str]:
+        """The image of each name that has one."""
+        return {name: self.images[at] for name, at in zip(self.names, self.places, strict=True) if at >= 0}
+
+    @property
+    def lost(self) -> list[str]:
+        """Names that fit no image."""
+        return [name for name, at in zip(self.names, self.places, strict=True) if at < 0 and name not in self.several]
+
+    @property
+    def unnamed(self) -> list[str]:
+        """Images that no name fits."""
+        taken = set(self.places.tolist())
+        return [image for at, image in enumerate(self.images) if at not in taken]
+
+    def near_misses(self) -> str:
+        """Say why names that fit none look as if they fitted one: another folder, or other capitals; else ``""``."""
+        lost = self.lost
+        by_name = {_last(_plain(image)).casefold(): image for image in reversed(self.images)}
+        keys = {name: _last(_plain(name)).casefold() for name in lost}
+        near = [(name, by_name[key]) for name, key in keys.items() if key in by_name]
+        if not near:
+            return ""
+        name, image = near[0]
+        same = _last(_plain(name)) == _last(_plain(image))
+        return (
+            f"{name!r} is not {image!r}: "
+            + ("the folders differ" if same else "small and capital letters differ")
+            + (f" (so with {len(near):,} of them)" if len(near) > 1 else "")
+        )
+
+
+def match_images(
+    names: Iterable[str],
+    images: Iterable[str],
+    *,
+    by_name: bool = False,
+    other_endings: bool = False,
+    spare_names: bool = False,
+    root: Path | None = None,
+) -> Matches:
+    """Find the image that each name means; nothing is read from disk.
+
+    Args:
+        names: paths (relative, absolute, of Windows) or file names; repeated ones count once.
+        images: paths; repeated ones count once.
+        by_name: file names are identities: where folders disagree, an equal file name is enough.
+        other_endings: ``a.dcm`` may be ``a.png`` (label tables are older than conversions).
+        spare_names: there may well be names of other images (predictions of all, a manifest of some): where every image
+            has a name with an equal path, no other name is looked for.
+        root: the absolute folder that ``images`` are relative to; an absolute name inside it means exactly that file.
+    """
+    given, there = list(dict.fromkeys(names)), list(dict.fromkeys(images))
+    if given == there:
+        return Matches(tuple(given), tuple(there), np.arange(len(given)))
+    inside = [_inside(name, root) for name in given]
+    theirs = [_plain(name if within is None else within) for name, within in zip(given, inside, strict=True)]
+    ours = [_plain(image) for image in there]
+    same, equal = {image: at for at, image in enumerate(there)}, _positions(ours)
+    fits = [[same[name]] if name in same else equal.get(path, []) for name, path in zip(given, theirs, strict=True)]
+    places = _only(fits)
+    found = len(set(places.tolist()) - {-1})
+    if found == len(given) or (spare_names and found == len(there)):
+        return Matches(tuple(given), tuple(there), places)
+    search = _Search(ours, [theirs[at] for at, equals in enumerate(fits) if not equals], by_name, other_endings)
+    for at, equals in enumerate(fits):
+        if not equals:
+            fit = search.fits(theirs[at])
+            # an absolute path inside the root means exactly that file, but for its ending
+            fits[at] = (
+                fit if inside[at] is None else [place for place in fit if _stem(ours[place]) == _stem(theirs[at])]
+            )
+    return _clear(given, there, theirs, ours, fits, by_name)
+
+
+def require_clear(matches: Matches, code: Code, what: str, where: str | Path | None = None) -> None:
+    """Refuse names that fit several images, and images that several names fit.
+
+    Args:
+        matches: of `match_images`.
+        code: the error's.
+        what: what the names are, in words such as ``"the labels' images"``.
+        where: their file.
+
+    Raises:
+        ManifestError: ``code``, with counts and examples.
+    """
+    if matches.several:
+        name, fits = next(iter(matches.several.items()))
+        said = f"{len(matches.several):,} of {what} fit several files; {name!r} fits {_shown(fits)}."
+    elif matches.doubled:
+        image, names = next(iter(matches.doubled.items()))
+        said = f"several of {what} fit one file, {len(matches.doubled):,} times; {_shown(names)} all fit {image!r}."
+    else:
+        return
+    raise ManifestError(code, said, fix="Write the same paths, with their folders, on both sides.", where=where)
+
+
+def examples(items: Sequence[str]) -> str:
+    """Return the first of some names for a message."""
+    more = f" and {len(items) - SHOWN:,} more" if len(items) > SHOWN else ""
+    return _shown(items) + more
+
+
+def _shown(items: Sequence[str]) -> str:
+    return ", ".join(items[:SHOWN])
+
+
+def _inside(name: str, root: Path | None) -> str | None:
+    """Return an absolute path inside the root relative to it; None for any other."""
+    path = name.replace("\\", "/")
+    start = "" if root is None else f"{root.as_posix().rstrip('/')}/"
+    return path[len(start) :] if start and path.startswith(start) else None
+
+
+def _plain(path: str) -> str:
+    """Return a path with ``/`` alone, without drive, ``.``, ``..`` and leading ``/``; the known ending in small."""
+    if not path.isascii():
+        path = unicodedata.normalize("NFC", path)  # macOS takes letters apart
+    if "\\" in path or ":" in path:
+        path = re.sub(r"^(?:file:|[A-Za-z]:)", "", path.replace("\\", "/"))
+    if "./" in path or "//" in path or path[:1] == "/":
+        path = re.sub(r"^(?:/|\.\./)+", "", posixpath.normpath(path))
+    stem = _stem(path)
+    return path if len(stem) == len(path) else stem + path[len(stem) :].lower()
+
+
+def _stem(path: str) -> str:
+    """Return a path without a known ending; other dots stay (a UID has its own)."""
+    small = path[-8:].lower()
+    if not small.endswith(IMAGE_SUFFIXES):
+        return path
+    return next(path[: -len(end)] for end in _LONGEST_FIRST if small.endswith(end))
+
+
+def _positions(paths: Iterable[str]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for at, path in enumerate(paths):
+        places.setdefault(path, []).append(at)
+    return places
+
+
+def _tails(path: str) -> Iterator[str]:
+    """Yield the path without its first folder, first two folders, and so on, down to the file name."""
+    start = path.find("/")
+    while start >= 0:
+        yield path[start + 1 :]
+        start = path.find("/", start + 1)
+
+
+class _Tails:
+    """Paths found by their ends, and by what they are the end of."""
+
+    def __init__(self, paths: Sequence[str], wanted: set[str]) -> None:
+        self.whole = _positions(paths)
+        self.ends: dict[str, list[int]] = {}
+        for at, path in enumerate(paths):
+            for end in _tails(path):
+                # two are enough to know that there are several, a few more are for the message
+                if end in wanted and len(found := self.ends.setdefault(end, [])) <= SHOWN:
+                    found.append(at)
+
+    def fit(self, name: str) -> list[int]:
+        """Return the paths that agree with the name in the most folders."""
+        found = [*self.whole.get(name, []), *self.ends.get(name, [])]
+        return found or next((self.whole[end] for end in _tails(name) if end in self.whole), [])
+
+    def of_name(self, name: str) -> list[int]:
+        """Return the paths of the same file name."""
+        return [*self.whole.get(_last(name), []), *self.ends.get(_last(name), [])]
+
+
+class _Search:
+    """For names without an equal path: which images fit, by their ends, by endings, and by file names alone."""
+
+    def __init__(self, ours: Sequence[str], names: Sequence[str], by_name: bool, other_endings: bool) -> None:
+        stems, without = [_stem(path) for path in ours], [_stem(name) for name in names]
+        self.unended = {at for at, path in enumerate(ours) if len(stems[at]) == len(path)}
+        self.by_name, self.other_endings = by_name, other_endings
+        self.full = _Tails(ours, {*names, *map(_last, names)})
+        self.stems = _Tails(stems, {*without, *map(_last, without)})
+
+    def fits(self, name: str) -> list[int]:
+        """Return the positions of the images that fit a name equally well."""
+        return self._fits(name, _Tails.fit) or (self._fits(name, _Tails.of_name) if self.by_name else [])
+
+    def _fits(self, name: str, way: Callable[[_Tails, str], list[int]]) -> list[int]:
+        stem = _stem(name)
+        if len(stem) == len(name):
+            return way(self.stems, stem)
+        if found := way(self.full, name):
+            return found
+        found = way(self.stems, stem)
+        return found if self.other_endings else [place for place in found if place in self.unended]
+
+
+def _clear(
+    given: list[str], there: list[str], theirs: list[str], ours: list[str], fits: list[list[int]], by_name: bool
+) -> Matches:
+    """Turn what fits into places; several fits, and bare names that are not unique, get none."""
+    places = _only(fits)
+    several = {given[at]: [there[place] for place in found] for at, found in enumerate(fits) if len(found) > 1}
+    by_place: dict[int, list[str]] = {}
+    for name, place in zip(given, places.tolist(), strict=True):
+        if place >= 0:
+            by_place.setdefault(place, []).append(name)
+    doubled = {there[place]: names for place, names in by_place.items() if len(names) > 1}
+    endings = 0
+    often = [Counter(map(_last, paths)) for paths in (theirs, ours)]
+    for at, place in enumerate(places.tolist()):
+        if place < 0 or theirs[at] == ours[place]:
+            continue
+        bare = "/" not in theirs[at] or "/" not in ours[place]
+        if bare and not by_name and (often[0][_last(theirs[at])] > 1 or often[1][_last(ours[place])] > 1):
+            places[at] = -1
+        else:
+            endings += _last(theirs[at]) != _last(ours[place])
+    return Matches(tuple(given), tuple(there), places, several, doubled, endings)
+
+
+def _only(fits: Sequence[list[int]]) -> np.ndarray:
+    return np.array([found[0] if len(found) == 1 else -1 for found in fits], dtype=np.int64)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
