@@ -85,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the source, write the manifest and what goes with it, and say what it holds."""
+    from cxr_monai.data.identifiers import alike_note
     from cxr_monai.data.manifest import boxes_path, build_manifest, write_manifest
     from cxr_monai.data.sources import load
     from cxr_monai.outputs import check_output
@@ -102,7 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     if source.boxes is not None:
         check_output(boxes, arguments.force)
     manifest = build_manifest(source.table, source.root, source.label_version, key=source.key)
-    notes = [*source.notes, *([keeper.note] if keeper is not None else [])]
+    # a tree of DICOM files says so itself, before its identifiers are hashed
+    alike = [] if keeper is not None else alike_note(manifest.table["patient_id"], manifest.table["source"])
+    notes = [*source.notes, *alike, *([keeper.note] if keeper is not None else [])]
     beside: dict[Path, bytes | None] = {errors: None}  # None: of an earlier run
     if source.boxes is not None:
         beside[boxes] = source.boxes.to_csv(index=False, lineterminator="\n").encode()

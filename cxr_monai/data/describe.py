@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.data.splits import balance_table, mean_deviation
 from cxr_monai.data.validation import SPLITS
@@ -121,6 +122,7 @@ def oddities(manifest: Manifest) -> list[str]:
     table = manifest.table
     patients = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     found += _some("have images of more than one sex", patients.index[patients > 1])
+    found += alike_note(table["patient_id"], table["source"])
     ages = table.groupby("patient_id")["age"]
     span = ages.max() - ages.min()
     found += _some(f"have images more than {_LONG_CARE} years apart", span.index[span > _LONG_CARE])

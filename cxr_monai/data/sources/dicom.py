@@ -25,6 +25,7 @@ import pandas as pd
 
 from cxr_monai.data.formats.dicom import MODALITIES, OTHER_BODY_PARTS
 from cxr_monai.data.formats.dicom_library import ConceptCode, Dataset, codes, dcmread, disable_value_validation
+from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.matching import examples, match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import walk
@@ -120,6 +121,7 @@ def read(
     )
     notes += [
         *emptied_notes(bad_ages, bad_sexes),
+        *alike_note(patients, named=key is None),
         *label_notes,
         "file names stay as they are: rename files whose names tell who it is",
     ]
