@@ -42,6 +42,7 @@ class Code(StrEnum):
     RADIOGRAPH_SEVERAL_FRAMES = "radiograph-several-frames"
     RADIOGRAPH_COLOUR = "radiograph-colour"
     RADIOGRAPH_WRONG_MODALITY = "radiograph-wrong-modality"
+    RADIOGRAPH_FOR_PROCESSING = "radiograph-for-processing"
     RADIOGRAPH_CONSTANT = "radiograph-constant"
     RADIOGRAPH_NAN = "radiograph-nan"
     RADIOGRAPH_UNDECODABLE = "radiograph-undecodable"

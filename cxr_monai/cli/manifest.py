@@ -30,7 +30,7 @@ _OPTIONS = {
         "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "available_only",
         "match_names",
     ),
-    "dicom": ("labels", "patient_per_study", "findings", "uncertain", "match_names"),
+    "dicom": ("labels", "patient_per_study", "findings", "uncertain", "match_names", "any_modality"),
 }  # fmt: skip
 
 
@@ -75,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     dicom.add_argument(
         "--patient-per-study", action="store_true", help="studies without PatientID are of other patients"
+    )
+    dicom.add_argument(
+        "--any-modality", action="store_true", help="take every image, whatever its header says it shows"
     )
     identity = dicom.add_mutually_exclusive_group()
     identity.add_argument(

@@ -29,6 +29,7 @@ from cxr_monai.data.formats.dicom_library import (
     read_dataset,
 )
 from cxr_monai.data.formats.dicom_pixels import stored_levels
+from cxr_monai.data.formats.dicom_subject import MODALITIES, SWITCH, is_lateral, unfit
 from cxr_monai.data.formats.dicom_values import (
     code,
     integer,
@@ -40,21 +41,6 @@ from cxr_monai.data.formats.dicom_values import (
 )
 from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
 from cxr_monai.errors import Code, RadiographError
-
-MODALITIES = ("CR", "DX", "DR", "RG")
-"""Modalities of a radiograph: three of PS3.3 C.7.3.1.1.1, and DR, which isn't in the standard but in archives."""
-
-# fmt: off
-OTHER_BODY_PARTS = frozenset({
-    "ABDOMEN", "ANKLE", "ARM", "BLADDER", "BREAST", "BUTTOCK", "CALCANEUS", "CALF", "COCCYX", "CSPINE", "ELBOW",
-    "EXTREMITY", "EYE", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HEAD", "HEADNECK", "HIP", "HUMERUS", "IAC",
-    "JAW", "KNEE", "LEG", "LSPINE", "MANDIBLE", "MAXILLA", "NECK", "NOSE", "ORBIT", "PATELLA", "PELVIS", "RADIUS",
-    "SACRUM", "SCAPULA", "SHOULDER", "SIJOINT", "SINUS", "SKULL", "SSPINE", "TEETH", "THIGH", "THUMB", "TIBIA", "TOE",
-    "ULNA", "WRIST", "ZYGOMA",
-})
-# fmt: on
-"""Body Part Examined (PS3.16 Annex L) that is clearly not a chest. Other words are accepted: sites have many of their
-own, among them for chests."""
 
 COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
@@ -93,8 +79,9 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
         "signed": signed,
         "spacing_from": spacing_from,
     }
+    notes = ("a lateral view: models here learn from frontal ones",) if is_lateral(header) else ()
     if levels.ndim == 3:
-        return Decoded(look_up(level_table(bits), single_channel(levels, bits)), spacing, provenance)
+        return Decoded(look_up(level_table(bits), single_channel(levels, bits)), spacing, provenance, notes)
     table = grey_table(header, bits, signed=signed)
     if table.padding is not None:
         inside = levels[~table.padding.take(levels, mode="clip")]
@@ -104,7 +91,7 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
                 "outside its padding, every pixel has the same value.",
                 fix="Export the radiograph again, or leave the file out.",
             )
-    return Decoded(look_up(table.grey, levels), spacing, provenance | table.provenance, tuple(table.notes))
+    return Decoded(look_up(table.grey, levels), spacing, provenance | table.provenance, (*notes, *table.notes))
 
 
 @contextmanager
@@ -171,21 +158,13 @@ def _read(data: bytes, *, stop_before_pixels: bool) -> Dataset:
 
 
 def _check_subject(header: Dataset) -> None:
-    """Refuse what isn't a radiograph of a chest, by (0008,0060) and (0018,0015)."""
-    fix = "Leave the file out; if it is a chest radiograph all the same, read it with any_modality=True."
-    modality = text(header, "Modality")
-    if modality not in MODALITIES and (modality or "Rows" in header):
-        said = f"is {code(header, 'Modality')}" if modality else "is missing"
-        raise RadiographError(
-            Code.RADIOGRAPH_WRONG_MODALITY,
-            f"its Modality (0008,0060) {said}; a radiograph's is {', '.join(MODALITIES)}.",
-            fix=fix,
-        )
-    part = "".join(letter for letter in text(header, "BodyPartExamined") if letter.isalpha())
-    if part in OTHER_BODY_PARTS:
-        raise RadiographError(
-            Code.RADIOGRAPH_WRONG_MODALITY, f"its Body Part Examined (0018,0015) is {part}, not a chest.", fix=fix
-        )
+    """Refuse what isn't a radiograph of a chest (``dicom_subject``)."""
+    if "Rows" not in header and not text(header, "Modality"):
+        return  # a cut header or no image at all, which is said afterwards
+    wrong = unfit(header)
+    if wrong is not None:
+        fix = f"Leave the file out; if it is a chest radiograph all the same, {SWITCH} reads it."
+        raise RadiographError(wrong.code, wrong.reason, fix=fix)
 
 
 def _check_image(header: Dataset, max_pixels: int) -> None:

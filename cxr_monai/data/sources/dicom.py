@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.formats.dicom import MODALITIES, OTHER_BODY_PARTS
-from cxr_monai.data.formats.dicom_library import ConceptCode, Dataset, codes, dcmread, disable_value_validation
+from cxr_monai.data.formats.dicom_library import Dataset, dcmread, disable_value_validation
+from cxr_monai.data.formats.dicom_subject import MODALITIES, SUBJECT_TAGS, is_lateral, unfit, view_of
 from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.matching import examples, match_images, require_clear
 from cxr_monai.data.sources import SourceTable
@@ -39,25 +39,14 @@ from cxr_monai.outputs import check_output
 from cxr_monai.progress import progress_bar
 
 _TAGS = [
-    "SOPInstanceUID", "Modality", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
-    "StudyInstanceUID", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "Rows",
+    *SUBJECT_TAGS, "SOPInstanceUID", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
+    "StudyInstanceUID", "Rows",
 ]  # fmt: skip
 _ENDINGS = (".dcm", ".dicom", ".dic")
 _NO_DICOM = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".json")
 _PREAMBLE = 128  # bytes before 'DICM' (PS3.10 7.1)
 # what pydicom raises on damaged files, by experience
 _DAMAGED = (EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, struct.error, NotImplementedError)
-# PS3.16 CID 4010 "DX View", for ViewCodeSequence (PS3.3 C.8.11.5); pydicom knows the older SRT codes as the same, but
-# for the one of PA that the standard had before R-40888
-_VIEWS = (
-    (codes.SCT.PosteroAnterior, "PA"),
-    (ConceptCode("R-10214", "SRT", "postero-anterior"), "PA"),
-    (codes.SCT.AnteroPosterior, "AP"),
-    (codes.SCT.LeftLateral, "LL"),
-    (codes.SCT.RightLateral, "RL"),
-    (codes.SCT.LateralProjection, "LATERAL"),
-)
-_OLD_SNOMED = ("SNM3", "99SDM")  # what SRT was called before (PS3.16 8.1)
 _UIDS = ("sopinstanceuid", "instanceuid")
 _STUDIES = ("studyinstanceuid", "studyuid", "studyid")
 
@@ -71,6 +60,7 @@ def read(
     findings: Sequence[str] | None = None,
     uncertain: str | None = None,
     match_names: bool = False,
+    any_modality: bool = False,
 ) -> SourceTable:
     """Read the headers below ``root``.
 
@@ -83,6 +73,7 @@ def read(
         findings: the columns of ``labels`` that are findings.
         uncertain: what ``-1`` means in ``labels``: ``unknown``, ``positive`` or ``negative``.
         match_names: file names are identities: take the label of a name even where the folders differ.
+        any_modality: take every image, whatever Modality and body part say.
 
     Returns:
         One row a radiograph, ``label_version`` ``local`` or ``unlabelled``; what could not be read is in ``errors``.
@@ -91,16 +82,19 @@ def read(
         ManifestError: ``no-images``; ``source-invalid`` for labels that do not fit, or images without a PatientID.
     """
     root = Path(os.path.abspath(root))
-    headers, errors, skipped = _read_headers(root)
+    headers, errors, skipped = _read_headers(root, any_modality)
     notes = [f"skipped {count:,} files: {reason}" for reason, count in sorted(skipped.items())]
     if headers.empty:
         there = [*notes, *([f"{len(errors):,} files cannot be read"] if len(errors) else [])]
         raise ManifestError(
             Code.NO_IMAGES,
             f"no radiograph is here ({'; '.join(there) or 'no files at all'}).",
-            fix=f"Radiographs have the Modality {', '.join(MODALITIES)}.",
+            fix=f"Radiographs have the Modality {', '.join(MODALITIES)}; --any-modality takes every image.",
             where=root,
         )
+    lateral = int(headers["view"].isin(["LL", "RL", "LAT", "LATERAL"]).sum())
+    if lateral:
+        notes.append(f"{lateral:,} are lateral views: models here learn from frontal ones")
     repeated = int(headers["sop"][headers["sop"] != ""].duplicated().sum())
     if repeated:
         notes.append(f"{repeated:,} files repeat the SOPInstanceUID of another: are they the same image?")
@@ -192,7 +186,7 @@ def _hidden(column: pd.Series, kind: str, key: bytes | None) -> pd.Series:
     return column if key is None else column.map({text: pseudonym(text, kind, key) for text in column.unique()})
 
 
-def _read_headers(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]:
+def _read_headers(root: Path, any_modality: bool) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]:
     """Return (one row a radiograph, ``image, code, reason`` of the unreadable, skipped files by reason)."""
     rows, errors = [], []
     skipped: Counter[str] = Counter()
@@ -210,7 +204,7 @@ def _read_headers(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, Counter[str]]
             with disable_value_validation(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 header = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-                code, reason = _judge(header)
+                code, reason = _judge(header, any_modality)
                 if code is not None:
                     errors.append((image, code.value, reason))
                 elif reason:
@@ -234,16 +228,13 @@ def _looks_like_dicom(path: Path) -> bool:
         return stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM" and path.name.upper() != "DICOMDIR"
 
 
-def _judge(header: Dataset) -> tuple[Code | None, str]:
+def _judge(header: Dataset, any_modality: bool) -> tuple[Code | None, str]:
     """Return (an error's code, its reason), (None, a reason to skip the file), or (None, "") for a radiograph."""
-    modality = _text(header, "Modality")
-    part = "".join(letter for letter in _text(header, "BodyPartExamined") if letter.isalpha())
-    if not modality and "SOPInstanceUID" not in header:
+    if not _text(header, "Modality") and "SOPInstanceUID" not in header and "Rows" not in header:
         return Code.RADIOGRAPH_NOT_AN_IMAGE, "this is no DICOM file, whatever its name says"
-    if modality not in MODALITIES:
-        return None, f"Modality {modality or 'missing'}"
-    if part in OTHER_BODY_PARTS:
-        return None, f"Body Part Examined {part}"
+    wrong = None if any_modality else unfit(header)
+    if wrong is not None:
+        return None, wrong.kind
     if "Rows" not in header:
         return Code.RADIOGRAPH_TRUNCATED, "its header ends before Rows (0028,0010)"
     return None, ""
@@ -254,7 +245,7 @@ def _fields(header: Dataset) -> dict[str, str]:
         "sop": _text(header, "SOPInstanceUID"),
         "patient": _text(header, "PatientID"),
         "study": _text(header, "StudyInstanceUID"),
-        "view": _text(header, "ViewPosition").upper() or _coded_view(header),
+        "view": view_of(header) or ("LATERAL" if is_lateral(header) else ""),
         "age": _text(header, "PatientAge") or _age(_text(header, "PatientBirthDate"), _text(header, "StudyDate")),
         "sex": _text(header, "PatientSex"),
     }
@@ -262,14 +253,6 @@ def _fields(header: Dataset) -> dict[str, str]:
 
 def _text(header: Dataset, name: str) -> str:
     return str(header.get(name) or "").strip()
-
-
-def _coded_view(header: Dataset) -> str:
-    for item in header.get("ViewCodeSequence") or []:
-        scheme = _text(item, "CodingSchemeDesignator")
-        code = ConceptCode(_text(item, "CodeValue"), "SRT" if scheme in _OLD_SNOMED else scheme, "")
-        return next((view for known, view in _VIEWS if code == known), "")
-    return ""
 
 
 def _age(born: str, studied: str) -> str:
