@@ -2,7 +2,8 @@
 
 Layers, lowest first; each imports only lower ones (``tests/test_layers.py`` checks it)::
 
-    0  errors, labels, schemes, progress   vocabulary; bars and lines that show how far work is
+    0  errors, labels, schemes, progress   vocabulary; bars and lines that show how far work is; how a process that is
+       stopping, ...                       told to end does so
     1  data, networks, losses              one table of images, one file to one array; weights and losses
     2  transforms, bundle, evaluation, explain
     3  training, predict, explaining, sharing

@@ -41,6 +41,7 @@ from urllib.parse import quote, urlsplit
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, CxrError, DownloadError, UsageError
 from cxr_monai.progress import ProgressBar, progress_bar, say
+from cxr_monai.stopping import Interrupted, interruptible, kept_so_far
 
 PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 BOX = "https://nihcc.box.com/shared/static/"
@@ -410,13 +411,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.out is None:
         parser.error("name the folder OUT, or ask for --list")
     try:
-        return _run(arguments)
+        with interruptible(), kept_so_far("the bytes that have arrived"):
+            return _run(arguments)
     except CxrError as error:
         print(f"download_nih: error [{error.code}]: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
-        print("download_nih: interrupted; give the same command again to go on", file=sys.stderr)
-        return 130
+    except Interrupted as error:
+        print(f"download_nih: {error}", file=sys.stderr)
+        return error.status
 
 
 def _run(arguments: argparse.Namespace) -> int:

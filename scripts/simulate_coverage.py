@@ -38,6 +38,7 @@ from cxr_monai.environment import usable_cores
 from cxr_monai.evaluation.auroc import auroc, delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
 from cxr_monai.progress import progress_bar
+from cxr_monai.stopping import ignore_signals
 
 PREVALENCES = (0.002, 0.01, 0.05, 0.2)
 POSITIVE_PATIENTS = (10, 20, 50, 100)
@@ -230,7 +231,7 @@ def spread(work: Any, todo: Sequence[int], jobs: int) -> Iterable[dict[str, Any]
         return
     global _work
     _work = work  # inherited by the fork, not sent
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    with multiprocessing.get_context("fork").Pool(jobs, ignore_signals) as pool:
         yield from pool.imap(_call, todo)
 
 

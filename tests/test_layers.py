@@ -23,6 +23,7 @@ LAYERS = {
     "durable": 0,
     "outputs": 0,
     "progress": 0,
+    "stopping": 0,
     "data": 1,
     "networks": 1,
     "losses": 1,

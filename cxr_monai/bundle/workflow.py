@@ -26,6 +26,7 @@ from cxr_monai.errors import BundleError, Code, SettingError, ours
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import check_image_size, definition, in_channels_of
 from cxr_monai.schemes import LabelScheme, scheme
+from cxr_monai.stopping import as_interrupted, install
 
 logger = logging.getLogger(__name__)
 
@@ -389,14 +390,23 @@ def silence_mlflow() -> None:
 
 
 def errors_in_one_line() -> None:
-    """Under ``python -m monai.bundle``, end with our error instead of MONAI's chain of wrappers around it."""
+    """Under ``python -m monai.bundle``, end with our error instead of MONAI's chain of wrappers around it.
+
+    Signals end it so as well, see ``cxr_monai.stopping``.
+    """
     main = sys.modules.get("__main__")
     if getattr(getattr(main, "__spec__", None), "name", "") != "monai.bundle.__main__":
         return
     sys.excepthook = _excepthook
+    install()
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        interrupted = as_interrupted(error)
+        sys.stdout.flush()
+        print(f"\n{interrupted}", file=sys.stderr)
+        raise SystemExit(interrupted.status)
     cause = ours(error)
     if cause is None or os.environ.get("CXR_MONAI_TRACEBACK"):
         sys.__excepthook__(kind, error, traceback)

@@ -9,9 +9,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from cxr_monai import __version__
 from cxr_monai.errors import Code, CxrError, UsageError
+from cxr_monai.stopping import as_interrupted, interruptible, kept_so_far
 
 # command: module, one line of help
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -30,6 +32,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cache": ("cache", "the decoded images that trainings keep: how much, where, and away with them"),
     "bundle": ("bundle", "make bundles, import other people's weights, see what a bundle would execute"),
     "doctor": ("doctor", "what this machine has, and what to do about what it lacks"),
+}
+
+# what is there after an interruption, and the same command goes on from
+CONTINUED = {
+    "predict": "the rows that are done",
+    "explain": "the maps that are done",
+    "finetune": "the training's checkpoints",
+    "study": "the trainings that have ended, and the others' checkpoints,",
 }
 
 
@@ -67,8 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     arguments = build_parser(command if command in COMMANDS else None).parse_args(words)
+    kept = CONTINUED.get(arguments.command)
     try:
-        return int(arguments.run(arguments) or 0)
+        with interruptible(), kept_so_far(kept) if kept else nullcontext():
+            return int(arguments.run(arguments) or 0)
     except CxrError as error:
         print(f"cxr-monai {arguments.command}: error [{error.code}]: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) or error.code == Code.OUTPUT_EXISTS else 1
@@ -80,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # whatever writes a result names its errors itself (cxr_monai.durable)
         print(f"cxr-monai {arguments.command}: error [{Code.SYSTEM_ERROR}]: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"cxr-monai {arguments.command}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        interrupted = as_interrupted(error)
+        print(f"\ncxr-monai {arguments.command}: {interrupted}", file=sys.stderr)
+        return interrupted.status

@@ -2,10 +2,7 @@
 
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,17 +92,16 @@ def run(arguments: argparse.Namespace) -> int:
     check_at_once(arguments.jobs)
     if arguments.dry_run:
         return _show(prepare, study, arguments, bundle.resolve())
-    with _kill_as_interrupt():
-        result, tables = run_study(
-            study,
-            arguments.manifest,
-            arguments.out,
-            bundle=bundle.resolve(),
-            part=arguments.images,
-            at_once=arguments.jobs,
-            experiment=arguments.experiment,
-            restart=arguments.restart,
-        )
+    result, tables = run_study(
+        study,
+        arguments.manifest,
+        arguments.out,
+        bundle=bundle.resolve(),
+        part=arguments.images,
+        at_once=arguments.jobs,
+        experiment=arguments.experiment,
+        restart=arguments.restart,
+    )
     from cxr_monai.evaluation.metrics import as_text
     from cxr_monai.training.tracking import where_runs_are
 
@@ -117,21 +113,6 @@ def run(arguments: argparse.Namespace) -> int:
     for variant in result.failed:
         print(f"cxr-monai study: {variant} failed; its log.txt tells why", file=sys.stderr)
     return 1 if result.failed else 0
-
-
-@contextmanager
-def _kill_as_interrupt() -> Iterator[None]:
-    """Let a plain kill, or a terminal that closes, end like Ctrl-C: the trainings are told, and end as well."""
-    before = {}
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one on purpose
-            before[number] = signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show(prepare: Any, study: Any, arguments: argparse.Namespace, bundle: Path) -> int:

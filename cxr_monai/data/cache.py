@@ -37,6 +37,7 @@ from cxr_monai.durable import storage_error
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
 from cxr_monai.progress import progress_bar
+from cxr_monai.stopping import ignore_signals
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +206,7 @@ class PixelCache:
                 batch_size=None,
                 collate_fn=_as_it_is,
                 num_workers=0 if few else workers,
+                worker_init_fn=ignore_signals,
                 prefetch_factor=None if few or not workers else 8,
             )
             bar = progress_bar(loader, total=len(paths), desc="decoding once", unit="images")

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from monai.data import DataLoader, list_data_collate
+from monai.data.utils import worker_init_fn
 from torch.utils.data import BatchSampler, Dataset
 
 from cxr_monai.environment import usable_cores
+from cxr_monai.stopping import ignore_signals
 
 
 class Draw(NamedTuple):
@@ -117,11 +119,18 @@ def loader(
     order: dict[str, Any] = {"batch_sampler": batches} if batches else {"batch_size": batch_size, "sampler": sampler}
     return DataLoader(
         dataset,
+        worker_init_fn=_begin_worker,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
         **order,
     )
+
+
+def _begin_worker(number: int) -> None:
+    """Prepare a worker process as MONAI does; it ends with its parent, whatever a terminal sends both of them."""
+    ignore_signals()
+    worker_init_fn(number)
 
 
 def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = None) -> Iterable[dict[str, Any]]:

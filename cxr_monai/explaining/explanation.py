@@ -16,6 +16,7 @@ from cxr_monai.explain.showing import Gallery
 from cxr_monai.explain.store import MapStore
 from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.progress import progress_bar
+from cxr_monai.stopping import kept_so_far
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +83,11 @@ class Explanation:
         """
         folder = Path(output_dir) / "explanations"
         files, names = [example.path for example in examples], [example.name for example in examples]
-        stores = [
-            explainer.write_maps(files, names, folder / f"maps_{name}", errors=folder, force=self.force)
-            for name, explainer in self.explainers.items()
-        ]
+        with kept_so_far("the maps that are done"):
+            stores = [
+                explainer.write_maps(files, names, folder / f"maps_{name}", errors=folder, force=self.force)
+                for name, explainer in self.explainers.items()
+            ]
         self._draw(stores, examples, folder)
         return folder
 

@@ -31,7 +31,7 @@ from cxr_monai.studies.pages import about, write_pages
 from cxr_monai.studies.plan import Job, Study, StudyResult
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import FREE
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import Tracker, status_after
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +163,8 @@ def run_study(
         place = replace(prepared.place, experiment=name, parent=tracker.id, at_once=at_once)
         try:
             result, tables, written = _run(replace(prepared, place=place), out, settings, runner)
-        except BaseException:
-            tracker.finish("FAILED")
+        except BaseException as error:
+            tracker.finish(status_after(error))
             raise
         means = zip(tables.comparison["variant"], tables.comparison["mean_auroc"], strict=True)
         tracker.metrics({f"mean_auroc {variant}": value for variant, value in means})

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
@@ -38,10 +39,20 @@ class Average:
     def attach(self, engine: Engine) -> None:
         if self._average is not None:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._share_buffers)
 
     def __call__(self, engine: Engine) -> None:
         if self._average is not None:
             self._average.update_parameters(getattr(self.trained, "module", self.trained))
+
+    def _share_buffers(self) -> None:
+        """Give all processes the first one's batch statistics, as training does: each has averaged those of its images.
+
+        A checkpoint holds the first one's, and a validation is one of a single network.
+        """
+        if self._average is not None and idist.get_world_size() > 1:
+            for buffer in self._average.module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def _mean(self, averages: Any, weights: Any, steps: torch.Tensor | int) -> None:
         count = int(steps)

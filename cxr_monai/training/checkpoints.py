@@ -26,13 +26,16 @@ from ignite.engine import Engine, Events
 from cxr_monai.bundle.trained import TrainedBundle, plain_state
 from cxr_monai.durable import storage_error, sync_folder, write_durably
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError, WeightsError
-from cxr_monai.training.distributed import from_main
+from cxr_monai.stopping import Interrupted, asked, wait_for_step
+from cxr_monai.training.distributed import from_main, highest
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 SELECT = ("mean_auroc", "loss")
+VALIDATION_RISK = 60.0
+"""Seconds of training that an end within the validation may cost."""
 _FRESH = "To train from the start in the same folder, add --restart True."
 
 
@@ -226,6 +229,12 @@ class Checkpoints:
         objects: by name, whatever a training's course depends on; each has ``state_dict`` and ``load_state_dict``.
         sampler: of the training batches; told where to go on.
         minutes: the longest time of training between two checkpoints.
+
+    A process that is told to end (``cxr_monai.stopping``) does so after the step at hand, and saves it; within a
+    validation it ends at once, and a checkpoint just before the epoch's last step keeps what took longer than a minute.
+
+    Attributes:
+        content: in words, what the last checkpoint holds; empty before any.
     """
 
     def __init__(self, output_dir: str, objects: Mapping[str, Any], sampler: Any, minutes: float = 10.0) -> None:
@@ -236,6 +245,7 @@ class Checkpoints:
         self.ended = False
         self._saved = time.monotonic()
         self._skip = 0
+        self.content = ""
 
     @property
     def last(self) -> Path:
@@ -244,38 +254,52 @@ class Checkpoints:
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_due)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def _start_epoch(self, engine: Engine) -> None:
         self.sampler.start(engine.state.epoch, self._skip)
         self._skip = 0
+        wait_for_step(True)
 
-    def _save_if_due(self, engine: Engine) -> None:
-        state = engine.state
-        within = state.iteration % state.epoch_length != 0  # the end of an epoch has more to do before it is saved
-        if within and time.monotonic() - self._saved >= 60 * self.minutes:
+    def _end_step(self, engine: Engine) -> None:
+        """Save if it is time, or if any process is to end; then end."""
+        left = -engine.state.iteration % engine.state.epoch_length
+        waited = time.monotonic() - self._saved
+        due = waited >= 60 * self.minutes or (left == 1 and waited >= VALIDATION_RISK)
+        signal, save = highest(asked(), due)
+        if left and (save or signal):  # the end of an epoch has more to do before it is saved
             self.save(engine)
+        if signal:
+            raise Interrupted(signal)
+        if not left:
+            wait_for_step(False)
 
     def save(self, engine: Engine) -> None:
-        """Write ``last.pt``; only the first of several processes does.
+        """Write ``last.pt``; the first of several processes does, but all must call it: states may gather.
 
         Raises:
             StorageError: ``disk-full``, ``write-failed``.
             TrainingError: ``not-finite`` if a weight is not a number: such a checkpoint would replace a good one.
         """
+        state = engine.state
+        content = {name: _state(item) for name, item in self.objects.items()}
+        self._refuse_nan(content, engine)
+        content["progress"] = {
+            "iteration": state.iteration,
+            "epoch_length": state.epoch_length,
+            "ended": bool(engine.should_terminate),
+        }
+        content["settings"] = self.settings
         if idist.get_rank() == 0:
-            state = engine.state
-            content = {name: _state(item) for name, item in self.objects.items()}
-            self._refuse_nan(content, engine)
-            content["progress"] = {
-                "iteration": state.iteration,
-                "epoch_length": state.epoch_length,
-                "ended": bool(engine.should_terminate),
-            }
-            content["settings"] = self.settings
             save_checkpoint(content, self.last)
         self._saved = time.monotonic()
+        self._describe(state.iteration, state.epoch_length)
+
+    def _describe(self, iteration: int, length: int) -> None:
+        done, within = divmod(iteration, length)
+        rest = f" and {within} of {length} batches of the next" if within else ""
+        self.content = f"{done} epoch{'s' * (done != 1)}{rest}"
 
     def _refuse_nan(self, content: Mapping[str, Any], engine: Engine) -> None:
         for name, tensor in content.get("network", {}).items():
@@ -312,6 +336,7 @@ class Checkpoints:
         engine.state.epoch, engine.state.iteration, self._skip = done, done * length + within, within
         self.ended = bool(progress["ended"]) or done >= engine.state.max_epochs
         rest = f" and {within} of {length} batches of the next" if within else ""
+        self._describe(engine.state.iteration, length)
         if self.ended:
             logger.info("this training has ended at epoch %d; larger --epochs go on, --restart True begins anew", done)
         else:

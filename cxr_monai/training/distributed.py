@@ -69,6 +69,13 @@ def distribute(
     )
 
 
+def highest(*numbers: int) -> list[int]:
+    """Return the highest value of each number over all processes; all of them must call it."""
+    if idist.get_world_size() == 1:
+        return list(numbers)
+    return [int(number) for number in idist.all_reduce(torch.tensor(numbers, device=idist.device()), op="MAX")]
+
+
 def from_main(produce: Callable[[], T]) -> T:
     """Call a function in the first process and return its result in all of them; its error is raised in all."""
     if idist.get_world_size() == 1:

@@ -164,19 +164,20 @@ class LeftOut:
         self.errors |= {error[0]: error for error in batch_errors(batch)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self._seen, "errors": [list(error) for error in self.errors.values()], "told": self._reported}
+        """Return what all processes have counted; all of them must call it."""
+        seen, errors = (self._seen, self.errors) if self._reported else self._together()
+        return {"seen": seen, "errors": [list(error) for error in errors.values()], "told": self._reported}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._reported = state["told"]
-        if idist.get_rank() == 0:  # what the first process counted
+        if idist.get_rank() == 0:  # it goes on with what all of them have counted
             self._seen, self.errors = state["seen"], {error[0]: tuple(error) for error in state["errors"]}
 
     def _report(self, engine: Engine) -> None:
         if self._reported:
             return
         self._reported = True
-        parts = gather((self._seen, self.errors))
-        seen, errors = sum(part for part, _ in parts), {name: e for _, part in parts for name, e in part.items()}
+        seen, errors = self._together()
         path = Path(f"{self.result}.errors.csv")
         if idist.get_rank() == 0:
             self.result.parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +188,11 @@ class LeftOut:
         if len(errors) > self.most * seen:
             raise TrainingError(Code.NO_IMAGES, f"{message}.", fix="See which and why in this file.", where=path)
         logger.warning("%s and are left out: see %s", message, path)
+
+    def _together(self) -> tuple[int, dict[str, tuple[str, str, str]]]:
+        """Return the images seen and the files left out, of all processes."""
+        parts = gather((self._seen, self.errors))
+        return sum(seen for seen, _ in parts), {name: error for _, errors in parts for name, error in errors.items()}
 
 
 def gather(part: Any) -> list[Any]:

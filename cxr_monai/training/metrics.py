@@ -84,7 +84,8 @@ class MeanLoss(Metric):
     """Mean training loss of an epoch over all processes, weighted by batch size.
 
     The trainer's outputs are decollated, one dictionary an image, as MONAI's own handlers expect them. An epoch that
-    was interrupted goes on with what it had (``state_dict``).
+    was interrupted goes on with what it had (``state_dict``). Every process has the sums of all of them after each
+    step: the checkpoint of one is right for all, and a resumed epoch adds up in the same order.
     """
 
     def __init__(self) -> None:
@@ -97,16 +98,15 @@ class MeanLoss(Metric):
 
     def update(self, output: tuple[torch.Tensor, list]) -> None:
         loss, images = output[0].item(), len(output[1])
-        self._sum += loss * images
-        self._images += images
+        step = torch.tensor([loss * images, images], dtype=torch.float64, device=idist.device())
+        total, count = (idist.all_reduce(step) if idist.get_world_size() > 1 else step).tolist()
+        self._sum += total
+        self._images += round(count)
 
     def compute(self) -> float:
-        total, images = self._sum, self._images
-        if idist.get_world_size() > 1:
-            total, images = idist.all_reduce(total), idist.all_reduce(images)
-        if not images:
+        if not self._images:
             raise NotComputableError("no batch was trained on")
-        return total / images
+        return self._sum / self._images
 
     def completed(self, engine: Engine, name: str) -> None:
         super().completed(engine, name)

@@ -169,7 +169,7 @@ class Tracker:
         self._again("text", content=content, name=name)
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Close the run: ``FINISHED`` or ``FAILED``."""
+        """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if self._delivery is None:
             return
         self._again("status", status=status)
@@ -208,6 +208,11 @@ def where_runs_are(output_dir: str | Path, kind: str) -> str:
     uri = default_tracking_uri()
     ids = Journal(Path(output_dir) / "tracking" / f"{kind}.jsonl").run_of(without_password(uri))
     return how_to_see_runs(uri, ids[0] if ids else None)
+
+
+def status_after(error: BaseException) -> str:
+    """Return the status of a run that an error ends: ``KILLED`` if somebody told the process to end."""
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
 def quiet_mlflow() -> None:

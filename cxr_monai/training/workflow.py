@@ -20,6 +20,7 @@ from cxr_monai.evaluation.metrics import write_table
 from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.networks.weights import load_state_dict
 from cxr_monai.outputs import check_folder
+from cxr_monai.stopping import Interrupted, as_interrupted, same_command
 from cxr_monai.training.checkpoints import Best, Checkpoints
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.handlers import PredictionsWriter
@@ -27,7 +28,7 @@ from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.metrics import FindingMetrics
 from cxr_monai.training.pictures import NetworkInputSheet, training_curves
 from cxr_monai.training.settings import course
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import Tracker, status_after
 
 METHODS = ("auto", "temperature", "platt", "isotonic", "none")
 
@@ -84,6 +85,8 @@ class Training:
         from_main(lock.acquire)
         try:
             self._run()
+        except KeyboardInterrupt as error:
+            raise self._interrupted(as_interrupted(error)) from None
         finally:
             if idist.get_rank() == 0:
                 lock.release()
@@ -93,8 +96,7 @@ class Training:
         ended = resumed and self.checkpoints.ended
         if not ended:
             self.preflight.run()
-        if idist.get_rank() == 0:
-            self._prepare_folder(resumed)
+        self._prepare_folder(resumed)
         self.tracker.start(resume=resumed)
         try:
             self._describe()
@@ -102,20 +104,27 @@ class Training:
                 self._train()
             self._evaluate_best()
         except BaseException as error:
-            self.tracker.finish("FAILED")
-            if isinstance(error, KeyboardInterrupt):
-                logger.warning("interrupted; the same command continues from %s", self.checkpoints.last)
+            self.tracker.finish(status_after(error))
             raise
         self.tracker.finish()
         if self.tracker.enabled:
             logger.info("the runs: %s", self.tracker.where())
 
+    def _interrupted(self, error: Interrupted) -> Interrupted:
+        """Say what is kept and how to go on."""
+        kept = self.checkpoints.content
+        what = f"{self.checkpoints.last} keeps {kept}" if kept else "nothing was trained yet"
+        error.how_to_continue = f"{what}. Go on with: {same_command()}"
+        return error
+
     def _prepare_folder(self, resumed: bool) -> None:
         """Write what the training will need, before anything is tracked: a kill from here on is continued."""
-        self.best.bundle.write()
-        self.best.write()
+        if idist.get_rank() == 0:
+            self.best.bundle.write()
+            self.best.write()
+            if not resumed:
+                self.checkpoints.clear()
         if not resumed:
-            self.checkpoints.clear()
             self.checkpoints.save(self.trainer)
 
     def _describe(self) -> None:
@@ -224,8 +233,8 @@ class Evaluation:
             self.tracker.metrics({f"{self.split}_{name}": value for name, value in metrics.items()})
             if idist.get_rank() == 0:
                 self._write()
-        except BaseException:
-            self.tracker.finish("FAILED")
+        except BaseException as error:
+            self.tracker.finish(status_after(error))
             raise
         self.tracker.finish()
         logger.info("%s part:\n%s\nthe table: %s", self.split, self.metrics.text(), self.output_dir / "metrics.csv")

@@ -34,6 +34,7 @@ from cxr_monai.errors import Code, SettingError, UsageError
 from cxr_monai.labels import NIH14
 from cxr_monai.outputs import check_new_folder
 from cxr_monai.progress import progress_bar
+from cxr_monai.stopping import ignore_signals
 
 TABLE, BOXES, TRAIN_VAL, TEST, CARD = (
     "Data_Entry_2017_v2020.csv",
@@ -164,7 +165,9 @@ def _run(job: partial, studies: Sequence[Study], workers: int, progress: bool) -
         yield from bar(map(job, studies))
         return
     # spawned, not forked: the caller may hold threads (torch), which a fork would leave locked
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=ignore_signals
+    ) as pool:
         yield from bar(pool.map(job, studies, chunksize=16))
 
 
