@@ -31,7 +31,7 @@ PATTERNS: Mapping[str, str] = {
     "an address of a file": r"\bfile:/[^\s\"'<>]*",
     "a home folder": r"(?:^|(?<=[\s\"'`(=:,]))~[a-z0-9_-]*/[\w.-]+|\$\{?HOME\b|%USERPROFILE%|%APPDATA%",
     "a DICOM identifier": r"(?<![\w.])[0-2](?:\.(?:0|[1-9]\d*)){6,}(?![\w.])",
-    "the name of an image": r"\b\d{8}_\d{3}\b|[\w-]*\d{4,}[\w.-]*\.(?:png|jpe?g|tiff?|dcm|dicom|nii(?:\.gz)?)\b",
+    "the name of an image": r"\b\d{8,}_\d{3}\b|[\w-]*\d{4,}[\w.-]*\.(?:png|jpe?g|tiff?|dcm|dicom|nii(?:\.gz)?)\b",
     "a patient identifier": r"\bpatient[_ -]?\d{3,}\b",
     "a column of a list of data": rf"\b{_NAMES}_?(?:id|uid|index|name)\b|\bImage Index\b|\bPatient(?:ID|Name)\b",
 }

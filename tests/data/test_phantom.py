@@ -126,8 +126,12 @@ class TestFolder:
     def test_another_seed_other_images_and_a_longer_table_the_same_ones(self, made: Path, tmp_path: Path) -> None:
         make_phantoms(tmp_path / "other", 3, 64, seed=6, workers=1)
         make_phantoms(tmp_path / "fewer", 3, 64, seed=5, workers=1, masks=False)
-        name = "images/00000001_000.png"
-        assert (made / name).read_bytes() != (tmp_path / "other" / name).read_bytes()
+        names = ["images/06000001_000.png", "images/07000001_000.png"]
+        assert (made / names[0]).read_bytes() != (tmp_path / "other" / names[1]).read_bytes()
+        patients = [
+            {row[3] for row in rows_of(root / "Data_Entry_2017_v2020.csv")[1:]} for root in (made, tmp_path / "other")
+        ]
+        assert not patients[0] & patients[1], "cohorts of two seeds share no patient"
         images = {key: value for key, value in digests(tmp_path / "fewer").items() if key.startswith("images")}
         assert images.items() <= digests(made).items()
         assert len(images) == 3

@@ -90,17 +90,27 @@ _TEST_EVERY = 4
 class Study:
     """One row of the table: a patient's image."""
 
-    patient: int
+    patient: int  # number in the cohort, from 1
     index: int  # follow-up number, from 0
     age: int
     sex: str
     view: str
     findings: tuple[str, ...]
+    seed: int = 0  # of the cohort
+
+    @property
+    def patient_id(self) -> int:
+        """The patient's identifier: no other seed has it, and no patient of NIH's (1 to 30,805).
+
+        It is (seed + 1) * 1,000,000 + patient, so cohorts of two seeds share nobody as long as they have fewer than a
+        million patients each. From seed 99 on a file name has more than NIH's eight digits.
+        """
+        return (self.seed + 1) * 1_000_000 + self.patient
 
     @property
     def image(self) -> str:
         """NIH's form of a file name."""
-        return f"{self.patient:08d}_{self.index:03d}.png"
+        return f"{self.patient_id:08d}_{self.index:03d}.png"
 
     @property
     def labels(self) -> str:
@@ -146,7 +156,7 @@ def _sample_patient(seed: int, patient: int) -> list[Study]:
         score = rest * hidden + older * (age - 47) / 17 + bedside * lying
         present = score > _thresholds()
         findings = tuple(finding for finding, there in zip(NIH14, present, strict=True) if there)
-        studies.append(Study(patient, index, round(age), sex, view, findings))
+        studies.append(Study(patient, index, round(age), sex, view, findings, seed))
         age = min(age + rng.exponential(0.5), 95.0)
         drift = root @ rng.standard_normal(len(NIH14))
         hidden = _PERSISTENCE * hidden + np.sqrt(1 - _PERSISTENCE**2) * drift

@@ -32,7 +32,7 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = uid(study.image)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    path = folder / f"{study.patient:08d}" / f"{Path(study.image).stem}.dcm"
+    path = folder / f"{study.patient_id:08d}" / f"{Path(study.image).stem}.dcm"
     path.parent.mkdir(parents=True, exist_ok=True)
     header = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     day = (date(2000, 1, 1) + timedelta(days=(study.patient * 37) % 2000 + 90 * study.index)).strftime("%Y%m%d")
@@ -41,8 +41,8 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
         "StudyInstanceUID": uid(study.patient, study.index, "study"),
         "SeriesInstanceUID": uid(study.patient, study.index, "series"),
-        "PatientName": f"SYNTHETIC^PHANTOM {study.patient:08d}",
-        "PatientID": f"PHANTOM{study.patient:08d}",
+        "PatientName": f"SYNTHETIC^PHANTOM {study.patient_id:08d}",
+        "PatientID": f"PHANTOM{study.patient_id:08d}",
         "PatientBirthDate": "",
         "PatientSex": study.sex,
         "PatientAge": f"{study.age:03d}Y",
@@ -50,7 +50,7 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "StudyTime": "120000",
         "ContentDate": day,
         "ContentTime": "120000",
-        "AccessionNumber": f"{study.patient:08d}{study.index:03d}",
+        "AccessionNumber": f"{study.patient_id:08d}{study.index:03d}",
         "ReferringPhysicianName": "",
         "StudyID": str(study.index),
         "SeriesNumber": 1,

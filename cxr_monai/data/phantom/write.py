@@ -5,9 +5,9 @@
     OUT/Data_Entry_2017_v2020.csv     NIH's columns, one row an image
     OUT/BBox_List_2017.csv            NIH's malformed header; pixels of a 1024x1024 image, whatever the size
     OUT/train_val_list.txt  test_list.txt
-    OUT/images/00000001_000.png       8-bit grey
-    OUT/masks/Nodule/00000001_000.png 255 where the finding is, else 0
-    OUT/dicom/00000001/00000001_000.dcm
+    OUT/images/01000001_000.png       8-bit grey
+    OUT/masks/Nodule/01000001_000.png 255 where the finding is, else 0
+    OUT/dicom/01000001/01000001_000.dcm
     OUT/README.txt                    says that nobody is shown
 """
 
@@ -204,7 +204,7 @@ def _write_tables(
 ) -> None:
     extent = [size] * 2 + [round(FILM_MM / size, 4)] * 2
     rows = [
-        [study.image, study.labels, study.index, study.patient, study.age, study.sex, study.view, *extent]
+        [study.image, study.labels, study.index, study.patient_id, study.age, study.sex, study.view, *extent]
         for study in studies
     ]
     _write_table(root / TABLE, _TABLE_HEADER, rows)
