@@ -30,7 +30,7 @@ from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
 from cxr_monai.networks.weights import load_weights
 from cxr_monai.progress import progress_bar
-from cxr_monai.transforms import plain_tensors
+from cxr_monai.transforms import plain_tensors, take_any_modality
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Predictor:
             (``cxr_monai.networks.folding``).
         raw: leave the bundle's calibration out. A bundle without one gives raw probabilities in any case, and so do
             ``weights`` that are not its own.
+        any_modality: read DICOM files whatever their headers say they show.
         runtime: ``torch``, or ``openvino`` on a CPU (``cxr_monai.networks.openvino_runtime``).
 
     Raises:
@@ -80,6 +81,7 @@ class Predictor:
         amp: bool = True,
         runtime: str = "torch",
         raw: bool = False,
+        any_modality: bool = False,
     ) -> None:
         self.bundle = Bundle.open(bundle)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -87,6 +89,8 @@ class Predictor:
         parser = self.bundle.parser()
         network = load_weights(parser.get_parsed_content("network_def"), path, self.device).eval()
         self.preprocessing = parser.get_parsed_content("preprocessing")
+        if any_modality:
+            take_any_modality(self.preprocessing)
         self.shape = tuple(parser.get_parsed_content("dataset#shape"))
         self.head = head_of(parser)
         self._lowered = amp

@@ -136,16 +136,28 @@ class LoadRadiographd(MapTransform):
 
     For the key ``image``, ``image_bits`` tells how many bits a pixel of the file has (16 where it does not say),
     ``image_shape`` its (H, W), ``image_spacing`` its (row, column) spacing in mm or None.
+
+    Attributes:
+        any_modality: read a DICOM whatever its header says it shows (:func:`take_any_modality`).
     """
+
+    any_modality = False
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            radiograph = read_radiograph(result[key])
+            radiograph = read_radiograph(result[key], any_modality=self.any_modality)
             result[key] = torch.from_numpy(radiograph.pixels)
             result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))
             result[f"{key}_shape"], result[f"{key}_spacing"] = radiograph.pixels.shape[1:], radiograph.spacing
         return result
+
+
+def take_any_modality(preprocessing: Compose) -> None:
+    """Let a bundle's pipeline read every DICOM image, whatever its header says it shows."""
+    for step in preprocessing.flatten().transforms:
+        if isinstance(step, LoadRadiographd):
+            step.any_modality = True
 
 
 class ResizeShortestd(MapTransform):

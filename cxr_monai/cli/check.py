@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
     parser.add_argument("--pixels", action="store_true", help="read every image and compare their pixels (slow)")
+    parser.add_argument(
+        "--any-modality", action="store_true", help="--pixels: read DICOM files whatever their headers say they show"
+    )
     parser.add_argument("--table-only", action="store_true", help="don't look for the files")
     parser.add_argument(
         "--scheme",
@@ -62,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=False)
     notes = oddities(manifest)
     if arguments.pixels:
-        pixels_wrong, pixels_notes = _pixels(manifest)
+        pixels_wrong, pixels_notes = _pixels(manifest, arguments.any_modality)
         wrong += pixels_wrong
         notes += pixels_notes
     parts = [describe(manifest)]
@@ -79,11 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _pixels(manifest: "Manifest") -> tuple[list[str], list[str]]:
+def _pixels(manifest: "Manifest", any_modality: bool) -> tuple[list[str], list[str]]:
     """Return what is wrong with the files' pixels, and what is worth a note."""
     from cxr_monai.data.describe import compare_pixels
 
-    report = compare_pixels(manifest, progress=True)
+    report = compare_pixels(manifest, progress=True, any_modality=any_modality)
     wrong = []
     if report.shared:
         wrong.append(f"{len(report.shared):,} radiographs stand under several patients, with identical pixels:")

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what computes (default: %(default)s; openvino: pip install cxr-monai[openvino])",
     )
     parser.add_argument("--raw", action="store_true", help="the network's own values, without the bundle's calibration")
+    parser.add_argument(
+        "--any-modality", action="store_true", help="read DICOM files whatever their headers say they show"
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
@@ -70,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         amp=not arguments.float32,
         runtime=arguments.runtime,
         raw=arguments.raw,
+        any_modality=arguments.any_modality,
     )
     findings = predictor.bundle.labels
     check_output(arguments.out, force=True, room=len(files) * (12 * len(findings) + 16))
@@ -77,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         **predictor.about,
         "weights": file_digest(Path(arguments.weights)) if arguments.weights else None,
         "batch_size": arguments.batch_size,
+        "any_modality": arguments.any_modality,
         "images": digest_of_list(names, files),
     }
     rows = PredictionRows.open(arguments.out, findings, head, len(files), arguments.force)

@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,16 +157,20 @@ class PixelReport:
     unreadable: list[tuple[str, str, str]]
 
 
-def compare_pixels(manifest: Manifest, *, workers: int | None = None, progress: bool = False) -> PixelReport:
+def compare_pixels(
+    manifest: Manifest, *, workers: int | None = None, progress: bool = False, any_modality: bool = False
+) -> PixelReport:
     """Read every image and find identical pixels; files that don't exist are left to `read_manifest`.
 
     Args:
         manifest: the images.
         workers: threads (decoding releases Python's lock); by default one a core.
         progress: show it on stderr.
+        any_modality: read DICOM files whatever their headers say they show.
     """
     table = manifest.table[[path.is_file() for path in manifest.paths()]]
     digests: list[str] = []
+    read = partial(_digest, any_modality=any_modality)
     unreadable: list[tuple[str, str, str]] = []
     with (
         ThreadPoolExecutor(workers or usable_cores()) as pool,
@@ -174,7 +179,7 @@ def compare_pixels(manifest: Manifest, *, workers: int | None = None, progress: 
         # in batches, so that a large data set does not queue all of its images at once
         for start in range(0, len(table), _BATCH):
             images = table["image"].iloc[start : start + _BATCH]
-            for image, result in zip(images, pool.map(_digest, (manifest.root / name for name in images)), strict=True):
+            for image, result in zip(images, pool.map(read, (manifest.root / name for name in images)), strict=True):
                 if isinstance(result, RadiographError):
                     unreadable.append((image, result.code.value, result.message))
                 digests.append("" if isinstance(result, RadiographError) else result)
@@ -294,11 +299,11 @@ def _draw_views(axes, table: pd.DataFrame) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _digest(path: Path) -> str | RadiographError:
+def _digest(path: Path, any_modality: bool = False) -> str | RadiographError:
     from cxr_monai.data.radiograph import read_radiograph
 
     try:
-        pixels = np.ascontiguousarray(read_radiograph(path).pixels)
+        pixels = np.ascontiguousarray(read_radiograph(path, any_modality=any_modality).pixels)
     except RadiographError as error:
         return error
     return hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()

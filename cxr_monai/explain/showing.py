@@ -290,7 +290,7 @@ class Gallery:
                 Code.RADIOGRAPH_NOT_FOUND, "it is not there.", fix="Name the folder of the images with --root.",
                 where=path,
             )  # fmt: skip
-        radiograph = read_radiograph(path)
+        radiograph = read_radiograph(path, any_modality=True)  # it was judged when its map was made
         view, shape = self.store.view(image), radiograph.pixels.shape[1:]
         if shape != (view.height, view.width):
             raise EvaluationError(

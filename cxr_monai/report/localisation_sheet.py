@@ -102,7 +102,7 @@ def _panel(case: dict[str, Any], part: "Part", root: Path) -> Any:
     view = part.store.view(image)
     path = Path(part.store.about.get("root") or root) / image
     path = path if path.is_file() else root / image
-    pixels = read_radiograph(path).pixels[0]
+    pixels = read_radiograph(path, any_modality=True).pixels[0]
     if pixels.shape != (view.height, view.width):
         raise OSError(f"{path} is not the image that was explained")
     heat = part.store.on_image(image, finding, raster(view.height, view.width))

@@ -138,7 +138,7 @@ def test_different_pixels_are_not_the_same(tmp_path: Path) -> None:
 def test_other_failures_than_bad_files_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cxr_monai.data import radiograph
 
-    def broken(path: Path) -> None:
+    def broken(path: Path, **_options) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(radiograph, "read_radiograph", broken)
@@ -150,7 +150,7 @@ def test_other_failures_than_bad_files_are_not_hidden(tmp_path: Path, monkeypatc
 def test_radiograph_errors_carry_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cxr_monai.data import radiograph
 
-    def dark(path: Path) -> None:
+    def dark(path: Path, **_options) -> None:
         raise RadiographError(Code.RADIOGRAPH_CONSTANT, "all pixels are 0", where=path)
 
     monkeypatch.setattr(radiograph, "read_radiograph", dark)
