@@ -180,3 +180,20 @@ def test_a_list_is_known_by_its_names_files_and_order() -> None:
     lists = [(["a", "b"], ["x", "y"]), (["b", "a"], ["y", "x"]), (["a", "b"], ["x", "z"]), (["a", "by"], ["x", ""])]
     assert len({digest_of_list(*each) for each in lists}) == 4
     assert digest_of_list(["a"], [Path("x")]) == digest_of_list(["a"], ["x"])
+
+
+def test_a_bundles_own_evaluation_refuses_an_earlier_file_unless_forced(tmp_path: Path) -> None:
+    from ignite.engine import Engine, Events
+
+    from cxr_monai.training.handlers import PredictionsWriter
+
+    write_durably(tmp_path / "predictions.csv", b"old")
+    for force in (False, True):
+        engine = Engine(lambda engine, batch: batch)
+        PredictionsWriter(str(tmp_path / "predictions.csv"), FINDINGS, force=force).attach(engine)
+        if force:
+            engine.fire_event(Events.STARTED)
+            continue
+        with pytest.raises(UsageError, match="--force True"):
+            engine.fire_event(Events.STARTED)
+    assert files_of(tmp_path) == {"predictions.csv": b"old"}
