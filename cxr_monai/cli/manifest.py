@@ -28,7 +28,7 @@ _OPTIONS = {
     "nih": ("table", "images", "available_only", "table_only"),
     "folder": (
         "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "available_only",
-        "match_names",
+        "match_names", "positive", "negative",
     ),
     "dicom": ("labels", "patient_per_study", "findings", "uncertain", "match_names", "any_modality"),
 }  # fmt: skip
@@ -46,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument("--force", action="store_true", help="write over what is there")
     labels = argparse.ArgumentParser(add_help=False)
     labels.add_argument(
-        "--findings", metavar="A,B", type=_words, help="the columns that are findings (default: all that hold 0 and 1)"
+        "--findings", metavar="A,B", type=_words, help="the columns that are findings (default: those of known names)"
     )
     labels.add_argument("--uncertain", choices=("unknown", "positive", "negative"), help="what -1 means in the labels")
+    labels.add_argument("--positive", metavar="WORD,WORD", help="words for present in the labels, beside 1")
+    labels.add_argument("--negative", metavar="WORD,WORD", help="words for absent in the labels, beside 0")
     add_match_names(labels)
     available = argparse.ArgumentParser(add_help=False)
     available.add_argument(

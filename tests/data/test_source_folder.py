@@ -131,9 +131,48 @@ def test_columns_by_option(root):
 
 
 def test_a_column_taken_as_a_finding_is_named(root):
-    source = read(root, "image,patient_id,Mass,portable\na.png,1,1,0\n")
-    assert list(source.table.columns)[7:] == ["Mass", "portable"]
-    assert "taken as findings, for they hold 0 and 1: portable (--findings A,B takes others)" in source.notes
+    text = "image,patient_id,Mass,portable,ImageDir,No finding\na.png,1,1,0,0,0\n"
+    source = read(root, text)
+    assert list(source.table.columns)[7:] == ["Mass"]
+    said = "not taken, though they hold 0 and 1, for they are no known findings: portable, ImageDir"
+    assert any(said in note for note in source.notes)
+    assert list(read(root, text, findings=["portable"]).table.columns)[7:] == ["portable"]
+    with pytest.raises(ManifestError, match="say --findings portable"):
+        read(root, "image,patient_id,portable\na.png,1,0\n")
+
+
+def test_words_for_present_and_absent(root):
+    text = "image,patient_id,Mass\na.png,1,Yes\nb.png,1,no\n"
+    assert read(root, text, positive="yes,+", negative="No").table["Mass"].tolist() == [1, 0]
+
+
+def test_utf16_is_told_by_its_mark(root):
+    source = read(root, "image,patient_id,Mass\na.png,M\u00fcller,1\n".encode("utf-16"))
+    assert source.table["patient_id"].tolist() == ["M\u00fcller"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("image,patient_id,Mass\n", "a header and no row"),
+        ("image,patient_id,Effusion,Pleural Effusion\na.png,1,1,0\n", "two columns are Effusion"),
+        ("image,patient_id,rad,Mass\na.png,1,R1,1\na.png,1,R2,0\n", "2 rows .lines 2, 3., told apart by 'rad'"),
+        ("image,patient_id,Labels\na.png,1,\"['mass']\"\n", "'Labels' holds lists of findings"),
+        ("image,patient_id,Mass\na.png,1,1\n2021/a.png,1,0\n", "all fit '2021/a.png'"),
+    ],
+)
+def test_tables_that_are_refused_in_words_that_help(root, content, said):
+    with pytest.raises(ManifestError, match=said) as caught:
+        read(root, content)
+    assert caught.value.code == Code.SOURCE_INVALID
+
+
+def test_a_file_in_another_folder_is_another_file(root):
+    with pytest.raises(ManifestError, match="the folders differ") as caught:
+        read(root, "image,patient_id,Mass\nelsewhere/a.png,1,1\n")
+    assert caught.value.code == Code.IMAGES_MISSING
+    source = read(root, "image,patient_id,Mass\nelsewhere/a.png,1,1\n", match_names=True)
+    assert source.table["image"].tolist() == ["2021/a.png"]
 
 
 @pytest.mark.parametrize(("meaning", "value"), [("unknown", np.nan), ("positive", 1.0), ("negative", 0.0)])
@@ -144,7 +183,7 @@ def test_uncertain_must_be_told(root, meaning, value):
     assert "--uncertain unknown" in str(caught.value)
     assert "line 2" in str(caught.value)
     table = read(root, content, uncertain=meaning).table
-    np.testing.assert_array_equal(table["Edema"], [value, np.nan])
+    np.testing.assert_array_equal(table["Edema"], [value, 0])  # empty, beside "No Finding"
     np.testing.assert_array_equal(table["Mass"], [1.0, value])
     assert "No Finding" not in table
 
@@ -165,7 +204,7 @@ def test_yes_and_no_under_an_own_name_are_refused(root):
     ("content", "said"),
     [
         ("image,patient_id,Infiltrate,Infiltration\na.png,1,1,1\n", "two columns are Infiltration"),
-        ("image,patient_id,note\na.png,1,fine\n", "no column is a finding"),
+        ("image,patient_id,note\na.png,1,fine\n", "no column is a known finding"),
         ("image,image,patient_id,Mass\na.png,a.png,1,1\n", "image appear twice"),
         ("", "no header"),
         ("image,patient_id,Mass\na.png,1\nb.png,2,1,9,9,9\n", "no CSV"),

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.sources._vocabulary import concept, is_known, is_no_finding
 from cxr_monai.errors import Code, ManifestError
-from cxr_monai.labels import NIH14, NO_FINDING, canonical
+from cxr_monai.labels import canonical
 
 _CELLS = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0, "": np.nan, "nan": np.nan, "na": np.nan}
+_EMPTY = ("", "nan", "na")
 _UNCERTAIN = {"-1", "-1.0"}
-_WORDS = {"yes", "no", "y", "n", "true", "false", "positive", "negative", "pos", "neg", "present", "absent", "x"}
 UNCERTAIN = {"unknown": np.nan, "positive": 1.0, "negative": 0.0}
 
 
@@ -26,15 +27,19 @@ def read_findings(
     *,
     findings: Sequence[str] | None = None,
     uncertain: str | None = None,
+    positive: str | None = None,
+    negative: str | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the findings as float columns (1, 0, NaN unknown) and notes about what was taken and left out.
 
     Args:
         table: cells as text, indexed by line.
-        columns: those that may be findings; any with only 0, 1 and empty cells becomes one.
+        columns: those that may be findings; one of a public data set's names becomes one (`_vocabulary`).
         where: the table's file, for messages.
         findings: take exactly these columns instead.
         uncertain: what ``-1`` means: a key of `UNCERTAIN`.
+        positive: words for present, with commas between, beside 1.
+        negative: words for absent, beside 0.
 
     Raises:
         ManifestError: ``source-invalid``: a finding's cell is something else, ``-1`` without ``uncertain``, two columns
@@ -47,50 +52,87 @@ def read_findings(
                 f"there is no column {', '.join(map(repr, lacking))}; the columns are {', '.join(map(repr, columns))}"
             )
             raise ManifestError(Code.SOURCE_INVALID, f"--findings: {said}.", where=where)
-    taken: dict[str, pd.Series] = {}
-    left_out = []
-    for name in findings or columns:
-        if findings is None and not _is_finding(table[name], name, where):
-            left_out.append(name)
-            continue
-        finding = _spelled(name)
-        if finding in taken:
-            raise ManifestError(
-                Code.SOURCE_INVALID, f"two columns are {finding}; one of them is {name!r}.", where=where
-            )
-        taken[finding] = _values(table[name], name, where, uncertain)
-    if not taken:
-        raise ManifestError(
-            Code.SOURCE_INVALID,
-            f"no column is a finding (1 present, 0 absent, empty unknown); looked at {', '.join(map(repr, columns))}.",
-            fix="Write findings as columns of 0 and 1.",
-            where=where,
-        )
-    notes = []
-    own = [name for name in taken if name not in NIH14]
-    if own and findings is None:
-        notes.append(f"taken as findings, for they hold 0 and 1: {', '.join(own)} (--findings A,B takes others)")
-    if left_out:
-        notes.append(f"columns left out: {', '.join(left_out)}")
-    return pd.DataFrame(taken, index=table.index), notes
-
-
-def _is_finding(column: pd.Series, name: str, where: Path) -> bool:
-    """Decide by the cells; a column of a known name or of yes and no is one, and `_values` will refuse its cells."""
-    if name == NO_FINDING or name.startswith("Unnamed"):
-        return False
-    cells = set(column.str.lower().unique())
-    known = _spelled(name) in NIH14
-    if cells <= {"", "nan", "na"}:
-        return known
-    return known or cells <= {*_CELLS, *_UNCERTAIN} or cells <= {*_WORDS, *_CELLS}
-
-
-def _values(column: pd.Series, name: str, where: Path, uncertain: str | None) -> pd.Series:
-    cells = column.str.lower()
-    meanings = dict(_CELLS)
+    cells = dict(_CELLS)
     if uncertain is not None:
-        meanings |= dict.fromkeys(_UNCERTAIN, UNCERTAIN[uncertain])
+        cells |= dict.fromkeys(_UNCERTAIN, UNCERTAIN[uncertain])
+    for words, value in ((positive, 1.0), (negative, 0.0)):
+        cells |= {word.strip().lower(): value for word in (words or "").split(",") if word.strip()}
+    chosen = list(findings) if findings is not None else [name for name in columns if is_known(name)]
+    _refuse_doubled(chosen, where)
+    taken = {_spelled(name): _values(table[name], name, where, cells) for name in chosen}
+    if not taken:
+        raise _no_finding(table, columns, where)
+    marks = pd.DataFrame(taken, index=table.index)
+    blank = pd.DataFrame({_spelled(name): table[name].str.lower().isin(_EMPTY) for name in chosen})
+    rest = [name for name in columns if name not in chosen]
+    normal = [name for name in rest if is_no_finding(name)]
+    notes = [note for name in normal for note in _empty_beside(marks, blank, table[name], name, where, cells)]
+    binary = [name for name in rest if name not in normal and _is_binary(table[name])]
+    if binary and findings is None:
+        notes.append(f"not taken, though they hold 0 and 1, for they are no known findings: {', '.join(binary)} "
+                     "(--findings A,B names those that are)")  # fmt: skip
+    others = [name for name in rest if name not in (*normal, *(binary if findings is None else ()))]
+    if others:
+        notes.append(f"columns left out: {', '.join(others)}")
+    return marks, notes
+
+
+def _refuse_doubled(chosen: Sequence[str], where: Path) -> None:
+    """Refuse two columns for one finding, under one name or two: ``Effusion`` and ``Pleural Effusion``."""
+    by_concept: dict[str, list[str]] = {}
+    for name in chosen:
+        by_concept.setdefault(concept(name), []).append(name)
+    for finding, names in by_concept.items():
+        if len(names) > 1:
+            raise ManifestError(
+                Code.SOURCE_INVALID,
+                f"two columns are {finding}: {' and '.join(map(repr, names))}.",
+                fix="Keep one of them, or name the columns to take with --findings A,B.",
+                where=where,
+            )
+
+
+def _no_finding(table: pd.DataFrame, columns: Sequence[str], where: Path) -> ManifestError:
+    said = f"no column is a known finding; looked at {', '.join(map(repr, columns))}."
+    lists = [name for name in columns if table[name].str.match(r"\[\s*['\"]").any()]
+    binary = [name for name in columns if not is_no_finding(name) and _is_binary(table[name])]
+    fix = "Write findings as columns of 0 and 1 (1 present, 0 absent, empty unknown)."
+    if lists:
+        said += f" {lists[0]!r} holds lists of findings ({table[lists[0]].iloc[0]}), which are not read."
+    elif binary:
+        fix = f"If {binary[0]!r} is one, say --findings {','.join(binary)}."
+    return ManifestError(Code.SOURCE_INVALID, said, fix=fix, where=where)
+
+
+def _is_binary(column: pd.Series) -> bool:
+    cells = set(column.str.lower().unique())
+    return cells <= {*_CELLS, *_UNCERTAIN} and not cells <= {*_EMPTY}
+
+
+def _empty_beside(
+    marks: pd.DataFrame, blank: pd.DataFrame, column: pd.Series, name: str, where: Path, cells: dict[str, float]
+) -> list[str]:
+    """Set the empty cells of images without any finding to 0, in place, and say so.
+
+    CheXpert's "No Finding" is 1 where no pathology is present or uncertain; devices are none (Irvin et al., AAAI 2019).
+    """
+    normal = _values(column, name, where, cells).to_numpy() == 1
+    filled, against = 0, np.zeros(len(marks), dtype=bool)
+    for finding in marks.columns.drop("Support Devices", errors="ignore"):
+        empty = normal & blank[finding].to_numpy()  # what is written as uncertain stays so
+        against |= normal & (marks[finding] == 1).to_numpy()
+        marks[finding] = marks[finding].mask(empty, 0.0)
+        filled += int(empty.sum())
+    notes = []
+    if filled:
+        notes.append(f"{int(normal.sum()):,} images say {name!r}: {filled:,} empty cells there are 0")
+    if against.any():
+        notes.append(f"{int(against.sum()):,} images say {name!r} and have a finding: their cells stay as they are")
+    return notes
+
+
+def _values(column: pd.Series, name: str, where: Path, meanings: dict[str, float]) -> pd.Series:
+    cells = column.str.lower()
     wrong = cells[~cells.isin(list(meanings))]
     if wrong.empty:
         return cells.map(meanings)
@@ -100,7 +142,10 @@ def _values(column: pd.Series, name: str, where: Path, uncertain: str | None) ->
         fix = "Say what it shall be: --uncertain unknown (never scored), positive or negative."
     else:
         said = f"{cell!r} is none of 1 (present), 0 (absent), empty (unknown)"
-        fix = "Correct the table; or, if the column is no finding, name those that are with --findings A,B."
+        fix = (
+            "Say what its words mean, as with --positive yes --negative no; or, if the column is no finding, name "
+            "those that are with --findings A,B."
+        )
     raise ManifestError(Code.SOURCE_INVALID, f"column {name!r}: {said}.", fix=fix, where=f"{where}, line {line}")
 
 

@@ -32,14 +32,16 @@ _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text: UTF-8 with or without a byte order mark, gzip or plain.
+    """Return a file's text: UTF-8 with or without a byte order mark, UTF-16 with one, gzip or plain.
 
     Raises:
         ManifestError: ``source-invalid`` if the file is not there, damaged or not UTF-8.
     """
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        # a spreadsheet's "Unicode text" begins with a byte order mark of UTF-16
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         fix = "Save it as 'CSV UTF-8', or convert it: iconv -f latin1 -t utf-8 OLD > NEW."
         raise ManifestError(Code.SOURCE_INVALID, f"the table is not UTF-8 ({error}).", fix=fix, where=path) from error
@@ -73,7 +75,10 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ManifestError(Code.SOURCE_INVALID, f"the table is no CSV ({error}).", where=path) from error
     table.index = pd.RangeIndex(2, len(table) + 2)
     table = table.fillna("").apply(lambda column: column.str.strip())
-    return table[(table != "").any(axis=1)]
+    table = table[(table != "").any(axis=1)]
+    if table.empty:
+        raise ManifestError(Code.SOURCE_INVALID, "the table has a header and no row.", where=path)
+    return table
 
 
 def find_column(table: pd.DataFrame, names: Sequence[str]) -> str | None:

@@ -61,6 +61,8 @@ def read(
     uncertain: str | None = None,
     match_names: bool = False,
     any_modality: bool = False,
+    positive: str | None = None,
+    negative: str | None = None,
 ) -> SourceTable:
     """Read the headers below ``root``.
 
@@ -72,6 +74,7 @@ def read(
         patient_per_study: take each study without a PatientID for another patient (only if that is so).
         findings: the columns of ``labels`` that are findings.
         uncertain: what ``-1`` means in ``labels``: ``unknown``, ``positive`` or ``negative``.
+        positive, negative: words in the findings' cells for present and absent, with commas between.
         match_names: file names are identities: take the label of a name even where the folders differ.
         any_modality: take every image, whatever Modality and body part say.
 
@@ -101,7 +104,7 @@ def read(
     patients = _patients(headers, root, patient_per_study)
     ages, bad_ages = parse_ages(headers["age"])
     sexes, bad_sexes = parse_sexes(headers["sex"])
-    marks, label_notes = _labels(headers, labels, root, findings, uncertain, match_names)
+    marks, label_notes = _labels(headers, labels, root, findings, uncertain, match_names, positive, negative)
     frame = pd.DataFrame(
         {
             "image": headers["image"],
@@ -269,6 +272,8 @@ def _labels(
     findings: Sequence[str] | None,
     uncertain: str | None,
     match_names: bool,
+    positive: str | None,
+    negative: str | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return one row of findings for each row of ``headers``, and notes."""
     if labels is None:
@@ -300,7 +305,9 @@ def _labels(
             Code.SOURCE_INVALID, f"{table[theirs][line]!r} has a second row.", where=f"{labels}, line {line}"
         )
     columns = [name for name in table.columns if name != theirs and name not in RESERVED]  # a manifest may serve
-    marks, notes = read_findings(table, columns, labels, findings=findings, uncertain=uncertain)
+    marks, notes = read_findings(
+        table, columns, labels, findings=findings, uncertain=uncertain, positive=positive, negative=negative
+    )
     used = keys.isin(headers[ours])
     marks = marks[used].set_axis(keys[used], axis=0).reindex(headers[ours]).set_axis(headers.index, axis=0)
     labelled = int(headers[ours].isin(keys[used]).sum())

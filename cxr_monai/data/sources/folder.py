@@ -34,6 +34,7 @@ from cxr_monai.data.sources._text import (
     read_table,
     require_column,
 )
+from cxr_monai.data.sources._vocabulary import is_known
 from cxr_monai.errors import Code, ManifestError
 
 _IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
@@ -50,6 +51,8 @@ def read(
     uncertain: str | None = None,
     available_only: bool = False,
     match_names: bool = False,
+    positive: str | None = None,
+    negative: str | None = None,
 ) -> SourceTable:
     """Read a table of labels and find its images below ``root``.
 
@@ -62,6 +65,7 @@ def read(
         findings: the columns that are findings, instead of all that hold 0 and 1.
         uncertain: what ``-1`` means: ``unknown``, ``positive`` or ``negative``.
         available_only: leave out the rows whose image is not there, instead of refusing.
+        positive, negative: words in the findings' cells for present and absent, with commas between.
         match_names: file names are identities: take the file of a name even where the folders differ.
 
     Returns:
@@ -77,6 +81,7 @@ def read(
     notes = [f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"]
     places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
+    _refuse_several_rows(table, image, places, labels)
     frame = pd.DataFrame({"image": places, "patient_id": places if patient is None else table[patient]})
     study, view, age, sex = (find_column(table, names) for names in (STUDY, VIEW, AGE, SEX))
     frame["study_id"] = table[study] if study else ""
@@ -86,7 +91,9 @@ def read(
     frame["source"] = "folder"
     used = {image, patient, study, view, age, sex}
     columns = [name for name in table.columns if name not in used and name.lower() not in _IGNORED]
-    marks, label_notes = read_findings(table, columns, labels, findings=findings, uncertain=uncertain)
+    marks, label_notes = read_findings(
+        table, columns, labels, findings=findings, uncertain=uncertain, positive=positive, negative=negative
+    )
     notes += [*place_notes, *emptied_notes(bad_ages, bad_sexes), *label_notes]
     return SourceTable(pd.concat([frame, marks], axis=1).reset_index(drop=True), root, "local", tuple(notes))
 
@@ -127,6 +134,23 @@ def _image_column(table: pd.DataFrame, wanted: str | None, labels: Path) -> str:
             where=labels,
         )
     return column
+
+
+def _refuse_several_rows(table: pd.DataFrame, image: str, places: pd.Series, labels: Path) -> None:
+    """Refuse two rows of one image, and name the column that tells them apart: a reader's."""
+    if not places.duplicated().any():
+        return
+    name = places[places.duplicated()].iloc[0]
+    rows = table.loc[places.index[places == name]]
+    columns = [column for column in table.columns if column != image and rows[column].is_unique]
+    columns.sort(key=is_known)  # stable: a reader before a finding that readers differ in
+    apart = f", told apart by {columns[0]!r}" if columns else ""
+    raise ManifestError(
+        Code.SOURCE_INVALID,
+        f"{name!r} has {len(rows):,} rows (lines {', '.join(map(str, rows.index))}){apart}; an image has one row here.",
+        fix="Combine them first, for example to what most readers say of each finding.",
+        where=labels,
+    )
 
 
 def _patient_column(table: pd.DataFrame, wanted: str | None, per_image: bool, labels: Path) -> str | None:
