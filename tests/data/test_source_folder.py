@@ -158,6 +158,7 @@ def test_utf16_is_told_by_its_mark(root):
         ("image,patient_id,Effusion,Pleural Effusion\na.png,1,1,0\n", "two columns are Effusion"),
         ("image,patient_id,rad,Mass\na.png,1,R1,1\na.png,1,R2,0\n", "2 rows .lines 2, 3., told apart by 'rad'"),
         ("image,patient_id,Labels\na.png,1,\"['mass']\"\n", "'Labels' holds lists of findings"),
+        ("image,patient_id,Mass\na.png,1,1\nb.png,,0\n", "1 rows name no patient: .* first on line 3"),
         ("image,patient_id,Mass\na.png,1,1\n2021/a.png,1,0\n", "all fit '2021/a.png'"),
     ],
 )
@@ -165,6 +166,11 @@ def test_tables_that_are_refused_in_words_that_help(root, content, said):
     with pytest.raises(ManifestError, match=said) as caught:
         read(root, content)
     assert caught.value.code == Code.SOURCE_INVALID
+
+
+def test_views_as_chexpert_writes_them(root):
+    text = "Path,patient_id,Frontal/Lateral,AP/PA,Edema\na.png,1,Frontal,AP,1\nb.png,2,Lateral,,0\nc.jpg,3,Frontal,,0\n"
+    assert read(root, text).table["view"].tolist() == ["AP", "LATERAL", ""]
 
 
 def test_a_file_in_another_folder_is_another_file(root):

@@ -81,15 +81,27 @@ def read(
     notes = [f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"]
     places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
+    if patient is not None and (empty := table.index[table[patient] == ""]).size:
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"{len(empty):,} rows name no patient: the cell of {patient!r} is empty, first on line {empty[0]}.",
+            fix="Fill it in: without it, a patient's images would land on both sides of a split.",
+            where=labels,
+        )
     _refuse_several_rows(table, image, places, labels)
     frame = pd.DataFrame({"image": places, "patient_id": places if patient is None else table[patient]})
     study, view, age, sex = (find_column(table, names) for names in (STUDY, VIEW, AGE, SEX))
     frame["study_id"] = table[study] if study else ""
     frame["view"] = table[view].str.upper() if view else ""
+    if side := None if view else find_column(table, ("frontallateral",)):
+        view = find_column(table, ("appa",))
+        # CheXpert: AP or PA of frontal images, in a column of its own
+        frontal = table[view].str.upper() if view else ""
+        frame["view"] = table[side].str.upper().mask(table[side].str.upper() == "FRONTAL", frontal)
     frame["age"], bad_ages = parse_ages(table[age]) if age else (float("nan"), 0)
     frame["sex"], bad_sexes = parse_sexes(table[sex]) if sex else ("", 0)
     frame["source"] = "folder"
-    used = {image, patient, study, view, age, sex}
+    used = {image, patient, study, view, side, age, sex}
     columns = [name for name in table.columns if name not in used and name.lower() not in _IGNORED]
     marks, label_notes = read_findings(
         table, columns, labels, findings=findings, uncertain=uncertain, positive=positive, negative=negative
