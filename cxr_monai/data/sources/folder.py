@@ -6,8 +6,8 @@
 
 One row an image: its path below ROOT, or its file name where that is unique, with or without the ending
 (`cxr_monai.data.matching` has the rule: folders that differ are another file). Columns are found by common names
-("Patient ID", "patient_id", "PatientID"); every other column of 0, 1 and empty cells is a finding. Without a patient
-column nothing can keep a patient on one side of a split, so that must be said aloud.
+("Patient ID", "patient_id", "PatientID"); columns of known findings (`_vocabulary`) are findings, others where they
+are named. Without a patient column nothing can keep a patient on one side of a split, so that must be said aloud.
 """
 
 import os
@@ -62,7 +62,7 @@ def read(
         image_column: the column of paths or file names, if it is not found by its name.
         patient_column: the column that says who it is, if it is not found by its name.
         patient_per_image: take each image for another patient (only if that is so).
-        findings: the columns that are findings, instead of all that hold 0 and 1.
+        findings: the columns that are findings, instead of all of known names.
         uncertain: what ``-1`` means: ``unknown``, ``positive`` or ``negative``.
         available_only: leave out the rows whose image is not there, instead of refusing.
         positive, negative: words in the findings' cells for present and absent, with commas between.
