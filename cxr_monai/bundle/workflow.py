@@ -24,7 +24,7 @@ from monai.utils import set_determinism
 from cxr_monai.bundle.warning import explain_warning
 from cxr_monai.errors import BundleError, Code, SettingError, ours
 from cxr_monai.labels import parse
-from cxr_monai.networks.architectures import check_image_size, definition, in_channels_of
+from cxr_monai.networks.architectures import check_image_size, definition, image_size_remark, in_channels_of
 from cxr_monai.schemes import LabelScheme, scheme
 from cxr_monai.stopping import as_interrupted, install
 
@@ -91,6 +91,8 @@ def start(seed: int = 0, trains: bool = False) -> None:
     check_paths(parser.config)
     check_image_size(parser.config.get("network_def"), parser.config.get("image_size"))
     if trains:
+        if remark := image_size_remark(parser.config.get("image_size")):
+            logger.warning(remark)
         follow_scheme(parser)
     else:
         check_agreement(parser.config, parser.config.get("_meta_", {}))

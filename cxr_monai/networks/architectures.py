@@ -127,6 +127,22 @@ def check_image_size(network_def: Any, image_size: Any) -> None:
         )
 
 
+STRIDE = 32
+"""Pixels of the image behind one place of the last grid of DenseNet, ResNet and their like."""
+
+
+def image_size_remark(image_size: Any) -> str:
+    """Return what to know of an image size that is no multiple of 32; empty for others (docs/heat-maps.md)."""
+    if not isinstance(image_size, int) or image_size % STRIDE == 0:
+        return ""
+    near = sorted({max(1, image_size // STRIDE) * STRIDE, (image_size // STRIDE + 1) * STRIDE})
+    return (
+        f"image_size {image_size} is no multiple of {STRIDE}: the network drops the last rows and columns of its grid "
+        "and learns to show what it sees up and left of where it is, so heat maps are displaced; better "
+        f"{' or '.join(map(str, near))}"
+    )
+
+
 def input_channels(network: nn.Module) -> int:
     """Return how many channels a network takes: those of its first convolution.
 

@@ -3,10 +3,11 @@
 import logging
 import os
 import shutil
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,6 +19,8 @@ from cxr_monai.progress import duration
 from cxr_monai.training.handlers import batch_size
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def required_bytes(network: torch.nn.Module) -> int:
@@ -31,6 +34,42 @@ def first_batch(loader: Any, most: int) -> dict[str, Any]:
     """Return a batch as the loader would, of at most ``most`` images; nothing is drawn from its order."""
     dataset = loader.dataset
     return loader.collate_fn([dataset[index] for index in range(min(batch_size(loader), most, len(dataset)))])
+
+
+TIMES, BUDGET = 5, 10.0
+"""How often a batch is timed after it has warmed up, and the seconds after which it is timed no more."""
+
+
+def typical_seconds(
+    action: Callable[[], T], times: int = TIMES, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic
+) -> tuple[T, float]:
+    """Run an action once to warm up, then a few times more; return its last result and the median of those seconds.
+
+    What is cold (decoders, threads, memory) made the first run of a batch up to a hundred times slower than the rest.
+
+    Args:
+        action: whatever takes the time.
+        times: how often it is timed, at the most.
+        budget: seconds after which it is timed no more; it is timed once at the least.
+        clock: seconds.
+    """
+    action()
+    began, seconds = clock(), []
+    while not seconds or (len(seconds) < times and clock() - began < budget):
+        start = clock()
+        result = action()
+        seconds.append(clock() - start)
+    return result, statistics.median(seconds)
+
+
+def warn_if_busy(cores: int, load: float) -> None:
+    """Say that a machine which does other work (a load above its cores) makes the estimate, and the training, worse."""
+    if load > cores:
+        logger.warning(
+            "this machine is busy: a load of %.1f on %d cores, before the training; it will be slower than it could be "
+            "and the estimate is of now. Fewer threads wait less for each other: OMP_NUM_THREADS=1 before the command",
+            load, cores,
+        )  # fmt: skip
 
 
 class Preflight:
@@ -54,6 +93,8 @@ class Preflight:
         """Run it; returns the seconds that the training is estimated to take."""
         trainer, validator = self.trainer, self.validator
         self._targets()
+        if hasattr(os, "getloadavg"):
+            warn_if_busy(usable_cores(), os.getloadavg()[0])
         self.output_dir.mkdir(parents=True, exist_ok=True)
         network, device = trainer.network, trainer.state.device
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -61,8 +102,8 @@ class Preflight:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # a processor has room for any batch, and a few images are soon done; a GPU is asked for the whole batch
             most = 8 if device.type == "cpu" else batch_size(trainer.data_loader)
-            batch = first_batch(trainer.data_loader, most)
-            loading = (time.monotonic() - began) / len(batch["name"])
+            batch, loading = typical_seconds(lambda: first_batch(trainer.data_loader, most), times=3)
+            loading /= len(batch["name"])
             step = self._training_step(network, batch, device)
             with torch.no_grad():
                 network.eval()
@@ -90,11 +131,10 @@ class Preflight:
             )  # fmt: skip
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
-        """Run a batch forward and backward three times and return the seconds of the fastest; the first warms up."""
+        """Run a batch forward and backward a few times and return the median of its seconds, once it is warm."""
         network.train()
-        seconds = []
-        for _ in range(3):
-            began = time.monotonic()
+
+        def once() -> None:
             logits, labels = self._forward(network, batch, device, self.trainer.inferer)
             loss = self.trainer.loss_function(logits, labels)
             loss.backward()
@@ -104,8 +144,8 @@ class Preflight:
                     f"the loss of the first batch is {loss.item()}, before any step.",
                     fix="Look at the pictures of the network's input, and at init_weights.",
                 )
-            seconds.append(time.monotonic() - began)
-        return min(seconds)
+
+        return typical_seconds(once)[1]
 
     def _forward(
         self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device, inferer: Callable

@@ -19,6 +19,7 @@ from cxr_monai.networks.architectures import (
     ARCHITECTURES,
     check_image_size,
     definition,
+    image_size_remark,
     in_channels_of,
     input_channels,
 )
@@ -256,3 +257,12 @@ def test_vit_gives_logits_alone_and_says_why_it_has_no_class_maps() -> None:
     assert caught.value.code == Code.SETTING_INVALID
     for method in ("integrated_gradients", "occlusion"):
         assert explain_with(method, network, pixels, [0, 2]).shape[:2] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "better"), [(224, ""), (32, ""), (112, "96 or 128"), (20, "32"), (225, "224 or 256"), (None, "")]
+)
+def test_a_size_that_displaces_maps_is_said(size: int | None, better: str) -> None:
+    remark = image_size_remark(size)
+    assert remark.endswith(better)
+    assert bool(remark) == bool(better)
