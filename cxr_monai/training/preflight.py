@@ -54,7 +54,8 @@ def typical_seconds(
         clock: seconds.
     """
     action()
-    began, seconds = clock(), []
+    began = clock()
+    seconds: list[float] = []
     while not seconds or (len(seconds) < times and clock() - began < budget):
         start = clock()
         result = action()
