@@ -21,6 +21,7 @@ from monai.bundle import ConfigParser
 from monai.data import set_track_meta
 from monai.utils import set_determinism
 
+from cxr_monai.bundle.table_labels import check_labels
 from cxr_monai.bundle.warning import explain_warning
 from cxr_monai.errors import BundleError, Code, SettingError, ours
 from cxr_monai.labels import parse
@@ -79,6 +80,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
         SettingError: ``override-unknown`` for a setting that no component reads; ``setting-invalid`` for a value out
             of range, or a network that does not exist; ``scheme-invalid``.
         BundleError: ``bundle-disagrees`` if configuration and metadata name other labels or another image size.
+        ManifestError: ``unknown-finding`` if a training's table lacks labels, with the setting that it needs.
     """
     errors_in_one_line()
     silence_mlflow()
@@ -94,6 +96,7 @@ def start(seed: int = 0, trains: bool = False) -> None:
         if remark := image_size_remark(parser.config.get("image_size")):
             logger.warning(remark)
         follow_scheme(parser)
+        check_labels(parser.config, scheme_of(parser.config))
     else:
         check_agreement(parser.config, parser.config.get("_meta_", {}))
         check_unchanged(parser.config)

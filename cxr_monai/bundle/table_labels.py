@@ -1,0 +1,72 @@
+"""Whether a training's table has the labels that it is to learn; if not, the setting that makes it fit, to paste."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxr_monai.data.manifest import RESERVED
+from cxr_monai.errors import Code, ManifestError
+from cxr_monai.labels import parse
+from cxr_monai.schemes import LabelScheme
+
+SHOWN = 4
+"""Labels that a sentence lists before it counts the rest."""
+
+
+def check_labels(config: Mapping[str, Any], scheme: LabelScheme) -> None:
+    """Refuse a table that lacks labels of a training, before anything is read or computed.
+
+    Nothing is left out or taken instead unasked: labels, and their order, are what the weights mean.
+
+    Args:
+        config: of a training, overrides applied. A table that cannot be read is left to whoever reads it.
+        scheme: of its labels. One that derives labels asks for findings of its own (``manifest.under``).
+
+    Raises:
+        ManifestError: ``unknown-finding``, with the ``--labels`` that the table has.
+    """
+    labels, manifest = config.get("labels"), config.get("manifest")
+    if scheme.derived or not isinstance(manifest, str) or (isinstance(labels, str) and labels[:1] in ("$", "@")):
+        return
+    findings = findings_of(Path(manifest))
+    if not findings or labels is None:
+        return
+    names = parse(labels)
+    missing = [name for name in names if name not in findings]
+    if missing:
+        raise ManifestError(
+            Code.UNKNOWN_FINDING,
+            f"it has no column for {_some(missing)}, which this training is to learn ({len(missing)} of "
+            f"{len(names)} labels); it has {_some(findings)}.",
+            fix=_ways([name for name in names if name in findings], findings),
+            where=manifest,
+        )
+
+
+def findings_of(manifest: Path) -> list[str]:
+    """Return the findings that a manifest's first line names; none if it cannot be read."""
+    try:
+        columns = pd.read_csv(manifest, nrows=0, encoding="utf-8-sig").columns
+    except (OSError, ValueError):
+        return []
+    return [str(column) for column in columns if column not in RESERVED]
+
+
+def _ways(common: Sequence[str], findings: Sequence[str]) -> str:
+    """Return the settings to choose from: what both have, and all that the table has."""
+    ways = [f"To train on all that it has, add {_setting(findings)}"]
+    if common and len(common) < len(findings):
+        ways.insert(0, f"To train on what both have, add {_setting(common)}")
+    return "\n".join(ways)
+
+
+def _setting(names: Sequence[str]) -> str:
+    return f"--labels {shlex.quote(','.join(names))}"
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + rest
