@@ -1,5 +1,6 @@
 """Several processes under ``torchrun``: nccl on GPUs, gloo on CPUs; what ``multi_gpu_train.json`` refers to."""
 
+import atexit
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ def local_device() -> torch.device:
     on_gpu = torch.cuda.is_available()
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+        atexit.register(leave_group)  # a process that ends with the group's threads at work may be aborted
     if idist.get_rank() != 0:
         logging.disable(logging.INFO)  # one process tells; warnings and errors of all are shown
     if not on_gpu:
@@ -38,6 +40,12 @@ def local_device() -> torch.device:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(device)
     return device
+
+
+def leave_group() -> None:
+    """Leave the group of processes, if this one is in it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def is_main(device: torch.device) -> bool:
