@@ -126,13 +126,9 @@ def _check_place(path: Path, nearest: Path, room: int) -> None:
     for name in missing:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(nearest / name)  # a name that is too long says so here
-    descriptor, probe = tempfile.mkstemp(prefix=".cxr-monai-", suffix=".part", dir=nearest)
-    try:
-        os.write(descriptor, bytes(_PROBE))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-        os.unlink(probe)
+    with tempfile.TemporaryFile(dir=nearest, buffering=0) as probe:  # without a name: a kill leaves nothing
+        probe.write(bytes(_PROBE))
+        os.fsync(probe.fileno())
     free = shutil.disk_usage(nearest).free
     if free < room:
         raise StorageError(

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
 SECONDS = 30.0
@@ -95,6 +96,18 @@ def say(text: str, file: TextIO | None = None) -> None:
 def spoke() -> None:
     """Tell that something was printed or logged: the next line of progress is due an interval later."""
     _REPORTER.quiet_since = time.monotonic()
+
+
+@contextmanager
+def closing_bars() -> Iterator[None]:
+    """Close, at the end, what was opened within: after an error a bar would be told as long as the process lives."""
+    before = _REPORTER.bars()
+    try:
+        yield
+    finally:
+        for bar in _REPORTER.bars():
+            if not any(bar is other for other in before):
+                bar.close()
 
 
 def duration(seconds: float) -> str:
@@ -208,6 +221,11 @@ class _Reporter:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def bars(self) -> list["ProgressLines"]:
+        """Return the bars that are open, the outermost first."""
+        with self._lock:
+            return list(self._bars)
 
     def add(self, bar: ProgressLines) -> None:
         _handle_forks()

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cxr_monai.data.formats import dicom_pixels
 from cxr_monai.data.radiograph import read_radiograph
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import RadiographError
 from cxr_monai.progress import progress_bar
 from tests.data.test_radiograph import SEEDS, damaged
@@ -80,8 +81,7 @@ def fuzz(count: int, seed: int, keep: Path | None = None) -> Counter[str]:
             if result.startswith("FINDING"):
                 print(f"{kind}, file {number} of seed {seed}: {result}")
                 if keep is not None:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{seed}_{number}").write_bytes(path.read_bytes())
+                    write_durably(keep / f"{seed}_{number}", path.read_bytes())
                 result = "FINDING"
             counts[result] += 1
             bar.update()

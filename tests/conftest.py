@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,11 @@ atexit.register(shutil.rmtree, os.environ["CXR_MONAI_CACHE"], ignore_errors=True
 # nor the user's installed bundles and trusted keys
 os.environ["CXR_MONAI_BUNDLES"] = os.path.join(os.environ["CXR_MONAI_CACHE"], "bundles")
 os.environ["CXR_MONAI_TRUSTED"] = os.path.join(os.environ["CXR_MONAI_CACHE"], "trusted")
+
+# where the tests are started in the background a shell has these ignored, and so would every command that they start
+for number in (signal.SIGINT, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGINT,):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

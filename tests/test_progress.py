@@ -167,6 +167,7 @@ def test_the_lines_come_from_a_thread_of_their_own(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("CXR_MONAI_PROGRESS_SECONDS", "0.001")
     monkeypatch.setattr(sys, "stderr", Log())
+    monkeypatch.setattr(progress, "_REPORTER", progress._Reporter())
     before = threading.active_count()
     with progress_bar(total=1, desc="exporting", unit="files"):
         assert threading.active_count() == before + 1
@@ -198,3 +199,19 @@ def test_durations_for_people(seconds: float, words: str) -> None:
 def test_an_interval_that_is_none_is_the_usual_one(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("CXR_MONAI_PROGRESS_SECONDS", value)
     assert progress.interval() == 30
+
+
+def test_bars_that_an_error_left_open_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_REPORTER", progress._Reporter())
+    outer = progress.ProgressLines(None, total=2, desc="study", unit="trainings")
+
+    @progress.closing_bars()
+    def training() -> None:
+        progress.ProgressLines(None, total=8, desc="training", unit="images")
+        raise ValueError("the loss is no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        training()
+    assert progress._REPORTER.bars() == [outer]
+    outer.close()
+    assert progress._REPORTER.bars() == []

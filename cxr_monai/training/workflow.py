@@ -20,6 +20,7 @@ from cxr_monai.evaluation.metrics import write_table
 from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.networks.weights import load_state_dict
 from cxr_monai.outputs import check_folder
+from cxr_monai.progress import closing_bars
 from cxr_monai.stopping import Interrupted, as_interrupted, same_command
 from cxr_monai.training.checkpoints import Best, Checkpoints
 from cxr_monai.training.distributed import from_main
@@ -79,6 +80,7 @@ class Training:
         init_weights = str(parser.get_parsed_content("init_weights")) if "init_weights" in parser.config else "none"
         checkpoints.settings = course(parser.config, manifest, findings, checkpoints.sampler.total_batch, init_weights)
 
+    @closing_bars()
     def run(self) -> None:
         """Lock, look for a checkpoint, preflight, train, evaluate; one process of several does what is written down."""
         lock = OutputLock(self.output_dir)
@@ -217,6 +219,7 @@ class Evaluation:
         self.evaluator, self.metrics, self.tracker = evaluator, metrics, tracker
         self.manifest, self.split, self.findings, self.output_dir = manifest, split, findings, Path(output_dir)
 
+    @closing_bars()
     def run(self) -> None:
         """Evaluate, write, track.
 
