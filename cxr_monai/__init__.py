@@ -4,6 +4,7 @@ Layers, lowest first; each imports only lower ones (``tests/test_layers.py`` che
 
     0  errors, labels, schemes, progress   vocabulary; bars and lines that show how far work is; how a process that is
        stopping, ...                       told to end does so
+       origins, plurals                    whose images and labels these are; counts with their nouns
     1  data, networks, losses              one table of images, one file to one array; weights and losses
     2  transforms, bundle, evaluation, explain
     3  training, predict, explaining, sharing

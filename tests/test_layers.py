@@ -24,6 +24,8 @@ LAYERS = {
     "outputs": 0,
     "progress": 0,
     "stopping": 0,
+    "origins": 0,
+    "plurals": 0,
     "data": 1,
     "networks": 1,
     "losses": 1,

@@ -25,6 +25,7 @@ def about(
     left = [name for name, steps in calibration.calibrators.items() if not steps] if calibrated else []
     return {
         "bundle": bundle.digest(),
+        "bundle_name": bundle.title,
         "label_scheme": bundle.scheme.to_json(),
         "own_weights": Path(weights).resolve() == bundle.weights,
         "precision": str(autocast_dtype(device, amp)).removeprefix("torch."),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.bundle.folder import CONFIGS, METADATA, Bundle
+from cxr_monai.bundle.origin import of_members
 from cxr_monai.bundle.trained import save_weights, write_json
 from cxr_monai.bundle.workflow import MEANING, same
 from cxr_monai.durable import copy_durably, copy_tree, durable_folder, write_durably
@@ -125,11 +126,17 @@ def _overlays(config: dict[str, Any], settings: set[str]) -> bool:
 
 def _metadata(metadata: dict[str, Any], opened: Sequence[Bundle]) -> dict[str, Any]:
     count = len(opened)
-    return metadata | {
-        "name": f"{metadata.get('name', 'network')}, mean of {count} networks",
-        "description": f"{metadata.get('description', '')} The mean of the outputs of {count} networks.".strip(),
-        "ensemble": {
-            "mean_of": "outputs",
-            "members": [{"bundle": bundle.digest(), "name": str(bundle.metadata.get("name", ""))} for bundle in opened],
-        },
-    }
+    return (
+        metadata
+        | of_members([bundle.metadata for bundle in opened])
+        | {
+            "name": f"{metadata.get('name', 'network')}, mean of {count} networks",
+            "description": f"{metadata.get('description', '')} The mean of the outputs of {count} networks.".strip(),
+            "ensemble": {
+                "mean_of": "outputs",
+                "members": [
+                    {"bundle": bundle.digest(), "name": str(bundle.metadata.get("name", ""))} for bundle in opened
+                ],
+            },
+        }
+    )

@@ -75,6 +75,11 @@ class Bundle:
         """The state dictionary of the network."""
         return self.root / "models" / "model.pt"
 
+    @property
+    def title(self) -> str:
+        """Name and version, as people call it."""
+        return f"{self.metadata.get('name') or self.root.name}, version {self.metadata.get('version') or 'unknown'}"
+
     def digest(self) -> str:
         """Return the SHA-256 over the names and contents of its files, hexadecimal (``cxr_monai.bundle.digest``)."""
         return content_digest(self.root)

@@ -26,6 +26,7 @@ from cxr_monai.networks.fitting import Account, fit
 from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
 from cxr_monai.networks.weights import load_state_dict
 from cxr_monai.outputs import check_new_folder
+from cxr_monai.plurals import counted
 
 IMAGE_SIZE = 224
 
@@ -214,10 +215,11 @@ def _describe(root: Path, origin: _Origin, record: dict[str, Any]) -> None:
     path = root / "configs" / "metadata.json"
     metadata = read_json(path)
     metadata |= {
-        "name": f"{origin.name}, {len(record['labels'])} findings",
-        "description": f"{origin.name} as a bundle of cxr-monai: a probability for each of {len(record['labels'])} "
-        "findings. docs/import.json tells where the weights come from.",
+        "name": f"{origin.name}, {counted(len(record['labels']), 'finding')}",
+        "description": f"{origin.name} as a bundle of cxr-monai: a probability for each of "
+        f"{counted(len(record['labels']), 'finding')}. docs/import.json tells where the weights come from.",
         "data_source": "what the authors of the weights trained on",
+        "label_classes": "1 present, 0 absent; whose labels they learned from, the authors of the weights know",
         "copyright": "The weights belong to their authors, under their licence; LICENSE covers the configuration",
         "references": [origin.reference, metadata["references"][-1]],
     }

@@ -13,11 +13,12 @@ import pandas as pd
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.comparison import TOO_FEW, holm
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.origins import PHANTOM_SOURCE
 
 ATTRIBUTES = ("sex", "age", "view", "source", "prior_visits")
 AGES = {"<18": 0, "18-39": 18, "40-64": 40, "65+": 65}  # from, in completed years
 PRIOR_VISITS = {"none": 0, "1-3": 1, "4-9": 4, "10+": 10}  # from
-NUMBERED_SOURCES = ("nih",)  # whose study ids say how many studies came before
+NUMBERED_SOURCES = ("nih", PHANTOM_SOURCE)  # whose study ids say how many studies came before
 _ORDER = {"sex": ("F", "M", "O"), "age": tuple(AGES), "view": ("PA", "AP"), "prior_visits": tuple(PRIOR_VISITS)}
 
 
@@ -28,9 +29,9 @@ def groups(sample: Sample, attributes: Sequence[str] = ATTRIBUTES) -> dict[str, 
         sample: N images.
         attributes: which of `ATTRIBUTES`: ``sex``, ``view`` and ``source`` are the table's; ``age`` is the age at the
             image in four bands; ``prior_visits`` is how many earlier studies of the patient the data set holds. The
-            last is known for NIH alone, whose study id is ``<patient>_<follow-up>``: the table of 2020 numbers each
-            patient's images 0, 1, 2, ... by time (one image a follow-up, so it counts images, not days). It comes from
-            the id, not from the images that happen to be in the sample.
+            last is known for NIH and phantoms alone, whose study id is ``<patient>_<follow-up>``: the table of 2020
+            numbers each patient's images 0, 1, 2, ... by time (one image a follow-up, so it counts images, not days).
+            It comes from the id, not from the images that happen to be in the sample.
 
     Returns:
         text ``[N]`` for each attribute, ``""`` where unknown.
@@ -62,7 +63,7 @@ def notes_on(found: Mapping[str, pd.Series]) -> list[str]:
         if unknown:
             who = "all" if unknown == len(names) else f"{unknown:,} of {len(names):,}"
             verb = "are" if attribute == "prior_visits" else "is"
-            why = " (only NIH's study ids tell the order of studies)" if attribute == "prior_visits" else ""
+            why = " (only NIH's study ids, and phantoms', tell the order)" if attribute == "prior_visits" else ""
             they = "it is" if verb == "is" and unknown == 1 else "they are"
             so = f"{they} in no group" if unknown < len(names) else "there are no groups"
             notes.append(f"The {word} of {who} images {verb} unknown{why}: {so} by {word}.")

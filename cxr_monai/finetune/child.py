@@ -16,6 +16,7 @@ import ignite.distributed as idist
 import pandas as pd
 
 from cxr_monai.bundle.folder import Bundle, read_json
+from cxr_monai.bundle.origin import TRAINED_ON, add_parent
 from cxr_monai.bundle.trained import write_json
 from cxr_monai.bundle.workflow import PATHS, running_parser, same
 from cxr_monai.data.dataset import open_manifest
@@ -26,6 +27,7 @@ from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.finetune.disease import held_out, patients_by_label
 from cxr_monai.finetune.judging import Judged, judge
 from cxr_monai.finetune.localising import Localised, localise_both
+from cxr_monai.origins import PHANTOM_SOURCE, source_of
 from cxr_monai.predict import Predictor
 from cxr_monai.schemes import LabelScheme
 from cxr_monai.sharing.lineage import write_lineage
@@ -144,7 +146,8 @@ def finish(
         f"'{opened.metadata.get('name', '')}'. {judged.conclusion}",
     }
     write_json(child.root / "configs" / "metadata.json", metadata)
-    card = _card(judged, opened, scheme, data, child)
+    add_parent(child.root, opened.metadata)
+    card = _card(judged, opened, scheme, data, Bundle.open(child.root))
     write_durably(child.root / "docs" / "card.md", card.encode())
     measured = {"part": judged.part, **judged.comparisons[0].to_json()}
     for other in judged.comparisons[1:]:
@@ -163,6 +166,8 @@ def _data(manifest: Manifest, label: str) -> dict[str, Any]:
         "digest": hashlib.sha256(split_digest(manifest.table).encode() + labels).hexdigest(),
         "label_version": manifest.label_version,
     }
+    if drawn := int((manifest.table["source"] == PHANTOM_SOURCE).sum()):
+        content["synthetic_images"] = drawn
     for name in ("train", "val"):
         part = manifest.part(name)
         content[f"{name}_images"] = len(part)
@@ -216,6 +221,7 @@ def _card(judged: Judged, parent: Bundle, scheme: LabelScheme, data: Mapping[str
         f"images without it: {data['train_patients_without']:,}); the epoch, the calibration and the thresholds were "
         f"chosen on {data['val_images']:,} (patients: {data['val_patients_with']:,} and "
         f"{data['val_patients_without']:,}). Labels: {data['label_version']}.",
+        *(["", f"Images: {source_of(child.metadata[TRAINED_ON])}."] if TRAINED_ON in child.metadata else []),
         "",
         *(["## Operating points", "", "| rule | threshold |", "|---|---|", *points, ""] if points else []),
         "## Limits",

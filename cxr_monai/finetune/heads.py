@@ -24,6 +24,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle, head_of, read_json
+from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
 from cxr_monai.bundle.workflow import MEANING, check_ranges
@@ -315,6 +316,7 @@ def _child(
     epoch = train_head(linear, train, val, settings, label_counts(manifest, "train", [label]))  # type: ignore[arg-type]
     root = folder / "bundle"
     _write(root, parent, taken, label, own, network)
+    write_origin(root, manifest)
     bundle = Bundle.open(root)
     told = about(str(root), str(bundle.weights), torch.device("cpu"), amp)
     _calibrate(bundle, _table(linear, val.values, val.images, label), manifest, label, {**told, "epoch": epoch}, folder)

@@ -17,9 +17,11 @@ from typing import Any
 
 from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.bundle.folder import METADATA, Bundle, read_json
+from cxr_monai.bundle.origin import TRAINED_ON, is_recorded
 from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.evaluate import Evaluation, read_evaluation
+from cxr_monai.origins import labels_of, learned_from
 from cxr_monai.outputs import bytes_of, check_new_folder, check_output
 from cxr_monai.report import localisation_page, summary, tables, words
 from cxr_monai.report.cells import Cell, Table
@@ -171,7 +173,9 @@ def _refuse_others(bundle: Bundle, digest: Any, where: str | Path) -> None:
 
 def markdown(bundle: Bundle, parts: Iterable[Part]) -> str:
     """Return the card as Markdown; whatever comes from data is escaped."""
-    made = [f"# Model card: {escaped(_name(bundle))}", "", f"**{NOT_A_DEVICE}**", ""]
+    made = [f"# Model card: {escaped(bundle.title)}", "", f"**{NOT_A_DEVICE}**", ""]
+    if learned := learned_from(bundle.metadata.get(TRAINED_ON)):
+        made += [f"**{escaped(learned)}**", ""]
     for part in parts:
         made += [f"## {part.title}", ""]
         for sentence in part.lines:
@@ -195,15 +199,17 @@ def _cell(cell: Cell) -> str:
     return "<br>".join([text, *map(escaped, cell.small)])
 
 
-def _name(bundle: Bundle) -> str:
-    return f"{bundle.metadata.get('name') or bundle.root.name}, version {bundle.metadata.get('version') or UNKNOWN}"
-
-
 def _said(bundle: Bundle, key: str) -> str:
     """Return what the metadata say under a key, a list as its entries with semicolons; ``unknown`` where nothing."""
     found = bundle.metadata.get(key)
     text = "; ".join(map(str, found)) if isinstance(found, list) else str(found or "")
     return text.strip() or UNKNOWN
+
+
+def _recorded(bundle: Bundle, key: str) -> str:
+    """Return the same; of what every bundle is delivered with, that it was made for this and that no one said more."""
+    said = _said(bundle, key)
+    return said if said == UNKNOWN or is_recorded(bundle.metadata, key) else f"not recorded; made for: {said}"
 
 
 def _beginning(path: Path) -> str:
@@ -224,7 +230,7 @@ def _model(bundle: Bundle) -> Part:
     ]
     stack = {"MONAI": "monai_version", "PyTorch": "pytorch_version", "NumPy": "numpy_version"}
     points = [
-        ("Name:", _name(bundle)),
+        ("Name:", bundle.title),
         ("Digest:", bundle.digest()),
         ("What it does:", _said(bundle, "description")),
         ("Task:", _said(bundle, "task")),
@@ -286,7 +292,7 @@ def _metrics(evaluation: Evaluation) -> Part:
         f"Intervals are at {level}: over images (DeLong), and over patients, who are drawn with replacement "
         f"{evaluation.replicates:,} times. Unknown labels are left out, never counted as absent.",
         thresholds,
-        *words.labels_are(str(evaluation.book.get("label_version") or UNKNOWN)),
+        *labels_of(str(evaluation.book.get("label_version") or UNKNOWN)),
     )
     return Part("Metrics", lines, own=False)
 
@@ -299,7 +305,11 @@ def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> Part:
     points = [
         ("Images:", f"{_count(book.get('images'))} of {_count(book.get('patients'))} patients"),
         ("Studies:", UNKNOWN if studies is None else _count(studies)),
-        ("Split:", words.split_words(split) + ("; no patient is in two of its parts" if split.get("scheme") else "")),
+        (
+            "Split:",
+            words.split_words(split, str(book.get("label_version")))
+            + ("; no patient is in two of its parts" if split.get("scheme") else ""),
+        ),
         ("Parts of the split:", ", ".join(parts) or UNKNOWN),
         ("Digest of the split:", str(split.get("digest") or UNKNOWN)),
         ("Labels:", f"version '{book.get('label_version') or UNKNOWN}'"),
@@ -324,8 +334,8 @@ def _training_data(bundle: Bundle) -> Part:
         else "the bundle is not calibrated"
     )
     points = (
-        ("Source:", _said(bundle, "data_source")),
-        ("Labels:", _said(bundle, "label_classes")),
+        ("Source:", _recorded(bundle, "data_source")),
+        ("Labels:", _recorded(bundle, "label_classes")),
         ("Calibration:", calibrated),
         ("How it was trained:", _said(bundle, "training")),
         ("Who the patients were:", _said(bundle, "demographics")),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.reading import MEAN, finding_rows, records, value
 
@@ -31,7 +32,8 @@ def markdown(evaluation: "Evaluation") -> str:
         lines.append(line([f"**{escaped(cell)}**" for cell in cells]) if mean else line(map(escaped, cells)))
     images, patients = len(evaluation.sample), int(evaluation.sample.patients.max(initial=-1)) + 1
     book = evaluation.book
-    about = f"{images:,} images of {patients:,} patients; {words.split_words(book.get('split'))}"
+    split = words.split_words(book.get("split"), str(book.get("label_version")))
+    about = f"{counted(images, 'image')} of {counted(patients, 'patient')}; {split}"
     about += f"; labels {book.get('label_version', 'unknown')}."
     empty = [note for row in finding_rows(evaluation) if (note := words.no_value(str(row["finding"]), row))]
     notes = [f"- {escaped(note)}" for note in [*empty, *evaluation.notes]]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
@@ -34,7 +35,9 @@ from cxr_monai.evaluation.fitted import (
 )
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC, learned_from, official_split
 from cxr_monai.outputs import result_folder
+from cxr_monai.plurals import be
 from cxr_monai.report.card import is_of
 from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.page import write_report
@@ -271,6 +274,8 @@ def _judge(
     maps: Localisation | None = None,
     system: Bundle | None = None,
 ) -> tuple[Evaluation, list[Path]]:
+    # a bundle may bring thresholds for another system's predictions; that is not the one to describe
+    judged = system if system is not None and is_of(system, file.about.get("bundle")) else None
     name = file.path.name if file.path else "predictions"
     names = (name, Path(compare).name if compare is not None else "")
     if names[0] == names[1] and compare is not None and file.path is not None:  # OUT_A/predictions.csv, OUT_B/...
@@ -287,13 +292,11 @@ def _judge(
         level=options.level,
         seed=options.seed,
         book=bookkeeping(sample, manifest, manifest_name, file, fitted),
-        notes=[*notes, *_warnings(sample, manifest, file, fitted)],
+        notes=[*notes, *_warnings(sample, manifest, file, fitted), *_learned(judged)],
     )
     folder = Path(out)
     written = write_tables(evaluation, folder)
     written += write_plots(evaluation, folder / "plots")
-    # a bundle may bring thresholds for another system's predictions; that is not the one to describe
-    judged = system if system is not None and is_of(system, file.about.get("bundle")) else None
     written.append(write_report(evaluation, folder, maps, judged))
     return evaluation, written
 
@@ -307,12 +310,14 @@ def bookkeeping(
     return {
         "predictions": file.path.name if file.path else None,
         "bundle": file.about.get("bundle"),
+        "bundle_name": file.about.get("bundle_name"),
         "precision": file.about.get("precision"),
         "calibrated": file.calibrated,
         "calibration_applied": bool(fitted and fitted.calibrates and not file.calibrated),
         "manifest": manifest_name,
         "split": {**_split(manifest), "parts": {str(key): int(value) for key, value in sorted(parts.items())}},
         "label_version": manifest.label_version,
+        "synthetic_images": int((sample.table["source"] == PHANTOM_SOURCE).sum()),
         "images": len(sample),
         "patients": int(sample.patients.max()) + 1,
         "studies": len(studies) if (sample.table["study_id"] != "").all() else None,
@@ -327,7 +332,11 @@ def _split(manifest: Manifest) -> dict[str, Any]:
     record = manifest.split
     if record is None:
         return {"scheme": None, "seed": None, "digest": None, "name": "none recorded"}
-    names = {"official": "NIH's official split", "random": "an own random split by patient", "kfold": "own folds"}
+    names = {
+        "official": official_split(manifest.label_version),
+        "random": "an own random split by patient",
+        "kfold": "own folds",
+    }
     name = names.get(record.scheme, "an own split" if record.scheme == "lists" else "a split that was edited by hand")
     if record.digest == CHEXNET_SPLIT:
         name = "CheXNet's split (zoogzog/chexnet, random by patient)"
@@ -336,7 +345,7 @@ def _split(manifest: Manifest) -> dict[str, Any]:
 
 def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted: Fitted | None) -> list[str]:
     """Return what makes the figures less than they seem."""
-    said = []
+    said = _drawn(sample)
     in_training = sample.table["split"] == "train"
     if file.about.get("out_of_fold") is True:
         said.append(
@@ -362,6 +371,20 @@ def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted:
             "There are no operating points: thresholds must come from other patients (a calibrated bundle, or --fit)."
         )
     return said
+
+
+def _learned(system: Bundle | None) -> list[str]:
+    """Say that the system has learned from phantoms, where it has."""
+    said = learned_from(system.metadata.get(TRAINED_ON)) if system is not None else ""
+    return [f"The system: {said[:1].lower()}{said[1:]}"] if said else []
+
+
+def _drawn(sample: Sample) -> list[str]:
+    """Say that images are phantoms, where some are."""
+    drawn = int((sample.table["source"] == PHANTOM_SOURCE).sum())
+    if not 0 < drawn < len(sample):
+        return [SYNTHETIC] if drawn else []
+    return [f"{drawn:,} of the {len(sample):,} images {be(drawn)} synthetic, drawn by a program (cxr-monai phantom)."]
 
 
 def _prevalences(stated: Mapping[str, float] | float | None, findings: Sequence[str]) -> dict[str, float]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.origins import is_synthetic
+from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
 from cxr_monai.report.reading import records, value
@@ -32,6 +34,7 @@ _SHOWN = {
     "iou_above_0.5": "IoU > 0.5",
     "iobb_above_0.1": "IoBB > 0.1",
 }
+DRAWN = "These images were drawn by a program (cxr-monai phantom), which knows exactly where each finding lies."
 _GAINS = ("pointing", "energy", "iou", "iou_above_0.1")
 _LEVELS = tuple(f"{step / 10}" for step in range(1, 10))
 
@@ -56,8 +59,9 @@ def section(localisation: "Localisation") -> dict[str, Any]:
     book = localisation.book
     return {
         "method": book["method"],
-        "cases": int(book["cases"]),
-        "patients": int(book["patients"]),
+        "boxed": counted(int(book["cases"]), "boxed case"),
+        "of_patients": counted(int(book["patients"]), "patient"),
+        "drawn_by": DRAWN if is_synthetic(str(book.get("label_version"))) else "People drew boxes around findings.",
         "level": words.percent(localisation.level),
         "chosen": book.get("map_thresholds_from", ""),
         "tolerance": f"{float(book.get('tolerance', 0)):g}",
@@ -106,7 +110,7 @@ def scores_table(localisation: "Localisation") -> Table:
     rows = []
     for finding, maps in by_map.items():
         own, strong = maps[method], finding == MEAN
-        patients = f"{whole(value(own, 'patients'))} patients"
+        patients = counted(value(own, "patients"), "patient")
         cells = [Cell(name_of(finding), strong=strong), Cell(whole(value(own, "cases")), (patients,))]
         for figure in _SHOWN:
             low, high = value(own, f"{figure}_low"), value(own, f"{figure}_high")

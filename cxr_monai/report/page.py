@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from cxr_monai.durable import write_durably
+from cxr_monai.origins import labels_of
+from cxr_monai.plurals import counted
 from cxr_monai.report import localisation_page, relations, summary, svg, tables, words
 from cxr_monai.report.card import card
 from cxr_monai.report.diary import markdown
@@ -145,21 +147,20 @@ def cards(evaluation: "Evaluation") -> list[Card]:
 
 
 def _content(evaluation: "Evaluation") -> dict[str, Any]:
-    rule = chosen_rule(evaluation)
+    rule, book = chosen_rule(evaluation), evaluation.book
     matrices = {"confusion": relations.confusion(evaluation), "cooccurrence": relations.cooccurrence(evaluation)}
     return {
         "system": _system(evaluation.book),
         "book": evaluation.book,
         "level": words.percent(evaluation.level),
         "replicates": evaluation.replicates,
-        "images": len(evaluation.sample),
-        "patients": int(evaluation.sample.patients.max(initial=-1)) + 1,
+        "judged_on": _judged_on(evaluation),
         "findings": len(evaluation.sample.findings),
-        "split": words.split_words(evaluation.book.get("split")),
+        "split": words.split_words(book.get("split"), str(book.get("label_version"))),
         "notes": evaluation.notes,
         "can": summary.can(evaluation),
         "cannot": summary.cannot(evaluation),
-        "labels_are": words.labels_are(str(evaluation.book.get("label_version", "unknown"))),
+        "labels_are": labels_of(str(book.get("label_version", "unknown"))),
         "rule": rule,
         "rule_words": words.rule_words(rule) if rule else "",
         "cards": cards(evaluation),
@@ -211,11 +212,24 @@ def drawn_forest(shape: Forest | None) -> DrawnForest | None:
     return DrawnForest(shape, tuple(rows), ticks)
 
 
+def _judged_on(evaluation: "Evaluation") -> str:
+    """Return what was judged on, as a phrase; drawn images are called so."""
+    images, patients = len(evaluation.sample), int(evaluation.sample.patients.max(initial=-1)) + 1
+    drawn = int(evaluation.book.get("synthetic_images") or 0)
+    if drawn and drawn >= images:
+        return f"{counted(images, 'synthetic image')} of {counted(patients, 'invented patient')}"
+    also = f", {drawn:,} of them synthetic," if drawn else ""
+    return f"{counted(images, 'chest radiograph')}{also} of {counted(patients, 'patient')}"
+
+
 def _system(book: Mapping[str, Any]) -> str:
-    """Return what was judged, in a few words: the bundle's name, else the file of predictions."""
+    """Return what was judged, in a few words: the bundle's name, version and twelve digits, else the predictions."""
     bundle = book.get("bundle")
-    name = bundle.get("name") if isinstance(bundle, Mapping) else bundle
-    return str(name or book.get("predictions") or "predictions")
+    if not bundle:
+        return str(book.get("predictions") or "predictions")
+    told = bundle if isinstance(bundle, Mapping) else {"digest": bundle}
+    named = book.get("bundle_name") or told.get("name") or "a bundle"
+    return f"{named} ({str(told['digest'])[:12]})" if told.get("digest") else str(named)
 
 
 def flat(book: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cxr_monai.origins import official_split
 from cxr_monai.report.reading import interval, value, why_empty
 
 DASH = "\u2013"
@@ -258,30 +259,8 @@ def rough(row: Mapping[str, Any]) -> str:
     return f"This rests on {count:.0f} {unit}{plural} with the label: a rough hint, no more."
 
 
-def labels_are(version: str) -> list[str]:
-    """Return what the labels are, in sentences: what agreement with them means, and what it doesn't."""
-    if str(version).startswith("nih-"):
-        which = {"nih-v2020": ", in the revision of 2020", "nih-2017": ", as first published in 2017"}.get(version, "")
-        return [
-            f"'Has the label' is not 'has the disease'. These labels are NIH ChestX-ray14's{which}: a program read "
-            "each radiograph's written report and noted which of 14 findings it mentions. No radiologist looked at the "
-            "image for them.",
-            "Their authors expect more than 90 of 100 to match the reports (Wang et al. 2017, "
-            "doi:10.1109/CVPR.2017.369). A radiologist who compared samples with the images found clearly poorer "
-            "agreement for several findings (Oakden-Rayner 2020, doi:10.1016/j.acra.2019.10.006). A report can also "
-            "leave out what is old or well known.",
-            "So a 'miss' here can be a wrong label, and so can a 'false report'. The figures say how well the model "
-            "agrees with these labels, not how well it reads.",
-        ]
-    return [
-        f"'Has the label' is not 'has the disease'. The labels are those of the table that the model was judged by "
-        f"(label version '{version}'). This report can't tell who made them, or from what: a radiologist's reading of "
-        "the image, a written report, or a diagnosis made later. Ask before you rely on it.",
-    ]
-
-
-def split_words(split: Mapping[str, Any] | None) -> str:
-    """Return what the images were set apart by, as a phrase."""
+def split_words(split: Mapping[str, Any] | None, label_version: str = "") -> str:
+    """Return what the images were set apart by, as a phrase; whose ``official`` split it is follows from the labels."""
     if not split:
         return "no split: nothing says that these patients were kept out of training"
     if split.get("name"):
@@ -289,7 +268,7 @@ def split_words(split: Mapping[str, Any] | None) -> str:
     scheme = str(split.get("scheme") or "")
     seed = "" if split.get("seed") is None else f", seed {split['seed']}"
     known = {
-        "official": "NIH's official split",
+        "official": official_split(label_version),
         "random": f"an own random split by patient{seed}",
         "kfold": f"folds by patient{seed}",
         "lists": "a split by lists of images",

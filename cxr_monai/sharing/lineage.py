@@ -137,7 +137,9 @@ def _of_metadata(root: Path) -> Generation:
     metadata = parse_strictly((root / "configs" / "metadata.json").read_bytes())
     if not isinstance(metadata, Mapping):
         raise ValueError("its metadata is no JSON object.")
-    return Generation(str(metadata.get("name", "")), str(metadata.get("version", "")))
+    told = metadata.get("trained_on")
+    data = told if isinstance(told, Mapping) else {}
+    return Generation(str(metadata.get("name", "")), str(metadata.get("version", "")), data=dict(data))
 
 
 def _generation(content: Any) -> Generation:

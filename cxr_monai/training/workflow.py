@@ -12,6 +12,7 @@ from typing import Any
 import ignite.distributed as idist
 
 from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.workflow import running_parser
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
@@ -123,6 +124,7 @@ class Training:
         """Write what the training will need, before anything is tracked: a kill from here on is continued."""
         if idist.get_rank() == 0:
             self.best.bundle.write()
+            write_origin(self.best.bundle.root, self.manifest)
             self.best.write()
             if not resumed:
                 self.checkpoints.clear()
@@ -151,6 +153,7 @@ class Training:
         network.load_state_dict(load_state_dict(bundle.weights))
         about = {
             "bundle": bundle.digest(),
+            "bundle_name": bundle.title,
             "label_scheme": bundle.scheme.to_json(),
             "part": "val",
             "epoch": self.best.epoch,

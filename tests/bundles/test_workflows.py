@@ -79,6 +79,16 @@ def test_trained_bundle_says_what_it_was_trained_with(trained: Trained) -> None:
     assert image["spatial_shape"] == [32, 32]
 
 
+def test_trained_bundle_says_that_it_has_seen_phantoms(trained: Trained, phantoms: Phantoms) -> None:
+    seen = int(pd.read_csv(phantoms.manifest)["split"].isin(["train", "val"]).sum())
+    metadata = json.loads((trained.bundle / "configs/metadata.json").read_text())
+    assert metadata["trained_on"] == {"label_version": "phantom-v1", "images": seen, "synthetic_images": seen}
+    assert metadata["data_source"].startswith("synthetic images, drawn by a program")
+    assert "drawn with the images" in metadata["label_classes"]
+    about = json.loads((trained.out / "predictions_val.csv.json").read_text())
+    assert about["bundle_name"] == "Chest X-ray, 14 findings, version 0.1.0"
+
+
 def test_last_checkpoint_holds_what_resuming_needs(trained: Trained) -> None:
     last = read_checkpoint(trained.out / "checkpoints" / "last.pt")
     assert set(last) >= {"network", "average", "optimizer", "scheduler", "step", "best", "stopper", "progress"}

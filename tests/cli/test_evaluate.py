@@ -1,5 +1,6 @@
 """``cxr-monai evaluate`` and ``cxr-monai calibrate``, as a user types them."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -9,11 +10,14 @@ import pandas as pd
 import pytest
 
 from cxr_monai.bundle.digest import content_digest
+from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import read_fitted, trained_on
+from cxr_monai.evaluation.fitted import Fitted, read_fitted, trained_on
 from cxr_monai.labels import NIH14
+from cxr_monai.origins import SYNTHETIC
+from tests.bundles.making import tiny_bundle
 from tests.bundles.running import Phantoms, Trained, content
 from tests.evaluation.making import made_manifest, made_scores, made_table, on_disk
 
@@ -304,3 +308,42 @@ def test_nothing_to_recalibrate(
     assert main(["calibrate", str(copy), *words, "--recalibrate", "auto"]) == 1
     assert "[calibration-invalid]" in capsys.readouterr().err
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 360])
+def test_of_drawn_images_the_report_says_so_first(folder: Path, drawn: int) -> None:
+    table = pd.read_csv("manifest.csv", dtype="str", keep_default_na=False)
+    tested = table.index[table["split"] == "test"]
+    assert len(tested) == 360
+    table.loc[tested[:drawn], "source"] = "phantom"
+    table.to_csv("manifest.csv", index=False)
+    assert evaluate("--split", "test") == 0
+    made = metrics()
+    assert made["book"]["synthetic_images"] == drawn
+    said = [note for note in made["notes"] if "synthetic" in note]
+    expected = {
+        0: [], 1: ["1 of the 360 images is synthetic, drawn by a program (cxr-monai phantom)."], 360: [SYNTHETIC],
+    }  # fmt: skip
+    assert said == expected[drawn]
+    assert all(note in html.unescape((folder / "out" / "report.html").read_text()) for note in said)
+
+
+def test_a_system_that_has_learned_from_phantoms_is_told_of_on_any_images(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tiny_bundle(tmp_path_factory.mktemp("bundle") / "bundle", 0)
+    path = root / "configs" / "metadata.json"
+    learned = {"label_version": "phantom-v1", "images": 8, "synthetic_images": 8}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"trained_on": learned}))
+    Fitted(dict.fromkeys(("Mass", "Edema", "Hernia"), ()), {}, {}, {}, fitted_on={"patients_digest": "ab" * 32}).write(
+        root / "models" / "calibration.json"
+    )
+    about = {"bundle": Bundle.open(root).digest(), "label_scheme": "findings", "bundle_name": "Mine, version 3"}
+    (folder / "test.csv.json").write_text(json.dumps(about))
+    assert evaluate("--bundle", str(root)) == 0
+    (note,) = (note for note in metrics()["notes"] if note.startswith("The system: "))
+    assert note == (
+        "The system: trained on synthetic images, drawn by a program (cxr-monai phantom); no patient is among them."
+    )
+    assert metrics()["book"]["bundle_name"] == "Mine, version 3"
+    assert f"What Mine, version 3 ({about['bundle'][:12]}) is worth" in (folder / "out" / "report.html").read_text()

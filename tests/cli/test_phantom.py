@@ -19,6 +19,7 @@ def test_writes_nih_layout_and_says_what_it_holds(tmp_path: Path, capsys: pytest
         "README.txt",
         "images",
         "masks",
+        "phantom.json",
         "test_list.txt",
         "train_val_list.txt",
     ]

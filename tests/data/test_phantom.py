@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,8 @@ from cxr_monai.data.phantom import (
     make_phantoms,
     tight_box,
 )
+from cxr_monai.data.phantom.mark import is_marked
+from cxr_monai.data.sources import SourceTable, load
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.labels import NIH14
 
@@ -340,3 +343,51 @@ def test_sizes_follow_nih_boxes(realdata: Path) -> None:
             drawn.append(np.array(phantom.boxes[finding][2:]) * 1024 / 96)
         ratio = np.quantile(drawn, [0.25, 0.5, 0.75], axis=0) / np.quantile(real, [0.25, 0.5, 0.75], axis=0)
         assert np.abs(ratio - 1).max() < 0.20, (finding, ratio)
+
+
+class TestMark:
+    """Whoever reads phantoms, in whatever form, learns that they are drawn."""
+
+    def read(self, root: Path, source: str, tmp_path: Path) -> SourceTable:
+        if source == "nih":
+            return load("nih").read(root)
+        if source == "dicom":
+            return load("dicom").read(root / "dicom", key=None)
+        labels = tmp_path / "labels.csv"
+        names = [path.name for path in sorted((root / "images").iterdir())]
+        labels.write_text("image,patient,Mass\n" + "".join(f"{name},{name[:8]},0\n" for name in names))
+        return load("folder").read(root / "images", labels=labels)
+
+    @pytest.mark.parametrize("source", ["nih", "dicom", "folder"])
+    def test_a_manifest_of_phantoms_says_what_they_are(self, made: Path, source: str, tmp_path: Path) -> None:
+        table = self.read(made, source, tmp_path)
+        assert table.label_version == "phantom-v1"
+        assert set(table.table["source"]) == {"phantom"}
+        assert "no patient is shown" in table.notes[0]
+        assert len(table.table) == 40
+
+    def test_the_mark_is_for_programs_and_older_folders_have_the_card_alone(self, made: Path, tmp_path: Path) -> None:
+        mark = json.loads((made / "phantom.json").read_text())
+        assert mark == {
+            "synthetic": True, "made_by": "cxr-monai phantom", "label_version": "phantom-v1", "count": 40, "size": 64,
+            "seed": 5,
+        }  # fmt: skip
+        assert is_marked(made)
+        assert is_marked(made / "dicom" / "00000001")
+        (tmp_path / "README.txt").write_text((made / "README.txt").read_text())
+        assert is_marked(tmp_path)
+
+    @pytest.mark.parametrize("content", ['{"synthetic": false}', "[]", "no json", '{"synthetic": "yes"}'])
+    def test_another_file_of_that_name_is_no_mark(self, content: str, tmp_path: Path) -> None:
+        (tmp_path / "phantom.json").write_text(content)
+        (tmp_path / "README.txt").write_text("Chest radiographs of our ward\n")
+        assert not is_marked(tmp_path)
+
+    def test_real_images_in_nihs_layout_stay_nihs(self, made: Path, tmp_path: Path) -> None:
+        for name in ("Data_Entry_2017_v2020.csv", "BBox_List_2017.csv"):
+            (tmp_path / name).write_bytes((made / name).read_bytes())
+        table = load("nih").read(tmp_path, table_only=True)
+        assert table.label_version == "nih-v2020"
+        assert set(table.table["source"]) == {"nih"}
+        (tmp_path / "Data_Entry_2017_v2020.csv").rename(tmp_path / "ours.csv")
+        assert load("nih").read(tmp_path, table=tmp_path / "ours.csv", table_only=True).label_version == "nih-other"

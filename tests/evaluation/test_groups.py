@@ -76,14 +76,14 @@ def test_notes() -> None:
         "The age of 1 of 10 images is unknown: it is in no group by age.",
         "The view of 1 of 10 images is unknown: it is in no group by view.",
         "The source of 1 of 10 images is unknown: it is in no group by source.",
-        "The prior visits of 4 of 10 images are unknown (only NIH's study ids tell the order of studies): they are in "
-        "no group by prior visits.",
+        "The prior visits of 4 of 10 images are unknown (only NIH's study ids, and phantoms', tell the order): they "
+        "are in no group by prior visits.",
     ]
     local = sample(*(("a.png", "1", "x", "PA", 50.0, "F", "local"), ("b.png", "2", "y", "AP", 10.0, "M", "local")))
     assert group_notes(local) == [
         "By source there is one group alone, 'local': there is nothing to compare it with.",
-        "The prior visits of all images are unknown (only NIH's study ids tell the order of studies): there are no "
-        "groups by prior visits.",
+        "The prior visits of all images are unknown (only NIH's study ids, and phantoms', tell the order): there are "
+        "no groups by prior visits.",
     ]
 
 

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -310,3 +311,44 @@ def test_the_diarys_table(evaluation: Evaluation) -> None:
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 6 for line in lines[:10])
     assert lines[11] == "1,200 images of 400 patients; NIH's official split; labels nih-v2020."
     assert "- No case has no value: none of the 1,200 images with a known label has it." in lines
+
+
+DIGEST = "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("book", "name"),
+    [
+        ({"bundle": DIGEST + "f" * 52, "bundle_name": "Chest X-ray, version 2"}, f"Chest X-ray, version 2 ({DIGEST})"),
+        ({"bundle": DIGEST + "f" * 52}, f"a bundle ({DIGEST})"),
+        ({"bundle": None}, "predictions <1>.csv"),
+        ({"bundle": None, "predictions": None}, "predictions"),
+    ],
+)
+def test_a_model_is_named_so_that_people_can_read_it(book: dict[str, str | None], name: str) -> None:
+    page = Page(render(make_evaluation(make_sample(20), book=book)))
+    assert f"What {name} is worth" in page.text
+    assert f"{name}, judged on 60 chest radiographs of 20 patients (NIH's official split)" in page.text
+
+
+@pytest.mark.parametrize(
+    ("version", "drawn", "of", "split"),
+    [
+        ("phantom-v1", 60, "60 synthetic images of 20 invented patients", "the split that was drawn with the phantoms"),
+        ("local", 1, "60 chest radiographs, 1 of them synthetic, of 20 patients", "the split of two lists"),
+        ("local", 0, "60 chest radiographs of 20 patients", "the split of two lists"),
+    ],
+)
+def test_drawn_images_and_a_hospitals_own_are_not_called_nihs(version: str, drawn: int, of: str, split: str) -> None:
+    book = {"label_version": version, "synthetic_images": drawn, "split": {"scheme": "official"}, "fitted_on": None}
+    page = Page(render(make_evaluation(make_sample(20), book=book)))
+    assert f"judged on {of} ({split}" in page.text
+    assert not re.search(r"\bNIH\b|mined|written report and", page.text)
+    assert ("a program drew each image with its findings" in page.text) is (version == "phantom-v1")
+
+
+def test_one_image_of_one_patient_is_singular() -> None:
+    sample = make_sample(1)
+    evaluation = replace(make_evaluation(make_sample(20)), sample=sample.take(np.arange(1)))
+    assert "1 chest radiograph of 1 patient (" in Page(render(evaluation)).text
+    assert "\n1 image of 1 patient; " in markdown(evaluation)

@@ -8,7 +8,7 @@
     OUT/images/01000001_000.png       8-bit grey
     OUT/masks/Nodule/01000001_000.png 255 where the finding is, else 0
     OUT/dicom/01000001/01000001_000.dcm
-    OUT/README.txt                    says that nobody is shown
+    OUT/README.txt  phantom.json      say that nobody is shown, to people and to programs
 """
 
 import csv
@@ -28,6 +28,7 @@ from PIL import Image
 from cxr_monai.data.phantom.cohort import Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.dicom import write_dicom
 from cxr_monai.data.phantom.draw import draw_phantom
+from cxr_monai.data.phantom.mark import CARD, FIRST_LINE, write_mark
 from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, UsageError
@@ -36,12 +37,11 @@ from cxr_monai.outputs import check_new_folder
 from cxr_monai.progress import progress_bar
 from cxr_monai.stopping import ignore_signals
 
-TABLE, BOXES, TRAIN_VAL, TEST, CARD = (
+TABLE, BOXES, TRAIN_VAL, TEST = (
     "Data_Entry_2017_v2020.csv",
     "BBox_List_2017.csv",
     "train_val_list.txt",
     "test_list.txt",
-    "README.txt",
 )
 FILM_MM = 350.0
 """Width of the film that a phantom stands for."""
@@ -51,7 +51,6 @@ _TABLE_HEADER = (
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
 _BOXES_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
-_FIRST_LINE = "Synthetic chest radiographs made by cxr-monai phantom. No patient is shown."
 _CARD = """{first}
 
 {count} images of {patients} invented patients, {size}x{size} pixels, seed {seed}; held out: {test} images.
@@ -122,12 +121,13 @@ def make_phantoms(
     held_out = held_out_patients(studies, seed)
     tested = [study for study in studies if study.patient in held_out]
     patients = len({study.patient for study in studies})
-    card = _CARD.format(first=_FIRST_LINE, count=count, patients=patients, size=size, seed=seed, test=len(tested))
+    card = _CARD.format(first=FIRST_LINE, count=count, patients=patients, size=size, seed=seed, test=len(tested))
     with durable_folder(root, replaced) as made:
         (made / "images").mkdir()
         job = partial(_write_image, root=made, size=size, seed=seed, masks=masks, dicom=dicom)
         boxes = list(_run(job, studies, workers or usable_cores(), progress))
         _write_tables(made, studies, boxes, held_out, size)
+        write_mark(made, count=count, size=size, seed=seed)
         write_durably(made / CARD, card.encode())
     return PhantomSet(root, count, patients, len(tested), _positives(studies), _positives(tested))
 
@@ -148,7 +148,7 @@ def _replaceable(root: Path, force: bool) -> bool:
     if not root.is_dir() or not any(root.iterdir()):
         return root.is_dir()
     card = root / CARD
-    ours = card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith(_FIRST_LINE)
+    ours = card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith(FIRST_LINE)
     if not force:
         fix = "Name a new folder, or replace this one with --force." if ours else "Name a new folder."
         raise UsageError(Code.OUTPUT_EXISTS, "this folder is not empty.", fix=fix, where=root)

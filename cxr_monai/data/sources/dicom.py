@@ -30,6 +30,7 @@ from cxr_monai.data.matching import examples, match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import walk
 from cxr_monai.data.sources._labels import read_findings
+from cxr_monai.data.sources._phantoms import as_phantoms
 from cxr_monai.data.sources._text import IMAGE, emptied_notes, find_column, parse_ages, parse_sexes, read_table
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.durable import write_durably
@@ -123,7 +124,7 @@ def read(
         "file names stay as they are: rename files whose names tell who it is",
     ]
     version = "unlabelled" if labels is None else "local"
-    return SourceTable(pd.concat([frame, marks], axis=1), root, version, tuple(notes), errors=errors)
+    return as_phantoms(SourceTable(pd.concat([frame, marks], axis=1), root, version, tuple(notes), errors=errors))
 
 
 def pseudonym(value: str, kind: str, key: bytes) -> str:

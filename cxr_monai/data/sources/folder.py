@@ -20,6 +20,7 @@ from cxr_monai.data.matching import Matches, examples, match_images, require_cle
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, walk
 from cxr_monai.data.sources._labels import read_findings
+from cxr_monai.data.sources._phantoms import as_phantoms
 from cxr_monai.data.sources._text import (
     AGE,
     IMAGE,
@@ -107,7 +108,9 @@ def read(
         table, columns, labels, findings=findings, uncertain=uncertain, positive=positive, negative=negative
     )
     notes += [*place_notes, *emptied_notes(bad_ages, bad_sexes), *label_notes]
-    return SourceTable(pd.concat([frame, marks], axis=1).reset_index(drop=True), root, "local", tuple(notes))
+    return as_phantoms(
+        SourceTable(pd.concat([frame, marks], axis=1).reset_index(drop=True), root, "local", tuple(notes))
+    )
 
 
 def _find_files(

@@ -23,6 +23,7 @@ from PIL import Image
 
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder
+from cxr_monai.data.sources._phantoms import as_phantoms
 from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, read_text
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14, NO_FINDING, canonical
@@ -63,6 +64,7 @@ def read(
 
     Returns:
         14 findings in NIH's order without unknowns, ``label_version`` ``nih-v2020`` or ``nih-2017``, and the boxes.
+        Phantoms, which lie in this layout, are ``phantom-v1``; a table under another name is ``nih-other``.
 
     Raises:
         ManifestError: ``source-invalid``, ``unknown-finding``, ``images-missing`` or ``no-images``.
@@ -91,7 +93,7 @@ def read(
     if box_file is not None:
         boxes, note = _read_boxes(box_file, frame["image"], None if table_only else root)
         notes.append(note)
-    return SourceTable(frame, root, label_version, tuple(notes), boxes, key="name")
+    return as_phantoms(SourceTable(frame, root, label_version, tuple(notes), boxes, key="name"))
 
 
 def _find_table(root: Path, table: Path | None) -> tuple[Path, list[str]]:

@@ -1,0 +1,112 @@
+"""What a bundle was trained on, in its metadata and its README: so that no bundle says NIH of other people's images.
+
+The bundles that come with this package are made for NIH ChestX-ray14, or for any manifest, and say so. What a training
+leaves says what it was: ``trained_on`` (label version, how many images, how many of them are phantoms), and sentences
+made of it. What authors wrote themselves into their copy of a bundle stays.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_monai.bundle.folder import METADATA, read_json
+from cxr_monai.bundle.shipped import shipped_bundles
+from cxr_monai.bundle.trained import write_json
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.durable import write_durably
+from cxr_monai.origins import ONLY_TRIED, PHANTOM_SOURCE, labelled_by, source_of, trained_on
+
+TRAINED_ON = "trained_on"
+HEADING = "## What it was trained on"
+_KINDS = "1 present, 0 absent, empty unknown"
+
+
+def write_origin(root: Path, manifest: Manifest) -> None:
+    """Write into a bundle's metadata and README what it was trained on.
+
+    Args:
+        root: the bundle's folder.
+        manifest: with a split; its images of ``train`` and ``val`` count.
+    """
+    used = manifest.table[manifest.table["split"].isin(["train", "val"])]
+    drawn = int((used["source"] == PHANTOM_SOURCE).sum())
+    _write(root, trained_on(manifest.label_version, len(used), drawn))
+
+
+def add_parent(root: Path, parent: Mapping[str, Any]) -> None:
+    """Write into a child's metadata what its parent was trained on, as far as the parent's metadata say it."""
+    own = read_json(root / METADATA).get(TRAINED_ON)
+    if own and parent.get(TRAINED_ON):
+        _write(root, {**own, "parent": parent[TRAINED_ON]})
+
+
+def of_members(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entries of an ensemble's metadata that say what its members were trained on; empty where one does not.
+
+    An image counts as often as there are members that have learned from it.
+
+    Args:
+        members: metadata of each.
+    """
+    told = [member.get(TRAINED_ON) for member in members]
+    if not all(told):
+        return {}
+    versions = list(dict.fromkeys(str(one["label_version"]) for one in told if one))
+    made = trained_on(
+        versions[0] if len(versions) == 1 else ", ".join(versions),
+        sum(int(one["images"]) for one in told if one),
+        sum(int(one["synthetic_images"]) for one in told if one),
+    )
+    return {TRAINED_ON: made, **_sentences(made)}
+
+
+def is_recorded(metadata: Mapping[str, Any], key: str) -> bool:
+    """Tell whether an entry is more than what every bundle is delivered with."""
+    return str(metadata.get(key) or "") not in _delivered(key)
+
+
+def _write(root: Path, told: Mapping[str, Any]) -> None:
+    path = root / METADATA
+    metadata = read_json(path)
+    before = metadata.get(TRAINED_ON)
+    earlier = _sentences(before) if before else {}
+    made = _sentences(told)
+    replaced = {
+        key: text
+        for key, text in made.items()
+        if not metadata.get(key) or not is_recorded(metadata, key) or metadata[key] == earlier.get(key)
+    }
+    write_json(path, metadata | {TRAINED_ON: dict(told)} | replaced | _renamed(metadata))
+    readme = root / "docs" / "README.md"
+    if readme.is_file():
+        text = readme.read_text(encoding="utf-8").partition(f"\n{HEADING}\n")[0].rstrip("\n")
+        said = f"{source_of(told)}; {labelled_by(told)}."
+        write_durably(readme, f"{text}\n\n{HEADING}\n\n{said[:1].upper()}{said[1:]}\n".encode())
+
+
+def _sentences(told: Mapping[str, Any]) -> dict[str, str]:
+    made = {"data_source": source_of(told), "label_classes": f"{_KINDS}; {labelled_by(told)}"}
+    if told["images"] and told["synthetic_images"] >= told["images"]:
+        made["intended_use"] = ONLY_TRIED
+    return made
+
+
+def _renamed(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return another name and description where those delivered speak of other labels than these."""
+    own = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+    for other in _metadata_delivered():
+        theirs = list(other["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+        if metadata.get("description") == other.get("description") and own != theirs:
+            return {
+                "name": f"Chest X-ray, {len(own)} label{'' if len(own) == 1 else 's'}",
+                "description": f"A network that gives a probability for each of {', '.join(own)}.",
+            }
+    return {}
+
+
+def _metadata_delivered() -> list[dict[str, Any]]:
+    return [read_json(folder / METADATA) for folder in shipped_bundles().values()]
+
+
+def _delivered(key: str) -> set[str]:
+    return {str(metadata.get(key) or "") for metadata in _metadata_delivered()}

@@ -1,0 +1,120 @@
+"""Where labels and images come from, in sentences: NIH's own, drawn by a program, or a table that nobody here knows.
+
+A manifest says it by its label version, and by ``source`` for each image; a bundle by ``trained_on`` in its metadata.
+No sentence presumes a data set: NIH's layout is used by many tables that are not NIH's, the phantoms' first of all.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxr_monai.plurals import be
+
+PHANTOM_LABELS, PHANTOM_SOURCE = "phantom-v1", "phantom"
+"""Label version and source of what ``cxr-monai phantom`` draws."""
+NIH_LABELS = {"nih-v2020": "in the revision of 2020", "nih-2017": "as first published in 2017"}
+"""Label versions of NIH's own tables. A table in NIH's form under another name (``nih-other``) may be anyone's."""
+
+SYNTHETIC = (
+    "These images are synthetic: a program drew them (cxr-monai phantom), and they show nobody. The figures say that "
+    "the software works, and nothing of how well a model reads radiographs of people."
+)
+"""What must stand wherever figures of phantoms are read."""
+ONLY_TRIED = "To try the software out: it has learned from drawn images. Not a medical device; not for diagnosis."
+"""The intended use of a network that was trained on phantoms alone."""
+
+
+def is_nih(label_version: str) -> bool:
+    """Tell whether labels are those of one of NIH's own tables."""
+    return label_version in NIH_LABELS
+
+
+def is_synthetic(label_version: str) -> bool:
+    """Tell whether labels are those of drawn images."""
+    return label_version.startswith("phantom-")
+
+
+def official_split(label_version: str) -> str:
+    """Return whose split ``--scheme official`` is: it takes the two lists that lie with the images."""
+    if is_nih(label_version):
+        return "NIH's official split"
+    if is_synthetic(label_version):
+        return "the split that was drawn with the phantoms"
+    return "the split of two lists that lay with the images"
+
+
+def labels_of(label_version: str) -> list[str]:
+    """Return what labels are, in sentences: what agreement with them means, and what it doesn't."""
+    if is_nih(label_version):
+        return [
+            "'Has the label' is not 'has the disease'. These labels are NIH ChestX-ray14's, "
+            f"{NIH_LABELS[label_version]}: a program read each radiograph's written report and noted which of 14 "
+            "findings it mentions. No radiologist looked at the image for them.",
+            "Their authors expect more than 90 of 100 to match the reports (Wang et al. 2017, "
+            "doi:10.1109/CVPR.2017.369). A radiologist who compared samples with the images found clearly poorer "
+            "agreement for several findings (Oakden-Rayner 2020, doi:10.1016/j.acra.2019.10.006). A report can also "
+            "leave out what is old or well known.",
+            "So a 'miss' here can be a wrong label, and so can a 'false report'. The figures say how well the model "
+            "agrees with these labels, not how well it reads.",
+        ]
+    if is_synthetic(label_version):
+        return [
+            "These are phantoms: a program drew each image with its findings (cxr-monai phantom), so every label is "
+            "right, and nobody is shown.",
+            "A drawn finding looks alike each time and is far easier to learn than a disease. The figures say that the "
+            "software works, and nothing of how well a model reads radiographs of people.",
+        ]
+    return [
+        "'Has the label' is not 'has the disease'. The labels are those of the table that the model was judged by "
+        f"(label version '{label_version}'). This report can't tell who made them, or from what: a radiologist's "
+        "reading of the image, a written report, or a diagnosis made later. Ask before you rely on it.",
+    ]
+
+
+def trained_on(label_version: str, images: int, drawn: int) -> dict[str, Any]:
+    """Return ``trained_on`` of a bundle's metadata: no names, no paths.
+
+    Args:
+        label_version: of the manifest.
+        images: that were trained on or that the epoch was chosen by.
+        drawn: how many of them are phantoms.
+    """
+    return {"label_version": label_version, "images": images, "synthetic_images": drawn}
+
+
+def is_drawn(told: Mapping[str, Any] | None) -> bool:
+    """Tell whether any image of ``trained_on``, or of what its parent was trained on, is a phantom."""
+    return told is not None and (_drawn(told) > 0 or is_drawn(told.get("parent")))
+
+
+def learned_from(told: Mapping[str, Any] | None) -> str:
+    """Return the sentence that must stand beside a bundle that has learned from phantoms; empty for any other."""
+    return f"Trained on {source_of(told)}." if told and is_drawn(told) else ""
+
+
+def _drawn(told: Mapping[str, Any]) -> int:
+    return int(told.get("synthetic_images") or 0)
+
+
+def source_of(told: Mapping[str, Any]) -> str:
+    """Return the metadata's ``data_source`` for ``trained_on``: what the network has seen."""
+    version, images, drawn = str(told["label_version"]), int(told["images"]), _drawn(told)
+    if images and drawn >= images:
+        text = "synthetic images, drawn by a program (cxr-monai phantom); no patient is among them"
+    elif is_nih(version):
+        text = "NIH ChestX-ray14 (Wang et al., CVPR 2017, doi 10.1109/CVPR.2017.369)"
+    else:
+        text = f"a table of images with labels of version '{version}'; whose images they are is not recorded"
+    if 0 < drawn < images:
+        text += f"; {drawn:,} of the {images:,} images {be(drawn)} synthetic, drawn by a program (cxr-monai phantom)"
+    parent = told.get("parent")
+    return f"{text}; its parent was trained on {source_of(parent)}" if parent else text
+
+
+def labelled_by(told: Mapping[str, Any]) -> str:
+    """Return how the labels of ``trained_on`` came about, as a phrase."""
+    version = str(told["label_version"])
+    if is_synthetic(version):
+        return "labels were drawn with the images and are exactly known"
+    if is_nih(version):
+        return f"labels are NIH's, mined from written reports by a program ({NIH_LABELS[version]})"
+    return f"labels are of version '{version}'; who made them, and from what, is not recorded"

@@ -1,0 +1,28 @@
+"""Counts with their nouns: ``1 image``, ``2 images``, ``1,200 studies``. One function for all messages.
+
+counted(1, "patient")           # "1 patient"
+counted(1200, "study")          # "1,200 studies"
+be(1)                           # "is"
+"""
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a whole number, with commas, and its noun (given in the singular; the last word takes the plural)."""
+    return f"{number:,.0f} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a noun, or of the last word of a phrase."""
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def be(number: float) -> str:
+    """Return ``is`` or ``are``."""
+    return "is" if number == 1 else "are"
+
+
+def have(number: float) -> str:
+    """Return ``has`` or ``have``."""
+    return "has" if number == 1 else "have"
