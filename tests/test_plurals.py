@@ -1,4 +1,4 @@
-"""Counts with their nouns, and that no message of the house counts "1 patients"."""
+"""Counts with their nouns."""
 
 import pytest
 
