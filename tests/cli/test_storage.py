@@ -17,7 +17,7 @@ import torch
 
 from cxr_monai.cli import COMMANDS, build_parser, main
 from cxr_monai.data.phantom import make_phantoms
-from cxr_monai.data.phantom.write import _FIRST_LINE, CARD
+from cxr_monai.data.phantom.mark import CARD, FIRST_LINE
 from cxr_monai.sharing.keys import make_key, trust
 from cxr_monai.sharing.pack import pack
 from cxr_monai.sharing.sign import sign
@@ -324,7 +324,7 @@ def test_a_disk_that_becomes_full(
         leave(place / command.earlier, json.dumps({"complete": []}).encode())
         more = ["--force"]
     if name == "phantom":
-        leave(place / "p" / CARD, f"{_FIRST_LINE}\n".encode())
+        leave(place / "p" / CARD, f"{FIRST_LINE}\n".encode())
     fill(place.parent, leaving)
     before = tree(place)
     if run(command, made, place, *more):
