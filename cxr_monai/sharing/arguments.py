@@ -11,6 +11,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from cxr_monai.sharing.allowlist import lists
+from cxr_monai.sharing.logging_file import PLACE as LOGGING_FILE
 
 
 class Computed:
@@ -87,6 +88,7 @@ _LITERAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "artifacts": (_one_of(None), "sends files to the tracking server; it must be absent"),
     "formatter": (_one_of(None), "writes a text of the bundle's into a log; it must be absent"),
     "init_method": (_one_of("env://", None), "opens connections; it must be 'env://'"),
+    "logging_file": (_one_of(None, False, LOGGING_FILE), f"is evaluated in part; it must be '{LOGGING_FILE}'"),
     "_debug_": (_one_of(), "starts a debugger"),
 }
 _PLACES = frozenset({

@@ -10,7 +10,6 @@ against lists of callables (``cxr_monai.sharing.allowlist``) and of arguments (`
 small grammar (``cxr_monai.sharing.expressions``); ``cxr_monai.sharing.configurations`` puts them together.
 """
 
-import configparser
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cxr_monai.errors import BundleError, Code
+from cxr_monai.sharing import logging_file
 from cxr_monai.sharing.configurations import addresses, gathered, judged
 from cxr_monai.sharing.remarks import Remark, Verdict, shortened
 from cxr_monai.sharing.strict_json import parse_strictly
@@ -33,10 +33,6 @@ MOST_BYTES = 64 << 20
 """Bytes of all configurations."""
 MOST_TEXT = 4 << 20
 """Bytes of a text that are looked at."""
-LONGEST_LOGGING = 1 << 16
-"""Bytes of a configuration of ``logging``."""
-PLAIN_LOGGING = ("keys", "level", "handlers", "qualname", "propagate", "formatter", "format", "datefmt", "style")
-"""What ``logging`` takes as it stands; later Pythons evaluate more."""
 
 
 @dataclass(frozen=True)
@@ -185,25 +181,5 @@ def _beginning(path: Path, count: int) -> bytes:
 
 
 def _logging(path: Path, name: str) -> Iterator[Remark]:
-    """Judge a configuration of ``logging``, whose ``class`` and ``args`` Python evaluates."""
-    content = _beginning(path, LONGEST_LOGGING + 1)
-    if len(content) > LONGEST_LOGGING:
-        reason = f"it has more than {LONGEST_LOGGING:,} bytes."
-        yield Remark(name, "", "file", name, Verdict.REFUSED, reason)
-        return
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(content.decode("utf-8"))
-    except (configparser.Error, UnicodeDecodeError) as error:
-        yield Remark(name, "", "file", name, Verdict.REFUSED, f"it cannot be read ({error}).")
-        return
-    for section in parser.sections():
-        for key, value in parser.items(section):
-            known = {
-                "class": value in ("StreamHandler", "logging.StreamHandler", "logging.Formatter"),
-                "args": re.fullmatch(r"\(sys\.std(out|err),?\s*\)|\(\s*\)", value.strip()) is not None,
-                "kwargs": re.fullmatch(r"\{\s*\}", value.strip()) is not None,
-            }
-            if not known.get(key, key in PLAIN_LOGGING):
-                reason = "Python evaluates this text when logging starts."
-                yield Remark(name, f"{section}.{key}", "expression", shortened(value), Verdict.REFUSED, reason)
+    for where, text, reason in logging_file.problems(_beginning(path, logging_file.LONGEST + 1)):
+        yield Remark(name, where, "logging", text, Verdict.REFUSED, reason)

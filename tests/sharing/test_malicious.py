@@ -508,6 +508,7 @@ CODE: dict[str, tuple[str, bytes]] = {
     "callable": ("configs/more.json", b'{"a": {"_target_": "subprocess.getoutput", "cmd": "touch CANARY"}}'),
     "import": ("configs/more.json", b'{"imports": ["$import os"], "initialize": "$os.system(\'touch CANARY\')"}'),
     "module": ("captum.py", b"open('CANARY', 'w')"),
+    "logging": ("configs/logging.conf", b"# \r[handlers]\rkeys=a\r[handler_a]\rclass=%(x)s\rx=open('CANARY', 'w')\n"),
     "pickle": ("models/more.pt", b"cos\nsystem\n(S'touch CANARY'\ntR."),
 }
 
