@@ -30,7 +30,9 @@ _OPTIONS = {
         "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "available_only",
         "match_names", "positive", "negative",
     ),
-    "dicom": ("labels", "patient_per_study", "findings", "uncertain", "match_names", "any_modality"),
+    "dicom": (
+        "labels", "patient_per_study", "findings", "uncertain", "match_names", "any_modality", "positive", "negative",
+    ),
 }  # fmt: skip
 
 

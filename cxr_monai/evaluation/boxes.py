@@ -16,8 +16,8 @@ import pandas as pd
 
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import file_names
-from cxr_monai.data.sources._text import read_text
 from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
+from cxr_monai.data.tables import read_text
 from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.labels import NIH14, spelling
 from cxr_monai.schemes import FINDINGS, LabelScheme

@@ -1,6 +1,8 @@
 """``cxr-monai manifest``: what it writes, prints and refuses."""
 
+import argparse
 import gzip
+import inspect
 import os
 import subprocess
 import sys
@@ -10,6 +12,8 @@ import pandas as pd
 import pytest
 
 from cxr_monai.cli import main
+from cxr_monai.cli import manifest as manifest_command
+from cxr_monai.data import sources
 from cxr_monai.data.manifest import read_manifest
 from tests.data import test_source_dicom as dicoms
 from tests.data import test_source_nih as nih
@@ -111,6 +115,31 @@ def test_folder(root, tmp_path, capsys):
     assert manifest.table["patient_id"].tolist() == ["7", "7"]
     assert "took 'file' as the image, 'patient' as the patient" in capsys.readouterr().out
     assert not list(tmp_path.glob("*boxes.csv"))
+
+
+@pytest.mark.parametrize("source", ["folder", "dicom"])
+def test_words_for_present_and_absent(source, tmp_path):
+    dicoms.write(tmp_path / "root/a.dcm")
+    (tmp_path / "labels.csv").write_text("image,patient_id,Mass,Edema\na.dcm,7,yes,No\n")
+    words = [source, tmp_path / "root", "--labels", tmp_path / "labels.csv", "--out", tmp_path / "m.csv"]
+    assert run(*words) == 1
+    assert not (tmp_path / "m.csv").exists()
+    assert run(*words, "--positive", "yes,ja", "--negative", "no") == 0
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert manifest.table[["Mass", "Edema"]].iloc[0].tolist() == [1, 0]
+
+
+def test_every_option_of_a_source_reaches_it():
+    """An option that the parser knows and the reader never sees would be ignored in silence."""
+    for source, taken in manifest_command._OPTIONS.items():
+        parser = argparse.ArgumentParser()
+        manifest_command.add_arguments(parser)
+        required = ["--labels", "l.csv"] if source == "folder" else []
+        known = set(vars(parser.parse_args([source, "ROOT", "--out", "m.csv", *required])))
+        own = {"source", "root", "out", "force", "key_file", "keep_identifiers"}
+        assert known - own == set(taken)
+        accepted = inspect.signature(sources.load(source).read).parameters
+        assert set(taken) <= set(accepted)
 
 
 def test_dicom_makes_a_key_keeps_it_and_reports_errors(tmp_path, capsys):

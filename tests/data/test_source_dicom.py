@@ -229,6 +229,16 @@ def test_labels_are_joined(tmp_path, column, first, second):
     assert any("2 of 3 radiographs have labels" in note and "1 rows" in note for note in source.notes)
 
 
+def test_lists_of_findings_and_words_in_the_labels(tmp_path):
+    write(tmp_path / "a.dcm")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,Findings\na.dcm,Mass|Edema\n")
+    assert dicom.read(tmp_path, key=KEY, labels=labels).table[["Edema", "Mass"]].iloc[0].tolist() == [1, 1]
+    labels.write_text("image,Mass,Edema\na.dcm,yes,no\n")
+    table = dicom.read(tmp_path, key=KEY, labels=labels, positive="Yes", negative="NO").table
+    assert table[["Mass", "Edema"]].iloc[0].tolist() == [1, 0]
+
+
 def test_labels_of_a_study_reach_all_its_images(tmp_path):
     write(tmp_path / "a.dcm")
     write(tmp_path / "b.dcm")

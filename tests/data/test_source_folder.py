@@ -9,6 +9,7 @@ import pytest
 from cxr_monai.data.manifest import build_manifest
 from cxr_monai.data.sources import folder
 from cxr_monai.errors import Code, ManifestError
+from cxr_monai.labels import NIH14
 
 
 @pytest.fixture
@@ -168,6 +169,110 @@ def test_tables_that_are_refused_in_words_that_help(root, content, said):
     assert caught.value.code == Code.SOURCE_INVALID
 
 
+NIH_FORM = """Image Index,Finding Labels,Patient ID
+2021/a.png,Cardiomegaly|Effusion,1
+2021/b.png,No Finding,2
+2022/c.jpg,,3
+"""
+
+
+def test_lists_of_findings_as_nih_writes_them(root):
+    source = read(root, NIH_FORM.replace("Effusion", "Infiltrate"))
+    table = source.table[list(NIH14)]
+    assert list(source.table.columns)[7:] == list(NIH14)
+    assert [name for name in NIH14 if table[name][0] == 1] == ["Cardiomegaly", "Infiltration"]
+    assert table.notna().all(axis=1).tolist() == [True, True, False]
+    assert (table.iloc[1] == 0).all()
+    assert table.iloc[2].isna().all()
+    assert any(note.startswith("took 'Finding Labels' as lists of findings (A|B)") for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "findings", "values"),
+    [
+        ("Diagnosis", ("Effusion|Mass", "Mass", "No finding"), {}, {"Effusion": [1, 0, 0], "Mass": [1, 1, 0]}),
+        ("labels", ("Mass", "No Finding", "edema"), {}, {"Mass": [1, 0, 0], "Edema": [0, 0, 1]}),
+        ("findings", ("Mass|Clip", "Clip", ""), {}, {"Mass": [1, 0, None]}),
+        ("findings", ("Mass|Clip", "Clip", ""), {"findings": ["Clip"]}, {"Clip": [1, 1, None]}),
+        ("Finding Labels", ("Mass|COPD", "Mass", "No Finding"), {}, {"Mass": [1, 1, 0], "COPD": [1, 0, 0]}),
+    ],
+)  # fmt: skip
+def test_lists_of_findings_under_other_names(root, column, cells, findings, values):
+    rows = "".join(f"{name},1,{cell}\n" for name, cell in zip("abc", cells, strict=True))
+    table = read(root, f"image,patient_id,{column}\n{rows}", **findings).table
+    assert list(table.columns)[7:] == list(values)
+    for name, expected in values.items():
+        assert [None if np.isnan(value) else value for value in table[name]] == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        ("Finding Labels", "Mass|No Finding", "column 'Finding Labels': 'No Finding' beside findings"),
+        ("Finding Labels", "Mass||Edema", "column 'Finding Labels': an empty finding"),
+        ("Finding Labels,Mass", "Mass|Edema,1", "two columns are Mass"),
+        ("Diagnosis", "Effusion|Pleural Effusion", "two columns are Effusion"),
+        ("Diagnosis", "Mass|something else", "no column is a known finding"),
+    ],
+)
+def test_lists_that_are_refused(root, header, row, said):
+    with pytest.raises(ManifestError) as caught:
+        read(root, f"image,patient_id,{header}\na,1,{row}\n")
+    assert caught.value.code == Code.SOURCE_INVALID
+    assert said in str(caught.value)
+
+
+CHEXPERT = ("train/patient00002/study1/view1_frontal.jpg", "train/patient00003/study1/view1_frontal.jpg",
+            "train/patient00003/study2/view2_lateral.jpg")  # fmt: skip
+
+
+@pytest.fixture
+def chexpert(tmp_path) -> Path:
+    for name in CHEXPERT:
+        path = tmp_path / "CheXpert" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path / "CheXpert"
+
+
+@pytest.mark.parametrize("written", ["{}", "CheXpert-v1.0-small/{}", "D:/sets/{}", "{}.back"])
+def test_whose_image_it_is_by_chexperts_paths(chexpert, written):
+    rows = [written.format(name) for name in CHEXPERT]
+    if written.endswith(".back"):  # of Windows
+        rows = [row.removesuffix(".back").replace("/", "\\") for row in rows]
+    source = read(chexpert, "Path,Sex,Edema\n" + "".join(f"{row},Male,1\n" for row in rows))
+    columns = ["image", "patient_id", "study_id", "view"]
+    assert source.table[columns].to_numpy().tolist() == [
+        [CHEXPERT[0], "patient00002", "study1", "FRONTAL"],
+        [CHEXPERT[1], "patient00003", "study1", "FRONTAL"],
+        [CHEXPERT[2], "patient00003", "study2", "LATERAL"],
+    ]
+    said = f"took the patient, study, view from 'Path', whose paths are CheXpert's ({rows[0]} is of patient00002)"
+    assert f"no column says whose image it is; {said}" in source.notes
+
+
+def test_columns_go_before_paths(chexpert):
+    names = [*CHEXPERT]
+    rows = "".join(f"{name},{who},Frontal,AP,s{who},1\n" for name, who in zip(names, "xyz", strict=True))
+    text = f"Path,Patient,Frontal/Lateral,AP/PA,study_id,Edema\n{rows}"
+    table = read(chexpert, text).table
+    assert table["patient_id"].tolist() == ["x", "y", "z"]
+    table = read(chexpert, text.replace("Patient", "Nobody"), findings=["Edema"]).table
+    assert table["patient_id"].tolist() == ["patient00002", "patient00003", "patient00003"]
+    assert table["study_id"].tolist() == ["sx", "sy", "sz"]
+    assert table["view"].tolist() == ["AP"] * 3
+
+
+def test_a_patient_an_image_against_the_paths_is_said(chexpert):
+    text = "Path,Edema\n" + "".join(f"{name},1\n" for name in CHEXPERT)
+    source = read(chexpert, text, patient_per_image=True)
+    assert source.table["patient_id"].tolist() == list(CHEXPERT)
+    assert any(note.startswith("the paths name 2 patients for 3 images") for note in source.notes)
+    (chexpert / "other.jpg").write_bytes(b"")
+    with pytest.raises(ManifestError, match="not every path does as CheXpert's"):
+        read(chexpert, f"{text}other.jpg,0\n")
+
+
 def test_views_as_chexpert_writes_them(root):
     text = "Path,patient_id,Frontal/Lateral,AP/PA,Edema\na.png,1,Frontal,AP,1\nb.png,2,Lateral,,0\nc.jpg,3,Frontal,,0\n"
     assert read(root, text).table["view"].tolist() == ["AP", "LATERAL", ""]
@@ -211,9 +316,10 @@ def test_yes_and_no_under_an_own_name_are_refused(root):
     [
         ("image,patient_id,Infiltrate,Infiltration\na.png,1,1,1\n", "two columns are Infiltration"),
         ("image,patient_id,note\na.png,1,fine\n", "no column is a known finding"),
-        ("image,image,patient_id,Mass\na.png,a.png,1,1\n", "image appear twice"),
-        ("", "no header"),
-        ("image,patient_id,Mass\na.png,1\nb.png,2,1,9,9,9\n", "no CSV"),
+        ("image,image,patient_id,Mass\na.png,a.png,1,1\n", "'image' appears twice"),
+        ("", "the file is empty"),
+        (",,\n1,2,3\n", "no header"),
+        ("image,patient_id,Mass\na.png,1\nb.png,2,1,9,9,9\n", "line 3 has 6 cells, and the header 3"),
         (b"image,patient_id,Mass\n\xe4.png,1,1\n", "not UTF-8"),
     ],
 )

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.sources._vocabulary import concept, is_known, is_no_finding
+from cxr_monai.data.sources._lists import spread_lists
+from cxr_monai.data.vocabulary import doubled, is_known, is_no_finding
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import canonical
 
@@ -34,7 +35,8 @@ def read_findings(
 
     Args:
         table: cells as text, indexed by line.
-        columns: those that may be findings; one of a public data set's names becomes one (`_vocabulary`).
+        columns: those that may be findings; one of a public data set's names becomes one
+            (`cxr_monai.data.vocabulary`), and a column of lists becomes several (`_lists`).
         where: the table's file, for messages.
         findings: take exactly these columns instead.
         uncertain: what ``-1`` means: a key of `UNCERTAIN`.
@@ -45,6 +47,7 @@ def read_findings(
         ManifestError: ``source-invalid``: a finding's cell is something else, ``-1`` without ``uncertain``, two columns
             for one finding, or no finding at all.
     """
+    table, columns, notes = spread_lists(table, columns, where)
     if findings is not None:
         lacking = [name for name in findings if name not in columns]
         if lacking:
@@ -66,7 +69,7 @@ def read_findings(
     blank = pd.DataFrame({_spelled(name): table[name].str.lower().isin(_EMPTY) for name in chosen})
     rest = [name for name in columns if name not in chosen]
     normal = [name for name in rest if is_no_finding(name)]
-    notes = [note for name in normal for note in _empty_beside(marks, blank, table[name], name, where, cells)]
+    notes += [note for name in normal for note in _empty_beside(marks, blank, table[name], name, where, cells)]
     binary = [name for name in rest if name not in normal and _is_binary(table[name])]
     if binary and findings is None:
         notes.append(f"not taken, though they hold 0 and 1, for they are no known findings: {', '.join(binary)} "
@@ -79,17 +82,13 @@ def read_findings(
 
 def _refuse_doubled(chosen: Sequence[str], where: Path) -> None:
     """Refuse two columns for one finding, under one name or two: ``Effusion`` and ``Pleural Effusion``."""
-    by_concept: dict[str, list[str]] = {}
-    for name in chosen:
-        by_concept.setdefault(concept(name), []).append(name)
-    for finding, names in by_concept.items():
-        if len(names) > 1:
-            raise ManifestError(
-                Code.SOURCE_INVALID,
-                f"two columns are {finding}: {' and '.join(map(repr, names))}.",
-                fix="Keep one of them, or name the columns to take with --findings A,B.",
-                where=where,
-            )
+    for finding, names in doubled(chosen).items():
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"two columns are {finding}: {' and '.join(map(repr, names))}.",
+            fix="Keep one of them, or name the columns to take with --findings A,B.",
+            where=where,
+        )
 
 
 def _no_finding(table: pd.DataFrame, columns: Sequence[str], where: Path) -> ManifestError:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.columns import IMAGE, find_column
 from cxr_monai.data.formats.dicom_library import Dataset, dcmread, disable_value_validation
 from cxr_monai.data.formats.dicom_subject import MODALITIES, SUBJECT_TAGS, is_lateral, unfit, view_of
 from cxr_monai.data.identifiers import alike_note
@@ -31,7 +32,7 @@ from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import walk
 from cxr_monai.data.sources._labels import read_findings
 from cxr_monai.data.sources._phantoms import as_phantoms
-from cxr_monai.data.sources._text import IMAGE, emptied_notes, find_column, parse_ages, parse_sexes, read_table
+from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, read_table
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -284,7 +285,9 @@ def _labels(
         ]
     table = read_table(labels)
     joins = (("sop", _UIDS), ("image", IMAGE), ("study", _STUDIES))
-    ours, theirs = next(((ours, found) for ours, names in joins if (found := find_column(table, names))), ("", ""))
+    ours, theirs = next(
+        ((ours, found) for ours, names in joins if (found := find_column(table.columns, names))), ("", "")
+    )
     if not theirs:
         raise ManifestError(
             Code.SOURCE_INVALID,

@@ -6,8 +6,9 @@
 
 One row an image: its path below ROOT, or its file name where that is unique, with or without the ending
 (`cxr_monai.data.matching` has the rule: folders that differ are another file). Columns are found by common names
-("Patient ID", "patient_id", "PatientID"); columns of known findings (`_vocabulary`) are findings, others where they
-are named. Without a patient column nothing can keep a patient on one side of a split, so that must be said aloud.
+("Patient ID", "patient_id", "PatientID"); columns of known findings (`cxr_monai.data.vocabulary`) are findings, others
+where they are named. Without a patient column, or CheXpert's paths, nothing can keep a patient on one side of a split,
+so that must be said aloud.
 """
 
 import os
@@ -16,26 +17,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_monai.data.columns import AGE, IMAGE, PATIENT, SEX, STUDY, VIEW, find_column
 from cxr_monai.data.matching import Matches, examples, match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, walk
 from cxr_monai.data.sources._labels import read_findings
+from cxr_monai.data.sources._paths import fields_of_paths
 from cxr_monai.data.sources._phantoms import as_phantoms
-from cxr_monai.data.sources._text import (
-    AGE,
-    IMAGE,
-    PATIENT,
-    SEX,
-    STUDY,
-    VIEW,
-    emptied_notes,
-    find_column,
-    parse_ages,
-    parse_sexes,
-    read_table,
-    require_column,
-)
-from cxr_monai.data.sources._vocabulary import is_known
+from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, read_table, require_column
+from cxr_monai.data.vocabulary import is_known
 from cxr_monai.errors import Code, ManifestError
 
 _IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
@@ -78,8 +68,13 @@ def read(
     root = Path(os.path.abspath(root))
     table = read_table(labels)
     image = _image_column(table, image_column, labels)
+    notes: list[str] = []
+    if patient_column is None and find_column(table.columns, PATIENT) is None:
+        table, notes = _with_fields_of_paths(table, image, patient_per_image)
     patient = _patient_column(table, patient_column, patient_per_image, labels)
-    notes = [f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"]
+    if not notes or patient is None:
+        own = f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"
+        notes.insert(0, own)
     places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
     if patient is not None and (empty := table.index[table[patient] == ""]).size:
@@ -90,27 +85,34 @@ def read(
             where=labels,
         )
     _refuse_several_rows(table, image, places, labels)
+    frame, used, emptied = _subjects(table, places, patient)
+    columns = [name for name in table.columns if name not in (image, *used) and name.lower() not in _IGNORED]
+    marks, label_notes = read_findings(
+        table, columns, labels, findings=findings, uncertain=uncertain, positive=positive, negative=negative
+    )
+    notes += [*place_notes, *emptied, *label_notes]
+    return as_phantoms(
+        SourceTable(pd.concat([frame, marks], axis=1).reset_index(drop=True), root, "local", tuple(notes))
+    )
+
+
+def _subjects(
+    table: pd.DataFrame, places: pd.Series, patient: str | None
+) -> tuple[pd.DataFrame, set[str | None], list[str]]:
+    """Return the manifest's columns but the findings, the table's columns that they come from, and notes."""
     frame = pd.DataFrame({"image": places, "patient_id": places if patient is None else table[patient]})
-    study, view, age, sex = (find_column(table, names) for names in (STUDY, VIEW, AGE, SEX))
+    study, view, age, sex = (find_column(table.columns, names) for names in (STUDY, VIEW, AGE, SEX))
     frame["study_id"] = table[study] if study else ""
     frame["view"] = table[view].str.upper() if view else ""
-    if side := None if view else find_column(table, ("frontallateral",)):
-        view = find_column(table, ("appa",))
+    if side := None if view else find_column(table.columns, ("frontallateral",)):
+        view = find_column(table.columns, ("appa",))
         # CheXpert: AP or PA of frontal images, in a column of its own
         frontal = table[view].str.upper() if view else ""
         frame["view"] = table[side].str.upper().mask(table[side].str.upper() == "FRONTAL", frontal)
     frame["age"], bad_ages = parse_ages(table[age]) if age else (float("nan"), 0)
     frame["sex"], bad_sexes = parse_sexes(table[sex]) if sex else ("", 0)
     frame["source"] = "folder"
-    used = {image, patient, study, view, side, age, sex}
-    columns = [name for name in table.columns if name not in used and name.lower() not in _IGNORED]
-    marks, label_notes = read_findings(
-        table, columns, labels, findings=findings, uncertain=uncertain, positive=positive, negative=negative
-    )
-    notes += [*place_notes, *emptied_notes(bad_ages, bad_sexes), *label_notes]
-    return as_phantoms(
-        SourceTable(pd.concat([frame, marks], axis=1).reset_index(drop=True), root, "local", tuple(notes))
-    )
+    return frame, {patient, study, view, side, age, sex}, emptied_notes(bad_ages, bad_sexes)
 
 
 def _find_files(
@@ -140,7 +142,7 @@ def endings_note(matches: Matches) -> str:
 def _image_column(table: pd.DataFrame, wanted: str | None, labels: Path) -> str:
     if wanted is not None:
         return require_column(table, wanted, "--image-column", labels)
-    column = find_column(table, IMAGE)
+    column = find_column(table.columns, IMAGE)
     if column is None:
         raise ManifestError(
             Code.SOURCE_INVALID,
@@ -168,17 +170,41 @@ def _refuse_several_rows(table: pd.DataFrame, image: str, places: pd.Series, lab
     )
 
 
+def _with_fields_of_paths(table: pd.DataFrame, image: str, per_image: bool) -> tuple[pd.DataFrame, list[str]]:
+    """Add the patient, and study and view where no column has them, where all paths are CheXpert's; say so."""
+    fields = fields_of_paths(table[image])
+    patients = int(fields["patient_id"].nunique())
+    if (fields["patient_id"] == "").any():
+        return table, []
+    shown = f"{table[image].iloc[0]} is of {fields['patient_id'].iloc[0]}"
+    if per_image:
+        several = patients < len(table)
+        return table, [f"the paths name {patients:,} patients for {len(table):,} images ({shown}): without "
+                       "--patient-per-image they are taken"] if several else []  # fmt: skip
+    having = {
+        "patient_id": True,
+        "study_id": find_column(table.columns, STUDY) is None,
+        "view": find_column(table.columns, (*VIEW, "frontallateral")) is None,
+    }
+    taken = [name for name, wanted in having.items() if wanted]
+    words = ", ".join(name.removesuffix("_id") for name in taken)
+    return table.assign(**{name: fields[name] for name in taken}), [
+        f"no column says whose image it is; took the {words} from {image!r}, whose paths are CheXpert's ({shown})"
+    ]
+
+
 def _patient_column(table: pd.DataFrame, wanted: str | None, per_image: bool, labels: Path) -> str | None:
     if wanted is not None:
         return require_column(table, wanted, "--patient-column", labels)
     if per_image:
         return None
-    column = find_column(table, PATIENT)
+    column = find_column(table.columns, PATIENT)
     if column is None:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"no column says whose image it is; the columns are {', '.join(map(repr, table.columns))}. Without it, a "
-            "patient's images would land on both sides of a split.",
+            "no column says whose image it is, and not every path does as CheXpert's; the columns are "
+            f"{', '.join(map(repr, table.columns))}. Without it, a patient's images would land on both sides of a "
+            "split.",
             fix="Name it with --patient-column COLUMN; if every image is of another patient, say --patient-per-image.",
             where=labels,
         )

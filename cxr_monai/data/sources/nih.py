@@ -24,7 +24,8 @@ from PIL import Image
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder
 from cxr_monai.data.sources._phantoms import as_phantoms
-from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, read_text
+from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes
+from cxr_monai.data.tables import read_text
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14, NO_FINDING, canonical
 

@@ -5,8 +5,9 @@ VinDr-CXR: Nguyen et al., Scientific Data 2022; PadChest (Bustos et al., Medical
 (Holste et al. 2022). Names are compared by letters and digits alone.
 """
 
-import re
+from collections.abc import Iterable
 
+from cxr_monai.data.columns import key
 from cxr_monai.labels import NIH14
 
 CHEXPERT = (
@@ -37,12 +38,6 @@ _ONE = {
     "Lung Opacity": ("airspaceopacity",),
 }
 
-
-def key(name: str) -> str:
-    """Return a name's letters and digits, in small."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
 _SAME = {other: finding for finding, others in _ONE.items() for other in others}
 _SAME |= {key(finding): finding for finding in (*NIH14, *_ONE)}
 _KNOWN = {*map(key, (*NIH14, *CHEXPERT, *VINDR, *OTHERS)), *_SAME}
@@ -61,3 +56,11 @@ def is_no_finding(name: str) -> bool:
 def concept(name: str) -> str:
     """Return what stands for all the names of one finding: ``Pleural Effusion`` and ``effusion`` are ``Effusion``."""
     return _SAME.get(key(name), name)
+
+
+def doubled(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the findings that several of some names stand for, and those names."""
+    by_concept: dict[str, list[str]] = {}
+    for name in names:
+        by_concept.setdefault(concept(name), []).append(name)
+    return {finding: found for finding, found in by_concept.items() if len(found) > 1}

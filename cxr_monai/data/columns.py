@@ -1,0 +1,26 @@
+"""Columns by the names that hospitals and data sets give them: ``Patient ID``, ``patient_id``, ``PatientID``.
+
+find_column(table.columns, PATIENT)     # "Patient ID", or None
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+# column names met in the wild, compared by letters and digits alone
+IMAGE = ("image", "imageindex", "filename", "file", "path", "imagepath", "filepath", "imageid", "imagename")
+PATIENT = ("patientid", "patient", "subjectid", "subject")
+STUDY = ("studyid", "study", "studyinstanceuid", "accessionnumber")
+VIEW = ("view", "viewposition", "projection")
+AGE = ("age", "patientage")
+SEX = ("sex", "gender", "patientsex", "patientgender")
+
+
+def key(name: str) -> str:
+    """Return a name's letters and digits, in small."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
+    """Return the column that goes by the first of ``names`` there is, by letters and digits alone, or None."""
+    by_key = {key(str(column)): str(column) for column in reversed(list(columns))}
+    return next((by_key[name] for name in names if name in by_key), None)
