@@ -20,7 +20,7 @@ import torch
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import RadiographDataset, batch_errors, items_of_files
-from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
+from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError
@@ -196,9 +196,7 @@ def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tupl
         if given.is_dir():
             found = image_files(given)
             if not found:
-                raise ManifestError(
-                    Code.NO_IMAGES, f"no image below this folder (looked for {', '.join(IMAGE_SUFFIXES)}).", where=given
-                )
+                raise ManifestError(Code.NO_IMAGES, f"no image below this folder ({LOOKED_FOR}).", where=given)
             base = given.parent if len(inputs) > 1 else given
             files += found
             names += [path.relative_to(base).as_posix() for path in found]

@@ -18,7 +18,7 @@ from monai.transforms.traits import RandomizableTrait
 from monai.utils import convert_to_tensor
 
 from cxr_monai.data.cache import Entry, PixelCache
-from cxr_monai.data.files import IMAGE_SUFFIXES, image_files
+from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
@@ -95,9 +95,7 @@ def inference_items(manifest: str | None, dataset_dir: str | None, findings: Seq
         root = Path(dataset_dir)
         files = [(path, path.relative_to(root).as_posix()) for path in image_files(root)]
         if not files:
-            raise ManifestError(
-                Code.NO_IMAGES, f"no image file below it (looked for {', '.join(IMAGE_SUFFIXES)}).", where=root
-            )
+            raise ManifestError(Code.NO_IMAGES, f"no image file below it ({LOOKED_FOR}).", where=root)
     else:
         raise SettingError(
             Code.SETTING_INVALID,

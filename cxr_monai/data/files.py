@@ -1,47 +1,75 @@
-"""Which files below a folder are images, by name, and the list of those that could not be read."""
+"""Which files below a folder are images, by name or content, and the list of those that could not be read."""
 
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from cxr_monai.data.formats.sniffing import HEAD, format_of, is_dicomdir
 from cxr_monai.durable import write_durably
+from cxr_monai.plurals import counted
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".nii", ".nii.gz")
+DICOM_SUFFIXES = (".dcm", ".dicom")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES, ".nii", ".nii.gz")
+LOOKED_FOR = f"looked for names that end in {', '.join(IMAGE_SUFFIXES)}, and into all others"
+
+_ENDINGS_SHOWN = 3
 
 
 def image_files(root: Path) -> list[Path]:
     """Return the files below a folder that are images, sorted; hidden files are left out.
 
     A file named like an image (``IMAGE_SUFFIXES``) is taken unopened; of any other, its first bytes decide, so that the
-    files of a CD (``IM0001``) are found. How many are none is logged.
+    files of a CD (``IM0001``) are found. How many are none is a warning in the log: one line.
     """
     files = [
         path
         for path in root.rglob("*")
         if not any(part.startswith(".") for part in path.relative_to(root).parts) and path.is_file()
     ]
-    found = sorted(path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES) or _starts_like_one(path))
-    if len(found) < len(files):
-        logger.info("%s: %d files are no images by their first bytes", root, len(files) - len(found))
-    return found
+    images = sorted(path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES) or _starts_like_one(path))
+    others = set(files).difference(images)
+    if images and others:
+        logger.warning("%s: passed over %s", root, _no_images(others))
+    return images
 
 
 def _starts_like_one(path: Path) -> bool:
-    """Tell PNG, JPEG and DICOM (but no DICOMDIR) by the first bytes; what can't be opened is left to the reader."""
+    """Tell an image by its first bytes; what can't be opened is left to the reader, which says why."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(512)
+        head = _head(path)
     except OSError:
         return True
-    if head[128:132] == b"DICM":
-        return b"1.2.840.10008.1.3.10\0" not in head
-    raw = head[:1] in (b"\x02", b"\x08") and head[1:2] == b"\0" and head[3:4] == b"\0"
-    explicit_or_short = (head[4:6].isalpha() and head[4:6].isupper()) or head[5:8] == b"\0\0\0"
-    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (raw and explicit_or_short)
+    return format_of(head) is not None and not is_dicomdir(head)
+
+
+def _no_images(paths: Collection[Path]) -> str:
+    endings = Counter(path.suffix.lower() or path.name for path in paths)
+    names = sorted(endings, key=lambda ending: (-endings[ending], ending))
+    shown = ", ".join(names[:_ENDINGS_SHOWN]) + (", ..." if len(names) > _ENDINGS_SHOWN else "")
+    what = "that is no image" if len(paths) == 1 else "that are no images"
+    return f"{counted(len(paths), 'file')} {what} ({shown})"
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Tell whether a file is DICOM by its first bytes, or by its name (what is wrong with it is then said).
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    if not path.is_file():  # a pipe would wait for ever
+        return False
+    head = _head(path)
+    return (format_of(head) == "DICOM" and not is_dicomdir(head)) or path.name.lower().endswith(DICOM_SUFFIXES)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(HEAD)
 
 
 def write_errors(result: str | Path, errors: Sequence[tuple[str, str, str]]) -> Path:

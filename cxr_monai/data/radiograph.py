@@ -13,12 +13,14 @@ file, the one exception is ``RadiographError``, with a stable code, the file and
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxr_monai.data.formats.grey import Decoded
+from cxr_monai.data.formats.sniffing import HEAD, format_of
 from cxr_monai.errors import Code, CxrError, RadiographError
 
 MAX_PIXELS = 40_000_000
@@ -138,19 +140,20 @@ def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded]
     Raises:
         CxrError: ``runtime-missing`` where a library cannot be imported: a fault of the machine, not of the file.
     """
-    # imported here: reading a PNG needs neither pydicom nor nibabel
-    try:
-        from cxr_monai.data.formats.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
+    kind = format_of(data[:HEAD])
+    try:  # imported here: reading a PNG needs neither pydicom nor nibabel
+        if kind in ("PNG", "JPEG"):
+            from cxr_monai.data.formats.raster import decode_jpeg, decode_png
 
-        if data.startswith(PNG_MAGIC):
-            return decode_png
-        if data.startswith(JPEG_MAGIC):
-            return decode_jpeg
-        from cxr_monai.data.formats.nifti import GZIP_MAGIC, decode_nifti, inflated_head, is_nifti
+            return decode_png if kind == "PNG" else decode_jpeg
+        if kind == "NIfTI":
+            from cxr_monai.data.formats.nifti import decode_nifti
 
-        if is_nifti(inflated_head(data) if data.startswith(GZIP_MAGIC) else data[:540]):
             return decode_nifti
-        from cxr_monai.data.formats.dicom import decode_dicom, is_dicom
+        if kind == "DICOM":
+            from cxr_monai.data.formats.dicom import decode_dicom
+
+            return partial(decode_dicom, any_modality=any_modality)
     except Exception as error:  # what goes wrong in a library's own import may be anything
         raise CxrError(
             Code.RUNTIME_MISSING,
@@ -158,8 +161,6 @@ def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded]
             fix="Install the package again; a file or folder named like a module, in the working directory or on "
             "PYTHONPATH, may be in its way.",
         ) from error
-    if is_dicom(data[:132]):
-        return lambda content, limit: decode_dicom(content, limit, any_modality=any_modality)
     return None
 
 

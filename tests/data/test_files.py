@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from cxr_monai.data.files import image_files
 
 from .test_radiograph import GREY, encoded
@@ -29,3 +31,24 @@ def test_the_images_of_a_cd_are_found_and_nothing_else(tmp_path: Path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     assert [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)] == sorted(files)
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([], []),
+        (["Data_Entry_2017.csv"], ["passed over 1 file that is no image (.csv)"]),
+        (["DICOMDIR", "a.dll", "b.DLL", "c.exe"], ["passed over 4 files that are no images (.dll, .exe, DICOMDIR)"]),
+        (["a.a", "a.b", "a.c", "a.d"], ["passed over 4 files that are no images (.a, .b, .c, ...)"]),
+        ([".DS_Store"], []),
+    ],
+)
+def test_a_scan_says_in_one_line_what_it_passed_over(others, said, tmp_path: Path, caplog):
+    for name in others:
+        (tmp_path / name).write_bytes(b"no image")
+    assert image_files(tmp_path) == []
+    assert caplog.messages == [], "the caller says that there is nothing"
+    (tmp_path / "a.png").write_bytes(encoded(GREY, "PNG"))
+    assert image_files(tmp_path) == [tmp_path / "a.png"]
+    assert caplog.messages == [f"{tmp_path}: {line}" for line in said]
+    assert all(record.levelname == "WARNING" for record in caplog.records), "shown without any setting of the logging"

@@ -45,13 +45,7 @@ from cxr_monai.errors import Code, RadiographError
 COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 _HEADER_ROOM = 2**20  # bytes of a deflated file that its header, and what follows its pixels, may take
-_RAW_START = (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x16\x00")
 _WARNINGS = threading.Lock()
-
-
-def is_dicom(head: bytes) -> bool:
-    """Tell whether these first bytes are DICOM: the prefix at byte 128, or a data set without a preamble."""
-    return head[128:132] == b"DICM" or head[:4] in _RAW_START
 
 
 def decode_dicom(data: bytes, max_pixels: int, *, any_modality: bool = False) -> Decoded:

@@ -15,33 +15,18 @@ The header is read by nibabel from its first bytes, and no more of a compressed 
 
 import gzip
 import io
-import zlib
 from typing import Any, BinaryIO, cast
 
 import nibabel
 import numpy as np
 
 from cxr_monai.data.formats.grey import Decoded, check_size, exact_grey, level_table, look_up
+from cxr_monai.data.formats.sniffing import GZIP_MAGIC
 from cxr_monai.errors import Code, RadiographError
-
-GZIP_MAGIC = b"\x1f\x8b"
 
 _HEADER_BYTES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}
 _MAX_OFFSET = 2**24  # extensions between header and data: far more than any writer makes
-
-
-def is_nifti(head: bytes) -> bool:
-    """Tell whether these first bytes (348 or more, inflated) are a single-file NIfTI-1 or NIfTI-2 header."""
-    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
-
-
-def inflated_head(data: bytes) -> bytes:
-    """Return the first 540 bytes of a gzip file, or fewer if it is cut or damaged."""
-    try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(data, 540)
-    except zlib.error:
-        return b""
 
 
 def decode_nifti(data: bytes, max_pixels: int) -> Decoded:

@@ -19,10 +19,8 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
+from cxr_monai.data.formats.sniffing import PNG_MAGIC
 from cxr_monai.errors import Code, RadiographError
-
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_MAGIC = b"\xff\xd8\xff"
 
 _PNG_CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _GREY, _GREY_ALPHA, _RGBA = 0, 4, 6  # colour types of a PNG

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.columns import IMAGE, find_column
+from cxr_monai.data.files import is_dicom_file
 from cxr_monai.data.formats.dicom_library import Dataset, dcmread, disable_value_validation
 from cxr_monai.data.formats.dicom_subject import MODALITIES, SUBJECT_TAGS, is_lateral, unfit, view_of
 from cxr_monai.data.identifiers import alike_note
@@ -44,9 +45,7 @@ _TAGS = [
     *SUBJECT_TAGS, "SOPInstanceUID", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
     "StudyInstanceUID", "Rows",
 ]  # fmt: skip
-_ENDINGS = (".dcm", ".dicom", ".dic")
 _NO_DICOM = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".json")
-_PREAMBLE = 128  # bytes before 'DICM' (PS3.10 7.1)
 # what pydicom raises on damaged files, by experience
 _DAMAGED = (EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, struct.error, NotImplementedError)
 _UIDS = ("sopinstanceuid", "instanceuid")
@@ -199,7 +198,7 @@ def _read_headers(root: Path, any_modality: bool) -> tuple[pd.DataFrame, pd.Data
     for image in progress_bar(files, total=len(files), desc="headers", unit="files"):
         path = root / image
         try:
-            if not _looks_like_dicom(path):
+            if not is_dicom_file(path):
                 skipped["not DICOM"] += 1
                 continue
             if path.stat().st_size == 0:
@@ -224,13 +223,6 @@ def _read_headers(root: Path, any_modality: bool) -> tuple[pd.DataFrame, pd.Data
         pd.DataFrame(errors, columns=["image", "code", "reason"]),
         skipped,
     )
-
-
-def _looks_like_dicom(path: Path) -> bool:
-    if path.name.lower().endswith(_ENDINGS):
-        return True
-    with path.open("rb") as stream:
-        return stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM" and path.name.upper() != "DICOMDIR"
 
 
 def _judge(header: Dataset, any_modality: bool) -> tuple[Code | None, str]:
