@@ -7,6 +7,7 @@
 Nothing else in this package writes a file that outlives its process (``tests/test_durable_everywhere.py``).
 """
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -239,6 +240,20 @@ def make_folder(path: str | Path, mode: int = 0o777) -> Path:
     except OSError as error:
         raise storage_error(error, path) from error
     return path
+
+
+def open_in_place(path: Path) -> tuple[int, bool]:
+    """Open a file that grows, to be locked; an empty one is made where there is none.
+
+    Returns:
+        its descriptor, and whether it was made.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with contextlib.suppress(FileExistsError):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666), False
 
 
 def sync_tree(folder: Path) -> None:

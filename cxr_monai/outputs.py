@@ -4,7 +4,7 @@
     with result_folder("evaluation", "metrics.json") as made:  # several files: all of them, or what was there before
         ...
 
-The file that says that a result is complete is written last, and readers ask for it (``require_complete``).
+The file that says that a result is complete is written last, and readers ask for it (``cxr_monai.completion``).
 """
 
 import contextlib
@@ -14,9 +14,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
+from cxr_monai.completion import listed, seal
 from cxr_monai.durable import (
     durable_folder,
     refuse_taken,
@@ -26,10 +26,8 @@ from cxr_monai.durable import (
     sync_tree,
     write_durably,
 )
-from cxr_monai.errors import Code, CxrError, EvaluationError, StorageError, UsageError
+from cxr_monai.errors import Code, CxrError, StorageError, UsageError
 
-COMPLETE = "complete"
-"""The key of a result's JSON that lists the files that belong to it."""
 _PROBE = 4096
 """Bytes that any result has room for."""
 
@@ -151,7 +149,7 @@ def result_folder(
     """Fill a result's folder: with all of its files, or it stays as it was. Other files in it are left alone.
 
     The block writes into the folder that it is given. Its files then take their places, ``main`` as the last one: where
-    it stands, the result is complete. If ``main`` is JSON, its key ``complete`` lists the files.
+    it stands, the result is complete. If ``main`` is JSON, it gets the mark of ``cxr_monai.completion``.
 
     Args:
         out: the folder; made if it is not there.
@@ -169,7 +167,7 @@ def result_folder(
     if not os.path.lexists(out):
         with durable_folder(out) as made:
             yield made
-            _list_files(made, main)
+            _mark(made, main)
         return
     made = out / f".{main}.{os.getpid()}.part"
     try:
@@ -178,7 +176,7 @@ def result_folder(
         made.mkdir()
         try:
             yield made
-            _list_files(made, main)
+            _mark(made, main)
             sync_tree(made)
             _move_in(made, out, main, force, own, option)
         finally:
@@ -190,10 +188,10 @@ def result_folder(
         raise
 
 
-def _list_files(made: Path, main: str) -> None:
+def _mark(made: Path, main: str) -> None:
     if main.endswith(".json"):
         content = json.loads((made / main).read_text(encoding="utf-8"))
-        content[COMPLETE] = [name for name in _files_below(made) if name != main]
+        seal(content, made, [name for name in _files_below(made) if name != main])
         write_durably(made / main, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -205,7 +203,7 @@ def _move_in(made: Path, out: Path, main: str, force: bool, own: Sequence[str], 
     """Put the files into their places; an earlier result is incomplete from the first to the last of these steps."""
     names = _files_below(made)
     refuse_taken([] if force else [out / name for name in names if os.path.lexists(out / name)], option)
-    earlier = {*_listed(out / main), *own} - set(names)
+    earlier = {*_earlier(out / main), *own} - set(names)
     (out / main).unlink(missing_ok=True)
     for name in sorted(earlier):
         if not (out / name).is_dir():
@@ -217,36 +215,9 @@ def _move_in(made: Path, out: Path, main: str, force: bool, own: Sequence[str], 
         sync_folder(folder)
 
 
-def _listed(main: Path) -> list[str]:
-    """Return the files that a result says it has: those that are below its folder."""
+def _earlier(main: Path) -> list[str]:
+    """Return the files that an earlier result says it has."""
     try:
-        names = json.loads(main.read_text(encoding="utf-8"))[COMPLETE]
-        return [str(name) for name in names if not PurePosixPath(name).is_absolute() and ".." not in Path(name).parts]
-    except (OSError, ValueError, KeyError, TypeError):
+        return listed(json.loads(main.read_text(encoding="utf-8"))) or []
+    except (OSError, ValueError):
         return []
-
-
-def require_complete(content: Any, main: str | Path, again: str) -> None:
-    """Refuse a result that was not written to its end, or of which files are missing.
-
-    Args:
-        content: of ``main``.
-        main: the path of its JSON.
-        again: the command that makes it.
-
-    Raises:
-        EvaluationError: ``result-incomplete``.
-    """
-    main = Path(main)
-    names = content.get(COMPLETE) if isinstance(content, dict) else None
-    missing = None if names is None else [name for name in map(str, names) if not (main.parent / name).is_file()]
-    if missing == []:
-        return
-    raise EvaluationError(
-        Code.RESULT_INCOMPLETE,
-        "it does not say that it was written to its end: it was interrupted, or an older version wrote it."
-        if missing is None
-        else f"files of this result are missing: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}.",
-        fix=f"Make it again: {again}.",
-        where=main,
-    )

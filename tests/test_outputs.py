@@ -1,15 +1,17 @@
 """The place of a result: looked at before the work, filled with all files or none; readers ask for the mark."""
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 
+from cxr_monai.completion import require_complete, require_own
 from cxr_monai.durable import durable_file, durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code, CxrError, EvaluationError, StorageError, UsageError
-from cxr_monai.outputs import check_folder, check_new_folder, check_output, require_complete, result_folder
+from cxr_monai.outputs import check_folder, check_new_folder, check_output, result_folder
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -164,7 +166,8 @@ def test_a_result_has_all_of_its_files_and_says_so(there: bool, tmp_path: Path) 
     with result_folder(tmp_path / "out", "metrics.json") as made:
         fill(made, 1, "metrics.csv", "plots/a.png")
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert content == {"figure": 1, "complete": ["metrics.csv", "plots/a.png"]}
+    digests = {name: hashlib.sha256(f"{name} 1".encode()).hexdigest() for name in ("metrics.csv", "plots/a.png")}
+    assert content == {"figure": 1, "complete": {**digests, "this file": content["complete"]["this file"]}}
     require_complete(content, tmp_path / "out" / "metrics.json", "again")
     names = {"metrics.csv", "metrics.json", "plots", "plots/a.png"} | ({"predictions.csv"} if there else set())
     assert set(tree(tmp_path / "out")) == names
@@ -243,6 +246,45 @@ def test_readers_refuse_what_is_not_complete(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"missing: metrics\.csv") as caught:
         require_complete(content, main, "cxr-monai evaluate")
     assert caught.value.code == Code.RESULT_INCOMPLETE
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "plots/a.png"])
+@pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: b"", lambda content: b"X" + content])
+def test_readers_refuse_a_file_that_was_cut_or_exchanged(name: str, change, tmp_path: Path) -> None:
+    with result_folder(tmp_path, "metrics.json") as made:
+        fill(made, 1, "metrics.csv", "plots/a.png")
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    write_durably(tmp_path / name, change((tmp_path / name).read_bytes()))
+    with pytest.raises(EvaluationError, match=f"cut or changed since it was written: {name}") as caught:
+        require_complete(content, tmp_path / "metrics.json", "cxr-monai evaluate")
+    assert caught.value.code == Code.RESULT_INCOMPLETE
+    assert "Make it again: cxr-monai evaluate." in str(caught.value)
+
+
+def test_readers_refuse_figures_that_were_changed_and_take_another_layout(tmp_path: Path) -> None:
+    with result_folder(tmp_path, "metrics.json") as made:
+        fill(made, 1)
+    main = tmp_path / "metrics.json"
+    content = json.loads(main.read_text())
+    require_complete(dict(reversed(content.items())), main, "again")
+    require_own({"figure": 2}, main, "again")  # of before there were marks: nothing is known
+    for require in (require_complete, require_own):
+        with pytest.raises(EvaluationError) as caught:
+            require(content | {"figure": 2}, main, "again")
+        assert caught.value.code == Code.RESULT_INCOMPLETE
+
+
+@pytest.mark.parametrize("mark", [None, 7, "metrics.csv", True])
+def test_a_mark_of_another_form_is_none(mark: object, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="interrupted"):
+        require_complete({"figure": 1, "complete": mark}, tmp_path / "metrics.json", "again")
+
+
+def test_results_of_before_there_were_digests_have_a_list_of_names(tmp_path: Path) -> None:
+    write_durably(tmp_path / "metrics.csv", b"any")
+    require_complete({"complete": ["metrics.csv"]}, tmp_path / "metrics.json", "again")
+    with pytest.raises(EvaluationError, match=r"missing: report\.html"):
+        require_complete({"complete": ["metrics.csv", "report.html"]}, tmp_path / "metrics.json", "again")
 
 
 def test_an_earlier_list_reaches_no_file_outside(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ Make a map of what a bundle's network looked at, for every image and every findi
 
 Images are PNG, JPEG, DICOM or NIfTI files, folders of them, or a manifest. The maps go into a folder, compressed, on
 the grid on which they are computed; they are enlarged to the images' own pixels when they are read ('cxr-monai maps
-show',
-'maps localise', 'maps faithful', 'maps agree'). An interrupted run goes on when the same command is given again."""
+show', 'maps localise', 'maps faithful', 'maps agree'). An interrupted run goes on when the same command is given again;
+other maps that are there stay, unless --force is given."""
 
 EPILOG = """\
 methods:
@@ -100,12 +100,15 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(Code.USAGE, f"--{name} {value}: it must be at least {least}.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.explain.store import ABOUT
     from cxr_monai.explaining.explainer import Explainer, root_of
     from cxr_monai.labels import spelling
     from cxr_monai.outputs import check_folder
     from cxr_monai.predict import gather_files, names_are_identities
 
     check_folder(arguments.out, ())
+    if arguments.pictures and not (arguments.out / ABOUT).is_file():  # else these maps are continued, or refused
+        check_folder(arguments.out, ["pictures"], arguments.force)
     files, names = gather_files(arguments.inputs, arguments.split)
     wanted, bundle = None, open_bundle(arguments)
     if arguments.boxes:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.completion import require_complete, seal
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, delong
@@ -35,7 +36,6 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import check_operating_points, shift_prevalence
 from cxr_monai.evaluation.studies import HOW, by_study, study_notes
 from cxr_monai.evaluation.subgroups import subgroup_table
-from cxr_monai.outputs import COMPLETE, require_complete
 from cxr_monai.progress import progress_bar
 
 FEW = 20
@@ -359,14 +359,14 @@ def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         text = table.to_csv(index=False, float_format="%.4f" if name == "metrics" else "%.6g")
         write_durably(path, text.encode())
         written.append(path)
-    content = {
+    content: dict[str, Any] = {
         "level": evaluation.level,
         "replicates": evaluation.replicates,
         "book": dict(evaluation.book),
         "notes": list(evaluation.notes),
         **{"findings" if name == "metrics" else name: _records(table) for name, table in tables.items()},
     }
-    content[COMPLETE] = [path.name for path in written]
+    seal(content, folder, [path.name for path in written])
     path = folder / MAIN
     write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     return [*written, path]

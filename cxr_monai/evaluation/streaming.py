@@ -6,7 +6,7 @@
 
 The first line of the part is ``# `` and its head as JSON: what decides every value. Before the rows of each batch
 stands ``# `` and JSON again: how many bytes of CSV follow, how many images are done, which could not be read. A batch
-that was cut off is told by its length, and made again.
+that was cut off is told by its length, and made again. One process at a time writes a part, which it holds locked.
 """
 
 import csv
@@ -21,11 +21,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cxr_monai.data.files import write_errors
-from cxr_monai.durable import refuse_taken, storage_error, write_durably
+from cxr_monai.durable import refuse_taken, storage_error
 from cxr_monai.errors import Code, UsageError
 from cxr_monai.evaluation.predictions import DIGITS, place_predictions
+from cxr_monai.locking import FileHold
 
 Errors = Sequence[tuple[str, str, str]]
+NOTHING = "nothing"
+"""What a part differs in that holds nothing."""
 
 
 def digest_of_list(names: Sequence[str], files: Sequence[str | Path]) -> str:
@@ -51,6 +54,7 @@ class PredictionRows:
         self.errors: list[tuple[str, str, str]] = []
         self._rows: list[bytes] = []
         self._size = 0
+        self._hold: FileHold | None = None
 
     @classmethod
     def open(
@@ -67,34 +71,57 @@ class PredictionRows:
 
         Raises:
             UsageError: ``output-exists``.
+            TrainingError: ``output-locked`` while another process writes it.
             StorageError: ``disk-full`` or ``write-failed``.
         """
         rows = cls(Path(path), findings)
-        first = _line({**head, "findings": rows.findings})
+        rows._hold = FileHold.of(rows.part, rows.path)
         try:
-            with rows.part.open("rb") as file:
-                differing = rows._read(file, first)
-        except FileNotFoundError:
-            differing = ["nothing"]
+            rows._begin(_line({**head, "findings": rows.findings}), total, force)
         except OSError as error:
+            rows._give_up()
             raise storage_error(error, path) from error
-        if differing and not force and rows.part.exists():
-            raise UsageError(
-                Code.OUTPUT_EXISTS,
-                f"an interrupted prediction is here that differs in {', '.join(differing)}.",
-                fix="Give the command that began it, and it goes on; or --force, which begins anew.",
-                where=rows.part,
-            )
-        if rows.done < total or differing:
-            refuse_taken([rows.path] if os.path.lexists(rows.path) and not force else [], "--force")
-        if differing:
-            write_durably(rows.part, first)
-            rows._size = len(first)
+        except BaseException:
+            rows._give_up()
+            raise
         return rows
+
+    def _begin(self, first: bytes, total: int, force: bool) -> None:
+        """Take over what an earlier run with the same first line left, or write that line."""
+        with self.part.open("r+b") as file:
+            differing = self._read(file, first)
+            if differing and not force and differing != [NOTHING]:
+                raise UsageError(
+                    Code.OUTPUT_EXISTS,
+                    f"an interrupted prediction is here that differs in {', '.join(differing)}.",
+                    fix="Give the command that began it, and it goes on; or --force, which begins anew.",
+                    where=self.part,
+                )
+            if self.done < total or differing:
+                refuse_taken([self.path] if os.path.lexists(self.path) and not force else [], "--force")
+            if differing:
+                file.seek(0)
+                file.truncate()
+                file.write(first)
+                file.flush()
+                os.fsync(file.fileno())
+                self._size = len(first)
+
+    def _give_up(self) -> None:
+        """Let go of the part, and remove it if it was not there before."""
+        if self._hold is not None and self._hold.created:
+            self._hold.remove()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._hold is not None:
+            self._hold.release()
 
     def _read(self, file: BinaryIO, first: bytes) -> list[str]:
         """Take over what an earlier run left; returns the keys of its head that differ."""
         there = file.readline()
+        if there != first and first.startswith(there):  # an empty one, or cut off within the line
+            return [NOTHING]
         if there != first:
             before, now = _content(there), _content(first)
             return sorted(key for key in {*before, *now} if before.get(key) != now.get(key)) or ["its head"]
@@ -140,6 +167,7 @@ class PredictionRows:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            self._let_go()
             raise storage_error(error, self.path, f"{self.done:,} images are done and kept.") from error
         self._take(rows, batch)
         self._size += len(block)
@@ -153,16 +181,19 @@ class PredictionRows:
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; the rows are kept.
         """
-        if self.kept:
-            header = io.StringIO()
-            csv.writer(header, lineterminator="\n").writerow(["image", *self.findings])
-            place_predictions(self.path, header.getvalue().encode() + b"".join(self._rows), about, self.errors)
-        else:
-            write_errors(self.path, self.errors)
         try:
-            self.part.unlink()
+            if self.kept:
+                header = io.StringIO()
+                csv.writer(header, lineterminator="\n").writerow(["image", *self.findings])
+                place_predictions(self.path, header.getvalue().encode() + b"".join(self._rows), about, self.errors)
+            else:
+                write_errors(self.path, self.errors)
+            if self._hold is not None:
+                self._hold.remove()
         except OSError as error:
             raise storage_error(error, self.path, "It is written.") from error
+        finally:
+            self._let_go()
 
 
 def part_of(path: str | Path) -> Path:

@@ -6,8 +6,9 @@
 
 ``maps_00000.npz`` and so on hold a few hundred images each and are whole or not there: a writer that was killed goes on
 after the last one. Each holds its images' names, probabilities and views beside the maps (float16, in shares of each
-map's maximum, which ``scales`` holds). ``maps.json`` says what made them, ``maps.csv`` is the same table for people; it
-is written when all maps are there, and readers ask for it.
+map's maximum, which ``scales`` holds). ``maps.csv`` is the same table for people, written when all maps are there.
+``maps.json`` says what made them and has, at the end, the mark of completion that readers ask for (stores of before
+there were such marks are complete where they have ``maps.csv``).
 """
 
 import io
@@ -23,8 +24,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.completion import COMPLETE, OWN, altered, missing, seal
+from cxr_monai.durable import refuse_taken, write_durably
+from cxr_monai.errors import Code, EvaluationError, UsageError
 from cxr_monai.explain.view import Points, View
 from cxr_monai.outputs import check_folder
 from cxr_monai.schemes import scheme
@@ -94,14 +96,16 @@ class MapStore:
             content = json.loads(about.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
-            if not unfinished and not (folder / TABLE).is_file():
+            if not unfinished and (not (folder / TABLE).is_file() or missing(content, folder)):
                 raise EvaluationError(
                     Code.RESULT_INCOMPLETE,
-                    "the run that made these maps was interrupted.",
+                    "the run that made these maps was interrupted, or some of them were deleted.",
                     fix="Give its command again: it makes what is missing.",
                     where=folder,
                 )
-            return cls(folder, content)
+            store = cls(folder, {key: value for key, value in content.items() if key != COMPLETE})
+            _refuse_altered(content, folder, unfinished)
+            return store
         except FileNotFoundError:
             raise EvaluationError(
                 Code.MAPS_INVALID,
@@ -188,7 +192,8 @@ class MapWriter:
         done: names of the images that are there, or have been added.
 
     Raises:
-        EvaluationError: ``maps-invalid`` if other maps are there.
+        UsageError: ``output-exists`` if other maps are there, or files of their names.
+        EvaluationError: ``maps-invalid`` if a part of these maps was damaged.
     """
 
     def __init__(self, folder: str | Path, about: Mapping[str, Any], force: bool = False) -> None:
@@ -198,31 +203,48 @@ class MapWriter:
         self._number = 0
         if not self._go_on(force):
             check_folder(self.folder, ())
-            for path in (self.folder / TABLE, self.folder / ABOUT, *self.folder.glob("maps_*.npz")):
-                path.unlink(missing_ok=True)
-            write_durably(self.folder / ABOUT, (json.dumps(self.about, indent=2) + "\n").encode())
+            for path in self._there():
+                path.unlink()
+            self._write_about(self.about)
         self._rows: list[tuple[str, View, np.ndarray, np.ndarray]] = []
+
+    def _there(self) -> list[Path]:
+        """Return the files of maps that are in the folder."""
+        named = [self.folder / TABLE, self.folder / ABOUT]
+        return [path for path in named if path.is_file()] + sorted(self.folder.glob("maps_*.npz"))
+
+    def _write_about(self, content: Mapping[str, Any]) -> None:
+        write_durably(self.folder / ABOUT, (json.dumps(content, indent=2) + "\n").encode())
 
     def _go_on(self, force: bool) -> bool:
         """Take over maps that were made in the same way; tell whether there are such."""
-        if not (self.folder / ABOUT).is_file():
+        there = self._there()
+        if not there:
             return False
-        before = MapStore.open(self.folder, unfinished=True)
-        now = json.loads(json.dumps(self.about))
-        keys = {*now, *before.about} - {"root"}  # the images may have moved meanwhile
-        differ = sorted(key for key in keys if now.get(key) != before.about.get(key))
+        before, now = _described(self.folder / ABOUT), json.loads(json.dumps(self.about))
+        keys = {*now, *before} - {"root", COMPLETE}  # the images may have moved meanwhile
+        differ = sorted(key for key in keys if now.get(key) != before.get(key))
         if differ and not force:
+            if not before:
+                refuse_taken(there, "--force")
             key = differ[0]
-            raise EvaluationError(
-                Code.MAPS_INVALID,
-                f"other maps are here: their {key} is {before.about.get(key)!r}, not {now.get(key)!r}.",
+            raise UsageError(
+                Code.OUTPUT_EXISTS,
+                f"other maps are here: their {key} is {before.get(key)!r}, not {now.get(key)!r}.",
                 fix="Name another folder with --out, or write over them with --force.",
                 where=self.folder,
             )
-        if not differ:
-            self.done = set(before.images)
-            self._number = int(before.parts[-1].stem.removeprefix("maps_")) + 1 if before.parts else 0
-        return not differ
+        if differ:
+            return False
+        try:
+            store = MapStore.open(self.folder, unfinished=True)
+        except EvaluationError:
+            if force:
+                return False
+            raise
+        self.done = set(store.images)
+        self._number = int(store.parts[-1].stem.removeprefix("maps_")) + 1 if store.parts else 0
+        return True
 
     def add(self, image: str, view: View, probabilities: np.ndarray, maps: np.ndarray) -> None:
         """Add one image: probabilities ``[K]`` and maps ``[K, h, w]``, at least 0, NaN where not kept."""
@@ -234,16 +256,21 @@ class MapWriter:
             self._write()
 
     def finish(self) -> MapStore:
-        """Write what is left and the table for people; returns the store."""
+        """Write what is left, the table for people and the mark; returns the store."""
         if self._rows:
             self._write()
         store = MapStore.open(self.folder, unfinished=True)
         without = [", ".join(store.without[image]) for image in store.table["image"]]
         write_durably(self.folder / TABLE, store.table.assign(no_map=without).to_csv(index=False).encode())
+        content = dict(self.about)
+        seal(content, self.folder, [TABLE, *(part.name for part in store.parts)])
+        self._write_about(content)
         return store
 
     def _write(self) -> None:
-        (self.folder / TABLE).unlink(missing_ok=True)  # until all are there
+        if (self.folder / TABLE).is_file():  # neither table nor mark until all are there
+            (self.folder / TABLE).unlink()
+            self._write_about(self.about)
         images, views, probabilities, maps = zip(*self._rows, strict=True)
         stacked = np.stack(maps).astype(np.float32)
         scales = stacked.reshape(*stacked.shape[:2], -1).max(-1)
@@ -259,6 +286,28 @@ class MapWriter:
         )
         write_durably(self.folder / f"maps_{self._number:05d}.npz", buffer.getvalue())
         self._number, self._rows = self._number + 1, []
+
+
+def _described(about: Path) -> dict[str, Any]:
+    """Return what ``maps.json`` says; nothing where it is missing or none."""
+    try:
+        content = json.loads(about.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _refuse_altered(content: Mapping[str, Any], folder: Path, unfinished: bool) -> None:
+    """Refuse maps of which a file was cut or exchanged after they were complete; of unfinished ones the parts alone."""
+    changed = [ABOUT if name == OWN else name for name in altered(content, folder)]
+    if unfinished:
+        changed = [name for name in changed if name not in (ABOUT, TABLE)]  # they are written anew
+    if changed:
+        part = changed[0] not in (ABOUT, TABLE)
+        raise EvaluationError(
+            Code.MAPS_INVALID, "it was cut or changed since it was written.", where=folder / changed[0],
+            fix=f"{'Delete it and call' if part else 'Call'} 'cxr-monai explain' again: it makes what is missing.",
+        )  # fmt: skip
 
 
 @contextmanager

@@ -260,7 +260,7 @@ class Explainer:
 
         Raises:
             RadiographError: that of the first file, if there is no map at all.
-            EvaluationError: ``maps-invalid`` if other maps are there.
+            UsageError: ``output-exists`` if other maps are there.
             StorageError: ``disk-full`` or ``write-failed``; what was written stays.
         """
         asked_for = None if wanted is None else {name: sorted(wanted[name]) for name in sorted(wanted)}

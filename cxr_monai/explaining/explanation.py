@@ -10,6 +10,7 @@ from typing import Any
 
 from cxr_monai.bundle.about import about as about_bundle
 from cxr_monai.bundle.folder import Bundle
+from cxr_monai.durable import refuse_taken
 from cxr_monai.explain.drawing import Box, Panel, compare_figure, save
 from cxr_monai.explain.selection import Example
 from cxr_monai.explain.showing import Gallery
@@ -79,9 +80,12 @@ class Explanation:
         Files that cannot be read stand in ``explanations.errors.csv``.
 
         Raises:
+            UsageError: ``output-exists`` if other maps are there, or pictures of maps by other methods.
             RadiographError: that of the first file, if none could be read.
         """
         folder = Path(output_dir) / "explanations"
+        if {path.name for path in folder.glob("maps_*")} != {f"maps_{name}" for name in self.explainers}:
+            refuse_taken([] if self.force else sorted(folder.glob("*.png")), "--force True")
         files, names = [example.path for example in examples], [example.name for example in examples]
         with kept_so_far("the maps that are done"):
             stores = [

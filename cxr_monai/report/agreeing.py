@@ -23,7 +23,17 @@ from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.report.map_pages import agreement_page
-from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, rows_of, shares, track, write_tables
+from cxr_monai.report.map_tables import (
+    few_note,
+    figures_of,
+    means,
+    patients_of,
+    rows_of,
+    shares,
+    track,
+    write_book,
+    write_tables,
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +82,9 @@ class Agreement:
     notes: tuple[str, ...]
 
 
-WRITTEN = ("agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png")
-"""The files beside the page."""
+MAIN = "agreement.json"
+WRITTEN = ("agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png", "agreement.html")
+"""The files beside it."""
 
 
 def agree_files(
@@ -86,9 +97,10 @@ def agree_files(
     match_names: bool = False,
 ) -> tuple[Agreement, list[Path]]:
     """Compare two folders of maps and write ``agreement.csv``, ``agreement_cases.csv``, ``seeds.csv``,
-    ``agreement.png``, ``agreement.html``.
+    ``agreement.png``, ``agreement.html``, ``agreement.json``.
 
-    All of them, or what was there before stays; ``force`` lets them be written over an earlier comparison.
+    All of them, or what was there before stays; ``force`` lets them be written over an earlier comparison. Returned are
+    the comparison and all files but the last.
 
     Raises:
         UsageError: ``output-exists``.
@@ -97,7 +109,7 @@ def agree_files(
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for a threshold that is none.
     """
-    with result_folder(out, "agreement.html", force, WRITTEN) as made:
+    with result_folder(out, MAIN, force, WRITTEN) as made:
         agreement, written = _agree_files(first, second, made, options or Options(), manifest, match_names)
     return agreement, [Path(out) / path.relative_to(made) for path in written]
 
@@ -142,6 +154,7 @@ def _agree_files(
     tables = {"agreement": findings_table, "agreement_cases": cases} | ({} if seeds is None else {"seeds": seeds})
     written = write_tables(tables, out)
     drawn = [picture] if isinstance(picture, Path) else []
+    write_book(out / MAIN, options.level, book, agreement.notes)
     return agreement, [*written, *drawn, agreement_page(agreement, drawn[0] if drawn else None, out)]
 
 

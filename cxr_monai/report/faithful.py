@@ -28,7 +28,7 @@ from cxr_monai.explaining.judging import Subject, cases_of, faithfulness, random
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.report.map_pages import faithfulness_page
-from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, track, write_tables
+from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, track, write_book, write_tables
 
 PASSED, FAILED = "depends on the weights", "explains nothing"
 UNDECIDED = "undecided: no map differs from place to place"
@@ -94,8 +94,11 @@ class Faithfulness:
     notes: tuple[str, ...]
 
 
-WRITTEN = ("faithfulness.csv", "randomisation.csv", "curves.csv", "faithfulness_cases.csv", "curves.png")
-"""The files beside the page."""
+MAIN = "faithfulness.json"
+WRITTEN = (
+    "faithfulness.csv", "randomisation.csv", "curves.csv", "faithfulness_cases.csv", "curves.png", "faithfulness.html",
+)  # fmt: skip
+"""The files beside it."""
 
 
 def faithful_files(
@@ -133,7 +136,7 @@ def faithful_files(
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for an unknown method, finding, layer, stride or baseline.
     """
-    with result_folder(out, "faithfulness.html", force, WRITTEN) as folder:
+    with result_folder(out, MAIN, force, WRITTEN) as folder:
         made, written, left_out = _faithful_files(
             bundle, files, names, folder, Path(out).name, options or Options(), manifest, weights, match_names
         )
@@ -276,7 +279,7 @@ def _remarks(methods: pd.DataFrame) -> list[str]:
 
 
 def write_faithfulness(made: Faithfulness, out: str | Path) -> list[Path]:
-    """Write the tables, ``curves.png`` and ``faithfulness.html``; returns the files.
+    """Write the tables, ``curves.png``, ``faithfulness.html`` and ``faithfulness.json``; returns all but the last.
 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
@@ -285,6 +288,7 @@ def write_faithfulness(made: Faithfulness, out: str | Path) -> list[Path]:
     written = write_tables(tables | ({} if made.stages is None else {"randomisation": made.stages}), out)
     picture = Path(out) / "curves.png"
     save(_drawn(made.curves), picture)
+    write_book(Path(out) / MAIN, made.level, made.book, made.notes)
     return [*written, picture, faithfulness_page(made, picture, out)]
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.bundle.folder import Bundle
+from cxr_monai.completion import require_complete, seal
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.splits import assign_patients
@@ -47,7 +48,7 @@ from cxr_monai.evaluation.localisation import (
 from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisation_tables, values_of
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.store import MapStore
-from cxr_monai.outputs import COMPLETE, require_complete, result_folder
+from cxr_monai.outputs import result_folder
 from cxr_monai.progress import progress_bar
 from cxr_monai.report.reading import records, value
 
@@ -602,14 +603,14 @@ def write_tables(localisation: Localisation, folder: str | Path) -> list[Path]:
     for name, table in tables.items():
         written.append(folder / f"{name}.csv")
         write_durably(written[-1], table.to_csv(index=False, float_format="%.4f").encode())
-    content = {
+    content: dict[str, Any] = {
         "level": localisation.level,
         "book": dict(localisation.book),
         "notes": list(localisation.notes),
         "scores": _plain(localisation.scores),
         "gains": _plain(localisation.gains),
     }
-    content[COMPLETE] = [path.name for path in written]
+    seal(content, folder, [path.name for path in written])
     path = folder / MAIN
     write_durably(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     return [*written, path]

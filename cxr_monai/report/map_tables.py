@@ -6,6 +6,7 @@
 Cases are images with a finding. Several of one patient are no independent evidence, so whole patients are drawn.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,12 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path) -> list
         written.append(folder / f"{name}.csv")
         write_durably(written[-1], table.to_csv(index=False, float_format="%.4f").encode())
     return written
+
+
+def write_book(path: Path, level: float, book: Mapping[str, Any], notes: Sequence[str]) -> None:
+    """Write what figures were made of as JSON; in it stands, when all files are there, the mark of completion."""
+    content = {"level": level, "book": dict(book), "notes": list(notes)}
+    write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def track(

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.bundle.digest import FILES, FOLDERS, content_digest, file_digest
+from cxr_monai.completion import require_complete, require_own
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_durably, durable_file, storage_error, write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
-from cxr_monai.outputs import bytes_of, check_folder, require_complete
+from cxr_monai.outputs import bytes_of, check_folder
 from cxr_monai.sharing.archive import write_archive
 from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, Contents, walk
@@ -92,6 +93,8 @@ def pack(
             notes = _stage(root, staged)
             if metrics is not None:
                 _add_metrics(root, staged, Path(metrics))
+            elif (staged / METRICS).is_file():
+                require_own(_read(staged / METRICS), root / METRICS, "cxr-monai evaluate")
             metadata = _set_version(staged, version, change)
             refuse_incomplete(staged, root)
             refuse_private(staged, identifiers, allow)

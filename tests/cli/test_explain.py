@@ -100,6 +100,6 @@ def test_other_maps_are_not_mixed(
     file = phantoms.files("test")[0]
     assert explain(trained.bundle, file, "--out", "maps") == 0
     kept = json.loads(Path("maps/maps.json").read_text())
-    assert explain(trained.bundle, file, "--out", "maps", "--method", "gradcam") == 1
-    assert "maps-invalid" in capsys.readouterr().err
+    assert explain(trained.bundle, file, "--out", "maps", "--method", "gradcam") == 2
+    assert "output-exists" in capsys.readouterr().err
     assert json.loads(Path("maps/maps.json").read_text()) == kept

@@ -310,6 +310,35 @@ def test_an_earlier_result(name: str, made: Made, tmp_path: Path, capsys: pytest
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "status"), [([], 0), (["--map-stride", 4], 2), (["--finding", "Mass"], 2), (["--method", "gradcam"], 2)]
+)
+def test_explain_into_a_folder_of_maps(
+    words: list, status: int, made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes on with its own, and writes over others if it is told to."""
+    shutil.copytree(made.maps, tmp_path / "at")
+    before = tree(tmp_path)
+    command = Command(lambda made, at: [*WRITE["explain"].words(made, at), *words])
+    assert run(command, made, tmp_path / "at") == status
+    assert tree(tmp_path) == before
+    if status:
+        told(capsys, "output-exists", tmp_path / "at")
+        assert run(command, made, tmp_path / "at", "--force") == 0
+        assert tree(tmp_path)["at/maps.json"] != before["at/maps.json"]
+
+
+@pytest.mark.parametrize("name", ["maps.csv", "maps.json", "maps_00000.npz", "pictures/a.png"])
+def test_explain_writes_over_nobodys_files_unasked(
+    name: str, made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(tmp_path / "at" / name)
+    before = tree(tmp_path)
+    assert run(WRITE["explain"], made, tmp_path / "at", "--pictures", "1") == 2
+    told(capsys, "output-exists", tmp_path / "at")
+    assert tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("leaving", [6_000, 40_000, 120_000])
 @pytest.mark.parametrize("name", [name for name, command in WRITE.items() if not command.early])
 def test_a_disk_that_becomes_full(

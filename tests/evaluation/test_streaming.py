@@ -3,13 +3,15 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, StorageError, UsageError
+from cxr_monai.errors import Code, StorageError, TrainingError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
 from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
 
@@ -197,3 +199,38 @@ def test_a_bundles_own_evaluation_refuses_an_earlier_file_unless_forced(tmp_path
         with pytest.raises(UsageError, match="--force True"):
             engine.fire_event(Events.STARTED)
     assert files_of(tmp_path) == {"predictions.csv": b"old"}
+
+
+def test_two_at_once_the_second_is_refused(whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = PredictionRows.open(out / "p.csv", FINDINGS, HEAD, 7)
+    for head in (HEAD, {**HEAD, "batch_size": 3}):
+        for force in (False, True):
+            with pytest.raises(TrainingError, match="another process is writing it") as caught:
+                PredictionRows.open(out / "p.csv", FINDINGS, head, 7, force)
+            assert (caught.value.code, caught.value.where) == (Code.OUTPUT_LOCKED, str(out / "p.csv"))
+    PredictionRows.open(out / "q.csv", FINDINGS, HEAD, 7)  # another file is free
+    first.add(NAMES[:2], VALUES[:2])
+    del first
+    go_on(out / "p.csv")
+    assert {name: content for name, content in files_of(out).items() if name[0] == "p"} == whole
+
+
+def test_a_lock_that_a_killed_process_left_blocks_nobody(whole: dict[str, bytes], tmp_path: Path) -> None:
+    """The other process says that it has begun, and is killed while it waits."""
+    out = tmp_path / "out"
+    code = (
+        "import sys, time; from cxr_monai.evaluation.streaming import PredictionRows\n"
+        f"rows = PredictionRows.open({str(out / 'p.csv')!r}, {FINDINGS!r}, {HEAD!r}, 7)\n"
+        "print('begun', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        with pytest.raises(TrainingError) as caught:
+            go_on(out / "p.csv")
+        process.kill()
+    assert caught.value.code == Code.OUTPUT_LOCKED
+    assert set(files_of(out)) == {"p.csv.part"}
+    go_on(out / "p.csv")
+    assert files_of(out) == whole

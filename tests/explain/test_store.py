@@ -1,6 +1,9 @@
 """A folder of maps: what is written is read, whole parts alone are there, and what does not fit is refused."""
 
+import hashlib
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.errors import Code, EvaluationError, UsageError
 from cxr_monai.explain import store as module
 from cxr_monai.explain.store import ABOUT, TABLE, MapStore, MapWriter
 from cxr_monai.explain.view import View
@@ -39,7 +42,7 @@ def maps(number: int) -> np.ndarray:
     return made
 
 
-def add(writer: MapWriter, numbers: range) -> None:
+def add(writer: MapWriter, numbers: Iterable[int]) -> None:
     for number in numbers:
         writer.add(f"a/{number}.png", view(number), np.array([0.1, 0.5, number / 100], np.float32), maps(number))
 
@@ -183,12 +186,93 @@ def test_the_images_may_move_meanwhile(tmp_path: Path) -> None:
 def test_other_settings_are_refused_and_nothing_is_changed(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     written(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(EvaluationError, match="other maps are here") as caught:
+    with pytest.raises(UsageError, match="other maps are here") as caught:
         MapWriter(tmp_path, WHAT | change)
-    assert caught.value.code == Code.MAPS_INVALID
+    assert caught.value.code == Code.OUTPUT_EXISTS
     assert named in str(caught.value)
     assert "--out" in str(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", [ABOUT, TABLE, "maps_00000.npz"])
+def test_a_file_of_that_name_that_is_no_map_is_refused_and_goes_if_forced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"somebody's")
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="--force") as caught:
+        MapWriter(tmp_path, WHAT)
+    assert caught.value.code == Code.OUTPUT_EXISTS
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"somebody's", "notes.txt": b"mine"}
+    writer = MapWriter(tmp_path, WHAT, force=True)
+    assert writer.done == set()
+    assert {path.name for path in tmp_path.iterdir()} == {ABOUT, "notes.txt"}
+
+
+def test_other_maps_go_if_forced(tmp_path: Path) -> None:
+    written(tmp_path)
+    writer = MapWriter(tmp_path, WHAT | {"method": "gradcam"}, force=True)
+    assert writer.done == set()
+    assert {path.name for path in tmp_path.iterdir()} == {ABOUT}
+
+
+def test_a_store_that_is_complete_lists_its_files_with_digests(tmp_path: Path) -> None:
+    written(tmp_path)
+    mark = json.loads((tmp_path / ABOUT).read_text())["complete"]
+    assert set(mark) == {TABLE, "maps_00000.npz", "this file"}
+    assert mark[TABLE] == hashlib.sha256((tmp_path / TABLE).read_bytes()).hexdigest()
+    assert "complete" not in MapStore.open(tmp_path).about
+
+
+@pytest.mark.parametrize("name", [ABOUT, TABLE, "maps_00000.npz"])
+def test_a_file_that_was_exchanged_is_refused(name: str, tmp_path: Path) -> None:
+    """What takes its place is whole: another store's."""
+    written(tmp_path / "ours")
+    written(tmp_path / "theirs", images=4, root="/elsewhere")
+    shutil.copy(tmp_path / "theirs" / name, tmp_path / "ours" / name)
+    with pytest.raises(EvaluationError, match="cut or changed") as caught:
+        MapStore.open(tmp_path / "ours")
+    assert caught.value.code == Code.MAPS_INVALID
+    assert caught.value.where.startswith(str(tmp_path / "ours"))
+    again = tmp_path / "ours"
+    if name != TABLE:  # nor does a writer take the part for its own: one of the two is not what it was
+        with pytest.raises(EvaluationError, match="Delete it"):
+            MapWriter(again, WHAT)
+        (again / "maps_00000.npz").unlink()
+    writer = MapWriter(again, WHAT)
+    add(writer, [number for number in range(5) if f"a/{number}.png" not in writer.done])
+    assert len(writer.finish().images) == 5
+    assert len(MapStore.open(again).images) == 5
+
+
+def test_a_part_that_is_missing_makes_it_incomplete(tmp_path: Path) -> None:
+    written(tmp_path).parts[0].unlink()
+    with pytest.raises(EvaluationError, match="deleted") as caught:
+        MapStore.open(tmp_path)
+    assert caught.value.code == Code.RESULT_INCOMPLETE
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_while_more_is_added_there_is_no_mark(tmp_path: Path) -> None:
+    written(tmp_path)
+    writer = MapWriter(tmp_path, WHAT)
+    add(writer, range(5, 7))
+    with pytest.raises(EvaluationError) as caught:
+        MapStore.open(tmp_path)
+    assert caught.value.code == Code.RESULT_INCOMPLETE
+    assert "complete" not in json.loads((tmp_path / ABOUT).read_text())
+    assert len(writer.finish().images) == 7
+
+
+def test_a_store_of_before_there_were_marks_is_read_and_marked_by_its_command(tmp_path: Path) -> None:
+    written(tmp_path)
+    about = json.loads((tmp_path / ABOUT).read_text())
+    del about["complete"]
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    assert len(MapStore.open(tmp_path).images) == 5
+    MapWriter(tmp_path, WHAT).finish()
+    assert "complete" in json.loads((tmp_path / ABOUT).read_text())
+    (tmp_path / TABLE).unlink()
+    with pytest.raises(EvaluationError, match="interrupted"):
+        MapStore.open(tmp_path)
 
 
 def test_points_that_are_a_pair_of_any_kind_are_the_same_settings(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from monai.transforms import CenterSpatialCropd, Compose
 from PIL import Image
 from torch import nn
 
-from cxr_monai.errors import Code, CxrError, EvaluationError, RadiographError, SettingError
+from cxr_monai.errors import Code, CxrError, RadiographError, SettingError, UsageError
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.explain import store as stores
 from cxr_monai.explain.methods import METHODS
@@ -132,9 +132,9 @@ def test_other_settings_do_not_go_on_with_these_maps(
 ) -> None:
     Explainer(network, preprocessing, FINDINGS, SHAPE, amp=False).write_maps(files[:1], ["a"], tmp_path / "maps")
     other = Explainer(network, preprocessing, FINDINGS, SHAPE, map_stride=16, amp=False)
-    with pytest.raises(EvaluationError, match="other maps are here: their") as caught:
+    with pytest.raises(UsageError, match="other maps are here: their") as caught:
         other.write_maps(files[:1], ["a"], tmp_path / "maps")
-    assert caught.value.code == Code.MAPS_INVALID
+    assert caught.value.code == Code.OUTPUT_EXISTS
 
 
 def test_a_bad_file_is_told_of_and_the_rest_is_done(

@@ -15,6 +15,7 @@ import pytest
 
 from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
+from cxr_monai.completion import seal
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import BundleError, EvaluationError, SharingError
 from cxr_monai.sharing import privacy
@@ -132,6 +133,20 @@ def test_metrics_that_were_not_written_to_their_end_are_refused(
         pack(bundle, tmp_path / "share", metrics=tmp_path)
     assert error.value.code == "result-incomplete"
     assert not list((tmp_path / "share").glob("*"))
+
+
+def test_figures_that_were_changed_are_not_packed(bundle: Path, tmp_path: Path) -> None:
+    """Whether they come with the bundle or from a folder."""
+    made = {**METRICS, "book": {**METRICS["book"], "bundle": content_digest(bundle)}}
+    seal(made, tmp_path, [])
+    (bundle / "metrics.json").write_text(json.dumps(made))
+    pack(bundle, tmp_path / "share")
+    better = json.dumps({**made, "findings": [{"finding": "mean", "auroc": 0.99}]})
+    for path, metrics in ((tmp_path / "metrics.json", tmp_path), (bundle / "metrics.json", None)):
+        path.write_text(better)
+        with pytest.raises(EvaluationError, match="changed since it was written") as error:
+            pack(bundle, tmp_path / "other", metrics=metrics)
+        assert error.value.code == "result-incomplete"
 
 
 def test_an_archive_with_another_content_is_not_overwritten(bundle: Path, tmp_path: Path) -> None:
