@@ -12,8 +12,9 @@ A bundle's network as a file that runs without this package, or the bundle as MO
   all           both
   zoo           a folder for a pull request to MONAI's model zoo, and the weights to upload
 
-The head is part of the file; outputs are the log-odds of each label. Every file is compared with the bundle on random
-images, in batches of one and three, and is not left behind where an output differs by more than 0.0001. contract.json
+model.ts is the network alone, to which the clients of MONAI add the head by inference.json; model.onnx has the head in
+it and gives the log-odds of each label. Each file says so of itself. Every file is compared with the bundle on random
+images, in batches of one and three, and is not left behind where a log-odds differs by more than 0.0001. contract.json
 beside it says what the network must be given, what its outputs mean, and how they are calibrated."""
 
 EPILOG = """\

@@ -35,6 +35,10 @@ class Head(nn.Module):
         within: for each label that can't be more probable than another, that other one.
     """
 
+    name = "sigmoid"
+    probabilities = "sigmoid(output) of each label's own output"
+    """How the labels' probabilities follow from the network's outputs, for a reader without this package."""
+
     def __init__(self, labels: Sequence[str] = ()) -> None:
         super().__init__()
         self.outputs = len(labels)
@@ -95,6 +99,9 @@ class SoftmaxHead(_Coupled):
         SettingError: ``setting-invalid`` for other labels.
     """
 
+    name = "softmax"
+    probabilities = "softmax over all outputs of an image"
+
     def __init__(self, labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
         super().__init__(labels)
         normal = [label for label in labels if not groups[label]]
@@ -142,6 +149,12 @@ class HierarchicalHead(_Coupled):
         SettingError: ``setting-invalid`` if there is no category, a finding has two, or a label means "none of the
             findings", which categories could contradict.
     """
+
+    name = "hierarchical"
+    probabilities = (
+        "sigmoid(output) of each label's own output; where never_more_probable_than names another label, times "
+        "sigmoid(output) of that one"
+    )
 
     def __init__(self, labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
         super().__init__(labels)

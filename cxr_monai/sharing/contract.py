@@ -15,8 +15,10 @@ from cxr_monai.bundle.folder import Bundle, head_of, read_json
 from cxr_monai.networks.heads import SoftmaxHead
 from cxr_monai.transforms import Normalisation, normalise
 
-FORMAT = 1
+FORMAT = 2
 INPUT, OUTPUT = "image", "log_odds"
+BARE = "outputs"
+"""What the outputs of a file are called that goes without the head."""
 
 _STEPS = {
     "LoadRadiographd": "One grey picture in [0, 1], bright = dense. PNG and JPEG: stored value / 255, at 16 bits / "
@@ -37,13 +39,33 @@ _METHODS = {
 }
 
 
+def gives(bundle: Bundle, head_included: bool) -> dict[str, Any]:
+    """Return what the outputs of one exported file are: logits in either case, of the labels or before the head.
+
+    Args:
+        bundle: that was exported.
+        head_included: the file gives the labels' log-odds; else the network's outputs, of which the head makes them.
+    """
+    head = head_of(bundle.parser())
+    return {
+        "outputs": OUTPUT if head_included else BARE,
+        "kind": "logits",
+        "head": head.name,
+        "head_included": head_included,
+        "labels": list(bundle.labels),
+        "never_more_probable_than": dict(head.within),
+        "probabilities": "sigmoid(output) of each label's own output" if head_included else head.probabilities,
+        "calibrated": False,
+    }
+
+
 def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the contract of an exported network.
 
     Args:
         bundle: that was exported.
         shape: of one image, ``[C, S, S]``.
-        files: what is told of each exported file, by its name.
+        files: what is told of each exported file, by its name; `gives` among it.
 
     Returns:
         plain JSON: input, preprocessing step by step, output, labels in their order, calibration with its formulas.
@@ -72,8 +94,9 @@ def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping
             "shape": ["batch", len(bundle.labels)],
             "labels": list(bundle.labels),
             "label_scheme": bundle.scheme.to_json(),
-            "means": "log-odds of each label; sigmoid of them is its probability before calibration. The head is part "
-            "of the file.",
+            "means": "log-odds of each label; sigmoid of them is its probability before calibration. A file whose "
+            "'gives' says head_included has them as its outputs; of another file the head makes them, see its "
+            "'probabilities'.",
             "probabilities_add_up_to_1": isinstance(head, SoftmaxHead),
             "never_more_probable_than": dict(head.within),
         },

@@ -2,12 +2,16 @@
 
     export("OUT/bundle", "exported", ["torchscript", "onnx"])   # model.ts, model.onnx, contract.json
 
-The head is part of the file: its outputs are the log-odds of each label, in the bundle's order, whatever the head. Why
-not probabilities: what reads MONAI's exports applies the sigmoid itself, as ``inference.json`` does, and calibration
-works on log-odds, of which a sigmoid loses the digits. Each file is read back and compared with the bundle on random
-images in several batch sizes; one that differs is not left behind.
+``model.ts`` is the network alone, as MONAI's ``ckpt_export`` makes it of ``network_def``: what opens it (MONAI Deploy,
+MONAI Label, the model zoo) applies the inferer of ``inference.json``, in which the head is, and a head inside the file
+would be applied twice. ``model.onnx`` goes where no configuration does, so the head is part of it: its outputs are the
+log-odds of each label. Each file says of itself which of the two it gives, of which labels, and what it must be given.
+
+Each is read back and compared with the bundle on random images in several batch sizes; one that differs is not left
+behind.
 """
 
+import json
 import logging
 import os
 import tempfile
@@ -31,7 +35,7 @@ from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.networks.heads import with_head
 from cxr_monai.networks.weights import load_weights
 from cxr_monai.outputs import bytes_of, check_folder, check_new_folder
-from cxr_monai.sharing.contract import INPUT, OUTPUT, contract
+from cxr_monai.sharing.contract import INPUT, OUTPUT, contract, gives
 
 FORMATS = ("torchscript", "onnx")
 TOLERANCE = 1e-4
@@ -51,9 +55,11 @@ def export(
 
     Args:
         bundle: with weights; stays as it is.
-        out: a folder that does not exist yet. It gets ``model.ts`` (TorchScript, with the bundle's metadata and
-            ``inference.json`` inside, as MONAI's ``ckpt_export`` writes it), ``model.onnx`` and ``contract.json``.
-        formats: of `FORMATS`. Both take float32 ``[B, C, S, S]`` and give float32 ``[B, F]``, for any B.
+        out: a folder that does not exist yet. It gets ``model.ts`` (TorchScript, with the bundle's metadata,
+            ``inference.json`` and the contract inside, as MONAI's ``ckpt_export`` writes it), ``model.onnx`` (with the
+            contract in its ``metadata_props``) and ``contract.json``.
+        formats: of `FORMATS`. Both take float32 ``[B, C, S, S]``, for any B; ``model.ts`` gives the network's outputs
+            ``[B, K]``, ``model.onnx`` the labels' log-odds ``[B, F]``, float32.
         force: an earlier export at ``out`` may be replaced.
 
     Returns:
@@ -74,8 +80,13 @@ def export(
         for name in formats:
             file = made / f"model.{_SUFFIX[name]}"
             told[file.name] = write_network(opened, file)
-        write_json(made / "contract.json", contract(opened, shape_of(opened), _of_files(made, told)))
+        write_json(made / "contract.json", contract(opened, shape_of(opened), _of_files(opened, made, told)))
     return told
+
+
+def head_included(file: Path) -> bool:
+    """Return whether a file of this suffix gives the labels' log-odds, or the network's outputs before the head."""
+    return file.suffix == ".onnx"
 
 
 def _check(formats: Sequence[str]) -> None:
@@ -93,9 +104,10 @@ def _check(formats: Sequence[str]) -> None:
         )
 
 
-def _of_files(folder: Path, told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def _of_files(bundle: Bundle, folder: Path, told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     return {
         name: {
+            "gives": gives(bundle, head_included(folder / name)),
             "sha256": file_digest(folder / name),
             "largest_difference": difference,
             "compared": f"log-odds of random images with those of the bundle in float32, batches of {BATCHES}",
@@ -135,12 +147,16 @@ def write_network(bundle: Bundle, file: Path) -> float:
 
 def _written(bundle: Bundle, file: Path) -> float:
     parser = bundle.parser()
-    reference = load_weights(parser.get_parsed_content("network_def"), bundle.weights).eval()
-    reference = with_head(reference, head_of(parser))
-    shape = shape_of(bundle)
+    network = load_weights(parser.get_parsed_content("network_def"), bundle.weights).eval()
+    head, shape = head_of(parser), shape_of(bundle)
     with _quiet():
         (_write_onnx if file.suffix == ".onnx" else _write_torchscript)(bundle, file, shape)
-    difference = largest_difference(reference, _RUNTIMES[file.suffix](file), images(bundle, shape))
+    exported = _RUNTIMES[file.suffix](file)
+    difference = largest_difference(
+        lambda batch: head(network(batch)),
+        exported if head_included(file) else lambda batch: head(exported(batch)),
+        images(bundle, shape),
+    )
     if not difference <= TOLERANCE:  # NaN is a difference, too
         raise BundleError(
             Code.EXPORT_DIFFERS,
@@ -153,25 +169,40 @@ def _written(bundle: Bundle, file: Path) -> float:
 
 
 def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return what MONAI's exports are called with: the network with its head, traced with two images."""
+    """Return what MONAI's exports are called with: the network, with its head where the file includes it, two images.
+
+    What goes into the file stands beside it until then: the metadata, which say what the file gives.
+    """
+    metadata = file.with_name("metadata.json")
+    write_json(metadata, {**bundle.metadata, "exported": _said(bundle, file, shape)})
     headed = {"_target_": f"{with_head.__module__}.{with_head.__name__}", "network": "@network_def"}
-    has_head = "head_def" in bundle.parser().config
+    with_its_head = head_included(file) and "head_def" in bundle.parser().config
     return {
-        "net_id": "exported" if has_head else "network_def",
+        "net_id": "exported" if with_its_head else "network_def",
         "filepath": str(file),
         "ckpt_file": str(bundle.weights),
-        "meta_file": str(bundle.root / "configs" / "metadata.json"),
+        "meta_file": str(metadata),
         "config_file": str(bundle.root / "configs" / "inference.json"),
         "use_trace": True,
         "input_shape": (2, *shape),
         "bundle_root": str(bundle.root),
-        **({"exported": headed | {"head": "@head_def"}} if has_head else {}),
+        **({"exported": headed | {"head": "@head_def"}} if with_its_head else {}),
+    }
+
+
+def _said(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what an exported file says of itself: what it gives and takes."""
+    told = contract(bundle, shape, {})
+    return {
+        **gives(bundle, head_included(file)),
+        **{key: told[key] for key in ("input", "preprocessing", "normalisation")},
     }
 
 
 def _write_torchscript(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
     ckpt_export(**_arguments(bundle, file, shape))
-    _without_places(file)
+    said = contract(bundle, shape, {}) | {"gives": gives(bundle, head_included(file))}
+    _rewrite(file, {"extra/contract.json": json.dumps(said).encode()})
 
 
 def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
@@ -185,15 +216,25 @@ def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
             "dynamic_axes": {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
         },
     )
+    import onnx
+
+    model = onnx.load(str(file))
+    said = _said(bundle, file, shape) | {"contract": contract(bundle, shape, {})}
+    # plain words stay as they are, all else is JSON
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+    onnx.helper.set_model_props(model, texts)
+    onnx.save(model, str(file))
 
 
-def _without_places(file: Path) -> None:
-    """Take out of a TorchScript file where on this machine each line of source stood; the network needs none of it."""
+def _rewrite(file: Path, added: Mapping[str, bytes]) -> None:
+    """Take out of a TorchScript file where on this machine each line of source stood, and add further files to it."""
     bare = file.with_suffix(".bare")
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(bare, "w", zipfile.ZIP_STORED) as target:
         for entry in source.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
+            if not entry.filename.endswith(".debug_pkl"):  # the network needs none of it
                 target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
+        for name, content in added.items():
+            target.writestr(zipfile.ZipInfo(f"{file.stem}/{name}"), content)
     os.replace(bare, file)
 
 

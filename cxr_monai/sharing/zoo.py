@@ -5,7 +5,7 @@
     zoo/upload/             the weights that large_files.yml names, to be put where it says
 
 The zoo takes no file above 25 MB: ``large_files.yml`` says where it is and what its SHA-256 is. ``models/model.ts`` is
-the network with its head, compared with the bundle as any export (``cxr_monai.sharing.export``).
+the network as ``network_def`` builds it, compared with the bundle as any export (``cxr_monai.sharing.export``).
 """
 
 import re

@@ -48,3 +48,21 @@ def tiny_bundle(folder: Path, seed: int, **settings: Any) -> Path:
     (folder / "models").mkdir()
     torch.save(tiny_network(seed, given["network_def"]).state_dict(), folder / "models" / "model.pt")
     return folder
+
+
+HEADED: dict[str, dict[str, Any]] = {
+    "sigmoid": {},
+    "softmax": {
+        "head": "softmax",
+        "labels": ["Lung", "Pleural", "Normal"],
+        "label_scheme": "categories_normal",
+        "network_def": NETWORK | {"out_channels": 3},
+    },
+    "hierarchical": {
+        "head": "hierarchical",
+        "labels": ["Pleural", "Effusion", "Pneumothorax", "Mass"],
+        "label_scheme": "hierarchy",
+        "network_def": NETWORK | {"out_channels": 4},
+    },
+}
+"""Settings of :func:`tiny_bundle` for each head, the coupled ones with more labels than a pair."""

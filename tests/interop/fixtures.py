@@ -1,0 +1,24 @@
+"""Bundles of every head with every export, once a session: ``pytest_plugins = ["tests.interop.fixtures"]``."""
+
+from pathlib import Path
+
+import pytest
+
+from cxr_monai.sharing.export import export
+from cxr_monai.sharing.zoo import zoo_layout
+from tests.interop.exported import CASES, Exported, headed_bundle, make_films, probabilities
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_films(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="session", params=CASES)
+def exported(request: pytest.FixtureRequest, films: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A bundle of each head with every export."""
+    home = tmp_path_factory.mktemp(request.param)
+    bundle = headed_bundle(request.param, home)
+    export(bundle, home / "files")
+    zoo, _ = zoo_layout(bundle, home / "zoo", "cxr_tiny_classification")
+    return Exported(bundle, home / "files", zoo, probabilities(bundle, films))
