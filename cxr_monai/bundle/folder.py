@@ -1,7 +1,8 @@
 """A bundle's folder as one validated object: once opened, its parts are there and agree."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.digest import content_digest
-from cxr_monai.bundle.workflow import MEANING, check_agreement, scheme_of
-from cxr_monai.errors import BundleError, Code
+from cxr_monai.bundle.evaluated import MEANING, only
+from cxr_monai.bundle.workflow import check_agreement, scheme_of
+from cxr_monai.errors import BundleError, Code, ours
 from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.schemes import LabelScheme, channels
 
@@ -84,13 +86,47 @@ class Bundle:
         """Return the SHA-256 over the names and contents of its files, hexadecimal (``cxr_monai.bundle.digest``)."""
         return content_digest(self.root)
 
-    def parser(self, config: str = "inference.json", **overrides: Any) -> ConfigParser:
-        """Return MONAI's parser of one configuration, with ``bundle_root`` set and the overrides applied."""
-        parser = ConfigParser()
-        parser.read_config(str(self.root / "configs" / config))
-        parser.read_meta(str(self.root / "configs" / "metadata.json"))
-        parser.update({"bundle_root": str(self.root), **overrides})
+    def parser(self) -> ConfigParser:
+        """Return MONAI's parser of what commands evaluate of ``inference.json``, ``bundle_root`` set.
+
+        It holds the items of ``cxr_monai.bundle.evaluated.EVALUATED`` and what they reach; it has no others.
+        """
+        parser = _Parser(self.root / "configs" / "inference.json")
+        parser.read(self.root)
         return parser
+
+
+class _Parser(ConfigParser):
+    """MONAI's parser of one file, with an error of ours for what cannot be evaluated."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def read(self, root: Path) -> None:
+        with self._plain_errors("it"):
+            self.read_config(str(self.file))
+            self.read_meta(str(root / METADATA))
+            self.update({"bundle_root": str(root)})
+            self.set(only(self.get()))
+
+    def get_parsed_content(self, id: str = "", **options: Any) -> Any:
+        with self._plain_errors(id.replace("::", "#")):
+            return super().get_parsed_content(id, **options)
+
+    @contextmanager
+    def _plain_errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: also too deep a recursion
+            if known := ours(error):
+                raise known from None
+            raise BundleError(
+                Code.BUNDLE_INVALID,
+                f"{what} cannot be evaluated ({' '.join(str(error).split())[:200]}).",
+                fix="'cxr-monai bundle inspect' names what speaks against its configuration.",
+                where=self.file,
+            ) from error
 
 
 def head_of(parser: ConfigParser) -> Head:
@@ -108,7 +144,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=path) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(Code.BUNDLE_INVALID, f"not JSON ({error}).", where=path) from error
     if not isinstance(content, dict):
         raise BundleError(Code.BUNDLE_INVALID, "a configuration is a JSON object.", where=path)

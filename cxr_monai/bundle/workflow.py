@@ -21,6 +21,7 @@ from monai.bundle import ConfigParser
 from monai.data import set_track_meta
 from monai.utils import set_determinism
 
+from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.table_labels import check_labels
 from cxr_monai.bundle.warning import explain_warning
 from cxr_monai.errors import BundleError, Code, SettingError, ours
@@ -62,9 +63,6 @@ PATHS = (
     "manifest", "dataset_dir", "boxes", "parent", "output_dir", "bundle_root", "cache_dir", "weights", "images",
     "init_weights",
 )  # fmt: skip
-
-# What the weights mean; every configuration of a bundle must say the same.
-MEANING = ("labels", "label_scheme", "head", "image_size", "margin", "normalisation", "network_def")
 
 
 def start(seed: int = 0, trains: bool = False) -> None:

@@ -23,11 +23,12 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cxr_monai.bundle.about import about
+from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.folder import Bundle, head_of, read_json
 from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
-from cxr_monai.bundle.workflow import MEANING, check_ranges
+from cxr_monai.bundle.workflow import check_ranges
 from cxr_monai.data.dataset import RadiographDataset, items, label_counts, open_manifest, prevalences
 from cxr_monai.data.loading import EpochSampler, reading_loader
 from cxr_monai.data.manifest import Manifest, under
