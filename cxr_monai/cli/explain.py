@@ -116,7 +116,9 @@ def run(arguments: argparse.Namespace) -> int:
         from cxr_monai.evaluation.boxes import boxed_findings
 
         by_name = arguments.match_names or names_are_identities(arguments.inputs)
-        wanted = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme, by_name)
+        wanted, notes = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme, by_name)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         files = [file for file, name in zip(files, names, strict=True) if name in wanted]
         names = [name for name in names if name in wanted]
     explainer = Explainer.of_bundle(

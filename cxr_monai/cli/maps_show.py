@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     root = arguments.root or stores[0].about.get("root") or (manifest.root if manifest else None)
     by_name = arguments.match_names or (manifest is not None and manifest.by_name)
     truth = read_truth(arguments.boxes, stores[0], by_name) if arguments.boxes else None
-    gallery = Gallery(stores, root, manifest, truth, points=192 if arguments.sheet else 512)
+    gallery = Gallery(stores, root, manifest, truth, points=192 if arguments.sheet else 512, by_name=by_name)
     for note in gallery.notes:
         print(f"note: {note}", file=sys.stderr)
     if arguments.sheet:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.places import add_force, add_match_names
 from cxr_monai.errors import Code, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ EPILOG = """examples:
 
 # scheme: its own options
 _OPTIONS = {
-    "official": ("train_val_list", "test_list", "val_fraction", "seed"),
-    "lists": ("train", "val", "test"),
+    "official": ("train_val_list", "test_list", "val_fraction", "seed", "match_names"),
+    "lists": ("train", "val", "test", "match_names"),
     "random": ("fractions", "seed"),
     "kfold": ("k", "seed"),
 }
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lists = parser.add_argument_group("lists (one image a line; what follows it on the line is ignored; .gz allowed)")
     for split in ("train", "val", "test"):
         lists.add_argument(f"--{split}", type=Path, metavar="FILE")
+    add_match_names(parser)
     random = parser.add_argument_group("random")
     random.add_argument("--fractions", metavar="A,B,C", help="for train, val, test (default 0.7,0.1,0.2)")
     kfold = parser.add_argument_group("kfold")
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, split, write, and print what came out."""
     options = _options(arguments)
     from cxr_monai.data.describe import balance_text, side_table
+    from cxr_monai.data.identifiers import alike_note
     from cxr_monai.data.manifest import read_manifest, write_manifest
     from cxr_monai.outputs import check_output
 
@@ -70,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = read_manifest(arguments.manifest, check_files=False)
     result = _split(manifest, arguments.scheme, options)
     write_manifest(result, out)
+    for note in alike_note(manifest.table["patient_id"], manifest.table["source"]):
+        print(f"note: {note}.\n")
     by = "fold" if arguments.scheme == "kfold" else "split"
     print(side_table(result, by).map("{:,}".format).to_string())
     print(f"\n{balance_text(result, by)}\n")
@@ -78,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if unused := record.details.get("not_in_manifest"):
         print(f"{unused:,} listed images are not in the manifest.")
+    if arguments.scheme == "lists" and (left := int((result.table["split"] == "").sum())):
+        print(f"{left:,} of {len(result):,} images are in no list and have no split.")
     digest = record.details.get("fold_digest", record.digest)
     print(f"{out}: scheme {record.scheme}, seed {record.seed}, digest {digest[:12]}")
     return 0
@@ -87,7 +93,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return those options that were given; refuse those of another scheme, which would be ignored."""
     own = _OPTIONS[arguments.scheme]
     every = {name for options in _OPTIONS.values() for name in options}
-    given = {name: getattr(arguments, name) for name in sorted(every) if getattr(arguments, name) is not None}
+    given = {name: getattr(arguments, name) for name in sorted(every) if getattr(arguments, name) not in (None, False)}
     if foreign := [_flag(name) for name in given if name not in own]:
         raise UsageError(
             Code.USAGE,
@@ -100,7 +106,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(
                 Code.USAGE, f"--fractions is {given['fractions']!r}; it is three numbers such as 0.7,0.1,0.2."
             ) from error
-    if arguments.scheme == "lists" and len(given) < 3:
+    if arguments.scheme == "lists" and not {"train", "val", "test"} <= given.keys():
         raise UsageError(Code.USAGE, "--scheme lists needs --train, --val and --test, each a file of image names.")
     return given
 

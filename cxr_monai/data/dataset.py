@@ -29,13 +29,20 @@ from cxr_monai.schemes import LabelScheme
 logger = logging.getLogger(__name__)
 
 
-def open_manifest(manifest: str | None, dataset_dir: str | None = None, scheme: LabelScheme | None = None) -> Manifest:
+def open_manifest(
+    manifest: str | None,
+    dataset_dir: str | None = None,
+    scheme: LabelScheme | None = None,
+    *,
+    match_names: bool = False,
+) -> Manifest:
     """Read and validate the manifest that a bundle was given.
 
     Args:
         manifest: its path; a bundle has no default, so None is an error.
         dataset_dir: the root of the images; the manifest's own where None.
         scheme: whose labels are the bundle's; the table has them as columns beside the findings.
+        match_names: file names are identities when other tables are joined to it.
 
     Raises:
         SettingError: ``setting-invalid`` if no manifest was named.
@@ -47,7 +54,7 @@ def open_manifest(manifest: str | None, dataset_dir: str | None = None, scheme: 
             "no manifest was named, so there is nothing to read.",
             fix="Add --manifest M.csv; 'cxr-monai manifest --help' shows how to make one.",
         )
-    return read_manifest(manifest, root=dataset_dir, scheme=scheme)
+    return read_manifest(manifest, root=dataset_dir, scheme=scheme, match_names=match_names)
 
 
 def items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:

@@ -73,6 +73,7 @@ def join_on_image(
     how: Literal["inner", "left"] = "inner",
     by_name: bool = False,
     where: str | Path | None = None,
+    root: Path | None = None,
 ) -> Joined:
     """Join another table to a manifest's on ``image``, by the rule of `cxr_monai.data.matching`.
 
@@ -82,6 +83,8 @@ def join_on_image(
         how: ``left`` keeps the images of ``left`` that ``right`` lacks.
         by_name: file names are identities; a manifest's ``by_name`` says so.
         where: the right table's file, for messages.
+        root: the absolute folder that the images of ``left`` are relative to; an absolute path inside it in ``right``
+            means exactly that file.
 
     Returns:
         The columns of both (where a name is in both, the right one gets ``_right``), and what fits on neither side.
@@ -90,17 +93,19 @@ def join_on_image(
         ManifestError: ``manifest-invalid`` if nothing fits; ``images-ambiguous`` if a row fits several images, or
             several images of ``right`` fit one.
     """
-    matches = match_images(right["image"].astype(str), left["image"].astype(str), by_name=by_name, spare_names=True)
+    matches = match_images(
+        right["image"].astype(str), left["image"].astype(str), by_name=by_name, spare_names=True, root=root
+    )
     require_clear(matches, Code.IMAGES_AMBIGUOUS, "the images of one table", where)
     image_of = matches.image_of
     if not image_of:
-        first = [names[0] if names else "none" for names in (matches.images, matches.names)]
+        one, other = (f"{len(names):,} such as {names[0]!r}" if names else "none" for names in (
+            matches.images, matches.names
+        ))  # fmt: skip
         near = matches.near_misses()
         raise ManifestError(
             Code.MANIFEST_INVALID,
-            f"the two tables have no image in common ({first[0]!r} against {first[1]!r})"
-            + (f": {near}" if near else "")
-            + ".",
+            f"the two tables have no image in common ({one}, against {other})" + (f": {near}" if near else "") + ".",
             fix="Give both tables the same 'image' paths"
             + (", or say --match-names if a file name alone tells who it is." if near else "."),
             where=where,

@@ -13,10 +13,10 @@ the side that lacks most of what the patient has (`assign_patients`). No library
 how close the prevalences come.
 """
 
-import gzip
-import zlib
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +24,15 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest
-from cxr_monai.data.matching import match_images, require_clear
+from cxr_monai.data.matching import examples, match_images, require_clear
+from cxr_monai.data.tables import read_text
 from cxr_monai.data.validation import RESERVED, SPLITS, leaking_patients
 from cxr_monai.errors import Code, SplitError
 
 VAL_FRACTION = 0.125
 FRACTIONS = (0.7, 0.1, 0.2)
+
+logger = logging.getLogger(__name__)
 
 
 def official(
@@ -39,6 +42,7 @@ def official(
     *,
     val_fraction: float = VAL_FRACTION,
     seed: int = 0,
+    match_names: bool = False,
 ) -> Manifest:
     """Split as NIH published it, with a validation part taken from train_val.
 
@@ -48,13 +52,15 @@ def official(
         test_list: NIH's ``test_list.txt``.
         val_fraction: the part of train_val's images that becomes ``val``, in [0, 1); 0 for none.
         seed: of the choice of the validation patients.
+        match_names: file names are identities, whatever their folders.
 
     Raises:
         SplitError: ``split-invalid`` if a list is unusable or an image is in neither; ``patient-leak``.
+        ManifestError: ``images-ambiguous`` if it is not clear which image a list means.
     """
     if not 0 <= val_fraction < 1:
         raise SplitError(Code.SPLIT_INVALID, f"the validation fraction is {val_fraction}; it is from 0 to below 1.")
-    sides, unused = _sides_from_lists(manifest, {"train": train_val_list, "test": test_list})
+    sides, unused = _sides_from_lists(manifest, {"train": train_val_list, "test": test_list}, match_names)
     missing = sides == ""
     if missing.any():
         raise SplitError(
@@ -76,7 +82,9 @@ def official(
     return _with_split(manifest, sides, "official", seed if val_fraction else None, details)
 
 
-def lists(manifest: Manifest, train: str | Path, val: str | Path, test: str | Path) -> Manifest:
+def lists(
+    manifest: Manifest, train: str | Path, val: str | Path, test: str | Path, *, match_names: bool = False
+) -> Manifest:
     """Split by three files of image names; images in none of them get no split.
 
     Args:
@@ -84,12 +92,14 @@ def lists(manifest: Manifest, train: str | Path, val: str | Path, test: str | Pa
         train: one image a line, plain or gzip; what follows the name (the CheXNet split's labels) is ignored.
         val: as ``train``.
         test: as ``train``.
+        match_names: file names are identities, whatever their folders.
 
     Raises:
         SplitError: ``split-invalid`` if a list is unusable or an image is in two; ``patient-leak``.
+        ManifestError: ``images-ambiguous`` if it is not clear which image a list means.
     """
     files = dict(zip(SPLITS, (train, val, test), strict=True))
-    sides, unused = _sides_from_lists(manifest, files)
+    sides, unused = _sides_from_lists(manifest, files, match_names)
     names = {split: Path(file).name for split, file in files.items()}
     return _with_split(manifest, sides, "lists", None, {"lists": names, "not_in_manifest": unused})
 
@@ -207,18 +217,13 @@ def mean_deviation(balance: pd.DataFrame) -> float:
 
 
 def read_list(path: str | Path) -> list[str]:
-    """Read the first word of each line of a text file, plain or gzip.
+    """Read the first word of each line of a text file (`cxr_monai.data.tables.read_text`).
 
     Raises:
         SplitError: ``split-invalid`` if it is missing, no text, or empty.
     """
-    try:
-        content = Path(path).read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        names = [words[0] for line in content.decode("utf-8-sig").splitlines() if (words := line.split(maxsplit=1))]
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise SplitError(Code.SPLIT_INVALID, f"this list can't be read ({error}).", where=path) from error
+    text = read_text(path, partial(SplitError, Code.SPLIT_INVALID))
+    names = [words[0] for line in text.splitlines() if (words := line.split(maxsplit=1))]
     if not names:
         raise SplitError(Code.SPLIT_INVALID, "this list is empty; it has one image's file name a line.", where=path)
     return names
@@ -234,7 +239,7 @@ def _count_by_patient(manifest: Manifest, codes: np.ndarray, patients: int) -> n
     return counts[counts.any(axis=1)].T
 
 
-def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path]) -> tuple[pd.Series, int]:
+def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path], match_names: bool) -> tuple[pd.Series, int]:
     """Return each image's side, empty if it is in no list, and how many listed names the manifest lacks."""
     side_of: dict[str, str] = {}
     for side, file in files.items():
@@ -249,16 +254,23 @@ def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path]) -> tuple
             )
         side_of |= dict.fromkeys(names, side)
     images = manifest.table["image"]
-    matches = match_images(side_of, images, by_name=manifest.by_name, spare_names=True)
+    by_name = match_names or manifest.by_name
+    matches = match_images(side_of, images, by_name=by_name, spare_names=True, root=manifest.root)
     require_clear(matches, Code.IMAGES_AMBIGUOUS, "the listed images", " and ".join(map(str, files.values())))
     side_of_image = {image: side_of[name] for name, image in matches.image_of.items()}
+    near = matches.near_misses()
     if not side_of_image:
-        near = matches.near_misses()
         raise SplitError(
             Code.SPLIT_INVALID,
             f"none of the {len(side_of):,} listed images is in the manifest; they look like {next(iter(side_of))!r}, "
             f"the manifest's like {images.iloc[0]!r}{f': {near}' if near else ''}.",
+            fix="Where a file name alone tells which image it is, say --match-names." if near else None,
         )
+    if matches.lost:
+        logger.warning(
+            "%s of %s listed images are not in the manifest: %s%s",
+            f"{len(matches.lost):,}", f"{len(side_of):,}", examples(matches.lost), f"; {near}" if near else "",
+        )  # fmt: skip
     return images.map(side_of_image).astype("str").fillna(""), len(matches.lost)
 
 

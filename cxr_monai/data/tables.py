@@ -64,7 +64,8 @@ def read_text(path: str | Path, refuse: Refusal = SOURCE) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise refuse(f"it is not UTF-8 ({error}).", fix=_AS_UTF8.format("windows-1252"), where=path) from error
+        name = encoding.removesuffix("-sig").upper()
+        raise refuse(f"it is not {name} ({error}).", fix=_AS_UTF8.format("windows-1252"), where=path) from error
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 

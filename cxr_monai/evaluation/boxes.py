@@ -7,8 +7,8 @@
 and ``y`` are the upper left corner. NIH's own ``BBox_List_2017.csv`` is read, too, and scaled from its 1024x1024.
 """
 
-import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import file_names
 from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
-from cxr_monai.data.tables import read_text
+from cxr_monai.data.tables import Refusal, read_cells, read_header
 from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.labels import NIH14, spelling
 from cxr_monai.schemes import FINDINGS, LabelScheme
@@ -26,6 +26,7 @@ COLUMNS = ("image", "finding", "x", "y", "width", "height", "image_width", "imag
 _NUMBERS = list(COLUMNS[2:])
 _BOX = COLUMNS[2:6]
 _NIH_HEADER = "Image Index"
+_REFUSED: Refusal = partial(EvaluationError, Code.BOXES_INVALID)
 _ROUNDING = 0.01  # pixels that a box may reach over the edge: tables hold four decimals
 _SHOWN = 10
 
@@ -59,11 +60,10 @@ def read_boxes(
     """
     path = Path(path)
     sizes = stored[["image"]].assign(stored_width=stored["width"], stored_height=stored["height"])
-    text = read_text(path)
-    if text.startswith(_NIH_HEADER):
+    if _NIH_HEADER in _header(path):
         table, left_out = _nih(path, sizes)
     else:
-        table, left_out = _own(text, path, sizes, findings, by_name)
+        table, left_out = _own(path, sizes, findings, by_name)
     notes = list(left_out)
     table = table.assign(finding=table["finding"].map(scheme.labels_of)).explode("finding")
     table = table.drop_duplicates(["image", "finding", *_BOX])  # of two findings, now of one label
@@ -121,22 +121,8 @@ def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table, [f"Boxes: {note}."]
 
 
-def _own(
-    text: str, path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
-) -> tuple[pd.DataFrame, list[str]]:
-    try:
-        table = pd.read_csv(io.StringIO(text), dtype="str", keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise EvaluationError(Code.BOXES_INVALID, f"this is not a CSV file ({error}).", where=path) from error
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        raise EvaluationError(
-            Code.BOXES_INVALID,
-            f"columns are missing: {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.",
-            fix=f"A table of boxes has {', '.join(COLUMNS)}, or is NIH's BBox_List_2017.csv.",
-            where=path,
-        )
-    table = table.set_axis(pd.RangeIndex(2, len(table) + 2), axis=0)
+def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool) -> tuple[pd.DataFrame, list[str]]:
+    table = _read(path)
     numbers = table[_NUMBERS].apply(pd.to_numeric, errors="coerce").astype(float)
     sizes_of = numbers[["width", "height", "image_width", "image_height"]]
     broken = ~np.isfinite(numbers).all(axis=1) | (sizes_of <= 0).any(axis=1)
@@ -171,6 +157,28 @@ def _own(
     absent = len(table) - len(joined)
     by_side.notes("boxed images", "the maps")  # for the log
     return joined, [f"{absent:,} of {len(table):,} boxes are of images without maps, and left out."] if absent else []
+
+
+def _header(path: Path) -> list[str]:
+    if not path.is_file():
+        raise ManifestError(Code.SOURCE_INVALID, "there is no such table of boxes.", where=path)
+    return read_header(path, _REFUSED)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Return a table of boxes of our own form as text, indexed by line."""
+    table = read_cells(path, _REFUSED)
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise EvaluationError(
+            Code.BOXES_INVALID,
+            f"columns are missing: {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.",
+            fix=f"A table of boxes has {', '.join(COLUMNS)}, or is NIH's BBox_List_2017.csv.",
+            where=path,
+        )
+    if table.empty:
+        raise EvaluationError(Code.BOXES_INVALID, "the table has a header and no box.", where=path)
+    return table
 
 
 def _outside(table: pd.DataFrame) -> list[tuple[int, str]]:
@@ -211,21 +219,25 @@ def _refuse(problems: Sequence[str], path: Path) -> None:
 
 def boxed_findings(
     path: str | Path, images: Sequence[str], scheme: LabelScheme = FINDINGS, by_name: bool = False
-) -> dict[str, set[str]]:
-    """Return which labels are boxed in each of some images, by the images' names; images without a box are not in it.
+) -> tuple[dict[str, set[str]], list[str]]:
+    """Return which labels are boxed in each of some images, by the images' names, and what is left out.
 
-    Nothing else of the table is read: :func:`read_boxes` judges it.
+    Images without a box are not in it. Nothing else of the table is read: :func:`read_boxes` judges it.
 
     Raises:
-        ManifestError: ``source-invalid`` for a file that is not there or no text; ``manifest-invalid`` if no box is of
-            one of the images.
+        EvaluationError: ``boxes-invalid`` for what is no table of boxes.
+        ManifestError: ``source-invalid`` for a file that is not there; ``manifest-invalid`` if no box is of one of the
+            images; ``images-ambiguous``.
     """
     path = Path(path)
-    table = pd.read_csv(io.StringIO(read_text(path)), dtype=str)
-    table = table.rename(columns={_NIH_HEADER: "image", "Finding Label": "finding"})[["image", "finding"]]
-    table["finding"] = [spelling("Infiltration" if name == "Infiltrate" else name) for name in table["finding"]]
-    joined = join_on_image(pd.DataFrame({"image": list(images)}), table, by_name=by_name, where=path).table
-    return {
+    if _NIH_HEADER in _header(path):
+        table = read_cells(path, _REFUSED).rename(columns={_NIH_HEADER: "image", "Finding Label": "finding"})
+    else:
+        table = _read(path)
+    table = table[["image", "finding"]].assign(finding=table["finding"].map(spelling))
+    by_side = join_on_image(pd.DataFrame({"image": list(images)}), table, by_name=by_name, where=path)
+    labels = {
         str(image): {label for finding in of["finding"] for label in scheme.labels_of(finding)}
-        for image, of in joined.groupby("image", sort=False)
+        for image, of in by_side.table.groupby("image", sort=False)
     }
+    return labels, by_side.notes("boxed images", "the images to be explained")

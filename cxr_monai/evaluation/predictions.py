@@ -102,7 +102,11 @@ def read_predictions(path: str | Path) -> PredictionsFile:
 
 
 def join(
-    predictions: PredictionsFile, manifest: Manifest, split: str | None = None, findings: Sequence[str] | None = None
+    predictions: PredictionsFile,
+    manifest: Manifest,
+    split: str | None = None,
+    findings: Sequence[str] | None = None,
+    some: bool = False,
 ) -> tuple[Sample, list[str]]:
     """Put predictions next to a manifest's labels.
 
@@ -111,6 +115,7 @@ def join(
         manifest: labels and patients; images without a prediction take no part.
         split: keep the images of this part alone; None keeps all that have a prediction.
         findings: which; those that both have where None.
+        some: predictions of some of the manifest's images are meant: those without are not counted in a sentence.
 
     Returns:
         the sample, named and in order as in the manifest, and a sentence for everything that was left out.
@@ -138,12 +143,16 @@ def join(
     truth = manifest.table[[*reserved, *chosen]]
     truth = truth.rename(columns={name: f"label {name}" for name in chosen})
     by_side = join_on_image(
-        truth, predictions.table[["image", *chosen]], by_name=manifest.by_name, where=predictions.path
+        truth,
+        predictions.table[["image", *chosen]],
+        by_name=manifest.by_name,
+        where=predictions.path,
+        root=manifest.root,
     )
     joined = by_side.table
     notes += by_side.notes("predicted images", "the manifest")
     if split is None:
-        notes += by_side.unnamed_notes("images of the manifest", "prediction")
+        notes += [] if some else by_side.unnamed_notes("images of the manifest", "prediction")
     else:
         kept = joined["split"] == split
         if not kept.any():

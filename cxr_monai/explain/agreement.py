@@ -22,8 +22,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.matching import match_images
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.explain.likeness import overlap, rank_correlation
+from cxr_monai.explain.pairing import named_alike
 from cxr_monai.explain.store import MapStore
 from cxr_monai.progress import progress_bar
 
@@ -48,6 +50,7 @@ def compare(
     thresholds: Sequence[float] = (0.5,),
     findings: Sequence[str] | None = None,
     doing: str = "comparing",
+    by_name: bool = False,
 ) -> pd.DataFrame:
     """Compare two stores' maps of the images that both have.
 
@@ -56,17 +59,20 @@ def compare(
         thresholds: shares of each map's maximum, for the IoU.
         findings: those to compare; where None, all that both have.
         doing: what the progress bar says.
+        by_name: file names are identities, whatever their folders.
 
     Returns:
-        one row an image and finding: ``image, finding, first_probability, second_probability, kept, rank_correlation,
-        iou_0.5, ...``. ``kept`` says whose map was kept: ``both``, ``first``, ``second``; without both there is nothing
-        to compare (NaN), and rows of neither are left out. NaN as well where both maps are 0 everywhere; 0 where one
-        is.
+        one row an image (as the first store names it) and finding: ``image, finding, first_probability,
+        second_probability, kept, rank_correlation, iou_0.5, ...``. ``kept`` says whose map was kept: ``both``,
+        ``first``, ``second``; without both there is nothing to compare (NaN), and rows of neither are left out. NaN as
+        well where both maps are 0 everywhere; 0 where one is.
 
     Raises:
         EvaluationError: ``maps-invalid`` if they have no image in common, a finding has no maps, or an image's sides
             have another ratio in the second.
+        ManifestError: ``images-ambiguous``.
     """
+    first, second = named_alike([first, second], by_name)
     images, chosen = _in_common([first, second], findings)
     channels = [[store.findings.index(name) for name in chosen] for store in (first, second)]
     rows = []
@@ -90,13 +96,16 @@ def compare(
 
 
 def compare_seeds(
-    stores: Sequence[MapStore], thresholds: Sequence[float] = (0.5,), findings: Sequence[str] | None = None
+    stores: Sequence[MapStore],
+    thresholds: Sequence[float] = (0.5,),
+    findings: Sequence[str] | None = None,
+    by_name: bool = False,
 ) -> pd.DataFrame:
     """Compare every two of some stores that were made by one recipe with other seeds.
 
     Args:
         stores: three or more.
-        thresholds, findings: as for `compare`.
+        thresholds, findings, by_name: as for `compare`.
 
     Returns:
         one row an image and finding: ``image, finding, pairs, rank_correlation, iou_0.5, ...``, means over the pairs of
@@ -112,7 +121,7 @@ def compare_seeds(
             f"{len(folders)} different folders of maps: what a seed changes is told from three trainings or more.",
             fix="Train the same configuration with three seeds, and make maps of each.",
         )
-    pairs = list(combinations(stores, 2))
+    pairs = list(combinations(named_alike(stores, by_name), 2))
     tables = [
         compare(*pair, thresholds, findings, f"seeds {number} of {len(pairs)}")
         for number, pair in enumerate(pairs, start=1)
@@ -128,7 +137,7 @@ def seed_cases(between: pd.DataFrame, within: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         between: of `compare`.
-        within: of `compare_seeds`, with the same thresholds.
+        within: of `compare_seeds`, with the same thresholds; its stores named as the others (`named_alike`).
 
     Returns:
         ``image, finding`` and ``between_X, within_X`` for each measure X; each a disagreement, 1 minus the agreement.
@@ -156,11 +165,13 @@ def _in_common(stores: Sequence[MapStore], findings: Sequence[str] | None) -> tu
     shared = set(second.images)
     images = [image for image in first.images if image in shared]
     if not images:
+        near = match_images(second.images, first.images).near_misses()
         raise EvaluationError(
             Code.MAPS_INVALID,
             f"these two have no image in common: {first.folder} has {_some(first.images)}; {second.folder} has "
-            f"{_some(second.images)}.",
-            fix="Make maps of the same images, given in the same way, with both.",
+            f"{_some(second.images)}{f'; {near}' if near else ''}.",
+            fix="Make maps of the same images with both"
+            + (", or say --match-names if a file name alone tells which image it is." if near else "."),
         )
     chosen = [name for name in first.findings if name in second.findings] if findings is None else list(findings)
     for store in stores:

@@ -1,5 +1,6 @@
 """Which images to explain: named files, a folder, or a few of a manifest with their labels and boxes."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,13 @@ import pandas as pd
 from cxr_monai.data.files import image_files
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest, find_boxes, read_manifest
+from cxr_monai.data.tables import read_cells
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.schemes import FINDINGS, LabelScheme
+
+BOX_NUMBERS = ("x", "y", "width", "height", "image_width", "image_height")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ def select(
             "nothing to explain was named.",
             fix="Add --images FILE_OR_FOLDER, or --manifest M.csv (then --split and --count choose).",
         )
-    table = read_manifest(manifest, root=dataset_dir, scheme=scheme).part(split)
-    boxes = _boxes(find_boxes(manifest), table, scheme)
+    whole = read_manifest(manifest, root=dataset_dir, scheme=scheme)
+    table, boxes = whole.part(split), _boxes(find_boxes(manifest), whole, scheme)
     labels = pd.DataFrame(table.labels(findings), columns=list(findings))
     names = table.table["image"]
     chosen = list(range(len(names))) if count is None else _one_each(labels, names, set(boxes), count)
@@ -95,15 +101,20 @@ def _boxes(
     path: Path | None, manifest: Manifest, scheme: LabelScheme
 ) -> dict[str, list[tuple[str, float, float, float, float]]]:
     """Return the boxes beside a manifest, by its own names of images; none where they are of other images."""
-    if path is None:
+    if path is None or (cells := read_cells(path)).empty:
         return {}
-    table = pd.read_csv(path)
+    cells = cells.assign(**{name: pd.to_numeric(cells[name]) for name in BOX_NUMBERS})
     try:
-        table = join_on_image(manifest.table[["image"]], table, by_name=manifest.by_name, where=path).table
+        by_side = join_on_image(
+            manifest.table[["image"]], cells, by_name=manifest.by_name, where=path, root=manifest.root
+        )
     except ManifestError as error:
         if error.code != Code.MANIFEST_INVALID:
             raise
-        return {}  # nothing in common: boxes of another part, or of another manifest in this folder
+        logger.warning("no box is drawn: %s", error)  # the old name: boxes of another manifest in this folder
+        return {}
+    by_side.notes("boxed images", "the manifest")  # for the log
+    table = by_side.table
     table[["x", "width"]] = table[["x", "width"]].div(table["image_width"], axis=0)
     table[["y", "height"]] = table[["y", "height"]].div(table["image_height"], axis=0)
     boxes: dict[str, list] = {}

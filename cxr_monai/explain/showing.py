@@ -21,6 +21,7 @@ from cxr_monai.data.matching import match_images
 from cxr_monai.data.radiograph import Radiograph, read_radiograph
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
 from cxr_monai.explain.drawing import Box, Panel
+from cxr_monai.explain.pairing import named_alike
 from cxr_monai.explain.store import MapStore
 
 NORMAL, NONE_REPORTED = "Normal", "No finding reported"
@@ -38,6 +39,7 @@ class Gallery:
         truth: boxes by image and finding, in pixels of the stored image.
         points: of a map's longer side in a picture; radiographs keep at least four times as many.
         paths: of images that are not below the root.
+        by_name: file names are identities, whatever their folders; so too where the manifest says it.
     """
 
     def __init__(
@@ -48,15 +50,17 @@ class Gallery:
         truth: Mapping[tuple[str, str], Sequence[Box]] | None = None,
         points: int = 512,
         paths: Mapping[str, Path] | None = None,
+        by_name: bool = False,
     ) -> None:
-        self.stores, self.store, self.titles = list(stores), stores[0], titles(stores)
+        self.by_name = by_name or (manifest is not None and manifest.by_name)
+        self.stores, self.store, self.titles = named_alike(stores, self.by_name), stores[0], titles(stores)
         self.root = Path(root if root is not None else self.store.about.get("root") or ".")
         self.truth, self.points, self.paths = truth or {}, points, paths or {}
         self.labels: pd.DataFrame | None = None
         self.notes: list[str] = []
         """What is left out, for the user."""
         if manifest is not None:
-            by_side = join_on_image(self.store.table[["image"]], manifest.table, how="left", by_name=manifest.by_name)
+            by_side = join_on_image(self.store.table[["image"]], manifest.table, how="left", by_name=self.by_name)
             self.labels = by_side.table.set_index("image")
             self.notes = by_side.unnamed_notes("explained images", "labels in the manifest")
         self._radiograph = lru_cache(maxsize=4)(self._read)
@@ -68,7 +72,7 @@ class Gallery:
             EvaluationError: ``maps-invalid`` for none or several.
         """
         images = self.store.table["image"]
-        matches = match_images([name], images)
+        matches = match_images([name], images, by_name=self.by_name)
         if image := matches.image_of.get(name):
             return image
         several = matches.several.get(name, [])

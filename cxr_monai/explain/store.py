@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,16 @@ class MapStore:
     def images(self) -> list[str]:
         """Names, in the order in which they were given."""
         return list(self._place)
+
+    def renamed(self, names: Mapping[str, str]) -> "MapStore":
+        """Return the same maps under other names of their images; those that ``names`` lacks keep theirs."""
+        if all(image == name for image, name in names.items()):
+            return self
+        other = copy(self)
+        other.table = self.table.assign(image=[names.get(image, image) for image in self.table["image"]])
+        for held in ("without", "_place", "_probabilities"):
+            setattr(other, held, {names.get(image, image): of for image, of in getattr(self, held).items()})
+        return other
 
     def view(self, image: str) -> View:
         """Return where an image's maps lie."""

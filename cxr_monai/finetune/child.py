@@ -52,6 +52,7 @@ class Child:
         amp: as in the training.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         boxes: ``M.boxes.csv`` or NIH's list, to compare where the two look; None: not compared.
+        match_names: a box is of the image of its file name, whatever their folders.
     """
 
     def __init__(
@@ -66,12 +67,13 @@ class Child:
         amp: bool = True,
         trust_folder: bool = False,
         boxes: str | None = None,
+        match_names: bool = False,
     ) -> None:
         # a configuration names it: nothing of it runs before it was inspected
         self.parent = open_trusted(parent, trust_folder)
         self.manifest, self.manifest_path, self.dataset_dir = manifest, manifest_path, dataset_dir
         self.scheme, self.label, self.output_dir, self.amp = scheme, findings[0], Path(output_dir), amp
-        self.boxes = boxes
+        self.boxes, self.match_names = boxes, match_names
         config = running_parser().config
         shipped = read_json(Path(config["bundle_root"]) / "configs" / "train.json")
         self.settings = {
@@ -88,7 +90,7 @@ class Child:
         """Predict the held-out part with both, judge, write; nothing in other processes than the first."""
         if idist.get_rank() != 0:
             return None
-        base = open_manifest(self.manifest_path, self.dataset_dir)
+        base = open_manifest(self.manifest_path, self.dataset_dir, match_names=self.match_names)
         bundle = Bundle.open(self.output_dir / "bundle")
         part = base.part(held_out(base)[0])
         tables = {}

@@ -241,6 +241,7 @@ def finetune_heads(
     amp: bool = True,
     trust_folder: bool = False,
     boxes: str | Path | None = None,
+    match_names: bool = False,
 ) -> tuple[dict[str, Judged], dict[str, CxrError]]:
     """Make a child bundle for each disease, the classifier alone trained; the features are computed once.
 
@@ -254,6 +255,7 @@ def finetune_heads(
         amp: compute the features in bfloat16 where the device has it.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         boxes: to compare where child and parent look; diseases without a boxed held-out image are not compared.
+        match_names: a box is of the image of its file name, whatever their folders.
 
     Returns:
         what came of each, and what was wrong with those that could not be made: too few patients.
@@ -268,7 +270,7 @@ def finetune_heads(
     questions = [question(disease, against) for disease in diseases]
     for label, _ in questions:
         check_new_folder(out / label)
-    base = open_manifest(str(manifest), dataset_dir)
+    base = open_manifest(str(manifest), dataset_dir, match_names=match_names)
     made: dict[str, Judged] = {}
     refused: dict[str, CxrError] = {}
     asked = []

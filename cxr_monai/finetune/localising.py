@@ -81,7 +81,7 @@ def boxed_images(boxes: str | Path, base: Manifest, label: str) -> list[str]:
     """
     part = base.part(held_out(base)[0])
     images = list(part.table["image"])
-    boxed = boxed_findings(boxes, images, by_name=base.by_name)
+    boxed, _ = boxed_findings(boxes, images, by_name=base.by_name)  # other parts have boxes too
     named = [image for image in images if label in boxed.get(image, ())]
     if not named:
         raise EvaluationError(

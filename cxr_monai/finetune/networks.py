@@ -24,6 +24,7 @@ def finetune_network(
     overrides: Mapping[str, Any] | None = None,
     trust_folder: bool = False,
     boxes: str | Path | None = None,
+    match_names: bool = False,
 ) -> Judged:
     """Train a child and judge it; the same call again continues what was interrupted.
 
@@ -37,6 +38,7 @@ def finetune_network(
         overrides: of any other setting of the bundle.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         boxes: to compare where child and parent look.
+        match_names: a box is of the image of its file name, whatever their folders.
 
     Raises:
         CxrError: of whatever is wrong, without what MONAI wraps around it.
@@ -49,6 +51,7 @@ def finetune_network(
         "output_dir": str(out),
         "against": against,
         "trust_folder": trust_folder,
+        "match_names": match_names,
         **({"dataset_dir": dataset_dir} if dataset_dir else {}),
         **({"boxes": str(boxes)} if boxes else {}),
         **(overrides or {}),

@@ -31,6 +31,7 @@ def start(
     trust_folder: bool = False,
     boxes: str | None = None,
     seed: int = 0,
+    match_names: bool = False,
 ) -> None:
     """Take over the parent's settings, then do what every training's start does (``cxr_monai.bundle.workflow.start``).
 
@@ -40,6 +41,7 @@ def start(
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         boxes: looked at before anything trains (``cxr_monai.finetune.localising.boxed_images``).
         seed: of the training.
+        match_names: a box is of the image of its file name, whatever their folders.
 
     Raises:
         SettingError, BundleError, WeightsError: as :func:`open_parent` and ``cxr_monai.finetune.disease.question``.
@@ -66,7 +68,7 @@ def start(
         parser["label_scheme"] = scheme
     parser["labels"] = [label]
     if boxes and config["manifest"]:
-        boxed_images(boxes, open_manifest(config["manifest"], config["dataset_dir"]), label)
+        boxed_images(boxes, open_manifest(config["manifest"], config["dataset_dir"], match_names=match_names), label)
     workflow.start(seed, trains=True)
 
 

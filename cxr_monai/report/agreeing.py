@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.joining import without
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.errors import Code, EvaluationError, RadiographError
 from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.agreement import RANK, compare, compare_seeds, measures, seed_cases
 from cxr_monai.explain.drawing import compare_figure, save
+from cxr_monai.explain.pairing import named_alike
 from cxr_monai.explain.regions import Threshold
 from cxr_monai.explain.showing import Gallery
 from cxr_monai.explain.store import MapStore
@@ -119,14 +121,17 @@ def _agree_files(
 ) -> tuple[Agreement, list[Path]]:
     """Do what :func:`agree_files` does, in an empty folder."""
     check_level(options.level)
-    stores = [MapStore.open(first), MapStore.open(second)]
+    opened = [MapStore.open(folder) for folder in (first, second, *options.seeds)]
     table = None
     if manifest is not None:
-        table = read_manifest(manifest, check_files=False, scheme=stores[0].scheme, match_names=match_names)
+        table = read_manifest(manifest, check_files=False, scheme=opened[0].scheme, match_names=match_names)
+    opened = named_alike(opened, match_names or (table is not None and table.by_name))
+    stores, seed_stores = opened[:2], opened[2:]
     findings = [spelling(name) for name in options.findings] or None
     cases = compare(stores[0], stores[1], options.thresholds, findings)
     images = int(cases["image"].nunique())
     cases, notes = _chosen(cases, table, options)
+    notes = [*_of_one_alone(stores), *notes]
     patients, told, _ = patients_of(list(cases["image"]), table)
     names = measures(options.thresholds)
     drawing = (options.replicates, options.level, options.seed)
@@ -135,7 +140,7 @@ def _agree_files(
     findings_table = _with_counts(means(by_finding, "finding", names, patients, *drawing, mean=True), cases)
     seeds = None
     if options.seeds:
-        within = compare_seeds([MapStore.open(folder) for folder in options.seeds], options.thresholds, findings)
+        within = compare_seeds(seed_stores, options.thresholds, findings)
         seeds = _seed_shares(seed_cases(cases, within), names, patients, drawing)
     cases, picture = _with_sheet(cases, stores, table, Path(out), options)
     if isinstance(picture, str):
@@ -156,6 +161,17 @@ def _agree_files(
     drawn = [picture] if isinstance(picture, Path) else []
     write_book(out / MAIN, options.level, book, agreement.notes)
     return agreement, [*written, *drawn, agreement_page(agreement, drawn[0] if drawn else None, out)]
+
+
+def _of_one_alone(stores: Sequence[MapStore]) -> list[str]:
+    """Say how many images have maps in one folder alone; examples go to the log."""
+    notes = []
+    names = [store.images for store in stores]
+    for this, other, name, lack in ((*names, "first", "second"), (*names[::-1], "second", "first")):
+        there = set(other)
+        lacking = [image for image in this if image not in there]
+        notes += without(lacking, len(this), f"images of the {name} folder", f"maps in the {lack}")
+    return notes
 
 
 def _chosen(cases: pd.DataFrame, manifest: Manifest | None, options: Options) -> tuple[pd.DataFrame, list[str]]:

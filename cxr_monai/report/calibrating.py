@@ -1,6 +1,7 @@
 """A copy of a bundle with calibration and operating points, from raw predictions of validation patients."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cxr_monai.bundle.folder import METADATA, Bundle, head_of
@@ -68,7 +69,7 @@ def calibrate_bundle(
             fix="Predict with --raw.",
             where=predictions,
         )
-    sample, _ = join(file, table, split, opened.labels)
+    sample, left_out = join(file, table, split, opened.labels, some=True)
     told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest())
     if recalibrate is None:
         fitted = fit(sample, method, rules, coverage, told, head_of(opened.parser()).within)
@@ -82,6 +83,7 @@ def calibrate_bundle(
                 where=opened.root,
             )
         fitted = refit(own, sample, recalibrate, points, rules, coverage, {**told, "before": dict(own.fitted_on)})
+    fitted = replace(fitted, notes=(*left_out, *fitted.notes))
     with durable_folder(new, force) as made:
         # a copy is not what was signed, and not what was measured
         copy_tree(opened.root, made, {MANIFEST, SIGNATURE, METRICS, "__pycache__"})

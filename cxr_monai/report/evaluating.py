@@ -161,7 +161,8 @@ def _evaluate(
             fit_sample, sample = halves(sample, table, options.seed)
             raw_fit = fit_sample, f"half of the patients of {file.path.name if file.path else 'the predictions'}"
         else:
-            fit_sample, _ = join(read_predictions(fit_on), table, findings=sample.findings)
+            fit_sample, left_out = join(read_predictions(fit_on), table, findings=sample.findings, some=True)
+            notes += [f"To fit on: {note}" for note in left_out]
             shared = set(fit_sample.table["patient_id"]) & set(sample.table["patient_id"])
             if shared:
                 raise shared_error(len(shared), sample.table["patient_id"].nunique())

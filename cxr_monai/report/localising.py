@@ -221,8 +221,8 @@ def _localise_files(
     if options.findings:
         part = _of_findings(part, options.findings)
     part, said = leave_out_seen(part, options, bundle)
-    chosen_on, part, told = _choosing_part(part, aside, table, choosing, options.seed)
-    localisation = localise(chosen_on, part, options, (*notes, *said), told)
+    chosen_on, part, told, of_choosing = _choosing_part(part, aside, table, choosing, options.seed)
+    localisation = localise(chosen_on, part, options, (*notes, *said, *of_choosing), told)
     book = {**localisation.book, "manifest": Path(manifest).name, "boxes": Path(boxes).name}
     book |= {"label_version": table.label_version, "date": time.strftime("%Y-%m-%d")}
     book |= {"version": importlib.metadata.version("cxr-monai")}
@@ -247,7 +247,7 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
     of = in_shares(drawn)
     keys = pd.DataFrame(list(of), columns=["stored", "finding"])
     people = manifest.table[["image", "patient_id", "split"]]
-    by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name)
+    by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name, root=manifest.root)
     joined = by_side.table.set_index(["stored", "finding"])
     known = [key for key in of if key in joined.index]
     notes = list(said)
@@ -365,8 +365,8 @@ def _some(part: Part, rows: pd.Series | np.ndarray, which: str) -> Part:
 
 def _choosing_part(
     part: Part, aside: Part | None, manifest: Manifest, choosing: Choosing, seed: int
-) -> tuple[Part, Part, str]:
-    """Return the cases to choose on, those to score, and what the former are.
+) -> tuple[Part, Part, str, list[str]]:
+    """Return the cases to choose on, those to score, what the former are, and what was left out of them.
 
     Raises:
         EvaluationError: ``patients-shared``, ``maps-invalid``, or ``evaluation-invalid``.
@@ -379,11 +379,13 @@ def _choosing_part(
                 fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv.",
             )
         rows = _half(part, seed)
-        return part.take(rows), part.take(~rows), f"one half of the patients, {_counted(part.take(rows))}"
+        return part.take(rows), part.take(~rows), f"one half of the patients, {_counted(part.take(rows))}", []
+    notes: list[str] = []
     if aside is not None:
         other, told = aside, f"the split {choosing.split!r}"
     else:
-        other, told = _other_maps(part, manifest, choosing), f"other maps ({Path(str(choosing.maps)).name})"
+        other, notes = _other_maps(part, manifest, choosing)
+        told = f"other maps ({Path(str(choosing.maps)).name})"
     shared = set(part.table["patient_id"]) & set(other.table["patient_id"])
     if shared and not choosing.other_hospital:
         raise EvaluationError(
@@ -393,16 +395,16 @@ def _choosing_part(
             fix="Choose them on others. If these are other people with the same numbers (phantoms, another hospital),"
             " say so with --other-hospital.",
         )
-    return other, part, f"{told}, {_counted(other)}"
+    return other, part, f"{told}, {_counted(other)}", [f"To choose on: {note}" for note in notes]
 
 
-def _other_maps(part: Part, manifest: Manifest, choosing: Choosing) -> Part:
+def _other_maps(part: Part, manifest: Manifest, choosing: Choosing) -> tuple[Part, list[str]]:
     if choosing.maps is None or choosing.boxes is None:
         raise EvaluationError(Code.EVALUATION_INVALID, "maps to choose on need their boxes: --choose-boxes B.csv.")
     people = manifest
     if choosing.manifest is not None:
         people = read_manifest(choosing.manifest, check_files=False, match_names=choosing.match_names)
-    other, _ = read_part(choosing.maps, choosing.boxes, people)
+    other, notes = read_part(choosing.maps, choosing.boxes, people)
     ours, theirs = name_of(part.store), name_of(other.store)
     if ours != theirs:
         raise EvaluationError(
@@ -411,7 +413,7 @@ def _other_maps(part: Part, manifest: Manifest, choosing: Choosing) -> Part:
             fix=f"Explain the images of --choose-on by {ours}.",
             where=choosing.maps,
         )
-    return other
+    return other, notes
 
 
 def _half(part: Part, seed: int) -> np.ndarray:

@@ -29,7 +29,9 @@ def rows_of(images: Sequence[str], manifest: Manifest) -> tuple[pd.DataFrame, li
         ManifestError: ``manifest-invalid`` if it has none of them; ``images-ambiguous``.
     """
     named = pd.DataFrame({"image": list(dict.fromkeys(images))})
-    by_side = join_on_image(manifest.table, named.assign(named=named["image"]), by_name=manifest.by_name)
+    by_side = join_on_image(
+        manifest.table, named.assign(named=named["image"]), by_name=manifest.by_name, root=manifest.root
+    )
     rows = by_side.table.set_index("named").rename_axis("image").drop(columns="image")
     there = set(rows.index)
     return rows.loc[[name for name in named["image"] if name in there]], by_side.notes("images", "the manifest")

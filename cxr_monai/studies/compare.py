@@ -23,6 +23,8 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from cxr_monai.data.joining import without
+from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
 from cxr_monai.evaluation.comparison import MINIMUM_PATIENTS, holm, patients_with, standard_error, with_mean
 from cxr_monai.evaluation.evaluate import mean_interval
@@ -75,12 +77,12 @@ def tabulate(result: StudyResult, split: str | None, replicates: int = 1000, lev
         split: the part of the manifest that is judged; None for all that is predicted.
         replicates: draws of all patients.
         level: of the intervals.
+
+    Raises:
+        EvaluationError: ``predictions-invalid`` if no image was predicted by all.
+        ManifestError: as ``cxr_monai.evaluation.predictions.join``.
     """
-    images = set.intersection(*(set(table["image"]) for seeds in result.predictions.values() for table in seeds))
-    samples = {
-        variant: [_sample(table, images, result, split) for table in seeds]
-        for variant, seeds in result.predictions.items()
-    }
+    samples, left_out = _in_common(result, split)
     first = next(iter(samples.values()))[0]
     bootstrap = PatientBootstrap(first.patients, replicates, progress=True)
     areas, rows = {}, []
@@ -112,13 +114,28 @@ def tabulate(result: StudyResult, split: str | None, replicates: int = 1000, lev
         _comparison(result, differences),
         differences.drop(columns=["patient_error", "seed_error"]),
         _published(result),
-        (*result.notes, *_notes(result, first, level, split)),
+        (*result.notes, *_notes(result, first, level, split), *left_out),
     )
 
 
-def _sample(table: pd.DataFrame, images: set[str], result: StudyResult, split: str | None) -> Sample:
-    kept = table.loc[table["image"].isin(images), ["image", *result.findings]].reset_index(drop=True)
-    return join(PredictionsFile(kept), result.truth, split, result.findings)[0]
+def _in_common(result: StudyResult, split: str | None) -> tuple[dict[str, list[Sample]], list[str]]:
+    """Return the predictions of each variant and seed, all of the same images; and how many that leaves out."""
+    own = {variant: [_sample(table, result, split) for table in seeds] for variant, seeds in result.predictions.items()}
+    every = [set(sample.table["image"]) for seeds in own.values() for sample in seeds]
+    shared, seen = set.intersection(*every), set.union(*every)
+    if not shared:
+        raise EvaluationError(
+            Code.PREDICTIONS_INVALID, f"none of the {len(seen):,} predicted images was predicted by every network."
+        )
+    samples = {
+        variant: [sample.take(sample.table["image"].isin(shared)) for sample in seeds] for variant, seeds in own.items()
+    }
+    left = sorted(seen - shared)
+    return samples, without(left, len(seen), "predicted images", "prediction by every network")
+
+
+def _sample(table: pd.DataFrame, result: StudyResult, split: str | None) -> Sample:
+    return join(PredictionsFile(table[["image", *result.findings]]), result.truth, split, result.findings)[0]
 
 
 def _differences(result: StudyResult, areas: dict[str, _Areas], level: float) -> pd.DataFrame:

@@ -22,7 +22,9 @@ from scipy.special import expit, logit
 
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
 from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest, write_manifest
+from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.splits import kfold
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
@@ -79,6 +81,7 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
             notes.append(f"{without:,} of {len(manifest):,} images have no fold and take no part.")
     else:
         manifest = kfold(manifest, K if k is None else k, seed=seed)
+        notes += [f"{note}." for note in alike_note(manifest.table["patient_id"], manifest.table["source"])]
         tested = int((manifest.table["split"] == "test").sum())
         if tested:
             notes.append(
@@ -121,12 +124,17 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
         EvaluationError: ``predictions-invalid`` if a fold's predictions are missing, or are of other images than the
             fold's.
     """
-    having = manifest.table[manifest.table["fold"].notna()]
-    fold_of = dict(zip(having["image"], having["fold"].astype(int), strict=True))
+    images = manifest.table["image"]
+    fold_of = dict(zip(images, manifest.table["fold"], strict=True))
     parts = []
     for job in jobs:
         file = read_predictions(_predictions(job))
-        foreign = [image for image in file.table["image"] if fold_of.get(image) != job.fold]
+        matches = match_images(
+            file.table["image"], images, by_name=manifest.by_name, spare_names=True, root=manifest.root
+        )
+        require_clear(matches, Code.IMAGES_AMBIGUOUS, "the predicted images", file.path)
+        known = matches.image_of
+        foreign = [name for name in file.table["image"] if name not in known or not _in(fold_of[known[name]], job)]
         if foreign:
             raise EvaluationError(
                 Code.PREDICTIONS_INVALID,
@@ -135,10 +143,15 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
                 fix="The folds have changed since: start the study again with --restart.",
                 where=file.path,
             )
-        parts.append(file.table)
+        parts.append(file.table.assign(image=file.table["image"].map(known)))
     table = pd.concat(parts, ignore_index=True)
-    order = {image: at for at, image in enumerate(manifest.table["image"])}
+    order = {image: at for at, image in enumerate(images)}
     return table.sort_values("image", key=lambda images: images.map(order), ignore_index=True)
+
+
+def _in(fold: Any, job: Job) -> bool:
+    """Return whether an image is one of those that a job tested; NA is in no fold."""
+    return not pd.isna(fold) and int(fold) == job.fold
 
 
 def check_room(out: str | Path) -> None:

@@ -253,7 +253,7 @@ def test_official_sees_a_leak_between_the_lists_even_if_validation_would_hide_it
         (lambda m: splits.kfold(m, 1), "k is 1; it is from 2 to the number of patients, 3"),
         (lambda m: splits.kfold(m, 4), "k is 4"),
         (lambda m: splits.official(m, "a", "b", val_fraction=1), "validation fraction is 1"),
-        (lambda m: splits.lists(m, "nowhere", "b", "c"), "nowhere: this list can't be read"),
+        (lambda m: splits.lists(m, "nowhere", "b", "c"), "nowhere: it cannot be read"),
     ],
 )
 def test_impossible_splits_are_refused(run, expected: str) -> None:
@@ -267,7 +267,7 @@ def test_a_side_of_nothing_stays_empty() -> None:
     assert result.table["split"].value_counts().to_dict() == {"train": 8, "test": 2}
 
 
-@pytest.mark.parametrize(("content", "expected"), [(b"\n\n", "is empty"), (b"\xff\xfe\x00", "can't be read")])
+@pytest.mark.parametrize(("content", "expected"), [(b"\n\n", "is empty"), (b"\xff\xfe\x00", "it is not UTF-16")])
 def test_useless_lists_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(content)

@@ -49,7 +49,7 @@ def test_file_names_do_where_they_are_identities(tmp_path: Path) -> None:
         boxed_findings(path, STORED["image"])
     table, _ = read_boxes(path, STORED, FINDINGS, by_name=True)
     assert table["image"].tolist() == ["a/1.png"]
-    assert boxed_findings(path, STORED["image"], by_name=True) == {"a/1.png": {"Mass"}}
+    assert boxed_findings(path, STORED["image"], by_name=True) == ({"a/1.png": {"Mass"}}, [])
 
 
 def test_what_has_no_map_is_left_out_and_said(tmp_path: Path) -> None:
@@ -116,7 +116,8 @@ def test_nihs_list_outside_the_image(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("image,finding,x\na,Mass,1\n", "columns are missing: y, width, height, image_width, image_height"),
-        ("", "not a CSV"),
+        ("", "the file is empty"),
+        (HEADER, "a header and no box"),
         (HEADER + "a/1.png,Hernia,1,2,3,4,256,512\n", "no box is of a finding that there are maps of"),
         (NIH + "9.png,Mass,1,1,1,1,,,\n", "no box is of an image that there are maps of (2, such as 'a/2.png')"),
     ],
@@ -164,8 +165,9 @@ def test_shares_by_case(tmp_path: Path) -> None:
     ],
 )
 def test_which_findings_are_boxed_where(tmp_path: Path, header: str, rows: str) -> None:
-    found = boxed_findings(written(tmp_path, rows, header), ["a/2.png", "a/1.png"])
-    assert found == {"a/1.png": {"Nodule", "Mass"}}
+    boxed, notes = boxed_findings(written(tmp_path, rows, header), ["a/2.png", "a/1.png"])
+    assert boxed == {"a/1.png": {"Nodule", "Mass"}}
+    assert notes == ["1 of 2 boxed images are not in the images to be explained and are left out."]
 
 
 def test_boxes_of_findings_are_boxes_of_their_category(tmp_path: Path) -> None:
@@ -174,7 +176,5 @@ def test_boxes_of_findings_are_boxes_of_their_category(tmp_path: Path) -> None:
     table, notes = read_boxes(path, STORED, ("Lung", "Pleural"), categories)
     assert table[["image", "finding", "x"]].values.tolist() == [["a/2.png", "Pleural", 5], ["a/1.png", "Lung", 1]]
     assert notes == ("1 boxes of findings without maps are left out: Hernia.",)
-    assert boxed_findings(path, ["a/1.png", "a/2.png"], categories) == {
-        "a/1.png": {"Lung"},
-        "a/2.png": {"Pleural", "Hernia"},
-    }
+    boxed, _ = boxed_findings(path, ["a/1.png", "a/2.png"], categories)
+    assert boxed == {"a/1.png": {"Lung"}, "a/2.png": {"Pleural", "Hernia"}}

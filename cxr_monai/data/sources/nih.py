@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder
 from cxr_monai.data.sources._phantoms import as_phantoms
@@ -270,8 +271,9 @@ def _read_boxes(path: Path, images: pd.Series, root: Path | None) -> tuple[pd.Da
         line = int(raw.index[broken][0])
         cells = ", ".join(raw[raw.index == line].to_numpy().ravel())
         raise ManifestError(Code.SOURCE_INVALID, f"no box: {cells}.", where=f"{path}, line {line}")
-    by_name = dict(zip(images.str.rpartition("/")[2], images, strict=True))
-    boxes = pd.DataFrame({"image": raw["name"].map(by_name), "finding": _canonical(raw["finding"], path)})
+    matches = match_images(raw["name"], images, by_name=True)
+    require_clear(matches, Code.IMAGES_AMBIGUOUS, "the boxed images", path)
+    boxes = pd.DataFrame({"image": raw["name"].map(matches.image_of), "finding": _canonical(raw["finding"], path)})
     boxes = boxes.join(numbers)[boxes["image"].notna()].reset_index(drop=True)
     sizes = {image: (BOX_SIDE, BOX_SIDE) if root is None else _size(root / image) for image in boxes["image"].unique()}
     boxes["image_width"] = boxes["image"].map(lambda image: sizes[image][0]).astype(int)
