@@ -47,6 +47,7 @@ class Code(StrEnum):
     RADIOGRAPH_NAN = "radiograph-nan"
     RADIOGRAPH_UNDECODABLE = "radiograph-undecodable"
     RADIOGRAPH_DIMENSIONS = "radiograph-dimensions"
+    RADIOGRAPH_AMBIGUOUS = "radiograph-ambiguous"
     # bundles, settings, weights
     BUNDLE_INVALID = "bundle-invalid"
     BUNDLE_DISAGREES = "bundle-disagrees"
