@@ -81,6 +81,7 @@ class Code(StrEnum):
     PREFLIGHT_FAILED = "preflight-failed"
     RESULT_INCOMPLETE = "result-incomplete"
     RESUME_DIFFERS = "resume-differs"
+    RUN_FAILED = "run-failed"
     RUNTIME_MISSING = "runtime-missing"
     STUDY_CHANGED = "study-changed"
     STUDY_FAILED = "study-failed"
