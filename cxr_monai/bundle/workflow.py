@@ -5,24 +5,27 @@ told: ``--epoch 3`` trains the default number of epochs. :func:`start` refuses s
 """
 
 import copy
-import difflib
 import json
 import logging
 import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 from monai.data import set_track_meta
 from monai.utils import set_determinism
 
+from cxr_monai.bundle.configuration import running_parser, same, settle_bundle_root
 from cxr_monai.bundle.evaluated import MEANING
+from cxr_monai.bundle.given_network import check_given_network
 from cxr_monai.bundle.table_labels import check_labels
+from cxr_monai.bundle.unknown_settings import refuse_unknown
 from cxr_monai.bundle.warning import explain_warning
 from cxr_monai.errors import BundleError, Code, SettingError, ours
 from cxr_monai.labels import parse
@@ -31,9 +34,6 @@ from cxr_monai.schemes import LabelScheme, scheme
 from cxr_monai.stopping import as_interrupted, install
 
 logger = logging.getLogger(__name__)
-
-# Read by MONAI itself, never by reference from another item.
-_ROOTS = {"imports", "initialize", "run", "finalize", "_meta_"}
 
 # Settings with a range: type, lowest value allowed, what the value is.
 _RANGES: dict[str, tuple[type, float, str]] = {
@@ -83,12 +83,14 @@ def start(seed: int = 0, trains: bool = False) -> None:
     errors_in_one_line()
     silence_mlflow()
     parser = running_parser()
+    settle_bundle_root(parser)
     explain_warning(parser.config)
     if trains:
         write_out_network(parser, _parts_of_network(_overrides_of_the_run()))
     refuse_unknown(parser)
     check_ranges(parser.config)
     check_paths(parser.config)
+    settle_device(parser)
     check_image_size(parser.config.get("network_def"), parser.config.get("image_size"))
     if trains:
         if remark := image_size_remark(parser.config.get("image_size")):
@@ -97,26 +99,9 @@ def start(seed: int = 0, trains: bool = False) -> None:
         check_labels(parser.config, scheme_of(parser.config))
     else:
         check_agreement(parser.config, parser.config.get("_meta_", {}))
-        check_unchanged(parser.config)
+        check_unchanged(parser)
     set_determinism(seed)
     set_track_meta(False)  # nothing here needs MONAI's tensors with metadata, and they cost time in every transform
-
-
-def running_parser() -> ConfigParser:
-    """Return the parser of the configuration whose component is being made.
-
-    MONAI hands no component its parser, so this looks for it among the calls that led here (docs/decisions/0002).
-
-    Raises:
-        BundleError: ``bundle-invalid`` if no configuration is being run.
-    """
-    frame = sys._getframe()
-    while frame is not None:
-        candidate = frame.f_locals.get("self")
-        if isinstance(candidate, ConfigParser):
-            return candidate
-        frame = frame.f_back  # type: ignore[assignment]
-    raise BundleError(Code.BUNDLE_INVALID, "this works only inside a configuration that MONAI is running.")
 
 
 def _overrides_of_the_run() -> Mapping[str, Any]:
@@ -193,77 +178,10 @@ def written_out(overrides: Mapping[str, Any], files: Sequence[Path]) -> dict[str
     }
 
 
-def refuse_unknown(parser: ConfigParser) -> None:
-    """Refuse every item that nothing reads: it was misspelt, or belongs to another configuration.
-
-    An item is read if it, or what contains it, is referred to by ``@id``, or is one that MONAI reads itself
-    (``run``, ``initialize``, ...), or is an argument of a component. What ``--tracking`` adds is referred to by the
-    handler it adds, so it passes.
-
-    Raises:
-        SettingError: ``override-unknown``, with the nearest name that exists.
-    """
-    referred: set[str] = set()
-    for value in _strings(parser.config):
-        referred.update(parser.ref_resolver.match_refs_pattern(value))
-    own = _own_settings(parser.config)
-    # a component that an override replaced no longer reads its settings; as long as nobody sets them that is no mistake
-    unread = [
-        name for name in _unread(parser.config, "", referred) if name not in own or own[name] != parser.config.get(name)
-    ]
-    if not unread:
-        return
-    name = unread[0].replace("::", "#")
-    parent = name.rpartition("#")[0]
-    siblings = parser[parent] if parent else parser.config
-    names = {key: f"{parent}#{key}" if parent else key for key in siblings if not key.startswith("_")}
-    candidates = [other for other in names.values() if other.replace("#", "::") not in unread]
-    nearest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
-    others = ", ".join(key for key, value in parser.config.items() if not key.startswith("_") and _is_plain(value))
-    raise SettingError(
-        Code.OVERRIDE_UNKNOWN,
-        f"nothing reads the setting --{name}"
-        + (f" (nor {', '.join('--' + other.replace('::', '#') for other in unread[1:])})." if unread[1:] else "."),
-        fix=f"Did you mean --{nearest[0]}?" if nearest else f"Settings of this configuration: {others}.",
-    )
-
-
-def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain settings that the bundle's training configuration has, with their defaults."""
-    shipped = _shipped(config)
-    read = {word[1:] for word in _strings(shipped) if word.startswith("@")}
-    return {name: value for name, value in shipped.items() if name in read and _is_plain(value)}
-
-
 def _shipped(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the bundle's training configuration without overrides; nothing where it has none."""
     file = Path(str(config.get("bundle_root", "."))) / "configs" / "train.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def _is_plain(value: Any) -> bool:
-    return not isinstance(value, Mapping) and not (isinstance(value, str) and value[:1] in ("$", "@"))
-
-
-def _strings(config: Any) -> Iterator[str]:
-    if isinstance(config, str):
-        yield config
-    elif isinstance(config, Mapping | list):
-        for value in config.values() if isinstance(config, Mapping) else config:
-            yield from _strings(value)
-
-
-def _unread(config: Any, at: str, referred: set[str]) -> Iterator[str]:
-    for key, value in config.items():
-        name = f"{at}::{key}" if at else key
-        if key.startswith("_") or name in referred or (not at and key in _ROOTS):
-            continue
-        is_section = isinstance(value, Mapping) and "_target_" not in value
-        parts_referred = any(other.startswith(name + "::") for other in referred)
-        if is_section and parts_referred:
-            yield from _unread(value, name, referred)
-        elif not parts_referred:
-            yield name
 
 
 def follow_scheme(parser: ConfigParser) -> None:
@@ -359,29 +277,57 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
         )
 
 
-def check_unchanged(config: Mapping[str, Any]) -> None:
+def check_unchanged(parser: ConfigParser) -> None:
     """Compare what the weights mean with the bundle's own ``inference.json``.
 
     Raises:
-        BundleError: ``bundle-disagrees`` if an override, or another configuration, says something else.
+        BundleError: ``bundle-disagrees`` if an override, or another configuration, says something else; a network that
+            is given ready made must answer as the bundle's own does (``cxr_monai.bundle.given_network``).
+        WeightsError: as ``cxr_monai.networks.weights.load_weights``, for such a network.
     """
+    config = parser.config
     file = Path(config["bundle_root"]) / "configs" / "inference.json"
     if not file.is_file():
         raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=file)
     own = json.loads(file.read_text(encoding="utf-8"))
     for key in MEANING:
-        if key in config and not same(config[key], own.get(key)):
-            raise BundleError(
-                Code.BUNDLE_DISAGREES,
-                f"{key} is {config[key]!r}, but the bundle's inference.json says {own.get(key)!r}.",
-                fix="It is part of what the weights mean: train with it, and use the bundle that the training leaves.",
-            )
+        if key not in config or same(config[key], own.get(key)):
+            continue
+        if key == "network_def" and not isinstance(config[key], Mapping):
+            check_given_network(parser, file)
+            continue
+        raise BundleError(
+            Code.BUNDLE_DISAGREES,
+            f"{key} is {config[key]!r}, but the bundle's inference.json says {own.get(key)!r}.",
+            fix="It is part of what the weights mean: train with it, and use the bundle that the training leaves.",
+        )
 
 
-def same(one: Any, other: Any) -> bool:
-    """Compare two pieces of configuration; MONAI rewrites ``#`` to ``::`` in what it runs."""
-    texts = (json.dumps(item, sort_keys=True).replace("#", "::") for item in (one, other))
-    return next(texts) == next(texts)
+def settle_device(parser: ConfigParser) -> None:
+    """Make a device of the one that is named (``--device cpu``), and refuse one that this machine has not.
+
+    Raises:
+        SettingError: ``setting-invalid``.
+    """
+    given = parser.config.get("device")
+    if given is None or isinstance(given, Mapping) or (isinstance(given, str) and given[:1] in ("@", "%")):
+        return
+    expression = isinstance(given, str) and given.startswith("$")
+    try:
+        device = torch.device(parser.get_parsed_content("device") if expression else given)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"--device {given}: this machine cannot compute on it ({reason}).",
+            fix=f"Here there is {' and '.join(there)}; left out, a GPU is taken where there is one.",
+        ) from error
+    if not expression:
+        parser["device"] = f"$torch.device('{device}')"  # what every component of the bundle takes
 
 
 def silence_mlflow() -> None:

@@ -5,9 +5,8 @@ import functools
 import importlib
 import logging
 import operator
-import os
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +119,34 @@ def items_of_files(paths: Sequence[str | Path], names: Sequence[str], findings: 
     return [{"image": str(path), "label": unknown, "name": name} for path, name in zip(paths, names, strict=True)]
 
 
+def complete_items(data: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return items as :func:`items` gives them for what other programs give: a path alone, or no label, or no name.
+
+    An item without a name is called by the path of its image, else by its place in the list (``image 1``); one
+    without a label has unknown ones, as many as the others have (a single NaN where none has any).
+
+    Raises:
+        SettingError: ``setting-invalid`` for an item without an image.
+    """
+    given = [item if isinstance(item, Mapping) else {"image": item} for item in data]
+    known = next((np.shape(item["label"]) for item in given if item.get("label") is not None), ())
+    complete = []
+    for index, item in enumerate(given):
+        if item.get("image") is None:
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"item {index + 1} of the data has no image, only {', '.join(map(str, item)) or 'nothing'}.",
+                fix="Give a list of paths, or of dictionaries with 'image'; 'label' and 'name' may be left out.",
+            )
+        image, label, name = item["image"], item.get("label"), item.get("name")
+        if label is None:
+            label = np.full(known, np.nan, dtype=np.float32)
+        if name is None:
+            name = str(image) if isinstance(image, str | Path) else f"image {index + 1}"
+        complete.append({**item, "label": label, "name": str(name)})
+    return complete
+
+
 class RadiographDataset(Dataset):
     """MONAI's data set; a file that cannot be read becomes a blank image with unknown labels.
 
@@ -128,7 +155,7 @@ class RadiographDataset(Dataset):
     whoever reads the batches (``cxr_monai.training.handlers``, ``cxr_monai.predict``).
 
     Args:
-        data: items with ``image``, ``label`` and ``name``.
+        data: items with ``image``, ``label`` and ``name``; see :func:`complete_items` for what may be left out.
         transform: MONAI's ``Compose``.
         shape: ``[C, H, W]`` of a transformed image, for the blanks.
         cache_dir: where :meth:`prepare` keeps what stands in the pipeline up to ``QuantiseRadiographd``:
@@ -150,7 +177,7 @@ class RadiographDataset(Dataset):
         cache_dir: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(data, transform)
+        super().__init__(complete_items(data), transform)
         self.shape, self.seed = tuple(shape), seed
         self._random = np.random.RandomState()
         steps = transform.flatten().transforms
@@ -177,10 +204,6 @@ class RadiographDataset(Dataset):
             StorageError: ``disk-full``, which the checkpoints would not survive either.
         """
         if self.cache is None:
-            return
-        if not all(isinstance(item["image"], str | os.PathLike) for item in self.data):
-            logger.info("no decoded image is kept: there are films in memory among them")
-            self.cache = None
             return
         try:
             self._entries = self.cache.build([item["image"] for item in self.data], self._levels, workers)
@@ -221,7 +244,7 @@ class RadiographDataset(Dataset):
 
     def _transform(self, index: int) -> dict[str, Any]:
         item = self.data[index]
-        label = torch.tensor(item["label"])  # a copy: the manifest's array is shared and read-only
+        label = torch.tensor(item["label"], dtype=torch.float32)  # a copy: the manifest's array is shared and read-only
         try:
             image, error = self._image(index), ""
         except RuntimeError as wrapped:
@@ -235,8 +258,7 @@ class RadiographDataset(Dataset):
     def _image(self, index: int) -> torch.Tensor:
         kept = self._kept(index)
         if kept is None:
-            item = self.data[index]  # a film in memory may come with what its values mean: image_axes, image_bits
-            kept = self._once({key: value for key, value in item.items() if str(key).startswith("image")})
+            kept = self._once({"image": self.data[index]["image"]})
         image = self._each_time({"image": kept["image"]})["image"]
         return convert_to_tensor(image, dtype=torch.float32, track_meta=False).contiguous()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.bundle import workflow
+from cxr_monai.bundle.configuration import running_parser, same, settle_bundle_root
 from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.errors import BundleError, Code, SettingError, WeightsError
@@ -47,24 +48,25 @@ def start(
         SettingError, BundleError, WeightsError: as :func:`open_parent` and ``cxr_monai.finetune.disease.question``.
     """
     workflow.errors_in_one_line()
-    parser = workflow.running_parser()
+    parser = running_parser()
+    settle_bundle_root(parser)
     config, shipped = parser.config, read_json(Path(parser.config["bundle_root"]) / "configs" / "train.json")
     workflow.check_paths(config)
     label, scheme = question(disease, against)
     opened = open_parent(parent, config["bundle_root"], trust_folder)
     parser["parent"] = str(opened.root)  # of an installed one, where its weights are
     for key, value in inherited(opened, "$@head_def.outputs").items():
-        if workflow.same(config.get(key), shipped.get(key)):
+        if same(config.get(key), shipped.get(key)):
             parser[key] = value
-        elif not workflow.same(config[key], value):
+        elif not same(config[key], value):
             logger.info("--%s is not the parent's", key)
-    if not workflow.same(config["labels"], shipped["labels"]) and parse(config["labels"]) != [label]:
+    if not same(config["labels"], shipped["labels"]) and parse(config["labels"]) != [label]:
         raise SettingError(
             Code.SETTING_INVALID,
             f"--labels {config['labels']!r}: the one label is the disease, {label}.",
             fix="Leave --labels out.",
         )
-    if workflow.same(config["label_scheme"], shipped["label_scheme"]):
+    if same(config["label_scheme"], shipped["label_scheme"]):
         parser["label_scheme"] = scheme
     parser["labels"] = [label]
     if boxes and config["manifest"]:
@@ -101,7 +103,7 @@ def open_parent(path: str | None, bundle_root: str | Path, trust_folder: bool = 
             where=parent.root,
         )
     own = read_json(Path(bundle_root) / "configs" / "inference.json")
-    if not workflow.same(inference.get("preprocessing"), own.get("preprocessing")):
+    if not same(inference.get("preprocessing"), own.get("preprocessing")):
         raise BundleError(
             Code.BUNDLE_DISAGREES,
             "its preprocessing is not that of the bundle to be trained: the network would be fed something else.",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import nn
 
 from cxr_monai.errors import Code, SettingError
@@ -144,7 +145,7 @@ def image_size_remark(image_size: Any) -> str:
 
 
 def input_channels(network: nn.Module) -> int:
-    """Return how many channels a network takes: those of its first convolution.
+    """Return how many channels a network takes: those of its first convolution, as a program's weights show it too.
 
     Raises:
         SettingError: ``setting-invalid`` for a network without a convolution.
@@ -152,6 +153,10 @@ def input_channels(network: nn.Module) -> int:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             return layer.in_channels
+    if isinstance(network, torch.jit.ScriptModule):
+        for weights in network.parameters():
+            if weights.ndim == 4:
+                return int(weights.shape[1])
     raise SettingError(
         Code.SETTING_INVALID,
         f"{type(network).__name__} has no convolution that would tell how many channels it takes.",

@@ -139,11 +139,17 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def load_weights(network: nn.Module, path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
     """Give ``network`` exactly the weights in ``path`` and return it on ``device``.
 
+    A TorchScript program holds its weights, and keeps them; the log says so where they are not seen to be those.
+
     Raises:
-        WeightsError: as :func:`load_state_dict`; ``weights-mismatch`` where a name or shape differs, listing them.
+        WeightsError: as :func:`load_state_dict`; ``weights-mismatch`` where a name or shape differs, listing them, or
+            where a program holds other weights under the same names.
     """
     state = load_state_dict(path)
     found = differences(network.state_dict(), state)
+    if isinstance(network, torch.jit.ScriptModule):
+        _compare_program(network, state, bool(found), path)
+        return place(network, device)
     if found:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
@@ -275,6 +281,20 @@ def set_prior(network: nn.Module, prevalences: Sequence[float] | None) -> None:
     prior = torch.as_tensor(prevalences, dtype=torch.float32).nan_to_num(0.5).clamp(0.001, 0.999)
     with torch.no_grad():
         layers[-1].bias.copy_(torch.logit(prior))
+
+
+def _compare_program(
+    program: torch.jit.ScriptModule, state: Mapping[str, torch.Tensor], renamed: bool, path: str | Path
+) -> None:
+    if renamed:
+        logger.warning("the TorchScript network keeps its own weights, which cannot be compared with those of %s", path)
+    elif any(not torch.equal(tensor.cpu(), state[name]) for name, tensor in program.state_dict().items()):
+        raise WeightsError(
+            Code.WEIGHTS_MISMATCH,
+            "the TorchScript network holds other weights than this file, to which labels and calibration belong.",
+            fix="Export it anew from this bundle, or name its weights with --weights.",
+            where=path,
+        )
 
 
 def place(network: nn.Module, device: torch.device | str) -> nn.Module:

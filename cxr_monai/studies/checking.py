@@ -19,7 +19,8 @@ from monai.data.meta_obj import get_track_meta
 from monai.utils import set_determinism
 
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.workflow import check_ranges, refuse_unknown, written_out
+from cxr_monai.bundle.unknown_settings import refuse_unknown
+from cxr_monai.bundle.workflow import check_ranges, written_out
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, CxrError, SettingError, StudyError, ours
 from cxr_monai.progress import progress_bar

@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cxr_monai.completion import seal
-from cxr_monai.durable import remove, write_durably
+from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
@@ -18,30 +17,15 @@ from cxr_monai.report.study_page import write_study_page
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult
 
-MAIN = "study.json"
 
-
-def write_pages(out: Path, result: StudyResult, tables: Tables, beside: Sequence[Path] = ()) -> list[Path]:
-    """Write ``study.csv``, ``comparison.csv``, ``differences.csv``, ``study.md``, ``study.html``, ``study.png`` and,
-    last and with the mark of completion, ``study.json`` into the study's folder.
-
-    Args:
-        out: the folder.
-        result, tables: of the study.
-        beside: files of the folder that belong to the result, too.
-
-    Returns:
-        the files that were written.
-
-    Raises:
-        StorageError: ``disk-full`` or ``write-failed``.
-    """
+def write_pages(out: Path, result: StudyResult, tables: Tables) -> list[Path]:
+    """Write ``study.csv``, ``comparison.csv``, ``differences.csv``, ``study.json``, ``study.md``, ``study.html`` and
+    ``study.png`` into the study's folder; returns them."""
     written = []
-    remove(out / MAIN)  # an earlier one: never a mark beside other figures
     for name in ("study", "comparison", "differences"):
         written.append(out / f"{name}.csv")
         write_durably(written[-1], getattr(tables, name).to_csv(index=False, float_format="%.6g").encode())
-    content: dict[str, Any] = {
+    content = {
         **about(result.plan),
         "findings": _records(tables.findings),
         "comparison": _records(tables.comparison),
@@ -49,8 +33,12 @@ def write_pages(out: Path, result: StudyResult, tables: Tables, beside: Sequence
         "failed": dict(result.failed),
         "notes": list(tables.notes),
     }
-    written.append(out / "study.md")
-    write_durably(written[-1], markdown(result.plan, tables).encode())
+    texts = {
+        "study.json": json.dumps(content, indent=2, allow_nan=False) + "\n",
+        "study.md": markdown(result.plan, tables),
+    }
+    for name, text in texts.items():
+        write_durably(out / name, text.encode())
     page = write_study_page(
         out,
         title=result.plan.name,
@@ -61,10 +49,7 @@ def write_pages(out: Path, result: StudyResult, tables: Tables, beside: Sequence
         notes=list(tables.notes),
         baseline=result.plan.baseline,
     )
-    written += [page, page.with_suffix(".png")]
-    seal(content, out, [path.relative_to(out).as_posix() for path in (*written, *beside)])
-    write_durably(out / MAIN, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-    return [*written, out / MAIN]
+    return [*written, *(out / name for name in texts), page, page.with_suffix(".png")]
 
 
 def about(study: Study) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class FindingMetrics(Metric):
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         logits, labels = output
         self._logits.append(logits.detach().float().cpu())
+        if labels.ndim == 1:  # of images without labels: one unknown stands for all
+            labels = labels[:, None].expand(logits.shape)
         self._labels.append(labels.detach().float().cpu())
 
     def compute(self) -> float:

@@ -81,6 +81,8 @@ class Preflight:
         validator: with its loader.
         output_dir: where the training will write.
 
+    Raises (at once):
+        SettingError: ``setting-invalid`` for other data sets than ``RadiographDataset``.
     Raises (from :meth:`run`):
         TrainingError: ``disk-full`` with the figures, ``not-finite`` for a loss that is not a number before any step,
             ``preflight-failed`` where a batch has no readable image.
@@ -88,6 +90,14 @@ class Preflight:
 
     def __init__(self, trainer: Any, validator: Any, output_dir: str) -> None:
         self.trainer, self.validator, self.output_dir = trainer, validator, Path(output_dir)
+        for engine in (trainer, validator):
+            if not hasattr(engine.data_loader.dataset, "prepare"):
+                raise SettingError(
+                    Code.SETTING_INVALID,
+                    f"the data set is a {type(engine.data_loader.dataset).__name__}, which does not know of epochs.",
+                    fix="Set train_dataset_data or train_preprocessing (val_...), or a RadiographDataset of "
+                    "cxr_monai.data.dataset.",
+                )
         self.cache = trainer.data_loader.dataset.cache
 
     def run(self) -> float:

@@ -20,10 +20,12 @@ import torch
 from ignite.engine import Engine, Events
 
 import cxr_monai
-from cxr_monai.bundle.workflow import PATHS, running_parser, silence_mlflow
+from cxr_monai.bundle.configuration import running_parser
+from cxr_monai.bundle.workflow import PATHS, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, how_to_see_runs, without_password
 from cxr_monai.errors import Code
+from cxr_monai.plurals import counted
 from cxr_monai.training.delivery import Delivery
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
 from cxr_monai.training.schedules import validated
@@ -257,16 +259,24 @@ def artifact_folder(tracking_uri: str) -> str | None:
 
 
 def _without_paths(config: Any) -> Any:
-    """Say of every path whether it was set, not where it points; at any depth, since any item can be overridden."""
+    """Say of every path whether it was set, not where it points; at any depth, since any item can be overridden.
+
+    Data that a program gave (``workflow.train_dataset_data = [...]``) name images, and are counted.
+    """
     if isinstance(config, list):
         return [_without_paths(item) for item in config]
     if not isinstance(config, Mapping):
         return config if isinstance(config, str | int | float | bool | None) else str(config)
-    hidden = (*PATHS, "tracking_uri")
-    return {
-        key: "(a path of the machine that ran this)" if key in hidden and _is_path(value) else _without_paths(value)
-        for key, value in config.items()
-    }
+    return {key: _hidden(key, value) or _without_paths(value) for key, value in config.items()}
+
+
+def _hidden(key: str, value: Any) -> str:
+    """Return what stands for a value that says too much; nothing for others."""
+    if key in (*PATHS, "tracking_uri") and _is_path(value):
+        return "(a path of the machine that ran this)"
+    if key == "data" and isinstance(value, list):
+        return f"({counted(len(value), 'item')} of the machine that ran this)"
+    return ""
 
 
 def _is_path(value: Any) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from cxr_monai.bundle.configuration import running_parser
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.origin import write_origin
-from cxr_monai.bundle.workflow import running_parser
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients

@@ -46,7 +46,7 @@ def test_what_each_will_train_is_told_and_the_process_stays_as_it_was(tmp_path: 
         ({"schedule": "cosin"}, "setting-invalid", "--schedule 'cosin'"),
         ({"labels": ["Effusion", "Nodule"]}, "unknown-finding", "Nodule"),
         ({"accumulate": "two"}, "setting-invalid", "--accumulate 'two'"),
-        ({"network_def#growth": 1}, "setting-invalid", "unexpected keyword argument 'growth'"),
+        ({"network_def#growth": 1}, "override-unknown", "Did you mean --network_def#growth_rate?"),
         ({"network_def": {"_target_": "Dense"}}, "setting-invalid", "its settings cannot be trained with"),
     ],
 )
