@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -70,7 +69,6 @@ def join_on_image(
     left: pd.DataFrame,
     right: pd.DataFrame,
     *,
-    how: Literal["inner", "left"] = "inner",
     by_name: bool = False,
     where: str | Path | None = None,
     root: Path | None = None,
@@ -80,7 +78,6 @@ def join_on_image(
     Args:
         left: a table with ``image``; its ``image`` is kept.
         right: a table with ``image``, any number of rows an image (boxes).
-        how: ``left`` keeps the images of ``left`` that ``right`` lacks.
         by_name: file names are identities; a manifest's ``by_name`` says so.
         where: the right table's file, for messages.
         root: the absolute folder that the images of ``left`` are relative to; an absolute path inside it in ``right``
@@ -112,4 +109,4 @@ def join_on_image(
         )
     known = right.assign(image=right["image"].astype(str).map(image_of))
     known = known[known["image"].notna()]
-    return Joined(left.merge(known, on="image", how=how, suffixes=("", "_right")), matches)
+    return Joined(left.merge(known, on="image", suffixes=("", "_right")), matches)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.joining import join_on_image, without
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.matching import match_images
 from cxr_monai.data.radiograph import Radiograph, read_radiograph
@@ -60,9 +60,12 @@ class Gallery:
         self.notes: list[str] = []
         """What is left out, for the user."""
         if manifest is not None:
-            by_side = join_on_image(self.store.table[["image"]], manifest.table, how="left", by_name=self.by_name)
-            self.labels = by_side.table.set_index("image")
-            self.notes = by_side.unnamed_notes("explained images", "labels in the manifest")
+            named = self.store.table[["image"]].assign(named=self.store.table["image"])
+            by_side = join_on_image(manifest.table, named, by_name=self.by_name, root=manifest.root)
+            rows = by_side.table.drop(columns="image").set_index("named").rename_axis("image")
+            self.labels = rows.reindex(named["image"])
+            lost, images = by_side.matches.lost, by_side.matches.names
+            self.notes = without(lost, len(images), "explained images", "labels in the manifest")
         self._radiograph = lru_cache(maxsize=4)(self._read)
 
     def find(self, name: str) -> str:

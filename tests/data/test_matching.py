@@ -175,10 +175,6 @@ def test_tables_are_joined_on_what_matches() -> None:
     assert joined(["sub/1.png", "1.png"], left=("sub/1.png",)) == [["sub/1.png", 0, 10]]
 
 
-def test_left_join_keeps_images_without_a_partner() -> None:
-    assert [row[:2] for row in joined(["3.png"], how="left")] == [["x/1.png", 0], ["x/2.png", 1], ["y/3.png", 2]]
-
-
 @pytest.mark.parametrize(
     ("left", "right", "code", "said"),
     [
