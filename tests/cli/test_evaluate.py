@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from cxr_monai.bundle.digest import content_digest
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
-from cxr_monai.data.manifest import write_manifest
+from cxr_monai.data.manifest import read_manifest, split_digest, write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted, read_fitted, trained_on
 from cxr_monai.labels import NIH14
 from cxr_monai.origins import SYNTHETIC
+from tests.bundles.making import LABELS as TINY_LABELS
 from tests.bundles.making import tiny_bundle
 from tests.bundles.running import Phantoms, Trained, content
 from tests.evaluation.making import made_manifest, made_scores, made_table, on_disk
@@ -100,6 +102,50 @@ def test_comparison_on_the_images_that_both_have(folder: Path, capsys: pytest.Ca
     assert table.loc["Edema", "difference"] == 0
     assert "predictions for 355 of the 360 images" in capsys.readouterr().out
     assert (folder / "out" / "plots" / "comparison.png").is_file()
+
+
+def test_other_folders_need_the_users_word_and_what_is_left_out_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("val", "test"):
+        table = pd.read_csv(f"{name}.csv")
+        table["image"] = "elsewhere/" + table["image"].str.rpartition("/")[2].str.replace("0", f"{name}0", n=1)
+        table.loc[0, "image"] = f"elsewhere/stranger_{name}.png"
+        table.to_csv(f"{name}.csv", index=False)
+    manifest = read_manifest("manifest.csv", check_files=False)
+    folders, _, names = manifest.table["image"].str.partition("/").to_numpy().T
+    renamed = [f"{of}/{name.replace('0', f'{of}0', 1)}" for of, name in zip(folders, names, strict=True)]
+    renamed_table = manifest.table.assign(image=renamed)
+    record = replace(manifest.split, digest=split_digest(renamed_table))
+    write_manifest(replace(manifest, table=renamed_table, split=record), folder / "manifest.csv")
+    assert evaluate("--fit", "val.csv") == 1
+    told = capsys.readouterr().err
+    assert "360 such as 'elsewhere/stranger_test.png'" in told
+    assert "'elsewhere/test00001.png' is not 'test/test00001.png': the folders differ" in told
+    assert "--match-names" in told
+    assert evaluate("--fit", "val.csv", "--match-names") == 0
+    made = metrics()
+    assert made["book"]["images"] == 359
+    assert made["book"]["fitted_on"]["parts"] == {"val": 359}
+    notes = capsys.readouterr().out
+    assert "note: 1 of 360 predicted images are not in the manifest and are left out." in notes
+    assert "note: To fit on: 1 of 360 predicted images are not in the manifest and are left out." in notes
+
+
+def test_what_is_left_out_of_a_calibration_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = read_manifest("manifest.csv", check_files=False)
+    write_manifest(replace(manifest, table=manifest.table.rename(columns={"Edema": "Effusion"})), folder / "m.csv")
+    table = pd.read_csv("val.csv").rename(columns={"Edema": "Effusion"})[["image", *TINY_LABELS]]
+    table.loc[0, "image"] = "val/stranger.png"
+    table.to_csv("val.csv", index=False)
+    bundle = tiny_bundle(folder / "tiny", 0)
+    words = ["--predictions", "val.csv", "--manifest", "m.csv", "--out", "copy", "--trust-folder"]
+    assert main(["calibrate", str(bundle), *words]) == 0
+    said = "1 of 360 predicted images are not in the manifest and are left out."
+    assert f"note: {said}" in capsys.readouterr().out
+    fitted = read_fitted(folder / "copy" / "models" / "calibration.json", TINY_LABELS)
+    assert fitted is not None
+    assert said in fitted.notes
 
 
 def test_training_patients_are_warned_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
