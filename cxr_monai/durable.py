@@ -228,6 +228,18 @@ def copy_tree(source: Path, target: Path, ignored: Collection[str] = ("__pycache
             copy_durably(path, target / inside)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        StorageError: ``write-failed``.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
 def make_folder(path: str | Path, mode: int = 0o777) -> Path:
     """Make a folder, and those above it, unless it is there.
 

@@ -47,6 +47,7 @@ class Code(StrEnum):
     RADIOGRAPH_NAN = "radiograph-nan"
     RADIOGRAPH_UNDECODABLE = "radiograph-undecodable"
     RADIOGRAPH_DIMENSIONS = "radiograph-dimensions"
+    RADIOGRAPH_AMBIGUOUS = "radiograph-ambiguous"
     # bundles, settings, weights
     BUNDLE_INVALID = "bundle-invalid"
     BUNDLE_DISAGREES = "bundle-disagrees"
@@ -80,6 +81,7 @@ class Code(StrEnum):
     PREFLIGHT_FAILED = "preflight-failed"
     RESULT_INCOMPLETE = "result-incomplete"
     RESUME_DIFFERS = "resume-differs"
+    RUN_FAILED = "run-failed"
     RUNTIME_MISSING = "runtime-missing"
     STUDY_CHANGED = "study-changed"
     STUDY_FAILED = "study-failed"

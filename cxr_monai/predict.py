@@ -25,6 +25,7 @@ from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.networks.fixed_batches import FixedBatches
 from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_difference
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
@@ -117,7 +118,7 @@ class Predictor:
             return made, True
         if self.device.type == "cpu" and low:
             made = for_prediction(network, self.shape[-3:], self.head)
-            return made, made is not network
+            return FixedBatches(made, self.shape[-3:]), made is not network
         return network, False
 
     def predict(
@@ -147,7 +148,9 @@ class Predictor:
             progress_bar(total=len(named), desc="predicting", unit="images") as bar,
         ):
             for batch in reading_loader(dataset, batch_size, num_workers):
-                probabilities = self.inferer(batch["image"].to(self.device), self.network).sigmoid().cpu().numpy()
+                logits = self.inferer(batch["image"].to(self.device), self.network).cpu()
+                # in float32 its last bit depends on where a value stands: vectors have a kernel, what is left another
+                probabilities = logits.double().sigmoid().float().numpy()
                 good = [not error for error in batch["error"]]
                 kept = [name for name, read in zip(batch["name"], good, strict=True) if read]
                 parts.append(Predictions(self._table(kept, probabilities[good]), batch_errors(batch), self.about))

@@ -1,4 +1,4 @@
-"""Radiograph pipelines as MONAI dictionary transforms: file to network input.
+"""Radiograph pipelines as MONAI dictionary transforms: file, or film in memory, to network input.
 
 A bundle's deterministic pipeline is ``LoadRadiographd``, ``ResizeShortestd``, ``QuantiseRadiographd``, MONAI's
 ``CenterSpatialCropd`` and ``NormaliseRadiographd``: one file becomes a float32 tensor ``[C, S, S]``. What stands before
@@ -9,6 +9,7 @@ no swap.
 """
 
 import math
+import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -32,6 +33,7 @@ from PIL import Image
 
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.radiograph import read_radiograph
+from cxr_monai.data.radiograph_array import radiograph_of_array
 from cxr_monai.errors import Code, SettingError
 
 
@@ -132,13 +134,20 @@ def check_size(size: int) -> int:
 
 
 class LoadRadiographd(MapTransform):
-    """File path to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense; see ``cxr_monai.data.radiograph``.
+    """File path, or the film itself as an array or tensor, to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense.
 
-    For the key ``image``, ``image_bits`` tells how many bits a pixel of the file has (16 where it does not say),
+    See ``cxr_monai.data.radiograph`` for files and ``cxr_monai.data.radiograph_array`` for arrays: which axis is which
+    and which values are black and white follow stated rules; what they leave open is refused. Beside the key ``image``
+    an item may state ``image_axes`` (``HW``, ``WH``), ``image_value_range`` ([black, white]) and ``image_bits``.
+
+    For the key ``image``, ``image_bits`` tells how many bits a pixel of the film has (16 where it does not say),
     ``image_shape`` its (H, W), ``image_spacing`` its (row, column) spacing in mm or None.
 
     Attributes:
         any_modality: read a DICOM whatever its header says it shows (:func:`take_any_modality`).
+
+    Raises:
+        RadiographError: whatever makes the film unfit; ``radiograph-ambiguous`` for an array without a known range.
     """
 
     any_modality = False
@@ -146,7 +155,12 @@ class LoadRadiographd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            radiograph = read_radiograph(result[key], any_modality=self.any_modality)
+            given = result[key]
+            if isinstance(given, str | os.PathLike):
+                radiograph = read_radiograph(os.fspath(given), any_modality=self.any_modality)
+            else:
+                axes, value_range, bits = (result.get(f"{key}_{name}") for name in ("axes", "value_range", "bits"))
+                radiograph = radiograph_of_array(given, axes, value_range, bits)
             result[key] = torch.from_numpy(radiograph.pixels)
             result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))
             result[f"{key}_shape"], result[f"{key}_spacing"] = radiograph.pixels.shape[1:], radiograph.spacing

@@ -20,6 +20,8 @@ are medians. Leave the machine alone meanwhile. Writes benchmark.json and benchm
   maps     all 14 class maps of an image (baseline: one plain forward pass; MONAI's GradCAM, once a finding)
   explain  'cxr-monai explain' on every image of the manifest, all findings: seconds, bytes, memory
   evaluate  the whole of 'cxr-monai evaluate' on as many
+  equality  on what the probabilities of an image depend besides the image: batch, order, neighbours, threads, process,
+           instruction set; by precision, largest differences (with --bundle: of its weights)
   finetune  a classifier for each of 14 diseases on kept features (baseline: a training with a frozen network for each)
 """
 
@@ -42,7 +44,7 @@ from cxr_monai.durable import write_durably
 SECTIONS = {
     "peak": "training", "step": "training", "predict": "prediction", "runtime": "prediction", "feed": "feeding",
     "cache": "feeding", "startup": "feeding", "bootstrap": "evaluation", "evaluate": "evaluation",
-    "maps": "maps", "explain": "maps", "finetune": "finetuning",
+    "maps": "maps", "explain": "maps", "finetune": "finetuning", "equality": "equality",
 }  # fmt: skip
 """Each section and its module."""
 

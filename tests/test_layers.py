@@ -40,6 +40,7 @@ LAYERS = {
     "explaining": 3,
     "sharing": 3,
     "report": 4,
+    "running": 4,
     "studies": 5,
     "finetune": 5,
     "doctor": 5,

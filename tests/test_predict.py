@@ -48,6 +48,15 @@ def test_batches_and_names_change_nothing(predictor: Predictor, phantoms: Phanto
     np.testing.assert_allclose(one.table[list(NIH14)], all_.table[list(NIH14)], rtol=0, atol=1e-6)
 
 
+def test_in_bfloat16_a_film_has_the_same_bits_whatever_is_beside_it(trained: Trained, phantoms: Phantoms) -> None:
+    predictor, files = Predictor(trained.bundle), phantoms.files("test")[:5]
+    together = predictor.predict(files, batch_size=5).table[list(NIH14)].to_numpy()
+    in_another_order = predictor.predict(files[::-1], batch_size=3).table[list(NIH14)].to_numpy()[::-1]
+    alone = np.concatenate([predictor.predict([file]).table[list(NIH14)].to_numpy() for file in files])
+    np.testing.assert_array_equal(in_another_order, together)
+    np.testing.assert_array_equal(alone, together)
+
+
 def test_equal_to_evaluation(predictor: Predictor, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
     run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", batch_size=8, amp=False)
     evaluated = pd.read_csv(elsewhere / "out" / "predictions.csv")

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "manifest": ("manifest", "turn a data set into a manifest, the one table of images"),
     "split": ("split", "write a patient-disjoint split or folds into a manifest"),
     "check": ("check", "show what is wrong with a manifest and what is in it"),
+    "run": ("run", "train, evaluate, infer or explain with a bundle that is inspected first"),
     "predict": ("predict", "files in, one row of probabilities an image out"),
     "explain": ("explain", "what a bundle's network looked at: a map for every image and finding"),
     "maps": ("maps", "look at such maps, score them against boxes, test them, compare two models"),
@@ -48,7 +49,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cxr-monai",
         description="Chest X-ray classification on MONAI: tables of images in, predictions and pictures out. "
-        "Training, evaluation and explanation run through 'python -m monai.bundle run' (see the README).",
+        "'run' runs a bundle's configurations, as 'python -m monai.bundle run' does without looking at them.",
         epilog="'cxr-monai COMMAND --help' teaches one command. Exit status: 0 done, 1 failed, 2 wrong use.",
     )
     parser.add_argument("--version", action="version", version=f"cxr-monai {__version__}")

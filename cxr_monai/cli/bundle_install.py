@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Install, say what it is called."""
+    from cxr_monai.cli.attention import attention_lines
     from cxr_monai.sharing.install import install
-    from cxr_monai.sharing.remarks import shortened
 
     installed = install(
         arguments.source,
@@ -45,17 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     record = installed.record
     print(f"{record.name} {record.version}, signed by {record.signer}: {installed.root}")
-    callables = sorted({remark.text.rpartition(".")[2] for remark in installed.attention if remark.kind == "callable"})
-    if callables:
-        print(
-            f"attention: these write files or may use the network: {', '.join(callables)}; "
-            f"'cxr-monai bundle inspect {installed.root}' says where"
-        )
-    for remark in installed.attention:
-        if remark.kind != "callable":
-            place = f"{remark.file}, {remark.where}" if remark.where else remark.file
-            print(
-                f"attention: {remark.kind} {shortened(remark.text)}  ({shortened(place)}): {shortened(remark.reason)}"
-            )
+    for line in attention_lines(installed.attention, str(installed.root)):
+        print(line)
     print(f"use it as: cxr-monai predict {record.name} INPUT... --out predictions.csv")
     return 0

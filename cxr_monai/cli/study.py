@@ -65,11 +65,9 @@ def _source(named: str) -> Path:
     from cxr_monai.sharing.store import is_installed, store_folder
     from cxr_monai.sharing.trust import open_trusted
 
-    if named in shipped_bundles():
-        return shipped(named)
-    if is_installed(store_folder(), named):
+    if Path(named).is_dir() or named in shipped_bundles() or is_installed(store_folder(), named):
         return open_trusted(named)
-    return Path(named) if Path(named).is_dir() else shipped(named)
+    return shipped(named)  # there is none: it says which there are
 
 
 def run(arguments: argparse.Namespace) -> int:

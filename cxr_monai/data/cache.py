@@ -41,7 +41,7 @@ from cxr_monai.stopping import ignore_signals
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; another number, another preparation. It grows when a reader gives other pixels for a file."""
 _FEW = 64  # files that one process has prepared before others have started
 _TOGETHER = 2**25  # bytes between two syncs

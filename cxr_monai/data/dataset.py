@@ -5,6 +5,7 @@ import functools
 import importlib
 import logging
 import operator
+import os
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -205,6 +206,10 @@ class RadiographDataset(Dataset):
         """
         if self.cache is None:
             return
+        if not all(isinstance(item["image"], str | os.PathLike) for item in self.data):
+            logger.info("no decoded image is kept: there are films in memory among them")
+            self.cache = None
+            return
         try:
             self._entries = self.cache.build([item["image"] for item in self.data], self._levels, workers)
         except StorageError as error:
@@ -258,7 +263,8 @@ class RadiographDataset(Dataset):
     def _image(self, index: int) -> torch.Tensor:
         kept = self._kept(index)
         if kept is None:
-            kept = self._once({"image": self.data[index]["image"]})
+            item = self.data[index]  # a film in memory may come with what its values mean: image_axes, image_bits
+            kept = self._once({key: value for key, value in item.items() if str(key).startswith("image")})
         image = self._each_time({"image": kept["image"]})["image"]
         return convert_to_tensor(image, dtype=torch.float32, track_meta=False).contiguous()
 

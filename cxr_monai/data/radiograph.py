@@ -26,7 +26,8 @@ from cxr_monai.errors import Code, CxrError, RadiographError
 MAX_PIXELS = 40_000_000
 """Default limit of rows times columns. A 43 by 43 cm detector with 0.07 mm pixels has 37.7 million."""
 
-_DARK = 0.4
+NEARLY_BLACK = 0.4
+"""A picture without a pixel above this share of its range uses fewer bits than it says, or another window."""
 
 _FORMATS = "PNG, JPEG, NIfTI (.nii, .nii.gz) and DICOM"
 _KNOWN_OTHERS = {
@@ -166,10 +167,10 @@ def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded]
 
 def _odd_greys(pixels: np.ndarray) -> Iterator[str]:
     """Say that a picture uses an end of its range alone: the file says more bits, or another window, than it has."""
-    if pixels.max() < _DARK:
-        yield f"nearly black: its brightest pixel is below {_DARK:.0%} of the range that the file declares"
-    if pixels.min() > 1 - _DARK:
-        yield f"nearly white: its darkest pixel is above {1 - _DARK:.0%} of the range that the file declares"
+    if pixels.max() < NEARLY_BLACK:
+        yield f"nearly black: its brightest pixel is below {NEARLY_BLACK:.0%} of the range that the file declares"
+    if pixels.min() > 1 - NEARLY_BLACK:
+        yield f"nearly white: its darkest pixel is above {1 - NEARLY_BLACK:.0%} of the range that the file declares"
 
 
 def _is_ours(error: Exception) -> bool:

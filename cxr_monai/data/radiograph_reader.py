@@ -23,8 +23,8 @@ from cxr_monai.data.radiograph import MAX_PIXELS, Radiograph, read_radiograph
 class RadiographReader(ImageReader):
     """Read PNG, JPEG, NIfTI and DICOM radiographs as float32 ``[1, H, W]`` in [0, 1]; several files become channels.
 
-    The metadata hold ``original_channel_dim`` 0, ``spatial_shape`` (H, W), an affine that scales rows and columns by
-    the spacing in mm (1 where it is unknown), and the provenance's plain entries.
+    The metadata hold ``original_channel_dim`` 0, ``spatial_shape`` (H, W), ``axes`` HW, an affine that scales rows and
+    columns by the spacing in mm (1 where it is unknown), and the provenance's plain entries.
 
     Args:
         max_pixels: larger images are refused, by their header.
@@ -53,6 +53,7 @@ class RadiographReader(ImageReader):
         return np.concatenate([radiograph.pixels for radiograph in radiographs]), {
             **{name: value for name, value in first.provenance.items() if isinstance(value, (str, int, float))},
             MetaKeys.ORIGINAL_CHANNEL_DIM: 0,
+            "axes": "HW",
             MetaKeys.SPATIAL_SHAPE: np.asarray(first.pixels.shape[1:]),
             MetaKeys.AFFINE: affine,
             MetaKeys.ORIGINAL_AFFINE: affine.copy(),

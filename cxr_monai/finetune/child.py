@@ -6,6 +6,7 @@
 """
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.origin import TRAINED_ON, add_parent
 from cxr_monai.bundle.trained import write_json
 from cxr_monai.bundle.workflow import PATHS
+from cxr_monai.completion import seal
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.data.manifest import Manifest, split_digest
 from cxr_monai.durable import write_durably
@@ -127,6 +129,8 @@ def finish(
 ) -> Judged:
     """Judge a child by its and its parent's predictions, and write card, metadata and lineage into its bundle.
 
+    Beside the bundle stands then ``judged.json``: what came of it, and the mark of completion of the predictions.
+
     Args:
         child: with weights and calibration.
         parent: its parent's folder.
@@ -158,8 +162,15 @@ def finish(
     if found is not None:
         measured["localisation"] = found.to_json()
     write_lineage(child.root, [parent], MADE_BY, data=data, settings=settings, measured=measured)
+    _write_result(child.root.parent, {"disease": label, "conclusion": judged.conclusion, "measured": measured})
     logger.info("the child and its parent:\n%s", "\n".join(judged.lines()))
     return judged
+
+
+def _write_result(folder: Path, content: dict[str, Any]) -> None:
+    """Write ``judged.json`` beside the child's bundle, last, with the mark of completion of what was judged."""
+    seal(content, folder, sorted(path.name for path in folder.glob("predictions_*.csv*")))
+    write_durably(folder / "judged.json", (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _data(manifest: Manifest, label: str) -> dict[str, Any]:

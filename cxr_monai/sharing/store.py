@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.sharing.manifest import check_name, version_numbers
@@ -109,7 +110,8 @@ def find(store: Path, words: str) -> Installed:
         raise BundleError(
             Code.BUNDLE_INVALID,
             f"there is no folder {words!r}, and no bundle is installed under such a name: {error.message}",
-            fix="A training leaves its bundle in OUT/bundle; 'cxr-monai bundle list' names what is installed.",
+            fix="A training leaves its bundle in OUT/bundle; 'cxr-monai bundle list' names what is installed; with "
+            f"this package come {', '.join(shipped_bundles())}.",
         ) from error
     if not at:
         version = _current(store / name)

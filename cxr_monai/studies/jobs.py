@@ -22,6 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.completion import COMPLETE, altered, digest_of, missing
 from cxr_monai.durable import write_durably
 from cxr_monai.environment import default_tracking_uri, usable_cores, without_monai_warning
 from cxr_monai.errors import Code, StudyError, TrainingError
@@ -71,12 +72,15 @@ class State:
         trained: whether it has ended.
         judged: what was predicted, and how; None before.
         seconds: of all its processes so far. Those of one that was killed together with the study are not known.
+        predicted: the SHA-256 of each file of predictions, by its name below the folder; none in studies of before
+            there were such.
     """
 
     settings: dict[str, str]
     trained: bool = False
     judged: dict[str, Any] | None = None
     seconds: float = 0.0
+    predicted: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> "State | None":
@@ -152,19 +156,49 @@ def run_job(
     wanted = judging(study, place, job)
     if stop.is_set():
         return "interrupted"
-    if state.judged != wanted:
+    if state.judged != wanted or not (job.folder / place.part).is_dir():
         bundle = job.folder / "train" / "bundle"
         made = {"output_dir": str(job.folder / place.part), "split": place.part, "run_name": f"{name} {place.part}"}
         files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
         overrides = {**study.evaluate_overrides, **common, **made}
+        state.judged, state.predicted = None, {}
+        state.write(job.folder)
         shutil.rmtree(job.folder / place.part, ignore_errors=True)  # interrupted, or of other settings
         if not _run(job, state, place, bundle, files, "evaluate", overrides, runner, stop):
             return _last_lines(job.folder / "log.txt")
         state.judged = wanted
+        state.predicted = {name: digest_of(job.folder / name) for name in _predictions(job, place.part)}
         state.write(job.folder)
         # ten times the weights, and nothing goes on from them
         shutil.rmtree(job.folder / "train" / "checkpoints", ignore_errors=True)
     return None
+
+
+def _predictions(job: Job, part: str) -> list[str]:
+    names = (f"{part}/predictions.csv", f"{part}/predictions.csv.json")
+    return [name for name in names if (job.folder / name).is_file()]
+
+
+def refuse_altered(job: Job, part: str) -> None:
+    """Refuse to compare what a training did not predict: its file was cut, exchanged or deleted since.
+
+    Where the folder of predictions was deleted, nothing is wrong: they are made again.
+
+    Raises:
+        StudyError: ``result-incomplete``; ``study-invalid`` as `State.read`.
+    """
+    state = State.read(job.folder)
+    if state is None or not (job.folder / part).is_dir():
+        return
+    marked = {COMPLETE: {name: digest for name, digest in state.predicted.items() if name.startswith(f"{part}/")}}
+    changed = [*(missing(marked, job.folder) or []), *altered(marked, job.folder)]
+    if changed:
+        raise StudyError(
+            Code.RESULT_INCOMPLETE,
+            "it was cut, changed or deleted since the training was judged.",
+            fix=f"Delete the folder '{part}' that it is in: the same command predicts again.",
+            where=job.folder / changed[0],
+        )
 
 
 def judging(study: Study, place: Place, job: Job) -> dict[str, Any]:

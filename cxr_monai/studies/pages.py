@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cxr_monai.durable import write_durably
+from cxr_monai.completion import seal
+from cxr_monai.durable import remove, write_durably
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
@@ -17,15 +18,30 @@ from cxr_monai.report.study_page import write_study_page
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult
 
+MAIN = "study.json"
 
-def write_pages(out: Path, result: StudyResult, tables: Tables) -> list[Path]:
-    """Write ``study.csv``, ``comparison.csv``, ``differences.csv``, ``study.json``, ``study.md``, ``study.html`` and
-    ``study.png`` into the study's folder; returns them."""
+
+def write_pages(out: Path, result: StudyResult, tables: Tables, beside: Sequence[Path] = ()) -> list[Path]:
+    """Write ``study.csv``, ``comparison.csv``, ``differences.csv``, ``study.md``, ``study.html``, ``study.png`` and,
+    last and with the mark of completion, ``study.json`` into the study's folder.
+
+    Args:
+        out: the folder.
+        result, tables: of the study.
+        beside: files of the folder that belong to the result, too.
+
+    Returns:
+        the files that were written.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
     written = []
+    remove(out / MAIN)  # an earlier one: never a mark beside other figures
     for name in ("study", "comparison", "differences"):
         written.append(out / f"{name}.csv")
         write_durably(written[-1], getattr(tables, name).to_csv(index=False, float_format="%.6g").encode())
-    content = {
+    content: dict[str, Any] = {
         **about(result.plan),
         "findings": _records(tables.findings),
         "comparison": _records(tables.comparison),
@@ -33,12 +49,8 @@ def write_pages(out: Path, result: StudyResult, tables: Tables) -> list[Path]:
         "failed": dict(result.failed),
         "notes": list(tables.notes),
     }
-    texts = {
-        "study.json": json.dumps(content, indent=2, allow_nan=False) + "\n",
-        "study.md": markdown(result.plan, tables),
-    }
-    for name, text in texts.items():
-        write_durably(out / name, text.encode())
+    written.append(out / "study.md")
+    write_durably(written[-1], markdown(result.plan, tables).encode())
     page = write_study_page(
         out,
         title=result.plan.name,
@@ -49,7 +61,10 @@ def write_pages(out: Path, result: StudyResult, tables: Tables) -> list[Path]:
         notes=list(tables.notes),
         baseline=result.plan.baseline,
     )
-    return [*written, *(out / name for name in texts), page, page.with_suffix(".png")]
+    written += [page, page.with_suffix(".png")]
+    seal(content, out, [path.relative_to(out).as_posix() for path in (*written, *beside)])
+    write_durably(out / MAIN, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    return [*written, out / MAIN]
 
 
 def about(study: Study) -> dict[str, Any]:

@@ -26,7 +26,17 @@ from cxr_monai.outputs import check_folder
 from cxr_monai.studies.checking import Checked, check
 from cxr_monai.studies.compare import Tables, tabulate
 from cxr_monai.studies.folds import check_room, finish_folds, fold_manifest, out_of_fold, prepare_folds
-from cxr_monai.studies.jobs import Place, Progress, Runner, State, epochs_done, run_job, run_jobs, run_process
+from cxr_monai.studies.jobs import (
+    Place,
+    Progress,
+    Runner,
+    State,
+    epochs_done,
+    refuse_altered,
+    run_job,
+    run_jobs,
+    run_process,
+)
 from cxr_monai.studies.pages import about, write_pages
 from cxr_monai.studies.plan import Job, Study, StudyResult
 from cxr_monai.training.lock import OutputLock
@@ -143,7 +153,8 @@ def run_study(
     Raises:
         UsageError: more trainings at once than cores.
         TrainingError: ``output-locked`` if another study is at work in ``out``.
-        StudyError: ``study-changed``; ``study-failed`` if not one variant was trained.
+        StudyError: ``study-changed``; ``study-failed`` if not one variant was trained; ``result-incomplete`` if
+            predictions of a training that has ended were cut or exchanged.
         BundleError: as `check_room`, where the study leaves a bundle.
         CxrError: as `prepare`.
     """
@@ -200,6 +211,8 @@ def _run(
     def run(job: Job, stop: threading.Event) -> str | None:
         return run_job(job, study, place, settings[job.variant], runner, stop)
 
+    for job in jobs:
+        refuse_altered(job, place.part)
     progress = Progress(jobs, {name: one.epochs for name, one in prepared.checked.items()})
     result = gather(prepared, jobs, run_jobs(jobs, run, progress, place.at_once))
     written: list[Path] = []
@@ -207,7 +220,7 @@ def _run(
         written, notes = finish_folds(jobs, result.truth, out)
         result = replace(result, notes=(*result.notes, *notes))
     tables = tabulate(result, None if study.folds else place.part)
-    return result, tables, [*written, *write_pages(out, result, tables)]
+    return result, tables, [*written, *write_pages(out, result, tables, [path for path in written if path.is_file()])]
 
 
 def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], restart: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from cxr_monai.cli import main
 from cxr_monai.cli.study import parse_settings
 from tests.bundles.making import LABELS, NETWORK
-from tests.bundles.running import Phantoms
+from tests.bundles.running import SHIPPED, Phantoms
 from tests.studies.making import study_file
 
 pytest_plugins = ["tests.bundles.fixtures"]
@@ -43,6 +44,15 @@ def test_a_setting_is_json_or_a_text(word: str, expected: dict) -> None:
 def test_wrong_words_are_named(words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", *words, "--manifest", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out")]) == 2
     assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_may_not_run_trains_no_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    received = Path(shutil.copytree(SHIPPED, tmp_path / "received"))
+    (received / "bundle.sig").write_text("{}")
+    words = ["study", "losses", "--bundle", str(received), "--manifest", "m.csv", "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "error [bundle-untrusted]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.transforms import Compose, Lambdad, RandLambdad, ScaleIntensityRanged
+from monai.transforms import CenterSpatialCropd, Compose, Lambdad, RandLambdad, ScaleIntensityRanged
 from PIL import Image
 
 from cxr_monai.data.dataset import (
@@ -472,3 +472,20 @@ def test_counts_are_of_known_labels_in_one_part(tmp_path: Path) -> None:
     table = pd.DataFrame(rows, columns=["image", "split", "Mass", "Hernia"]).assign(patient_id=list("abcd"))
     manifest = build_manifest(table, tmp_path, "local")
     assert label_counts(manifest, "train", ["Hernia", "Mass"]) == [(0, 1), (2, 1)]
+
+
+def test_films_in_memory_are_read_as_files_are_and_not_kept(tmp_path: Path) -> None:
+    levels = np.random.default_rng(1).integers(0, 256, (40, 52), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    given = [item(tmp_path / "a.png"), item(tmp_path / "a.png") | {"image": levels}]
+    given.append(given[1] | {"image": levels.astype(np.int16), "image_bits": 8})
+    given.append(given[1] | {"image": levels.astype(np.int16)})
+    steps = [ResizeShortestd("image", 32), QuantiseRadiographd("image"), CenterSpatialCropd("image", roi_size=(32, 32))]
+    data = RadiographDataset(given, Compose([LoadRadiographd("image"), *steps]), SHAPE, tmp_path / "cache")
+    data.prepare()
+    assert data.cache is None
+    first, second, third, refused = (data[at] for at in range(4))
+    assert torch.equal(first["image"], second["image"])
+    assert torch.equal(first["image"], third["image"])
+    assert (first["error"], second["error"], third["error"]) == ("", "", "")
+    assert refused["error"].startswith("radiograph-ambiguous: ")

@@ -177,9 +177,12 @@ def test_jpeg_orientation_is_applied(orientation, order, read):
 SIGNED = GREY.astype(np.int16) * 4 - 100  # from -100 to 920
 COUNT = (GREY - GREY.min()).astype(np.uint16)
 UNIT = (GREY / 256).astype(np.float32)
+DIM = np.clip(GREY, 20, 200)
 NIFTIS = {
     "uint8": (GREY.T, {}, exact(GREY, 255)),
     "one slice": (GREY.T[:, :, None, None], {}, exact(GREY, 255)),
+    "uint8 that is not scaled": (DIM.T, {"scl_slope": 0}, exact(DIM, 255)),
+    "uint8 scaled by 1, as nibabel writes it": (DIM.T, {"scl_slope": 1, "scl_inter": 0}, exact(DIM, 255)),
     "int16 by its own range": (SIGNED.T, {}, exact(SIGNED + 100, 1020)),
     "display range": (SIGNED.T, {"cal_min": 0, "cal_max": 800}, exact(np.clip(SIGNED, 0, 800), 800)),
     "uint8 with display range": (GREY.T, {"cal_min": 20, "cal_max": 120}, exact(np.clip(GREY, 20, 120) - 20, 100)),

@@ -9,6 +9,7 @@ import torch
 
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
+from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.heads import features_of, finetune_heads
 from cxr_monai.predict import Predictor
@@ -89,3 +90,12 @@ def test_a_child_is_not_overwritten(heads: Path, family: Family) -> None:
     with pytest.raises(CxrError) as error:
         finetune_heads(family.parent, ["Mass"], family.manifest, heads)
     assert code_of(error) == "output-exists"
+
+
+def test_what_was_judged_has_a_mark(heads: Path) -> None:
+    content = json.loads((heads / "Mass" / "judged.json").read_text())
+    require_complete(content, heads / "Mass" / "judged.json", "cxr-monai finetune")
+    judged = {f"predictions_{who}.csv{end}" for who in ("child", "parent", "val") for end in ("", ".json")}
+    assert set(content["complete"]) == {*judged, "this file"}
+    own = json.loads((heads / "Mass" / "bundle" / "lineage.json").read_text())["own"]
+    assert (content["disease"], content["measured"]) == ("Mass", own["measured"])

@@ -48,11 +48,11 @@ def make_films(folder: Path) -> list[Path]:
 
 
 def headed_bundle(case: str, folder: Path) -> Path:
-    """Write a bundle of one head, or an ensemble of two with the softmax head."""
+    """Write a bundle of one head, or an ensemble of two with the softmax head; they compute in float32."""
     if case == "ensemble":
-        members = [tiny_bundle(folder / str(seed), seed, **HEADED["softmax"]) for seed in (0, 1)]
+        members = [tiny_bundle(folder / str(seed), seed, amp=False, **HEADED["softmax"]) for seed in (0, 1)]
         return ensemble_bundle(members, folder / "bundle").root
-    return tiny_bundle(folder / "bundle", 3, **HEADED[case])
+    return tiny_bundle(folder / "bundle", 3, amp=False, **HEADED[case])
 
 
 def probabilities(bundle: Path, films: list[Path], raw: bool = True) -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ def b(tmp_path: Path) -> Hospital:
 
 def test_there_and_back(a: Hospital, b: Hospital) -> None:
     # A judges its bundle on patients whom it has not seen, packs and signs it
-    a.types("predict mine manifest.csv --raw --out p.csv")
+    a.types("predict mine manifest.csv --raw --float32 --out p.csv")
     a.types("evaluate --predictions p.csv --manifest manifest.csv --split test --out evaluation --replicates 50")
     a.types("bundle pack mine --metrics evaluation --manifest manifest.csv --name cxr-a --version 1.0.0 --out share")
     a.types("bundle keys hospital-a --out keys")
@@ -88,20 +88,20 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     installed = b.home / "data" / "cxr-monai" / "bundles" / "cxr-a" / "1.0.0" / "bundle"
     assert " 0 refused" in b.types(f"bundle inspect {installed}")
 
-    # the same images give B what they gave A
+    # the same images give B what they gave A: in float32, since their processors may differ
     images = a.home / "nih-secret-folder" / "images"
     sent = sorted(images.glob("*.png"))[:6]
     (b.home / "sent").mkdir()
     for file in sent:
         shutil.copy(file, b.home / "sent")
-    b.types("predict cxr-a sent --raw --out sent.csv")
+    b.types("predict cxr-a sent --raw --float32 --out sent.csv")
     ours = pd.read_csv(a.home / "p.csv").assign(image=lambda t: t["image"].map(lambda name: Path(name).name))
     theirs = pd.read_csv(b.home / "sent.csv").set_index("image")
     expected = ours.set_index("image").loc[theirs.index]
     np.testing.assert_allclose(theirs.to_numpy(), expected[theirs.columns].to_numpy(), atol=1e-6)
 
     # B calibrates for its own patients, and fine-tunes for one disease
-    b.types("predict cxr-a manifest.csv --raw --out raw.csv")
+    b.types("predict cxr-a manifest.csv --raw --float32 --out raw.csv")
     b.types("calibrate cxr-a --predictions raw.csv --manifest manifest.csv --split val --out recalibrated")
     b.types("finetune --parent cxr-a --disease Infiltration --against others --manifest manifest.csv --out child "
             "--head-only --set epochs=2")  # fmt: skip

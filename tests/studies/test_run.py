@@ -5,7 +5,7 @@ import logging
 import shutil
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import torch
 from mlflow import MlflowClient
 
 from cxr_monai.cli import main
+from cxr_monai.completion import require_complete
 from cxr_monai.environment import usable_cores
-from cxr_monai.errors import BundleError, CxrError, StudyError, UsageError
+from cxr_monai.errors import BundleError, CxrError, EvaluationError, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.networks.architectures import definition
 from cxr_monai.studies import run as studies
@@ -120,6 +121,49 @@ def test_interrupted_it_goes_on(elsewhere: Path, manifest: Path) -> None:
     again = FakeRunner()
     run(study(elsewhere, {**VARIANTS, "last": {}}), manifest, again)
     assert again.names == ["mine fast-seed0", "mine fast-seed0 test", "mine last-seed0", "mine last-seed0 test"]
+
+
+def test_a_study_is_complete_when_its_json_says_so(elsewhere: Path, manifest: Path) -> None:
+    run(study(elsewhere), manifest, FakeRunner())
+    content = json.loads(Path("OUT/study.json").read_text())
+    require_complete(content, "OUT/study.json", "cxr-monai study")
+    tables = {"study.csv", "comparison.csv", "differences.csv"}
+    assert set(content["complete"]) == {*tables, "study.md", "study.html", "study.png", "this file"}
+    Path("OUT/comparison.csv").write_text("variant,mean_auroc\nfast,0.99\n")
+    with pytest.raises(EvaluationError, match=r"cut or changed since it was written: comparison\.csv"):
+        require_complete(content, "OUT/study.json", "cxr-monai study")
+
+
+@pytest.mark.parametrize("change", [lambda text: text[: len(text) // 2], lambda text: text.replace("0.", "0.1"), None])
+def test_predictions_that_were_cut_exchanged_or_deleted_are_not_compared(
+    elsewhere: Path, manifest: Path, change: Callable[[str], str] | None
+) -> None:
+    first, _ = run(study(elsewhere), manifest, FakeRunner())
+    folder = Path("OUT/trainings/fast-seed0/test")
+    if change is None:
+        (folder / "predictions.csv").unlink()
+    else:
+        (folder / "predictions.csv").write_text(change((folder / "predictions.csv").read_text()))
+    runner = FakeRunner()
+    with pytest.raises(StudyError, match="Delete the folder 'test'") as error:
+        run(study(elsewhere), manifest, runner)
+    assert (error.value.code, error.value.where) == ("result-incomplete", str((folder / "predictions.csv").resolve()))
+    assert runner.calls == []
+    shutil.rmtree(folder)
+    second, _ = run(study(elsewhere), manifest, runner)
+    assert runner.names == ["mine fast-seed0 test"]
+    pd.testing.assert_frame_equal(first.predictions["fast"][0], second.predictions["fast"][0])
+
+
+def test_trainings_of_before_there_were_digests_are_kept(elsewhere: Path, manifest: Path) -> None:
+    run(study(elsewhere), manifest, FakeRunner())
+    for path in Path("OUT/trainings").glob("*/job.json"):
+        state = json.loads(path.read_text())
+        assert set(state.pop("predicted")) == {"test/predictions.csv", "test/predictions.csv.json"}
+        path.write_text(json.dumps(state))
+    runner = FakeRunner()
+    run(study(elsewhere), manifest, runner)
+    assert runner.calls == []
 
 
 def test_changed_settings_are_named_and_nothing_is_lost(elsewhere: Path, manifest: Path) -> None:

@@ -32,8 +32,11 @@ from cxr_monai.data.formats.dicom_pixels import stored_levels
 from cxr_monai.data.formats.dicom_subject import MODALITIES, SWITCH, is_lateral, unfit
 from cxr_monai.data.formats.dicom_values import (
     code,
+    first_number,
+    frames_of,
     integer,
     numbers,
+    samples_of,
     several_frames,
     text,
     truncated,
@@ -60,8 +63,10 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
     if not any_modality:
         _check_subject(header)
     _check_image(header, max_pixels)
+    notes = list(_header_notes(header))
     dataset = _read(data, stop_before_pixels=False)
-    levels = stored_levels(dataset)
+    _settle(dataset, header)
+    levels = stored_levels(dataset, notes)
     bits, signed = integer(header, "BitsStored"), integer(header, "PixelRepresentation") == 1
     spacing, spacing_from = _spacing(header)
     provenance = {
@@ -73,9 +78,8 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
         "signed": signed,
         "spacing_from": spacing_from,
     }
-    notes = ("a lateral view: models here learn from frontal ones",) if is_lateral(header) else ()
     if levels.ndim == 3:
-        return Decoded(look_up(level_table(bits), single_channel(levels, bits)), spacing, provenance, notes)
+        return Decoded(look_up(level_table(bits), single_channel(levels, bits)), spacing, provenance, tuple(notes))
     table = grey_table(header, bits, signed=signed)
     if table.padding is not None:
         inside = levels[~table.padding.take(levels, mode="clip")]
@@ -118,7 +122,7 @@ def _inflated(data: bytes, max_pixels: int) -> tuple[bytes, UID | None]:
     header = _read(_inflate(data[start:], _HEADER_ROOM)[0], stop_before_pixels=True)
     rows, columns = integer(header, "Rows"), integer(header, "Columns")
     check_size(rows, columns, max_pixels)
-    samples, frames = integer(header, "SamplesPerPixel"), integer(header, "NumberOfFrames", 1)
+    samples, frames = samples_of(header), frames_of(header)
     if frames > 1:
         raise several_frames(frames)
     limit = rows * columns * samples * (integer(header, "BitsAllocated") + 7) // 8 + 2 * _HEADER_ROOM
@@ -172,10 +176,9 @@ def _check_image(header: Dataset, max_pixels: int) -> None:
             fix="Give the image itself.",
         )
     check_size(integer(header, "Rows"), integer(header, "Columns"), max_pixels)
-    frames = integer(header, "NumberOfFrames", 1)
-    if frames > 1:
-        raise several_frames(frames)
-    photometric, samples = text(header, "PhotometricInterpretation"), integer(header, "SamplesPerPixel")
+    if frames_of(header) > 1:
+        raise several_frames(frames_of(header))
+    photometric, samples = text(header, "PhotometricInterpretation"), samples_of(header)
     if photometric == "PALETTE COLOR":
         raise RadiographError(Code.RADIOGRAPH_COLOUR, "it is a palette colour image.", fix="Export it as a grey image.")
     if (photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1) and (
@@ -192,6 +195,33 @@ def _check_image(header: Dataset, max_pixels: int) -> None:
         raise undecodable(f"High Bit {high} contradicts {stored} Bits Stored of {allocated} Bits Allocated")
     if integer(header, "PixelRepresentation") not in (0, 1):
         raise undecodable("Pixel Representation is neither 0 nor 1")
+
+
+def _header_notes(header: Dataset) -> Iterator[str]:
+    """Say what is odd about a header that is read all the same."""
+    if is_lateral(header):
+        yield "a lateral view: models here learn from frontal ones"
+    frames = first_number(header, "NumberOfFrames")
+    if frames is not None and frames_of(header) != frames:
+        yield "its Number of Frames is impossible: 1 is taken"
+    if first_number(header, "SamplesPerPixel") is None:
+        yield "its Samples per Pixel is missing: 1 is taken"
+
+
+def _settle(dataset: Dataset, header: Dataset) -> None:
+    """Put the numbers that were judged into the data set, for decoders that look at them again."""
+    stored = integer(header, "BitsStored")
+    words = {
+        keyword: integer(header, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "PixelRepresentation")
+    }
+    words |= {
+        "BitsStored": stored,
+        "HighBit": integer(header, "HighBit", stored - 1),
+        "SamplesPerPixel": samples_of(header),
+    }
+    for keyword, number in words.items():
+        dataset.add_new(keyword, "US", number)
+    dataset.add_new("NumberOfFrames", "IS", 1)
 
 
 def _spacing(header: Dataset) -> tuple[tuple[float, float] | None, str | None]:

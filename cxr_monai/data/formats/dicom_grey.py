@@ -2,7 +2,8 @@
 
 Stored values have at most 16 bits, so the pipeline (PS3.4 N.2) is computed once for every value that can be stored:
 
-1. Modality LUT: the LUT sequence, else rescale slope and intercept (PS3.3 C.11.1), else the stored values.
+1. Modality LUT: the LUT sequence, else rescale slope and intercept if both are there (PS3.3 C.11.1; DCMTK ignores one
+   without the other), else the stored values.
 2. VOI LUT: the first LUT that can be used, else the first window (LINEAR, LINEAR_EXACT or SIGMOID; PS3.3 C.11.2).
    Without either, the full range that Bits Stored allows, never the image's own minimum and maximum: so images of one
    machine stay comparable.
@@ -23,8 +24,9 @@ import numpy as np
 
 from cxr_monai.data.formats.dicom_library import Dataset
 from cxr_monai.data.formats.dicom_lut import Lut, UnusableLutError, read_lut
-from cxr_monai.data.formats.dicom_values import first_number, items_of, numbers, text
+from cxr_monai.data.formats.dicom_values import first_number, items_of, numbers, text, values_of
 from cxr_monai.data.formats.grey import exact_grey
+from cxr_monai.plurals import counted
 
 WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
@@ -49,6 +51,8 @@ def grey_table(header: Dataset, bits: int, *, signed: bool) -> GreyTable:
     fraction, voi_rule = _voi(header, values, low, high, notes)
     grey = exact_grey(fraction)
     shape = text(header, "PresentationLUTShape")
+    if shape not in ("", "IDENTITY", "INVERSE"):
+        notes.append("its Presentation LUT Shape is neither IDENTITY nor INVERSE: it is not applied")
     inverted = text(header, "PhotometricInterpretation") == "MONOCHROME1" or shape == "INVERSE"
     if inverted:
         grey = np.float32(1) - grey
@@ -74,7 +78,9 @@ def _modality(header: Dataset, stored: np.ndarray, notes: list[str]) -> tuple[np
     slope, intercept = first_number(header, "RescaleSlope"), first_number(header, "RescaleIntercept")
     if slope is None and intercept is None:
         return as_stored
-    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if slope is None or intercept is None:
+        notes.append("it has one of Rescale Slope and Intercept without the other: stored values are taken")
+        return as_stored
     with np.errstate(over="ignore", invalid="ignore"):
         values = stored * slope + intercept
         usable = np.isfinite(values).all() and np.isfinite(values[-1] - values[0]) and values[0] != values[-1]
@@ -90,19 +96,29 @@ def _voi(header: Dataset, values: np.ndarray, low: float, high: float, notes: li
     if lut is not None:
         return lut.apply(values) / lut.highest, "LUT"
     function = text(header, "VOILUTFunction") or "LINEAR"
-    windows = list(zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False))
+    windows = _windows(header, notes)
     if windows and function not in WINDOW_FUNCTIONS:
         notes.append(f"its VOI LUT Function is none of {', '.join(WINDOW_FUNCTIONS)}: LINEAR is taken")
         function = "LINEAR"
-    for center, width in windows:
+    for number, (center, width) in enumerate(windows, 1):
         if np.isfinite([center, width]).all() and width > 0 and (function != "LINEAR" or width >= 1):
             rule = f"window {function} center {center:g} width {width:g}"
+            if number > 1:
+                notes.append(f"its first window is impossible: number {number} of {len(windows)} is taken")
             return _window(values, center, width, function), rule
     full_range = (values - low) / (high - low)
     if windows:
         notes.append("its window is impossible: the full range is taken")
         return full_range, "window is impossible: full range"
     return full_range, "none: full range"
+
+
+def _windows(header: Dataset, notes: list[str]) -> list[tuple[float, float]]:
+    """Return the (center, width) of each window; values without the other are left out and said."""
+    centers, widths = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
+    if len(centers) != len(widths):
+        notes.append(f"it has {counted(len(centers), 'Window Center')} and {counted(len(widths), 'Window Width')}")
+    return list(zip(centers, widths, strict=False))
 
 
 def _window(values: np.ndarray, center: float, width: float, function: str) -> np.ndarray:
@@ -119,6 +135,8 @@ def _window(values: np.ndarray, center: float, width: float, function: str) -> n
 
 def _first_lut(header: Dataset, keyword: str, values: np.ndarray, notes: list[str]) -> Lut | None:
     """Return the first table of a sequence that can be used; what is wrong with those before it goes into ``notes``."""
+    if values_of(header, keyword) and not items_of(header, keyword):
+        notes.append(f"{keyword} is no sequence of look-up tables")
     big_endian = header.original_encoding[1] is False
     for item in items_of(header, keyword):
         try:

@@ -44,6 +44,7 @@ with _out_of_reach(_NOT_PYTHONS):
     from pydicom.dataelem import RawDataElement
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.encaps import get_frame
+    from pydicom.errors import BytesLengthException
     from pydicom.filereader import read_dataset
     from pydicom.pixels import get_decoder
     from pydicom.sr.codedict import codes
@@ -61,6 +62,7 @@ with _out_of_reach(_NOT_PYTHONS):
 
 __all__ = [
     "UID",
+    "BytesLengthException",
     "ConceptCode",
     "Dataset",
     "DeflatedExplicitVRLittleEndian",

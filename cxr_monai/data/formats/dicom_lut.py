@@ -40,7 +40,8 @@ def read_lut(item: Dataset, values: np.ndarray, *, big_endian: bool) -> Lut:
         big_endian: the order of words in LUT Data.
 
     Raises:
-        UnusableLutError: for a descriptor that is missing, short or all zero, for too few entries, for equal ones.
+        UnusableLutError: for a descriptor that is missing, short or all zero, for entries that are too few or too many,
+            for equal ones.
     """
     descriptor = numbers(item, "LUTDescriptor")
     if len(descriptor) < 3 or not np.isfinite(descriptor[:3]).all():
@@ -50,8 +51,6 @@ def read_lut(item: Dataset, values: np.ndarray, *, big_endian: bool) -> Lut:
         raise UnusableLutError("its descriptor is all zero")
     count = count % 2**16 or 2**16  # a signed reading of the descriptor may be negative
     table = _entries(item, count, big_endian=big_endian)
-    if len(table) < count:
-        raise UnusableLutError(f"it has {len(table)} of the {count} entries that it declares")
     if table.min() == table.max():
         raise UnusableLutError("all its entries are equal")
     bits = int(table.max()).bit_length()  # descriptors that say 8 for 12-bit entries exist, and 0, and 200
@@ -70,13 +69,23 @@ def _first(first: int, count: int, low: float, high: float) -> int:
 
 
 def _entries(item: Dataset, count: int, *, big_endian: bool) -> np.ndarray:
+    """Return ``count`` entries of 16 bits, or of 8 bits packed into words (PS3.3 C.11.1.1.1)."""
     data = value_of(item, "LUTData")
     if data is None or (hasattr(data, "__len__") and len(data) == 0):
         raise UnusableLutError("it has no data")
     if isinstance(data, str):
         raise UnusableLutError("its data are no numbers")
-    if not isinstance(data, bytes):
-        return np.atleast_1d(np.asarray(data, dtype=np.int64))[:count] % 2**16
-    if len(data) < 2 * count:
-        return np.frombuffer(data, np.uint8)[:count]  # 8 bits allocated for each entry
-    return np.frombuffer(data[: 2 * count], ">u2" if big_endian else "<u2")
+    if isinstance(data, bytes):
+        packed = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian else "<u2")
+    else:
+        numbers = np.atleast_1d(np.asarray(data, dtype=np.float64))
+        if not np.isfinite(numbers).all():
+            raise UnusableLutError("its data are no numbers")
+        packed = (numbers.astype(np.int64) % 2**16).astype(np.uint16)
+    if len(packed) == count:
+        return packed
+    if isinstance(data, bytes) and len(data) == count and count % 2:  # of an odd number, not padded
+        return np.frombuffer(data, np.uint8)
+    if len(packed) == (count + 1) // 2:
+        return packed.astype("<u2").view(np.uint8)[:count]
+    raise UnusableLutError(f"it has {len(packed)} of the {count} entries that it declares")

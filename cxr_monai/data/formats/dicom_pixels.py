@@ -2,8 +2,7 @@
 
 Compressed pixels go to pydicom's decoders, after their own header has been compared with DICOM's; one that fails is
 followed by the next, and GDCM comes last, in a process of its own (``dicom_gdcm``). Whatever decoded them, only the
-stored bits count afterwards: overlays and garbage in the others are cut off, the sign is extended, and bits that don't
-begin at 0 are shifted down.
+stored bits count afterwards (``dicom_bits``).
 """
 
 import re
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from cxr_monai.data.formats.dicom_bits import stored_bits
 from cxr_monai.data.formats.dicom_gdcm import GDCM_SYNTAXES, decode_with_gdcm, gdcm_is_installed
 from cxr_monai.data.formats.dicom_library import (
     UID,
@@ -52,8 +52,12 @@ def decoders(syntax: UID) -> list[str]:
     return [*names, GDCM] if syntax in GDCM_SYNTAXES and gdcm_is_installed() else names
 
 
-def stored_levels(dataset: Dataset) -> np.ndarray:
+def stored_levels(dataset: Dataset, notes: list[str]) -> np.ndarray:
     """Return levels ``[H, W]`` or ``[H, W, 3]`` (RGB), unsigned: the stored value less the lowest that can be stored.
+
+    Args:
+        dataset: whose numbers are whole and agree.
+        notes: what is odd about the pixels goes into it.
 
     Raises:
         RadiographError: ``radiograph-truncated``, ``-undecodable`` or ``-dimensions``.
@@ -68,11 +72,17 @@ def stored_levels(dataset: Dataset) -> np.ndarray:
         needed = size // 3 * 2 if text(dataset, "PhotometricInterpretation") == "YBR_FULL_422" else size
         if len(pixels) < needed:
             raise truncated(f"its header needs {needed:,} bytes of pixels and {len(pixels):,} are there")
-        return _stored_bits(_decoded_by(_whole_words(dataset), ""), dataset, None)
-    return _decompressed(dataset, pixels, syntax, shape, size)
+        if len(pixels) >= 2 * needed:
+            notes.append("its Pixel Data hold more than one picture of this size: the first is taken")
+        return stored_bits(_decoded_by(_whole_words(dataset), ""), dataset, None, notes)
+    array, precision = _decompressed(dataset, pixels, syntax, shape, size)
+    return stored_bits(array, dataset, precision, notes)
 
 
-def _decompressed(dataset: Dataset, pixels: bytes, syntax: UID, shape: tuple[int, int, int], size: int) -> np.ndarray:
+def _decompressed(
+    dataset: Dataset, pixels: bytes, syntax: UID, shape: tuple[int, int, int], size: int
+) -> tuple[np.ndarray, int | None]:
+    """Return the words of a compressed picture, and how many bits its own header gives a sample."""
     names = decoders(syntax)
     if not names:
         raise _no_decoder(syntax)
@@ -87,7 +97,7 @@ def _decompressed(dataset: Dataset, pixels: bytes, syntax: UID, shape: tuple[int
         except Exception as error:  # decoders raise nearly anything on damaged content
             faults.append(f"{name}: {_short(error)}")
             continue
-        return _stored_bits(array.reshape(shape if shape[2] > 1 else shape[:2]), dataset, precision)
+        return array.reshape(shape if shape[2] > 1 else shape[:2]), precision
     raise undecodable(
         f"its pixels, {_name(syntax)}, are damaged or of a kind that no decoder reads ({'; '.join(faults)})"
     )
@@ -133,30 +143,6 @@ def _whole_words(dataset: Dataset) -> Dataset:
     words.BitsStored = integer(dataset, "BitsAllocated")
     words.HighBit = words.BitsStored - 1
     return words
-
-
-def _stored_bits(array: np.ndarray, dataset: Dataset, precision: int | None) -> np.ndarray:
-    """Return levels from decoded words (PS3.5 8.1.1): the stored bits, above the lowest value that they can hold.
-
-    Args:
-        array: integers as they were decoded.
-        dataset: Bits Stored, High Bit and Pixel Representation.
-        precision: of a compressed picture; samples of no more bits than are stored stand in the lowest bits, whatever
-            High Bit says.
-    """
-    stored, signed = integer(dataset, "BitsStored"), integer(dataset, "PixelRepresentation") == 1
-    shift = integer(dataset, "HighBit", stored - 1) + 1 - stored
-    if precision is not None and precision <= stored:
-        shift = 0
-    if 8 * array.itemsize < stored + shift:
-        array = array.astype(f"{array.dtype.kind}{2 if stored + shift <= 16 else 4}")
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    words = array.view(f"u{array.itemsize}")
-    if shift:
-        words = words >> shift
-    if 8 * words.itemsize > stored:
-        words = words & words.dtype.type((1 << stored) - 1)
-    return words ^ words.dtype.type(1 << (stored - 1)) if signed else words
 
 
 def _check_codestream(frame: bytes, syntax: UID, expected: tuple[int, int, int], size: int) -> int | None:

@@ -6,19 +6,28 @@ decides what that means. The errors at the end quote nothing of the header.
 
 import math
 import re
+import struct
 from typing import Any
 
-from cxr_monai.data.formats.dicom_library import Dataset, RawDataElement
+from cxr_monai.data.formats.dicom_library import BytesLengthException, Dataset, RawDataElement
 from cxr_monai.errors import Code, RadiographError
 
 # what pydicom raises when it converts a value that is not of its kind
-_UNREADABLE = (ValueError, TypeError, OverflowError, ArithmeticError, LookupError, NotImplementedError, AttributeError)
+_UNREADABLE = (
+    ValueError, TypeError, OverflowError, ArithmeticError, LookupError, NotImplementedError, AttributeError,
+    struct.error,
+)  # fmt: skip
 
 
 def value_of(header: Dataset, keyword: str) -> Any:
-    """Return an attribute's value, None where it is absent; its first words or bytes where it cannot be converted."""
+    """Return an attribute's value, None where it is absent; its first words where it cannot be converted.
+
+    A binary number of impossible length, such as one byte of a word, is NaN.
+    """
     try:
         return header.get(keyword)
+    except BytesLengthException:
+        return math.nan
     except _UNREADABLE:
         raw = header.get_item(keyword)
         content = raw.value if isinstance(raw, RawDataElement) else None
@@ -54,6 +63,8 @@ def first_number(header: Dataset, keyword: str) -> float | None:
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, bytes):  # what pydicom could not convert; Python would take b"1" for 1
+        return math.nan
     try:
         return float(value.strip(" \0") if isinstance(value, str) else value)
     except _UNREADABLE:
@@ -72,6 +83,17 @@ def integer(header: Dataset, keyword: str, default: int | None = None) -> int:
     if number is None and default is not None:
         return default
     raise undecodable(f"its header {'lacks' if number is None else 'has no number for'} {keyword}")
+
+
+def frames_of(header: Dataset) -> int:
+    """Return Number of Frames; 1 where it is missing or impossible, as DCMTK takes it."""
+    number = first_number(header, "NumberOfFrames")
+    return int(number) if number is not None and math.isfinite(number) and number >= 1 else 1
+
+
+def samples_of(header: Dataset) -> int:
+    """Return Samples per Pixel; 1 where it is missing, as DCMTK takes it."""
+    return integer(header, "SamplesPerPixel", 1)
 
 
 def code(header: Dataset, keyword: str) -> str:

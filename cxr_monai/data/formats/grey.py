@@ -23,6 +23,9 @@ MIN_SIDE = 32
 COLOUR_TOLERANCE = 4 / 255
 """Channels may differ by this share of the range: what a lossy JPEG makes of grey stored as colour."""
 
+UNSIGNED_8_BIT = "unsigned 8-bit range"
+"""What provenance calls the rule that unsigned bytes are divided by 255."""
+
 _STEPS = 2.0**24
 
 

@@ -6,7 +6,7 @@ place in the patient's space, and files made of pictures carry arbitrary ones. T
 ``scl_inter``, are mapped to [0, 1] by the first of these rules that applies:
 
 1. ``cal_min < cal_max``: the header's display range, clipped;
-2. unsigned 8-bit without scaling: divided by 255;
+2. unsigned 8-bit without scaling (none, or a slope of 1 and an intercept of 0): divided by 255;
 3. everything already within [0, 1]: as it is;
 4. the image's own minimum to maximum (``provenance["range"]`` has it: such images aren't comparable in brightness).
 
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import nibabel
 import numpy as np
 
-from cxr_monai.data.formats.grey import Decoded, check_size, exact_grey, level_table, look_up
+from cxr_monai.data.formats.grey import UNSIGNED_8_BIT, Decoded, check_size, exact_grey, level_table, look_up
 from cxr_monai.data.formats.sniffing import GZIP_MAGIC
 from cxr_monai.errors import Code, RadiographError
 
@@ -58,7 +58,10 @@ def decode_nifti(data: bytes, max_pixels: int) -> Decoded:
         stream.read(1)  # the end of a gzip file, where its checksum is verified
     stored = np.frombuffer(raw, dtype).reshape(height, width)  # x is the fastest axis: rows follow each other
     pixels, rule, bounds = _to_grey(stored, header)
-    provenance = {"format": "NIfTI", "data_type": str(dtype), "scaling": rule, "range": bounds, "affine": "not used"}
+    provenance: dict[str, Any] = {"format": "NIfTI", "data_type": str(dtype), "scaling": rule, "range": bounds}
+    provenance["affine"] = "not used"
+    if rule == UNSIGNED_8_BIT:
+        provenance["bits_stored"] = 8
     return Decoded(pixels, _spacing(header), provenance)
 
 
@@ -94,10 +97,12 @@ def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
 def _to_grey(stored: np.ndarray, header: Any) -> tuple[np.ndarray, str, tuple[float, float]]:
     """Return grey ``[H, W]``, the rule that was applied, and the values that became 0 and 1."""
     slope, intercept = header.get_slope_inter()
+    if (slope, intercept) == (1.0, 0.0):  # what nibabel writes where nothing is scaled
+        slope, intercept = None, None
     low, high = float(header["cal_min"]), float(header["cal_max"])
     display = np.isfinite([low, high]).all() and low < high
     if stored.dtype == np.uint8 and slope is None and not display:
-        return look_up(level_table(8), stored), "unsigned 8-bit range", (0.0, 255.0)
+        return look_up(level_table(8), stored), UNSIGNED_8_BIT, (0.0, 255.0)
     with np.errstate(over="ignore", invalid="ignore"):
         values = stored.astype(np.float64) * (1.0 if slope is None else slope) + (intercept or 0.0)
         finite = np.isfinite(values)
