@@ -41,7 +41,7 @@ from cxr_monai.studies.pages import about, write_pages
 from cxr_monai.studies.plan import Job, Study, StudyResult
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import FREE
-from cxr_monai.training.tracking import Tracker, status_after
+from cxr_monai.training.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def run_study(
         try:
             result, tables, written = _run(replace(prepared, place=place), out, settings, runner)
         except BaseException as error:
-            tracker.finish(status_after(error))
+            tracker.fail(error)
             raise
         means = zip(tables.comparison["variant"], tables.comparison["mean_auroc"], strict=True)
         tracker.metrics({f"mean_auroc {variant}": value for variant, value in means})

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from cxr_monai.environment import without_password
+from cxr_monai.errors import StorageError
 
 _BUSY = (408, 409, 425, 429, 499)
 """HTTP's answers that mean "not now": time-outs, conflicts of writers, too many requests."""
@@ -57,6 +58,8 @@ def sentence_of(error: BaseException) -> str:
     """Return what happened in words that tell a refusal from silence."""
     if isinstance(error, TurnedAwayError | WaitingError):
         return str(error)
+    if isinstance(error, StorageError):
+        return f"what MLflow has taken cannot be written down ({reason_of(error)})"
     if _status(error) in _ENTRANCE:
         return (
             f"MLflow refuses who asks ({reason_of(error)}); MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "

@@ -24,7 +24,7 @@ from cxr_monai.bundle.configuration import running_parser
 from cxr_monai.bundle.workflow import PATHS, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, how_to_see_runs, without_password
-from cxr_monai.errors import Code
+from cxr_monai.errors import Code, StorageError
 from cxr_monai.plurals import counted
 from cxr_monai.training.delivery import Delivery
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
@@ -169,6 +169,13 @@ class Tracker:
     def text(self, content: str, name: str) -> None:
         """Log a text under a file name."""
         self._again("text", content=content, name=name)
+
+    def fail(self, error: BaseException) -> None:
+        """Close the run after an error, which nothing that goes wrong with the journal now may hide."""
+        try:
+            self.finish(status_after(error))
+        except StorageError as full:
+            logger.warning("[%s] how this run ended cannot be written down: %s", full.code, full)
 
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""

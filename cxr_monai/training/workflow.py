@@ -30,7 +30,7 @@ from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.metrics import FindingMetrics
 from cxr_monai.training.pictures import NetworkInputSheet, training_curves
 from cxr_monai.training.settings import course
-from cxr_monai.training.tracking import Tracker, status_after
+from cxr_monai.training.tracking import Tracker
 
 METHODS = ("auto", "temperature", "platt", "isotonic", "none")
 
@@ -107,7 +107,7 @@ class Training:
                 self._train()
             self._evaluate_best()
         except BaseException as error:
-            self.tracker.finish(status_after(error))
+            self.tracker.fail(error)
             raise
         self.tracker.finish()
         if self.tracker.enabled:
@@ -240,7 +240,7 @@ class Evaluation:
             if idist.get_rank() == 0:
                 self._write()
         except BaseException as error:
-            self.tracker.finish(status_after(error))
+            self.tracker.fail(error)
             raise
         self.tracker.finish()
         logger.info("%s part:\n%s\nthe table: %s", self.split, self.metrics.text(), self.output_dir / "metrics.csv")

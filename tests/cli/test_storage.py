@@ -22,6 +22,7 @@ from cxr_monai.sharing.keys import make_key, trust
 from cxr_monai.sharing.pack import pack
 from cxr_monai.sharing.sign import sign
 from tests.bundles.making import tiny_bundle
+from tests.disks import fill, make_room, small_disk
 from tests.networks import originals
 
 MEGABYTE = 1 << 20
@@ -231,14 +232,8 @@ def told(capsys: pytest.CaptureFixture[str], code: str, at: Path) -> None:
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file system of its own, of one megabyte; it needs the right to mount."""
-    place = tmp_path_factory.mktemp("disk")
-    if shutil.which("mount") is None:
-        pytest.skip("there is no 'mount' here")
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTE}", "tmpfs", place], capture_output=True)
-    if made.returncode:
-        pytest.skip(f"a file system can be mounted by root alone: {made.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with small_disk(tmp_path_factory.mktemp("disk"), MEGABYTE) as place:
+        yield place
 
 
 @pytest.fixture
@@ -247,14 +242,7 @@ def place(disk: Path) -> Iterator[Path]:
     yield disk / "at"
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     shutil.rmtree(disk / "at", ignore_errors=True)
-    (disk / "filler").unlink(missing_ok=True)
-
-
-def fill(disk: Path, leaving: int) -> None:
-    """Take all room but for some bytes."""
-    with (disk / "filler").open("wb") as file:
-        free = shutil.disk_usage(disk).free
-        file.write(bytes(free - leaving))
+    make_room(disk)
 
 
 EARLIER = [name for name, command in WRITE.items() if command.earlier is not None]
@@ -264,7 +252,7 @@ EARLIER = [name for name, command in WRITE.items() if command.earlier is not Non
 def test_a_full_disk(name: str, made: Made, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare(name, made, place)
     leave(place / "kept.txt")
-    fill(place.parent, 0)
+    fill(place.parent)
     before = tree(place)
     assert run(WRITE[name], made, place) == 1
     told(capsys, "disk-full", place)

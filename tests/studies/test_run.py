@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.environment import usable_cores
-from cxr_monai.errors import BundleError, CxrError, EvaluationError, StudyError, UsageError
+from cxr_monai.errors import BundleError, CxrError, EvaluationError, StorageError, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.networks.architectures import definition
 from cxr_monai.studies import run as studies
@@ -30,6 +30,7 @@ from cxr_monai.training.tracking import PARENT
 from tests.bundles import running
 from tests.bundles.making import tiny_bundle, tiny_network
 from tests.bundles.running import SHIPPED, Phantoms, content
+from tests.disks import fill, make_room, small_disk
 from tests.studies.making import LABELS, FakeRunner, empty_images, study_file
 
 pytest_plugins = ["tests.bundles.fixtures"]
@@ -153,6 +154,30 @@ def test_predictions_that_were_cut_exchanged_or_deleted_are_not_compared(
     second, _ = run(study(elsewhere), manifest, runner)
     assert runner.names == ["mine fast-seed0 test"]
     pd.testing.assert_frame_equal(first.predictions["fast"][0], second.predictions["fast"][0])
+
+
+def test_a_disk_that_fills_during_a_study(elsewhere: Path, manifest: Path) -> None:
+    """What has ended is kept; the same command goes on when there is room."""
+    (elsewhere / "disk").mkdir()
+    with small_disk(elsewhere / "disk", 4 << 20) as disk:
+
+        def filling(settings: dict, stop: threading.Event) -> None:
+            if settings["run_name"] == "mine fast-seed0":
+                fill(disk)
+
+        one = study(elsewhere, {**VARIANTS, "last": {}})
+        with pytest.raises(StorageError, match="No space left on device") as error:
+            run_study(one, manifest, disk / "OUT", bundle=SHIPPED, runner=FakeRunner(filling))
+        assert error.value.code == "disk-full"
+        assert str(error.value.where).startswith(str(disk / "OUT"))
+        assert not [path for path in disk.rglob("*") if ".part" in path.name]
+        done = (disk / "OUT/trainings/plain-seed0/test/predictions.csv").read_bytes()
+        make_room(disk)
+        again = FakeRunner()
+        _, tables = run_study(one, manifest, disk / "OUT", bundle=SHIPPED, runner=again)
+        assert again.names == ["mine fast-seed0", "mine fast-seed0 test", "mine last-seed0", "mine last-seed0 test"]
+        assert (disk / "OUT/trainings/plain-seed0/test/predictions.csv").read_bytes() == done
+        assert tables.comparison["variant"].tolist() == ["plain", "fast", "last"]
 
 
 def test_trainings_of_before_there_were_digests_are_kept(elsewhere: Path, manifest: Path) -> None:
