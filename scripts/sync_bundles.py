@@ -54,6 +54,7 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
             "against": "normal",
             "trust_folder": False,
             "boxes": None,
+            "match_names": False,
             "head_epochs": 3,
             "block_epochs": 2,
             "blocks": None,
@@ -94,9 +95,10 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
         "amp": "@amp",
         "trust_folder": "@trust_folder",
         "boxes": "@boxes",
+        "match_names": "@match_names",
     }
     config = inserted(config, "training", {"child": child})
-    given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "boxes", "seed")}
+    given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "boxes", "match_names", "seed")}
     config["initialize"] = [{"_target_": "cxr_monai.finetune.parent.start", **given}]
     config["run"] = ["$@training.run()", "$@child.run()"]
     return config
@@ -185,6 +187,7 @@ not for diagnosis**.
 | `against` | `normal` | `normal`: images with other findings alone are left out; `others`: they are negatives |
 | `trust_folder` | false | the parent's folder runs whatever is in it, although nobody installed it |
 | `boxes` | none | `M.boxes.csv` or NIH's list: where child and parent look is compared on held-out images |
+| `match_names` | false | a box is of the image of its file name, whatever their folders |
 | `head_epochs` | 3 | the classifier alone trains |
 | `blocks` | all | how many blocks train after that, from the top; 0: the classifier alone, to the end |
 | `block_epochs` | 2 | epochs between one block and the next |

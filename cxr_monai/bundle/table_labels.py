@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cxr_monai.data.manifest import RESERVED
+from cxr_monai.data.tables import read_header
 from cxr_monai.errors import Code, ManifestError
-from cxr_monai.labels import parse
+from cxr_monai.labels import parse, spelling
 from cxr_monai.schemes import LabelScheme
 
 SHOWN = 4
@@ -47,12 +46,11 @@ def check_labels(config: Mapping[str, Any], scheme: LabelScheme) -> None:
 
 
 def findings_of(manifest: Path) -> list[str]:
-    """Return the findings that a manifest's first line names; none if it cannot be read."""
+    """Return the findings that a manifest's first line names, as it is read; none if it cannot be read."""
     try:
-        columns = pd.read_csv(manifest, nrows=0, encoding="utf-8-sig").columns
-    except (OSError, ValueError):
+        return [spelling(column) for column in read_header(manifest) if column not in RESERVED]
+    except ManifestError:
         return []
-    return [str(column) for column in columns if column not in RESERVED]
 
 
 def _ways(common: Sequence[str], findings: Sequence[str]) -> str:

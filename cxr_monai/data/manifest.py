@@ -16,13 +16,11 @@ valid one.
     train.paths(), train.labels(["Mass", "Nodule"])     # files; float32 [N, 2] with NaN where unknown
 """
 
-import csv
 import gzip
 import hashlib
-import io
 import json
 import os
-import zlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +29,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.columns import IMAGE, find_column
 from cxr_monai.data.matching import examples
+from cxr_monai.data.tables import MANIFEST, nameless, read_cells
 from cxr_monai.data.validation import RESERVED, validate
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, ManifestError, SplitError, StorageError
@@ -367,42 +367,35 @@ def _parse(path: Path) -> pd.DataFrame:
             fix="Make one with 'cxr-monai manifest nih ROOT --out manifest.csv' (or folder, dicom).",
             where=path,
         )
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        text = content.decode("utf-8-sig")
-        header = [name.strip() for name in next(csv.reader(io.StringIO(text)), [])]
-        _check_header(header, path)
-        wide = {"image", "patient_id", "study_id"}
-        table = pd.read_csv(
-            io.StringIO(text),
-            skiprows=1,
-            header=None,
-            names=header,
-            dtype={name: "str" if name in wide else "category" for name in header},
-            na_filter=False,
-            skip_blank_lines=False,
-        )
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pd.errors.ParserError) as error:
-        raise ManifestError(Code.MANIFEST_INVALID, f"this is not a CSV file ({error}).", where=path) from error
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ManifestError(
-            Code.MANIFEST_INVALID, f"rows have more fields than the header's {len(header)}.", where=path
-        )
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    blank = (table == "").all(axis=1)
-    return table[~blank] if blank.any() else table
-
-
-def _check_header(header: list[str], where: Path) -> None:
-    problems = [f"{name!r} appears twice" for name in sorted({n for n in header if n and header.count(n) > 1})]
-    if "" in header:
-        problems.append(f"column {header.index('') + 1} has no name (an index that pandas wrote? use index=False)")
-    if problems or not header:
+    wide = {"image", "patient_id", "study_id"}
+    table = read_cells(path, MANIFEST, lambda name: "str" if name in wide else "category")
+    if words := nameless(table):
         raise ManifestError(
             Code.MANIFEST_INVALID,
-            f"the header is not a manifest's: {'; '.join(problems) or 'there is none'}.",
-            fix=f"A manifest has the columns {', '.join(RESERVED[:-1])} and one for each finding, with commas between.",
-            where=where,
+            f"{words}.",
+            fix=f"A manifest has the columns {', '.join(RESERVED[:-1])} and one for each finding.",
+            where=path,
         )
+    _refuse_other_tables(list(table.columns), path)
+    return table
+
+
+def _refuse_other_tables(columns: Sequence[str], path: Path) -> None:
+    """Refuse a table that no command of ours wrote as a manifest, saying what it looks like and what to do with it."""
+    lacking = [name for name in RESERVED if name not in (*columns, "fold")]
+    if not {"study_id", "source", "split"} <= {*lacking} or (image := find_column(columns, IMAGE)) is None:
+        return
+    if find_column(columns, ("findinglabels",)) is not None:
+        what = "It looks like NIH's own table: cxr-monai manifest nih ROOT --out manifest.csv"
+    elif any(name.startswith("prob_") for name in columns):
+        what = "It looks like predictions, which 'cxr-monai evaluate' takes as --predictions"
+    else:
+        what = (f"It looks like a table of labels (its images are in {image!r}); make a manifest of it: cxr-monai "
+                f"manifest folder ROOT --labels {shlex.quote(str(path))} --out manifest.csv, where ROOT is the folder "
+                "of the images")  # fmt: skip
+    raise ManifestError(
+        Code.MANIFEST_INVALID,
+        f"it is no manifest: it has no {', '.join(lacking)}; its columns are {', '.join(columns)}.",
+        fix=f"{what}.",
+        where=path,
+    )

@@ -78,6 +78,13 @@ def read_header(path: str | Path, refuse: Refusal = SOURCE) -> list[str]:
     return _header(read_text(path, refuse), path, refuse)[0]
 
 
+def nameless(table: pd.DataFrame) -> str | None:
+    """Return words for the first column that has content and no name; None if there is none."""
+    names = [str(name) for name in table if str(name).startswith(UNNAMED)]
+    place = int(names[0].removeprefix(UNNAMED)) + 1 if names else 0
+    return f"column {place} has no name (an index that pandas wrote? use index=False)" if names else None
+
+
 def read_cells(path: str | Path, refuse: Refusal = SOURCE, types: Callable[[str], str] | None = None) -> pd.DataFrame:
     """Return a table's cells as text, ``""`` where empty; rows without any content are left out.
 

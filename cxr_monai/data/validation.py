@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.vocabulary import doubled
 from cxr_monai.errors import Code, ManifestError
+from cxr_monai.labels import spelling
 
 RESERVED = ("image", "patient_id", "study_id", "view", "age", "sex", "source", "split", "fold")
 SPLITS = ("train", "val", "test")
@@ -210,13 +212,16 @@ def _folds(folds: pd.Series, problems: Problems) -> pd.Series:
 
 
 def _labels(table: pd.DataFrame, problems: Problems) -> dict[str, pd.Series]:
-    """The findings' columns as floats: 1, 0, NaN unknown."""
+    """The findings' columns as floats, 1, 0, NaN unknown, under the names that this package gives them."""
     if table.shape[1] == 0:
         problems.add("a manifest has a column for each finding; it has none beside the reserved ones", 1, [])
+    several = doubled(map(spelling, table.columns))
+    spelled = [f"line 1: {' and '.join(map(repr, of))} are {finding}" for finding, of in several.items()]
+    problems.add("a finding has one column; {count} have several", len(several), spelled)
     labels: dict[str, pd.Series] = {}
     count, wrong = 0, []
-    for name in table.columns:
-        text = _text(table[name])
+    for column in table.columns:
+        name, text = spelling(column), _text(table[column])
         labels[name] = _by_value(text, lambda values: pd.to_numeric(values, errors="coerce")).astype(float)
         rows = text[(text != "") & ~labels[name].isin([0, 1])]
         count += len(rows)

@@ -12,6 +12,7 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ import pandas as pd
 from cxr_monai.data.files import errors_file, errors_table
 from cxr_monai.data.joining import join_on_image, without
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.tables import nameless, read_cells
 from cxr_monai.data.validation import RESERVED
+from cxr_monai.data.vocabulary import doubled
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
@@ -67,38 +70,40 @@ def read_predictions(path: str | Path) -> PredictionsFile:
         EvaluationError: ``predictions-invalid``: everything that is wrong, each with its line (header = line 1).
     """
     path = Path(path)
-    try:
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except FileNotFoundError:
-        raise _invalid(path, "there is no such predictions file.", "Make one with 'cxr-monai predict'.") from None
-    except (OSError, EOFError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise _invalid(path, f"this is not a CSV file ({error}).") from error
-    raw.columns = [str(name).strip() for name in raw.columns]
+    if not path.exists():
+        raise _invalid(path, "there is no such predictions file.", "Make one with 'cxr-monai predict'.")
+    raw = read_cells(path, partial(EvaluationError, Code.PREDICTIONS_INVALID))
+    if {"patient_id", "split"} <= {*raw.columns}:
+        raise _invalid(path, "this is a manifest, not predictions.", "Make them with 'cxr-monai predict'.")
     keys = [name for name in IMAGE_NAMES if name in raw.columns]
     findings = {name: spelling(name.removeprefix(PREFIX)) for name in raw.columns if name not in keys}
-    problems = []
+    problems = [f"line 1: {words}"] if (words := nameless(raw)) else []
     if len(keys) != 1:
         problems.append(f"line 1: one column is called 'image' (or 'Image Index'); there are {', '.join(raw.columns)}")
-    values = list(findings.values())
-    problems += [f"line 1: two columns are of {name}" for name in sorted({n for n in values if values.count(n) > 1})]
+    problems += [
+        f"line 1: two columns are of {finding}"
+        + ("" if len(set(names)) == 1 else f": {' and '.join(map(repr, names))}")
+        for finding, names in doubled(findings.values()).items()
+    ]
     if not findings:
         problems.append("line 1: there is no column of a finding")
     if raw.empty:
         problems.append("there is no row")
     if problems:
         raise _invalid(path, "; ".join(problems) + ".")
-    images = raw[keys[0]].str.strip()
+    images = raw[keys[0]]
     columns: dict[str, Any] = {"image": images}
     problems = _row_problems(images == "", images, "has no image")
     problems += _row_problems(images.duplicated() & (images != ""), images, "stands there twice")
     for name, finding in findings.items():
         numbers = pd.to_numeric(raw[name], errors="coerce").astype(float)
         bad = ~numbers.between(0, 1)  # also what is no number
-        problems += _row_problems(bad, raw[name], f"is no probability from 0 to 1 ({name})")
+        comma = ", but a decimal comma" if raw.loc[bad, name].str.fullmatch(r"\d*,\d+").any() else ""
+        problems += _row_problems(bad, raw[name], f"is no probability from 0 to 1 ({name}){comma}")
         columns[finding] = numbers
     if problems:
         raise _invalid(path, f"{len(problems)} problems.\n  " + "\n  ".join(problems[: 4 * _SHOWN]))
-    return PredictionsFile(pd.DataFrame(columns), _read_about(path), path)
+    return PredictionsFile(pd.DataFrame(columns).reset_index(drop=True), _read_about(path), path)
 
 
 def join(
@@ -240,7 +245,7 @@ def _read_about(path: Path) -> dict[str, Any]:
 
 
 def _row_problems(bad: pd.Series, values: pd.Series, rule: str) -> list[str]:
-    lines = [f"line {at + 2}: {values[at]!r} {rule}" for at in values.index[bad][:_SHOWN]]
+    lines = [f"line {at}: {values[at]!r} {rule}" for at in values.index[bad][:_SHOWN]]
     more = int(bad.sum()) - len(lines)
     return [*lines, f"and {more:,} more: {rule}"] if more > 0 else lines
 

@@ -146,11 +146,11 @@ def test_a_patient_without_a_split_elsewhere_is_no_leak(tmp_path: Path) -> None:
 
 
 def test_missing_columns_are_told_with_the_rest(tmp_path: Path) -> None:
-    error = problems(write(tmp_path, "a/1.png,1,3\n", header="image,patient_id,Mass"))
-    assert "line 1: 'study_id' is not among image, patient_id, Mass" in str(error)
-    assert "line 1: 'split' is not among" in str(error)
+    error = problems(write(tmp_path, "a/1.png,1,,3\n", header="image,patient_id,split,Mass"))
+    assert "line 1: 'study_id' is not among image, patient_id, split, Mass" in str(error)
+    assert "line 1: 'source' is not among" in str(error)
     assert "line 2: Mass is '3'" in str(error)
-    assert "7 problems" in str(error)  # study_id, view, age, sex, source, split, and the label
+    assert "6 problems" in str(error)  # study_id, view, age, sex, source, and the label
 
 
 def test_ten_of_each_kind_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
@@ -190,13 +190,18 @@ def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "there is none"),
-        (b"\x89PNG\r\n\x1a\n\xff", "not a CSV"),
-        (gzip.compress(b"image,patient_id\n" * 99, mtime=0)[:-9], "not a CSV"),
+        (b"", "the file is empty"),
+        (b"\x89PNG\r\n\x1a\n\xff", "it is not UTF-8"),
+        (gzip.compress(b"image,patient_id\n" * 99, mtime=0)[:-9], "it cannot be read"),
         (f"{HEADER},Mass\n".encode(), "'Mass' appears twice"),
-        (f",{HEADER}\n".encode(), "column 1 has no name"),
-        (f"{HEADER}\na,1,,,,,,,1,0\nb,2,,,,,,,1,0,1\n".encode(), "not a CSV"),
-        (f"{HEADER}\na,1,,,,,,,1,0,1\n".encode(), "more fields than the header's 10"),
+        (f",{HEADER}\n0,a,1,,,,,,,1,0\n".encode(), "column 1 has no name"),
+        (f"{HEADER}\na,1,,,,,,,1,0\nb,2,,,,,,,1,0,1\n".encode(), "line 3 has 11 cells, and the header 10"),
+        (f"{HEADER}\na,1,,,,,,,1,0,1\n".encode(), "line 2 has 11 cells, and the header 10"),
+        (f"{HEADER},mass\na,1,,,,,,,1,0,1\n".encode(), "line 1: 'Mass' and 'Mass' are Mass"),
+        (
+            f"{HEADER},Effusion,Pleural Effusion\na,1,,,,,,,1,0,1,0\n".encode(),
+            "line 1: 'Effusion' and 'Pleural Effusion' are Effusion",
+        ),
         (f"{HEADER}\n".encode(), "at least one image"),
         (b"image,patient_id,study_id,view,age,sex,source,split\na,1,,,,,,\n", "a column for each finding"),
     ],
@@ -207,6 +212,46 @@ def test_what_is_no_manifest_is_refused_with_the_reason(tmp_path: Path, content:
     error = problems(path, check_files=False)
     assert error.code == Code.MANIFEST_INVALID
     assert expected in str(error)
+
+
+def test_findings_are_spelled_as_everywhere(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "a/1.png,1,,,,,,,1,0,1\n", header=f"{HEADER},Own finding".replace("Mass,Edema", "MASS,infiltrate")
+    )
+    assert read_manifest(path, check_files=False).findings == ("Mass", "Infiltration", "Own finding")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_as_a_spreadsheet_saves_it(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(f"{HEADER}\na.png,M\u00fcller,,,,,,,1,0\n".replace(",", delimiter).encode(encoding))
+    manifest = read_manifest(path, check_files=False)
+    assert manifest.table[["image", "patient_id"]].iloc[0].tolist() == ["a.png", "M\u00fcller"]
+    assert manifest.labels().tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (
+            "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema",
+            "It looks like a table of labels (its images are in 'Path'",
+        ),
+        ("image_id,rad_id,Cardiomegaly", "manifest folder ROOT --labels"),
+        ("image,patient_id,Mass", "manifest folder ROOT --labels"),
+        ("Image Index,Finding Labels,Follow-up #,Patient ID", "cxr-monai manifest nih ROOT --out manifest.csv"),
+        ("image,prob_Mass", "'cxr-monai evaluate' takes as --predictions"),
+    ],
+)
+def test_other_tables_are_told_what_they_are(tmp_path: Path, header: str, said: str) -> None:
+    path = write(tmp_path, ",".join("1" for _ in header.split(",")) + "\n", header=header)
+    error = problems(path)
+    assert error.code == Code.MANIFEST_INVALID
+    assert "it is no manifest: it has no " in error.message
+    assert "study_id" in error.message
+    assert said in str(error)
+    assert "a label is" not in str(error)  # its columns are no findings of ours
 
 
 def test_lines_count_blank_ones_and_excel_byte_order_marks_are_fine(tmp_path: Path) -> None:

@@ -67,7 +67,17 @@ def test_every_digit_is_read(tmp_path: Path) -> None:
         ("image\na.png\n", "no column of a finding"),
         ("image,Mass,prob_mass\na.png,0.5,0.5\n", "two columns are of Mass"),
         ("image,Mass\n", "no row"),
-        ("", "not a CSV"),
+        ("", "the file is empty"),
+        ("image,Mass,Mass\na.png,0.5,0.5\n", "'Mass' appears twice"),
+        (
+            "image,Effusion,prob_Pleural Effusion\na.png,0.5,0.5\n",
+            "two columns are of Effusion: 'Effusion' and 'Pleural",
+        ),
+        ("image,mass,MASS\na.png,0.5,0.5\n", "two columns are of Mass"),
+        (",image,Mass\n0,a.png,0.5\n", "column 1 has no name"),
+        ("image,Mass\na.png,0.5,0.7\n", "line 2 has 3 cells, and the header 2"),
+        ("image;Mass\na.png;0,5\n", "line 2: '0,5' is no probability from 0 to 1 (Mass), but a decimal comma"),
+        ("image,patient_id,split,Mass\na.png,1,test,0.5\n", "this is a manifest, not predictions"),
         ("image,Mass\na.png,0.5\n,0.5\n", "line 3: '' has no image"),
         ("image,Mass\na.png,0.5\nb.png,0.5\na.png,0.6\n", "line 4: 'a.png' stands there twice"),
     ],
@@ -81,6 +91,14 @@ def test_a_probability_is_a_number_from_0_to_1(tmp_path: Path, value: str) -> No
     said = str(error_of(tmp_path, f"image,Mass,Edema\na.png,0.5,0.5\nb.png,0.5,{value}\nc.png,2,0.5\n"))
     assert f"line 3: {value!r} is no probability from 0 to 1 (Edema)" in said
     assert "line 4: '2' is no probability from 0 to 1 (Mass)" in said  # everything at once
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_as_a_spreadsheet_saves_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "p.csv").write_bytes("image;mass;Own\nM\u00fc.png;0.5;1\n".encode(encoding))
+    table = read_predictions(tmp_path / "p.csv").table
+    assert list(table) == ["image", "Mass", "Own"]
+    assert table.to_numpy().tolist() == [["M\u00fc.png", 0.5, 1]]
 
 
 def test_missing_file(tmp_path: Path) -> None:
