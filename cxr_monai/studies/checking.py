@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 from monai.data import set_track_meta
 from monai.data.meta_obj import get_track_meta
@@ -148,9 +149,10 @@ def _named(error: Exception, what: str) -> CxrError:
 @contextmanager
 def _process_as_it_was() -> Iterator[None]:
     """Put back what making a training changes for the whole process."""
-    tracked = get_track_meta()
+    tracked, threads = get_track_meta(), torch.get_num_threads()
     try:
         yield
     finally:
         set_determinism(None)
         set_track_meta(tracked)
+        torch.set_num_threads(threads)

@@ -29,6 +29,7 @@ from cxr_monai.errors import Code, CxrError, SettingError, TrainingError, Weight
 from cxr_monai.stopping import Interrupted, asked, wait_for_step
 from cxr_monai.training.distributed import from_main, highest
 from cxr_monai.training.schedules import validated
+from cxr_monai.training.speed import go_on_with_threads
 
 logger = logging.getLogger(__name__)
 
@@ -291,6 +292,7 @@ class Checkpoints:
             "ended": bool(engine.should_terminate),
         }
         content["settings"] = self.settings
+        content["threads"] = torch.get_num_threads()
         if idist.get_rank() == 0:
             save_checkpoint(content, self.last)
         self._saved = time.monotonic()
@@ -329,6 +331,7 @@ class Checkpoints:
             return False
         progress = content["progress"]
         self._compare(content["settings"])
+        go_on_with_threads(content.get("threads"))
         for name, item in self.objects.items():
             _unwrapped(item).load_state_dict(content[name])
         done, within = divmod(progress["iteration"], progress["epoch_length"])

@@ -3,12 +3,12 @@
 import logging
 import os
 import shutil
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import ignite.distributed as idist
 import torch
 
 from cxr_monai.data.preparations import limit_bytes, preparations
@@ -17,10 +17,9 @@ from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.losses.soft_target import SoftTargetLoss, has_target
 from cxr_monai.progress import duration
 from cxr_monai.training.handlers import batch_size
+from cxr_monai.training.speed import choose_threads, typical_seconds
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def required_bytes(network: torch.nn.Module) -> int:
@@ -36,45 +35,10 @@ def first_batch(loader: Any, most: int) -> dict[str, Any]:
     return loader.collate_fn([dataset[index] for index in range(min(batch_size(loader), most, len(dataset)))])
 
 
-TIMES, BUDGET = 5, 10.0
-"""How often a batch is timed after it has warmed up, and the seconds after which it is timed no more."""
-
-
-def typical_seconds(
-    action: Callable[[], T], times: int = TIMES, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic
-) -> tuple[T, float]:
-    """Run an action once to warm up, then a few times more; return its last result and the median of those seconds.
-
-    What is cold (decoders, threads, memory) made the first run of a batch up to a hundred times slower than the rest.
-
-    Args:
-        action: whatever takes the time.
-        times: how often it is timed, at the most.
-        budget: seconds after which it is timed no more; it is timed once at the least.
-        clock: seconds.
-    """
-    action()
-    began = clock()
-    seconds: list[float] = []
-    while not seconds or (len(seconds) < times and clock() - began < budget):
-        start = clock()
-        result = action()
-        seconds.append(clock() - start)
-    return result, statistics.median(seconds)
-
-
-def warn_if_busy(cores: int, load: float) -> None:
-    """Say that a machine which does other work (a load above its cores) makes the estimate, and the training, worse."""
-    if load > cores:
-        logger.warning(
-            "this machine is busy: a load of %.1f on %d cores, before the training; it will be slower than it could be "
-            "and the estimate is of now. Fewer threads wait less for each other: OMP_NUM_THREADS=1 before the command",
-            load, cores,
-        )  # fmt: skip
-
-
 class Preflight:
     """Run one batch of each part forward (and the training batch backward) without changing the network.
+
+    On a busy processor the number of threads may be lowered, see ``training.speed``.
 
     Args:
         trainer: with its loader, network, inferer and loss.
@@ -104,8 +68,6 @@ class Preflight:
         """Run it; returns the seconds that the training is estimated to take."""
         trainer, validator = self.trainer, self.validator
         self._targets()
-        if hasattr(os, "getloadavg"):
-            warn_if_busy(usable_cores(), os.getloadavg()[0])
         self.output_dir.mkdir(parents=True, exist_ok=True)
         network, device = trainer.network, trainer.state.device
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -142,7 +104,7 @@ class Preflight:
             )  # fmt: skip
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
-        """Run a batch forward and backward a few times and return the median of its seconds, once it is warm."""
+        """Run a batch forward and backward and return its typical seconds; may lower the number of threads."""
         network.train()
 
         def once() -> None:
@@ -156,7 +118,8 @@ class Preflight:
                     fix="Look at the pictures of the network's input, and at init_weights.",
                 )
 
-        return typical_seconds(once)[1]
+        alone = device.type == "cpu" and idist.get_world_size() == 1
+        return choose_threads(once) if alone else typical_seconds(once)[1]
 
     def _forward(
         self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device, inferer: Callable
