@@ -53,14 +53,14 @@ def is_no_finding(name: str) -> bool:
     return key(name) in ("nofinding", "nofindings")
 
 
-def concept(name: str) -> str:
-    """Return what stands for all the names of one finding: ``Pleural Effusion`` and ``effusion`` are ``Effusion``."""
-    return _SAME.get(key(name), name)
-
-
 def doubled(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the findings that several of some names stand for, and those names."""
-    by_concept: dict[str, list[str]] = {}
+    """Return the findings that several of some names stand for, and those names.
+
+    ``Effusion`` and ``Pleural Effusion`` are one, as are two names that differ in capitals and blanks alone.
+    """
+    by_finding: dict[str, list[str]] = {}
     for name in names:
-        by_concept.setdefault(concept(name), []).append(name)
-    return {finding: found for finding, found in by_concept.items() if len(found) > 1}
+        alike = key(name) if is_known(name) else " ".join(name.casefold().split())
+        by_finding.setdefault(_SAME.get(alike, alike), []).append(name)
+    several = {finding: of for finding, of in by_finding.items() if len(of) > 1}
+    return {finding if finding in _ONE or finding in NIH14 else of[0]: of for finding, of in several.items()}

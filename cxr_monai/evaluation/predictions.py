@@ -130,7 +130,9 @@ def join(
         ManifestError: ``manifest-invalid`` if no image is in both, ``images-ambiguous`` if paths cannot tell which is
             which.
     """
-    ours, theirs = predictions.findings, manifest.findings
+    theirs = manifest.findings
+    table = _named_as(predictions.table, findings if findings is not None else theirs)
+    ours = tuple(table.columns[1:])
     chosen = list(findings) if findings is not None else [name for name in ours if name in theirs]
     absent = [name for name in chosen if name not in ours or name not in theirs]
     if not chosen or absent:
@@ -149,7 +151,7 @@ def join(
     truth = truth.rename(columns={name: f"label {name}" for name in chosen})
     by_side = join_on_image(
         truth,
-        predictions.table[["image", *chosen]],
+        table[["image", *chosen]],
         by_name=manifest.by_name,
         where=predictions.path,
         root=manifest.root,
@@ -175,6 +177,14 @@ def join(
     labels = joined[[f"label {name}" for name in chosen]].to_numpy(float)
     sample = Sample.of(joined[reserved], chosen, joined[chosen].to_numpy(float), labels)
     return sample, notes
+
+
+def _named_as(table: pd.DataFrame, findings: Sequence[str]) -> pd.DataFrame:
+    """Return predictions whose findings are spelled as the others where small and capital letters alone differ."""
+    ours = {name.casefold(): name for name in findings}
+    names = {name: ours.get(name.casefold(), name) for name in table.columns[1:] if name not in findings}
+    taken = {*table.columns}
+    return table.rename(columns={name: other for name, other in names.items() if other not in taken})
 
 
 DIGITS = "%.8g"

@@ -129,6 +129,53 @@ def test_words_for_present_and_absent(source, tmp_path):
     assert manifest.table[["Mass", "Edema"]].iloc[0].tolist() == [1, 0]
 
 
+ALIKE = "2 patient identifiers differ from another by zeros, blanks or capitals alone"
+
+
+@pytest.mark.parametrize("pair", [("7", "07"), ("7", "7.0"), ("p 1", "P1")])
+def test_identifiers_that_may_be_one_patients_are_said_from_the_table_to_the_split(pair, tmp_path, capsys):
+    images = tmp_path / "root"
+    nih.write_images(images, ["a.png", "b.png", "c.png", "d.png"])
+    rows = "".join(f"{name}.png,{who},1\n" for name, who in zip("abcd", (*pair, "8", "9"), strict=True))
+    (tmp_path / "labels.csv").write_text(f"image,patient_id,Mass\n{rows}")
+    out = tmp_path / "m.csv"
+    assert run("folder", images, "--labels", tmp_path / "labels.csv", "--out", out) == 0
+    said = f"{ALIKE} ({pair[0]!r} and {pair[1]!r}): a split takes them for different people"
+    assert f"- {said}" in capsys.readouterr().out
+    assert main(["check", str(out)]) == 0
+    assert said in capsys.readouterr().out
+    for scheme in (["random", "--fractions", "0.5,0.25,0.25"], ["kfold", "--k", "2"]):
+        assert main(["split", str(out), "--scheme", *scheme]) == 0
+        assert f"note: {said}" in capsys.readouterr().out
+    (tmp_path / "labels.csv").write_text(f"image,patient_id,Mass\n{rows.replace(pair[1], '70')}")
+    assert run("folder", images, "--labels", tmp_path / "labels.csv", "--out", out, "--force") == 0
+    assert main(["split", str(out), "--scheme", "random", "--fractions", "0.5,0.25,0.25"]) == 0
+    assert "patient identifiers differ" not in capsys.readouterr().out
+
+
+def test_identifiers_that_may_be_one_patients_in_nihs_layout_and_in_headers(root, tmp_path, capsys):
+    nih.write_table(root, [row.replace(",0,3,", ",0,02,") for row in nih.ROWS])
+    assert run("nih", root, "--out", tmp_path / "m.csv") == 0
+    assert f"- {ALIKE} ('2' and '02')" in capsys.readouterr().out
+    for number, who in enumerate(("P7", "p07")):
+        dicoms.write(tmp_path / f"pacs/{number}.dcm", PatientID=who)
+    assert run("dicom", tmp_path / "pacs", "--out", tmp_path / "d.csv") == 0
+    hashed = capsys.readouterr().out
+    assert f"- {ALIKE}: a split" in hashed  # before they are hashed, without naming them
+    assert run("dicom", tmp_path / "pacs", "--out", tmp_path / "k.csv", "--keep-identifiers") == 0
+    assert f"- {ALIKE} ('P7' and 'p07')" in capsys.readouterr().out
+
+
+def test_nihs_own_table_as_labels_of_a_folder_says_what_the_source_nih_says(root, tmp_path):
+    table = root / "Data_Entry_2017_v2020.csv"
+    assert run("folder", root, "--labels", table, "--out", tmp_path / "folder.csv") == 0
+    assert run("nih", root, "--out", tmp_path / "nih.csv") == 0
+    ours, nihs = (read_manifest(tmp_path / f"{name}.csv") for name in ("folder", "nih"))
+    assert ours.findings == nihs.findings
+    columns = ["image", "patient_id", "view", "sex", *nihs.findings]
+    pd.testing.assert_frame_equal(ours.table[columns], nihs.table[columns])
+
+
 def test_every_option_of_a_source_reaches_it():
     """An option that the parser knows and the reader never sees would be ignored in silence."""
     for source, taken in manifest_command._OPTIONS.items():

@@ -157,6 +157,8 @@ def test_utf16_is_told_by_its_mark(root):
     [
         ("image,patient_id,Mass\n", "a header and no row"),
         ("image,patient_id,Effusion,Pleural Effusion\na.png,1,1,0\n", "two columns are Effusion"),
+        ("image,patient_id,EFFUSION,effusion\na.png,1,1,0\n", "two columns are Effusion"),
+        ("image,patient_id,Lung Opacity,LUNG_OPACITY\na.png,1,1,0\n", "two columns are Lung Opacity"),
         ("image,patient_id,rad,Mass\na.png,1,R1,1\na.png,1,R2,0\n", "2 rows .lines 2, 3., told apart by 'rad'"),
         ("image,patient_id,Labels\na.png,1,\"['mass']\"\n", "'Labels' holds lists of findings"),
         ("image,patient_id,Mass\na.png,1,1\nb.png,,0\n", "1 rows name no patient: .* first on line 3"),

@@ -101,6 +101,18 @@ def test_as_a_spreadsheet_saves_it(tmp_path: Path, encoding: str) -> None:
     assert table.to_numpy().tolist() == [["M\u00fc.png", 0.5, 1]]
 
 
+def test_findings_that_differ_in_capitals_alone_are_the_same(tmp_path: Path) -> None:
+    table = made_table(4, 2).rename(columns={"Edema": "Lung Opacity"})
+    manifest = made_manifest(table)
+    scores = PREDICTIONS.rename(columns={"Edema": "lung opacity", "Mass": "prob_MASS"})
+    scores.to_csv(tmp_path / "p.csv", index=False)
+    for findings in (None, ["Lung Opacity", "Mass"]):
+        sample, notes = join(read_predictions(tmp_path / "p.csv"), manifest, findings=findings)
+        assert notes == []
+        assert {"Lung Opacity", "Mass"} <= set(sample.findings)
+        np.testing.assert_allclose(sample.column("Lung Opacity")[0], PREDICTIONS["Edema"])
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no such predictions file"):
         read_predictions(tmp_path / "p.csv")
