@@ -29,6 +29,7 @@ from cxr_monai.evaluation.conformal import ConformalSets, fit_conformal
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at, figures
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import recalibrate
+from cxr_monai.plurals import be, counted
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,18 @@ class Fitted:
             if finding in at and category in at:
                 made[:, at[finding]] = np.minimum(made[:, at[finding]], made[:, at[category]])
         return made
+
+    def shortages(self) -> list[str]:
+        """Return a sentence for each thing that some findings have none of; ``notes`` has the reasons, one by one."""
+        missing = {
+            "not calibrated": [finding for finding, steps in self.calibrators.items() if not steps],
+            "without operating points": [finding for finding in self.findings if not self.points.get(finding)],
+        }
+        return [
+            f"{len(names)} of {counted(len(self.findings), 'finding')} {be(len(names))} {what}: {', '.join(names)}"
+            for what, names in missing.items()
+            if names
+        ]
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""

@@ -363,8 +363,8 @@ def _calibrate(
     fitted = fit(sample, fitted_on=describe_sample(sample, manifest, predictions=path.name, bundle=told["bundle"]))
     remember_patients(fitted, sample, bundle.root, manifest.part("train").table["patient_id"])
     fitted.write(bundle.root / "models" / "calibration.json")
-    for note in fitted.notes:
-        logger.info("%s", note)
+    for sentence in fitted.shortages():
+        logger.info("%s (why: its calibration.json)", sentence)
 
 
 def _table(linear: nn.Module, values: torch.Tensor, images: Sequence[str], label: str) -> pd.DataFrame:

@@ -184,8 +184,8 @@ class Training:
         trained_on = self.manifest.part("train").table["patient_id"]
         remember_patients(fitted, sample, bundle.root, trained_on)
         fitted.write(bundle.root / "models" / "calibration.json")
-        for note in fitted.notes:
-            logger.info("%s", note)
+        for sentence in fitted.shortages():
+            logger.info("%s (why: its calibration.json)", sentence)
 
 
 RESULTS = ("metrics.json", "metrics.csv", "predictions.csv", "report.html")

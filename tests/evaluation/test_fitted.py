@@ -58,6 +58,10 @@ def test_calibration_helps_on_other_patients(fitted: Fitted) -> None:
     np.testing.assert_array_equal(after[:, 2], test.scores[:, 2])  # nothing is known of Hernia
     assert any(note.startswith("Hernia is not calibrated") for note in fitted.notes)
     assert any(note.startswith("Hernia has no operating points") for note in fitted.notes)
+    assert fitted.shortages() == [
+        "1 of 3 findings is not calibrated: Hernia",
+        "1 of 3 findings is without operating points: Hernia",
+    ]
 
 
 def test_points_are_chosen_on_the_calibrated_scale(fitted: Fitted) -> None:
