@@ -28,6 +28,8 @@ LAYERS = {
     "stopping": 0,
     "origins": 0,
     "plurals": 0,
+    "budget": 0,
+    "strict_json": 0,
     "data": 1,
     "networks": 1,
     "losses": 1,

@@ -29,6 +29,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from cxr_monai.budget import OverBudget, check_time
+
 LARGEST_PICKLE = 32 << 20
 """Bytes of the pickle within a file of weights (it holds names and shapes; the numbers are beside it)."""
 LARGEST_HEADER = 8 << 20
@@ -306,12 +308,16 @@ class _Pickle:
         """Read one pickle, up to and with its end; what it makes is in ``made``."""
         try:
             for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+                if count % 256 == 0:
+                    check_time()
                 if count > MOST_OPCODES:
                     raise ValueError(f"more than {MOST_OPCODES:,} opcodes")
                 if len(self.said) >= MOST_OBJECTIONS or not self._step(opcode.name, argument):
                     break
         except Claim as error:
             self._object(Danger.SIZE, str(error.args[0]), str(error.args[1]))
+        except OverBudget:
+            raise
         except Exception as error:  # a hostile pickle may break its reader in any way
             if not self.said:
                 self._object(Danger.FORM, "a damaged pickle", f"{type(error).__name__}: {error}"[:200])

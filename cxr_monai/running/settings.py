@@ -9,7 +9,7 @@ from typing import Any
 
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing.remarks import shortened
-from cxr_monai.sharing.strict_json import LARGEST, parse_strictly
+from cxr_monai.strict_json import LARGEST, parse_strictly
 
 _NOT_SETTINGS = {"imports", "bundle_root", "initialize", "run", "finalize"}
 # a row of the README's table: | `epochs`, `batch_size` | 20, 32 | what they mean |

@@ -21,8 +21,9 @@ from typing import IO
 
 from cxr_monai.durable import storage_error
 from cxr_monai.errors import BundleError, Code, CxrError, SharingError
-from cxr_monai.sharing.inspection import MOST_FILES, Inspection, inspect
-from cxr_monai.sharing.manifest import LARGEST, LONGEST_NAME, name_problems, walk
+from cxr_monai.sharing.inspection import Inspection, inspect
+from cxr_monai.sharing.manifest import LARGEST, list_problems, walk
+from cxr_monai.sharing.names import LONGEST_NAME, MOST_FILES
 from cxr_monai.sharing.remarks import shortened
 
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -40,7 +41,7 @@ def write_archive(root: Path, file: IO[bytes]) -> None:
             that an archive cannot have.
     """
     names = sorted(walk(root))
-    problems = name_problems(names)
+    problems = list_problems(names)
     size = sum((root / name).stat().st_size for name in names)
     if size > LARGEST:
         problems.append(f"it has {size:,} bytes; a bundle has at most {LARGEST:,}.")
@@ -127,7 +128,7 @@ def _unpacked(file: IO[bytes], into: Path) -> list[str]:
         entries = opened.infolist()
         names = [entry.filename for entry in entries]
         problems = [f"{shortened(entry.filename)!r} {said}." for entry in entries if (said := _wrong(entry))]
-        problems += name_problems(names)
+        problems += list_problems(names)
         if sum(entry.file_size for entry in entries) > size:
             problems.append("its entries claim more bytes than it has.")
         if problems:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cxr_monai.budget import check_time
 from cxr_monai.sharing.allowlist import bare, is_target_only, judge_callable, lists
 from cxr_monai.sharing.arguments import CALLABLES, COMPUTED, is_listed, judge_argument
 from cxr_monai.sharing.expressions import Imports, judge_expression, judge_import, references
@@ -116,6 +117,7 @@ def walked(config: Mapping[str, Any]) -> Iterator[_Item]:
     count = 0
     waiting = [_Item("", (), "", False, config)]
     while waiting:
+        check_time()
         item = waiting.pop()
         count += 1
         if count > MOST_ITEMS:

@@ -10,29 +10,26 @@ against lists of callables (``cxr_monai.sharing.allowlist``) and of arguments (`
 small grammar (``cxr_monai.sharing.expressions``); ``cxr_monai.sharing.configurations`` puts them together.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from cxr_monai.budget import OverBudget, check_time, limited
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.sharing import logging_file
+from cxr_monai.sharing import logging_file, pictures, texts
 from cxr_monai.sharing.configurations import addresses, gathered, judged
+from cxr_monai.sharing.kinds import Kind, is_place, kind_of, why_not
+from cxr_monai.sharing.names import MOST_FILES, name_problem, name_problems
 from cxr_monai.sharing.remarks import Remark, Verdict, shortened
-from cxr_monai.sharing.strict_json import parse_strictly
 from cxr_monai.sharing.weights_files import examine
+from cxr_monai.strict_json import LARGEST, parse_strictly
 
-MOST_FILES = 10_000
-WEIGHTS = (".pt", ".pth", ".ts", ".safetensors")
-TEXTS = (".json", ".md", ".txt", ".yml", ".yaml", ".conf", ".csv", ".sig", ".pem", ".pub")
-PICTURES = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".svg": b""}
-"""By suffix, how the content begins."""
 MOST_BYTES = 64 << 20
 """Bytes of all configurations."""
-MOST_TEXT = 4 << 20
-"""Bytes of a text that are looked at."""
+SECONDS = 10.0
+"""Of a processor, for one inspection."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +66,36 @@ def inspect(root: str | Path) -> Inspection:
     if len(paths) > MOST_FILES:
         raise BundleError(Code.BUNDLE_INVALID, f"it has more than {MOST_FILES:,} files.", where=root)
     files = {path.relative_to(root).as_posix(): path for path in sorted(paths)}
+    remarks: list[Remark] = []
+    try:
+        with limited(SECONDS):
+            remarks.extend(_remarks(files))
+    except OverBudget:
+        reason = f"its inspection takes more than {SECONDS:g} seconds of a processor; no honest bundle does."
+        remarks.append(Remark("", "", "time", root.name, Verdict.REFUSED, reason))
+    return Inspection(root, tuple(remarks))
+
+
+def _remarks(files: Mapping[str, Path]) -> Iterator[Remark]:
+    folders = {name for name, path in files.items() if path.is_dir() and not path.is_symlink()}
+    wrong = {name: problem for name in folders if (problem := name_problem(name))}
+    wrong |= dict(name_problems(name for name in files if name not in folders))
     configurations, unread = _configurations(files)
     known = gathered(configurations)
-    remarks: list[Remark] = []
     for name, path in files.items():
+        check_time()
+        if name in wrong:
+            yield Remark(name, "", "file", name, Verdict.REFUSED, wrong[name])
+            continue
         if name in unread:
-            remarks.append(unread[name])
+            yield unread[name]
             continue
         try:
-            judge = judged(name, configurations[name], known) if name in configurations else _file(name, path)
-            remarks += judge
+            yield from list(judged(name, configurations[name], known) if name in configurations else _file(name, path))
+        except OverBudget:
+            raise
         except Exception as error:  # whatever a stranger's file makes of us is said of the file
-            remarks.append(_unreadable(name, error))
-    return Inspection(root, tuple(remarks))
+            yield _unreadable(name, error)
 
 
 def _configurations(files: Mapping[str, Path]) -> tuple[dict[str, dict[str, Any]], dict[str, Remark]]:
@@ -90,27 +104,29 @@ def _configurations(files: Mapping[str, Path]) -> tuple[dict[str, dict[str, Any]
     unread: dict[str, Remark] = {}
     left = MOST_BYTES
     for name, path in files.items():
-        # in any letters: some systems find configs/train.json in CONFIGS
-        if (
-            not (name.lower().startswith("configs/") and name.endswith(".json"))
-            or path.is_symlink()
-            or not path.is_file()
-        ):
+        if kind_of(name) != Kind.CONFIGURATION or path.is_symlink() or not path.is_file():
             continue
         try:
             left -= path.stat().st_size
             if left < 0:
                 raise ValueError(f"the configurations have more than {MOST_BYTES:,} bytes.")
-            config = parse_strictly(path.read_bytes())
-            if not isinstance(config, dict):
-                raise ValueError("a configuration is a JSON object.")
+            config = _object(path)
             gathered({name: config})
             read[name] = config
         except ValueError as error:
             unread[name] = Remark(name, "", "json", name, Verdict.REFUSED, str(error))
+        except OverBudget:
+            raise
         except Exception as error:  # as above
             unread[name] = _unreadable(name, error)
     return read, unread
+
+
+def _object(path: Path) -> dict[str, Any]:
+    content = parse_strictly(_beginning(path, LARGEST + 1))
+    if not isinstance(content, dict):
+        raise ValueError("a bundle's JSON files are objects.")
+    return content
 
 
 def _unreadable(name: str, error: Exception) -> Remark:
@@ -121,65 +137,60 @@ def _file(name: str, path: Path) -> Iterator[Remark]:
     if path.is_symlink():
         yield Remark(name, "", "file", shortened(path.readlink()), Verdict.REFUSED, "a link, which may lead anywhere.")
     elif path.is_dir():
-        return
+        if not is_place(name):
+            reason = "a bundle has the folders configs, docs and models; MONAI puts this one on the import path."
+            yield Remark(name, "", "file", name, Verdict.REFUSED, reason)
     elif not path.is_file():
         yield Remark(name, "", "file", name, Verdict.REFUSED, "neither a file nor a folder.")
-    elif path.suffix in WEIGHTS:
-        found = examine(path)
-        for text, verdict, reason in found:
-            yield Remark(name, "", "weights", shortened(text), verdict, reason)
-        if not found:
-            yield Remark(name, "", "weights", "tensors alone", Verdict.ALLOWED, "")
-    elif path.suffix in (".yaml", ".yml") and name.lower().startswith("configs/"):
-        reason = "YAML has more ways to say things than an inspection should follow; JSON says the same."
-        yield Remark(name, "", "file", name, Verdict.REFUSED, reason)
-    elif path.suffix == ".conf":
-        yield from _logging(path, name)
-    elif path.suffix in TEXTS or path.name in ("LICENSE", "LICENCE", "NOTICE"):
-        yield from _text(path, name)
-    elif path.suffix == ".onnx":
-        reason = "an ONNX network: arithmetic, which no command of this package loads."
-        yield Remark(name, "", "file", name, Verdict.ATTENTION, reason)
-    elif path.suffix in PICTURES:
-        yield from _picture(path, name)
+    elif (kind := kind_of(name)) is None:
+        yield Remark(name, "", "file", name, Verdict.REFUSED, why_not(name))
     else:
-        yield _unknown(name, path)
+        yield from _content(kind, name, path)
 
 
-def _unknown(name: str, path: Path) -> Remark:
-    if path.suffix in (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".pth", ".egg", ".zip", ".whl"):
-        module = PurePosixPath(name).parts[0].partition(".")[0]
-        reason = f"code: MONAI puts the bundle's folder on the import path, and it would be taken for {module!r}."
-    else:
-        reason = "a kind of file that a bundle does not need."
-    return Remark(name, "", "file", name, Verdict.REFUSED, reason)
+def _content(kind: Kind, name: str, path: Path) -> Iterator[Remark]:
+    """Judge whether the content of a file is what its place says."""
+    match kind:
+        case Kind.WEIGHTS:
+            found = examine(path)
+            for text, verdict, reason in found:
+                yield Remark(name, "", "weights", shortened(text), verdict, reason)
+            if not found:
+                yield Remark(name, "", "weights", "tensors alone", Verdict.ALLOWED, "")
+        case Kind.ONNX:
+            reason = "an ONNX network: arithmetic, which no command of this package loads."
+            yield Remark(name, "", "file", name, Verdict.ATTENTION, reason)
+        case Kind.LOGGING:
+            for where, text, reason in logging_file.problems(_beginning(path, logging_file.LONGEST + 1)):
+                yield Remark(name, where, "logging", text, Verdict.REFUSED, reason)
+        case Kind.PNG | Kind.JPEG:
+            if problem := pictures.picture_problem(path, png=kind == Kind.PNG):
+                yield Remark(name, "", "file", name, Verdict.REFUSED, problem)
+        case Kind.DATA | Kind.CONFIGURATION:
+            yield from _data(name, path)
+        case Kind.MARKDOWN | Kind.TEXT:
+            yield from _text(name, path, kind)
 
 
-def _text(path: Path, name: str) -> Iterator[Remark]:
-    content = _beginning(path, MOST_TEXT)
-    if b"\0" in content:
-        yield Remark(name, "", "file", name, Verdict.REFUSED, "it is no text, whatever its name says.")
-    yield from addresses(name, "", content.decode("utf-8", errors="replace"), fetched=False)
+def _data(name: str, path: Path) -> Iterator[Remark]:
+    try:
+        _object(path)
+    except ValueError as error:
+        yield Remark(name, "", "json", name, Verdict.REFUSED, str(error))
 
 
-def _picture(path: Path, name: str) -> Iterator[Remark]:
-    content = _beginning(path, MOST_TEXT)
-    if path.suffix == ".svg":
-        text = content.decode("utf-8", errors="replace").lower()
-        if "<svg" not in text or "\0" in text:
-            yield Remark(name, "", "file", name, Verdict.REFUSED, "it is no picture, whatever its name says.")
-        elif re.search(r"<script|\bon\w+\s*=|javascript:|<foreignobject|<!entity", text):
-            yield Remark(name, "", "file", name, Verdict.REFUSED, "it is a picture with a program in it.")
-        yield from addresses(name, "", text, fetched=False)
-    elif not content.startswith(PICTURES[path.suffix]):
-        yield Remark(name, "", "file", name, Verdict.REFUSED, "it is no picture, whatever its name says.")
+def _text(name: str, path: Path, kind: Kind) -> Iterator[Remark]:
+    content = _beginning(path, texts.LARGEST + 1)
+    if problem := texts.text_problem(content):
+        yield Remark(name, "", "file", name, Verdict.REFUSED, problem)
+        return
+    text = content.decode("utf-8")
+    if kind == Kind.MARKDOWN:
+        for line, shown, reason in texts.markdown_problems(text):
+            yield Remark(name, f"line {line}" if line else "", "file", shown, Verdict.REFUSED, reason)
+    yield from addresses(name, "", text, fetched=False)
 
 
 def _beginning(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
         return file.read(count)
-
-
-def _logging(path: Path, name: str) -> Iterator[Remark]:
-    for where, text, reason in logging_file.problems(_beginning(path, logging_file.LONGEST + 1)):
-        yield Remark(name, where, "logging", text, Verdict.REFUSED, reason)

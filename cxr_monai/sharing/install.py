@@ -38,8 +38,8 @@ from cxr_monai.sharing.store import (
     versions,
     write_record,
 )
-from cxr_monai.sharing.strict_json import LARGEST as LARGEST_JSON
 from cxr_monai.sharing.verify import Verified, verify_folder
+from cxr_monai.strict_json import LARGEST as LARGEST_JSON
 
 _INCOMING = ".incoming-"
 WAIT = 60.0

@@ -23,7 +23,7 @@ from cxr_monai.errors import Code, SharingError
 from cxr_monai.sharing.manifest import MANIFEST, read_contents
 from cxr_monai.sharing.remarks import shortened
 from cxr_monai.sharing.store import installed
-from cxr_monai.sharing.strict_json import parse_strictly
+from cxr_monai.strict_json import parse_strictly
 
 LINEAGE = "lineage.json"
 FORMAT = 1

@@ -17,10 +17,10 @@ from typing import Any
 
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.errors import Code, SharingError
-from cxr_monai.sharing.inspection import MOST_FILES
+from cxr_monai.sharing.names import DEEPEST, MOST_FILES, is_device, name_problems
 from cxr_monai.sharing.remarks import shortened
-from cxr_monai.sharing.strict_json import LARGEST as LARGEST_JSON
-from cxr_monai.sharing.strict_json import parse_strictly
+from cxr_monai.strict_json import LARGEST as LARGEST_JSON
+from cxr_monai.strict_json import parse_strictly
 
 MANIFEST = "bundle.manifest.json"
 SIGNATURE = "bundle.sig"
@@ -28,14 +28,6 @@ METRICS = "metrics.json"
 FORMAT = 1
 LARGEST = 2 << 30
 """Bytes of a whole bundle."""
-LONGEST_NAME = 200
-DEEPEST = 8
-"""Folders within each other."""
-
-# Names that mean the same file on every system: no spaces, no leading or trailing dots, plain letters, so that there
-# is nothing to normalise, to hide, or to tell apart by case alone.
-_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
-_DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _VERSION = re.compile(r"(?:0|[1-9]\d{0,5})(?:\.(?:0|[1-9]\d{0,5})){1,3}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -152,7 +144,7 @@ def _text(value: Any) -> str:
 def _checked(contents: Contents, where: Path) -> Contents:
     check_name(contents.name)
     version_numbers(contents.version)
-    problems = name_problems([file.name for file in contents.files])
+    problems = list_problems([file.name for file in contents.files])
     if any(not _SHA256.fullmatch(text) for text in (contents.created_from, *(f.sha256 for f in contents.files))):
         problems.append("a SHA-256 is 64 hexadecimal digits.")
     if sum(file.size for file in contents.files) > LARGEST:
@@ -172,7 +164,7 @@ def check_name(name: str) -> str:
     Raises:
         SharingError: ``archive-invalid``.
     """
-    if not _NAME.fullmatch(name) or _DEVICES.fullmatch(name):
+    if not _NAME.fullmatch(name) or is_device(name):
         raise SharingError(
             Code.ARCHIVE_INVALID,
             f"the name {shortened(name)!r}: 1 to 64 of a-z, 0-9 and '-', the latter neither first nor last.",
@@ -194,27 +186,9 @@ def version_numbers(version: str) -> tuple[int, ...]:
     return (*numbers, *([0] * (4 - len(numbers))))
 
 
-def name_problems(names: Sequence[str]) -> list[str]:
-    """Return what is wrong with the names of a bundle's files, as sentences; empty if nothing is."""
-    problems = []
-    seen: dict[str, str] = {}
-    for name in names:
-        parts = name.split("/")
-        if len(name) > LONGEST_NAME or len(parts) > DEEPEST:
-            problems.append(f"{shortened(name)!r} is longer than {LONGEST_NAME} characters or {DEEPEST} folders.")
-        elif not all(_PART.fullmatch(part) and not _DEVICES.fullmatch(part) for part in parts):
-            problems.append(
-                f"{shortened(name)!r} is no name for a file of a bundle: letters, digits, '_', '-', '.' "
-                "(neither first nor last) and '/', relative, without '..'."
-            )
-        # each folder in one spelling, each file once, and no file where a folder is
-        for count in range(1, len(parts) + 1):
-            spelling = "/".join(parts[:count]) + ("/" if count < len(parts) else "")
-            key = spelling.rstrip("/").casefold()
-            if key in seen and (count == len(parts) or seen[key] != spelling):
-                problems.append(f"{shortened(spelling)!r} and {shortened(seen[key])!r} are one name on some systems.")
-                break
-            seen[key] = spelling
+def list_problems(names: Sequence[str]) -> list[str]:
+    """Return what is wrong with the list of a bundle's files, as sentences; empty if nothing is."""
+    problems = [problem for _, problem in name_problems(names)]
     if list(names) != sorted(names):
         problems.append("the files are not in the order of their names.")
     return problems

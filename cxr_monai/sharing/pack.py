@@ -25,7 +25,7 @@ from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, Contents, walk
 from cxr_monai.sharing.privacy import Identifiers, pictures, search
 from cxr_monai.sharing.remarks import shortened
-from cxr_monai.sharing.strict_json import parse_strictly
+from cxr_monai.strict_json import parse_strictly
 
 CARDS = ("docs/card.md", "docs/README.md")
 _EVALUATE = "'cxr-monai evaluate --predictions P --manifest M --split test --out DIR' makes them; then --metrics DIR"

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.sharing.inspection import PICTURES, WEIGHTS
+from cxr_monai.networks.weights_files import LARGEST_PICKLE, examine
+from cxr_monai.sharing.kinds import Kind, kind_of
 from cxr_monai.sharing.manifest import walk
 from cxr_monai.sharing.remarks import shortened
-from cxr_monai.sharing.weights_files import LARGEST_PICKLE
 
 _NAMES = r"(?:patient|study|series|image|sop|accession)"
 PATTERNS: Mapping[str, str] = {
@@ -100,14 +100,14 @@ def search(root: Path, identifiers: Identifiers | None = None) -> list[Private]:
     for name in sorted(walk(root)):
         if name.casefold().endswith("patients.json"):
             found.append(Private(name, "", "a list of patients", Path(name).name))
-        for where, text in _texts(root / name):
+        for where, text in _texts(root / name, kind_of(name)):
             found += [Private(name, where, what, shortened(said)) for what, said in _in_text(text, words)]
     return list(dict.fromkeys(found))
 
 
 def pictures(root: Path) -> list[str]:
     """Return the names of pictures, in which nothing is searched for."""
-    return sorted(name for name in walk(root) if Path(name).suffix.lower() in PICTURES and not name.endswith(".svg"))
+    return sorted(name for name in walk(root) if kind_of(name) in (Kind.PNG, Kind.JPEG))
 
 
 def _own_names() -> dict[str, str]:
@@ -130,20 +130,17 @@ def _in_text(text: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
                 yield words[spelling], word
 
 
-def _texts(path: Path) -> Iterator[tuple[str, str]]:
+def _texts(path: Path, kind: Kind | None) -> Iterator[tuple[str, str]]:
     """Yield the texts of a file, each with the place that it stands at."""
-    if path.suffix in PICTURES and path.suffix != ".svg":
+    if kind in (Kind.PNG, Kind.JPEG):
         return
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
             length = min(int.from_bytes(file.read(8), "little"), 1 << 23)
             yield "header", file.read(length).decode("utf-8", errors="replace")
-    elif path.suffix in WEIGHTS and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                # the numbers of the tensors are no text
-                if "/data/" not in entry.filename and entry.file_size <= LARGEST_PICKLE:
-                    yield from ((entry.filename, text) for text in _of_weights(archive.read(entry)))
+    elif kind == Kind.WEIGHTS:
+        if not examine(path).objections:  # else the inspection refuses it
+            yield from _of_archive(path)
     else:
         text = path.read_bytes().decode("utf-8", errors="replace")
         if path.suffix == ".json":
@@ -153,6 +150,14 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
             except (ValueError, RecursionError):
                 pass  # the inspection refuses it; it is searched as it stands
         yield from ((f"line {number}", line) for number, line in enumerate(text.splitlines(), 1))
+
+
+def _of_archive(path: Path) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            # the numbers of the tensors are no text
+            if "/data/" not in entry.filename and entry.file_size <= LARGEST_PICKLE:
+                yield from ((entry.filename, text) for text in _of_weights(archive.read(entry)))
 
 
 def _of_weights(content: bytes) -> list[str]:

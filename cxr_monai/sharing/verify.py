@@ -22,7 +22,7 @@ from cxr_monai.sharing.keys import Signer, trusted_folder, trusted_signers
 from cxr_monai.sharing.manifest import MANIFEST, SIGNATURE, Contents, read_contents, refuse_altered
 from cxr_monai.sharing.remarks import shortened
 from cxr_monai.sharing.sign import library
-from cxr_monai.sharing.strict_json import LARGEST, parse_strictly
+from cxr_monai.strict_json import LARGEST, parse_strictly
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"

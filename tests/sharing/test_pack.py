@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
@@ -254,7 +255,7 @@ def test_allowed_texts_are_let_through(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_are_named(bundle: Path, tmp_path: Path) -> None:
-    (bundle / "docs" / "example.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Image.new("L", (4, 4)).save(bundle / "docs" / "example.png")
     assert any("docs/example.png" in note for note in pack(bundle, tmp_path).notes)
 
 

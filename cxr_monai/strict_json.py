@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any
 
+from cxr_monai.budget import check_time
+
 LARGEST = 4 << 20
 """Bytes of a configuration."""
 DEEPEST = 64
@@ -36,7 +38,9 @@ def parse_strictly(content: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError("it is no UTF-8 text.") from error
     depth = 0
-    for token in _TOKEN.finditer(text):
+    for count, token in enumerate(_TOKEN.finditer(text)):
+        if count % 4096 == 0:
+            check_time()
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
         if depth > DEEPEST:
             raise ValueError(f"it is nested more than {DEEPEST} levels deep.")
