@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 # column names met in the wild, compared by letters and digits alone
-IMAGE = ("image", "imageindex", "filename", "file", "path", "imagepath", "filepath", "imageid", "imagename")
+IMAGE = ("image", "imageindex", "filename", "file", "path", "imagepath", "filepath", "imageid", "imagename", "dicomid")
 PATIENT = ("patientid", "patient", "subjectid", "subject")
 STUDY = ("studyid", "study", "studyinstanceuid", "accessionnumber")
 VIEW = ("view", "viewposition", "projection")

@@ -48,6 +48,14 @@ def test_nih(root, tmp_path, capsys):
     assert f"next      cxr-monai split {out}" in printed
 
 
+def test_two_manifests_in_one_folder_have_boxes_of_their_own(root, tmp_path):
+    assert run("nih", root, "--out", tmp_path / "phantoms.csv") == 0
+    (root / "BBox_List_2017.csv").write_text(f"{nih.BOX_HEADER}\n{nih.NAMES[1]},Mass,1,2,3,4,,,\n")
+    assert run("nih", root, "--out", tmp_path / "M.csv.gz") == 0
+    boxed = {name: pd.read_csv(tmp_path / f"{name}.boxes.csv")["finding"].tolist() for name in ("phantoms", "M")}
+    assert boxed == {"phantoms": ["Infiltration"], "M": ["Mass"]}
+
+
 def test_gz_holds_the_same(root, tmp_path):
     assert run("nih", root, "--out", tmp_path / "m.csv") == 0
     assert run("nih", root, "--out", tmp_path / "other" / "m.csv.gz") == 0

@@ -8,7 +8,7 @@ import pytest
 
 from cxr_monai.data.manifest import build_manifest
 from cxr_monai.data.sources import folder
-from cxr_monai.errors import Code, ManifestError
+from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
 
 
@@ -147,6 +147,12 @@ def test_words_for_present_and_absent(root):
     assert read(root, text, positive="yes,+", negative="No").table["Mass"].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(("positive", "negative"), [("yes", "no,Yes"), ("0", None), (None, "1"), ("nan", None)])
+def test_a_word_means_one_thing(root, positive, negative):
+    with pytest.raises(UsageError, match="means something else already"):
+        read(root, "image,patient_id,Mass\na.png,1,Yes\n", positive=positive, negative=negative)
+
+
 def test_utf16_is_told_by_its_mark(root):
     source = read(root, "image,patient_id,Mass\na.png,M\u00fcller,1\n".encode("utf-16"))
     assert source.table["patient_id"].tolist() == ["M\u00fcller"]
@@ -162,6 +168,7 @@ def test_utf16_is_told_by_its_mark(root):
         ("image,patient_id,rad,Mass\na.png,1,R1,1\na.png,1,R2,0\n", "2 rows .lines 2, 3., told apart by 'rad'"),
         ("image,patient_id,Labels\na.png,1,\"['mass']\"\n", "'Labels' holds lists of findings"),
         ("image,patient_id,Mass\na.png,1,1\nb.png,,0\n", "1 rows name no patient: .* first on line 3"),
+        ("image,patient_id,Mass\na.png,NaN,1\nb.png,n/a,0\n", "2 rows name no patient: .* line 2 .'NaN'"),
         ("image,patient_id,Mass\na.png,1,1\n2021/a.png,1,0\n", "all fit '2021/a.png'"),
     ],
 )
@@ -195,6 +202,7 @@ def test_lists_of_findings_as_nih_writes_them(root):
         ("Diagnosis", ("Effusion|Mass", "Mass", "No finding"), {}, {"Effusion": [1, 0, 0], "Mass": [1, 1, 0]}),
         ("labels", ("Mass", "No Finding", "edema"), {}, {"Mass": [1, 0, 0], "Edema": [0, 0, 1]}),
         ("findings", ("Mass|Clip", "Clip", ""), {}, {"Mass": [1, 0, None]}),
+        ("findings", ("Mass|A", "A", ""), {"findings": ["findings"]}, {"Mass": [1, 0, None], "A": [1, 1, None]}),
         ("findings", ("Mass|Clip", "Clip", ""), {"findings": ["Clip"]}, {"Clip": [1, 1, None]}),
         ("Finding Labels", ("Mass|COPD", "Mass", "No Finding"), {}, {"Mass": [1, 1, 0], "COPD": [1, 0, 0]}),
     ],
@@ -249,7 +257,7 @@ def test_whose_image_it_is_by_chexperts_paths(chexpert, written):
         [CHEXPERT[1], "patient00003", "study1", "FRONTAL"],
         [CHEXPERT[2], "patient00003", "study2", "LATERAL"],
     ]
-    said = f"took the patient, study, view from 'Path', whose paths are CheXpert's ({rows[0]} is of patient00002)"
+    said = f"took the patient, study and view from 'Path', whose paths are CheXpert's ({rows[0]} is of patient00002)"
     assert f"no column says whose image it is; {said}" in source.notes
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cxr_monai.data.sources._lists import spread_lists
 from cxr_monai.data.vocabulary import doubled, is_known, is_no_finding
-from cxr_monai.errors import Code, ManifestError
+from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import canonical
 
 _CELLS = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0, "": np.nan, "nan": np.nan, "na": np.nan}
@@ -46,8 +46,12 @@ def read_findings(
     Raises:
         ManifestError: ``source-invalid``: a finding's cell is something else, ``-1`` without ``uncertain``, two columns
             for one finding, or no finding at all.
+        UsageError: ``usage`` for a word that is to mean two things.
     """
-    table, columns, notes = spread_lists(table, columns, where)
+    listed = spread_lists(table, columns, where)
+    table, columns, notes = listed.table, listed.columns, list(listed.notes)
+    if findings is not None:
+        findings = [name for asked in findings for name in listed.findings.get(asked, [asked])]
     if findings is not None:
         lacking = [name for name in findings if name not in columns]
         if lacking:
@@ -58,8 +62,11 @@ def read_findings(
     cells = dict(_CELLS)
     if uncertain is not None:
         cells |= dict.fromkeys(_UNCERTAIN, UNCERTAIN[uncertain])
-    for words, value in ((positive, 1.0), (negative, 0.0)):
-        cells |= {word.strip().lower(): value for word in (words or "").split(",") if word.strip()}
+    for option, words, value in (("--positive", positive, 1.0), ("--negative", negative, 0.0)):
+        for word in filter(None, (word.strip().lower() for word in (words or "").split(","))):
+            if cells.setdefault(word, value) != value:
+                raise UsageError(Code.USAGE, f"{option} {words}: {word!r} means something else already.",
+                                 fix="Name a word once; 1 is present, 0 absent, an empty cell unknown.")  # fmt: skip
     chosen = list(findings) if findings is not None else [name for name in columns if is_known(name)]
     _refuse_doubled(chosen, where)
     taken = {_spelled(name): _values(table[name], name, where, cells) for name in chosen}

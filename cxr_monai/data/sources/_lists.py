@@ -1,12 +1,13 @@
 """Findings as NIH ChestX-ray14 writes them: one cell lists an image's, ``Cardiomegaly|Effusion`` or ``No Finding``.
 
-    table, columns, notes = spread_lists(table, ["Finding Labels"], path)     # a column of 0 and 1 for each finding
+    spread_lists(table, ["Finding Labels"], path).table     # a column of 0 and 1 for each finding
 
 What a list does not name is absent; an empty cell is unknown. NIH's own column speaks of its 14 findings; any other one
 of those that it names somewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -20,22 +21,36 @@ _NIH = "findinglabels"
 _NAMES = (_NIH, "findinglabel", "findings", "labels")
 
 
-def spread_lists(table: pd.DataFrame, columns: Sequence[str], where: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Return the table with columns of ``0``, ``1`` and ``""`` in the place of those that list findings.
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """A table whose lists of findings are columns.
+
+    Attributes:
+        table: with columns of ``0``, ``1`` and ``""`` in the place of lists.
+        columns: those that may be findings.
+        findings: of each column that listed findings, those.
+        notes: a sentence for each such column.
+    """
+
+    table: pd.DataFrame
+    columns: Sequence[str]
+    findings: Mapping[str, Sequence[str]]
+    notes: Sequence[str]
+
+
+def spread_lists(table: pd.DataFrame, columns: Sequence[str], where: Path) -> Listed:
+    """Give each finding that some columns list a column of its own.
 
     Args:
         table: cells as text, indexed by line.
         columns: those that may be findings.
         where: the table's file, for messages.
 
-    Returns:
-        the table, its columns that may be findings, and a sentence for each column that lists them.
-
     Raises:
         ManifestError: ``source-invalid``: an empty word in a list, "No Finding" beside a finding, or a finding that has
             a column of its own too.
     """
-    notes, names = [], list(columns)
+    notes, names, findings_of = [], list(columns), {}
     for column in columns:
         words = {text: [word.strip() for word in text.split("|")] for text in table[column].unique() if text}
         if not _lists(column, words):
@@ -58,9 +73,10 @@ def spread_lists(table: pd.DataFrame, columns: Sequence[str], where: Path) -> tu
         table = table.drop(columns=column).join(pd.DataFrame(marks, index=table.index))
         at = names.index(column)
         names[at : at + 1] = findings
+        findings_of[column] = findings
         notes.append(f"took {column!r} as lists of findings (A|B): what a list does not name is absent, of "
                      f"{', '.join(findings)}")  # fmt: skip
-    return table, names, notes
+    return Listed(table, names, findings_of, notes)
 
 
 def _lists(column: str, words: dict[str, list[str]]) -> bool:

@@ -28,6 +28,7 @@ from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes,
 from cxr_monai.data.vocabulary import is_known
 from cxr_monai.errors import Code, ManifestError
 
+_NOBODY = ("", "nan", "na", "n/a", "none", "null")  # how programs write an empty cell
 _IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
 
 
@@ -77,10 +78,11 @@ def read(
         notes.insert(0, own)
     places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
-    if patient is not None and (empty := table.index[table[patient] == ""]).size:
+    if patient is not None and (empty := table.index[table[patient].str.lower().isin(_NOBODY)]).size:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"{len(empty):,} rows name no patient: the cell of {patient!r} is empty, first on line {empty[0]}.",
+            f"{len(empty):,} rows name no patient: the cell of {patient!r} is empty, first on line {empty[0]}"
+            + (f" ({cell!r})." if (cell := table[patient][empty[0]]) else "."),
             fix="Fill it in: without it, a patient's images would land on both sides of a split.",
             where=labels,
         )
@@ -187,7 +189,8 @@ def _with_fields_of_paths(table: pd.DataFrame, image: str, per_image: bool) -> t
         "view": find_column(table.columns, (*VIEW, "frontallateral")) is None,
     }
     taken = [name for name, wanted in having.items() if wanted]
-    words = ", ".join(name.removesuffix("_id") for name in taken)
+    *first, last = [name.removesuffix("_id") for name in taken]
+    words = f"{', '.join(first)} and {last}" if first else last
     return table.assign(**{name: fields[name] for name in taken}), [
         f"no column says whose image it is; took the {words} from {image!r}, whose paths are CheXpert's ({shown})"
     ]
