@@ -18,13 +18,14 @@ import pandas as pd
 import torch
 
 from cxr_monai.bundle.about import about
+from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import RadiographDataset, batch_errors, items_of_files
 from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError
-from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.networks.fixed_batches import FixedBatches
 from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_difference
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
@@ -97,8 +98,8 @@ class Predictor:
         self._lowered = amp
         self.network, itself = self._fastest(network, runtime, amp)
         self.inferer = AutocastInferer(amp and not itself, self.head)
-        file = self.bundle.root / "models" / "calibration.json"
-        self.calibration = read_fitted(file, self.bundle.labels, raw, path)
+        root = self.bundle.root
+        self.calibration = calibration_in(root, calibration_item(root), self.bundle.labels, path, raw)
         told = about(str(self.bundle.root), str(path), self.device, self._lowered, self.calibration)
         self.about = told | {"runtime": runtime}
 

@@ -465,6 +465,9 @@ class WithMirrord(MapTransform):
 class Calibrated(MapTransform):
     """Probabilities through a bundle's calibration; as they are where it has none.
 
+    For the key ``pred``, ``pred_calibrated`` tells whether they went through one; where they ought to have and did not,
+    ``pred_uncalibrated_because`` tells why.
+
     Args:
         keys: tensors ``[..., F]`` in [0, 1].
         calibration: something with ``apply(probabilities [N, F], findings)``
@@ -478,7 +481,12 @@ class Calibrated(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         made = dict(data)
-        for key in self.key_iterator(made) if self.calibration is not None else ():
+        for key in self.key_iterator(made):
+            made[f"{key}_calibrated"] = bool(getattr(self.calibration, "calibrates", self.calibration is not None))
+            if lost := getattr(self.calibration, "lost", ""):
+                made[f"{key}_uncalibrated_because"] = lost
+            if self.calibration is None:
+                continue
             given = torch.as_tensor(made[key])
             rows = given.detach().cpu().double().reshape(-1, len(self.findings)).numpy()
             made[key] = torch.from_numpy(self.calibration.apply(rows, self.findings)).reshape(given.shape).to(given)

@@ -31,4 +31,12 @@ def about(
         "precision": str(autocast_dtype(device, amp)).removeprefix("torch."),
         "calibrated": calibrated,
         **({"uncalibrated_findings": left} if calibrated and left else {}),
+        **({"uncalibrated_because": why} if (why := _why_not(calibration)) else {}),
     }
+
+
+def _why_not(calibration: Any) -> str:
+    """Return why probabilities are raw that ought to be calibrated; nothing where they are, or were asked for raw."""
+    if calibration is None or calibration.calibrates:
+        return ""
+    return calibration.lost or " ".join(note for note in calibration.notes if "not calibrated" in note)

@@ -3,7 +3,7 @@
     ensemble_bundle(["a/bundle", "b/bundle"], "OUT/bundle")
 
 Everything that works on a bundle works on it; it is not trained, so it has no ``train.json``. It comes without a
-calibration: those of its members are not its own.
+calibration: those of its members are not its own, and where they had any, its predictions say that it lacks one.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.bundle.calibrated import carries, carry_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.folder import CONFIGS, METADATA, Bundle
@@ -114,6 +115,8 @@ def _write(opened: Sequence[Bundle], folder: Path) -> None:
             write_json(path, _metadata(config, opened))
         else:
             write_json(path, config | ({"network_def": network_def} if "network_def" in config else {}))
+    lost = "it is the mean of networks that were calibrated one by one; 'cxr-monai calibrate' fits one for the mean"
+    carry_calibration(folder, None, lost if any(carries(bundle.root) for bundle in opened) else None)
     readme = folder / "docs" / "README.md"
     if readme.is_file():
         write_durably(readme, (readme.read_text(encoding="utf-8") + _README.format(count=count)).encode())

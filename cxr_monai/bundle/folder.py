@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from cxr_monai.bundle.digest import content_digest
 from cxr_monai.bundle.evaluated import MEANING, only
 from cxr_monai.bundle.workflow import check_agreement, scheme_of
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, ours
 from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.schemes import LabelScheme, channels
@@ -149,3 +150,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BundleError(Code.BUNDLE_INVALID, "a configuration is a JSON object.", where=path)
     return content
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON as the bundles are written: two spaces, one newline at the end."""
+    write_durably(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

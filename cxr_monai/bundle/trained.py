@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from cxr_monai.bundle.calibrated import with_calibration
 from cxr_monai.bundle.configuration import running_parser, same
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.folder import CONFIGS
+from cxr_monai.bundle.folder import write_json as write_json
 from cxr_monai.bundle.workflow import scheme_of
 from cxr_monai.durable import copy_durably, copy_tree, make_folder, write_durably
 from cxr_monai.errors import BundleError, Code
@@ -107,7 +109,7 @@ def write_meaning(root: Path, meaning: Mapping[str, Any], channels: int) -> None
         # a user's copy may name this machine's data; the bundle that is left must not
         config |= {key: None for key in ("manifest", "dataset_dir", "images") if key in config}
         config |= {key: value for key, value in meaning.items() if key in config}
-        write_json(path, config)
+        write_json(path, with_calibration(config, None))  # another network's would not be these weights'
     path = root / "configs" / "metadata.json"
     write_json(path, _metadata(json.loads(path.read_text(encoding="utf-8")), meaning, channels))
 
@@ -156,11 +158,6 @@ def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any], channels: in
     pred["num_channels"] = len(labels)
     pred["channel_def"] = {str(index): label for index, label in enumerate(labels)}
     return metadata | {"label_scheme": meaning["label_scheme"]}
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON as the bundles are written: two spaces, one newline at the end."""
-    write_durably(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def plain_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -56,6 +56,7 @@ class Fitted:
         notes: a sentence for everything that could not be fitted.
         within: for each finding that can't be more probable than another one (its category), that other one. Each is
             calibrated by itself, which may turn them around; a finding is then lowered to its category's probability.
+        lost: why a bundle that ought to have a calibration has none, else empty (``cxr_monai.evaluation.carried``).
     """
 
     calibrators: Mapping[str, tuple[Calibrator, ...]]
@@ -66,6 +67,7 @@ class Fitted:
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     within: Mapping[str, str] = field(default_factory=dict)
+    lost: str = ""
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -100,6 +102,13 @@ class Fitted:
             for what, names in missing.items()
             if names
         ]
+
+    def carried(self) -> dict[str, Any]:
+        """Return what a configuration carries of it, plain JSON: what `apply` needs."""
+        return {
+            "findings": {name: [one.to_json() for one in steps] for name, steps in self.calibrators.items()},
+            "within": dict(self.within),
+        }
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -144,7 +153,13 @@ def read_fitted(
     if raw:
         return None
     if weights is not None and Path(weights).resolve() != path.with_name("model.pt").resolve():
-        logger.info("these are not the bundle's own weights, so its calibration is left out")
+        logger.log(
+            logging.WARNING if path.is_file() else logging.INFO,
+            "these are not the bundle's own weights, so its calibration is left out",
+        )
+        return None
+    if not path.is_file() and weights is not None and not Path(weights).is_file():
+        logger.warning("not calibrated: bundle_root (%s) is not the bundle's folder", path.parent.parent)
         return None
     if not path.is_file():
         logger.info("this bundle is not calibrated (it has no %s)", path.name)

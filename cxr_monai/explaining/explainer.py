@@ -21,12 +21,14 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from cxr_monai.bundle.about import about as about_bundle
+from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import split_error
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
-from cxr_monai.evaluation.fitted import Fitted, read_fitted
+from cxr_monai.evaluation.carried import calibration_in
+from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.explain.methods import Method, cam_times_layercam, explain_with, method_named, without_in_place
 from cxr_monai.explain.store import MapStore, MapWriter
 from cxr_monai.explain.view import Points, View
@@ -140,7 +142,7 @@ class Explainer:
             "image_size": int(shape[-1]),
             "thresholds": self.thresholds,
             "reported_only": reported_only,
-            "calibrated": calibration is not None,
+            "calibrated": calibration is not None and calibration.calibrates,
             "bundle": dict(bundle or {}),
         }
         self.left_out = 0
@@ -158,7 +160,7 @@ class Explainer:
         path = Path(weights) if weights else opened.weights
         parser = opened.parser()
         network = load_weights(parser.get_parsed_content("network_def"), path, device)
-        calibration = read_fitted(opened.root / "models" / "calibration.json", opened.labels, False, path)
+        calibration = calibration_in(opened.root, calibration_item(opened.root), opened.labels, path)
         told = about_bundle(str(opened.root), str(path), device, options.get("amp", True), calibration)
         made_by = {
             "name": opened.metadata.get("name", ""),

@@ -23,6 +23,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cxr_monai.bundle.about import about
+from cxr_monai.bundle.calibrated import calibration_item, write_calibration
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.folder import Bundle, head_of, read_json
 from cxr_monai.bundle.origin import write_origin
@@ -34,6 +35,7 @@ from cxr_monai.data.loading import EpochSampler, reading_loader
 from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
+from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import describe_sample, fit, read_fitted, remember_patients
 from cxr_monai.evaluation.metrics import finding_table, write_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join, write_predictions
@@ -154,7 +156,7 @@ def features_of(
     if len(images) < len(manifest):
         logger.warning("%d images could not be read and take no part", len(manifest) - len(images))
     probabilities = torch.cat(outputs).sigmoid().numpy()
-    fitted = read_fitted(parent.root / "models" / "calibration.json", parent.labels)
+    fitted = calibration_in(parent.root, calibration_item(parent.root), parent.labels, parent.weights)
     if fitted is not None:
         probabilities = fitted.apply(probabilities, parent.labels)
     table = pd.DataFrame(probabilities, columns=list(parent.labels))
@@ -362,7 +364,7 @@ def _calibrate(
     write_table(finding_table(sample.scores, sample.labels, [label]), folder)
     fitted = fit(sample, fitted_on=describe_sample(sample, manifest, predictions=path.name, bundle=told["bundle"]))
     remember_patients(fitted, sample, bundle.root, manifest.part("train").table["patient_id"])
-    fitted.write(bundle.root / "models" / "calibration.json")
+    write_calibration(bundle.root, fitted)
     for sentence in fitted.shortages():
         logger.info("%s (why: its calibration.json)", sentence)
 

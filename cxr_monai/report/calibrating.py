@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.folder import METADATA, Bundle, head_of
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_tree, durable_folder
@@ -87,7 +88,7 @@ def calibrate_bundle(
     with durable_folder(new, force) as made:
         # a copy is not what was signed, and not what was measured
         copy_tree(opened.root, made, {MANIFEST, SIGNATURE, METRICS, "__pycache__"})
-        fitted.write(made / "models" / "calibration.json")
+        write_calibration(made, fitted)
         write_lineage(
             made,
             [opened.root],

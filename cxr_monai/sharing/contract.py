@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.bundle.folder import Bundle, head_of, read_json
 from cxr_monai.networks.heads import SoftmaxHead
 from cxr_monai.transforms import Normalisation, normalise
@@ -123,9 +124,9 @@ def _normalisation(bundle: Bundle, channels: int) -> dict[str, Any]:
 
 def _calibration(bundle: Bundle) -> dict[str, Any] | None:
     path = bundle.root / "models" / "calibration.json"
-    if not path.is_file():
+    content = read_json(path) if path.is_file() else _carried(bundle)
+    if content is None:
         return None
-    content = read_json(path)
     rows: Mapping[str, Any] = content["findings"]
     used = {step["method"] for row in rows.values() for step in row["calibration"]}
     return {
@@ -139,3 +140,12 @@ def _calibration(bundle: Bundle) -> dict[str, Any] | None:
         "at_most": content.get("within", {}),
         "fitted_on": content["fitted_on"],
     }
+
+
+def _carried(bundle: Bundle) -> dict[str, Any] | None:
+    """Return what a bundle's configuration carries of its calibration, as the file has it."""
+    values = calibration_item(bundle.root).get("values")
+    if values is None:
+        return None
+    rows = {name: {"calibration": steps, "operating_points": {}} for name, steps in values["findings"].items()}
+    return {"findings": rows, "within": values.get("within", {}), "fitted_on": {}}

@@ -27,15 +27,19 @@ import torch
 from monai.bundle import ckpt_export, onnx_export
 from torch import nn
 
+from cxr_monai.bundle.calibrated import calibration_item, with_calibration
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.bundle.folder import Bundle, head_of, read_json
 from cxr_monai.bundle.trained import write_json
 from cxr_monai.durable import copy_durably, durable_folder
 from cxr_monai.errors import BundleError, Code, SettingError
+from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.networks.heads import with_head
 from cxr_monai.networks.weights import load_weights
 from cxr_monai.outputs import bytes_of, check_folder, check_new_folder
 from cxr_monai.sharing.contract import INPUT, OUTPUT, contract, gives
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("torchscript", "onnx")
 TOLERANCE = 1e-4
@@ -171,10 +175,11 @@ def _written(bundle: Bundle, file: Path) -> float:
 def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return what MONAI's exports are called with: the network, with its head where the file includes it, two images.
 
-    What goes into the file stands beside it until then: the metadata, which say what the file gives.
+    What goes into the file stands beside it until then: metadata that say what the file gives, and the configuration.
     """
-    metadata = file.with_name("metadata.json")
+    metadata, config = file.with_name("metadata.json"), file.with_name("inference.json")
     write_json(metadata, {**bundle.metadata, "exported": _said(bundle, file, shape)})
+    write_json(config, exported_configuration(bundle, path=None, weights=None))
     headed = {"_target_": f"{with_head.__module__}.{with_head.__name__}", "network": "@network_def"}
     with_its_head = head_included(file) and "head_def" in bundle.parser().config
     return {
@@ -182,12 +187,35 @@ def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, 
         "filepath": str(file),
         "ckpt_file": str(bundle.weights),
         "meta_file": str(metadata),
-        "config_file": str(bundle.root / "configs" / "inference.json"),
+        "config_file": str(config),
         "use_trace": True,
         "input_shape": (2, *shape),
         "bundle_root": str(bundle.root),
         **({"exported": headed | {"head": "@head_def"}} if with_its_head else {}),
     }
+
+
+def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
+    """Return the ``inference.json`` that goes along with an export: it carries the calibration, and is of float32.
+
+    Args:
+        bundle: that is exported.
+        arguments: further ones of the configuration's item ``calibration``.
+
+    Returns:
+        the bundle's own otherwise. A bundle without a step for its calibration is said to lose it, as a warning.
+    """
+    config = read_json(bundle.root / "configs" / "inference.json")
+    fitted = calibration_in(bundle.root, calibration_item(bundle.root), bundle.labels, bundle.weights)
+    made = with_calibration(
+        config,
+        fitted.carried() if fitted is not None and not fitted.lost else None,
+        fitted.lost if fitted is not None and fitted.lost else None,
+        **arguments,
+    )
+    if fitted is not None and fitted.calibrates and "values" not in made.get("calibration", {}):
+        logger.warning("the export is not calibrated: inference.json has no item 'calibration' that applies one")
+    return made | ({"amp": False} if "amp" in made else {})
 
 
 def _said(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, Any]:

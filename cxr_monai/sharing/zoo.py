@@ -16,11 +16,11 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.folder import Bundle, write_json
 from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code, UsageError
 from cxr_monai.outputs import bytes_of, check_new_folder
-from cxr_monai.sharing.export import write_network
+from cxr_monai.sharing.export import exported_configuration, write_network
 
 LARGEST = 25_000_000
 """Bytes of a file in the zoo's repository (its README)."""
@@ -65,6 +65,7 @@ def zoo_layout(
     check_new_folder(out, f"{name}/configs", force, bytes_of(opened.root), opened.root)
     with durable_folder(out, force) as made:
         copy_parts(opened.root, made / name)
+        write_json(made / name / "configs" / "inference.json", exported_configuration(opened))
         write_network(opened, made / name / "models" / "model.ts")
         source = opened.metadata.get("data_source") or "unknown: the bundle's metadata does not say"
         write_durably(made / name / "docs" / "data_license.txt", _DATA.format(source=source).encode())

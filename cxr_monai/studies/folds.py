@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.identifiers import alike_note
@@ -219,7 +220,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     notes += fitted.notes
     trained = manifest.table["fold"].notna()  # each fold trains some network: with three folds or more, all of them
     remember_patients(fitted, sample, made, manifest.table.loc[trained, "patient_id"])
-    fitted.write(made / "models" / "calibration.json")
+    write_calibration(made, fitted)
     return [path, out / METRICS, made], notes
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.configuration import running_parser
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.origin import write_origin
@@ -183,7 +184,7 @@ class Training:
         fitted = fit(sample, self.calibration, fitted_on=told, within=head_of(bundle.parser()).within)
         trained_on = self.manifest.part("train").table["patient_id"]
         remember_patients(fitted, sample, bundle.root, trained_on)
-        fitted.write(bundle.root / "models" / "calibration.json")
+        write_calibration(bundle.root, fitted)
         for sentence in fitted.shortages():
             logger.info("%s (why: its calibration.json)", sentence)
 

@@ -1,0 +1,85 @@
+"""A bundle's calibration in its folder: the file beside the weights, and the same numbers in the configurations.
+
+    write_calibration("OUT/bundle", fitted)     # models/calibration.json, configs/inference.json and explain.json
+
+Whoever opens a configuration without the folder (``cxr_monai.evaluation.carried`` tells who) has the calibration all
+the same.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from cxr_monai.bundle.folder import write_json
+
+COMPONENT = "cxr_monai.evaluation.carried.bundle_calibration"
+_COMPONENTS = (COMPONENT, "cxr_monai.evaluation.fitted.read_fitted")
+_CONFIGS = ("inference.json", "explain.json")
+
+
+class _Calibration(Protocol):
+    def write(self, path: str | Path) -> None: ...
+    def carried(self) -> dict[str, Any]: ...
+
+
+def write_calibration(root: str | Path, fitted: _Calibration) -> None:
+    """Write a calibration into a bundle's folder; its configurations carry it from then on.
+
+    Args:
+        root: the bundle's folder.
+        fitted: ``cxr_monai.evaluation.fitted.Fitted``.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    # whoever is killed on the way leaves a file without its copy, never two that disagree
+    carry_calibration(root, None)
+    fitted.write(Path(root) / "models" / "calibration.json")
+    carry_calibration(root, fitted.carried())
+
+
+def carry_calibration(root: str | Path, values: Mapping[str, Any] | None, lost: str | None = None) -> None:
+    """Write what a bundle's configurations carry of its calibration: its numbers, why it has none, or nothing."""
+    for name in _CONFIGS:
+        path = Path(root) / "configs" / name
+        if not path.is_file():
+            continue
+        config = json.loads(path.read_text(encoding="utf-8"))
+        made = with_calibration(config, values, lost)
+        if made != config:
+            write_json(path, made)
+
+
+def with_calibration(
+    config: Mapping[str, Any], values: Mapping[str, Any] | None, lost: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return a configuration that carries a calibration; as it was where it has no item ``calibration`` of ours.
+
+    Args:
+        config: of a bundle.
+        values: the calibration, or None.
+        lost: why there is none, or None.
+        more: other arguments of the component.
+    """
+    section = config.get("calibration")
+    if not isinstance(section, Mapping) or section.get("_target_") not in _COMPONENTS:
+        return dict(config)
+    new = {key: value for key, value in section.items() if key not in ("values", "lost")} | more
+    told = {"values": values, "lost": lost}
+    new |= {key: value for key, value in told.items() if value is not None}
+    if "values" in new or "lost" in new:
+        new["_target_"] = COMPONENT
+    return dict(config) | {"calibration": new}
+
+
+def carries(root: str | Path) -> bool:
+    """Return whether a bundle is calibrated, by its file or its ``inference.json``."""
+    return bool(calibration_item(root).get("values")) or (Path(root) / "models" / "calibration.json").is_file()
+
+
+def calibration_item(root: str | Path) -> dict[str, Any]:
+    """Return the item ``calibration`` of a bundle's ``inference.json``; empty where it has none."""
+    path = Path(root) / "configs" / "inference.json"
+    item = json.loads(path.read_text(encoding="utf-8")).get("calibration") if path.is_file() else None
+    return dict(item) if isinstance(item, Mapping) else {}
