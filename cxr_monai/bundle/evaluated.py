@@ -13,8 +13,10 @@ from typing import Any
 EVALUATED = ("network_def", "preprocessing", "dataset::shape", "head_def")
 """Ids that commands ask for, ``::`` between their parts."""
 MEANING = ("labels", "label_scheme", "head", "image_size", "margin", "normalisation", "network_def")
-"""What the weights mean; every configuration of a bundle must say the same, and children of it inherit some."""
-ENTRIES = (*EVALUATED, *MEANING)
+"""What the weights mean; every configuration of a bundle must say the same."""
+INHERITED = ("image_size", "margin", "normalisation", "network_def")
+"""What a child that is fine-tuned takes over, as it stands."""
+ENTRIES = (*EVALUATED, *INHERITED)
 """Where the evaluation of a bundle begins."""
 MACRO_FILE = re.compile(r"\.(json|ya?ml)", re.IGNORECASE)
 """Where MONAI sees a file in a macro (``ConfigParser.split_path_id``): anything up to the last of these."""
@@ -90,6 +92,11 @@ class Reach:
         """Return all plain values that an id has; none if it is a section, or unknown."""
         node, depth = self._nearest(parts)
         return node.values if depth == len(parts) else []
+
+    def inside(self, parts: Id) -> list[str]:
+        """Return the keys of what an id holds."""
+        node, depth = self._nearest(parts)
+        return list(node.inside) if depth == len(parts) else []
 
     def has(self, parts: Id) -> bool:
         """Tell whether there is such an id."""
@@ -168,7 +175,7 @@ class _Node:
     def mentions(self, parts: Id) -> Iterator[Id]:
         """Yield the ids that the texts of this item mention."""
         for value in self.values:
-            if isinstance(value, str):
+            if isinstance(value, str) and value[:1] in ("$", "@", "%"):
                 yield from mentions(value, parts)
 
 

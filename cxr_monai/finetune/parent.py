@@ -11,6 +11,7 @@ from typing import Any
 
 from cxr_monai.bundle import workflow
 from cxr_monai.bundle.configuration import running_parser, same, settle_bundle_root
+from cxr_monai.bundle.evaluated import INHERITED
 from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.errors import BundleError, Code, SettingError, WeightsError
@@ -19,8 +20,6 @@ from cxr_monai.finetune.localising import boxed_images
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import with_outputs
 from cxr_monai.sharing.trust import open_trusted
-
-INHERITED = ("image_size", "margin", "normalisation", "network_def")
 
 logger = logging.getLogger(__name__)
 

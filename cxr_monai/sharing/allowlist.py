@@ -22,18 +22,38 @@ def lists() -> dict[str, Any]:
     """Return the lists.
 
     ``monai`` (bare names), of which ``functions`` may stand in expressions and ``pretrained`` download by default;
-    ``callables`` and ``attention`` (full names), ``refused``, ``modules``, ``attributes``, and what the arguments
+    ``callables`` and ``attention`` (full names); ``evaluates``, those of ``monai`` and ``callables`` that read and
+    compute and do nothing else; ``refused``, ``modules``, ``attributes``, and what the arguments
     ``readers``, ``writers`` and ``mergers`` and the variables of the ``environment`` may be.
     """
     return dict(json.loads((resources.files("cxr_monai.sharing") / "allowed.json").read_text(encoding="utf-8")))
 
 
-def judge_callable(name: str) -> tuple[Verdict, str]:
+def judge_callable(name: str, evaluated: bool = False) -> tuple[Verdict, str]:
     """Judge a callable by its full dotted name, or by MONAI's bare one (``DenseNet121``).
+
+    Args:
+        name: of it.
+        evaluated: whether commands evaluate what it stands in (``cxr_monai.bundle.evaluated``): only what reads and
+            computes may stand there.
 
     Returns:
         the verdict, and a reason ("" where it is allowed).
     """
+    verdict, reason = _judge_callable(name)
+    short = bare(name)
+    if verdict == Verdict.REFUSED or not evaluated or short in _evaluates():
+        return verdict, reason
+    told = f"{reason.rstrip('.')}, and" if reason else f"{short}"
+    return Verdict.REFUSED, f"{told} stands in what predict, explain and calibrate evaluate, which reads and computes."
+
+
+@cache
+def _evaluates() -> frozenset[str]:
+    return frozenset(lists()["evaluates"])
+
+
+def _judge_callable(name: str) -> tuple[Verdict, str]:
     known = lists()
     short = bare(name)
     exact = known["refused"].get(short)
@@ -47,13 +67,13 @@ def judge_callable(name: str) -> tuple[Verdict, str]:
     return Verdict.REFUSED, refused or f"{name} is not on the list of callables that a bundle may use."
 
 
-def judge_value(name: str, called: bool = False) -> tuple[Verdict, str]:
+def judge_value(name: str, called: bool = False, evaluated: bool = False) -> tuple[Verdict, str]:
     """Judge a callable that stands in an expression: more can be done with one there than with a ``_target_``.
 
     MONAI's classes take readers, writers and more by name, in any position; those stand in ``_target_`` alone, whose
     arguments have names. What writes or connects is not handed on, only called, so that its arguments are seen.
     """
-    verdict, reason = judge_callable(name)
+    verdict, reason = judge_callable(name, evaluated)
     short = bare(name)
     if verdict != Verdict.REFUSED and is_target_only(name):
         return Verdict.REFUSED, f"{short} is for a _target_, where its arguments have names, not for an expression."

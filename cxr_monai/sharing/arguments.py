@@ -1,17 +1,17 @@
 """Arguments that do harm whatever callable takes them, by their names: each must be a literal known to be harmless.
 
 MONAI imports whatever a ``reader`` names, ``allow_pickle`` makes a loader of pictures run programs, ``pretrained``
-downloads, and an ``output_dir`` may lie anywhere. A value that is computed (an expression, a reference, a macro) says
-nothing here, so for most of these names it is refused.
+downloads. A value that is computed (an expression, a reference, a macro) says nothing here, so for most of these names
+it is refused.
 """
 
 import re
 from collections.abc import Callable
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from cxr_monai.sharing.allowlist import lists
 from cxr_monai.sharing.logging_file import PLACE as LOGGING_FILE
+from cxr_monai.sharing.places import leads_elsewhere
 
 
 class Computed:
@@ -40,8 +40,6 @@ def judge_argument(name: str, value: Any) -> str:
     if name in _LITERAL:
         allowed, reason = _LITERAL[name]
         return "" if allowed(value) else f"{name} {reason}."
-    if name in _PLACES and isinstance(value, str) and leads_elsewhere(value):
-        return f"{name} is a place outside of where the bundle is told to write."
     return ""
 
 
@@ -51,13 +49,6 @@ def is_listed(name: str, value: Any) -> bool:
         return False
     bare = re.sub(r"^monai\.(data|inferers)\.", "", value)
     return bare.lower() in {known.lower() for known in lists()[CALLABLES[name]]}
-
-
-def leads_elsewhere(path: str) -> bool:
-    """Tell whether a path is absolute, of a home folder, or leads upwards."""
-    parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
-    absolute = PurePosixPath(path).is_absolute() or bool(PureWindowsPath(path).anchor)
-    return absolute or ".." in parts or path.startswith("~")
 
 
 def _one_of(*allowed: Any) -> Callable[[Any], bool]:
@@ -89,9 +80,6 @@ _LITERAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "formatter": (_one_of(None), "writes a text of the bundle's into a log; it must be absent"),
     "init_method": (_one_of("env://", None), "opens connections; it must be 'env://'"),
     "logging_file": (_one_of(None, False, LOGGING_FILE), f"is evaluated in part; it must be '{LOGGING_FILE}'"),
+    "compile_kwargs": (_one_of(None), "names what compiles a network; it must be absent"),
     "_debug_": (_one_of(), "starts a debugger"),
 }
-_PLACES = frozenset({
-    "output_dir", "save_dir", "log_dir", "cache_dir", "data_root_dir", "mapping_file_path", "filename", "file_prefix",
-    "key_metric_filename", "final_filename", "db_name", "output_postfix", "output_ext",
-})  # fmt: skip

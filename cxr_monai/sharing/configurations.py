@@ -7,28 +7,40 @@ first (``gathered``), and then each is judged (``judged``).
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cxr_monai.budget import check_time
+from cxr_monai.bundle.evaluated import ENTRIES, MACRO_FILE, Id, Reach, Reached, absolute
+from cxr_monai.sharing import syntax
 from cxr_monai.sharing.allowlist import bare, is_target_only, judge_callable, lists
 from cxr_monai.sharing.arguments import CALLABLES, COMPUTED, is_listed, judge_argument
-from cxr_monai.sharing.expressions import Imports, judge_expression, judge_import, references
+from cxr_monai.sharing.expressions import Imports, Scope, judge_expression, judge_import
+from cxr_monai.sharing.loops import endless
+from cxr_monai.sharing.places import (
+    NAMED,
+    NO_PLACE,
+    Places,
+    is_of_the_container,
+    is_relative,
+    leads_elsewhere,
+    names_a_place,
+)
 from cxr_monai.sharing.remarks import Remark, Verdict, shortened
+from cxr_monai.sharing.signatures import judge_kind, kinds_of
 
 MOST_ITEMS = 200_000
 """Items of a configuration."""
 LONGEST_ID = 1000
 """Characters of an id."""
 METADATA = "configs/metadata.json"
+INFERENCE = "configs/inference.json"
+"""What commands evaluate some items of (``cxr_monai.bundle.evaluated``)."""
 
 _ADDRESS = re.compile(r"\b(?:https?|ftps?|s3|gs|git|ssh|file|jdbc|sqlite|postgresql)://[^\s\"'<>)\]]+", re.IGNORECASE)
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-# Where MONAI sees a file in a macro (ConfigParser.split_path_id): anything up to the last of these.
-_FILE = re.compile(r"\.(json|ya?ml)", re.IGNORECASE)
 _OWN_FILE = re.compile(r"(configs/[\w-]+\.json)(::[\w:]*)?")
 _ID = re.compile(r"[\w:. -]+")
-_RELATIVE = re.compile(r"[@%](::)+")
 _MODES = ("default", "callable", "partial")
 # References that may stand where an argument must be a literal: what they name must be one too.
 _NAMED_ALIKE = ("@tracking_uri", "@trust_folder")
@@ -44,6 +56,9 @@ class Gathered:
         imports: where they import.
         files: the configurations themselves.
         keep_callables: whether a ``_mode_`` anywhere keeps a callable instead of calling it.
+        reach: what refers to what, in all of them but the metadata.
+        evaluated: what commands evaluate, were any of them merged into ``inference.json``.
+        scopes: of expressions, by whether commands evaluate them.
     """
 
     names: Mapping[str, str]
@@ -51,6 +66,9 @@ class Gathered:
     imports: Imports
     files: frozenset[str]
     keep_callables: bool
+    reach: Reach
+    evaluated: Reached
+    scopes: Mapping[bool, Scope]
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,14 @@ class _Item:
         return next((part for part in reversed(self.parts) if not part.isdigit()), "")
 
     @property
+    def component(self) -> Id:
+        """The id of the section whose argument this is, or is an element of."""
+        count = len(self.parts)
+        while count and self.parts[count - 1].isdigit():
+            count -= 1
+        return self.parts[: max(0, count - 1)]
+
+    @property
     def owner(self) -> str:
         """The name of the argument that this item's section is."""
         return next((part for part in reversed(self.parts[:-1]) if not part.isdigit()), "")
@@ -93,8 +119,11 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
     ids: set[str] = set()
     within: set[str] = set()
     keep_callables = False
-    for config in configurations.values():
+    items: list[tuple[Id, Any]] = []
+    for file, config in configurations.items():
         for item in walked(config):
+            if file != METADATA:
+                items.append((item.parts, item.value))
             keep_callables |= item.parts[-1] == "_mode_" and item.value != "default"
             found = _import(item.value[1:]) if isinstance(item.value, str) and item.value.startswith("$") else None
             if found is None:
@@ -104,8 +133,13 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
             ids |= {"::".join(item.parts[:count]) for count in range(len(item.parts) + 1)}
             if item.parts[-1].isdigit():
                 within.add("::".join(item.parts[:-1]))
-    imports = Imports(frozenset(ids), frozenset(within))
-    return Gathered(names, frozenset(contradicted), imports, frozenset(configurations), keep_callables)
+    imports, reach = Imports(frozenset(ids), frozenset(within)), Reach(items)
+    scope = Scope(syntax.GLOBALS | names, imports, Places(reach, names))
+    scopes = {False: scope, True: replace(scope, evaluated=True)}
+    return Gathered(
+        names, frozenset(contradicted), imports, frozenset(configurations), keep_callables,
+        reach, reach.of(ENTRIES), scopes,
+    )  # fmt: skip
 
 
 def walked(config: Mapping[str, Any]) -> Iterator[_Item]:
@@ -151,6 +185,7 @@ def judged(name: str, config: Mapping[str, Any], known: Gathered) -> Iterator[Re
         known: of all configurations of the bundle, this one included.
     """
     judge = _Judge(name, known)
+    yield from judge.loops(config)
     for item in walked(config):
         yield from judge.item(item)
 
@@ -171,9 +206,22 @@ class _Judge:
     def __init__(self, name: str, known: Gathered) -> None:
         self.name, self.known = name, known
 
+    def loops(self, config: Mapping[str, Any]) -> Iterator[Remark]:
+        """Judge whether references come to an end."""
+        if self.name == METADATA:
+            return
+        texts = [(item.parts, item.value) for item in walked(config) if _refers(item.value)]
+        # what a macro copies from another file is found there
+        here = ((parts, value) for parts, value in texts if not MACRO_FILE.search(value) or value[0] != "%")
+        sections: list[tuple[Id, Any]] = [(item.parts, {}) for item in walked(config)] if texts else []
+        found = endless(Reach([*sections, *here]), [parts for parts, _ in texts])
+        for parts, reason in found.items():
+            where = "#".join(parts)
+            yield Remark(self.name, where, "reference", "@" + where, Verdict.REFUSED, reason)
+
     def item(self, item: _Item) -> Iterator[Remark]:
         """Judge one item."""
-        if self.name != METADATA and _FILE.search(item.key):
+        if self.name != METADATA and MACRO_FILE.search(item.key):
             yield self._refuse(item, "reference", item.key, "a key that names a file: a macro below it reads one.")
         if self.name != METADATA and item.nested and re.search("#|::", item.key):
             yield self._refuse(item, "reference", item.key, "MONAI splits such a key in some places and not in others.")
@@ -218,14 +266,47 @@ class _Judge:
             reason = "a target without the section that it stands in, which may say more about it."
             yield self._refuse(item, "callable", value, reason)
         else:
-            yield self._remark(item, "callable", value, *judge_callable(value))
+            evaluated = self.known.evaluated.covers(item.parts)
+            yield self._remark(item, "callable", value, *judge_callable(value, evaluated))
 
     def _argument(self, item: _Item) -> Iterator[Remark]:
         value = item.value
+        if self.name != METADATA:
+            yield from self._place(item)
+            yield from self._kind(item)
         computed = isinstance(value, str) and value[:1] in ("$", "@", "%") and value not in _NAMED_ALIKE
         reason = judge_argument(item.argument, COMPUTED if computed else value)
         if reason:
             yield self._refuse(item, "callable" if item.argument in CALLABLES else "argument", value, reason)
+
+    def _place(self, item: _Item) -> Iterator[Remark]:
+        """Judge whether a text leads out of the bundle and of where it is told to read and write."""
+        name, value = item.argument, item.value
+        if not isinstance(value, str) or name == "_desc_" or name in CALLABLES:
+            return
+        given = len(item.parts) > 1 or name in NAMED
+        if value[:1] in ("$", "@", "%"):
+            wrong = given and names_a_place(name) and not self.known.scopes[False].places.is_place(value, item.parts)
+            if wrong:
+                yield self._refuse(item, "argument", value, f"{name} may be any path. {NO_PLACE}")
+        elif not is_relative(value) if given and names_a_place(name) else leads_elsewhere(value):
+            setting = not self.known.reach.values((*item.component, "_target_")) and name != "output_dir"
+            if setting and is_of_the_container(value) and not self.known.evaluated.covers(item.parts):
+                reason = "a place in the container that MONAI's model zoo writes for: whoever runs it gives their own."
+                yield self._remark(item, "argument", value, Verdict.ATTENTION, reason)
+            else:
+                yield self._refuse(item, "argument", value, f"{name} leads out of the bundle. {NO_PLACE}")
+
+    def _kind(self, item: _Item) -> Iterator[Remark]:
+        """Judge whether an argument is of the kind that the signature of what it is given to says."""
+        targets = self.known.reach.values((*item.component, "_target_"))
+        kinds = kinds_of(targets, item.argument) if targets else ""
+        reason = kinds and judge_kind(item.argument, kinds, item.value, item.parts, self.known.reach)
+        if reason:
+            yield self._refuse(item, "argument", item.value, reason)
+        named = {bare(target) for target in targets if isinstance(target, str)}
+        if item.argument == "weights" and item.value is not None and "TorchVisionFCModel" in named:
+            yield self._refuse(item, "argument", item.value, "weights downloads weights; it must be absent.")
 
     def _text(self, item: _Item, value: str) -> Iterator[Remark]:
         if self.name == METADATA and value.startswith(("$", "@", "%")):
@@ -233,18 +314,25 @@ class _Judge:
         elif value.startswith("$"):
             yield from self._expression(item, value)
         elif value.startswith("%"):
-            yield self._macro(item, _absolute(item, value))
+            yield self._macro(item)
         elif value.startswith("@"):
-            found = references(_absolute(item, value))
-            if found and self.known.imports.hold(found[0]):
-                yield self._refuse(item, "reference", value, "a reference to an import: a whole module.")
+            yield from self._reference(item, value)
         yield from addresses(self.name, item.where, value, fetched=self.name != METADATA)
+
+    def _reference(self, item: _Item, value: str) -> Iterator[Remark]:
+        try:
+            found = syntax.references(absolute(value, item.parts))
+        except ValueError as error:
+            yield self._refuse(item, "reference", value, str(error))
+            return
+        if found and self.known.imports.hold(found[0]):
+            yield self._refuse(item, "reference", value, "a reference to an import: a whole module.")
 
     def _expression(self, item: _Item, value: str) -> Iterator[Remark]:
         found = _import(value[1:])
         kind = "expression" if found is None else "import"
         if found is None:
-            results = judge_expression(value[1:], self.known.names, self.known.imports)
+            results = judge_expression(value[1:], self.known.scopes[self.known.evaluated.covers(item.parts)])
         else:
             results = found[1]
             for name in sorted(found[0].keys() & self.known.contradicted):
@@ -258,12 +346,19 @@ class _Judge:
         if worst == Verdict.ALLOWED:
             yield self._remark(item, kind, value, worst, "")
 
-    def _macro(self, item: _Item, text: str) -> Remark:
+    def _macro(self, item: _Item) -> Remark:
+        try:
+            text = absolute(item.value, item.parts)
+        except ValueError as error:
+            return self._refuse(item, "reference", item.value, str(error))
         text = "::".join(part.strip() for part in text[1:].split("::"))  # as MONAI looks them up
-        if _FILE.search(text):
+        if MACRO_FILE.search(text):
             own = _OWN_FILE.fullmatch(text)
             if own is None or own[1] not in self.known.files:
                 reason = "it reads a file that is none of the bundle's configurations (configs/NAME.json)."
+                return self._refuse(item, "reference", item.value, reason)
+            if self.name == INFERENCE and self.known.evaluated.covers(item.parts):
+                reason = "commands evaluate it, and MONAI looks for the file where they are started, not in the bundle."
                 return self._refuse(item, "reference", item.value, reason)
             text = (own[2] or "")[2:]
         if not _ID.fullmatch(text) or re.search("[@%]", item.value[1:]):
@@ -279,6 +374,10 @@ class _Judge:
         return Remark(self.name, item.where.replace("::", "#"), kind, shortened(text), verdict, reason)
 
 
+def _refers(value: Any) -> bool:
+    return isinstance(value, str) and value[:1] in ("$", "@", "%") and ("@" in value or value[0] == "%")
+
+
 def _import(text: str) -> tuple[dict[str, str], list[tuple[str, Verdict, str]]] | None:
     if "import" not in text:
         return None
@@ -286,13 +385,3 @@ def _import(text: str) -> tuple[dict[str, str], list[tuple[str, Verdict, str]]] 
         return judge_import(text)
     except ValueError:
         return None  # too long or too deep: as an expression it is refused with the reason
-
-
-def _absolute(item: _Item, text: str) -> str:
-    """Return a reference or a macro with the id that MONAI gives it: ``@#a`` is beside the item, ``@##a`` above."""
-    text = text.replace("#", "::")
-    found = _RELATIVE.match(text)
-    if found is None:
-        return text
-    above = item.parts[: max(0, len(item.parts) - found[0].count("::"))]
-    return text[0] + "::".join([*above, text[found.end() :]])

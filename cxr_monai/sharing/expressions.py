@@ -13,30 +13,17 @@ import ast
 import builtins
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeGuard
+from dataclasses import dataclass, field
 
-from cxr_monai.sharing.allowlist import judge_attribute, judge_callable, judge_module, judge_value, lists
-from cxr_monai.sharing.arguments import COMPUTED, judge_argument, leads_elsewhere
+from cxr_monai.bundle.evaluated import Reach
+from cxr_monai.sharing import syntax
+from cxr_monai.sharing.allowlist import bare, judge_attribute, judge_module, judge_value, lists
+from cxr_monai.sharing.arguments import COMPUTED, judge_argument
+from cxr_monai.sharing.places import NO_PLACE, READING, Places, leads_elsewhere, names_a_place
 from cxr_monai.sharing.remarks import Verdict
 
-LONGEST = 4000
-DEEPEST = 60
-"""Levels of the syntax tree."""
 LARGEST = 10**8
 """Whole number that an expression may hold: ``[0] * n`` takes eight bytes for each."""
-
-# What MONAI puts into every expression's names by itself (monai.bundle.config_parser).
-GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
-
-# As MONAI finds references (monai.bundle.reference_resolver): it replaces them in the text, also within strings.
-_REFERENCE = re.compile(r"@\w*(?:::\w*)*")
-# An id that begins where the text stands: MONAI replaces the sign and what follows by the keys above it.
-_RELATIVE = re.compile("[@%]::")
-_LOCAL = "__local_refs"
-_SHOWN = re.compile(rf"{_LOCAL}\['([^']*)'\]")
-# Signs that nest: as many of them in a row as this, and Python's parser would go as deep.
-_RUNS = re.compile(r"(?:[-+~(\[{]\s*|\bnot\s+|\blambda\b[^:]*:\s*){40,}")
 
 _PLAIN = (
     ast.Expression, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp,
@@ -47,10 +34,6 @@ _PLAIN = (
 
 Judged = tuple[str, Verdict, str]
 """What was judged, the verdict, the reason."""
-
-
-class _Reference(ast.Subscript):
-    slice: ast.Constant
 
 
 @dataclass(frozen=True)
@@ -67,7 +50,25 @@ class Imports:
 
     def hold(self, name: str) -> bool:
         """Tell whether an id is that of an import or of something with imports in it."""
-        return name in self.ids or any(name.startswith(f"{known}::") for known in self.lists)
+        parts = name.split("::")
+        return name in self.ids or any("::".join(parts[:count]) in self.lists for count in range(1, len(parts)))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is known where an expression stands.
+
+    Attributes:
+        names: what the configurations' imports define, by name the dotted name, MONAI's own included.
+        imports: where the configurations import; a reference to one of those gives a module.
+        places: of all configurations.
+        evaluated: whether commands evaluate it (``cxr_monai.bundle.evaluated``): it reads and computes alone, then.
+    """
+
+    names: Mapping[str, str] = field(default_factory=lambda: dict(syntax.GLOBALS))
+    imports: Imports = Imports()
+    places: Places = field(default_factory=lambda: Places(Reach([]), {}))
+    evaluated: bool = False
 
 
 def judge_import(text: str) -> tuple[dict[str, str], list[Judged]] | None:
@@ -79,7 +80,7 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judged]] | None:
     Returns:
         the names that it defines (``{"np": "numpy"}``), and what was judged.
     """
-    tree = _parsed(text, "exec")
+    tree = syntax.parsed(text, "exec")
     if not isinstance(tree, ast.Module):
         return None
     statements = tree.body
@@ -101,7 +102,7 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judged]] | None:
             names[alias.asname or alias.name] = name
         judged.append((name, verdict, reason))
     for given, meaning in names.items():
-        if hasattr(builtins, given) or GLOBALS.get(given, meaning) != meaning:
+        if hasattr(builtins, given) or syntax.GLOBALS.get(given, meaning) != meaning:
             reason = f"{given} is the name of something else, and is given another meaning."
             judged.append((text, Verdict.REFUSED, reason))
     return names, judged
@@ -113,121 +114,80 @@ def _judge_from(name: str, level: int) -> tuple[Verdict, str]:
     verdict, reason = judge_module(name)
     if verdict == Verdict.ALLOWED:
         return verdict, reason
-    return judge_value(name)
+    return judge_value(name, called=True)  # where the name is then used it is judged by itself
 
 
-def judge_expression(
-    text: str,
-    names: Mapping[str, str] | None = None,
-    imports: Imports = Imports(),
-) -> list[Judged]:
+def judge_expression(text: str, scope: Scope = Scope()) -> list[Judged]:
     """Judge one expression.
 
     Args:
         text: without the ``$``.
-        names: what the configuration's imports define, by name the dotted name; MONAI's own are known.
-        imports: where the configurations import; a reference to one of those gives a module.
+        scope: where it stands.
 
     Returns:
         what was judged: each callable and attribute, and whatever is outside the grammar. Empty: a harmless text.
     """
     try:
-        tree = _parsed(_resolved(text).strip(), "eval", longest=20 * LONGEST)
+        tree = syntax.expression(text)
     except ValueError as error:
         return [(text, Verdict.REFUSED, str(error))]
     if tree is None:
         return [(text, Verdict.REFUSED, "it is no expression of Python.")]
     # from the tree, where names are as Python reads them: other letters may spell MONAI's own
-    ids = [str(node.slice.value) for node in ast.walk(tree) if _is_reference(node)]
+    ids = [str(node.slice.value) for node in ast.walk(tree) if syntax.is_reference(node)]
     judged: list[Judged] = [
-        (f"@{name}", Verdict.REFUSED, "a reference to an import: a whole module.") for name in ids if imports.hold(name)
+        (f"@{name}", Verdict.REFUSED, "a reference to an import: a whole module.")
+        for name in ids
+        if scope.imports.hold(name)
     ]
-    found = _judge(tree, GLOBALS | dict(names or {}), frozenset())
-    return judged + [(_SHOWN.sub(r"@\1", what), verdict, reason) for what, verdict, reason in found]
+    return judged + [
+        (syntax.shown(what), verdict, reason) for what, verdict, reason in _judge(tree, scope, frozenset())
+    ]
 
 
-def references(text: str) -> list[str]:
-    """Return the ids that a text refers to, ``::`` between their parts, as MONAI finds them."""
-    return [found[1:] for found in _REFERENCE.findall(text.replace("#", "::"))]
-
-
-def _resolved(text: str) -> str:
-    """Return the text as MONAI evaluates it, references replaced.
-
-    Raises:
-        ValueError: for a text that is too long, or whose references depend on where it stands.
-    """
-    if len(text) > LONGEST:
-        raise ValueError(f"it has {len(text):,} characters; an expression has at most {LONGEST:,}.")
-    text = text.replace("#", "::")
-    if _LOCAL in text:
-        raise ValueError(f"{_LOCAL} is MONAI's inside.")
-    if _RELATIVE.search(text):
-        # MONAI puts the keys above it into the text, whatever they are, and does so again where a macro copies it
-        raise ValueError("a relative reference within an expression becomes what the keys above it say; name the id.")
-    return _REFERENCE.sub(lambda found: f"{_LOCAL}['{found[0][1:]}']", text)
-
-
-def _parsed(text: str, mode: str, longest: int = LONGEST) -> ast.AST | None:
-    """Return the syntax tree, or None where there is none.
-
-    Raises:
-        ValueError: for a text that is too long or too deep.
-    """
-    if len(text) > longest:
-        raise ValueError(f"it has {len(text):,} characters; an expression has at most {longest:,}.")
-    if _RUNS.search(text):
-        raise ValueError("it is nested too deep.")
-    try:
-        tree = ast.parse(text, mode=mode)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    if _depth(tree) > DEEPEST:
-        raise ValueError("it is nested too deep.")
-    return tree
-
-
-def _depth(tree: ast.AST) -> int:
-    level, depth = [tree], 0
-    while level:
-        depth += 1
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-    return depth
-
-
-def _judge(node: ast.AST, names: Mapping[str, str], local: frozenset[str]) -> Iterator[Judged]:
-    if _is_reference(node):
+def _judge(node: ast.AST, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
+    if syntax.is_reference(node):
         return
     if isinstance(node, ast.Attribute | ast.Name):
-        yield from _judge_name(node, names, local)
+        yield from _judge_name(node, scope, local)
     elif isinstance(node, ast.Call):
-        yield from _judge_call(node, names, local)
+        yield from _judge_call(node, scope, local)
     elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-        yield from _judge_comprehension(node, names, local)
+        yield from _judge_comprehension(node, scope, local)
     elif isinstance(node, ast.Lambda):
-        yield from _judge_lambda(node, names, local)
-    elif isinstance(node, ast.Subscript) and names.get("os") == "os" and _ENVIRONMENT.fullmatch(ast.unparse(node)):
+        yield from _judge_lambda(node, scope, local)
+    elif (
+        isinstance(node, ast.Subscript) and scope.names.get("os") == "os" and _ENVIRONMENT.fullmatch(ast.unparse(node))
+    ):
         return
     elif not isinstance(node, _PLAIN):
         yield _outside(node)
     else:
         yield from _judge_plain(node)
+        behind = _behind(node, scope)
         for child in ast.iter_child_nodes(node):
-            yield from _judge(child, names, local)
+            if child not in behind:
+                yield from _judge(child, scope, local)
+
+
+def _behind(node: ast.AST, scope: Scope) -> list[ast.AST]:
+    """Return texts that are put behind something and so lead nowhere by themselves: ``@bundle_root + '/models'``."""
+    if (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Add | ast.Div)
+        and isinstance(node.right, ast.Constant)
+        and scope.places.is_place_node(node.left, empty=False)
+        and scope.places.continues(node.right)
+    ):
+        return [node.right]
+    if isinstance(node, ast.JoinedStr):
+        return [one for one in node.values[1:] if isinstance(one, ast.Constant) and ".." not in str(one.value)]
+    return []
 
 
 def _outside(node: ast.AST) -> Judged:
     shown = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
     return shown, Verdict.REFUSED, f"{type(node).__name__} is not part of what an expression may use."
-
-
-def _is_reference(node: ast.AST) -> TypeGuard[_Reference]:
-    return (
-        isinstance(node, ast.Subscript)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == _LOCAL
-        and isinstance(node.slice, ast.Constant)
-    )
 
 
 def _judge_plain(node: ast.AST) -> Iterator[Judged]:
@@ -251,6 +211,8 @@ def _judge_plain(node: ast.AST) -> Iterator[Judged]:
 def _judge_constant(value: object) -> Iterator[Judged]:
     if isinstance(value, str) and "__" in value:
         yield value, Verdict.REFUSED, "a text with '__' in it has no place in an expression."
+    if isinstance(value, str) and leads_elsewhere(value):
+        yield value, Verdict.REFUSED, "a text that leads out of the bundle and of where it is told to write."
     if isinstance(value, str) and re.search(r"%[^%a-zA-Z]*(\d{5}|\*)", value):
         yield value, Verdict.REFUSED, "a computed or large width can fill the memory."
     if isinstance(value, int) and abs(value) > LARGEST:
@@ -280,43 +242,43 @@ def _is_small_power(node: ast.BinOp) -> bool:
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
-def _judge_comprehension(node: Comprehension, names: Mapping[str, str], local: frozenset[str]) -> Iterator[Judged]:
+def _judge_comprehension(node: Comprehension, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
     """Judge in the order in which Python binds: what the first ``in`` takes is evaluated outside."""
     for part in node.generators:
-        yield from _judge(part.iter, names, local)
+        yield from _judge(part.iter, scope, local)
         targets = [target for target in ast.walk(part.target) if not isinstance(target, ast.expr_context)]
         for target in targets:
             if not isinstance(target, ast.Name | ast.Tuple | ast.List):
                 yield ast.unparse(node), Verdict.REFUSED, "a comprehension gives names values, and nothing else."
         bound = frozenset(target.id for target in targets if isinstance(target, ast.Name))
-        yield from _judge_bound(bound, names)
+        yield from _judge_bound(bound, scope)
         local |= bound
         for condition in part.ifs:
-            yield from _judge(condition, names, local)
+            yield from _judge(condition, scope, local)
     for result in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
-        yield from _judge(result, names, local)
+        yield from _judge(result, scope, local)
 
 
-def _judge_lambda(node: ast.Lambda, names: Mapping[str, str], local: frozenset[str]) -> Iterator[Judged]:
+def _judge_lambda(node: ast.Lambda, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
     known = node.args
     if known.defaults or any(known.kw_defaults):
         yield ast.unparse(node), Verdict.REFUSED, "a lambda's arguments have no defaults here."
     every = [*known.posonlyargs, *known.args, *known.kwonlyargs, known.vararg, known.kwarg]
     bound = frozenset(arg.arg for arg in every if arg is not None)
-    yield from _judge_bound(bound, names)
-    yield from _judge(node.body, names, local | bound)
+    yield from _judge_bound(bound, scope)
+    yield from _judge(node.body, scope, local | bound)
 
 
-def _judge_bound(bound: frozenset[str], names: Mapping[str, str]) -> Iterator[Judged]:
+def _judge_bound(bound: frozenset[str], scope: Scope) -> Iterator[Judged]:
     for name in sorted(bound):
-        if name in names or hasattr(builtins, name):
+        if name in scope.names or hasattr(builtins, name):
             yield name, Verdict.REFUSED, f"{name} is the name of something else, and is given another meaning."
         elif name.startswith("_") and name != "_":
             yield name, Verdict.REFUSED, f"{name} starts with an underscore: Python's inside."
 
 
 def _judge_name(
-    node: ast.Attribute | ast.Name, names: Mapping[str, str], local: frozenset[str], called: bool = False
+    node: ast.Attribute | ast.Name, scope: Scope, local: frozenset[str], called: bool = False
 ) -> Iterator[Judged]:
     """Judge a name or a chain of attributes: of a module in full, of anything else attribute by attribute."""
     chain: list[str] = []
@@ -333,15 +295,15 @@ def _judge_name(
         if base.id.startswith("_"):
             yield base.id, Verdict.REFUSED, f"{base.id} starts with an underscore: Python's inside."
             return
-        full = ".".join([names.get(base.id, base.id), *chain])
-        yield (full, *judge_value(full, called))
+        full = ".".join([scope.names.get(base.id, base.id), *chain])
+        yield (full, *judge_value(full, called, scope.evaluated))
         return
     for part in chain:
         verdict, reason = judge_attribute(part)
         if verdict != Verdict.ALLOWED:
             yield ast.unparse(node), verdict, reason
     if not isinstance(base, ast.Name):
-        yield from _judge(base, names, local)
+        yield from _judge(base, scope, local)
 
 
 # The one assignment that configurations of the model zoo make: let cuDNN choose its fastest algorithm.
@@ -349,50 +311,79 @@ _BENCHMARK = re.compile(r"setattr\(torch\.backends\.cudnn, '(benchmark|determini
 # What torchrun tells its processes; the environment holds passwords too.
 _VARIABLE = f"'({'|'.join(lists()['environment'])})'"
 _ENVIRONMENT = re.compile(rf"os\.environ(\[{_VARIABLE}\]|\.get\({_VARIABLE}(, ('\w*'|\d+))?\))")
+# Methods of a text that take others to look for.
+_PARTING = ("split", "rsplit", "strip", "lstrip", "rstrip", "startswith", "endswith", "count", "index")
 # A text's fields reach attributes and keys: '{0.a[b]}'.
 _REACHING = re.compile(r"\{[^{}]*[.\[]|\{[^{}]*\{|\d{5}")
 
 
-def _judge_call(node: ast.Call, names: Mapping[str, str], local: frozenset[str]) -> Iterator[Judged]:
+def _is_of_the_environment(node: ast.AST, scope: Scope) -> bool:
+    return scope.names.get("os") == "os" and _ENVIRONMENT.fullmatch(ast.unparse(node)) is not None
+
+
+def _judge_call(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
     shown = ast.unparse(node)
-    if names.get("torch") == "torch" and _BENCHMARK.fullmatch(shown):
+    if scope.names.get("torch") == "torch" and _BENCHMARK.fullmatch(shown):
         return
-    if names.get("os") == "os" and _ENVIRONMENT.fullmatch(shown):
+    if _is_of_the_environment(node, scope):
         return
     function = node.func
     method = function.attr if isinstance(function, ast.Attribute) else ""
     if isinstance(function, ast.Attribute) and method == "format" and _is_plain_text(function.value):
         pass
     elif isinstance(function, ast.Attribute) and method == "eval" and not node.args and not node.keywords:
-        yield from _judge(function.value, names, local)  # of a network; a table's eval runs the text that it is given
+        yield from _judge(function.value, scope, local)  # of a network; a table's eval runs the text that it is given
     elif isinstance(function, ast.Attribute | ast.Name):
-        yield from _judge_name(function, names, local, called=True)
+        yield from _judge_name(function, scope, local, called=True)
     else:
-        yield from _judge(function, names, local)
+        yield from _judge(function, scope, local)
+    parted = method in _PARTING
     for argument in node.args:
         if isinstance(argument, ast.Starred):
             yield shown, Verdict.REFUSED, "arguments behind a star have no known names and number."
-        yield from _judge(argument, names, local)
+        if not (parted and isinstance(argument, ast.Constant) and argument.value in ("/", "..")):
+            yield from _judge(argument, scope, local)
     for keyword in node.keywords:
         if keyword.arg is None:
             yield shown, Verdict.REFUSED, "arguments behind two stars have no known names."
         elif reason := judge_argument(keyword.arg, _literal(keyword.value)):
             yield shown, Verdict.REFUSED, reason
-        yield from _judge(keyword.value, names, local)
-    yield from _judge_places(node, names)
+        yield from _judge(keyword.value, scope, local)
+    yield from _judge_places(node, scope, local)
 
 
-def _judge_places(node: ast.Call, names: Mapping[str, str]) -> Iterator[Judged]:
-    """Judge the places that what writes or connects is given."""
-    name, _, rest = ast.unparse(node.func).partition(".")
-    full = ".".join(filter(None, (names.get(name, name), rest)))
-    if judge_callable(full)[0] != Verdict.ATTENTION:
-        return
+def _judge_places(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
+    """Judge the places that a call is given, by their names, and by position where nobody knows what is called."""
+    full = "" if _begins_with(node.func, local) else syntax.dotted(node.func, scope.names)
     if full == "torch.distributed.init_process_group" and len(node.args) > 1:
         yield full, Verdict.REFUSED, "its second argument opens connections; give arguments by name."
-    for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and leads_elsewhere(argument.value):
-            yield full, Verdict.REFUSED, f"{argument.value!r} is a place outside of where the bundle is told to write."
+    reading = bare(full) in READING
+    if bare(full) == "glob.glob" and not (len(node.args) == 1 and syntax.holds_a_reference(node.args[0])):
+        yield (
+            full,
+            Verdict.REFUSED,
+            "it lists folders that whoever runs the bundle gives (@dataset_dir) alone.",
+        )
+    # an instance of something, a function of a function: what its arguments mean is not known here
+    unknown = node.func.attr == "run" if isinstance(node.func, ast.Attribute) else not full
+    for argument in node.args:
+        if (reading or (unknown and syntax.may_be_text(argument))) and not scope.places.is_place_node(argument):
+            yield ast.unparse(node), Verdict.REFUSED, _computed(argument)
+    for keyword in node.keywords:
+        judged = reading or names_a_place(keyword.arg or "") or (unknown and syntax.may_be_text(keyword.value))
+        if judged and not scope.places.is_place_node(keyword.value):
+            yield ast.unparse(node), Verdict.REFUSED, _computed(keyword.value)
+
+
+def _computed(node: ast.AST) -> str:
+    return f"{ast.unparse(node)} may be any path. {NO_PLACE}"
+
+
+def _begins_with(node: ast.AST, local: frozenset[str]) -> bool:
+    """Tell whether a chain of attributes begins with one of these names."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id in local
 
 
 def _is_plain_text(node: ast.AST) -> bool:
