@@ -169,6 +169,16 @@ def walked(config: Mapping[str, Any]) -> Iterator[_Item]:
         waiting += reversed(inside)
 
 
+def measure(config: Mapping[str, Any]) -> None:
+    """Go through a configuration once.
+
+    Raises:
+        ValueError: for more than 200,000 items or an id of more than 1,000 characters.
+    """
+    for _ in walked(config):
+        pass
+
+
 def _inside(item: _Item, key: str, value: Any) -> _Item:
     # MONAI splits '#' and takes '+' for a merge, whose value then stands among what was there, in the first keys alone
     parts = tuple(re.split("#|::", key.lstrip("+~"))) if not item.parts else (key,)

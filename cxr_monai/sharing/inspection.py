@@ -19,7 +19,7 @@ from typing import Any
 from cxr_monai.budget import OverBudget, check_time, limited
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing import logging_file, pictures, texts
-from cxr_monai.sharing.configurations import addresses, gathered, judged
+from cxr_monai.sharing.configurations import addresses, gathered, judged, measure
 from cxr_monai.sharing.kinds import Kind, is_place, kind_of, why_not
 from cxr_monai.sharing.names import MOST_FILES, name_problem, name_problems
 from cxr_monai.sharing.remarks import Remark, Verdict, shortened
@@ -111,7 +111,7 @@ def _configurations(files: Mapping[str, Path]) -> tuple[dict[str, dict[str, Any]
             if left < 0:
                 raise ValueError(f"the configurations have more than {MOST_BYTES:,} bytes.")
             config = _object(path)
-            gathered({name: config})
+            measure(config)
             read[name] = config
         except ValueError as error:
             unread[name] = Remark(name, "", "json", name, Verdict.REFUSED, str(error))

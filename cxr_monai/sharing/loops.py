@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from cxr_monai.budget import check_time
 from cxr_monai.bundle.evaluated import Id, Reach
 
 MOST = 200
@@ -29,6 +30,7 @@ def _measured(start: Id, reach: Reach, depths: dict[Id, int]) -> str:
     path: dict[Id, list[tuple[Id, int]]] = {}
     waiting: list[tuple[Id, bool]] = [(start, False)]
     while waiting:
+        check_time()
         parts, done = waiting.pop()
         if done:
             depths[parts] = 1 + max((below + depths.get(one, 0) for one, below in path.pop(parts)), default=0)
