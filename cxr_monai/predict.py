@@ -20,7 +20,7 @@ import torch
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.bundle.folder import Bundle, head_of
-from cxr_monai.data.dataset import RadiographDataset, batch_errors, items_of_files
+from cxr_monai.data.dataset import RadiographDataset, batch_errors, items_of_files, take_any_modality
 from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
@@ -32,7 +32,7 @@ from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
 from cxr_monai.networks.weights import load_weights
 from cxr_monai.progress import progress_bar
-from cxr_monai.transforms import plain_tensors, take_any_modality
+from cxr_monai.transforms import plain_tensors
 
 logger = logging.getLogger(__name__)
 

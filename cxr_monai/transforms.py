@@ -144,7 +144,7 @@ class LoadRadiographd(MapTransform):
     ``image_shape`` its (H, W), ``image_spacing`` its (row, column) spacing in mm or None.
 
     Attributes:
-        any_modality: read a DICOM whatever its header says it shows (:func:`take_any_modality`).
+        any_modality: read a DICOM whatever its header says it shows (``cxr_monai.data.dataset.take_any_modality``).
 
     Raises:
         RadiographError: whatever makes the film unfit; ``radiograph-ambiguous`` for an array without a known range.
@@ -165,13 +165,6 @@ class LoadRadiographd(MapTransform):
             result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))
             result[f"{key}_shape"], result[f"{key}_spacing"] = radiograph.pixels.shape[1:], radiograph.spacing
         return result
-
-
-def take_any_modality(preprocessing: Compose) -> None:
-    """Let a bundle's pipeline read every DICOM image, whatever its header says it shows."""
-    for step in preprocessing.flatten().transforms:
-        if isinstance(step, LoadRadiographd):
-            step.any_modality = True
 
 
 class ResizeShortestd(MapTransform):

@@ -96,6 +96,7 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
         "trust_folder": "@trust_folder",
         "boxes": "@boxes",
         "match_names": "@match_names",
+        "any_modality": "@any_modality",
     }
     config = inserted(config, "training", {"child": child})
     given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "boxes", "match_names", "seed")}

@@ -211,8 +211,9 @@ def check_ranges(config: Mapping[str, Any]) -> None:
     Raises:
         SettingError: ``setting-invalid``.
     """
-    if "amp" in config and not isinstance(config["amp"], bool):
-        raise SettingError(Code.SETTING_INVALID, f"--amp {config['amp']!r}: it must be True or False.")
+    for name in ("amp", "any_modality"):
+        if name in config and not isinstance(config[name], bool):
+            raise SettingError(Code.SETTING_INVALID, f"--{name} {config[name]!r}: it must be True or False.")
     for name, (kind, lowest, what) in _RANGES.items():
         value = config.get(name)
         if value is None or (isinstance(value, str) and value[:1] in "$@"):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.places import add_any_modality, add_force
 from cxr_monai.errors import Code, ManifestError
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
     parser.add_argument("--pixels", action="store_true", help="read every image and compare their pixels (slow)")
-    parser.add_argument(
-        "--any-modality", action="store_true", help="--pixels: read DICOM files whatever their headers say they show"
-    )
+    add_any_modality(parser, "--pixels: ")
     parser.add_argument("--table-only", action="store_true", help="don't look for the files")
     parser.add_argument(
         "--scheme",

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
 
 DESCRIPTION = """\
 Make a map of what a bundle's network looked at, for every image and every finding.
@@ -81,9 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="images at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="files that are read at a time (default: decided by the machine)")
     parser.add_argument("--float32", action="store_true", help="compute in float32 even where bfloat16 is faster")
-    parser.add_argument(
-        "--any-modality", action="store_true", help="read DICOM files whatever their headers say they show"
-    )
+    add_any_modality(parser)
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
@@ -131,11 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
         rule=arguments.rule,
         reported_only=arguments.reported_only,
         amp=not arguments.float32,
+        any_modality=arguments.any_modality,
     )
-    if arguments.any_modality:
-        from cxr_monai.transforms import take_any_modality
-
-        take_any_modality(explainer.preprocessing)
     store = explainer.write_maps(
         files,
         names,

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_match_names, add_trust_folder
+from cxr_monai.cli.places import add_any_modality, add_match_names, add_trust_folder
 
 DESCRIPTION = """\
 Fine-tune a parent bundle for one disease, and judge the child against its parent on the same held-out patients.
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--boxes", type=Path, metavar="B.csv", help="boxes of held-out images: compare where child and parent look, too"
     )
     add_match_names(parser)
+    add_any_modality(parser)
     add_trust_folder(parser)
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
@@ -84,6 +85,7 @@ def _heads(arguments: argparse.Namespace, diseases: list[str], settings: dict[st
         arguments.trust_folder,
         arguments.boxes,
         arguments.match_names,
+        arguments.any_modality,
     )
     for label, judged in made.items():
         print("\n".join([f"\n{arguments.out / label / 'bundle'}", *judged.lines()]))
@@ -114,6 +116,7 @@ def _networks(arguments: argparse.Namespace, diseases: list[str], settings: dict
                 arguments.trust_folder,
                 arguments.boxes,
                 arguments.match_names,
+                arguments.any_modality,
             )
         except TrainingError as error:
             if not several or error.code != Code.TOO_FEW_PATIENTS:

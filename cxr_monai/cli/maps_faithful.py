@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
 
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map-stride", type=int, metavar="PIXELS", help="as of 'cxr-monai explain'")
     parser.add_argument("--target-layer", metavar="NAME", help="as of 'cxr-monai explain'")
     parser.add_argument("--weights", type=Path, help="weights other than the bundle's models/model.pt")
+    add_any_modality(parser)
     tests = parser.add_argument_group("tests")
     tests.add_argument(
         "--baseline",
@@ -111,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         replicates=arguments.replicates,
         level=arguments.level,
         seed=arguments.seed,
+        any_modality=arguments.any_modality,
     )
     manifest = arguments.manifest
     if manifest is None and len(arguments.inputs) == 1 and arguments.inputs[0].lower().endswith((".csv", ".csv.gz")):

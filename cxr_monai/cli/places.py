@@ -36,6 +36,13 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write over an earlier result")
 
 
+def add_any_modality(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """Declare ``--any-modality`` of a command that reads films."""
+    parser.add_argument(
+        "--any-modality", action="store_true", help=f"{when}read DICOM files whatever their headers say they show"
+    )
+
+
 def add_match_names(parser: argparse.ArgumentParser) -> None:
     """Declare ``--match-names`` of a command that joins tables image by image."""
     parser.add_argument(

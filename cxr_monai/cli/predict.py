@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.places import add_bundle, add_force, open_bundle
+from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, open_bundle
 
 DESCRIPTION = """\
 Give every image a probability for each finding of a bundle.
@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what computes (default: %(default)s; openvino: pip install cxr-monai[openvino])",
     )
     parser.add_argument("--raw", action="store_true", help="the network's own values, without the bundle's calibration")
-    parser.add_argument(
-        "--any-modality", action="store_true", help="read DICOM files whatever their headers say they show"
-    )
+    add_any_modality(parser)
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.cli.places import add_any_modality
+
 DESCRIPTION = """\
 Train the variants of one question on the same split with the same seeds, and compare them: the diary's table (finding
 by variant, AUROC, number of labels), each variant's difference to the baseline with an interval, the cost of each, one
@@ -51,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help="an override for all variants"
     )
+    add_any_modality(parser)
     parser.add_argument("--images", choices=["test", "val"], help="the part that is judged (default: test if there is)")
     parser.add_argument("--experiment", metavar="NAME", help="of MLflow (default: the study's name)")
     parser.add_argument("--dry-run", action="store_true", help="check, list the trainings, estimate the time; no more")
@@ -81,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     study = read_study(
         arguments.study,
         bundle.resolve(),
-        settings=parse_settings(arguments.settings),
+        settings=parse_settings(arguments.settings) | ({"any_modality": True} if arguments.any_modality else {}),
         seeds=None if arguments.seeds is None else parse_seeds(arguments.seeds),
         folds=arguments.folds if arguments.folds in (None, "auto") else parse_folds(arguments.folds),
     )

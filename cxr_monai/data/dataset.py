@@ -148,6 +148,13 @@ def complete_items(data: Sequence[Any]) -> list[dict[str, Any]]:
     return complete
 
 
+def take_any_modality(pipeline: Compose) -> None:
+    """Let a bundle's pipeline read every DICOM image, whatever its header says it shows."""
+    for step in pipeline.flatten().transforms:
+        if hasattr(step, "any_modality"):
+            step.any_modality = True
+
+
 class RadiographDataset(Dataset):
     """MONAI's data set; a file that cannot be read becomes a blank image with unknown labels.
 
@@ -162,6 +169,7 @@ class RadiographDataset(Dataset):
         cache_dir: where :meth:`prepare` keeps what stands in the pipeline up to ``QuantiseRadiographd``:
             ``auto`` for the user's cache (``cxr_monai.data.cache``), a folder, or None (``none``) for nowhere.
         seed: of the random transforms.
+        any_modality: read DICOM files whatever their headers say they show.
 
     An item is asked for by its index, or by a ``Draw`` (an epoch and an index) in training: random transforms depend on
     (seed, epoch, index) alone, whatever was drawn before and whichever process reads. With and without a cache an item
@@ -177,7 +185,10 @@ class RadiographDataset(Dataset):
         shape: Sequence[int],
         cache_dir: str | Path | None = None,
         seed: int = 0,
+        any_modality: bool = False,
     ) -> None:
+        if any_modality:  # before the cache is told what makes its planes
+            take_any_modality(transform)
         super().__init__(complete_items(data), transform)
         self.shape, self.seed = tuple(shape), seed
         self._random = np.random.RandomState()

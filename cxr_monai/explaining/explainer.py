@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from cxr_monai.bundle.about import about as about_bundle
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.bundle.folder import Bundle, head_of
-from cxr_monai.data.dataset import split_error
+from cxr_monai.data.dataset import split_error, take_any_modality
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
@@ -68,6 +68,7 @@ class Explainer:
         amp: False computes ``cam`` in float32 too.
         bundle: what ``maps.json`` says of the bundle.
         head: of the network.
+        any_modality: read DICOM files whatever their headers say they show.
 
     Raises:
         SettingError: ``setting-invalid`` for an unknown method, layer or stride, or operating points that are not
@@ -92,8 +93,11 @@ class Explainer:
         amp: bool = True,
         bundle: Mapping[str, Any] | None = None,
         head: Head = INDEPENDENT,
+        any_modality: bool = False,
     ) -> None:
         made = method_named(method)
+        if any_modality:
+            take_any_modality(preprocessing)
         self.method, self.device = str(method), torch.device(device)
         self.network, self.head, self.preprocessing = network.eval().to(self.device), head, preprocessing
         self.findings = tuple(findings)

@@ -22,6 +22,7 @@ from monai.utils import convert_to_tensor
 from torch import nn
 
 from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.data.dataset import take_any_modality
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
 from cxr_monai.explain.faithfulness import Curves, area, baseline_of, curves, moved, sensitivity, unexplained
 from cxr_monai.explain.methods import Method
@@ -61,8 +62,12 @@ class Subject:
     head: Head = INDEPENDENT
 
     @classmethod
-    def of_bundle(cls, bundle: str | Path, weights: str | Path | None = None, **options: Any) -> "Subject":
+    def of_bundle(
+        cls, bundle: str | Path, weights: str | Path | None = None, any_modality: bool = False, **options: Any
+    ) -> "Subject":
         """Open a bundle and load its weights; ``options`` are ``target_layer`` and ``map_stride``.
+
+        ``any_modality`` reads DICOM files whatever their headers say they show.
 
         Raises:
             BundleError: if the folder is no valid bundle.
@@ -72,6 +77,8 @@ class Subject:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = load_weights(parser.get_parsed_content("network_def"), Path(weights or opened.weights), device)
         preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
+        if any_modality:
+            take_any_modality(preprocessing)
         return cls(
             network.eval(), preprocessing, tuple(opened.labels), tuple(shape), device=device, head=head_of(parser),
             **options,

@@ -56,6 +56,7 @@ class Child:
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         boxes: ``M.boxes.csv`` or NIH's list, to compare where the two look; None: not compared.
         match_names: a box is of the image of its file name, whatever their folders.
+        any_modality: read DICOM files whatever their headers say they show, as in the training.
     """
 
     def __init__(
@@ -71,12 +72,13 @@ class Child:
         trust_folder: bool = False,
         boxes: str | None = None,
         match_names: bool = False,
+        any_modality: bool = False,
     ) -> None:
         # a configuration names it: nothing of it runs before it was inspected
         self.parent = open_trusted(parent, trust_folder)
         self.manifest, self.manifest_path, self.dataset_dir = manifest, manifest_path, dataset_dir
         self.scheme, self.label, self.output_dir, self.amp = scheme, findings[0], Path(output_dir), amp
-        self.boxes, self.match_names = boxes, match_names
+        self.boxes, self.match_names, self.any_modality = boxes, match_names, any_modality
         config = running_parser().config
         shipped = read_json(Path(config["bundle_root"]) / "configs" / "train.json")
         self.settings = {
@@ -98,13 +100,15 @@ class Child:
         part = base.part(held_out(base)[0])
         tables = {}
         for who, root in (("child", bundle.root), ("parent", self.parent)):
-            predictor = Predictor(root, amp=self.amp)
+            predictor = Predictor(root, amp=self.amp, any_modality=self.any_modality)
             predicted = predictor.predict(part.paths(), list(part.table["image"]))
             tables[who] = predicted.table
             write_judged(self.output_dir, who, predicted.table, predicted.about)
         found = None
         if self.boxes:
-            found = localise_both(bundle.root, self.parent, self.boxes, base, self.label, self.output_dir, self.amp)
+            found = localise_both(
+                bundle.root, self.parent, self.boxes, base, self.label, self.output_dir, self.amp, self.any_modality
+            )
         return finish(bundle, self.parent, self.manifest, base, self.label, self.scheme, tables, self.settings, found)
 
 

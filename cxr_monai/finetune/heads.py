@@ -10,8 +10,9 @@ optimiser, schedule and choice of the epoch. The children are bundles like all o
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from cxr_monai.evaluation.predictions import PredictionsFile, join, write_predic
 from cxr_monai.finetune.child import finish, write_judged
 from cxr_monai.finetune.disease import held_out, question, with_known
 from cxr_monai.finetune.judging import Judged
-from cxr_monai.finetune.localising import boxed_labels, localise_both
+from cxr_monai.finetune.localising import Localised, boxed_labels, localise_both
 from cxr_monai.finetune.parent import inherited, open_parent
 from cxr_monai.finetune.stages import classifier_of
 from cxr_monai.losses import MaskedBCEWithLogitsLoss, loss
@@ -115,7 +116,12 @@ class Features:
 
 
 def features_of(
-    parent: Bundle, manifest: Manifest, amp: bool = True, batch_size: int = 32, num_workers: int | None = None
+    parent: Bundle,
+    manifest: Manifest,
+    amp: bool = True,
+    batch_size: int = 32,
+    num_workers: int | None = None,
+    any_modality: bool = False,
 ) -> Features:
     """Run a bundle's network over all images of a table, as it is validated: centre crop, no augmentation.
 
@@ -132,6 +138,7 @@ def features_of(
         items(manifest, None, manifest.findings),
         parser.get_parsed_content("preprocessing"),
         tuple(parser.get_parsed_content("dataset#shape")),
+        any_modality=any_modality,
     )
     inferer, images, values, outputs = AutocastInferer(amp, head_of(parser)), [], [], []
     with (
@@ -244,6 +251,7 @@ def finetune_heads(
     trust_folder: bool = False,
     boxes: str | Path | None = None,
     match_names: bool = False,
+    any_modality: bool = False,
 ) -> tuple[dict[str, Judged], dict[str, CxrError]]:
     """Make a child bundle for each disease, the classifier alone trained; the features are computed once.
 
@@ -258,6 +266,7 @@ def finetune_heads(
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         boxes: to compare where child and parent look; diseases without a boxed held-out image are not compared.
         match_names: a box is of the image of its file name, whatever their folders.
+        any_modality: read DICOM files whatever their headers say they show.
 
     Returns:
         what came of each, and what was wrong with those that could not be made: too few patients.
@@ -287,11 +296,15 @@ def finetune_heads(
         return made, refused
     boxed = [] if boxes is None else boxed_labels(boxes, base, [label for label, *_ in asked])
     wanted = base.table["split"].isin(["train", "val", held_out(base)[0]])
-    features = features_of(opened, replace(base, table=base.table[wanted].reset_index(drop=True)), amp)
+    table = base.table[wanted].reset_index(drop=True)
+    features = features_of(opened, replace(base, table=table), amp, any_modality=any_modality)
     for label, own, known in asked:
-        drawn = boxes if label in boxed else None
         with durable_folder(out / label) as folder:
-            made[label] = _child(opened, features, base, known, label, own, folder, settings, against, amp, drawn)
+            localise = None
+            if boxes is not None and label in boxed:
+                told = partial(localise_both, boxes=boxes, base=base, label=label)
+                localise = partial(told, parent=opened.root, amp=amp, any_modality=any_modality)
+            made[label] = _child(opened, features, base, known, label, own, folder, settings, against, amp, localise)
     return made, refused
 
 
@@ -306,7 +319,7 @@ def _child(
     settings: HeadSettings,
     against: str,
     amp: bool,
-    boxes: str | Path | None,
+    localise: Callable[..., Localised] | None,
 ) -> Judged:
     taken = inherited(parent, 1)
     torch.manual_seed(settings.seed)  # of a row that the parent does not have
@@ -338,7 +351,7 @@ def _child(
     said = {"disease": label, "against": against, "blocks": 0, "augmentation": "none", "best_epoch": epoch}
     said |= {one.name: getattr(settings, one.name) for one in fields(settings)}
     tables = {"child": child, "parent": theirs}
-    found = None if boxes is None else localise_both(root, parent.root, boxes, base, label, folder, amp)
+    found = localise(root, out=folder) if localise else None
     return finish(bundle, parent.root, manifest, base, label, own, tables, said, found)
 
 

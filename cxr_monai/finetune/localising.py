@@ -109,7 +109,14 @@ def boxed_labels(boxes: str | Path, base: Manifest, labels: Sequence[str]) -> li
 
 
 def localise_both(
-    child: Path, parent: Path, boxes: str | Path, base: Manifest, label: str, out: str | Path, amp: bool = True
+    child: Path,
+    parent: Path,
+    boxes: str | Path,
+    base: Manifest,
+    label: str,
+    out: str | Path,
+    amp: bool = True,
+    any_modality: bool = False,
 ) -> Localised:
     """Write class maps of both below ``out`` (``maps_child``, ``maps_parent``) and score them.
 
@@ -118,6 +125,7 @@ def localise_both(
         boxes, base, label: as for `boxed_images`.
         out: a folder; maps of an earlier run in it are replaced.
         amp: compute in bfloat16 where the device has it.
+        any_modality: read DICOM files whatever their headers say they show.
 
     Raises:
         EvaluationError: as `boxed_images`; ``maps-invalid`` if none of them can be read.
@@ -130,7 +138,8 @@ def localise_both(
             continue
         folder = Path(out) / f"maps_{who}"
         shutil.rmtree(folder, ignore_errors=True)
-        Explainer.of_bundle(root, wanted=[label], amp=amp).write_maps(kept.paths(), list(kept.table["image"]), folder)
+        explainer = Explainer.of_bundle(root, wanted=[label], amp=amp, any_modality=any_modality)
+        explainer.write_maps(kept.paths(), list(kept.table["image"]), folder)
         parts[who] = read_part(folder, boxes, base)[0]
     return scored(parts, label)
 

@@ -25,6 +25,7 @@ def finetune_network(
     trust_folder: bool = False,
     boxes: str | Path | None = None,
     match_names: bool = False,
+    any_modality: bool = False,
 ) -> Judged:
     """Train a child and judge it; the same call again continues what was interrupted.
 
@@ -39,6 +40,7 @@ def finetune_network(
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
         boxes: to compare where child and parent look.
         match_names: a box is of the image of its file name, whatever their folders.
+        any_modality: read DICOM files whatever their headers say they show.
 
     Raises:
         CxrError: of whatever is wrong, without what MONAI wraps around it.
@@ -52,6 +54,7 @@ def finetune_network(
         "against": against,
         "trust_folder": trust_folder,
         "match_names": match_names,
+        **({"any_modality": True} if any_modality else {}),
         **({"dataset_dir": dataset_dir} if dataset_dir else {}),
         **({"boxes": str(boxes)} if boxes else {}),
         **(overrides or {}),

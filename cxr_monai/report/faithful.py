@@ -50,6 +50,7 @@ class Options:
         stages: of randomised weights; 0 leaves them out.
         draws: of each stage's weights.
         replicates, level, seed: of the intervals; the seed is also that of all else that is drawn.
+        any_modality: read DICOM files whatever their headers say they show.
     """
 
     methods: Sequence[str] = ("cam",)
@@ -66,6 +67,7 @@ class Options:
     replicates: int = 1000
     level: float = 0.95
     seed: int = 0
+    any_modality: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +168,9 @@ def _faithful_files(
     there = set(patients.index)
     files = [file for file, name in zip(files, names, strict=True) if name in there]
     names = [name for name in names if name in there]
-    subject = Subject.of_bundle(bundle, weights, target_layer=options.target_layer, map_stride=options.map_stride)
+    subject = Subject.of_bundle(
+        bundle, weights, options.any_modality, target_layer=options.target_layer, map_stride=options.map_stride
+    )
     for method in options.methods:
         subject.explainer(method)  # whatever is wrong with a method is said before the first file is read
     images, names, left_out = read_some(subject, files, names, options.count, options.seed)

@@ -160,7 +160,8 @@ def run_job(
         bundle = job.folder / "train" / "bundle"
         made = {"output_dir": str(job.folder / place.part), "split": place.part, "run_name": f"{name} {place.part}"}
         files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
-        overrides = {**study.evaluate_overrides, **common, **made}
+        as_read = {name: job.overrides[name] for name in ("any_modality",) if name in job.overrides}
+        overrides = {**as_read, **study.evaluate_overrides, **common, **made}
         state.judged, state.predicted = None, {}
         state.write(job.folder)
         shutil.rmtree(job.folder / place.part, ignore_errors=True)  # interrupted, or of other settings

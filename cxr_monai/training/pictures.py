@@ -39,6 +39,7 @@ def network_input_sheet(
     normalisation: str,
     out: str | Path,
     rows: int = 3,
+    any_modality: bool = False,
 ) -> Path:
     """Draw a few radiographs as read, resized and cropped, augmented, and under each normalisation.
 
@@ -49,6 +50,7 @@ def network_input_sheet(
         normalisation: the one in use, marked in the sheet.
         out: of the PNG.
         rows: how many radiographs.
+        any_modality: as the pipelines read them.
 
     Returns:
         ``out``. Files that cannot be read are passed over.
@@ -57,7 +59,9 @@ def network_input_sheet(
     examples = []
     for index in np.linspace(0, len(items) - 1, min(len(items), 3 * rows)).astype(int):
         try:
-            examples.append((items[index]["image"], read_radiograph(items[index]["image"]).pixels))
+            examples.append(
+                (items[index]["image"], read_radiograph(items[index]["image"], any_modality=any_modality).pixels)
+            )
         except RadiographError:
             continue
         if len(examples) == rows:
@@ -108,14 +112,26 @@ class NetworkInputSheet:
         fixed, augmented: the pipelines of validation and training.
         normalisation: the one in use.
         output_dir: the sheet goes to ``OUT/pictures/network_input.png``.
+        any_modality: as the pipelines read them.
     """
 
-    def __init__(self, data: Sequence[dict], fixed: Compose, augmented: Compose, normalisation: str, output_dir: str):
+    def __init__(
+        self,
+        data: Sequence[dict],
+        fixed: Compose,
+        augmented: Compose,
+        normalisation: str,
+        output_dir: str,
+        any_modality: bool = False,
+    ) -> None:
+        self.any_modality = any_modality
         self.data, self.fixed, self.augmented, self.normalisation = data, fixed, augmented, normalisation
         self.path = Path(output_dir) / "pictures" / "network_input.png"
 
     def run(self) -> Path:
-        return network_input_sheet(self.data, self.fixed, self.augmented, self.normalisation, self.path)
+        return network_input_sheet(
+            self.data, self.fixed, self.augmented, self.normalisation, self.path, any_modality=self.any_modality
+        )
 
 
 def training_curves(history: Sequence[dict[str, float]], out: str | Path) -> Path:

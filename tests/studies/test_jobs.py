@@ -97,6 +97,15 @@ def test_overrides_arrive_as_they_are(tmp_path: Path, place: Place, monkeypatch:
     assert not (job.folder / "train" / "checkpoints").exists()
 
 
+def test_an_evaluation_reads_what_its_training_reads(tmp_path: Path, place: Place) -> None:
+    job, runner = (
+        Job("a", 0, None, {**job_in(tmp_path).overrides, "any_modality": True}, tmp_path / "job"),
+        FakeRunner(),
+    )
+    assert run_job(job, STUDY, place, {}, runner, threading.Event()) is None
+    assert [settings["any_modality"] for *_, settings in runner.calls] == [True, True]
+
+
 def test_what_is_done_is_not_done_again(tmp_path: Path, place: Place) -> None:
     job, runner = job_in(tmp_path), FakeRunner(lambda settings, _: 1 if "split" in settings else None)
     lines = run_job(job, STUDY, place, {}, runner, threading.Event())

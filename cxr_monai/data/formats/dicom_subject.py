@@ -21,7 +21,7 @@ from cxr_monai.errors import Code
 MODALITIES = ("CR", "DX", "DR", "RG")
 """Modalities of a radiograph: three of PS3.3 C.7.3.1.1.1, and DR, which isn't in the standard but in archives."""
 
-SWITCH = "--any-modality (in Python any_modality=True)"
+SWITCH = "--any-modality (--any_modality True of a bundle's configuration, any_modality=True in Python)"
 
 SUBJECT_TAGS = [
     "SOPClassUID", "Modality", "PresentationIntentType", "BodyPartExamined", "AnatomicRegionSequence",
