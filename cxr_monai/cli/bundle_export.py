@@ -20,7 +20,7 @@ beside it says what the network must be given, what its outputs mean, and how th
 EPILOG = """\
 examples:
   cxr-monai bundle export OUT/bundle --out exported --format all
-  cxr-monai bundle export OUT/bundle --out zoo --format zoo --name cxr_findings --url https://example.org/weights
+  cxr-monai bundle export OUT/bundle --out zoo --format zoo --name cxr_classification --url https://example.org/w
 
 exit status: 0 exported, 1 refused, 2 wrong use"""
 
@@ -37,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="(default: %(default)s)",
     )
     zoo = parser.add_argument_group("for the model zoo")
-    zoo.add_argument("--name", help="of the bundle in the zoo: a-z, 0-9 and _ (default: from the metadata's name)")
+    zoo.add_argument(
+        "--name",
+        help="of the bundle in the zoo: a-z, 0-9 and _ (default: from the metadata's name, ending in _classification)",
+    )
     zoo.add_argument("--url", metavar="URL", help="of the folder where the weights will lie; needed above 25 MB a file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, say how equal it is."""
-    import re
     from pathlib import Path
 
     from cxr_monai.bundle.folder import Bundle
@@ -60,13 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{Path(arguments.out) / name}: differs from the bundle by at most {difference:.1g} in a log-odds")
         print(f"{Path(arguments.out) / 'contract.json'}: what it must be given, what its outputs mean")
         return 0
+    from cxr_monai.sharing.task_names import default_name, says_classification
     from cxr_monai.sharing.zoo import zoo_layout
 
     root = open_bundle(arguments)
     named = str(Bundle.open(root).metadata.get("name", ""))
-    name = arguments.name or re.sub(r"[^a-z0-9]+", "_", named.lower()).strip("_")
+    name = arguments.name or default_name(named, "_")
     folder, uploads = zoo_layout(root, arguments.out, name, arguments.url, arguments.force)
     print(f"{Path(arguments.out) / folder.name}: copy it into models/ of a fork of Project-MONAI/model-zoo")
+    if not says_classification(name):
+        print("note: MONAI Label takes a folder for a classification only where its name says so, and no other task")
     if uploads:
         print(f"{Path(arguments.out) / 'upload'}: upload {', '.join(uploads)} to {arguments.url} before that")
     return 0

@@ -1,6 +1,6 @@
 """Pack a bundle for another hospital: complete, without anything private, the same content always the same bytes.
 
-packed = pack("OUT/bundle", "share", metrics="evaluation")      # share/chest-x-ray-14-findings-0.1.0.zip
+packed = pack("OUT/bundle", "share", metrics="evaluation", name="cxr-a")      # share/cxr-a-0.1.0.zip
 
 What lies beside the parts of a bundle (``cxr_monai.bundle.digest``) does not go along. Everything that is missing is
 said at once; what is private, and what an inspection at the other hospital would refuse, is refused here.
@@ -25,6 +25,7 @@ from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, Contents, walk
 from cxr_monai.sharing.privacy import Identifiers, pictures, search
 from cxr_monai.sharing.remarks import shortened
+from cxr_monai.sharing.task_names import default_name
 from cxr_monai.strict_json import parse_strictly
 
 CARDS = ("docs/card.md", "docs/README.md")
@@ -67,7 +68,7 @@ def pack(
         metrics: what ``cxr-monai evaluate`` wrote for this bundle, its folder or ``metrics.json``; goes into
             ``metrics.json``. Not needed where the bundle has that.
         manifest: of the data that the bundle was made from: its identifiers and names of images are searched for.
-        name: what it is installed as; the metadata's name in lower case with hyphens where None.
+        name: what it is installed as; where None the metadata's name in lower case, ending in ``-classification``.
         version: written into the packed metadata; the metadata's own where None.
         change: what is new in this version, for the metadata's changelog.
         allow: texts that look private and are not.
@@ -99,7 +100,7 @@ def pack(
             refuse_incomplete(staged, root)
             refuse_private(staged, identifiers, allow)
             refuse_inspected(staged, root)
-            chosen = name if name is not None else re.sub(r"[^a-z0-9]+", "-", str(metadata["name"]).lower()).strip("-")
+            chosen = name if name is not None else default_name(str(metadata["name"]), "-")
             contents = Contents.of(staged, chosen, str(metadata["version"]), content_digest(root))
             write_durably(staged / MANIFEST, contents.to_bytes())
             path = _place(staged, folder / f"{contents.name}-{contents.version}.zip")

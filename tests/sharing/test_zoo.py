@@ -95,7 +95,12 @@ def test_small_weights_need_no_url_and_large_ones_do(
 ) -> None:
     command = ["bundle", "export", str(bundle), "--format", "zoo", "--out"]
     assert main([*command, str(tmp_path / "a")]) == 0
-    folder = tmp_path / "a" / "chest_x_ray_14_findings"  # of the metadata's name
+    assert "MONAI Label" not in capsys.readouterr().out
+    assert main([*command, str(tmp_path / "c"), "--name", "cxr_nih14"]) == 0
+    assert (
+        "note: MONAI Label takes a folder for a classification only where its name says so" in capsys.readouterr().out
+    )
+    folder = tmp_path / "a" / "chest_x_ray_14_findings_classification"  # of the metadata's name
     assert [path.name for path in (tmp_path / "a").iterdir()] == [folder.name]
     assert not (folder / "large_files.yml").exists()
     network = DenseNet(**{name: value for name, value in NETWORK.items() if name != "_target_"}).eval()
