@@ -42,6 +42,21 @@ def write_images(folder: Path, names: list[str] = NAMES, size: tuple[int, int] =
         Image.new("L", size).save(folder / name)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_as_a_spreadsheet_saves_it(tmp_path, delimiter, encoding):
+    content = "\n".join([HEADER_2020, *ROWS]).replace(",", delimiter)
+    (tmp_path / "Data_Entry_2017_v2020.csv").write_bytes(content.encode(encoding))
+    table = nih.read(tmp_path, table_only=True).table
+    assert table["patient_id"].tolist() == ["1", "1", "2", "3"]
+    assert table[["Cardiomegaly", "Emphysema", "Hernia"]].to_numpy().tolist() == [
+        [1, 0, 0],
+        [1, 1, 0],
+        [0] * 3,
+        [0, 0, 1],
+    ]
+
+
 @pytest.mark.parametrize("name", ["Data_Entry_2017_v2020.csv", "Data_Entry_2017_v2020.csv.gz"])
 def test_columns_by_hand(tmp_path, name):
     write_table(tmp_path, name=name)
@@ -234,8 +249,10 @@ def test_broken_boxes_are_refused(tmp_path, box):
     ("content", "said"),
     [
         (b"image,label\na.png,Mass\n", "lacks 'Image Index'"),
-        (b"", "lacks 'Image Index'"),
-        (HEADER_2020.encode(), "no rows"),
+        (b"", "the file is empty"),
+        (HEADER_2020.encode(), "a header and no row"),
+        ("\n".join([HEADER_2020, *ROWS]).replace(",1,58", ",,58").encode(), "1 rows name no patient: .* line 3"),
+        ("\n".join([HEADER_2020, *ROWS]).replace(",1,58", ",NA,58").encode(), "1 rows name no patient: .*'NA'"),
         (b"\x1f\x8bbroken", "cannot be read"),
         (b"Image Index\xff\n", "not UTF-8"),
     ],

@@ -267,6 +267,12 @@ def test_a_side_of_nothing_stays_empty() -> None:
     assert result.table["split"].value_counts().to_dict() == {"train": 8, "test": 2}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_list_as_a_spreadsheet_saves_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "list.txt").write_bytes("M\u00fcller.png\t1\r\nb.png\r\n".encode(encoding))
+    assert splits.read_list(tmp_path / "list.txt") == ["M\u00fcller.png", "b.png"]
+
+
 @pytest.mark.parametrize(("content", "expected"), [(b"\n\n", "is empty"), (b"\xff\xfe\x00", "it is not UTF-16")])
 def test_useless_lists_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "list.txt"

@@ -52,6 +52,40 @@ def test_file_names_do_where_they_are_identities(tmp_path: Path) -> None:
     assert boxed_findings(path, STORED["image"], by_name=True) == ({"a/1.png": {"Mass"}}, [])
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize(
+    ("header", "row"), [(HEADER, "1.png,Mass,1,2,3,4,256,512\n"), (NIH, "1.png,Mass,4,4,12,8,,,\n")]
+)
+def test_as_a_spreadsheet_saves_it(tmp_path: Path, header: str, row: str, delimiter: str) -> None:
+    path = tmp_path / "b.csv"
+    path.write_bytes((header + row).replace(",", delimiter).encode("utf-16"))
+    table, _ = read_boxes(path, STORED, FINDINGS)
+    assert table[["image", "finding", "x", "y", "width", "height"]].to_numpy().tolist() == [
+        ["a/1.png", "Mass", 1, 2, 3, 4]
+    ]
+    assert boxed_findings(path, STORED["image"]) == ({"a/1.png": {"Mass"}}, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (HEADER.encode(), "a header and no box"),
+        (b"image,label\na/1.png,Mass\n", "columns are missing: finding, x"),
+        (b"image,finding,finding\na/1.png,Mass,1\n", "'finding' appears twice"),
+        ("image,finding\na/1.png,\u00fc\n".encode("cp1252"), "it is not UTF-8"),
+    ],
+)
+def test_what_is_no_table_of_boxes_is_so_for_whoever_reads_it(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "b.csv"
+    path.write_bytes(content)
+    for read in (lambda: read_boxes(path, STORED, FINDINGS), lambda: boxed_findings(path, STORED["image"])):
+        with pytest.raises(EvaluationError) as caught:
+            read()
+        assert caught.value.code == Code.BOXES_INVALID
+        assert said in str(caught.value)
+
+
 def test_what_has_no_map_is_left_out_and_said(tmp_path: Path) -> None:
     rows = "a/1.png,Mass,1,2,3,4,256,512\na/1.png,Hernia,1,2,3,4,256,512\na/9.png,Mass,1,2,3,4,999,999"
     table, notes = read_boxes(written(tmp_path, rows), STORED, FINDINGS)

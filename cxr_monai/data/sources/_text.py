@@ -15,6 +15,7 @@ from cxr_monai.data.validation import OLDEST
 from cxr_monai.errors import Code, ManifestError
 
 _PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}  # DICOM's AS (PS3.5 6.2), letter optional
+_NOBODY = ("", "nan", "na", "n/a", "none", "null")  # how programs write an empty cell
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
 
 
@@ -28,6 +29,25 @@ def read_table(path: Path) -> pd.DataFrame:
     if table.empty:
         raise ManifestError(Code.SOURCE_INVALID, "the table has a header and no row.", where=path)
     return table
+
+
+def refuse_nobody(patients: pd.Series, column: str, where: Path) -> None:
+    """Refuse a column of patients that has empty cells, or what programs write there.
+
+    Raises:
+        ManifestError: ``source-invalid``, with the first line.
+    """
+    empty = patients.index[patients.str.lower().isin(_NOBODY)]
+    if empty.empty:
+        return
+    cell = patients[empty[0]]
+    raise ManifestError(
+        Code.SOURCE_INVALID,
+        f"{len(empty):,} rows name no patient: the cell of {column!r} is empty, first on line {empty[0]}"
+        + (f" ({cell!r})." if cell else "."),
+        fix="Fill it in: without it, a patient's images would land on both sides of a split.",
+        where=where,
+    )
 
 
 def require_column(table: pd.DataFrame, wanted: str, option: str, where: Path) -> str:

@@ -24,11 +24,17 @@ from cxr_monai.data.sources._files import left_out_note, report_missing, require
 from cxr_monai.data.sources._labels import read_findings
 from cxr_monai.data.sources._paths import fields_of_paths
 from cxr_monai.data.sources._phantoms import as_phantoms
-from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, read_table, require_column
+from cxr_monai.data.sources._text import (
+    emptied_notes,
+    parse_ages,
+    parse_sexes,
+    read_table,
+    refuse_nobody,
+    require_column,
+)
 from cxr_monai.data.vocabulary import is_known
 from cxr_monai.errors import Code, ManifestError
 
-_NOBODY = ("", "nan", "na", "n/a", "none", "null")  # how programs write an empty cell
 _IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
 
 
@@ -78,14 +84,8 @@ def read(
         notes.insert(0, own)
     places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
-    if patient is not None and (empty := table.index[table[patient].str.lower().isin(_NOBODY)]).size:
-        raise ManifestError(
-            Code.SOURCE_INVALID,
-            f"{len(empty):,} rows name no patient: the cell of {patient!r} is empty, first on line {empty[0]}"
-            + (f" ({cell!r})." if (cell := table[patient][empty[0]]) else "."),
-            fix="Fill it in: without it, a patient's images would land on both sides of a split.",
-            where=labels,
-        )
+    if patient is not None:
+        refuse_nobody(table[patient], patient, labels)
     _refuse_several_rows(table, image, places, labels)
     frame, used, emptied = _subjects(table, places, patient)
     columns = [name for name in table.columns if name not in (image, *used) and name.lower() not in _IGNORED]

@@ -10,8 +10,6 @@ tables have one image a follow-up, so each image is its own study, ``<patient>_<
 ``BBox_List_2017.csv`` is there, its 984 boxes come along, scaled from NIH's 1024x1024 to the stored images.
 """
 
-import csv
-import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -25,8 +23,8 @@ from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder
 from cxr_monai.data.sources._phantoms import as_phantoms
-from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes
-from cxr_monai.data.tables import read_text
+from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, refuse_nobody
+from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14, NO_FINDING, canonical
 
@@ -121,12 +119,13 @@ def _find_table(root: Path, table: Path | None) -> tuple[Path, list[str]]:
 def read_data_entry(path: Path) -> tuple[pd.DataFrame, list[str]]:
     """Read ``Data_Entry_2017*.csv`` into the manifest's columns; ``image`` is the bare file name.
 
-    The header's ``OriginalImage[Width,Height]`` holds commas, and lines may end in one: columns are taken by position.
+    The header's ``OriginalImage[Width,Height]`` holds a comma, as the lines do: two columns of odd names.
 
     Raises:
         ManifestError: ``source-invalid`` or ``unknown-finding``.
     """
     raw = _read_columns(path, _COLUMNS)
+    refuse_nobody(raw["patient_id"], "Patient ID", path)
     codes, texts = pd.factorize(raw["findings"])
     lines = {text: line for line, text in zip(raw.index[::-1], raw["findings"].iloc[::-1], strict=True)}
     matrix = np.array([_parse_findings(text, path, lines[text]) for text in texts], dtype=np.float64)
@@ -148,28 +147,20 @@ def read_data_entry(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _read_columns(path: Path, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return the wanted columns as text, found in the header by name and in the lines by position; indexed by line."""
-    text = read_text(path)
-    header = [name.strip() for name in next(csv.reader([text.split("\n", 1)[0]]), [])]
-    places = {key: next((header.index(n) for n in names if n in header), None) for key, names in wanted.items()}
-    missing = [" or ".join(map(repr, wanted[key])) for key, place in places.items() if place is None]
+    """Return the wanted columns as text under their keys, indexed by line."""
+    names = read_header(path)
+    found = {key: next((name for name in of if name in names), None) for key, of in wanted.items()}
+    missing = [" or ".join(map(repr, wanted[key])) for key, name in found.items() if name is None]
     if missing:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"this is not NIH's table: it lacks {', '.join(missing)}; its columns are {', '.join(map(repr, header))}.",
+            f"this is not NIH's table: it lacks {', '.join(missing)}; its columns are {', '.join(map(repr, names))}.",
             where=path,
         )
-    by_place = {place: key for key, place in places.items() if place is not None}
-    try:
-        raw = pd.read_csv(
-            io.StringIO(text), header=None, skiprows=1, usecols=sorted(by_place), dtype=str, na_filter=False
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise ManifestError(
-            Code.SOURCE_INVALID, f"the table has no rows or is damaged ({error}).", where=path
-        ) from error
-    raw.index = pd.RangeIndex(2, len(raw) + 2)
-    return raw.rename(columns=by_place)[list(wanted)]
+    cells = read_cells(path)
+    if cells.empty:
+        raise ManifestError(Code.SOURCE_INVALID, "the table has a header and no row.", where=path)
+    return pd.DataFrame({key: cells[name] for key, name in found.items()})
 
 
 def _parse_findings(text: str, path: Path, line: int) -> list[float]:
