@@ -7,7 +7,7 @@ No sentence presumes a data set: NIH's layout is used by many tables that are no
 from collections.abc import Mapping
 from typing import Any
 
-from cxr_monai.plurals import be
+from cxr_monai.plurals import be, counted
 
 PHANTOM_LABELS, PHANTOM_SOURCE = "phantom-v1", "phantom"
 """Label version and source of what ``cxr-monai phantom`` draws."""
@@ -105,7 +105,10 @@ def source_of(told: Mapping[str, Any]) -> str:
     else:
         text = f"a table of images with labels of version '{version}'; whose images they are is not recorded"
     if 0 < drawn < images:
-        text += f"; {drawn:,} of the {images:,} images {be(drawn)} synthetic, drawn by a program (cxr-monai phantom)"
+        text += (
+            f"; {drawn:,} of the {counted(images, 'image')} {be(drawn)} synthetic, "
+            "drawn by a program (cxr-monai phantom)"
+        )
     parent = told.get("parent")
     return f"{text}; its parent was trained on {source_of(parent)}" if parent else text
 

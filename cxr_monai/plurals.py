@@ -23,6 +23,16 @@ def be(number: float) -> str:
     return "is" if number == 1 else "are"
 
 
+def was(number: float) -> str:
+    """Return ``was`` or ``were``."""
+    return "was" if number == 1 else "were"
+
+
+def agreeing(number: float, verb: str) -> str:
+    """Return a verb (given in the plural's form) as it agrees with a number: ``repeats`` or ``repeat``."""
+    return f"{verb}s" if number == 1 else verb
+
+
 def have(number: float) -> str:
     """Return ``has`` or ``have``."""
     return "has" if number == 1 else "have"

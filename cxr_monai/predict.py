@@ -31,6 +31,7 @@ from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_differ
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.plurals import counted, was
 from cxr_monai.progress import progress_bar
 from cxr_monai.transforms import plain_tensors
 
@@ -160,7 +161,9 @@ class Predictor:
         table = pd.concat([part.table for part in parts], ignore_index=True)
         errors = [error for part in parts for error in part.errors]
         if len(table) + len(errors) != len(named):
-            raise RuntimeError(f"{len(named)} files were to be read, {len(table) + len(errors)} came back")
+            raise RuntimeError(
+                f"{counted(len(named), 'file')} {was(len(named))} to be read, {len(table) + len(errors)} came back"
+            )
         return Predictions(table, errors, self.about)
 
     def _table(self, images: Sequence[str], probabilities: Any) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from cxr_monai.budget import check_time
+from cxr_monai.plurals import counted
 
 LARGEST = 4 << 20
 """Bytes of a configuration."""
@@ -32,7 +33,7 @@ def parse_strictly(content: bytes) -> Any:
             in an object, or no JSON; the message is a sentence for a person.
     """
     if len(content) > LARGEST:
-        raise ValueError(f"it has {len(content):,} bytes; a configuration has at most {LARGEST:,}.")
+        raise ValueError(f"it has {counted(len(content), 'byte')}; a configuration has at most {LARGEST:,}.")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -56,7 +57,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen: set[str] = set()
     for key, _ in pairs:
         if len(key) > LONGEST_KEY:
-            raise ValueError(f"a key has {len(key):,} characters; it has at most {LONGEST_KEY:,}.")
+            raise ValueError(f"a key has {counted(len(key), 'character')}; it has at most {LONGEST_KEY:,}.")
         same = key.replace("::", "#")  # MONAI takes '#' and '::' in a key for the same
         if same in seen:
             raise ValueError(f"the key {key[:80]!r} stands twice in one object.")

@@ -35,6 +35,7 @@ from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.data.radiograph_array import radiograph_of_array
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.plurals import counted
 
 
 class Normalisation(StrEnum):
@@ -88,7 +89,9 @@ def normalise(pixels: torch.Tensor, mode: str, channels: int = 1) -> torch.Tenso
             f"normalisation {mode!r} does not exist; choose one of {', '.join(Normalisation)}.",
         )
     if channels not in (1, 3):
-        raise SettingError(Code.SETTING_INVALID, f"{channels} channels: a radiograph is given as 1 or 3 channels.")
+        raise SettingError(
+            Code.SETTING_INVALID, f"{counted(channels, 'channel')}: a radiograph is given as 1 or 3 channels."
+        )
     if channels == 3:
         pixels = pixels.expand(*pixels.shape[:-3], 3, *pixels.shape[-2:])
     if mode == Normalisation.ZERO_ONE:

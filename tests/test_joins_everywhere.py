@@ -254,7 +254,7 @@ def listed_splits(tmp_path, images, names, by_name, caplog) -> Found:
 # each consumer: its codes for what several fit and what nothing fits (None: no error), and how it says that some fit
 CONSUMERS: dict[str, tuple[Consumer, Code, Code | None, str]] = {
     "manifest folder": (labels_of_a_folder, Code.SOURCE_INVALID, Code.NO_IMAGES, "left out 1 that are not (such as "),
-    "manifest dicom": (labels_of_dicom, Code.SOURCE_INVALID, Code.SOURCE_INVALID, "1 rows of the labels fit none: "),
+    "manifest dicom": (labels_of_dicom, Code.SOURCE_INVALID, Code.SOURCE_INVALID, "1 row of the labels fits none: "),
     "evaluate": (predictions, Code.IMAGES_AMBIGUOUS, Code.MANIFEST_INVALID, "1 of 2 predicted images are not in"),
     "evaluate --compare": (second_system, Code.IMAGES_AMBIGUOUS, Code.MANIFEST_INVALID, "for 1 of the 2 images"),
     "maps localise --boxes": (boxes_of_maps, Code.IMAGES_AMBIGUOUS, Code.MANIFEST_INVALID, "1 of 2 boxes are of"),
@@ -335,7 +335,7 @@ def test_the_users_word_for_split_lists(lists_of_another_folder: list[str], tmp_
     assert "--match-names" in told
     assert main([*lists_of_another_folder, "--match-names"]) == 0
     assert read_manifest(tmp_path / "m.csv").table["split"].tolist() == ["train", "val"]
-    assert "1 listed images are not in the manifest." in capsys.readouterr().out
+    assert "1 listed image is not in the manifest." in capsys.readouterr().out
 
 
 def test_every_command_that_joins_takes_the_users_word() -> None:

@@ -1,8 +1,13 @@
 """Counts with their nouns."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
-from cxr_monai.plurals import be, counted, have, plural
+import cxr_monai
+from cxr_monai.plurals import agreeing, be, counted, have, plural, was
 
 
 @pytest.mark.parametrize(
@@ -20,3 +25,98 @@ def test_counts_with_their_nouns(number: float, noun: str, text: str) -> None:
 def test_verbs_agree() -> None:
     assert (be(1), be(0), be(2), have(1), have(3)) == ("is", "are", "are", "has", "have")
     assert plural("category") == "categories"
+
+
+NOUNS = (
+    "image", "patient", "file", "row", "finding", "epoch", "case", "box", "study", "picture", "map", "training",
+    "event", "label", "radiograph", "problem", "batch", "fold", "variant", "network", "prediction", "score",
+    "cell", "report", "pair", "byte", "pixel", "bundle", "output", "channel", "tensor", "identifier", "entry",
+    "folder", "place", "rule", "question", "seed", "frame", "column", "core", "character", "cohort", "record",
+    "film", "age", "sex", "value",
+)  # fmt: skip
+COUNT = re.compile(rf"(?:%d|%s|%i|\0) (?:([a-z-]+) )?({'|'.join(map(plural, NOUNS))})\b")
+NO_ADJECTIVE = {
+    "of", "and", "or", "to", "in", "on", "with", "is", "are", "has", "have", "reads", "holds", "means", "explains",
+    "takes", "fit", "fits", "by", "for", "beside", "from", "that", "the",
+}  # fmt: skip
+# what is no number, or never 1
+NEVER_ONE = {
+    ("report/map_pages.py", "few"), ("evaluation/groups.py", "who"), ("evaluation/studies.py", "their"),
+    ("report/tables.py", "of(promised)"),
+    ("report/words.py", "_of_hundred(share)"), ("studies/compare.py", "plan.folds"),
+    ("report/summary.py", "'no' if row['group'] == 'none' else row['group']"),
+    ("training/preflight.py", "list(logits.shape[1:])"),
+    ("training/settings.py", "len(part.table)"),  # what a training is known by: never another text
+}  # fmt: skip
+LIBRARY = Path(cxr_monai.__file__).parent
+
+
+def counts(source: str) -> list[tuple[str, int, str]]:
+    """Return what is counted in the texts of a source without agreeing with its noun: what, line, the words."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        parts: list[ast.expr] = node.values if isinstance(node, ast.JoinedStr) else []
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            parts = [node]
+        for before, part in zip([None, *parts], parts, strict=False):
+            if not isinstance(part, ast.Constant) or not isinstance(part.value, str):
+                continue
+            quoted = isinstance(before, ast.FormattedValue) and before.conversion == ord("r")  # what a user gave
+            value = before.value if isinstance(before, ast.FormattedValue) and not quoted else None
+            text = ("\0" if value is not None and not constant(value) else "") + part.value
+            for match in COUNT.finditer(text):
+                if match[1] in NO_ADJECTIVE or (match[0][0] != "\0" and not match[0].startswith(("%d", "%i"))):
+                    continue
+                what = ast.unparse(value) if match[0][0] == "\0" and value is not None else "%d"
+                found.append((what, node.lineno, match[0].strip("\0 ")))
+    return found
+
+
+def constant(value: ast.expr) -> bool:
+    """A limit of the program, such as ``FEWEST`` or ``words.FEW``; or what agrees already."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) in ("counted", "be", "have", "was", "agreeing"):
+        return True
+    name = value.attr if isinstance(value, ast.Attribute) else value.id if isinstance(value, ast.Name) else ""
+    return name.isupper()
+
+
+@pytest.mark.parametrize("name", sorted(path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.py")))
+def test_no_sentence_says_one_images(name: str) -> None:
+    wrong = [
+        f"line {line}: {{{what}}} {words}"
+        for what, line, words in counts((LIBRARY / name).read_text("utf-8"))
+        if (name, what) not in NEVER_ONE
+    ]
+    assert wrong == [], "write it with cxr_monai.plurals.counted"
+
+
+def test_every_exception_is_still_needed() -> None:
+    there = {(name, what) for name, _ in NEVER_ONE for what, *_ in counts((LIBRARY / name).read_text("utf-8"))}
+    assert there >= NEVER_ONE
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "f'{n} images'", "f'{n:,} images are left out'", "f'{len(table):,.0f} boxed cases'", "f'all {n} studies.'",
+        "f'{a} of {len(b):,} patients'", "f'{n:>9,} images  '", "log('%d images: %s', n, path)", "'%d of the %d files'",
+        "f'{x.f(1)} held-out images'", "f'a {b}' f'{n} boxes'",
+    ],
+)  # fmt: skip
+def test_no_such_count_is_overlooked(source: str) -> None:
+    assert len(counts(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["f'{counted(n, \"image\")} are'", "f'at least {FEW} patients'", "f'{words.FEW:,} images'", "f'{name} of images'",
+     "'%s images'", "f'{n} imagesets'", "f'{part} and images'"],
+)  # fmt: skip
+def test_what_cannot_be_one_is_no_such_count(source: str) -> None:
+    assert counts(source) == []
+
+
+@pytest.mark.parametrize(("verb", "one"), [("repeat", "repeats"), ("differ", "differs"), ("stand", "stands")])
+def test_other_verbs(verb: str, one: str) -> None:
+    assert (agreeing(1, verb), agreeing(0, verb), agreeing(2, verb)) == (one, verb, verb)
+    assert (was(1), was(2)) == ("was", "were")

@@ -23,6 +23,7 @@ from cxr_monai.errors import BundleError, Code
 from cxr_monai.networks.ensemble import definition, joined
 from cxr_monai.networks.weights import load_state_dict, load_weights
 from cxr_monai.outputs import bytes_of, check_new_folder
+from cxr_monai.plurals import counted
 
 _README = """
 ## An ensemble
@@ -55,7 +56,9 @@ def ensemble_bundle(bundles: Sequence[str | Path], out: str | Path, replace: boo
     opened, out = [Bundle.open(bundle) for bundle in bundles], Path(out)
     if len(opened) < 2:
         raise BundleError(
-            Code.BUNDLE_INVALID, f"an ensemble of {len(opened)} bundles: it takes two.", fix="Name at least two."
+            Code.BUNDLE_INVALID,
+            f"an ensemble of {counted(len(opened), 'bundle')}: it takes two.",
+            fix="Name at least two.",
         )
     check_new_folder(out, METADATA, replace, sum(bytes_of(bundle.root) for bundle in opened))
     first = opened[0]
@@ -134,8 +137,9 @@ def _metadata(metadata: dict[str, Any], opened: Sequence[Bundle]) -> dict[str, A
         metadata
         | of_members([bundle.metadata for bundle in opened])
         | {
-            "name": f"{metadata.get('name', 'network')}, mean of {count} networks",
-            "description": f"{metadata.get('description', '')} The mean of the outputs of {count} networks.".strip(),
+            "name": f"{metadata.get('name', 'network')}, mean of {counted(count, 'network')}",
+            "description": f"{metadata.get('description', '')} The mean of the outputs "
+            f"of {counted(count, 'network')}.".strip(),
             "ensemble": {
                 "mean_of": "outputs",
                 "members": [

@@ -26,7 +26,7 @@ from cxr_monai.networks.fitting import Account, fit
 from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
 from cxr_monai.networks.weights import load_state_dict
 from cxr_monai.outputs import check_new_folder
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import agreeing, counted
 
 IMAGE_SIZE = 224
 
@@ -124,7 +124,8 @@ def _check_finite(network: torch.nn.Module, file: Path) -> None:
     if bad:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
-            f"{len(bad)} tensors hold NaN or infinite numbers, such as {bad[0]}: the network would say nothing.",
+            f"{counted(len(bad), 'tensor')} {agreeing(len(bad), 'hold')} NaN or infinite numbers, "
+            f"such as {bad[0]}: the network would say nothing.",
             fix="The file is damaged, or its training went wrong: get another one.",
             where=file,
         )
@@ -150,7 +151,8 @@ def _origin(found: Foreign, file: Path) -> _Origin:
     if found.in_channels != origin.channels:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
-            f"the network takes {found.in_channels} channels; one of the kind {found.kind} takes {origin.channels}.",
+            f"the network takes {counted(found.in_channels, 'channel')}; one of the "
+            f"kind {found.kind} takes {origin.channels}.",
             fix="Choose another --kind, or start a training from it with --init_weights.",
             where=file,
         )
@@ -172,7 +174,7 @@ def _rows(found: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[
         told = "nothing tells what they stand for" if known is None else f"--rows names {len(known)}"
         raise UsageError(
             Code.USAGE,
-            f"the classifier has {len(weight)} outputs, and {told}.",
+            f"the classifier has {counted(len(weight), 'output')}, and {told}.",
             fix="Name them all in their order: --rows Atelectasis,Cardiomegaly,...",
             where=file,
         )

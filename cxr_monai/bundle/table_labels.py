@@ -9,6 +9,7 @@ from cxr_monai.data.manifest import RESERVED
 from cxr_monai.data.tables import read_header
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import parse, spelling
+from cxr_monai.plurals import counted
 from cxr_monai.schemes import LabelScheme
 
 SHOWN = 4
@@ -39,7 +40,7 @@ def check_labels(config: Mapping[str, Any], scheme: LabelScheme) -> None:
         raise ManifestError(
             Code.UNKNOWN_FINDING,
             f"it has no column for {_some(missing)}, which this training is to learn ({len(missing)} of "
-            f"{len(names)} labels); it has {_some(findings)}.",
+            f"{counted(len(names), 'label')}); it has {_some(findings)}.",
             fix=_ways([name for name in names if name in findings], findings),
             where=manifest,
         )

@@ -3,6 +3,7 @@
 import argparse
 
 from cxr_monai.cli.places import add_read_bundle, folder_of
+from cxr_monai.plurals import counted
 
 DESCRIPTION = """\
 Pack a bundle into one archive, NAME-VERSION.zip, for another hospital. The bundle itself is not changed, and the same
@@ -65,7 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
         allow=arguments.allow,
     )
     files = packed.contents.files
-    print(f"{packed.contents.name} {packed.contents.version}: {len(files)} files, {sum(f.size for f in files):,} bytes")
+    print(
+        f"{packed.contents.name} {packed.contents.version}: {counted(len(files), 'file')}, "
+        f"{counted(sum(f.size for f in files), 'byte')}"
+    )
     for note in packed.notes:
         print(f"note: {note}")
     print(

@@ -3,6 +3,7 @@
 import argparse
 
 from cxr_monai.cli.places import add_trusted
+from cxr_monai.plurals import counted
 
 DESCRIPTION = """\
 Is this archive or folder, to the last byte, what somebody signed whom you trust? Offline, and nothing of it is run.
@@ -44,6 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.allow_downgrade:
         refuse_older(store, contents.name, contents.version)
     size = sum(file.size for file in contents.files)
-    print(f"{contents.name} {contents.version}: {len(contents.files)} files, {size:,} bytes, as they were signed")
+    print(
+        f"{contents.name} {contents.version}: {counted(len(contents.files), 'file')}, "
+        f"{counted(size, 'byte')}, as they were signed"
+    )
     print(f"signed by: {signer.name}  (key {signer.fingerprint})\ndigest:    {verified.digest}")
     return 0

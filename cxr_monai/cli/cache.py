@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cxr_monai.plurals import counted
+
 DESCRIPTION = """\
 The decoded radiographs that trainings keep, so that each file is decoded once.
 
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = preparations(Path(root))
     for one in found:
         day = time.strftime("%Y-%m-%d", time.localtime(one.used))
-        print(f"{one.folder.name}  {one.images:>9,} images  {one.bytes / 1e9:8.2f} GB  last used {day}")
+        print(f"{one.folder.name}  {counted(one.images, 'image'):>16}  {one.bytes / 1e9:8.2f} GB  last used {day}")
     total = sum(one.bytes for one in found) / 1e9
     print(f"{root}: {total:.2f} of at most {limit_bytes() / 1e9:g} GB")
     return 0

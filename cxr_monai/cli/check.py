@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cxr_monai.cli.places import add_any_modality, add_force
 from cxr_monai.errors import Code, ManifestError
+from cxr_monai.plurals import agreeing, counted
 
 if TYPE_CHECKING:
     from cxr_monai.data.manifest import Manifest
@@ -87,12 +88,18 @@ def _pixels(manifest: "Manifest", any_modality: bool) -> tuple[list[str], list[s
     report = compare_pixels(manifest, progress=True, any_modality=any_modality)
     wrong = []
     if report.shared:
-        wrong.append(f"{len(report.shared):,} radiographs stand under several patients, with identical pixels:")
+        wrong.append(
+            f"{counted(len(report.shared), 'radiograph')} {agreeing(len(report.shared), 'stand')} "
+            "under several patients, with identical pixels:"
+        )
         wrong += ["  " + ", ".join(f"{image} (patient {who})" for image, who in group) for group in report.shared]
     if report.unreadable:
-        wrong.append(f"{len(report.unreadable):,} files can't be read as radiographs:")
+        wrong.append(f"{counted(len(report.unreadable), 'file')} can't be read as a radiograph:")
         wrong += [f"  {image}: [{code}] {reason}" for image, code, reason in report.unreadable]
     notes = []
     if report.repeated:
-        notes.append(f"{report.repeated:,} images repeat another of the same patient, pixel for pixel")
+        notes.append(
+            f"{counted(report.repeated, 'image')} {agreeing(report.repeated, 'repeat')} "
+            "another of the same patient, pixel for pixel"
+        )
     return wrong, notes

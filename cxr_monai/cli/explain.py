@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.plurals import counted
 
 DESCRIPTION = """\
 Make a map of what a bundle's network looked at, for every image and every finding.
@@ -141,14 +142,17 @@ def run(arguments: argparse.Namespace) -> int:
         wanted=wanted,
         force=arguments.force,
     )
-    print(f"maps of {len(store.images)} images, {len(store.findings)} findings each: {arguments.out}")
+    print(
+        f"maps of {counted(len(store.images), 'image')}, {counted(len(store.findings), 'finding')} "
+        f"each: {arguments.out}"
+    )
     if arguments.pictures:
         from cxr_monai.explain.pictures import write_pictures
         from cxr_monai.explain.showing import Gallery
 
         shown, wanted_findings = store.images[: arguments.pictures], explainer.kept if arguments.finding else ()
         pictures = write_pictures(Gallery([store]), shown, arguments.out / "pictures", wanted_findings)
-        print(f"{len(pictures)} pictures: {arguments.out / 'pictures'}")
+        print(f"{counted(len(pictures), 'picture')}: {arguments.out / 'pictures'}")
     left_out = Path(f"{arguments.out}.errors.csv")
     if left_out.is_file():
         print(f"{explainer.left_out} left out: {left_out}", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cxr_monai.cli.places import add_match_names
 from cxr_monai.errors import Code, StorageError, UsageError
+from cxr_monai.plurals import counted
 
 if TYPE_CHECKING:
     from cxr_monai.data.manifest import Manifest
@@ -118,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         beside[boxes] = source.boxes.to_csv(index=False, lineterminator="\n").encode()
     if source.errors is not None and len(source.errors):
         beside[errors] = source.errors.to_csv(index=False, lineterminator="\n").encode()
-        notes.append(f"{len(source.errors):,} files could not be read: {errors}")
+        notes.append(f"{counted(len(source.errors), 'file')} could not be read: {errors}")
     if keeper is not None:
         keeper.save()
     try:
@@ -138,7 +139,8 @@ def summary(manifest: "Manifest") -> str:
     """Return the counts of images, patients and of each finding, as text."""
     table = manifest.table
     lines = [
-        f"{len(table):,} images of {table['patient_id'].nunique():,} patients, labels {manifest.label_version}",
+        f"{counted(len(table), 'image')} of {counted(table['patient_id'].nunique(), 'patient')}, "
+        f"labels {manifest.label_version}",
         "",
     ]
     width = max(len(name) for name in ("finding", *manifest.findings))

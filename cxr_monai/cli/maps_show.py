@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_monai.cli.places import add_force, add_match_names
+from cxr_monai.plurals import counted
 
 if TYPE_CHECKING:
     from cxr_monai.explain.drawing import Box
@@ -139,7 +140,10 @@ def run(arguments: argparse.Namespace) -> int:
             threshold=threshold,
             contours=not arguments.no_contours,
         )
-    print(f"{len(pictures)} pictures: {', '.join(map(str, pictures[:3]))}{', ...' if len(pictures) > 3 else ''}")
+    print(
+        f"{counted(len(pictures), 'picture')}: "
+        f"{', '.join(map(str, pictures[:3]))}{', ...' if len(pictures) > 3 else ''}"
+    )
     if arguments.nifti:
         written = write_nifti_maps(gallery, images, arguments.out, findings)
         print(f"{len(written)} NIfTI files: {arguments.out}")

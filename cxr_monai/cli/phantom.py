@@ -2,6 +2,8 @@
 
 import argparse
 
+from cxr_monai.plurals import counted
+
 DESCRIPTION = (
     "Make synthetic chest radiographs with known lesions, in NIH ChestX-ray14's own layout. No patient is shown."
 )
@@ -41,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     print(
-        f"{made.root}: {made.images} images of {made.patients} synthetic patients, {made.held_out} held out for testing"
+        f"{made.root}: {counted(made.images, 'image')} of {counted(made.patients, 'synthetic patient')}, "
+        f"{made.held_out} held out for testing"
     )
     print(f"\n{'finding':<20}{'images':>8}{'held out':>10}")
     for finding, positives in made.positives.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.cli.places import add_any_modality
+from cxr_monai.plurals import counted
 
 DESCRIPTION = """\
 Train the variants of one question on the same split with the same seeds, and compare them: the diary's table (finding
@@ -137,7 +138,7 @@ def _show(prepare: Any, study: Any, arguments: argparse.Namespace, bundle: Path)
         count, seconds = sum(job.variant == variant for job in jobs), prepared.checked[variant].seconds
         print(f"{variant}: {count} x about {duration(seconds)}; {json.dumps(own)}")
     total = sum(prepared.checked[job.variant].seconds for job in jobs)
-    print(f"{len(jobs)} trainings, {arguments.jobs} at a time: about {duration(total / arguments.jobs)}")
+    print(f"{counted(len(jobs), 'training')}, {arguments.jobs} at a time: about {duration(total / arguments.jobs)}")
     print("Estimated from a few images of each; start-up, evaluation and early stopping are not in it.")
     for note in prepared.notes:
         print(f"note: {note}")

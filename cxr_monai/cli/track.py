@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr_monai.plurals import counted
+
 if TYPE_CHECKING:
     from cxr_monai.training.journal import Journal
 
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             code = Code.TRACKING_REFUSED if is_refusal(error) else Code.TRACKING_FAILED
             print(f"cxr-monai track: error [{code}]: {where}: {sentence_of(error)}", file=sys.stderr)
             return 1
-        print(f"{path}: {sent} events sent" if sent else f"{path}: all had been sent")
+        print(f"{path}: {counted(sent, 'event')} sent" if sent else f"{path}: all had been sent")
         all_taken = _tell_refused(journal, where) and all_taken
         ids = journal.run_of(where)
         shown.append(how_to_see_runs(uri, ids[0] if ids else None))
@@ -78,8 +80,8 @@ def _tell_refused(journal: "Journal", where: str) -> bool:
     refused = journal.refused(where)
     if refused:
         print(
-            f"cxr-monai track: error [{Code.TRACKING_REFUSED}]: MLflow refused {len(refused)} of {len(journal.events)} "
-            f"events; they stand in {journal.refused_file}:",
+            f"cxr-monai track: error [{Code.TRACKING_REFUSED}]: MLflow refused {len(refused)} of "
+            f"{counted(len(journal.events), 'event')}; they stand in {journal.refused_file}:",
             file=sys.stderr,
         )
         for one in refused[:SHOWN]:

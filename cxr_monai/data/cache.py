@@ -36,6 +36,7 @@ from cxr_monai.data.preparations import INDEX, LOCK, PIXELS, Preparation, delete
 from cxr_monai.durable import storage_error
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.stopping import ignore_signals
 
@@ -227,9 +228,9 @@ class PixelCache:
             _commit(pixels, index)
         if left_out:
             logger.warning(
-                "%s is full (CXR_MONAI_CACHE_GB is %.3g): %d images are decoded again in every epoch; "
+                "%s is full (CXR_MONAI_CACHE_GB is %.3g): %s must be decoded again in every epoch; "
                 "'cxr-monai cache clear' makes room",
-                self.root, limit_bytes() / 1e9, left_out,
+                self.root, limit_bytes() / 1e9, counted(left_out, "image"),
             )  # fmt: skip
 
     def _room(self, needed: int) -> bool:

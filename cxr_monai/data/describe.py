@@ -27,6 +27,7 @@ from cxr_monai.data.validation import SPLITS
 from cxr_monai.durable import write_durably
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError
+from cxr_monai.plurals import counted, have
 from cxr_monai.progress import progress_bar
 from cxr_monai.schemes import LabelScheme
 
@@ -40,7 +41,8 @@ def describe(manifest: Manifest) -> str:
     """Return findings, co-occurrence, views, sexes, ages and splits as aligned text."""
     table = manifest.table
     head = (
-        f"{len(table):,} images of {table['patient_id'].nunique():,} patients, labels {manifest.label_version}, "
+        f"{counted(len(table), 'image')} of {counted(table['patient_id'].nunique(), 'patient')}, "
+        f"labels {manifest.label_version}, "
         f"root {manifest.root}"
     )
     parts = [head, _findings_text(manifest), _co_occurrence_text(manifest)]
@@ -122,11 +124,11 @@ def oddities(manifest: Manifest) -> list[str]:
     found = []
     table = manifest.table
     patients = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
-    found += _some("have images of more than one sex", patients.index[patients > 1])
+    found += _some("images of more than one sex", patients.index[patients > 1])
     found += alike_note(table["patient_id"], table["source"])
     ages = table.groupby("patient_id")["age"]
     span = ages.max() - ages.min()
-    found += _some(f"have images more than {_LONG_CARE} years apart", span.index[span > _LONG_CARE])
+    found += _some(f"images more than {_LONG_CARE} years apart", span.index[span > _LONG_CARE])
     parts = {"the manifest": table} | {f"the split {name!r}": rows for name, rows in table.groupby("split") if name}
     for where, rows in parts.items():
         labels = rows[list(manifest.findings)]
@@ -211,7 +213,8 @@ def picture(manifest: Manifest) -> bytes:
     FigureCanvasAgg(figure)
     table = manifest.table
     figure.suptitle(
-        f"{len(table):,} images of {table['patient_id'].nunique():,} patients, labels {manifest.label_version}",
+        f"{counted(len(table), 'image')} of {counted(table['patient_id'].nunique(), 'patient')}, "
+        f"labels {manifest.label_version}",
         fontsize=15,
     )
     grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.25), height_ratios=(1.35, 1))
@@ -266,7 +269,7 @@ def _draw_ages(axes, table: pd.DataFrame) -> None:
         rows = table[table["sex"] == sex]
         ages = rows["age"].dropna()
         if len(ages):
-            label = f"{names[sex]} ({rows['patient_id'].nunique():,} patients)"
+            label = f"{names[sex]} ({counted(rows['patient_id'].nunique(), 'patient')})"
             axes.hist(ages, bins=range(0, 125, 5), histtype="step", linewidth=2.2, color=colour, label=label)
     unknown = table["age"].isna().sum()
     axes.set(title="Ages by sex", xlabel="age in years" + (f" ({unknown:,} unknown)" if unknown else ""))
@@ -324,7 +327,7 @@ def _findings_text(manifest: Manifest) -> str:
     table = findings_table(manifest)
     labels = manifest.labels()
     free = int((labels == 0).all(axis=1).sum())
-    note = f"{free:,} images have none of them ({free / len(labels):.1%})."
+    note = f"{counted(free, 'image')} {have(free)} none of them ({free / len(labels):.1%})."
     return f"Findings\n{_frame(table, '{:.4f}')}\n{note}"
 
 
@@ -376,4 +379,7 @@ def _some(what: str, patients: Iterable[str]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return [f"{len(names):,} patients {what}: {textwrap.shorten(', '.join(names[:5]), 200)}{more}"]
+    return [
+        f"{counted(len(names), 'patient')} {have(len(names))} {what}: "
+        f"{textwrap.shorten(', '.join(names[:5]), 200)}{more}"
+    ]

@@ -7,6 +7,8 @@ import re
 
 import pandas as pd
 
+from cxr_monai.plurals import agreeing, counted
+
 SHOWN = 3
 
 
@@ -40,7 +42,8 @@ def alike_note(patients: pd.Series, sources: pd.Series | None = None, *, named: 
         return []
     shown = "; ".join(" and ".join(map(repr, group[:SHOWN])) for group in groups[:SHOWN])
     return [
-        f"{sum(map(len, groups)):,} patient identifiers differ from another by zeros, blanks or capitals alone"
+        f"{counted(sum(map(len, groups)), 'patient identifier')} {agreeing(sum(map(len, groups)), 'differ')} "
+        "from another by zeros, blanks or capitals alone"
         + (f" ({shown})" if named else "")
         + ": a split takes them for different people; write them alike if they are one"
     ]

@@ -22,6 +22,7 @@ import numpy as np
 from cxr_monai.data.formats.grey import Decoded
 from cxr_monai.data.formats.sniffing import HEAD, format_of
 from cxr_monai.errors import Code, CxrError, RadiographError
+from cxr_monai.plurals import counted
 
 MAX_PIXELS = 40_000_000
 """Default limit of rows times columns. A 43 by 43 cm detector with 0.07 mm pixels has 37.7 million."""
@@ -109,7 +110,8 @@ def _content(path: Path, max_pixels: int) -> bytes:
         if size > limit:
             raise RadiographError(
                 Code.RADIOGRAPH_DIMENSIONS,
-                f"the file has {size:,} bytes; a radiograph of at most {max_pixels:,} pixels has less than {limit:,}.",
+                f"the file has {counted(size, 'byte')}; a radiograph of at most "
+                f"{counted(max_pixels, 'pixel')} has less than {limit:,}.",
                 fix="If the image really is that large, read it with a larger max_pixels.",
             )
         data = path.read_bytes()

@@ -30,6 +30,7 @@ from monai.data import MetaTensor
 from cxr_monai.data.formats.grey import UNSIGNED_8_BIT, check_size, exact_grey, level_table, look_up, single_channel
 from cxr_monai.data.radiograph import MAX_PIXELS, NEARLY_BLACK, Radiograph
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import be, counted
 
 AXES = ("HW", "WH")
 """Rows first, as pictures are stored; x first, as NIfTI and MONAI's readers have it."""
@@ -73,7 +74,8 @@ def radiograph_of_array(
     if not np.isfinite(plane).all():
         raise RadiographError(
             Code.RADIOGRAPH_NAN,
-            f"{int((~np.isfinite(plane)).sum()):,} of its {plane.size:,} pixels are NaN or infinite.",
+            f"{int((~np.isfinite(plane)).sum()):,} of its {counted(plane.size, 'pixel')} "
+            f"{be(int((~np.isfinite(plane)).sum()))} NaN or infinite.",
             fix="Replace them by the background's value.",
         )
     grey = _one_channel(plane) if plane.ndim == 3 else plane
@@ -145,7 +147,8 @@ def _check_axes(axes: str | None, plane: np.ndarray, metadata: Mapping[str, Any]
         if plane.shape[:2] != said and plane.shape[1::-1] == said:
             raise RadiographError(
                 Code.RADIOGRAPH_AMBIGUOUS,
-                f"its metadata tell of {said[0]} rows and {said[1]} columns, and x first makes {plane.shape[0]} rows.",
+                f"its metadata tell of {counted(said[0], 'row')} and {counted(said[1], 'column')}, "
+                f"and x first makes {counted(plane.shape[0], 'row')}.",
                 fix="State its axes: image_axes is HW (rows first) or WH.",
             )
 

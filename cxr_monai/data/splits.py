@@ -28,6 +28,7 @@ from cxr_monai.data.matching import examples, match_images, require_clear
 from cxr_monai.data.tables import read_text
 from cxr_monai.data.validation import RESERVED, SPLITS, leaking_patients
 from cxr_monai.errors import Code, SplitError
+from cxr_monai.plurals import be, counted
 
 VAL_FRACTION = 0.125
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -65,7 +66,7 @@ def official(
     if missing.any():
         raise SplitError(
             Code.SPLIT_INVALID,
-            f"{missing.sum():,} of {len(manifest):,} images are in neither list, such as "
+            f"{missing.sum():,} of {counted(len(manifest), 'image')} {be(missing.sum())} in neither list, such as "
             f"{', '.join(manifest.table.loc[missing, 'image'].head(3))}; NIH's lists hold every image of NIH's.",
             fix="Check that the lists and the manifest are of the same data set, or use --scheme random.",
         )
@@ -249,7 +250,8 @@ def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path], match_na
             others = ", ".join(str(other) for name, other in files.items() if name == side_of[twice[0]])
             raise SplitError(
                 Code.SPLIT_INVALID,
-                f"{len(twice):,} images are in this list and in {others}, such as {', '.join(twice[:3])}.",
+                f"{counted(len(twice), 'image')} {be(len(twice))} in this list and in "
+                f"{others}, such as {', '.join(twice[:3])}.",
                 where=file,
             )
         side_of |= dict.fromkeys(names, side)
@@ -262,7 +264,8 @@ def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path], match_na
     if not side_of_image:
         raise SplitError(
             Code.SPLIT_INVALID,
-            f"none of the {len(side_of):,} listed images is in the manifest; they look like {next(iter(side_of))!r}, "
+            f"none of the {counted(len(side_of), 'listed image')} is in the manifest; "
+            f"they look like {next(iter(side_of))!r}, "
             f"the manifest's like {images.iloc[0]!r}{f': {near}' if near else ''}.",
             fix="Where a file name alone tells which image it is, say --match-names." if near else None,
         )
@@ -291,7 +294,7 @@ def _refuse_leaks(manifest: Manifest, sides: pd.Series, what: str) -> None:
         more = f"\n  and {len(leaks) - 10:,} more" if len(leaks) > 10 else ""
         raise SplitError(
             Code.PATIENT_LEAK,
-            f"{what} would put {len(leaks):,} of {patients.nunique():,} patients on several sides:\n  "
+            f"{what} would put {len(leaks):,} of {counted(patients.nunique(), 'patient')} on several sides:\n  "
             + "\n  ".join(leaks[:10])
             + more
             + "\n",

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_monai.errors import Code, CxrError, ManifestError
+from cxr_monai.plurals import counted
 
 Refusal = Callable[..., CxrError]
 """Makes an error of a sentence and ``fix`` and ``where``: a table's own class and code."""
@@ -155,7 +156,9 @@ def _spare(text: str, width: int, delimiter: str, path: str | Path, refuse: Refu
         reader = csv.reader(io.StringIO(text), delimiter=delimiter)
         for row in reader:
             if any(cell.strip() for cell in row[width:]):
-                raise refuse(f"line {reader.line_num} has {len(row)} cells, and the header {width}.", where=path)
+                raise refuse(
+                    f"line {reader.line_num} has {counted(len(row), 'cell')}, and the header {width}.", where=path
+                )
             widest = max(widest, len(row))
     except csv.Error as error:
         raise refuse(f"it is no CSV file ({error}).", where=path) from error

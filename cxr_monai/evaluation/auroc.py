@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import norm
 
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.plurals import be, counted
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def known(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if np.isnan(scores).any():
         raise EvaluationError(
             Code.EVALUATION_INVALID,
-            f"{int(np.isnan(scores).sum())} scores are NaN.",
+            f"{counted(int(np.isnan(scores).sum()), 'score')} {be(int(np.isnan(scores).sum()))} NaN.",
             fix="Leave those images out, or predict them again.",
         )
     return scores, truth

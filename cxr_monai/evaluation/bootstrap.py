@@ -19,6 +19,7 @@ from scipy.stats import t as student
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, known
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
 METHODS = ("percentile", "bias-corrected")
@@ -70,7 +71,7 @@ class PatientBootstrap:
         if self.patients.ndim != 1 or not self.patients.size or self.patients.min() < 0 or replicates < 1:
             raise EvaluationError(
                 Code.EVALUATION_INVALID,
-                f"{replicates} replicates of {self.patients.size} images cannot be drawn.",
+                f"{counted(replicates, 'replicate')} of {counted(self.patients.size, 'image')} cannot be drawn.",
                 fix="At least one image, patients numbered from 0 and at least one replicate are needed.",
             )
         self._progress = progress
@@ -102,7 +103,7 @@ class PatientBootstrap:
             raise EvaluationError(
                 Code.EVALUATION_INVALID,
                 f"scores {scores.shape}, labels {labels.shape} and rows {chosen.shape} do not fit"
-                f" {len(self.patients)} images.",
+                f" {counted(len(self.patients), 'image')}.",
                 fix="Pass what belongs to the images that the bootstrap was made of.",
             )
         patients = int(self.counts.shape[1])
@@ -133,7 +134,7 @@ class PatientBootstrap:
         if values.ndim != 2 or len(values) != len(self.patients):
             raise EvaluationError(
                 Code.EVALUATION_INVALID,
-                f"values of shape {values.shape} do not fit {len(self.patients)} images.",
+                f"values of shape {values.shape} do not fit {counted(len(self.patients), 'image')}.",
                 fix="Pass one row an image.",
             )
         images = np.arange(len(self.patients))

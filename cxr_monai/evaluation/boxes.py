@@ -20,6 +20,7 @@ from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
 from cxr_monai.data.tables import Refusal, read_cells, read_header
 from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.labels import NIH14, spelling
+from cxr_monai.plurals import be, counted
 from cxr_monai.schemes import FINDINGS, LabelScheme
 
 COLUMNS = ("image", "finding", "x", "y", "width", "height", "image_width", "image_height")
@@ -70,7 +71,7 @@ def read_boxes(
     without = ~table["finding"].isin(list(findings))
     if without.any():
         names = ", ".join(sorted(set(table.loc[without, "finding"])))
-        notes.append(f"{without.sum():,} boxes of findings without maps are left out: {names}.")
+        notes.append(f"{counted(without.sum(), 'box')} of findings without maps {be(without.sum())} left out: {names}.")
     table = table[~without]
     if table.empty:
         raise EvaluationError(
@@ -156,7 +157,9 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
     _refuse(_by_line(problems), path)
     absent = len(table) - len(joined)
     by_side.notes("boxed images", "the maps")  # for the log
-    return joined, [f"{absent:,} of {len(table):,} boxes are of images without maps, and left out."] if absent else []
+    return joined, [
+        f"{absent:,} of {counted(len(table), 'box')} {be(absent)} of images without maps, and left out."
+    ] if absent else []
 
 
 def _header(path: Path) -> list[str]:

@@ -26,6 +26,7 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import known
 from cxr_monai.evaluation.logistic import fit_line, fit_slope, log_loss, logit
 from cxr_monai.evaluation.reliability import calibration_figures, reliability
+from cxr_monai.plurals import counted
 
 __all__ = [
     "METHODS", "MINIMUM", "Calibrator", "calibration_figures", "choose_method", "fit_calibrator", "reliability",
@@ -251,7 +252,10 @@ def _too_few(method: str, truth: np.ndarray) -> str:
     need = MINIMUM[method]
     if min(positives, negatives) >= need:
         return ""
-    return f"{method} needs {need} positives and {need} negatives, and there are {positives} and {negatives}"
+    return (
+        f"{method} needs {counted(need, 'positive')} and {counted(need, 'negative')}, "
+        f"and there are {positives} and {negatives}"
+    )
 
 
 def _probabilities(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

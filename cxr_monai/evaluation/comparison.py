@@ -23,6 +23,7 @@ from cxr_monai.evaluation.auroc import check_level, delong_paired
 from cxr_monai.evaluation.bootstrap import ENOUGH, PatientBootstrap
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.plurals import counted
 
 BETTER, WORSE, NOT_DISTINGUISHABLE, TOO_FEW = "better", "worse", "not distinguishable", "too few to say"
 MINIMUM_PATIENTS = 20  # with the finding, and as many without it: fewer cannot tell a likely difference from chance
@@ -232,7 +233,7 @@ def _aligned(first: Sample, second: Sample) -> Sample:
             "Compare the findings that both predict.",
         )
     if len(first) != len(second):
-        raise refuse(f"{len(first):,} images against {len(second):,}", "Give both the images that both have.")
+        raise refuse(f"{counted(len(first), 'image')} against {len(second):,}", "Give both the images that both have.")
     for column in ("image", "patient_id"):
         ours, theirs = (sample.table[column].to_numpy() for sample in (first, second))
         differ = np.flatnonzero(ours != theirs)

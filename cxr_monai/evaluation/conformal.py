@@ -32,6 +32,7 @@ from cxr_monai.evaluation.abstention import risk_coverage, risk_coverage_area
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
 from cxr_monai.evaluation.proportions import patient_wilson
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.plurals import counted
 
 __all__ = [
     "ConformalSets", "answers", "conformal_table", "findings_in_set", "fit_conformal", "risk_coverage",
@@ -297,7 +298,7 @@ def _columns(sets: ConformalSets, scores: np.ndarray) -> np.ndarray:
     if scores.ndim != 2 or scores.shape[1] != len(sets.findings):
         raise EvaluationError(
             Code.EVALUATION_INVALID,
-            f"scores of shape {scores.shape} do not fit conformal sets of {len(sets.findings)} findings.",
+            f"scores of shape {scores.shape} do not fit conformal sets of {counted(len(sets.findings), 'finding')}.",
             fix=f"Pass a column for each of {', '.join(sets.findings)}, in this order.",
         )
     return scores

@@ -36,6 +36,7 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import check_operating_points, shift_prevalence
 from cxr_monai.evaluation.studies import HOW, by_study, study_notes
 from cxr_monai.evaluation.subgroups import subgroup_table
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
 FEW = 20
@@ -331,7 +332,8 @@ def _warnings(findings: pd.DataFrame) -> list[str]:
             said.append(f"{name} has {what}, so its ranking cannot be judged: empty cells, not part of means.")
         elif patients < FEW:
             said.append(
-                f"{name} has {positives} positives of {patients} patients: its figures mean little, and its intervals "
+                f"{name} has {counted(positives, 'positive')} of {counted(patients, 'patient')}: "
+                "its figures mean little, and its intervals "
                 "may be too narrow."
             )
     return said

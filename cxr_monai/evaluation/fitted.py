@@ -423,7 +423,8 @@ def shared_error(shared: int, patients: int) -> EvaluationError:
     """Return the refusal."""
     return EvaluationError(
         Code.PATIENTS_SHARED,
-        f"{shared:,} of the {patients:,} patients to be reported on are patients that thresholds and calibration were "
+        f"{shared:,} of the {counted(patients, 'patient')} to be reported on are "
+        "patients that thresholds and calibration were "
         "fitted on.",
         fix="Report on others (--split test), or fit on others (--fit).",
     )

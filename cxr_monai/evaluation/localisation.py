@@ -36,6 +36,7 @@ import numpy as np
 from scipy import ndimage
 
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.plurals import counted
 
 SIDE = 256
 """Pixels of the longer side of the raster that maps are scored on."""
@@ -90,7 +91,7 @@ def score(heat: np.ndarray, boxes: np.ndarray, shares: Sequence[float] = SHARES,
     heat, boxes = np.asarray(heat), np.asarray(boxes, dtype=float)
     if heat.ndim != 2 or not heat.size or not (heat >= 0).all() or not len(boxes):
         raise EvaluationError(
-            Code.EVALUATION_INVALID, f"a map {heat.shape} and {len(boxes)} boxes cannot be scored.",
+            Code.EVALUATION_INVALID, f"a map {heat.shape} and {counted(len(boxes), 'box')} cannot be scored.",
             fix="A map is [h, w] of numbers from 0; a case has at least one box.",
         )  # fmt: skip
     if not all(0 < share <= 1 for share in shares):

@@ -29,6 +29,7 @@ from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.labels import NIH14, spelling
+from cxr_monai.plurals import counted
 
 IMAGE_NAMES = ("image", "Image Index")
 PREFIX = "prob_"
@@ -102,7 +103,7 @@ def read_predictions(path: str | Path) -> PredictionsFile:
         problems += _row_problems(bad, raw[name], f"is no probability from 0 to 1 ({name}){comma}")
         columns[finding] = numbers
     if problems:
-        raise _invalid(path, f"{len(problems)} problems.\n  " + "\n  ".join(problems[: 4 * _SHOWN]))
+        raise _invalid(path, f"{counted(len(problems), 'problem')}.\n  " + "\n  ".join(problems[: 4 * _SHOWN]))
     return PredictionsFile(pd.DataFrame(columns).reset_index(drop=True), _read_about(path), path)
 
 

@@ -16,6 +16,7 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, known
 from cxr_monai.evaluation.logistic import fit_intercept, fit_line, line_errors, log_loss, logit
 from cxr_monai.evaluation.proportions import wilson
+from cxr_monai.plurals import counted
 
 Binning = Literal["width", "mass"]
 
@@ -141,6 +142,6 @@ def _checked(scores: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndar
     scores, truth = known(scores, labels)
     outside = scores[(scores < 0) | (scores > 1)]
     if outside.size or bins < 1:
-        wrong = f"{outside[0]:g} is no probability" if outside.size else f"{bins} bins cannot be made"
+        wrong = f"{outside[0]:g} is no probability" if outside.size else f"{counted(bins, 'bin')} cannot be made"
         raise EvaluationError(Code.EVALUATION_INVALID, f"{wrong}.", fix="Give values from 0 to 1 and at least one bin.")
     return scores, truth

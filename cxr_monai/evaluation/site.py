@@ -23,6 +23,7 @@ from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.logistic import fit_intercept, fit_line, logit
 from cxr_monai.evaluation.operating_points import operating_table
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.plurals import counted
 
 UPDATES = ("none", "intercept", "slope")
 MINIMUM = {"none": 0, "intercept": 5, "slope": 20}
@@ -208,7 +209,7 @@ def _choose(z: np.ndarray, truth: np.ndarray, codes: np.ndarray) -> tuple[str, s
     scores = np.column_stack([np.ones(len(z)), z - z.mean()])[:, : 1 + slope_too] * (truth - expit(z))[:, None]
     if _score_test(scores, codes) > SIGNIFICANCE:
         return "none", (
-            f"nothing in {len(z):,} images, {int(truth.sum()):,} of them positive, speaks clearly against the "
+            f"nothing in {counted(len(z), 'image')}, {int(truth.sum()):,} of them positive, speaks clearly against the "
             "probabilities as they are"
         )
     if not slope_too:
@@ -233,7 +234,9 @@ def _too_few(how: str, truth: np.ndarray, codes: np.ndarray) -> str:
     if min(positive, negative) >= need:
         return ""
     what = "a recalibration" if how == "intercept" else "a new slope"
-    return f"{what} needs {need} patients with it and {need} without, and there are {positive} and {negative}"
+    return (
+        f"{what} needs {counted(need, 'patient')} with it and {need} without, and there are {positive} and {negative}"
+    )
 
 
 def _checked(

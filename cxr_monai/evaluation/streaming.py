@@ -25,6 +25,7 @@ from cxr_monai.durable import refuse_taken, storage_error
 from cxr_monai.errors import Code, UsageError
 from cxr_monai.evaluation.predictions import DIGITS, place_predictions
 from cxr_monai.locking import FileHold
+from cxr_monai.plurals import be, counted
 
 Errors = Sequence[tuple[str, str, str]]
 NOTHING = "nothing"
@@ -168,7 +169,9 @@ class PredictionRows:
                 os.fsync(file.fileno())
         except OSError as error:
             self._let_go()
-            raise storage_error(error, self.path, f"{self.done:,} images are done and kept.") from error
+            raise storage_error(
+                error, self.path, f"{counted(self.done, 'image')} {be(self.done)} done and kept."
+            ) from error
         self._take(rows, batch)
         self._size += len(block)
 

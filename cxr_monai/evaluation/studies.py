@@ -13,6 +13,7 @@ import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.plurals import counted
 
 HOW = ("max", "mean", "frontal")
 FRONTAL = ("PA", "AP")  # the better one first
@@ -60,7 +61,7 @@ def study_notes(sample: Sample) -> list[str]:
     count = np.bincount(study) if len(study) else np.zeros(0, int)
     several = int((count > 1).sum())
     said = f"{several:,} {_studies_have(several)} more than one image." if several else "no study has more than one."
-    notes = [f"{len(count):,} studies of {len(sample):,} images; {said}"]
+    notes = [f"{counted(len(count), 'study')} of {counted(len(sample), 'image')}; {said}"]
     if not several:
         notes.append("Figures by study are therefore those by image.")
     missing = int((sample.table["study_id"] == "").sum())

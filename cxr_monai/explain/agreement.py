@@ -27,6 +27,7 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.explain.likeness import overlap, rank_correlation
 from cxr_monai.explain.pairing import named_alike
 from cxr_monai.explain.store import MapStore
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
 RASTER = 64
@@ -118,7 +119,8 @@ def compare_seeds(
     if len(folders) < 3 or len(folders) < len(stores):
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"{len(folders)} different folders of maps: what a seed changes is told from three trainings or more.",
+            f"{counted(len(folders), 'different folder')} of maps: what a seed "
+            "changes is told from three trainings or more.",
             fix="Train the same configuration with three seeds, and make maps of each.",
         )
     pairs = list(combinations(named_alike(stores, by_name), 2))

@@ -34,6 +34,7 @@ from PIL import Image
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.explain.regions import Threshold, parts, strongest
+from cxr_monai.plurals import be, counted
 
 Box = tuple[float, float, float, float]
 """x, y, width and height in pixels of the stored image."""
@@ -197,7 +198,7 @@ def compare_figure(
     if tall > _LARGEST:
         raise SettingError(
             Code.SETTING_INVALID,
-            f"{len(rows)} rows are more than one picture can hold.",
+            f"{counted(len(rows), 'row')} {be(len(rows))} more than one picture can hold.",
             fix="Show fewer images or findings, or write a picture of each into a folder.",
         )
     with matplotlib.rc_context(_SETTINGS):

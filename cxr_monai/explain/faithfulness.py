@@ -21,6 +21,7 @@ from captum.metrics import infidelity, sensitivity_max
 from scipy.ndimage import gaussian_filter
 
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.plurals import counted
 
 Score = Callable[[torch.Tensor], torch.Tensor]
 """Images ``[N, C, H, W]`` to one number each ``[N]``."""
@@ -106,7 +107,7 @@ def curves(
         batch_size: images at a time.
     """
     if steps < 1:
-        raise SettingError(Code.SETTING_INVALID, f"{steps} steps: there must be at least 1.")
+        raise SettingError(Code.SETTING_INVALID, f"{counted(steps, 'step')}: there must be at least 1.")
     order = _strongest_first(heat, seed)
     place = torch.empty_like(order)
     place[order] = torch.arange(order.numel(), device=order.device)

@@ -23,6 +23,7 @@ from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingErro
 from cxr_monai.explain.drawing import Box, Panel
 from cxr_monai.explain.pairing import named_alike
 from cxr_monai.explain.store import MapStore
+from cxr_monai.plurals import be, counted
 
 NORMAL, NONE_REPORTED = "Normal", "No finding reported"
 """Rows of a sheet: images labelled with none of the findings; where labels are not known, below every threshold."""
@@ -81,7 +82,9 @@ class Gallery:
         several = matches.several.get(name, [])
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"{len(several)} images are called {name!r}." if several else f"there are no maps of an image {name!r}.",
+            f"{counted(len(several), 'image')} {be(len(several))} called {name!r}."
+            if several
+            else f"there are no maps of an image {name!r}.",
             fix=f"Name one of the {len(images):,}, such as {', '.join(images[:3])}.",
             where=self.store.folder,
         )
@@ -268,7 +271,8 @@ class Gallery:
         if abs(view.height * width - view.width * height) > max(view.height * width, view.width * height) / 100:
             raise EvaluationError(
                 Code.MAPS_INVALID,
-                f"these maps are of an image {image} of {view.height} rows and {view.width} columns, and the picture "
+                f"these maps are of an image {image} of {counted(view.height, 'row')} and "
+                f"{counted(view.width, 'column')}, and the picture "
                 f"has {height} and {width}.",
                 fix="Compare maps of the same images.",
                 where=store.folder,
@@ -302,7 +306,8 @@ class Gallery:
         if shape != (view.height, view.width):
             raise EvaluationError(
                 Code.MAPS_INVALID,
-                f"it has {shape[0]} rows and {shape[1]} columns; the maps are of an image of {view.height} and "
+                f"it has {counted(shape[0], 'row')} and {counted(shape[1], 'column')}; the "
+                f"maps are of an image of {view.height} and "
                 f"{view.width}.",
                 fix="Name the folder of the images that were explained with --root.",
                 where=path,

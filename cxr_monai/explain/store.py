@@ -30,6 +30,7 @@ from cxr_monai.durable import refuse_taken, write_durably
 from cxr_monai.errors import Code, EvaluationError, UsageError
 from cxr_monai.explain.view import Points, View
 from cxr_monai.outputs import check_folder
+from cxr_monai.plurals import counted
 from cxr_monai.schemes import scheme
 
 FORMAT = 1
@@ -174,7 +175,7 @@ class MapStore:
         if image not in self._place:
             raise EvaluationError(
                 Code.MAPS_INVALID, f"there is no map of the image {image!r}.", where=self.folder,
-                fix=f"It holds {len(self._place)} images, such as {next(iter(self._place), 'none')}.",
+                fix=f"It holds {counted(len(self._place), 'image')}, such as {next(iter(self._place), 'none')}.",
             )  # fmt: skip
         return self._place[image]
 

@@ -39,6 +39,7 @@ from cxr_monai.networks.folding import TOLERANCE, largest_difference
 from cxr_monai.networks.heads import INDEPENDENT, Head, with_head
 from cxr_monai.networks.inferers import autocast_dtype, bfloat16_supported
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.transforms import visible_part
 
@@ -287,7 +288,7 @@ class Explainer:
         ]
         todo = [(file, name) for name, file in {name: file for file, name in named}.items() if name not in writer.done]
         if len(todo) < len(named):
-            logger.info("%d of %d images have their maps already", len(named) - len(todo), len(named))
+            logger.info("%d of %s have maps already", len(named) - len(todo), counted(len(named), "image"))
         left_out: list[tuple[str, str, str]] = []
         first: RadiographError | None = None
         with progress_bar(total=len(named), initial=len(named) - len(todo), desc="maps", unit="images") as bar:
@@ -316,7 +317,7 @@ class Explainer:
         if first is not None:
             if not store.images:
                 raise first
-            logger.warning("%d files were left out: %s.errors.csv", len(left_out), beside)
+            logger.warning("%s left out: %s.errors.csv", counted(len(left_out), "file"), beside)
         return store
 
     def _batches(self, todo: Sequence[tuple[str, str]], size: int, workers: int | None) -> Iterator[dict[str, Any]]:

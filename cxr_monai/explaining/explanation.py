@@ -16,6 +16,7 @@ from cxr_monai.explain.selection import Example
 from cxr_monai.explain.showing import Gallery
 from cxr_monai.explain.store import MapStore
 from cxr_monai.explaining.explainer import Explainer
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.stopping import kept_so_far
 
@@ -106,7 +107,9 @@ class Explanation:
             sheet += rows[: 1 if len(there) > SHEET // 2 else 2]
         if sheet:
             save(compare_figure(sheet[:SHEET]), folder / "sheet.png")
-        logger.info("%d images explained: %s", len(stores[0].images), folder / "sheet.png" if sheet else folder)
+        logger.info(
+            "%s explained: %s", counted(len(stores[0].images), "image"), folder / "sheet.png" if sheet else folder
+        )
 
     def _shown(self, store: MapStore, example: Example) -> list[str]:
         """Return the findings that an image is labelled with, then the most probable ones."""

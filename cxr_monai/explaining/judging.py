@@ -31,6 +31,7 @@ from cxr_monai.explain.view import View
 from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.networks.weights import load_weights
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
 BATCH = 16
@@ -134,7 +135,9 @@ def read_some(
             kept.append(names[at])
             bar.update()
     if not images:
-        raise first or SettingError(Code.SETTING_INVALID, f"{count} of {len(files)} images: there must be at least 1.")
+        raise first or SettingError(
+            Code.SETTING_INVALID, f"{count} of {counted(len(files), 'image')}: there must be at least 1."
+        )
     return torch.stack(images), kept, left_out
 
 

@@ -31,6 +31,7 @@ from cxr_monai.finetune.disease import held_out, patients_by_label
 from cxr_monai.finetune.judging import Judged, judge
 from cxr_monai.finetune.localising import Localised, localise_both
 from cxr_monai.origins import PHANTOM_SOURCE, source_of
+from cxr_monai.plurals import be, counted
 from cxr_monai.predict import Predictor
 from cxr_monai.schemes import LabelScheme
 from cxr_monai.sharing.lineage import write_lineage
@@ -235,7 +236,8 @@ def _card(judged: Judged, parent: Bundle, scheme: LabelScheme, data: Mapping[str
         "",
         "## Data",
         "",
-        f"Trained on {data['train_images']:,} images (patients with {label}: {data['train_patients_with']:,}; with "
+        f"Trained on {counted(data['train_images'], 'image')} (patients with "
+        f"{label}: {data['train_patients_with']:,}; with "
         f"images without it: {data['train_patients_without']:,}); the epoch, the calibration and the thresholds were "
         f"chosen on {data['val_images']:,} (patients: {data['val_patients_with']:,} and "
         f"{data['val_patients_without']:,}). Labels: {data['label_version']}.",
@@ -250,7 +252,8 @@ def _card(judged: Judged, parent: Bundle, scheme: LabelScheme, data: Mapping[str
             if scheme.against_normal
             else []
         ),
-        f"- {data['train_patients_with']:,} patients with {label} are few: other patients would have made another "
+        f"- {counted(data['train_patients_with'], 'patient')} with {label} {be(data['train_patients_with'])} "
+        "few: other patients would have made another "
         "network. The interval above does not hold that."
         if data["train_patients_with"] < 1000
         else "- The interval above holds the choice of judged patients, and not that of those trained on.",

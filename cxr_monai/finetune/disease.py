@@ -14,6 +14,7 @@ from cxr_monai.data.dataset import open_manifest
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.labels import NIH14, spelling
+from cxr_monai.plurals import counted
 from cxr_monai.schemes import LabelScheme
 
 AGAINST = ("normal", "others")
@@ -83,7 +84,9 @@ def with_known(opened: Manifest, label: str) -> Manifest:
     known = opened.table[label].notna()
     left = int((~known & opened.table["split"].isin(["train", "val"])).sum())
     if left:
-        logger.info("%d images of training and validation are left out: whether %s is there is unknown", left, label)
+        logger.info(
+            "left out of training and validation: %s, whether %s is there is unknown", counted(left, "image"), label
+        )
     kept = replace(opened, table=opened.table[known].reset_index(drop=True))
     for part, least in (("train", LEAST), ("val", LEAST_VALIDATION)):
         _check(kept.part(part), label, part, least)
@@ -101,9 +104,9 @@ def _check(part: Manifest, label: str, name: str, least: int) -> None:
     if positive >= least and negative >= 1:
         if name == "train" and positive < FEW:
             logger.warning(
-                "%d patients with %s to train on: below %d the result depends on who they happen to be; look at its "
+                "%s with %s to train on: below %d the result depends on who they happen to be; look at its "
                 "interval, and at docs/fine-tuning.md",
-                positive, label, FEW,
+                counted(positive, "patient"), label, FEW,
             )  # fmt: skip
         return
     why = {
@@ -112,7 +115,8 @@ def _check(part: Manifest, label: str, name: str, least: int) -> None:
     }[name]
     raise TrainingError(
         Code.TOO_FEW_PATIENTS,
-        f"the {name} part has {positive} patients with {label} and {negative} without; at least {least} with it and "
+        f"the {name} part has {counted(positive, 'patient')} with {label} and "
+        f"{negative} without; at least {least} with it and "
         f"1 without are needed: {why}.",
         fix="Add images, split the manifest anew ('cxr-monai split'), or use the parent as it is.",
     )

@@ -51,6 +51,7 @@ from cxr_monai.networks.architectures import input_channels
 from cxr_monai.networks.inferers import AutocastInferer
 from cxr_monai.networks.weights import initialise, load_weights
 from cxr_monai.outputs import check_new_folder
+from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.schemes import LabelScheme, scheme
 from cxr_monai.training.optimisers import optimizer
@@ -161,7 +162,7 @@ def features_of(
             where=manifest.root,
         )
     if len(images) < len(manifest):
-        logger.warning("%d images could not be read and take no part", len(manifest) - len(images))
+        logger.warning("%s could not be read, without a part in it", counted(len(manifest) - len(images), "image"))
     probabilities = torch.cat(outputs).sigmoid().numpy()
     fitted = calibration_in(parent.root, calibration_item(parent.root), parent.labels, parent.weights)
     if fitted is not None:

@@ -28,6 +28,7 @@ from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.finetune.disease import held_out
 from cxr_monai.finetune.localising import Localised
+from cxr_monai.plurals import counted
 from cxr_monai.schemes import FINDINGS, LabelScheme
 
 _CALIBRATION = ("ece_mass", "brier", "slope", "intercept")
@@ -65,7 +66,10 @@ class Comparison:
     def line(self, label: str) -> str:
         """Return the comparison as a sentence."""
         told = f"{label} against {'normal chests' if self.asked == 'normal' else 'all other images'}"
-        on = f"{self.images:,} images of {self.patients:,} patients, {self.positive_patients:,} with it"
+        on = (
+            f"{counted(self.images, 'image')} of {counted(self.patients, 'patient')}, "
+            f"{self.positive_patients:,} with it"
+        )
         if math.isnan(self.child):
             return f"{told} ({on}): no AUROC, which needs images with it and without."
         if not self.verdict:
@@ -218,6 +222,7 @@ def _seen(parent_root: Path, patients: set[str]) -> list[str]:
         return ["Whether the parent was trained on some of these patients is not known: no list lies beside it."]
     if seen:
         return [
-            f"The parent was trained on {len(seen):,} of these {len(patients):,} patients: it looks better than it is."
+            f"The parent was trained on {len(seen):,} of these {counted(len(patients), 'patient')}: "
+            "it looks better than it is."
         ]
     return []

@@ -25,6 +25,7 @@ from cxr_monai.evaluation.localisation import raster, score
 from cxr_monai.evaluation.localisation_tables import Scored, localisation_tables, values_of
 from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.finetune.disease import held_out
+from cxr_monai.plurals import counted
 from cxr_monai.report.localising import Part, read_part
 
 FIGURES = ("pointing", "energy")
@@ -47,7 +48,7 @@ class Localised:
 
     def lines(self, label: str) -> list[str]:
         """Return what a reader is told, as sentences."""
-        on = f"{self.cases:,} boxed images of {self.patients:,} patients"
+        on = f"{counted(self.cases, 'boxed image')} of {counted(self.patients, 'patient')}"
         made = []
         for name, told in zip(FIGURES, ("maximum in a box", "share of the map in the boxes"), strict=True):
             said = f"Heat maps of {label} ({on}), {told}: {self.figures['child'][name]:.3f}"

@@ -32,6 +32,7 @@ from cxr_monai.errors import Code, SettingError
 from cxr_monai.networks import heads
 from cxr_monai.networks.ensemble import Ensemble
 from cxr_monai.networks.folding import folded
+from cxr_monai.plurals import counted
 
 _STEPS = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
 _CLOSE = 1e-4
@@ -144,7 +145,8 @@ class ClassMaps(nn.Module):
                 return first
         raise SettingError(
             Code.SETTING_INVALID,
-            f"this network gives no maps every {self.stride} pixels: spread out, it computes something else.",
+            f"this network gives no maps every {counted(self.stride, 'pixel')}: "
+            "spread out, it computes something else.",
             fix=f"Leave the stride at {self.stride * self._every}.",
         )
 

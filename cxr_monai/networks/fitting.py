@@ -16,6 +16,7 @@ from torch import nn
 
 from cxr_monai.errors import Code, WeightsError
 from cxr_monai.networks.foreign import looks_like
+from cxr_monai.plurals import counted
 
 
 @dataclass
@@ -36,7 +37,9 @@ class Account:
 
     def lines(self) -> list[str]:
         """Return the account as text, loaded tensors by their number alone."""
-        told = f"{len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, {len(self.left_out)} left out"
+        told = (
+            f"{counted(len(self.loaded), 'tensor')} loaded, {len(self.adapted)} adapted, {len(self.left_out)} left out"
+        )
         rest = [("adapted", self.adapted), ("left out", self.left_out), ("starts anew", self.anew)]
         return [told, *(f"  {what}: {line}" for what, entries in rest for line in entries)]
 
@@ -80,7 +83,9 @@ def fit(
     counters = [name for name in own if name.endswith("num_batches_tracked") and name not in given]
     if counters:
         given.update({name: own[name] for name in counters})
-        account.anew.append(f"{len(counters)} counters of batches (num_batches_tracked), which the file lacks")
+        account.anew.append(
+            f"{counted(len(counters), 'counter')} of batches (num_batches_tracked), which the file lacks"
+        )
     found = differences(own, given)
     if found:
         raise WeightsError(
@@ -119,7 +124,7 @@ def _fit_classifier(
         for part in parts:
             account.left_out.append(f"{part} {list(given[part].shape)}: {other_head or unknown}")
             given[part] = own[part]
-        account.anew.append(f"{name}: {len(ours)} outputs")
+        account.anew.append(f"{name}: {counted(len(ours), 'output')}")
         return
     taken = [finding for finding in findings if finding in rows]
     for part in parts:

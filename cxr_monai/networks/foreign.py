@@ -26,6 +26,7 @@ import torch
 
 from cxr_monai.errors import Code, WeightsError
 from cxr_monai.labels import NIH14
+from cxr_monai.plurals import counted
 
 XRV_TARGETS = (
     "Atelectasis",
@@ -99,7 +100,7 @@ def recognise(state: Mapping[str, torch.Tensor], where: str | Path, kind: str = 
     """
     stems = [name for name in state if name == STEM or name.endswith("." + STEM)]
     if len(stems) != 1:
-        several = f"the file holds {len(stems)} networks ({', '.join(stems)})." if stems else _unknown(state)
+        several = f"the file holds {counted(len(stems), 'network')} ({', '.join(stems)})." if stems else _unknown(state)
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
             several,
@@ -138,7 +139,8 @@ def _check_shapes(state: Mapping[str, torch.Tensor], where: str | Path) -> None:
         if tensor is not None and (tensor.dim() != expected or not tensor.numel()):
             raise WeightsError(
                 Code.WEIGHTS_MISMATCH,
-                f"{name} has the shape {list(tensor.shape)}; a DenseNet's has {expected} dimensions, none of them 0.",
+                f"{name} has the shape {list(tensor.shape)}; a DenseNet's has "
+                f"{counted(expected, 'dimension')}, none of them 0.",
                 fix="The file is damaged, or of another network: get it again.",
                 where=where,
             )
@@ -183,7 +185,7 @@ def _rows(
     if thresholds.shape != (outputs,):
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
-            f"op_threshs has the shape {list(thresholds.shape)}, and there are {outputs} outputs.",
+            f"op_threshs has the shape {list(thresholds.shape)}, and there are {counted(outputs, 'output')}.",
             fix="The file is damaged: get it again.",
             where=where,
         )

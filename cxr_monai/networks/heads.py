@@ -20,6 +20,7 @@ from torch import nn
 from torch.autograd.functional import jacobian
 
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.plurals import counted
 
 HEADS = ("sigmoid", "softmax", "hierarchical")
 
@@ -72,7 +73,8 @@ class _Coupled(Head):
         if outputs.shape[-1] != self.outputs:
             raise SettingError(
                 Code.SETTING_INVALID,
-                f"the network gives {outputs.shape[-1]} outputs an image, and its head needs {self.outputs}.",
+                f"the network gives {counted(outputs.shape[-1], 'output')} an "
+                f"image, and its head needs {self.outputs}.",
                 fix="network_def#out_channels must be the head's number of outputs; leave it out to have it so.",
             )
         return self.log_odds(outputs)

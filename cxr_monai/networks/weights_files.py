@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from cxr_monai.budget import OverBudget, check_time
+from cxr_monai.plurals import counted
 
 LARGEST_PICKLE = 32 << 20
 """Bytes of the pickle within a file of weights (it holds names and shapes; the numbers are beside it)."""
@@ -156,7 +157,7 @@ def _zipped(file: IO[bytes], size: int) -> Examined:
     for folder in ("data", "constants", "traced_inputs"):
         if (name := f"{folder}.pkl") in entries:
             if entries[name].size > LARGEST_PICKLE:
-                raise ValueError(f"its pickle has {entries[name].size:,} bytes; {LARGEST_PICKLE:,} at most")
+                raise ValueError(f"its pickle has {counted(entries[name].size, 'byte')}; {LARGEST_PICKLE:,} at most")
             held = _held({key: entry.size for key, entry in entries.items()}, folder)
             found += _Pickle(held, program).read(io.BytesIO(_content(file, entries[name])))
     return Examined(tuple(found), program)
@@ -214,7 +215,7 @@ def _entries(file: IO[bytes], size: int) -> dict[str, _Entry]:
 def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
     """Return where the directory begins, its bytes, its entries; by an end that every reader finds alike."""
     if size > LARGEST_FILE:
-        raise ValueError(f"it has {size:,} bytes; at most {LARGEST_FILE:,} are read")
+        raise ValueError(f"it has {counted(size, 'byte')}; at most {LARGEST_FILE:,} are read")
     file.seek(max(size - _END.size - _LOCATOR.size - _END64.size, 0))
     tail = file.read()
     sign, disk, first, here, count, length, start, remark = _END.unpack(tail[-_END.size :])
@@ -230,7 +231,7 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
         if (sign, record, *rest) != (b"PK\x06\x06", _END64.size - 12, 0, 0, count, count, length, start):
             raise ValueError("its two ends say different things")
     if count > MOST_ENTRIES:
-        raise ValueError(f"it has {count:,} entries; at most {MOST_ENTRIES:,} are allowed")
+        raise ValueError(f"it has {counted(count, 'entry')}; at most {MOST_ENTRIES:,} are allowed")
     if start + length != end:
         raise ValueError("something lies before its first entry or behind its directory")
     return start, length, count
@@ -444,7 +445,9 @@ class _Pickle:
         _number(numbers)
         held = self.held(key, numbers * width) // width
         if numbers > held:
-            raise Claim(f"a storage of {numbers:,}", f"it claims {numbers:,} numbers, and the file holds {held:,}.")
+            raise Claim(
+                f"a storage of {numbers:,}", f"it claims {counted(numbers, 'number')}, and the file holds {held:,}."
+            )
         return _Storage(numbers, held)
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> _Made:
@@ -455,7 +458,9 @@ class _Pickle:
         for count, step in zip(size, stride, strict=True):
             last += max(count - 1, 0) * _number(step)
         if extent and last >= storage.numbers:
-            raise Claim(f"a tensor of {list(size)}", f"it reaches beyond the {storage.held:,} numbers that there are.")
+            raise Claim(
+                f"a tensor of {list(size)}", f"it reaches beyond the {counted(storage.held, 'number')} that there are."
+            )
         return _Made("tensor")
 
 
@@ -472,14 +477,14 @@ def _extent(size: Any, held: int) -> int:
         Claim: for more than ``held``, and for sizes that no tensor has.
     """
     if len(size) > MOST_DIMENSIONS:
-        raise Claim(f"a tensor of {len(size):,} dimensions", f"at most {MOST_DIMENSIONS} are read.")
+        raise Claim(f"a tensor of {counted(len(size), 'dimension')}", f"at most {MOST_DIMENSIONS} are read.")
     extent = 1 if all(_number(count) for count in size) else 0
     for count in size:
         extent *= count
         if extent > held:
             raise Claim(
                 f"a tensor of {list(size)}",
-                f"it claims {extent:,} numbers or more, and the file holds {held:,} of them.",
+                f"it claims {counted(extent, 'number')} or more, and the file holds {held:,} of them.",
             )
     return extent
 
@@ -536,7 +541,7 @@ def read_header(file: IO[bytes]) -> dict[str, Part]:
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > min(LARGEST_HEADER, size - 8):
-        raise ValueError(f"its header claims {length:,} bytes of {size:,}")
+        raise ValueError(f"its header claims {counted(length, 'byte')} of {size:,}")
     try:
         header = json.loads(file.read(length), object_pairs_hook=_once)
         if not isinstance(header, Mapping):
@@ -569,5 +574,5 @@ def _part(name: str, part: Any, start: int, held: int) -> Part:
         raise Claim(name[:100], "its place is outside of the file.")
     extent = _extent(part["shape"], held // width)
     if end - begin != extent * width:
-        raise Claim(name[:100], f"it claims {extent * width:,} bytes; the file holds {end - begin:,} for it.")
+        raise Claim(name[:100], f"it claims {counted(extent * width, 'byte')}; the file holds {end - begin:,} for it.")
     return Part(part["dtype"], tuple(part["shape"]), start + begin, start + end)

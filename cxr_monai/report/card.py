@@ -23,6 +23,7 @@ from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.evaluate import Evaluation, read_evaluation
 from cxr_monai.origins import labels_of, learned_from
 from cxr_monai.outputs import bytes_of, check_new_folder, check_output
+from cxr_monai.plurals import counted, plural
 from cxr_monai.report import localisation_page, summary, tables, words
 from cxr_monai.report.cells import Cell, Table
 from cxr_monai.report.diary import escaped, line
@@ -282,7 +283,8 @@ def _metrics(evaluation: Evaluation) -> Part:
     rule = chosen_rule(evaluation)
     thresholds = (
         f"A finding is reported where its probability reaches the threshold that {words.rule_words(rule)}; thresholds "
-        f"were chosen on other patients. The evaluation has {len(rules(evaluation))} rules, this card shows one."
+        "were chosen on other patients. The evaluation has "
+        f"{counted(len(rules(evaluation)), 'rule')}, this card shows one."
         if rule
         else "There are no thresholds: the evaluation had none that were chosen on other patients."
     )
@@ -303,7 +305,7 @@ def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> Part:
     parts = [f"{count:,} of '{name}'" for name, count in (split.get("parts") or {}).items()]
     studies = book.get("studies")
     points = [
-        ("Images:", f"{_count(book.get('images'))} of {_count(book.get('patients'))} patients"),
+        ("Images:", f"{_count(book.get('images'))} of {_count(book.get('patients'), 'patient')}"),
         ("Studies:", UNKNOWN if studies is None else _count(studies)),
         (
             "Split:",
@@ -327,8 +329,8 @@ def _training_data(bundle: Bundle) -> Part:
     fitted = _calibration(bundle).get("fitted_on") or {}
     parts = ", ".join(f"{count:,} of '{name}'" for name, count in (fitted.get("parts") or {}).items())
     calibrated = (
-        f"calibration and thresholds were fitted on {_count(fitted.get('images'))} images of "
-        f"{_count(fitted.get('patients'))} patients{f' ({parts})' if parts else ''}, labels "
+        f"calibration and thresholds were fitted on {_count(fitted.get('images'), 'image')} of "
+        f"{_count(fitted.get('patients'), 'patient')}{f' ({parts})' if parts else ''}, labels "
         f"'{fitted.get('label_version') or UNKNOWN}'"
         if fitted
         else "the bundle is not calibrated"
@@ -422,5 +424,7 @@ def _calibration(bundle: Bundle) -> Mapping[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _count(number: Any) -> str:
-    return f"{number:,}" if isinstance(number, int) else UNKNOWN
+def _count(number: Any, noun: str = "") -> str:
+    if not isinstance(number, int):
+        return f"{UNKNOWN} {plural(noun)}" if noun else UNKNOWN
+    return counted(number, noun) if noun else f"{number:,}"

@@ -37,7 +37,7 @@ from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predict
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC, learned_from, official_split
 from cxr_monai.outputs import result_folder
-from cxr_monai.plurals import be
+from cxr_monai.plurals import agreeing, be, counted
 from cxr_monai.report.card import is_of
 from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.page import write_report
@@ -246,7 +246,8 @@ def _in_common(sample: Sample, other: PredictionsFile, manifest: Manifest) -> tu
         raise EvaluationError(Code.PREDICTIONS_INVALID, "the two systems have no image in common.", where=other.path)
     if len(ours) < len(sample):
         notes.append(
-            f"The second system has predictions for {len(ours):,} of the {len(sample):,} images; both are judged on "
+            f"The second system has predictions for {len(ours):,} of the "
+            f"{counted(len(sample), 'image')}; both are judged on "
             "these."
         )
     return sample.take(ours), second.take(theirs), [f"Second system: {note}" for note in notes]
@@ -357,7 +358,8 @@ def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted:
         patients = sample.table.loc[in_training, "patient_id"].nunique()
         images = int(in_training.sum())
         said.append(
-            f"{images:,} of the {len(sample):,} images ({patients:,} patients) belong to this manifest's training part:"
+            f"{images:,} of the {counted(len(sample), 'image')} ({counted(patients, 'patient')}) "
+            f"{agreeing(images, 'belong')} to this manifest's training part:"
             " a system that was trained on them looks better here than it is."
         )
     elif not (sample.table["split"] != "").any():
@@ -385,7 +387,10 @@ def _drawn(sample: Sample) -> list[str]:
     drawn = int((sample.table["source"] == PHANTOM_SOURCE).sum())
     if not 0 < drawn < len(sample):
         return [SYNTHETIC] if drawn else []
-    return [f"{drawn:,} of the {len(sample):,} images {be(drawn)} synthetic, drawn by a program (cxr-monai phantom)."]
+    return [
+        f"{drawn:,} of the {counted(len(sample), 'image')} {be(drawn)} synthetic, "
+        "drawn by a program (cxr-monai phantom)."
+    ]
 
 
 def _prevalences(stated: Mapping[str, float] | float | None, findings: Sequence[str]) -> dict[str, float]:

@@ -27,6 +27,7 @@ from cxr_monai.explain.randomisation import BOUND
 from cxr_monai.explaining.judging import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
+from cxr_monai.plurals import be, counted
 from cxr_monai.report.map_pages import faithfulness_page
 from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, track, write_book, write_tables
 
@@ -175,7 +176,9 @@ def _faithful_files(
         subject.explainer(method)  # whatever is wrong with a method is said before the first file is read
     images, names, left_out = read_some(subject, files, names, options.count, options.seed)
     if left_out:
-        notes.append(f"{len(left_out):,} files cannot be read, and others were drawn for them: {called}.errors.csv")
+        notes.append(
+            f"{counted(len(left_out), 'file')} cannot be read, and others were drawn for them: {called}.errors.csv"
+        )
     cases = cases_of(subject, images, names, [spelling(name) for name in options.findings])
     made = judge(subject, images, cases, patients, options, notes)
     opened = Bundle.open(bundle)
@@ -213,7 +216,8 @@ def judge(
     if judged["empty"].all():
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"all {len(judged):,} maps are 0 everywhere: nothing speaks for these findings in these images.",
+            f"all {counted(len(judged), 'map')} {be(len(judged))} 0 everywhere: nothing "
+            "speaks for these findings in these images.",
             fix="Name findings that some of the images have with --finding, or test more images with --count.",
         )
     drawing = (options.replicates, options.level, options.seed)
@@ -278,7 +282,9 @@ def _remarks(methods: pd.DataFrame) -> list[str]:
     ]
     empty = methods["empty"].sum()
     if empty:
-        notes.append(f"{empty:,} maps are 0 everywhere: nothing speaks for the finding. They are in no figure.")
+        notes.append(
+            f"{counted(empty, 'map')} {be(empty)} 0 everywhere: nothing speaks for the finding. They are in no figure."
+        )
     return notes + few_note(methods["patients"])
 
 

@@ -85,7 +85,8 @@ def sentences(localisation: "Localisation") -> list[str]:
         return []
     what = "a boxed finding" if named == MEAN else f"a box of {words.spoken(named)}"
     said = [
-        f"Of {own.of:,} radiographs with {what}, the strongest point of the map lies in the box in {own.count:,}"
+        f"Of {counted(own.of, 'radiograph')} with {what}, the strongest point "
+        f"of the map lies in the box in {own.count:,}"
         f"{own.span(localisation.level)}."
     ]
     for control in (name for name in rows if name != method):

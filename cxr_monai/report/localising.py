@@ -49,6 +49,7 @@ from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisatio
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.store import MapStore
 from cxr_monai.outputs import result_folder
+from cxr_monai.plurals import be, counted, have
 from cxr_monai.progress import progress_bar
 from cxr_monai.report.reading import records, value
 
@@ -252,19 +253,23 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
     known = [key for key in of if key in joined.index]
     notes = list(said)
     if by_side.notes("boxed images", "the manifest"):  # cases are counted, images are logged
-        notes.append(f"{len(of) - len(known):,} of {len(of):,} boxed cases are not in the manifest, and left out.")
+        notes.append(
+            f"{len(of) - len(known):,} of {counted(len(of), 'boxed case')} {be(len(of) - len(known))} "
+            "not in the manifest, and left out."
+        )
     channel = {finding: at for at, finding in enumerate(store.findings)}
     kept = [key for key in known if not np.isnan(store.grid(key[0])[channel[key[1]]]).any()]
     if not kept:
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"none of the {len(known):,} boxed cases has a map.",
+            f"none of the {counted(len(known), 'boxed case')} has a map.",
             fix="Explain these images, and every finding of them, not those over their operating point alone.",
             where=maps,
         )
     if len(kept) < len(known):
         notes.append(
-            f"{len(known) - len(kept):,} of {len(known):,} boxed cases have no map (the finding was under its operating"
+            f"{len(known) - len(kept):,} of {counted(len(known), 'boxed case')} {have(len(known) - len(kept))} "
+            "no map (the finding was under its operating"
             " point), and are left out: the figures are of the others."
         )
     table = joined.loc[pd.MultiIndex.from_tuples(kept), ["patient_id", "split"]].reset_index()
@@ -312,8 +317,8 @@ def leave_out_seen(part: Part, options: Options, bundle: str | Path | None = Non
         images, patients = table.loc[seen, "image"].nunique(), table.loc[seen, "patient_id"].nunique()
         how = " or ".join(way for way, rows in ways.items() if rows.any())
         told = (
-            f"{images:,} of the {table['image'].nunique():,} boxed images ({patients:,} of "
-            f"{table['patient_id'].nunique():,} patients) are {how}"
+            f"{images:,} of the {counted(table['image'].nunique(), 'boxed image')} ({patients:,} of "
+            f"{counted(table['patient_id'].nunique(), 'patient')}) are {how}"
         )
         if options.seen == "refuse":
             raise EvaluationError(
@@ -332,7 +337,10 @@ def leave_out_seen(part: Part, options: Options, bundle: str | Path | None = Non
         notes.append("The manifest has no split of these images: whether the model was trained on them is not known.")
     elif "val" in splits:
         patients = part.table.loc[part.table["split"] == "val", "patient_id"].nunique()
-        notes.append(f"{patients:,} patients are of the validation part, on which the model's epoch was chosen.")
+        notes.append(
+            f"{counted(patients, 'patient')} {be(patients)} of the validation "
+            "part, on which the model's epoch was chosen."
+        )
     return part, notes
 
 
@@ -390,7 +398,8 @@ def _choosing_part(
     if shared and not choosing.other_hospital:
         raise EvaluationError(
             Code.PATIENTS_SHARED,
-            f"{len(shared):,} of the {part.table['patient_id'].nunique():,} patients to be scored are patients that map"
+            f"{len(shared):,} of the {counted(part.table['patient_id'].nunique(), 'patient')} "
+            "to be scored are patients that map"
             " thresholds would be chosen on.",
             fix="Choose them on others. If these are other people with the same numbers (phantoms, another hospital),"
             " say so with --other-hospital.",
@@ -425,7 +434,7 @@ def _half(part: Part, seed: int) -> np.ndarray:
 
 
 def _counted(part: Part) -> str:
-    return f"{len(part):,} cases of {part.table['patient_id'].nunique():,} patients"
+    return f"{counted(len(part), 'case')} of {counted(part.table['patient_id'].nunique(), 'patient')}"
 
 
 def name_of(store: MapStore) -> str:

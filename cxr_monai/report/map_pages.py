@@ -15,6 +15,7 @@ from PIL import Image
 from cxr_monai.durable import write_durably
 from cxr_monai.explain.agreement import RANK
 from cxr_monai.explain.randomisation import BOUND
+from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
 from cxr_monai.report.page import flat, template
@@ -151,7 +152,7 @@ def agreement_sentences(agreement: "Agreement") -> list[str]:
     ends = value(row, f"{RANK}_low"), value(row, f"{RANK}_high")
     span = f" ({between(*ends, 2)})" if ends[0] == ends[0] else ""
     mean = f"{number(value(row, RANK), 2)} on average{span}"
-    said = [f"Over {whole(value(row, 'cases'))} maps, the rank correlation is {mean}."]
+    said = [f"Over {counted(value(row, 'cases'), 'map')}, the rank correlation is {mean}."]
     for row in records(agreement.seeds) if agreement.seeds is not None else []:
         if row["finding"] == "all" and row["measure"] == RANK:
             low, high = value(row, "low"), value(row, "high")
@@ -171,7 +172,7 @@ def _methods(made: "Faithfulness") -> Table:
     for row in records(made.methods):
         cells = [
             Cell(str(row["method"])),
-            Cell(whole(value(row, "cases")), (f"{whole(value(row, 'patients'))} patients",)),
+            Cell(whole(value(row, "cases")), (counted(value(row, "patients"), "patient"),)),
         ]
         for name in shown:
             lines = (*_span(row, name), f"control {number(value(row, f'{name}_control'), 2)}")
@@ -221,7 +222,7 @@ def _findings(agreement: "Agreement") -> Table:
     rows = []
     for row in records(agreement.findings):
         cells = [Cell(name_of(row["finding"]), strong=row["finding"] == MEAN)]
-        cells.append(Cell(whole(value(row, "cases")), (f"{whole(value(row, 'patients'))} patients",)))
+        cells.append(Cell(whole(value(row, "cases")), (counted(value(row, "patients"), "patient"),)))
         cells += [Cell(number(value(row, name), 2), _span(row, name), row["finding"] == MEAN) for name in figures]
         cells += [Cell(whole(value(row, name))) for name in ("only_first", "only_second", "empty")]
         rows.append(tuple(cells))
@@ -242,7 +243,7 @@ def _seeds(agreement: "Agreement") -> list[Table]:
             cells = [
                 Cell("All" if row["finding"] == "all" else name_of(row["finding"]), strong=row["finding"] == "all")
             ]
-            cells += [Cell(whole(value(row, "cases")), (f"{whole(value(row, 'patients'))} patients",))]
+            cells += [Cell(whole(value(row, "cases")), (counted(value(row, "patients"), "patient"),))]
             cells += [Cell(number(value(row, name), 2)) for name in ("between", "within")]
             rows.append((*cells, Cell(number(value(row, "share"), 2), ends)))
         heads = ("Finding", "Cases", "Between the models", "Within the seeds", "Share that is just the seed")

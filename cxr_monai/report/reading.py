@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cxr_monai.plurals import counted, have
+
 if TYPE_CHECKING:
     from cxr_monai.evaluation.evaluate import Evaluation
 
@@ -80,9 +82,11 @@ def why_empty(row: Mapping[str, Any]) -> str:
     if images == 0:
         return "its label is unknown for every image"
     if positives == 0:
-        return f"none of the {images:,} images with a known label has it"
+        return f"none of the {counted(images, 'image')} with a known label has it"
     if positives == images:
-        return f"all {images:,} images with a known label have it, so there is none to tell them from"
+        return (
+            f"all {counted(images, 'image')} with a known label {have(images)} it, so there is none to tell them from"
+        )
     return "it could not be computed"
 
 

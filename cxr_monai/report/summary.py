@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cxr_monai.plurals import counted
 from cxr_monai.report import words, worth
 from cxr_monai.report.reading import (
     MEAN,
@@ -243,7 +244,7 @@ def _abstains(evaluation: "Evaluation") -> Point | None:
     least, most = words.frequency(float(shares.min())), words.frequency(float(shares.max()))
     if least is None or most is None:
         return None
-    share = f"{most.count:,} of {most.of:,} images"
+    share = f"{most.count:,} of {counted(most.of, 'image')}"
     if (least.count, least.of) != (most.count, most.of):
         of = "" if least.of == most.of else f" of {least.of:,}"
         share = f"{least.count:,}{of} to {share}, depending on the finding"
@@ -265,7 +266,7 @@ def _rules_out(evaluation: "Evaluation") -> Point | None:
     least, most = (words.frequency(share, of=words.with_label(points[name])) for share, name in (misses[0], misses[-1]))
     if least is None or most is None:
         return None
-    text = f"Of {least.of:,} images with the label it misses {least.count:,} ({words.spoken(misses[0][1])})"
+    text = f"Of {counted(least.of, 'image')} with the label it misses {least.count:,} ({words.spoken(misses[0][1])})"
     if len(misses) > 1:
         of = "" if most.of == least.of else f" of {most.of:,}"
         text += f" to {most.count:,}{of} ({words.spoken(misses[-1][1])})"
@@ -282,7 +283,7 @@ def _false_reports(evaluation: "Evaluation") -> Point | None:
     which = [words.spoken(name) for _, name in wrong]
     named = "every finding" if len(wrong) == len(right) > 1 else words.listed(which)
     worst = words.frequency(wrong[0][0], of=words.reported(points[wrong[0][1]]))
-    tail = "" if worst is None else f" Worst: {which[0]}, {worst.count:,} right of {worst.of:,} reports."
+    tail = "" if worst is None else f" Worst: {which[0]}, {worst.count:,} right of {counted(worst.of, 'report')}."
     return Point(
         "A report is a reason to look, not a diagnosis.",
         f"More than half of its reports lack the label for {named}.{tail} Rare findings fare worst, however good a "
@@ -300,7 +301,10 @@ def _gaps(evaluation: "Evaluation") -> Point | None:
     silent = sum(math.isnan(value(row, "gap")) for row in asked)
     unsaid = ""
     if silent:
-        unsaid = f" For {silent:,} of {len(asked):,} pairs of a group and a finding there are too few images to say."
+        unsaid = (
+            f" For {silent:,} of {counted(len(asked), 'pair')} of a group and a "
+            "finding there are too few images to say."
+        )
     unsaid = _missed_more(evaluation, asked) + unsaid
     if worse.empty:
         text = "No group's mean AUROC is surely lower than the rest's; that doesn't prove that all are served alike."
@@ -319,7 +323,7 @@ def _missed_more(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) ->
     most = words.frequency(-value(more[0], "sensitivity_gap")) if more else None
     if most is None:
         return ""
-    pairs = "one pair" if len(more) == 1 else f"{len(more):,} pairs"
+    pairs = "one pair" if len(more) == 1 else f"{counted(len(more), 'pair')}"
     where = f"{words.spoken(str(more[0]['finding']))}, {_group(more[0])}"
     return (
         f" At one threshold for all it surely misses more than in the rest for {pairs} of a group and a finding; most: "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import (
     KINDS,
@@ -52,7 +53,9 @@ def findings_table(evaluation: "Evaluation") -> Table:
                 estimate(row, "average_precision", strong=mean),
                 estimate(row, "brier", digits=4, strong=mean),
                 Cell(whole(value(row, "images"))),
-                Cell(whole(value(row, "positives")), (f"{patients:,.0f} patients",) if patients == patients else ()),
+                Cell(
+                    whole(value(row, "positives")), (f"{counted(patients, 'patient')}",) if patients == patients else ()
+                ),
                 Cell(share_text(value(row, "prevalence"))),
             )
         )
@@ -272,8 +275,8 @@ def site_table(evaluation: "Evaluation") -> Table | None:
         cells.append(Cell(str(row["holds"]), (why,) if why else (), strong=str(row["holds"]) == "no"))
         rows.append(tuple(cells))
     said = table["holds"].astype("str").value_counts()
-    counted = [f"{said.get(answer, 0):,} {what}" for answer, what in _HOLDS]
-    notes = (f"Of {len(table):,} thresholds, {words.listed(counted)}. The rows are not corrected for their number.",)
+    answers = [f"{said.get(answer, 0):,} {what}" for answer, what in _HOLDS]
+    notes = (f"Of {len(table):,} thresholds, {words.listed(answers)}. The rows are not corrected for their number.",)
     heads = ("Finding", "Rule", "Threshold", "Sensitivity then", "now", "Specificity then", "now", "Holds")
     return Table("Do the operating points still hold?", heads, tuple(rows), notes)
 
@@ -303,7 +306,7 @@ def _set_note(row: Mapping[str, Any]) -> str:
     span = "" if math.isnan(low + high) else f" ({share_text(low)} to {share_text(high)})"
     return (
         f"One set of findings for the whole image, promised to hold everything present in {of(promised)} images, held "
-        f"it in {of(reached)}{span}; it names {number(value(row, 'mean_size'), 1)} findings on average."
+        f"it in {of(reached)}{span}; it names {number(value(row, 'mean_size'), 1)} of them on average."
     )
 
 

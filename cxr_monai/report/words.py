@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxr_monai.origins import official_split
+from cxr_monai.plurals import counted, have
 from cxr_monai.report.reading import interval, value, why_empty
 
 DASH = "\u2013"
@@ -163,7 +164,7 @@ def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> s
     if found is None:
         return f"The model reports {spoken(finding)} in none of these images, so how often it is right can't be said."
     return (
-        f"Of {found.of:,} images like these in which the model reports {spoken(finding)}, "
+        f"Of {counted(found.of, 'image')} like these in which the model reports {spoken(finding)}, "
         f"{found.count:,} {_has(found.count)} the label{found.span(level)}.{few(reported(row))}"
     )
 
@@ -178,7 +179,10 @@ def missed(finding: str, row: Mapping[str, Any], level: float | None = None) -> 
         return (
             f"It reports {spoken(finding)} in every image, with the label or without: that it misses none says nothing."
         )
-    return f"Of {found.of:,} images with the label, it misses {found.count:,}{found.span(level)}.{few(with_label(row))}"
+    return (
+        f"Of {counted(found.of, 'image')} with the label, it misses "
+        f"{found.count:,}{found.span(level)}.{few(with_label(row))}"
+    )
 
 
 def false_alarms(finding: str, row: Mapping[str, Any]) -> str:
@@ -188,7 +192,10 @@ def false_alarms(finding: str, row: Mapping[str, Any]) -> str:
     if found is None:
         return f"No image here is without the label, so false reports of {spoken(finding)} can't be counted."
     hint = few(without_label(row))
-    return f"Of {found.of:,} images without it, it reports {spoken(finding)} in {found.count:,}{found.span()}.{hint}"
+    return (
+        f"Of {counted(found.of, 'image')} without it, it reports {spoken(finding)} "
+        f"in {found.count:,}{found.span()}.{hint}"
+    )
 
 
 def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
@@ -198,7 +205,7 @@ def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
     if found is None:
         return f"It reports {spoken(finding)} in every image, so there is no silence to judge."
     left = f"{found.count:,} {_has(found.count)} the label all the same{found.span()}."
-    return f"Of {found.of:,} images in which it does not, {left}{few(silent(row))}"
+    return f"Of {counted(found.of, 'image')} in which it does not, {left}{few(silent(row))}"
 
 
 def in_a_thousand(finding: str, row: Mapping[str, Any]) -> str:
@@ -222,18 +229,19 @@ def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
     low, high = interval(row, "npv_at_prevalence")
     passed = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
     text = (
-        f"Where {stated.count:,} of {stated.of:,} images have it (the prevalence stated for this report), "
-        f"{right.count:,} of {right.of:,} reports of {spoken(finding)} would be right{right.span()}"
+        f"Where {stated.count:,} of {counted(stated.of, 'image')} {have(stated.count)} "
+        "it (the prevalence stated for this report), "
+        f"{right.count:,} of {counted(right.of, 'report')} of {spoken(finding)} would be right{right.span()}"
     )
     if passed is not None:
-        text += f", and {passed.count:,} of {passed.of:,} images without a report would have it{passed.span()}"
+        text += f", and {passed.count:,} of {counted(passed.of, 'image')} without a report would have it{passed.span()}"
     return text + "."
 
 
 def pairs(auroc: float, low: float = math.nan, high: float = math.nan, level: float | None = None) -> str:
     """Return an AUROC as pairs ranked rightly: ``88 of 100 pairs (87 to 89)``; empty if NaN."""
     found = frequency(auroc, low, high)
-    return "" if found is None else f"{found.count:,} of {found.of:,} pairs{found.span(level)}"
+    return "" if found is None else f"{found.count:,} of {counted(found.of, 'pair')}{found.span(level)}"
 
 
 def separation(low: float) -> str:

@@ -21,6 +21,7 @@ from typing import IO
 
 from cxr_monai.durable import storage_error
 from cxr_monai.errors import BundleError, Code, CxrError, SharingError
+from cxr_monai.plurals import counted
 from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import LARGEST, list_problems, walk
 from cxr_monai.sharing.names import LONGEST_NAME, MOST_FILES
@@ -44,7 +45,7 @@ def write_archive(root: Path, file: IO[bytes]) -> None:
     problems = list_problems(names)
     size = sum((root / name).stat().st_size for name in names)
     if size > LARGEST:
-        problems.append(f"it has {size:,} bytes; a bundle has at most {LARGEST:,}.")
+        problems.append(f"it has {counted(size, 'byte')}; a bundle has at most {LARGEST:,}.")
     if problems:
         raise SharingError(Code.ARCHIVE_INVALID, " ".join(problems[:10]), where=root)
     _write(root, names, file)
@@ -145,7 +146,7 @@ def _unpacked(file: IO[bytes], into: Path) -> list[str]:
 def _check_end(file: IO[bytes], size: int) -> None:
     """Look at the last 22 bytes alone, before a library reads the directory that they point to."""
     if not _END + 20 < size <= LARGEST + _MOST_DIRECTORY:
-        raise ValueError(f"it has {size:,} bytes; an archive has at most {LARGEST:,}")
+        raise ValueError(f"it has {counted(size, 'byte')}; an archive has at most {LARGEST:,}")
     file.seek(max(size - _END - 20, 0))
     before, end = file.read(20), file.read(_END)
     if before[:4] == b"PK\x06\x07":
@@ -157,7 +158,7 @@ def _check_end(file: IO[bytes], size: int) -> None:
     if any(disks) or end[8:10] != end[10:12]:
         raise ValueError("it is one part of several")
     if count > MOST_FILES or length > _MOST_DIRECTORY:
-        raise ValueError(f"it has {count:,} entries; at most {MOST_FILES:,} are allowed")
+        raise ValueError(f"it has {counted(count, 'entry')}; at most {MOST_FILES:,} are allowed")
     if start + length + _END != size:
         raise ValueError("something lies before its first entry or behind its directory")
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from cxr_monai.environment import without_password
 from cxr_monai.errors import Code, DownloadError, UsageError
+from cxr_monai.plurals import counted
 from cxr_monai.sharing.manifest import LARGEST
 
 REDIRECTS = 3
@@ -81,14 +82,14 @@ def _stream(answer: Any, file: IO[bytes], largest: int) -> str:
     while block := answer.read(1 << 16):
         size += len(block)
         if size > largest:
-            raise ValueError(f"it is larger than {largest:,} bytes.")
+            raise ValueError(f"it is larger than {counted(largest, 'byte')}.")
         if time.monotonic() > end:
             raise ValueError(f"it takes longer than {LONGEST:,.0f} seconds.")
         total.update(block)
         file.write(block)
     announced = answer.headers.get("Content-Length")
     if announced is not None and announced != str(size):
-        raise ValueError(f"it ended after {size:,} of {announced} bytes.")
+        raise ValueError(f"it ended after {size:,} of {counted(announced, 'byte')}.")
     return total.hexdigest()
 
 

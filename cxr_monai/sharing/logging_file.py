@@ -10,6 +10,8 @@ here: a file consists of lines of printable ASCII, each of a known form, and wha
 import re
 from collections.abc import Iterator
 
+from cxr_monai.plurals import counted
+
 LONGEST = 1 << 16
 """Bytes of the file."""
 PLACE = "configs/logging.conf"
@@ -65,7 +67,7 @@ def problems(content: bytes) -> Iterator[Problem]:
         content: of the whole file.
     """
     if len(content) > LONGEST:
-        yield "", f"{len(content):,} bytes", f"it has more than {LONGEST:,} bytes."
+        yield "", counted(len(content), "byte"), f"it has more than {LONGEST:,} bytes."
         return
     other = re.search(rb"[^ -~\n]", content)
     if other is not None:

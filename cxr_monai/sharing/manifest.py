@@ -17,6 +17,7 @@ from typing import Any
 
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.errors import Code, SharingError
+from cxr_monai.plurals import counted
 from cxr_monai.sharing.names import DEEPEST, MOST_FILES, is_device, name_problems
 from cxr_monai.sharing.remarks import shortened
 from cxr_monai.strict_json import LARGEST as LARGEST_JSON
@@ -150,7 +151,7 @@ def _checked(contents: Contents, where: Path) -> Contents:
     if sum(file.size for file in contents.files) > LARGEST:
         problems.append(f"it is larger than {LARGEST:,} bytes.")
     if not contents.files or len(contents.files) > MOST_FILES:
-        problems.append(f"it has {len(contents.files):,} files; 1 to {MOST_FILES:,} are allowed.")
+        problems.append(f"it has {counted(len(contents.files), 'file')}; 1 to {MOST_FILES:,} are allowed.")
     if {MANIFEST, SIGNATURE} & {file.name.casefold() for file in contents.files}:
         problems.append(f"{MANIFEST} and {SIGNATURE} do not list themselves.")
     if problems:
@@ -237,7 +238,7 @@ def refuse_altered(root: Path, contents: Contents) -> None:
     for name in sorted(there & listed.keys()):
         path, file = root / PurePosixPath(name), listed[name]
         if path.stat().st_size != file.size:
-            problems.append(f"{name} has {path.stat().st_size:,} bytes, its manifest says {file.size:,}.")
+            problems.append(f"{name} has {counted(path.stat().st_size, 'byte')}, its manifest says {file.size:,}.")
         elif file_digest(path) != file.sha256:
             problems.append(f"{name} has another content than its manifest says.")
     if problems:

@@ -20,6 +20,7 @@ from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_durably, durable_file, storage_error, write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.outputs import bytes_of, check_folder
+from cxr_monai.plurals import be, counted
 from cxr_monai.sharing.archive import write_archive
 from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import MANIFEST, METRICS, Contents, walk
@@ -236,7 +237,7 @@ def refuse_private(root: Path, identifiers: Identifiers | None, allow: Collectio
     if found:
         raise SharingError(
             Code.BUNDLE_PRIVATE,
-            f"{len(found):,} private texts would be sent: "
+            f"{counted(len(found), 'private text')} would be sent: "
             + "; ".join(str(private) for private in found[:10])
             + (f"; and {len(found) - 10:,} more." if len(found) > 10 else "."),
             fix="Remove them from the bundle's folder; what only looks private is let through by --allow TEXT.",
@@ -255,7 +256,7 @@ def refuse_inspected(root: Path, where: Path) -> Inspection:
         told = [f"{r.file}{f' ({r.where})' if r.where else ''}: {r.text}: {r.reason}" for r in refused[:10]]
         raise SharingError(
             Code.BUNDLE_REFUSED,
-            f"the inspection refuses it in {len(refused):,} places: " + " ".join(told),
+            f"the inspection refuses it in {counted(len(refused), 'place')}: " + " ".join(told),
             fix="'cxr-monai bundle inspect' shows all of them.",
             where=where,
         )
@@ -283,7 +284,8 @@ def _unsearched(staged: Path, identifiers: Identifiers | None) -> list[str]:
         notes.append("Identifiers were searched for by their usual forms; --manifest M.csv searches for the real ones.")
     elif identifiers.unsearchable:
         notes.append(
-            f"{identifiers.unsearchable:,} identifiers of the manifest are too short to be searched for (such as '12')."
+            f"{counted(identifiers.unsearchable, 'identifier')} of the manifest {be(identifiers.unsearchable)} "
+            "too short to be searched for (such as '12')."
         )
     seen = pictures(staged)
     if seen:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import TypeGuard
 
+from cxr_monai.plurals import counted
+
 LONGEST = 4000
 DEEPEST = 60
 """Levels of the syntax tree."""
@@ -60,7 +62,7 @@ def shown(text: str) -> str:
 
 def _resolved(text: str) -> str:
     if len(text) > LONGEST:
-        raise ValueError(f"it has {len(text):,} characters; an expression has at most {LONGEST:,}.")
+        raise ValueError(f"it has {counted(len(text), 'character')}; an expression has at most {LONGEST:,}.")
     text = text.replace("#", "::")
     if LOCAL in text:
         raise ValueError(f"{LOCAL} is MONAI's inside.")
@@ -77,7 +79,7 @@ def parsed(text: str, mode: str, longest: int = LONGEST) -> ast.AST | None:
         ValueError: for a text that is too long or too deep.
     """
     if len(text) > longest:
-        raise ValueError(f"it has {len(text):,} characters; an expression has at most {longest:,}.")
+        raise ValueError(f"it has {counted(len(text), 'character')}; an expression has at most {longest:,}.")
     if _RUNS.search(text):
         raise ValueError("it is nested too deep.")
     try:

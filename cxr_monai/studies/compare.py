@@ -31,6 +31,7 @@ from cxr_monai.evaluation.evaluate import mean_interval
 from cxr_monai.evaluation.metrics import MEAN, finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.plurals import counted
 from cxr_monai.studies.plan import StudyResult
 
 
@@ -125,7 +126,8 @@ def _in_common(result: StudyResult, split: str | None) -> tuple[dict[str, list[S
     shared, seen = set.intersection(*every), set.union(*every)
     if not shared:
         raise EvaluationError(
-            Code.PREDICTIONS_INVALID, f"none of the {len(seen):,} predicted images was predicted by every network."
+            Code.PREDICTIONS_INVALID,
+            f"none of the {counted(len(seen), 'predicted image')} was predicted by every network.",
         )
     samples = {
         variant: [sample.take(sample.table["image"].isin(shared)) for sample in seeds] for variant, seeds in own.items()
@@ -205,7 +207,10 @@ def _notes(result: StudyResult, sample: Sample, level: float, split: str | None)
     """Return what a reader must know to judge the figures."""
     plan, patients = result.plan, int(sample.patients.max()) + 1
     where = f"out-of-fold predictions ({plan.folds} folds)" if split is None else f"the {split} part"
-    said = [f"Judged on {where}: {len(sample):,} images of {patients:,} patients, the same for all variants."]
+    said = [
+        f"Judged on {where}: {counted(len(sample), 'image')} of "
+        f"{counted(patients, 'patient')}, the same for all variants."
+    ]
     fewest = np.minimum(*(patients_with(sample.labels == value, sample.patients) for value in (0, 1)))
     rare = [f"{name} ({few})" for name, few in zip(sample.findings, fewest, strict=True) if few < MINIMUM_PATIENTS]
     if rare:
@@ -218,7 +223,8 @@ def _notes(result: StudyResult, sample: Sample, level: float, split: str | None)
             "With one seed the intervals hold the choice of patients alone; another seed may well give a difference "
             "outside of them. Several seeds (--seeds 0,1,2) take that in."
             if len(plan.seeds) == 1
-            else f"Figures are means over {len(plan.seeds)} seeds; intervals hold the choice of patients and of seeds."
+            else f"Figures are means over {counted(len(plan.seeds), 'seed')}; intervals "
+            "hold the choice of patients and of seeds."
         )
     if len(plan.variants) > 2:
         said.append(

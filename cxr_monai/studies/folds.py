@@ -33,6 +33,7 @@ from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
 from cxr_monai.evaluation.metrics import finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.plurals import agreeing, be, counted, have, was
 from cxr_monai.studies.plan import Job
 
 PREDICTIONS, METRICS, BUNDLE = "predictions_oof.csv", "metrics_by_fold.csv", "bundle"
@@ -74,12 +75,15 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
         if k is not None and k != len(there):
             raise SplitError(
                 Code.SPLIT_INVALID,
-                f"{k} folds were asked for, and the manifest's column 'fold' has {len(there)}.",
+                f"{counted(k, 'fold')} {was(k)} asked for, and the manifest's column 'fold' has {len(there)}.",
                 fix="Leave --folds out to use those, or remove the column to have new ones.",
             )
         without = int(manifest.table["fold"].isna().sum())
         if without:
-            notes.append(f"{without:,} of {len(manifest):,} images have no fold and take no part.")
+            notes.append(
+                f"{without:,} of {counted(len(manifest), 'image')} {have(without)} no "
+                f"fold and {agreeing(without, 'take')} no part."
+            )
     else:
         manifest = kfold(manifest, K if k is None else k, seed=seed)
         notes += [f"{note}." for note in alike_note(manifest.table["patient_id"], manifest.table["source"])]
@@ -139,7 +143,8 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
         if foreign:
             raise EvaluationError(
                 Code.PREDICTIONS_INVALID,
-                f"{len(foreign):,} of the {len(file.table):,} predicted images are not in fold {job.fold}, such as "
+                f"{len(foreign):,} of the {counted(len(file.table), 'predicted image')} "
+                f"{be(len(foreign))} not in fold {job.fold}, such as "
                 f"{foreign[0]}.",
                 fix="The folds have changed since: start the study again with --restart.",
                 where=file.path,
@@ -200,7 +205,10 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     bundles = [Bundle.open(job.folder / "train" / BUNDLE) for job in jobs]
     digests = [bundle.digest() for bundle in bundles]
     about = {
-        "bundle": {"name": f"the networks of {len(jobs)} trainings, each on patients it had not seen", "of": digests},
+        "bundle": {
+            "name": f"the networks of {counted(len(jobs), 'training')}, each on patients it had not seen",
+            "of": digests,
+        },
         "label_scheme": bundles[0].scheme.to_json(),
         "precision": read_predictions(_predictions(jobs[0])).about.get("precision"),
         "calibrated": False,
@@ -278,6 +286,6 @@ def _seeds(jobs: Sequence[Job]) -> list[int]:
 def _invalid(k: int) -> SplitError:
     return SplitError(
         Code.SPLIT_INVALID,
-        f"{k} folds: one is tested, one validates and the others train, so {LEAST} are the least.",
+        f"{counted(k, 'fold')}: one is tested, one validates and the others train, so {LEAST} are the least.",
         fix="Ask for --folds 5, or make the column 'fold' anew: cxr-monai split MANIFEST --scheme kfold.",
     )

@@ -23,6 +23,7 @@ from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.outputs import check_folder
+from cxr_monai.plurals import counted, was
 from cxr_monai.studies.checking import Checked, check
 from cxr_monai.studies.compare import Tables, tabulate
 from cxr_monai.studies.folds import check_room, finish_folds, fold_manifest, out_of_fold, prepare_folds
@@ -194,7 +195,9 @@ def check_at_once(at_once: int) -> None:
         UsageError: ``usage``.
     """
     if not 1 <= at_once <= usable_cores():
-        raise UsageError(Code.USAGE, f"{at_once} trainings at a time: there are {usable_cores()} cores for them.")
+        raise UsageError(
+            Code.USAGE, f"{counted(at_once, 'training')} at a time: {counted(usable_cores(), 'core')} can do them."
+        )
 
 
 def _leaves_bundle(study: Study) -> bool:
@@ -239,11 +242,11 @@ def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], re
         state, now = State.read(job.folder), settings[job.variant]
         if state is None:
             continue
-        was = state.settings
+        before = state.settings
         differing = [
-            f"{name} was {was.get(name, 'not there')} and is {now.get(name, 'not there')}"
-            for name in dict.fromkeys([*was, *now])
-            if was.get(name) != now.get(name)
+            f"{name} was {before.get(name, 'not there')} and is {now.get(name, 'not there')}"
+            for name in dict.fromkeys([*before, *now])
+            if before.get(name) != now.get(name)
         ]
         if differing:
             changed[job.folder] = differing
@@ -252,7 +255,7 @@ def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], re
         more = f"\n  and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise StudyError(
             Code.STUDY_CHANGED,
-            f"{len(changed)} of its {len(jobs)} trainings were begun with other settings.\n  "
+            f"{len(changed)} of its {counted(len(jobs), 'training')} {was(len(changed))} begun with other settings.\n  "
             + "\n  ".join(shown)
             + f"{more}\n",
             fix="Give the same settings, choose another --out, or add --restart, which sets these aside.",

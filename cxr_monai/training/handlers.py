@@ -16,6 +16,7 @@ from cxr_monai.data.files import write_errors
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.outputs import check_output
+from cxr_monai.plurals import counted
 from cxr_monai.progress import duration, progress_bar, spoke
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.schedules import validated
@@ -184,7 +185,7 @@ class LeftOut:
             write_errors(self.result, list(errors.values()))
         if not errors:
             return
-        message = f"{len(errors)} of {seen} files of the {self.what} part could not be read"
+        message = f"{len(errors)} of {counted(seen, 'file')} of the {self.what} part could not be read"
         if len(errors) > self.most * seen:
             raise TrainingError(Code.NO_IMAGES, f"{message}.", fix="See which and why in this file.", where=path)
         logger.warning("%s and are left out: see %s", message, path)
@@ -258,9 +259,9 @@ class PredictionsWriter:
         errors = [error for _, _, part in parts for error in part]
         about = {"calibrated": False, **self.about}
         write_predictions(self.path, names, probabilities, self.findings, about, errors)
-        logger.info("%d images: %s", len(names), self.path)
+        logger.info("%s: %s", counted(len(names), "image"), self.path)
         if errors:
-            logger.warning("%d files were left out: %s.errors.csv", len(errors), self.path)
+            logger.warning("%s left out: %s.errors.csv", counted(len(errors), "file"), self.path)
         if not names:
             raise TrainingError(Code.NO_IMAGES, "no file could be read.", where=f"{self.path}.errors.csv")
 

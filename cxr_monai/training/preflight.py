@@ -15,6 +15,7 @@ from cxr_monai.data.preparations import limit_bytes, preparations
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.losses.soft_target import SoftTargetLoss, has_target
+from cxr_monai.plurals import be, counted, have
 from cxr_monai.progress import duration
 from cxr_monai.training.handlers import batch_size
 from cxr_monai.training.speed import choose_threads, typical_seconds
@@ -98,9 +99,9 @@ class Preflight:
         without = len(labels) - int(has_target(labels).sum())
         if without:
             logger.warning(
-                "%d of the %d training images have no target: none of their labels is known to be present, or one "
+                "%d of the %s %s no target: none of their labels is known to be present, or one "
                 "label alone is known; nothing is learned from them",
-                without, len(labels),
+                without, counted(len(labels), "training image"), have(without),
             )  # fmt: skip
 
     def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
@@ -134,7 +135,8 @@ class Preflight:
         if logits.shape != labels.shape:
             raise SettingError(
                 Code.SETTING_INVALID,
-                f"the network gives {list(logits.shape[1:])} outputs an image, and there are {labels.shape[1]} labels.",
+                f"the network gives {list(logits.shape[1:])} outputs an image, and there "
+                f"{be(labels.shape[1])} {counted(labels.shape[1], 'label')}.",
                 fix="network_def#out_channels must be the number of labels; leave it out to have it so.",
             )
         return logits, labels
@@ -159,9 +161,9 @@ class Preflight:
             free -= needed
         if free < wanted:
             logger.warning(
-                "%s: %.1f GB are free beside the checkpoints, %d decoded images need about %.1f GB; choose another "
+                "%s: %.1f GB are free beside the checkpoints, room for %s is about %.1f GB; choose another "
                 "--cache_dir, clear it with 'cxr-monai cache clear', or keep none with --cache_dir none",
-                root, max(0, free) / 1e9, unprepared, wanted / 1e9,
+                root, max(0, free) / 1e9, counted(unprepared, "decoded image"), wanted / 1e9,
             )  # fmt: skip
 
     def _tell(self, unprepared: int, loading: float, step: float, taken: float) -> float:
@@ -177,8 +179,8 @@ class Preflight:
         # a forward pass is about a third of a step
         total = left * (images + validation / 3) * step + reading
         logger.info(
-            "preflight passed in %s: %.1f images/s; %d epochs of %d images take about %s",
-            duration(taken), 1 / step, left, images, duration(total),
+            "preflight passed in %s: %.1f images/s; %s of %s in about %s",
+            duration(taken), 1 / step, counted(left, "epoch"), counted(images, "image"), duration(total),
         )  # fmt: skip
         return total
 

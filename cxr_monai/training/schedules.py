@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.plurals import counted
 
 SCHEDULES = ("constant", "cosine", "one_cycle", "plateau")
 
@@ -94,7 +95,8 @@ def _check(name: str, epochs: int, steps_per_epoch: int, warmup_epochs: float, f
     if not isinstance(warmup_epochs, int | float) or not 0 <= warmup_epochs < epochs:
         raise SettingError(
             Code.SETTING_INVALID,
-            f"--warmup_epochs {warmup_epochs!r}: it must be a number from 0 (none) to below the {epochs} epochs.",
+            f"--warmup_epochs {warmup_epochs!r}: it must be a number from 0 (none) "
+            f"to below the {counted(epochs, 'epoch')}.",
         )
     if not isinstance(factor, int | float) or not 0 < factor < 1:
         raise SettingError(Code.SETTING_INVALID, f"--scheduler#factor {factor!r}: it must be above 0 and below 1.")

@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 
 from cxr_monai.environment import usable_cores
+from cxr_monai.plurals import counted
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +80,8 @@ def choose_threads(step: Callable[[], object]) -> float:
     torch.set_num_threads(fastest)
     words = f"{threads} threads" if fastest == threads else f"{fastest} of {threads} threads are used, which is faster"
     logger.warning(
-        "the machine is busy (load %.1f, %d cores): %s; the estimate holds as long as it stays so",
-        load, usable_cores(), words,
+        "the machine is busy (load %.1f, %s): %s; the estimate holds as long as it stays so",
+        load, counted(usable_cores(), "core"), words,
     )  # fmt: skip
     return seconds[fastest]
 

@@ -25,7 +25,7 @@ from cxr_monai.bundle.workflow import PATHS, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, how_to_see_runs, without_password
 from cxr_monai.errors import Code, StorageError
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import counted, have
 from cxr_monai.training.delivery import Delivery
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
 from cxr_monai.training.schedules import validated
@@ -185,14 +185,14 @@ class Tracker:
         unsent = self._delivery.finish()
         if unsent:
             logger.warning(
-                "[%s] %d events of this run have not reached MLflow; 'cxr-monai track %s' sends them.",
-                Code.TRACKING_FAILED, unsent, self.output_dir,
+                "[%s] %s of this run %s not reached MLflow; 'cxr-monai track %s' sends what is left.",
+                Code.TRACKING_FAILED, counted(unsent, "event"), have(unsent), self.output_dir,
             )  # fmt: skip
         journal, where = self._delivery.journal, self._delivery.where
         if refused := journal.refused(where):
             logger.warning(
-                "[%s] MLflow refused %d of this run's %d events; they stand with its reasons in %s.",
-                Code.TRACKING_REFUSED, len(refused), len(journal.events), journal.refused_file,
+                "[%s] MLflow refused %d of this run's %s; they stand with its reasons in %s.",
+                Code.TRACKING_REFUSED, len(refused), counted(len(journal.events), "event"), journal.refused_file,
             )  # fmt: skip
         ids = journal.run_of(where)
         self._experiment_id = ids[0] if ids else None

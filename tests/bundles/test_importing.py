@@ -166,7 +166,7 @@ def test_labels_choose_and_rows_name(tmp_path: Path, capsys: pytest.CaptureFixtu
         (
             lambda: {**state_dict(3, 14), "features.norm5.running_var": torch.full((17,), torch.nan)},
             "chexnet",
-            "1 tensors hold NaN or infinite numbers, such as features.norm5.running_var",
+            "1 tensor holds NaN or infinite numbers, such as features.norm5.running_var",
         ),
     ],
 )

@@ -44,7 +44,7 @@ def test_nih(root, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("4 images of 3 patients, labels nih-v2020\n")
     assert "Cardiomegaly               2         2         0   50.0%" in printed
-    assert "- kept 1 of 1 boxes, on 1 images" in printed
+    assert "- kept 1 of 1 box, on 1 image" in printed
     assert f"next      cxr-monai split {out}" in printed
 
 

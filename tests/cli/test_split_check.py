@@ -170,10 +170,10 @@ def test_check_finds_one_radiograph_under_two_patients_and_broken_files(
     capsys.readouterr()
     assert main(["check", str(manifest), "--pixels"]) == 1
     printed = capsys.readouterr().out
-    assert "1 radiographs stand under several patients" in printed
+    assert "1 radiograph stands under several patients" in printed
     assert "004.png (patient 2), 030.png (patient 15)" in printed
     assert "020.png: [radiograph-empty]" in printed
-    assert "1 images repeat another of the same patient" in printed
+    assert "1 image repeats another of the same patient" in printed
     assert "011.png" not in printed
 
 

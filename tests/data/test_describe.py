@@ -89,8 +89,8 @@ def test_the_record_is_shown_beside_the_column_that_it_is_of() -> None:
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"sex": ["F", "M", "M", "", "M"]}, "1 patients have images of more than one sex: a"),
-        ({"age": [30, 61, 40, np.nan, 7]}, "1 patients have images more than 30 years apart: a"),
+        ({"sex": ["F", "M", "M", "", "M"]}, "1 patient has images of more than one sex: a"),
+        ({"age": [30, 61, 40, np.nan, 7]}, "1 patient has images more than 30 years apart: a"),
         ({"Edema": 0}, "the manifest has no positive image of Edema: no AUROC can be computed there"),
         ({}, "the split 'val' has no positive image of Mass, Edema"),
         ({"Edema": 1}, "the manifest has no negative image of Edema"),

@@ -475,7 +475,7 @@ BAD = {
         Code.RADIOGRAPH_UNDECODABLE,
         "Photometric",
     ),
-    "one row": (changed(Rows=1), Code.RADIOGRAPH_DIMENSIONS, "1 rows by 32 columns"),
+    "one row": (changed(Rows=1), Code.RADIOGRAPH_DIMENSIONS, "1 row by 32 columns"),
     "32 bits": (changed(BitsAllocated=32), Code.RADIOGRAPH_UNDECODABLE, "Bits Allocated is 32"),
     "17 of 16 bits": (changed(BitsStored=17), Code.RADIOGRAPH_UNDECODABLE, "Bits Stored 17"),
     "a high bit below the stored ones": (changed(HighBit=7), Code.RADIOGRAPH_UNDECODABLE, "High Bit 7 contradicts 12"),

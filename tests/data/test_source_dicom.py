@@ -167,10 +167,10 @@ def test_what_is_no_radiograph_is_counted_and_what_is_broken_is_listed(tmp_path)
     assert codes.pop("text.dcm") in (Code.RADIOGRAPH_NOT_AN_IMAGE, Code.RADIOGRAPH_UNDECODABLE)
     assert codes == {"empty.dcm": Code.RADIOGRAPH_EMPTY, "headless.dcm": Code.RADIOGRAPH_TRUNCATED}
     assert source.notes[:4] == (
-        "skipped 1 files: Body Part Examined HAND",
+        "skipped 1 file: Body Part Examined HAND",
         "skipped 2 files: Modality CT",
-        "skipped 1 files: Modality missing",
-        "skipped 1 files: not DICOM",
+        "skipped 1 file: Modality missing",
+        "skipped 1 file: not DICOM",
     )
 
 
@@ -190,7 +190,7 @@ def test_nothing_there(tmp_path):
         dicom.read(tmp_path, key=None)
     assert caught.value.code == Code.NO_IMAGES
     write(tmp_path / "ct", Modality="CT")
-    with pytest.raises(ManifestError, match="skipped 1 files: Modality CT"):
+    with pytest.raises(ManifestError, match="skipped 1 file: Modality CT"):
         dicom.read(tmp_path, key=None)
 
 
@@ -226,7 +226,7 @@ def test_labels_are_joined(tmp_path, column, first, second):
     np.testing.assert_array_equal(source.table["Infiltration"], [1, 0, np.nan])
     np.testing.assert_array_equal(source.table["Fracture"], [np.nan, 1, np.nan])
     assert list(source.table.columns[7:]) == ["Infiltration", "Fracture"]
-    assert any("2 of 3 radiographs have labels" in note and "1 rows" in note for note in source.notes)
+    assert any("2 of 3 radiographs have labels" in note and "1 row of" in note for note in source.notes)
 
 
 def test_lists_of_findings_and_words_in_the_labels(tmp_path):
@@ -263,7 +263,7 @@ def test_another_manifest_serves_as_labels(tmp_path):
         ("who,Mass\n1,1\n", "no column says which image"),
         ("image,Mass\na.dcm,1\na,0\n", "a.dcm, a all fit 'a.dcm'"),
         ("image,Mass\na.dcm,1\na.dcm,0\n", "has a second row"),
-        ("image,Mass\nz.dcm,1\n", "none of its 1 rows fits"),
+        ("image,Mass\nz.dcm,1\n", "none of its 1 row fits"),
         ("image,Mass\na.dcm,-1\n", "--uncertain"),
     ],
 )
@@ -284,7 +284,7 @@ def test_the_two_real_files(realdata):
     assert table["view"].tolist() == ["PA", "PA"]
     assert table["age"].tolist() == [62.0, 62.0]
     assert table["sex"].tolist() == ["M", "M"]
-    assert any(note.startswith("1 files repeat the SOPInstanceUID") for note in source.notes)
+    assert any(note.startswith("1 file repeats the SOPInstanceUID") for note in source.notes)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

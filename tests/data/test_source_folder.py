@@ -53,8 +53,8 @@ def test_columns_by_hand(root, delimiter, encode, newline):
     np.testing.assert_array_equal(table["Rib fracture"], [0, np.nan, 1])
     assert "Comment" not in table
     assert "columns left out: Comment" in source.notes
-    assert "1 sexes are none of M, F, O and were emptied" in source.notes
-    assert "1 ages are impossible (over 120 years, or no age) and were emptied" in source.notes
+    assert "1 sex is none of M, F, O and was emptied" in source.notes
+    assert "1 age is impossible (over 120 years, or no age) and was emptied" in source.notes
     manifest = build_manifest(table, source.root, source.label_version, check_files=True)
     assert manifest.findings == ("Effusion", "Rib fracture")
 
@@ -99,7 +99,7 @@ def test_missing_images(root):
     assert caught.value.code == Code.IMAGES_MISSING
     source = read(root, content, available_only=True)
     assert source.table["image"].tolist() == ["2021/a.png"]
-    assert "kept 1 images that are here, left out 2 that are not (such as z.png, y.png)" in source.notes
+    assert "kept 1 image that is here, left out 2 that are not (such as z.png, y.png)" in source.notes
     with pytest.raises(ManifestError) as caught:
         read(root, "image,patient_id,Mass\nz.png,2,0\n", available_only=True)
     assert caught.value.code == Code.NO_IMAGES
@@ -167,7 +167,7 @@ def test_utf16_is_told_by_its_mark(root):
         ("image,patient_id,Lung Opacity,LUNG_OPACITY\na.png,1,1,0\n", "two columns are Lung Opacity"),
         ("image,patient_id,rad,Mass\na.png,1,R1,1\na.png,1,R2,0\n", "2 rows .lines 2, 3., told apart by 'rad'"),
         ("image,patient_id,Labels\na.png,1,\"['mass']\"\n", "'Labels' holds lists of findings"),
-        ("image,patient_id,Mass\na.png,1,1\nb.png,,0\n", "1 rows name no patient: .* first on line 3"),
+        ("image,patient_id,Mass\na.png,1,1\nb.png,,0\n", "1 row names no patient: .* first on line 3"),
         ("image,patient_id,Mass\na.png,NaN,1\nb.png,n/a,0\n", "2 rows name no patient: .* line 2 .'NaN'"),
         ("image,patient_id,Mass\na.png,1,1\n2021/a.png,1,0\n", "all fit '2021/a.png'"),
     ],

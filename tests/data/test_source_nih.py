@@ -71,7 +71,7 @@ def test_columns_by_hand(tmp_path, name):
     assert table["sex"].tolist() == ["M", "M", "F", "F"]
     assert table["age"].tolist()[:2] == [57.0, 58.0]
     assert np.isnan(table["age"][2])
-    assert source.notes == ("1 ages are impossible (over 120 years, or no age) and were emptied",)
+    assert source.notes == ("1 age is impossible (over 120 years, or no age) and was emptied",)
     expected = np.zeros((4, 14))
     expected[0, 1] = expected[1, 1] = expected[1, 10] = expected[3, 12] = expected[3, 13] = 1
     np.testing.assert_array_equal(table[list(NIH14)].to_numpy(), expected)
@@ -179,7 +179,7 @@ def test_an_image_in_two_parts_is_refused(tmp_path):
     write_table(tmp_path)
     write_images(tmp_path / "images_001/images", NAMES)
     write_images(tmp_path / "images_002/images", NAMES[:1])
-    with pytest.raises(ManifestError, match="1 images are in two of"):
+    with pytest.raises(ManifestError, match="1 image is in two of"):
         nih.read(tmp_path)
 
 
@@ -193,7 +193,7 @@ def test_missing_images_are_counted_and_shown_unless_available_only(tmp_path):
     assert "--available-only" in str(caught.value)
     source = nih.read(tmp_path, available_only=True)
     assert source.table["image"].tolist() == [f"images/{NAMES[0]}"]
-    assert "kept 1 images that are here, left out 3 that are not" in source.notes
+    assert "kept 1 image that is here, left out 3 that are not" in source.notes
     assert "1 PNG files in images are not in the table" in source.notes
 
 
@@ -231,7 +231,7 @@ def test_boxes_are_scaled_to_the_stored_image(tmp_path):
         columns=["image", "finding", "x", "y", "width", "height", "image_width", "image_height"],
     )
     pd.testing.assert_frame_equal(source.boxes, expected)
-    assert source.notes[-1] == "kept 2 of 3 boxes, on 1 images"
+    assert source.notes[-1] == "kept 2 of 3 boxes, on 1 image"
     whole = nih.read(tmp_path, table_only=True).boxes
     assert whole is not None
     assert whole[["x", "y", "width", "height", "image_width"]].iloc[0].tolist() == [100, 200, 300, 400, 1024]

@@ -199,7 +199,7 @@ def test_lists_need_paths_where_file_names_repeat(tmp_path: Path) -> None:
 
 def test_an_image_in_two_lists_is_refused(tmp_path: Path) -> None:
     train, val = listing(tmp_path, "train", ["00000.png"]), listing(tmp_path, "val", ["00001.png", "00000.png"])
-    with pytest.raises(SplitError, match=r"1 images are in this list and in .*train, such as 00000.png"):
+    with pytest.raises(SplitError, match=r"1 image is in this list and in .*train, such as 00000.png"):
         splits.lists(make([1, 1]), train, val, val)
 
 

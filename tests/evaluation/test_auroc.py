@@ -161,7 +161,7 @@ def test_duplicated_images_do_not_move_the_area_but_narrow_delong() -> None:
         ([[0.1], [0.2]], [[1], [0]], "(2, 1)"),
         ([0.1, 0.2], [1, 2], "2"),
         ([0.1, 0.2], [1, -1], "-1"),
-        ([0.1, NAN], [1, 0], "1 scores are NaN"),
+        ([0.1, NAN], [1, 0], "1 score is NaN"),
     ],
 )
 def test_what_cannot_be_judged_is_an_error(scores: list, labels: list, text: str) -> None:

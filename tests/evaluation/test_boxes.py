@@ -92,7 +92,7 @@ def test_what_has_no_map_is_left_out_and_said(tmp_path: Path) -> None:
     assert len(table) == 1
     assert notes == (
         "1 of 3 boxes are of images without maps, and left out.",
-        "1 boxes of findings without maps are left out: Hernia.",
+        "1 box of findings without maps is left out: Hernia.",
     )
 
 
@@ -102,7 +102,7 @@ def test_nihs_own_list_is_scaled_to_the_stored_size(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress((NIH + rows).encode()))
     table, notes = read_boxes(path, STORED, FINDINGS)
     assert table.iloc[0].tolist() == ["a/1.png", "Infiltration", 128, 128, 32, 32, 256, 512]
-    assert notes == ("Boxes: kept 1 of 2 boxes, on 1 images.",)
+    assert notes == ("Boxes: kept 1 of 2 boxes, on 1 image.",)
 
 
 def test_everything_wrong_is_told_at_once_with_its_line(tmp_path: Path) -> None:
@@ -209,6 +209,6 @@ def test_boxes_of_findings_are_boxes_of_their_category(tmp_path: Path) -> None:
     path, categories = written(tmp_path, rows + "a/2.png,Hernia,1,1,1,1,200,100\n"), SCHEMES["categories"]
     table, notes = read_boxes(path, STORED, ("Lung", "Pleural"), categories)
     assert table[["image", "finding", "x"]].values.tolist() == [["a/2.png", "Pleural", 5], ["a/1.png", "Lung", 1]]
-    assert notes == ("1 boxes of findings without maps are left out: Hernia.",)
+    assert notes == ("1 box of findings without maps is left out: Hernia.",)
     boxed, _ = boxed_findings(path, ["a/1.png", "a/2.png"], categories)
     assert boxed == {"a/1.png": {"Lung"}, "a/2.png": {"Pleural", "Hernia"}}

@@ -44,6 +44,7 @@ from cxr_monai.data.formats.dicom_values import (
 )
 from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import counted
 
 COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
@@ -130,7 +131,8 @@ def _inflated(data: bytes, max_pixels: int) -> tuple[bytes, UID | None]:
     if len(inflated) >= limit:
         raise RadiographError(
             Code.RADIOGRAPH_DIMENSIONS,
-            f"it inflates to more than the {limit:,} bytes that {rows} rows by {columns} columns can need.",
+            f"it inflates to more than the {counted(limit, 'byte')} that {counted(rows, 'row')} "
+            f"by {counted(columns, 'column')} can need.",
             fix="Leave the file out: it is damaged or made to exhaust memory.",
         )
     if not whole:

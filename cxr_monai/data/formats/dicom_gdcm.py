@@ -13,6 +13,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from cxr_monai.plurals import counted
+
 # PS3.6 A-1, those that GDCM decodes; 52, 53 and 55 are retired kinds of JPEG with 12 bits
 GDCM_SYNTAXES = frozenset(
     f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 52, 53, 55, 57, 70, 80, 81, 90, 91, 92, 93)
@@ -46,7 +48,7 @@ def decode_with_gdcm(
     if done.returncode != 0:
         raise ValueError("cannot decode it")
     if len(done.stdout) != rows * columns * allocated // 8:
-        raise ValueError(f"gives {len(done.stdout):,} bytes of {rows * columns * allocated // 8:,}")
+        raise ValueError(f"gives {counted(len(done.stdout), 'byte')} of {rows * columns * allocated // 8:,}")
     return done.stdout
 
 

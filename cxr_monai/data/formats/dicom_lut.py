@@ -10,6 +10,7 @@ import numpy as np
 
 from cxr_monai.data.formats.dicom_library import Dataset
 from cxr_monai.data.formats.dicom_values import numbers, value_of
+from cxr_monai.plurals import counted
 
 
 class UnusableLutError(Exception):
@@ -88,4 +89,4 @@ def _entries(item: Dataset, count: int, *, big_endian: bool) -> np.ndarray:
         return np.frombuffer(data, np.uint8)
     if len(packed) == (count + 1) // 2:
         return packed.astype("<u2").view(np.uint8)[:count]
-    raise UnusableLutError(f"it has {len(packed)} of the {count} entries that it declares")
+    raise UnusableLutError(f"it has {len(packed)} of the {counted(count, 'entry')} that it declares")

@@ -26,6 +26,7 @@ from cxr_monai.data.formats.dicom_library import (
 from cxr_monai.data.formats.dicom_values import integer, text, truncated, undecodable, value_of
 from cxr_monai.data.formats.raster import jpeg_frame
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import counted
 
 PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow")
 """pydicom's decoders in order of preference; GDCM, which can end the process, is called in another (see
@@ -71,7 +72,7 @@ def stored_levels(dataset: Dataset, notes: list[str]) -> np.ndarray:
     if syntax in _NATIVE:
         needed = size // 3 * 2 if text(dataset, "PhotometricInterpretation") == "YBR_FULL_422" else size
         if len(pixels) < needed:
-            raise truncated(f"its header needs {needed:,} bytes of pixels and {len(pixels):,} are there")
+            raise truncated(f"its header needs {counted(needed, 'byte')} of pixels and {len(pixels):,} are there")
         if len(pixels) >= 2 * needed:
             notes.append("its Pixel Data hold more than one picture of this size: the first is taken")
         return stored_bits(_decoded_by(_whole_words(dataset), ""), dataset, None, notes)
@@ -155,7 +156,8 @@ def _check_codestream(frame: bytes, syntax: UID, expected: tuple[int, int, int],
         if _rle_length(frame, size) > size + _RLE_SLACK:
             raise RadiographError(
                 Code.RADIOGRAPH_DIMENSIONS,
-                f"its RLE data expand to more than the {size:,} bytes of {expected[0]} rows by {expected[1]} columns.",
+                f"its RLE data expand to more than the {counted(size, 'byte')} of {counted(expected[0], 'row')} "
+                f"by {counted(expected[1], 'column')}.",
                 fix="Leave the file out: it is damaged or made to exhaust memory.",
             )
         return None

@@ -11,6 +11,7 @@ from typing import Any
 
 from cxr_monai.data.formats.dicom_library import BytesLengthException, Dataset, RawDataElement
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import counted
 
 # what pydicom raises when it converts a value that is not of its kind
 _UNREADABLE = (
@@ -121,6 +122,6 @@ def several_frames(frames: int) -> RadiographError:
     """Return the error for a file of several pictures."""
     return RadiographError(
         Code.RADIOGRAPH_SEVERAL_FRAMES,
-        f"it has {frames} frames; a radiograph is one picture.",
+        f"it has {counted(frames, 'frame')}; a radiograph is one picture.",
         fix="Export the frame that is meant.",
     )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import counted
 
 MIN_SIDE = 32
 """A radiograph has at least this many rows and columns; anything smaller is an icon."""
@@ -77,13 +78,15 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
     if height < MIN_SIDE or width < MIN_SIDE:
         raise RadiographError(
             Code.RADIOGRAPH_DIMENSIONS,
-            f"the image is {height} rows by {width} columns; at least {MIN_SIDE} by {MIN_SIDE} are needed.",
+            f"the image is {counted(height, 'row')} by {counted(width, 'column')}; at "
+            f"least {MIN_SIDE} by {MIN_SIDE} are needed.",
             fix="Give the radiograph itself, not an icon of it.",
         )
     if height * width > max_pixels:
         raise RadiographError(
             Code.RADIOGRAPH_DIMENSIONS,
-            f"its header claims {height} rows by {width} columns, more than the {max_pixels:,} pixels allowed.",
+            f"its header claims {counted(height, 'row')} by {counted(width, 'column')}, more "
+            f"than the {counted(max_pixels, 'pixel')} allowed.",
             fix="If the image really is that large, read it with a larger max_pixels.",
         )
 
@@ -100,7 +103,7 @@ def single_channel(image: np.ndarray, bits: int) -> np.ndarray:
     if highest > allowed:
         raise RadiographError(
             Code.RADIOGRAPH_COLOUR,
-            f"it is a colour image: red, green and blue differ by up to {highest} levels of {2**bits - 1}, "
+            f"it is a colour image: red, green and blue differ by up to {counted(highest, 'level')} of {2**bits - 1}, "
             f"and at most {allowed} is taken for compression noise.",
             fix="Export the radiograph as a grey image, without coloured annotations.",
         )

@@ -23,6 +23,7 @@ import numpy as np
 from cxr_monai.data.formats.grey import UNSIGNED_8_BIT, Decoded, check_size, exact_grey, level_table, look_up
 from cxr_monai.data.formats.sniffing import GZIP_MAGIC
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import be, counted
 
 _HEADER_BYTES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -52,7 +53,7 @@ def decode_nifti(data: bytes, max_pixels: int) -> Decoded:
         if len(raw) < size:
             raise RadiographError(
                 Code.RADIOGRAPH_TRUNCATED,
-                f"its header needs {size:,} bytes of pixels and {len(raw):,} are there.",
+                f"its header needs {counted(size, 'byte')} of pixels and {len(raw):,} are there.",
                 fix="Copy or download the file again.",
             )
         stream.read(1)  # the end of a gzip file, where its checksum is verified
@@ -109,7 +110,8 @@ def _to_grey(stored: np.ndarray, header: Any) -> tuple[np.ndarray, str, tuple[fl
     if not finite.all():
         raise RadiographError(
             Code.RADIOGRAPH_NAN,
-            f"{int((~finite).sum()):,} of its {values.size:,} pixels are NaN or infinite.",
+            f"{int((~finite).sum()):,} of its {counted(values.size, 'pixel')} "
+            f"{be(int((~finite).sum()))} NaN or infinite.",
             fix="Replace them by the background's value when exporting.",
         )
     rule = "display range (cal_min, cal_max)"

@@ -21,6 +21,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
 from cxr_monai.data.formats.sniffing import PNG_MAGIC
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import counted
 
 _PNG_CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _GREY, _GREY_ALPHA, _RGBA = 0, 4, 6  # colour types of a PNG
@@ -48,7 +49,7 @@ def decode_png(data: bytes, max_pixels: int) -> Decoded:
             check_size(height, width, max_pixels)
         elif kind == b"acTL" and len(payload) >= 4 and struct.unpack(">I", payload[:4])[0] > 1:
             frames = struct.unpack(">I", payload[:4])[0]
-            raise _several_frames(f"it is an animated PNG of {frames} frames")
+            raise _several_frames(f"it is an animated PNG of {counted(frames, 'frame')}")
         elif kind in _PNG_CRITICAL:
             kept.append(chunk)
     if len(header) != 13:
@@ -91,7 +92,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise _truncated(f"the PNG ends within a chunk that should be {length} bytes long")
+            raise _truncated(f"the PNG ends within a chunk that should be {counted(length, 'byte')} long")
         if kind[0] & 0x20 == 0:
             if kind not in _PNG_CRITICAL:
                 raise _damaged("a PNG with a critical chunk that no reader knows")

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from cxr_monai.errors import Code, ManifestError
+from cxr_monai.plurals import be, counted
 
 SHOWN = 10
 
@@ -45,8 +46,8 @@ def report_missing(missing: Sequence[str], total: int, searched: Collection[str]
     shown = ", ".join(missing[:SHOWN]) + (f", and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else "")
     raise ManifestError(
         Code.IMAGES_MISSING,
-        f"{len(missing):,} of the {total:,} images that the table names are not in {', '.join(searched)}: {shown}."
-        + (f" {near}." if near else ""),
+        f"{len(missing):,} of the {counted(total, 'image')} that the table names "
+        f"are not in {', '.join(searched)}: {shown}." + (f" {near}." if near else ""),
         fix="Get them, or keep those that are here with --available-only"
         + ("; where a file name alone tells which image it is, say --match-names." if near else "."),
         where=where,
@@ -55,7 +56,7 @@ def report_missing(missing: Sequence[str], total: int, searched: Collection[str]
 
 def left_out_note(kept: int, missing: int) -> str:
     """Return the sentence that says what ``--available-only`` left out."""
-    return f"kept {kept:,} images that are here, left out {missing:,} that are not"
+    return f"kept {counted(kept, 'image')} that {be(kept)} here, left out {missing:,} that are not"
 
 
 def require_any(kept: int, where: Path, searched: Collection[str], near: str = "") -> None:

@@ -14,6 +14,7 @@ from cxr_monai.data.sources._lists import spread_lists
 from cxr_monai.data.vocabulary import doubled, is_known, is_no_finding
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import canonical
+from cxr_monai.plurals import agreeing, be, counted, have
 
 _CELLS = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0, "": np.nan, "nan": np.nan, "na": np.nan}
 _EMPTY = ("", "nan", "na")
@@ -131,9 +132,15 @@ def _empty_beside(
         filled += int(empty.sum())
     notes = []
     if filled:
-        notes.append(f"{int(normal.sum()):,} images say {name!r}: {filled:,} empty cells there are 0")
+        notes.append(
+            f"{counted(int(normal.sum()), 'image')} {agreeing(int(normal.sum()), 'say')} {name!r}: "
+            f"{counted(filled, 'empty cell')} there {be(filled)} 0"
+        )
     if against.any():
-        notes.append(f"{int(against.sum()):,} images say {name!r} and have a finding: their cells stay as they are")
+        notes.append(
+            f"{counted(int(against.sum()), 'image')} {agreeing(int(against.sum()), 'say')} {name!r} and "
+            f"{have(int(against.sum()))} a finding: the cells stay as they are"
+        )
     return notes
 
 
@@ -144,7 +151,7 @@ def _values(column: pd.Series, name: str, where: Path, meanings: dict[str, float
         return cells.map(meanings)
     line, cell = wrong.index[0], column[wrong.index[0]]
     if set(wrong) <= _UNCERTAIN:
-        said = f"-1 (uncertain) stands in {len(wrong):,} cells"
+        said = f"-1 (uncertain) stands in {counted(len(wrong), 'cell')}"
         fix = "Say what it shall be: --uncertain unknown (never scored), positive or negative."
     else:
         said = f"{cell!r} is none of 1 (present), 0 (absent), empty (unknown)"

@@ -13,6 +13,7 @@ import pandas as pd
 from cxr_monai.data.tables import read_cells
 from cxr_monai.data.validation import OLDEST
 from cxr_monai.errors import Code, ManifestError
+from cxr_monai.plurals import agreeing, be, counted, was
 
 _PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}  # DICOM's AS (PS3.5 6.2), letter optional
 _NOBODY = ("", "nan", "na", "n/a", "none", "null")  # how programs write an empty cell
@@ -43,8 +44,8 @@ def refuse_nobody(patients: pd.Series, column: str, where: Path) -> None:
     cell = patients[empty[0]]
     raise ManifestError(
         Code.SOURCE_INVALID,
-        f"{len(empty):,} rows name no patient: the cell of {column!r} is empty, first on line {empty[0]}"
-        + (f" ({cell!r})." if cell else "."),
+        f"{counted(len(empty), 'row')} {agreeing(len(empty), 'name')} no patient: the cell of {column!r} is empty, "
+        f"first on line {empty[0]}" + (f" ({cell!r})." if cell else "."),
         fix="Fill it in: without it, a patient's images would land on both sides of a split.",
         where=where,
     )
@@ -91,7 +92,10 @@ def emptied_notes(bad_ages: int, bad_sexes: int) -> list[str]:
     """Return sentences about the cells that `parse_ages` and `parse_sexes` emptied."""
     notes = []
     if bad_ages:
-        notes.append(f"{bad_ages:,} ages are impossible (over {OLDEST} years, or no age) and were emptied")
+        notes.append(
+            f"{counted(bad_ages, 'age')} {be(bad_ages)} impossible (over {OLDEST} "
+            f"years, or no age) and {was(bad_ages)} emptied"
+        )
     if bad_sexes:
-        notes.append(f"{bad_sexes:,} sexes are none of M, F, O and were emptied")
+        notes.append(f"{counted(bad_sexes, 'sex')} {be(bad_sexes)} none of M, F, O and {was(bad_sexes)} emptied")
     return notes

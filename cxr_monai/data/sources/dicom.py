@@ -39,6 +39,7 @@ from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
 from cxr_monai.outputs import check_output
+from cxr_monai.plurals import agreeing, counted, have
 from cxr_monai.progress import progress_bar
 
 _TAGS = [
@@ -87,9 +88,9 @@ def read(
     """
     root = Path(os.path.abspath(root))
     headers, errors, skipped = _read_headers(root, any_modality)
-    notes = [f"skipped {count:,} files: {reason}" for reason, count in sorted(skipped.items())]
+    notes = [f"skipped {counted(count, 'file')}: {reason}" for reason, count in sorted(skipped.items())]
     if headers.empty:
-        there = [*notes, *([f"{len(errors):,} files cannot be read"] if len(errors) else [])]
+        there = [*notes, *([f"{counted(len(errors), 'file')} cannot be read"] if len(errors) else [])]
         raise ManifestError(
             Code.NO_IMAGES,
             f"no radiograph is here ({'; '.join(there) or 'no files at all'}).",
@@ -101,7 +102,10 @@ def read(
         notes.append(f"{lateral:,} are lateral views: models here learn from frontal ones")
     repeated = int(headers["sop"][headers["sop"] != ""].duplicated().sum())
     if repeated:
-        notes.append(f"{repeated:,} files repeat the SOPInstanceUID of another: are they the same image?")
+        notes.append(
+            f"{counted(repeated, 'file')} {agreeing(repeated, 'repeat')} the SOPInstanceUID "
+            "of another: are they the same image?"
+        )
     patients = _patients(headers, root, patient_per_study)
     ages, bad_ages = parse_ages(headers["age"])
     sexes, bad_sexes = parse_sexes(headers["sex"])
@@ -164,7 +168,7 @@ def read_key(path: Path) -> bytes:
     if len(key) < 32:
         raise UsageError(
             Code.USAGE,
-            f"a key of {len(key)} characters can be guessed; it needs 32.",
+            f"a key of {counted(len(key), 'character')} can be guessed; it needs 32.",
             fix="Leave --key-file away.",
             where=path,
         )
@@ -177,7 +181,8 @@ def _patients(headers: pd.DataFrame, root: Path, per_study: bool) -> pd.Series:
     if nameless.any() and not per_study:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"{int(nameless.sum()):,} of {len(headers):,} radiographs have no PatientID (first: "
+            f"{int(nameless.sum()):,} of {counted(len(headers), 'radiograph')} "
+            f"{have(int(nameless.sum()))} no PatientID (first: "
             f"{headers['image'][nameless].iloc[0]}). Without it, a patient's images would land on both sides of a "
             "split.",
             fix="If every study is of another patient, say --patient-per-study.",
@@ -310,17 +315,17 @@ def _labels(
     if not labelled:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"none of its {len(table):,} rows fits a radiograph by {theirs!r} (first: {table[theirs].iloc[0]!r})"
-            + (f": {said}." if said else "."),
+            f"none of its {counted(len(table), 'row')} fits a radiograph by "
+            f"{theirs!r} (first: {table[theirs].iloc[0]!r})" + (f": {said}." if said else "."),
             fix="Where a file name alone tells which image it is, say --match-names." if said else None,
             where=labels,
         )
     unused = table.loc[~used, theirs].tolist()
     unlabelled = headers.loc[~headers[ours].isin(keys[used]), "image"].tolist()
     return marks, [
-        f"{labelled:,} of {len(headers):,} radiographs have labels, joined on {theirs!r}"
+        f"{labelled:,} of {counted(len(headers), 'radiograph')} {have(labelled)} labels, joined on {theirs!r}"
         + (f"; without: {examples(unlabelled)}" if unlabelled else "")
-        + f"; {len(unused):,} rows of the labels fit none"
+        + f"; {counted(len(unused), 'row')} of the labels {agreeing(len(unused), 'fit')} none"
         + (f": {examples(unused)}" if unused else "")
         + (f"; {said}" if said else ""),
         *notes,

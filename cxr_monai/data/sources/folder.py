@@ -34,6 +34,7 @@ from cxr_monai.data.sources._text import (
 )
 from cxr_monai.data.vocabulary import is_known
 from cxr_monai.errors import Code, ManifestError
+from cxr_monai.plurals import counted, was
 
 _IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
 
@@ -138,7 +139,7 @@ def _find_files(
 
 def endings_note(matches: Matches) -> str:
     """Return the sentence that says how many images were found under another ending, or without one."""
-    return f"{matches.endings:,} images were found by their names without the ending (such as .png)"
+    return f"{counted(matches.endings, 'image')} {was(matches.endings)} found by name without the ending (such as .png)"
 
 
 def _image_column(table: pd.DataFrame, wanted: str | None, labels: Path) -> str:
@@ -166,7 +167,8 @@ def _refuse_several_rows(table: pd.DataFrame, image: str, places: pd.Series, lab
     apart = f", told apart by {columns[0]!r}" if columns else ""
     raise ManifestError(
         Code.SOURCE_INVALID,
-        f"{name!r} has {len(rows):,} rows (lines {', '.join(map(str, rows.index))}){apart}; an image has one row here.",
+        f"{name!r} has {counted(len(rows), 'row')} (lines {', '.join(map(str, rows.index))}){apart}; "
+        "an image has one row here.",
         fix="Combine them first, for example to what most readers say of each finding.",
         where=labels,
     )
@@ -180,9 +182,10 @@ def _with_fields_of_paths(table: pd.DataFrame, image: str, per_image: bool) -> t
         return table, []
     shown = f"{table[image].iloc[0]} is of {fields['patient_id'].iloc[0]}"
     if per_image:
-        several = patients < len(table)
-        return table, [f"the paths name {patients:,} patients for {len(table):,} images ({shown}): without "
-                       "--patient-per-image they are taken"] if several else []  # fmt: skip
+        if patients == len(table):
+            return table, []
+        named = f"the paths name {counted(patients, 'patient')} for {counted(len(table), 'image')} ({shown})"
+        return table, [f"{named}: without --patient-per-image they are taken"]
     having = {
         "patient_id": True,
         "study_id": find_column(table.columns, STUDY) is None,
