@@ -20,6 +20,7 @@ from cxr_monai.sharing.loops import endless
 from cxr_monai.sharing.places import (
     NAMED,
     NO_PLACE,
+    OBJECTS,
     Places,
     is_of_the_container,
     is_relative,
@@ -272,12 +273,19 @@ class _Judge:
         owner = item.owner
         if owner in CALLABLES and not is_listed(owner, value):
             yield self._refuse(item, "callable", value, f"it is none of MONAI's own {CALLABLES[owner]}.")
+        elif names_a_place(owner) and value not in OBJECTS and self._is_argument(item):
+            yield self._refuse(item, "callable", value, f"{owner} may be any path. {NO_PLACE}")
         elif item.overlay and (self.known.keep_callables or bare(value) in lists()["pretrained"]):
             reason = "a target without the section that it stands in, which may say more about it."
             yield self._refuse(item, "callable", value, reason)
         else:
             evaluated = self.known.evaluated.covers(item.parts)
             yield self._remark(item, "callable", value, *judge_callable(value, evaluated))
+
+    def _is_argument(self, item: _Item) -> bool:
+        """Tell whether the section that an item stands in is an argument of a component."""
+        section = replace(item, parts=item.parts[:-1])
+        return bool(self.known.reach.values((*section.component, "_target_")))
 
     def _argument(self, item: _Item) -> Iterator[Remark]:
         value = item.value

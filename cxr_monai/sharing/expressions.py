@@ -174,10 +174,9 @@ def _behind(node: ast.AST, scope: Scope) -> list[ast.AST]:
     """Return texts that are put behind something and so lead nowhere by themselves: ``@bundle_root + '/models'``."""
     if (
         isinstance(node, ast.BinOp)
-        and isinstance(node.op, ast.Add | ast.Div)
         and isinstance(node.right, ast.Constant)
         and scope.places.is_place_node(node.left, empty=False)
-        and scope.places.continues(node.right)
+        and scope.places.continues(node)
     ):
         return [node.right]
     if isinstance(node, ast.JoinedStr):
@@ -297,6 +296,8 @@ def _judge_name(
             return
         full = ".".join([scope.names.get(base.id, base.id), *chain])
         yield (full, *judge_value(full, called, scope.evaluated))
+        if not called and bare(full) in READING:
+            yield full, Verdict.REFUSED, f"{bare(full)} is not called here, but handed on: nobody sees what it reads."
         return
     for part in chain:
         verdict, reason = judge_attribute(part)

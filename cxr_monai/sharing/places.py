@@ -32,14 +32,14 @@ READING = frozenset({
 _NAME = re.compile(r"(^|_)(paths?|dirs?|files?|filenames?|folders?|roots?|pathname|pathnames|director(y|ies))$")
 _MORE_NAMES = frozenset({
     "manifest", "manifest_name", "npzfile", "file_prefix", "output_postfix", "postfix", "output_ext", "extension",
-    "db_name", "init_weights", "parent", "boxes", "folder_layout", "weights",
+    "db_name", "init_weights", "parent", "boxes", "weights",
 })  # fmt: skip
-# What a path may be given instead of a path, an object: made of a manifest's path, which is judged where it stands.
-_OBJECTS = (
+OBJECTS = (
     "cxr_monai.data.dataset.open_manifest",
     "cxr_monai.finetune.disease.disease_manifest",
     "cxr_monai.data.sampling.sampling_weights",
 )
+"""What may be given instead of a path, an object: made of a path that is judged where it stands, or of none."""
 _DEEPEST = 50
 _MOMENT = re.compile(r"(datetime\.)?datetime\.now\(\)\.(strftime\('[\w%-]*'\)|isoformat\(\))")
 
@@ -118,8 +118,8 @@ class Places:
             return not isinstance(node.value, str | bytes) or (
                 isinstance(node.value, str) and is_relative(node.value) and (empty or node.value != "")
             )
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Div):
-            return self.is_place_node(node.left, False) and self.continues(node.right)
+        if isinstance(node, ast.BinOp):
+            return self.is_place_node(node.left, False) and self.continues(node)
         if isinstance(node, ast.List | ast.Tuple):
             return all(self.is_place_node(one) for one in node.elts)
         return self._is_place_call(node, empty)
@@ -135,12 +135,14 @@ class Places:
             return self.is_place_node(first, empty and not rest) and all(map(self.is_place_node, rest))
         return function == "str" and len(node.args) == 1 and self.is_place_node(node.args[0], empty)
 
-    def continues(self, node: ast.AST) -> bool:
+    def continues(self, node: ast.BinOp) -> bool:
         """Tell whether what is put behind a place leaves it where it is: ``'/models/model.pt'``, ``'.csv'``."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            text = node.value
+        right = node.right
+        if isinstance(node.op, ast.Add) and isinstance(right, ast.Constant) and isinstance(right.value, str):
+            text = right.value
             return ".." not in text and not text.startswith("./") and text != "." and is_relative(text.lstrip("/"))
-        return self.is_place_node(node)
+        # Path('a') / '/etc' is '/etc'
+        return isinstance(node.op, ast.Add | ast.Div) and self.is_place_node(right)
 
     def _is_place_id(self, parts: Id, empty: bool) -> bool:
         key = (parts, empty)
@@ -158,7 +160,7 @@ class Places:
             return len(parts) == 1  # given by whoever runs it
         targets = self.reach.values((*parts, "_target_"))
         if targets:
-            return all(target in _OBJECTS for target in targets)
+            return all(target in OBJECTS for target in targets)
         inside = self.reach.inside(parts)
         return all(self.is_place(value, parts, empty) for value in self.reach.values(parts)) and all(
             self._is_place_id((*parts, name), True) for name in inside

@@ -11,11 +11,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from cxr_monai.budget import check_time
 from cxr_monai.bundle.evaluated import Id, Reach, mentions
 from cxr_monai.sharing import syntax
 from cxr_monai.sharing.allowlist import bare
-
-_DEEPEST = 20
 
 
 @cache
@@ -54,39 +53,57 @@ def judge_kind(argument: str, kinds: str, value: Any, parts: Id, reach: Reach) -
     if isinstance(value, Mapping):
         wrong = "_target_" not in value
     else:
-        wrong = _is_text(value, parts, reach, 0) and not ("b" in kinds and str(value).lower() in ("true", "false"))
+        wrong = _is_text(value, parts, reach) and not ("b" in kinds and str(value).lower() in ("true", "false"))
     wanted = "true or false" if kinds == "b" else "a number" if "l" not in kinds else "numbers"
     return f"{argument} takes {wanted}." if wrong else ""
 
 
-def _is_text(value: Any, parts: Id, reach: Reach, depth: int) -> bool:
-    if not isinstance(value, str):
-        return False
-    if value.startswith("$"):
-        try:
-            tree = syntax.expression(value[1:])
-        except ValueError:
-            return False  # refused as an expression
-        return isinstance(tree, ast.Expression) and _is_text_node(tree.body, reach, depth)
-    if value.startswith(("@", "%")):
-        return depth < _DEEPEST and any(
-            _is_text(one, found, reach, depth + 1) for found in mentions(value, parts) for one in reach.values(found)
-        )
-    return True
+def _is_text(value: Any, parts: Id, reach: Reach) -> bool:
+    """Tell whether a value, or what it refers to, is plainly a text; each id is looked at once."""
+    seen: set[Id] = set()
+    waiting = [(value, parts)]
+    while waiting:
+        check_time()
+        value, parts = waiting.pop()
+        if not isinstance(value, str):
+            continue
+        if value[:1] not in ("$", "@", "%"):
+            return True
+        found = mentions(value, parts)
+        if value.startswith("$"):
+            try:
+                tree = syntax.expression(value[1:])
+            except ValueError:
+                continue  # refused as an expression
+            if not isinstance(tree, ast.Expression):
+                continue
+            text, found = _of_node(tree.body)
+            if text:
+                return True
+        for one in found:
+            if one not in seen:
+                seen.add(one)
+                waiting += [(value, one) for value in reach.values(one)]
+    return False
 
 
-def _is_text_node(node: ast.AST, reach: Reach, depth: int) -> bool:
+def _of_node(node: ast.AST) -> tuple[bool, list[Id]]:
+    """Return whether an expression's result is plainly a text, and the ids that it is one of otherwise."""
     if syntax.is_reference(node):
-        return _is_text("@" + str(node.slice.value), (), reach, depth + 1)
+        return False, [tuple(str(node.slice.value).split("::"))]
+    parts: list[ast.expr] = []
     if isinstance(node, ast.BinOp):
-        return _is_text_node(node.left, reach, depth) or (
-            isinstance(node.op, ast.Add) and _is_text_node(node.right, reach, depth)
-        )
-    if isinstance(node, ast.IfExp):
-        return _is_text_node(node.body, reach, depth) or _is_text_node(node.orelse, reach, depth)
-    if isinstance(node, ast.List | ast.Tuple):
-        return any(_is_text_node(one, reach, depth) for one in node.elts)
-    if isinstance(node, ast.Call):
+        parts = [node.left, node.right] if isinstance(node.op, ast.Add) else [node.left]
+    elif isinstance(node, ast.IfExp):
+        parts = [node.body, node.orelse]
+    elif isinstance(node, ast.List | ast.Tuple):
+        parts = node.elts
+    elif isinstance(node, ast.BoolOp):
+        parts = node.values
+    elif isinstance(node, ast.Call):
         method = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        return method in ("str", "join", "format", "strip", "lower", "upper", "zfill")
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+        return method in ("str", "join", "format", "strip", "lower", "upper", "zfill"), []
+    elif isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        return True, []
+    results = [_of_node(part) for part in parts]
+    return any(text for text, _ in results), [one for _, found in results for one in found]
