@@ -67,9 +67,9 @@ class Operator:
         script = path / "models" / "model.ts" if path.is_dir() else path
         if script.exists():
             self.network: Any = torch.jit.load(str(script), map_location=self.device).eval()
-        else:
-            network = parser.get_parsed_content("network_def").to(self.device)
-            network.load_state_dict(torch.load(script.with_name("model.pt"), map_location=self.device))
+        else:  # "network" first, so our weights must be found; "network_def" where a bundle has no such item
+            network = parser.get_parsed_content("network" if parser.get("network") is not None else "network_def")
+            network.load_state_dict(torch.load(script.with_name("model.pt"), map_location=self.device), strict=True)
             self.network = network.eval()
 
     def compute(self, received: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.trained import write_meaning
 from cxr_monai.bundle.workflow import MEANING
 from cxr_monai.cli import main
-from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.errors import Code, EvaluationError, WeightsError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.carried import OTHER_WEIGHTS, bundle_calibration
 from cxr_monai.evaluation.fitted import Fitted
@@ -69,8 +69,11 @@ def one(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle
 
 
-def copied(bundle: Path, folder: Path) -> Path:
+def copied(bundle: Path, folder: Path, script: Path | None = None) -> Path:
+    """Copy a bundle; with a TorchScript file beside its weights where one is given."""
     copy_parts(bundle, folder)
+    if script is not None:
+        shutil.copy(script, folder / "models" / "model.ts")
     return folder
 
 
@@ -83,17 +86,23 @@ def assert_everywhere(path: Path, right: dict[str, np.ndarray], films: list[Path
         assert "pred_uncalibrated_because" not in made
 
 
-def test_every_export_and_client_calibrates(calibrated: Path, films: list[Path], tmp_path: Path) -> None:
+def test_every_export_and_client_calibrates(
+    calibrated: Path, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right, raw = probabilities(calibrated, films, raw=False), probabilities(calibrated, films)
     assert max(np.abs(right[label] - raw[label]).max() for label in right) > 0.1
     export(calibrated, tmp_path / "files")
     zoo, _ = zoo_layout(calibrated, tmp_path / "zoo", "cxr_tiny_classification")
-    archive = shutil.make_archive(str(tmp_path / "sent"), "zip", calibrated)
-    shutil.unpack_archive(archive, tmp_path / "received")
-    without_file = copied(calibrated, tmp_path / "without")
+    script = tmp_path / "files" / "model.ts"
+    without_file = copied(calibrated, tmp_path / "without", script)
     (without_file / "models" / "calibration.json").unlink()
-    for path in (tmp_path / "files" / "model.ts", zoo, calibrated, tmp_path / "received", without_file):
+    for path in (script, zoo, copied(calibrated, tmp_path / "both", script), without_file):
         assert_everywhere(path, right, films)
+    with monkeypatch.context() as patched:  # without a model.ts Deploy asks for our network, and so for its weights
+        with pytest.raises(WeightsError), our_errors():
+            Operator(calibrated)
+        patched.chdir(calibrated)
+        assert_everywhere(calibrated, right, films)
     for path in (zoo, without_file):
         table = Predictor(path, device="cpu", amp=False).predict(films, num_workers=0).table
         assert all(np.allclose(table[label], values, rtol=0, atol=NEAR) for label, values in right.items())
@@ -119,10 +128,11 @@ def test_from_another_bundles_folder(
         other, Fitted({label: (Calibrator("temperature", {"temperature": 9}),) for label in labels}, {}, {}, {})
     )
     export(one, tmp_path / "files", ["torchscript"])
+    both = copied(one, tmp_path / "both", tmp_path / "files" / "model.ts")
     monkeypatch.chdir(other)
     assert_everywhere(tmp_path / "files" / "model.ts", probabilities(one, films, raw=False), films)
     with pytest.raises(EvaluationError, match="carries another calibration") as caught, our_errors():
-        Operator(one)
+        Operator(both)
     assert caught.value.code == Code.CALIBRATION_INVALID
 
 
@@ -152,7 +162,8 @@ def said(path: Path, films: list[Path], caplog: pytest.LogCaptureFixture) -> tup
 def test_an_older_bundle_without_its_folder_says_that_nobody_knows(
     plain: Path, films: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = copied(plain, tmp_path / "old")
+    export(plain, tmp_path / "plain", ["torchscript"])
+    old = copied(plain, tmp_path / "old", tmp_path / "plain" / "model.ts")
     fitted_of(LABELS).write(old / "models" / "calibration.json")  # as a calibration was written before: a file alone
     monkeypatch.chdir(tmp_path)
     why, warnings = said(old, films, caplog)
@@ -186,7 +197,7 @@ def test_ensembles_of_calibrated_networks_say_that_they_are_not(
     assert read_json(made / "configs" / "inference.json")["calibration"].get("values") is None
     export(made, tmp_path / "files", ["torchscript"])
     zoo, _ = zoo_layout(made, tmp_path / "zoo", "cxr_mean_classification")
-    for path in (made, zoo, tmp_path / "files" / "model.ts"):
+    for path in (zoo, tmp_path / "files" / "model.ts"):
         why, warnings = said(path, films, caplog)
         assert why.startswith("it is the mean of networks that were calibrated one by one")
         assert len(warnings) == 1
