@@ -57,9 +57,7 @@ def test_a_round_trains_from_the_servers_weights_and_is_evaluated(site: Site, aw
 
 def test_the_evaluation_is_of_the_servers_weights_on_the_validation_part(site: Site, away: Path) -> None:
     made = client(site)
-    own = dict(
-        made.evaluate(ExchangeObject(weights=weights_of(site.bundle))).metrics
-    )  # the engine goes on with its own
+    own = dict(made.evaluate(ExchangeObject(weights=weights_of(site.bundle))).metrics)
     expected = site.predict(raw=True).iloc[8:12]
     labels = [(index % 2, (index // 2) % 2) for index in range(8, 12)]
     for column, label in enumerate(LABELS):
