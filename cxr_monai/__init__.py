@@ -8,7 +8,8 @@ Layers, lowest first; each imports only lower ones (``tests/test_layers.py`` che
     1  data, networks, losses              one table of images, one file to one array; weights and losses
     2  transforms, bundle, evaluation, explain
     3  training, predict, explaining, sharing
-    4  report, running                     what a physician or a reviewer reads; a bundle's configuration, run
+    4  report, running, mlflow_model       what a physician or a reviewer reads; a bundle's configuration, run; a bundle
+                                           that was logged, as MLflow opens it
     5  studies, finetune                   repeated training under one question; a child bundle for one disease
     6  cli                                 thin: parse, call, print
 

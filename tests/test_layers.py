@@ -43,6 +43,7 @@ LAYERS = {
     "sharing": 3,
     "report": 4,
     "running": 4,
+    "mlflow_model": 4,
     "studies": 5,
     "finetune": 5,
     "doctor": 5,

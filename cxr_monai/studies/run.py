@@ -181,7 +181,7 @@ def run_study(
         means = zip(tables.comparison["variant"], tables.comparison["mean_auroc"], strict=True)
         tracker.metrics({f"mean_auroc {variant}": value for variant, value in means})
         for path in written:
-            tracker.file(path, "bundle" if path.is_dir() else None)
+            (tracker.bundle if path.is_dir() else tracker.file)(path)
         tracker.finish("FAILED" if result.failed else "FINISHED")
         return result, tables
     finally:

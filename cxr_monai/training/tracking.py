@@ -21,6 +21,7 @@ from ignite.engine import Engine, Events
 
 import cxr_monai
 from cxr_monai.bundle.configuration import running_parser
+from cxr_monai.bundle.folder import Bundle
 from cxr_monai.bundle.workflow import PATHS, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, how_to_see_runs, without_password
@@ -28,6 +29,7 @@ from cxr_monai.errors import Code, StorageError
 from cxr_monai.plurals import counted, have
 from cxr_monai.training.delivery import Delivery
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
+from cxr_monai.training.mlmodel import model_files
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ PARENT = "CXR_MONAI_PARENT_RUN"
 """Of the environment: the id of the run that this process' runs are parts of."""
 CHANGED_TAG = "cxr_monai.changed."
 """Begins the tag of a setting that a resumed training changed: its value before and after."""
+BUNDLE = "bundle"
+"""The folder of a run's files that holds its bundle."""
 ONE_A_FOLDER = ("training", "study")
 """Kinds of runs of which a folder has one, which goes on; of all others there may be many."""
 
@@ -165,6 +169,14 @@ class Tracker:
         """Log a file, or a folder with all that is in it."""
         relative = os.path.relpath(Path(path).resolve(), self.output_dir)
         self._again("artifact", path=relative, folder=folder)
+
+    def bundle(self, root: Path) -> None:
+        """Log a bundle, as a folder and as an MLflow model (``mlflow.pyfunc.load_model("runs:/RUN/bundle")``)."""
+        if self._journal is None:
+            return
+        self.file(root, BUNDLE)
+        for name, content in model_files(Bundle.open(root).labels, BUNDLE).items():
+            self.text(content, f"{BUNDLE}/{name}")
 
     def text(self, content: str, name: str) -> None:
         """Log a text under a file name."""

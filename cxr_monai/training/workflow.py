@@ -173,7 +173,7 @@ class Training:
         self.tracker.metrics({"best_epoch": self.best.epoch}, self.trainer.state.epoch)
         write_results(self.metrics, self.output_dir, self.tracker)
         self._calibrate(bundle)
-        self.tracker.file(bundle.root, "bundle")
+        self.tracker.bundle(bundle.root)
         logger.info("the bundle: %s", bundle.root)
 
     def _calibrate(self, bundle: Bundle) -> None:

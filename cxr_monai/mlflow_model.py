@@ -1,0 +1,101 @@
+"""A logged bundle as MLflow opens it: ``mlflow.pyfunc.load_model("runs:/RUN/bundle")``, no pickle.
+
+    model.predict(pandas.DataFrame({"image": ["a.png", "b.dcm"]}))     # the labels' probabilities, as predict gives
+
+What stands in MLflow beside the bundle (``cxr_monai.training.mlmodel``) names this module, which MLflow imports. The
+bundle is inspected as any folder is before it is opened.
+"""
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxr_monai.bundle.copying import copy_parts
+from cxr_monai.errors import Code, SettingError
+from cxr_monai.predict import Predictor
+from cxr_monai.sharing.trust import open_trusted
+
+logger = logging.getLogger(__name__)
+
+IMAGE, ERROR = "image", "error"
+
+
+class BundleModel:
+    """Predicts radiographs as ``cxr-monai predict`` does, calibrated where the bundle is.
+
+    Args:
+        predictor: of the bundle.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return a row an image, in their order: each label's probability, and ``error``.
+
+        Args:
+            data: a table with the column ``image``, or its values alone: paths of this machine, or the contents of
+                files as bytes (PNG, JPEG, DICOM, NIfTI).
+            params: MLflow's; none are known.
+
+        Returns:
+            a column a label, float64 in [0, 1], NaN for a file that could not be read; ``error`` then says why (its
+            code and reason) and is empty otherwise.
+
+        Raises:
+            SettingError: ``setting-invalid`` for a table without the column, or for what is neither path nor bytes.
+        """
+        images, index = _images(data)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [_path(image, Path(folder) / str(number)) for number, image in enumerate(images)]
+            names = [str(number) for number in range(len(images))]
+            predicted = self.predictor.predict(paths, names)
+        table = predicted.table.set_index("image").reindex(names).astype("float64")
+        errors = {name: f"{code}: {reason}" for name, code, reason in predicted.errors}
+        table[ERROR] = [errors.get(name, "") for name in names]
+        if errors:
+            logger.warning("%d of %d images could not be read; the column %s says why", len(errors), len(names), ERROR)
+        return table.set_axis(index, axis=0)
+
+
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> BundleModel:
+    """Open a logged bundle, as MLflow asks for it.
+
+    Raises:
+        SharingError: the inspection refuses the bundle.
+        BundleError, WeightsError: as ``cxr_monai.predict.Predictor``.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # what MLflow keeps beside the bundle is no part of it
+        copy_parts(Path(path), Path(folder) / "bundle")
+        return BundleModel(Predictor(open_trusted(Path(folder) / "bundle")))
+
+
+def _images(data: Any) -> tuple[Sequence[Any], Any]:
+    """Return the images, and the index of their rows."""
+    if isinstance(data, pd.DataFrame):
+        if IMAGE not in data:
+            raise SettingError(
+                Code.SETTING_INVALID,
+                f"the table has the columns {', '.join(map(str, data.columns))}, and none called {IMAGE}.",
+                fix="Give paths, or files' contents as bytes, in a column of that name.",
+            )
+        return list(data[IMAGE]), data.index
+    images = [data] if isinstance(data, str | bytes | Path) else list(data)
+    return images, pd.RangeIndex(len(images))
+
+
+def _path(image: Any, place: Path) -> Path:
+    if isinstance(image, bytes | bytearray):
+        place.write_bytes(image)
+        return place
+    if isinstance(image, str | Path):
+        return Path(image)
+    raise SettingError(
+        Code.SETTING_INVALID,
+        f"an image is a path or the bytes of a file, not a {type(image).__name__}.",
+        fix="Give arrays to monai.bundle's workflow instead (docs/export.md).",
+    )
