@@ -9,7 +9,7 @@ result.errors               # (image, code, reason) of those
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import torch
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.bundle.folder import Bundle, head_of
-from cxr_monai.data.dataset import RadiographDataset, batch_errors, items_of_files, take_any_modality
+from cxr_monai.data.dataset import RadiographDataset, batch_errors, batch_notes, items_of_files, take_any_modality
 from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.manifest import read_manifest
+from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.networks.fixed_batches import FixedBatches
@@ -48,11 +49,13 @@ class Predictions:
         table: ``image`` and one column a finding, each in [0, 1].
         errors: image, stable code and reason of each file that was left out.
         about: bundle digest, precision, calibrated or not.
+        notes: what reading said of the images in the table.
     """
 
     table: pd.DataFrame
     errors: list[tuple[str, str, str]]
     about: Mapping[str, Any]
+    notes: FilmNotes = field(default_factory=FilmNotes)
 
 
 class Predictor:
@@ -142,7 +145,8 @@ class Predictor:
                 whole batches has the same batches as before, and so the same values.
         """
         named = [str(file) for file in files] if names is None else list(names)
-        dataset = RadiographDataset(items_of_files(files, named, self.bundle.labels), self.preprocessing, self.shape)
+        items = items_of_files(files, named, self.bundle.labels)
+        dataset = RadiographDataset(items, self.preprocessing, self.shape, with_notes=True)
         parts = [Predictions(self._table([], []), [], self.about)]
         with (
             torch.inference_mode(),
@@ -155,16 +159,19 @@ class Predictor:
                 probabilities = logits.double().sigmoid().float().numpy()
                 good = [not error for error in batch["error"]]
                 kept = [name for name, read in zip(batch["name"], good, strict=True) if read]
-                parts.append(Predictions(self._table(kept, probabilities[good]), batch_errors(batch), self.about))
+                made = self._table(kept, probabilities[good])
+                parts.append(Predictions(made, batch_errors(batch), self.about, batch_notes(batch)))
                 each(parts[-1])
                 bar.update(len(batch["name"]))
         table = pd.concat([part.table for part in parts], ignore_index=True)
-        errors = [error for part in parts for error in part.errors]
+        errors, notes = [error for part in parts for error in part.errors], FilmNotes()
+        for part in parts:
+            notes.add_all(part.notes.to_json())
         if len(table) + len(errors) != len(named):
             raise RuntimeError(
                 f"{counted(len(named), 'file')} {was(len(named))} to be read, {len(table) + len(errors)} came back"
             )
-        return Predictions(table, errors, self.about)
+        return Predictions(table, errors, self.about, notes)
 
     def _table(self, images: Sequence[str], probabilities: Any) -> pd.DataFrame:
         labels = self.bundle.labels

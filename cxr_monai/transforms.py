@@ -144,7 +144,8 @@ class LoadRadiographd(MapTransform):
     an item may state ``image_axes`` (``HW``, ``WH``), ``image_value_range`` ([black, white]) and ``image_bits``.
 
     For the key ``image``, ``image_bits`` tells how many bits a pixel of the film has (16 where it does not say),
-    ``image_shape`` its (H, W), ``image_spacing`` its (row, column) spacing in mm or None.
+    ``image_shape`` its (H, W), ``image_spacing`` its (row, column) spacing in mm or None, ``image_notes`` what is odd
+    about it.
 
     Attributes:
         any_modality: read a DICOM whatever its header says it shows (``cxr_monai.data.dataset.take_any_modality``).
@@ -165,6 +166,7 @@ class LoadRadiographd(MapTransform):
                 axes, value_range, bits = (result.get(f"{key}_{name}") for name in ("axes", "value_range", "bits"))
                 radiograph = radiograph_of_array(given, axes, value_range, bits)
             result[key] = torch.from_numpy(radiograph.pixels)
+            result[f"{key}_notes"] = tuple(radiograph.provenance.get("notes", ()))
             result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))
             result[f"{key}_shape"], result[f"{key}_spacing"] = radiograph.pixels.shape[1:], radiograph.spacing
         return result

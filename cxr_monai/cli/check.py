@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _pixels(manifest: "Manifest", any_modality: bool) -> tuple[list[str], list[str]]:
     """Return what is wrong with the files' pixels, and what is worth a note."""
     from cxr_monai.data.describe import compare_pixels
+    from cxr_monai.data.notes import EXAMPLES
 
     report = compare_pixels(manifest, progress=True, any_modality=any_modality)
     wrong = []
@@ -102,4 +103,5 @@ def _pixels(manifest: "Manifest", any_modality: bool) -> tuple[list[str], list[s
             f"{counted(report.repeated, 'image')} {agreeing(report.repeated, 'repeat')} "
             "another of the same patient, pixel for pixel"
         )
+    notes += report.notes.lines(report.read, EXAMPLES)
     return wrong, notes

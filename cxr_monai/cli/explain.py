@@ -153,6 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
         shown, wanted_findings = store.images[: arguments.pictures], explainer.kept if arguments.finding else ()
         pictures = write_pictures(Gallery([store]), shown, arguments.out / "pictures", wanted_findings)
         print(f"{counted(len(pictures), 'picture')}: {arguments.out / 'pictures'}")
+    for note in store.notes.lines(len(store.images)):
+        print(f"note: {note}")
     left_out = Path(f"{arguments.out}.errors.csv")
     if left_out.is_file():
         print(f"{explainer.left_out} left out: {left_out}", file=sys.stderr)

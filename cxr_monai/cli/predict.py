@@ -90,12 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
 
     def keep(part: Predictions) -> None:
-        rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors)
+        rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors, part.notes)
 
     predictor.predict(files[rows.done :], names[rows.done :], arguments.batch_size, arguments.workers, keep)
     rows.finish(predictor.about)
     kind = "calibrated" if predictor.about["calibrated"] else "not calibrated"
     print(f"{rows.kept} of {counted(len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
+    for note in rows.notes.lines(rows.kept):
+        print(f"note: {note}")
     if rows.errors:
         print(f"{len(rows.errors)} left out: {arguments.out}.errors.csv", file=sys.stderr)
         for name, code, reason in rows.errors[:5]:

@@ -23,6 +23,7 @@ from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.data.notes import FilmNotes
 from cxr_monai.data.preparations import cache_root
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, StorageError, ours
 from cxr_monai.schemes import LabelScheme
@@ -170,6 +171,7 @@ class RadiographDataset(Dataset):
             ``auto`` for the user's cache (``cxr_monai.data.cache``), a folder, or None (``none``) for nowhere.
         seed: of the random transforms.
         any_modality: read DICOM files whatever their headers say they show.
+        with_notes: items have ``notes`` too, what reading said of the file, a line each (:func:`batch_notes`).
 
     An item is asked for by its index, or by a ``Draw`` (an epoch and an index) in training: random transforms depend on
     (seed, epoch, index) alone, whatever was drawn before and whichever process reads. With and without a cache an item
@@ -186,7 +188,9 @@ class RadiographDataset(Dataset):
         cache_dir: str | Path | None = None,
         seed: int = 0,
         any_modality: bool = False,
+        with_notes: bool = False,
     ) -> None:
+        self.with_notes = with_notes
         if any_modality:  # before the cache is told what makes its planes
             take_any_modality(transform)
         super().__init__(complete_items(data), transform)
@@ -262,22 +266,24 @@ class RadiographDataset(Dataset):
         item = self.data[index]
         label = torch.tensor(item["label"], dtype=torch.float32)  # a copy: the manifest's array is shared and read-only
         try:
-            image, error = self._image(index), ""
+            (image, notes), error = self._image(index), ""
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             if not isinstance(cause, RadiographError):
                 raise cause or wrapped from wrapped.__cause__  # a fault of the machine is not the file's
-            image, error = torch.zeros(self.shape), f"{cause.code}: {cause.message}"
+            image, notes, error = torch.zeros(self.shape), (), f"{cause.code}: {cause.message}"
             label = torch.full_like(label, torch.nan)
-        return {"image": image, "label": label, "name": item["name"], "error": error}
+        said = {"notes": "\n".join(notes)} if self.with_notes else {}
+        return {"image": image, "label": label, "name": item["name"], "error": error, **said}
 
-    def _image(self, index: int) -> torch.Tensor:
+    def _image(self, index: int) -> tuple[torch.Tensor, Sequence[str]]:
+        """Return an image as the network is given it, and what reading said of its file, if that was read now."""
         kept = self._kept(index)
         if kept is None:
             item = self.data[index]  # a film in memory may come with what its values mean: image_axes, image_bits
             kept = self._once({key: value for key, value in item.items() if str(key).startswith("image")})
         image = self._each_time({"image": kept["image"]})["image"]
-        return convert_to_tensor(image, dtype=torch.float32, track_meta=False).contiguous()
+        return convert_to_tensor(image, dtype=torch.float32, track_meta=False).contiguous(), kept.get("image_notes", ())
 
     def _kept(self, index: int) -> dict[str, Any] | None:
         entry = self._entries[index]
@@ -355,6 +361,14 @@ def split_error(error: str) -> tuple[str, str]:
     """Return code and reason of an item's ``error``."""
     code, _, reason = error.partition(": ")
     return code, reason
+
+
+def batch_notes(batch: dict[str, Any]) -> FilmNotes:
+    """Return what reading said of the files of a batch, where the data set tells."""
+    notes = FilmNotes()
+    for name, said in zip(batch["name"], batch.get("notes", ()), strict=False):
+        notes.add(name, said.splitlines())
+    return notes
 
 
 def batch_errors(batch: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -11,9 +11,9 @@ What a manifest must not have at all is refused when it is read (`cxr_monai.data
 import hashlib
 import io
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pandas as pd
 
 from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.manifest import Manifest, under
+from cxr_monai.data.notes import FilmNotes
 from cxr_monai.data.splits import balance_table, mean_deviation
 from cxr_monai.data.validation import SPLITS
 from cxr_monai.durable import write_durably
@@ -152,11 +153,15 @@ class PixelReport:
         shared: groups of images with identical pixels that belong to several patients, each as (image, patient).
         repeated: how many images repeat another of the same patient.
         unreadable: (image, error code, reason).
+        notes: what reading said of the others, such as that a picture is nearly black.
+        read: how many could be read.
     """
 
     shared: list[list[tuple[str, str]]]
     repeated: int
     unreadable: list[tuple[str, str, str]]
+    notes: FilmNotes = field(default_factory=FilmNotes)
+    read: int = 0
 
 
 def compare_pixels(
@@ -174,6 +179,7 @@ def compare_pixels(
     digests: list[str] = []
     read = partial(_digest, any_modality=any_modality)
     unreadable: list[tuple[str, str, str]] = []
+    notes = FilmNotes()
     with (
         ThreadPoolExecutor(workers or usable_cores()) as pool,
         progress_bar(total=len(table), desc="pixels", unit="images", show=progress) as bar,
@@ -184,7 +190,10 @@ def compare_pixels(
             for image, result in zip(images, pool.map(read, (manifest.root / name for name in images)), strict=True):
                 if isinstance(result, RadiographError):
                     unreadable.append((image, result.code.value, result.message))
-                digests.append("" if isinstance(result, RadiographError) else result)
+                    digests.append("")
+                else:
+                    digests.append(result[0])
+                    notes.add(image, result[1])
                 bar.update()
     read = table.assign(digest=digests)[np.array(digests, dtype=object) != ""]
     same = read[read["digest"].duplicated(keep=False)]
@@ -193,7 +202,7 @@ def compare_pixels(
         for _, rows in same.groupby("digest", sort=False)
         if len(set(rows["patient_id"])) > 1
     ]
-    return PixelReport(shared, int(same.duplicated(["digest", "patient_id"]).sum()), unreadable)
+    return PixelReport(shared, int(same.duplicated(["digest", "patient_id"]).sum()), unreadable, notes, len(read))
 
 
 def draw(manifest: Manifest, path: Path) -> None:
@@ -302,14 +311,17 @@ def _draw_views(axes, table: pd.DataFrame) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _digest(path: Path, any_modality: bool = False) -> str | RadiographError:
+def _digest(path: Path, any_modality: bool = False) -> tuple[str, Sequence[str]] | RadiographError:
+    """Return what equal pixels share, and what reading said of the file; or why it cannot be read."""
     from cxr_monai.data.radiograph import read_radiograph
 
     try:
-        pixels = np.ascontiguousarray(read_radiograph(path, any_modality=any_modality).pixels)
+        radiograph = read_radiograph(path, any_modality=any_modality)
     except RadiographError as error:
         return error
-    return hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
+    pixels = np.ascontiguousarray(radiograph.pixels)
+    digest = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
+    return digest, radiograph.provenance["notes"]
 
 
 def _frame(frame: pd.DataFrame, number: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cxr_monai.data.files import write_errors
+from cxr_monai.data.notes import FilmNotes
 from cxr_monai.durable import refuse_taken, storage_error
 from cxr_monai.errors import Code, UsageError
 from cxr_monai.evaluation.predictions import DIGITS, place_predictions
@@ -47,12 +48,14 @@ class PredictionRows:
         done: images of the list whose rows, or errors, are there.
         kept: those of them that have a row.
         errors: image, stable code and reason of the others.
+        notes: what reading said of the images that have a row.
     """
 
     def __init__(self, path: Path, findings: Sequence[str]) -> None:
         self.path, self.findings, self.part = path, list(findings), part_of(path)
         self.done = self.kept = 0
         self.errors: list[tuple[str, str, str]] = []
+        self.notes = FilmNotes()
         self._rows: list[bytes] = []
         self._size = 0
         self._hold: FileHold | None = None
@@ -140,14 +143,18 @@ class PredictionRows:
         self.kept += batch["rows"]
         self.done = batch["done"]
         self.errors += [(image, code, reason) for image, code, reason in batch["left_out"]]
+        self.notes.add_all(batch.get("notes", {}))
 
-    def add(self, images: Sequence[str], probabilities: np.ndarray, errors: Errors = ()) -> None:
+    def add(
+        self, images: Sequence[str], probabilities: np.ndarray, errors: Errors = (), notes: FilmNotes | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
             images: N names.
             probabilities: ``[N, F]`` in [0, 1].
             errors: image, stable code and reason of each file of the batch that was left out.
+            notes: what reading said of the images.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; the batches before it are there.
@@ -159,6 +166,7 @@ class PredictionRows:
         rows = text.getvalue().encode()
         done = self.done + len(images) + len(errors)
         batch = {"bytes": len(rows), "rows": len(images), "done": done, "left_out": [list(error) for error in errors]}
+        batch |= {"notes": notes.to_json()} if notes else {}
         block = _line(batch) + rows
         try:
             with self.part.open("r+b") as file:
@@ -179,7 +187,7 @@ class PredictionRows:
         """Put the file and its companions into their places; where no image was predicted, the list of errors alone.
 
         Args:
-            about: what stands in the JSON beside it.
+            about: what stands in the JSON beside it; how many images have each note is added.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; the rows are kept.
@@ -188,7 +196,8 @@ class PredictionRows:
             if self.kept:
                 header = io.StringIO()
                 csv.writer(header, lineterminator="\n").writerow(["image", *self.findings])
-                place_predictions(self.path, header.getvalue().encode() + b"".join(self._rows), about, self.errors)
+                told = {**about, "notes": self.notes.counts()} if self.notes else about
+                place_predictions(self.path, header.getvalue().encode() + b"".join(self._rows), told, self.errors)
             else:
                 write_errors(self.path, self.errors)
             if self._hold is not None:

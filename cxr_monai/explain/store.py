@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.completion import COMPLETE, OWN, altered, missing, seal
+from cxr_monai.data.notes import FilmNotes
 from cxr_monai.durable import refuse_taken, write_durably
 from cxr_monai.errors import Code, EvaluationError, UsageError
 from cxr_monai.explain.view import Points, View
@@ -51,6 +52,7 @@ class MapStore:
         points: where the points of a map lie, see ``View.place``.
         table: ``image``, the columns of the view, and one probability a finding, one row an image.
         without: by image the findings that have no map: it was not kept, or is 0 everywhere.
+        notes: what reading said of the images.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -61,6 +63,7 @@ class MapStore:
         self.parts = sorted(folder.glob("maps_*.npz"))
         self._place: dict[str, tuple[int, int]] = {}
         self.without: dict[str, tuple[str, ...]] = {}
+        self.notes = FilmNotes()
         tables = []
         for number, part in enumerate(self.parts):
             with _opened(part) as content:
@@ -68,6 +71,8 @@ class MapStore:
                 table = pd.DataFrame(content["view"], columns=list(_VIEW)).astype({"height": int, "width": int})
                 probabilities = pd.DataFrame(content["probabilities"], columns=list(self.findings))
                 there = content["scales"] > 0  # NaN where a map was not kept
+                for image, said in zip(images, content["notes"] if "notes" in content.files else (), strict=False):
+                    self.notes.add(image, str(said).splitlines())
             table.insert(0, "image", images)
             tables.append(pd.concat([table, probabilities], axis=1))
             self.without |= {image: self._names(~row) for image, row in zip(images, there, strict=True)}
@@ -218,7 +223,7 @@ class MapWriter:
             for path in self._there():
                 path.unlink()
             self._write_about(self.about)
-        self._rows: list[tuple[str, View, np.ndarray, np.ndarray]] = []
+        self._rows: list[tuple[str, View, np.ndarray, np.ndarray, str]] = []
 
     def _there(self) -> list[Path]:
         """Return the files of maps that are in the folder."""
@@ -258,12 +263,20 @@ class MapWriter:
         self._number = int(store.parts[-1].stem.removeprefix("maps_")) + 1 if store.parts else 0
         return True
 
-    def add(self, image: str, view: View, probabilities: np.ndarray, maps: np.ndarray) -> None:
-        """Add one image: probabilities ``[K]`` and maps ``[K, h, w]``, at least 0, NaN where not kept."""
+    def add(self, image: str, view: View, probabilities: np.ndarray, maps: np.ndarray, notes: str = "") -> None:
+        """Add one image.
+
+        Args:
+            image: its name.
+            view: where its maps lie.
+            probabilities: ``[K]``.
+            maps: ``[K, h, w]``, at least 0, NaN where not kept.
+            notes: what reading said of its file, a line each.
+        """
         if image in self.done:
             raise ValueError(f"{image!r} has its maps already")
         self.done.add(image)
-        self._rows.append((image, view, probabilities, maps))
+        self._rows.append((image, view, probabilities, maps, notes))
         if len(self._rows) == PART:
             self._write()
 
@@ -283,7 +296,7 @@ class MapWriter:
         if (self.folder / TABLE).is_file():  # neither table nor mark until all are there
             (self.folder / TABLE).unlink()
             self._write_about(self.about)
-        images, views, probabilities, maps = zip(*self._rows, strict=True)
+        images, views, probabilities, maps, notes = zip(*self._rows, strict=True)
         stacked = np.stack(maps).astype(np.float32)
         scales = stacked.reshape(*stacked.shape[:2], -1).max(-1)
         shares = stacked / np.where(scales > 0, scales, 1)[..., None, None]
@@ -291,6 +304,7 @@ class MapWriter:
         np.savez_compressed(
             buffer,
             images=np.array(images),
+            notes=np.array(notes),
             view=np.array([_numbers(view) for view in views]),
             probabilities=np.stack(probabilities).astype(np.float32),
             maps=shares.astype(np.float16),

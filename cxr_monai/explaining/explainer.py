@@ -301,13 +301,13 @@ class Explainer:
                     )
                 )
                 probabilities, maps = self(batch["image"], asked)
-                rows = zip(batch["name"], batch["error"], batch["view"], probabilities, maps, strict=True)
-                for name, error, numbers, row, made in rows:
+                read = (batch[key] for key in ("name", "error", "notes", "view"))
+                for name, error, notes, numbers, row, made in zip(*read, probabilities, maps, strict=True):
                     if error:
                         left_out.append((name, *split_error(error)))
                         first = first or RadiographError(Code(left_out[0][1]), left_out[0][2], where=name)
                     else:
-                        writer.add(name, _view_of(numbers), row[self.channels], made)
+                        writer.add(name, _view_of(numbers), row[self.channels], made, notes)
                 bar.update(len(batch["name"]))
         beside = Path(errors or out)
         beside.parent.mkdir(parents=True, exist_ok=True)
@@ -403,6 +403,7 @@ class _Files(Dataset):
                 "image": self._blank(),
                 "name": name,
                 "error": f"{cause.code}: {cause.message}",
+                "notes": "",
                 "view": torch.zeros(8),
             }
         image = convert_to_tensor(made["image"], dtype=torch.float32, track_meta=False).contiguous()
@@ -410,7 +411,8 @@ class _Files(Dataset):
         row, column = made["image_spacing"] or (torch.nan, torch.nan)
         part = visible_part(self.preprocessing, height, width)
         view = torch.tensor([height, width, *part, row, column], dtype=torch.float64)
-        return {"image": image, "name": name, "error": "", "view": view}
+        notes = "\n".join(made.get("image_notes", ()))
+        return {"image": image, "name": name, "error": "", "notes": notes, "view": view}
 
     def _blank(self) -> torch.Tensor:
         channels = next((step.channels for step in self.preprocessing.transforms if hasattr(step, "channels")), 1)

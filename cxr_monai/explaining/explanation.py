@@ -94,6 +94,8 @@ class Explanation:
                 for name, explainer in self.explainers.items()
             ]
         self._draw(stores, examples, folder)
+        for note in stores[0].notes.lines(len(stores[0].images)):
+            logger.warning("%s", note)
         return folder
 
     def _draw(self, stores: Sequence[MapStore], examples: Sequence[Example], folder: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 
-from cxr_monai.data.dataset import batch_errors
+from cxr_monai.data.dataset import batch_errors, batch_notes
 from cxr_monai.data.files import write_errors
+from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.outputs import check_output
@@ -241,9 +242,11 @@ class PredictionsWriter:
         self._names: list[str] = []
         self._probabilities: list[torch.Tensor] = []
         self._errors: list[tuple[str, str, str]] = []
+        self._notes = FilmNotes()
 
     def _collect(self, engine: Engine) -> None:
         batch = engine.state.batch
+        self._notes.add_all(batch_notes(batch).to_json())
         good = [not error for error in batch["error"]]
         self._names += [name for name, kept in zip(batch["name"], good, strict=True) if kept]
         pred = torch.as_tensor(engine.state.output["pred"]).cpu()[good]
@@ -251,15 +254,20 @@ class PredictionsWriter:
         self._errors += batch_errors(batch)
 
     def _write(self, engine: Engine) -> None:
-        parts = gather((self._names, torch.cat(self._probabilities), self._errors))
+        parts = gather((self._names, torch.cat(self._probabilities), self._errors, self._notes.to_json()))
         if idist.get_rank() != 0:
             return
-        names = [name for part, _, _ in parts for name in part]
-        probabilities = torch.cat([part for _, part, _ in parts]).numpy()
-        errors = [error for _, _, part in parts for error in part]
-        about = {"calibrated": False, **self.about}
+        names = [name for part, *_ in parts for name in part]
+        probabilities = torch.cat([part for _, part, *_ in parts]).numpy()
+        errors = [error for *_, part, _ in parts for error in part]
+        notes = FilmNotes()
+        for *_, part in parts:
+            notes.add_all(part)
+        about = {"calibrated": False, **self.about, **({"notes": notes.counts()} if notes else {})}
         write_predictions(self.path, names, probabilities, self.findings, about, errors)
         logger.info("%s: %s", counted(len(names), "image"), self.path)
+        for note in notes.lines(len(names)):
+            logger.warning("%s", note)
         if errors:
             logger.warning("%s left out: %s.errors.csv", counted(len(errors), "file"), self.path)
         if not names:
