@@ -24,6 +24,7 @@ from cxr_monai.networks.ensemble import definition, joined
 from cxr_monai.networks.weights import load_state_dict, load_weights
 from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.plurals import counted
+from cxr_monai.strict_json import parse_strictly
 
 _README = """
 ## An ensemble
@@ -74,7 +75,7 @@ def ensemble_bundle(bundles: Sequence[str | Path], out: str | Path, replace: boo
 def members_of(bundle: str | Path) -> list[str]:
     """Return the digests of the bundles that an ensemble was made of; none for another bundle or none at all."""
     try:
-        metadata = json.loads((Path(bundle) / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        metadata = parse_strictly((Path(bundle) / "configs" / "metadata.json").read_bytes())
         return [str(member["bundle"]) for member in metadata["ensemble"]["members"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []

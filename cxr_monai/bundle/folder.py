@@ -16,6 +16,7 @@ from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, ours
 from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.schemes import LabelScheme, channels
+from cxr_monai.strict_json import parse_strictly
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
 METADATA = "configs/metadata.json"
@@ -142,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
         BundleError: ``bundle-invalid`` if it is missing or no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_strictly(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=path) from None
     except (ValueError, RecursionError) as error:

@@ -391,7 +391,7 @@ def read_evaluation(folder: str | Path) -> Evaluation:
             float(content["level"]), int(content["replicates"]), **tables, book=content["book"],
             notes=tuple(content["notes"]),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (RecursionError, OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
             f"no evaluation is here ({type(error).__name__}: {error}).",

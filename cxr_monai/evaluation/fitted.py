@@ -30,6 +30,7 @@ from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import recalibrate
 from cxr_monai.plurals import be, counted
+from cxr_monai.strict_json import parse_strictly
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def read_fitted(
         logger.info("this bundle is not calibrated (it has no %s)", path.name)
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_strictly(path.read_bytes())
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
         rows = content["findings"]
@@ -188,7 +189,7 @@ def read_fitted(
             tuple(content["notes"]),
             _within(content.get("within", {}), findings),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, EvaluationError) as error:
+    except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, OSError, EvaluationError) as error:
         raise EvaluationError(
             Code.CALIBRATION_INVALID,
             f"this is not a calibration of this bundle ({error}).",
@@ -373,7 +374,7 @@ def _training_list(bundle: str | Path) -> dict[str, Any] | None:
         return None if listed is None else {"salt": str(listed["salt"]), "patients": list(map(str, listed["patients"]))}
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise EvaluationError(
             Code.CALIBRATION_INVALID,
             f"this is not a list of a bundle's patients ({error}).",

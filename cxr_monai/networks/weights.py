@@ -4,7 +4,6 @@ Files are examined before they are loaded (``cxr_monai.networks.weights_files``)
 pickle that holds anything but tensors and plain values is refused, and so is a tensor that claims more than there is.
 """
 
-import json
 import logging
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from cxr_monai.networks.fitting import differences, fit
 from cxr_monai.networks.foreign import STEM, Kind, recognise
 from cxr_monai.networks.weights_files import Danger, examine, read_header
 from cxr_monai.outputs import check_output
+from cxr_monai.strict_json import parse_strictly
 
 logger = logging.getLogger(__name__)
 
@@ -248,12 +248,12 @@ def _outputs_beside(path: Path) -> tuple[tuple[str, ...] | None, str]:
     if not file.is_file():
         return None, "sigmoid"
     try:
-        channels = json.loads(file.read_text("utf-8"))["network_data_format"]["outputs"]["pred"]["channel_def"]
+        channels = parse_strictly(file.read_bytes())["network_data_format"]["outputs"]["pred"]["channel_def"]
         findings = tuple(channels[key] for key in sorted(channels, key=int))
         if not inference.is_file():
             return findings, "sigmoid"
         file = inference
-        return findings, str(json.loads(file.read_text("utf-8")).get("head", "sigmoid"))
+        return findings, str(parse_strictly(file.read_bytes()).get("head", "sigmoid"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             Code.BUNDLE_INVALID,

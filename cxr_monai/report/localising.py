@@ -641,7 +641,7 @@ def read_localisation(folder: str | Path) -> Localisation:
         localisation = Localisation(
             scores, gains, pd.DataFrame(), float(content["level"]), content["book"], tuple(content["notes"])
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (RecursionError, OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
             f"no localisation is here ({error}).",

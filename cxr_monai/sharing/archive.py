@@ -25,7 +25,7 @@ from cxr_monai.plurals import counted
 from cxr_monai.sharing.inspection import Inspection, inspect
 from cxr_monai.sharing.manifest import LARGEST, list_problems, walk
 from cxr_monai.sharing.names import LONGEST_NAME, MOST_FILES
-from cxr_monai.sharing.remarks import shortened
+from cxr_monai.sharing.remarks import LONGEST, shortened
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = (stat.S_IFREG | 0o644) << 16
@@ -77,10 +77,12 @@ def unpack(archive: Path, into: Path) -> None:
         with archive.open("rb") as file:
             names = _unpacked(file, into)
             _refuse_other_form(file, into, names)
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (OSError, CxrError):
+        raise
+    except Exception as error:  # a stranger's file may break its reader in any way
         raise SharingError(
             Code.ARCHIVE_INVALID,
-            f"it is damaged, or no archive of a bundle: {str(error).rstrip('.')}.",
+            f"it is damaged, or no archive of a bundle: {shortened(error, 4 * LONGEST).rstrip('.')}.",
             fix="Get it again from its sender, as 'cxr-monai bundle pack' and 'sign' wrote it.",
             where=archive,
         ) from error
@@ -128,8 +130,9 @@ def _unpacked(file: IO[bytes], into: Path) -> list[str]:
     with zipfile.ZipFile(file) as opened:
         entries = opened.infolist()
         names = [entry.filename for entry in entries]
-        problems = [f"{shortened(entry.filename)!r} {said}." for entry in entries if (said := _wrong(entry))]
-        problems += list_problems(names)
+        problems = list_problems(names)  # first: other checks count on a name
+        if not problems:
+            problems = [f"{shortened(entry.filename)!r} {said}." for entry in entries if (said := _wrong(entry))]
         if sum(entry.file_size for entry in entries) > size:
             problems.append("its entries claim more bytes than it has.")
         if problems:

@@ -113,7 +113,8 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
         configurations: by their names within the bundle.
 
     Raises:
-        ValueError: for one with more than 200,000 items or an id of more than 1,000 characters.
+        ValueError: for one with more than 200,000 items or an id of more than 1,000 characters; for imports in more
+            than 200,000 places.
     """
     names: dict[str, str] = {}
     contradicted: set[str] = set()
@@ -131,7 +132,7 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
                 continue
             contradicted |= {name for name, meaning in found[0].items() if names.get(name, meaning) != meaning}
             names |= found[0]
-            ids |= {"::".join(item.parts[:count]) for count in range(len(item.parts) + 1)}
+            _add_with_beginnings(ids, item.parts)
             if item.parts[-1].isdigit():
                 within.add("::".join(item.parts[:-1]))
     imports, reach = Imports(frozenset(ids), frozenset(within)), Reach(items)
@@ -141,6 +142,17 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
         names, frozenset(contradicted), imports, frozenset(configurations), keep_callables,
         reach, reach.of(ENTRIES), scopes,
     )  # fmt: skip
+
+
+def _add_with_beginnings(ids: set[str], parts: tuple[str, ...]) -> None:
+    """Add an id and those of what it stands in, up to one that is known with all of its own."""
+    for count in range(len(parts), -1, -1):
+        beginning = "::".join(parts[:count])
+        if beginning in ids:
+            break
+        ids.add(beginning)
+    if len(ids) > MOST_ITEMS:
+        raise ValueError(f"its imports stand in more than {MOST_ITEMS:,} places.")
 
 
 def walked(config: Mapping[str, Any]) -> Iterator[_Item]:

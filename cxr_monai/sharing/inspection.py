@@ -81,7 +81,11 @@ def _remarks(files: Mapping[str, Path]) -> Iterator[Remark]:
     wrong = {name: problem for name in folders if (problem := name_problem(name))}
     wrong |= dict(name_problems(name for name in files if name not in folders))
     configurations, unread = _configurations(files)
-    known = gathered(configurations)
+    try:
+        known = gathered(configurations)
+    except ValueError as error:  # each of them can be judged, all together cannot
+        yield Remark("configs", "", "json", "configs", Verdict.REFUSED, str(error))
+        return
     for name, path in files.items():
         check_time()
         if name in wrong:

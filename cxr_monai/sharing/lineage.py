@@ -28,6 +28,8 @@ from cxr_monai.strict_json import parse_strictly
 LINEAGE = "lineage.json"
 FORMAT = 1
 MOST_ANCESTORS = 300
+MOST_GENERATIONS = 100
+"""Ancestors in a row that are followed: each is a step deeper for what follows them."""
 PACKAGES = ("cxr-monai", "monai", "torch", "numpy")
 
 
@@ -299,8 +301,8 @@ class _Tracer:
         claimed, there = ancestors.get(digest), self.known.get(digest)
         if digest in path:
             return Node(digest, claimed, State.DAMAGED, "it is said to be its own ancestor, a circle", ())
-        if len(path) > MOST_ANCESTORS:
-            return Node(digest, claimed, State.DAMAGED, f"there are more than {MOST_ANCESTORS:,} generations", ())
+        if len(path) > MOST_GENERATIONS:
+            return Node(digest, claimed, State.DAMAGED, f"there are more than {MOST_GENERATIONS:,} generations", ())
         state, said = self._link(digest, claimed, there, path)
         generation = there.lineage.own if there else claimed
         if generation is None:

@@ -21,6 +21,7 @@ from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.sharing.manifest import check_name, version_numbers
 from cxr_monai.sharing.remarks import Remark
+from cxr_monai.strict_json import parse_strictly
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _read(folder: Path) -> Installed:
 
 def _object(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_strictly(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(content, dict):

@@ -9,7 +9,6 @@ manifest and its files; anything more or less, hidden or empty, is refused.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +89,7 @@ def _signer(root: Path, expected: Mapping[str, str], trusted: str | Path | None)
             raise ValueError(f"it has more than {LARGEST:,} bytes.")
         hint, statement = _opened(parse_strictly(path.read_bytes()))
         resources = _resources(statement)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, TypeError) as error:  # base64's errors are of the first kind
         raise _invalid(root, f"its {SIGNATURE} is not one that this package makes: {error}") from error
     if resources != expected:
         other = min(set(resources.items()) ^ set(expected.items()))[0]

@@ -197,6 +197,10 @@ ARCHIVES: dict[str, Callable[[Path, Path], Any]] = {
     "absolute name": with_entry("/tmp/evil"),
     "backslashes": with_entry("models\\..\\..\\evil"),
     "drive letter": with_entry("C:evil"),
+    "empty name": with_entry(""),
+    "name of dots": with_entry(".."),
+    "name of a slash": with_entry("/"),
+    "30,000 folders deep": with_entry("a/" * 30_000 + "b"),
     "zero byte in a name": patched(lambda data: data.__setitem__(central(data, b"docs/README.md") + 46 + 4, 0)),
     "control character": with_entry("docs/a\nb"),
     "bidirectional override": with_entry("docs/\u202egnp.exe"),
@@ -391,6 +395,13 @@ SIGNATURES: dict[str, Callable[[dict[str, bytes]], None]] = {
     "leaves files out": statement(lambda made: made["predicate"]["serialization"].update(ignore_paths=["models"])),
     "follows links": statement(lambda made: made["predicate"]["serialization"].update(allow_symlinks=True)),
     "weaker digest": statement(lambda made: made["predicate"]["resources"][0].update(algorithm="md5")),
+    "no list of resources": statement(lambda made: made["predicate"].update(resources=5)),
+    "no object of settings": statement(lambda made: made["predicate"].update(serialization=5)),
+    "a list for a name": statement(lambda made: made["predicate"]["resources"][0].update(name=[])),
+    "a list for a predicate": statement(lambda made: made.update(predicate=[])),
+    "a number for a hint": lambda files: envelope(
+        files, lambda made: made["verificationMaterial"]["publicKey"].update(hint=5)
+    ),
     "early form": statement(lambda made: made.update(predicateType="https://model_signing/Digests/v0.1")),
 }
 
