@@ -114,6 +114,8 @@ def _judge_from(name: str, level: int) -> tuple[Verdict, str]:
     verdict, reason = judge_module(name)
     if verdict == Verdict.ALLOWED:
         return verdict, reason
+    if any(known.startswith(f"{name}.") for known in lists()["callables"]):
+        return Verdict.ALLOWED, ""  # a class: what is used of it is judged by its full name
     return judge_value(name, called=True)  # where the name is then used it is judged by itself
 
 
@@ -272,7 +274,7 @@ def _judge_bound(bound: frozenset[str], scope: Scope) -> Iterator[Judged]:
     for name in sorted(bound):
         if name in scope.names or hasattr(builtins, name):
             yield name, Verdict.REFUSED, f"{name} is the name of something else, and is given another meaning."
-        elif name.startswith("_") and name != "_":
+        elif name.startswith("_") and name not in ("_", "__"):
             yield name, Verdict.REFUSED, f"{name} starts with an underscore: Python's inside."
 
 

@@ -200,7 +200,68 @@ PIECES: dict[str, Any] = {
     "size": "$[1] * 3 + [0 for _ in range(2)]",
 }  # fmt: skip
 
+SLIDES: dict[str, Any] = {
+    "import": ["$import glob", "$import os"],
+    "bundle_root": "/workspace/bundle/slides",
+    "model_dir": "$@bundle_root + '/models'",
+    "output_dir": "$os.path.join(@bundle_root, 'eval')",
+    "dataset_dir": "/workspace/data/slides/",
+    "annotations": "$@dataset_dir+'/test.json'",
+    "files": "$list(sorted(glob.glob(os.path.join(@dataset_dir,'test', '*', '*[!seg].jpg'))))",
+    "network_def": {"_target_": "TorchVisionFCModel", "model_name": "inception_v3", "aux_logits": False,
+                    "num_classes": 4, "in_channels": 2048, "use_conv": False, "pool": ""},
+    "backbone": {"_target_": "FlexibleUNet", "in_channels": 3, "out_channels": 2, "backbone": "efficientnet-b2",
+                 "spatial_dims": 2, "pretrained": False, "is_pad": False, "pre_conv": None},
+    "preprocessing": {"_target_": "Compose", "transforms": [
+        {"_target_": "LoadImaged", "keys": "image", "image_only": "true"},
+        {"_target_": "AsChannelFirstd", "keys": "image"},
+        {"_target_": "Resized", "keys": ["image"], "spatial_size": [736, 480], "mode": ["bilinear"]},
+        {"_target_": "CastToTyped", "dtype": "$torch.float32", "keys": "image"},
+        {"_target_": "Transposed", "keys": "image", "indices": [2, 0, 1]}]},
+    "named": {"_target_": "Lambdad", "keys": "image",
+              "func": "$lambda x: os.path.join(@dataset_dir, 'testing/images', x + '.tif')"},
+    "handlers": [
+        {"_target_": "CheckpointLoader", "_disabled_": "$not os.path.exists(@model_dir + '/model.pt')",
+         "load_path": "$@model_dir + '/model.pt'", "load_dict": {"model": "@network_def"},
+         "map_location": {"_target_": "torch.device", "device": "cpu"}},
+        {"_target_": "ClassificationSaver", "output_dir": "@output_dir",
+         "batch_transform": "$monai.handlers.from_engine(['image_meta_dict'])"}],
+}  # fmt: skip
+
+VOLUMES: dict[str, Any] = {
+    "imports": ["$from datetime import datetime", "$from pathlib import Path"],
+    "raw": False,
+    "resampled": "$(not @raw)",
+    "bundle_root": "./",
+    "output_dir": "./outputs",
+    "output_ext": ".nii.gz",
+    "separate_folder": True,
+    "output_postfix": "$datetime.now().strftime('sample_%Y%m%d_%H%M%S')",
+    "data_list_file_path": "$@bundle_root + '/splits/fold0.json'",
+    "data_file_base_dir": "/datasets/volumes",
+    "datalist": "$monai.data.load_decathlon_datalist(@data_list_file_path, is_segmentation=True, "
+                "data_list_key='validation', base_dir=@data_file_base_dir)",
+    "latent_size": 64,
+    "network_def": {"_target_": "Generator", "latent_shape": "@latent_size", "start_shape": [64, 8, 8],
+                    "channels": [32, 16, 8, 1], "strides": [2, 2, 2, 1]},
+    "preprocessing": {"_target_": "Compose", "transforms": [
+        {"_target_": "LoadImaged", "keys": "image", "reader": "itkreader", "affine_lps_to_ras": True,
+         "_disabled_": "@resampled"},
+        {"_target_": "Spacingd", "keys": "image", "pixdim": [0.7, 0.7, 1.25], "_disabled_": "@resampled"}]},
+    "dataset": {"_target_": "Dataset", "data": "$[torch.rand(@latent_size) for i in range(10)]"},
+    "evaluator": {"_target_": "SupervisedEvaluator",
+                  "prepare_batch": "$lambda batchdata, *_,**__: (batchdata.to('cpu'),None,(),{})"},
+    "loader": {"_target_": "CheckpointLoader", "load_path": "$str(Path(@bundle_root) / 'models' / 'model.pt')",
+               "load_dict": {"model": "@network_def"}},
+    "saver": {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_ext": "@output_ext",
+              "output_postfix": "@output_postfix", "separate_folder": "@separate_folder", "output_dtype": "$np.uint8"},
+    "initialize": ["$@loader(@evaluator)"],
+    "run": ["$@saver(@datalist[0])"],
+}  # fmt: skip
+
 CONFIGURATIONS = {
+    "slides": SLIDES,
+    "volumes": VOLUMES,
     "segmentation inference": SEGMENTATION_INFERENCE,
     "segmentation training": SEGMENTATION_TRAINING,
     "several GPUs": MULTI_GPU,
