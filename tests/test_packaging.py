@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts import lowest
+
 HERE = Path(__file__).resolve().parent.parent
-NAME = re.compile(r"^[A-Za-z0-9_.-]+")
 
 
 def setup_keywords() -> dict[str, ast.expr]:
@@ -24,10 +25,49 @@ def constraints() -> dict[str, str]:
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
-def test_every_requirement_is_constrained_to_one_version() -> None:
-    required = [NAME.match(ast.literal_eval(item))[0] for item in setup_keywords()["install_requires"].elts]
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
-    assert set(required) <= set(constraints())
+
+def test_every_requirement_has_a_floor_and_is_constrained_to_one_version_above_it() -> None:
+    tested = constraints()
+    below = {name for name, floor in lowest.floors().items() if numbers(tested[name]) < numbers(floor)}
+
+    assert below == set()
+
+
+def test_what_the_lowest_versions_were_tried_with_are_the_floors_of_today() -> None:
+    """Changed a floor? ``make lowest`` installs and tries it, and writes the record."""
+    assert lowest.RECORD.read_text() == lowest.as_text(lowest.floors())
+
+
+@pytest.mark.parametrize(
+    ("name", "mended"),
+    [
+        ("torch", "2.10"),  # CVE-2026-24747
+        ("monai", "1.6.1"),  # GHSA-wvpx-5qmp-46g3
+        ("mlflow", "3.16"),  # CVE-2026-71211
+        ("pydicom", "3.0.2"),  # CVE-2026-32711
+        ("pillow", "12.3"),  # PYSEC-2026-3451
+        ("onnx", "1.21"),  # CVE-2026-27489
+        ("cryptography", "50"),  # CVE-2026-69247
+        ("pyopenssl", "26"),  # CVE-2026-27459
+        ("sigstore", "4.2"),  # CVE-2026-24408
+        ("scikit-learn", "1.5"),  # CVE-2024-5206
+        ("jinja2", "3.1.6"),  # CVE-2025-27516
+        ("tqdm", "4.66.3"),  # CVE-2024-34062
+    ],
+)
+def test_no_version_with_a_known_hole_is_allowed(name: str, mended: str) -> None:
+    allowed = re.findall(rf'"{name}>=([0-9.]+)"', (HERE / "setup.py").read_text())
+    assert [numbers(floor) >= numbers(mended) for floor in allowed] == [True]
+
+
+def test_a_requirement_without_a_floor_is_refused(tmp_path: Path) -> None:
+    setup = "from setuptools import setup\nEXTRA = {name: [] for name in ('dicom', 'sharing', 'export', 'openvino')}\n"
+    (tmp_path / "setup.py").write_text(setup + "setup(install_requires=['a>=1.2', 'b<3'], extras_require=EXTRA)\n")
+    with pytest.raises(ValueError, match="'b<3': a requirement is a name and the lowest version"):
+        lowest.floors(tmp_path / "setup.py")
 
 
 def test_no_torchvision_anywhere() -> None:

@@ -10,7 +10,7 @@ Copy a bundle that comes with this package, to train, change and share; the pack
 EPILOG = """\
 example:
   cxr-monai bundle new cxr_nih14 my_bundle
-  python -m monai.bundle run --config_file my_bundle/configs/train.json --bundle_root my_bundle --manifest M.csv"""
+  cxr-monai run my_bundle train --manifest M.csv --output_dir OUT"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

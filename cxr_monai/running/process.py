@@ -1,16 +1,10 @@
-"""Run MONAI's command within this process: as ``python -m monai.bundle run`` does, without what only that brings.
-
-``python -m`` puts the working directory before everything on the import path, so that a file ``ignite.py`` in it is
-imported instead of the library. Here the working directory is not searched.
-"""
+"""Run MONAI's command within this process, as ``python -m monai.bundle run`` does in its own."""
 
 import os
 import sys
 import traceback
 import warnings
-from pathlib import Path
 
-import cxr_monai
 from cxr_monai.environment import MONAI_WARNING
 from cxr_monai.errors import Code, CxrError, TrainingError, ours
 from cxr_monai.running.command import Command
@@ -26,7 +20,6 @@ def run_command(command: Command) -> None:
         CxrError: of the run, without what MONAI wrapped around it; ``run-failed`` for an error of another kind.
     """
     arguments = command.arguments()
-    _forget_working_directory()
     from monai.bundle.scripts import run
 
     try:
@@ -51,19 +44,10 @@ def _as_ours(error: BaseException) -> CxrError:
     if cause is not None:
         return cause
     innermost = error
-    while (deeper := innermost.__cause__ or innermost.__context__) is not None:
-        innermost = deeper
+    while innermost.__cause__ is not None:  # MONAI names the cause of each of its wrappers
+        innermost = innermost.__cause__
     return TrainingError(
         Code.RUN_FAILED,
-        f"the run ended with {type(innermost).__name__}: {' '.join(str(innermost).split()) or 'no words'}",
-        fix=f"{TRACEBACK}=1 shows where. A setting of another kind than its component takes is the usual reason.",
+        f"the run ended with {type(innermost).__name__}: {' '.join(str(innermost).split()) or 'no words'}.",
+        fix=f"{TRACEBACK}=1 shows where; a value of another kind than its component takes is the usual reason.",
     )
-
-
-def _forget_working_directory() -> None:
-    """Take the working directory off the import path where ``python -m`` put it, unless this package lies there."""
-    here = str(Path.cwd())
-    if getattr(sys.modules["__main__"], "__spec__", None) is None or sys.flags.safe_path:
-        return
-    if sys.path and sys.path[0] in ("", here) and str(Path(cxr_monai.__file__).parents[1]) != here:
-        del sys.path[0]

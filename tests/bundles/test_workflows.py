@@ -500,11 +500,9 @@ def shared(
     # float32: bfloat16 rounds otherwise in other batches, and the figures are compared
     alike = {"manifest": str(manifest), "amp": False, "image_size": 32, "tracking_uri": tracking_store}
     run(trained.bundle, "train", output_dir=str(home / "OUT"), epochs=1, batch_size=4, num_workers=0, **alike)
-    configs = [str(trained.bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
     process = monai_bundle(
         home,
-        "--nproc_per_node=2", "-m", "monai.bundle", "run", "--config_file", str(configs),
-        "--meta_file", str(trained.bundle / "configs/metadata.json"), "--bundle_root", str(trained.bundle),
+        "--nproc_per_node=2", "-m", "cxr_monai.cli", "run", str(trained.bundle), "train,multi_gpu_train",
         "--output_dir", "OUT", "--epochs", "2", "--batch_size", "2",
         *(word for name, value in alike.items() for word in (f"--{name}", str(value))),
         launcher=("torch.distributed.run",),
@@ -514,7 +512,7 @@ def shared(
     for name in ("metrics.json", "metrics.csv", "predictions_val.csv"):
         (one / name).unlink()
     run(trained.bundle, "train", output_dir=str(one), epochs=2, batch_size=4, num_workers=0, **alike)
-    return Shared(home / "OUT", one, pd.read_csv(manifest), process.stderr)
+    return Shared(home / "OUT", one, pd.read_csv(manifest), process.stdout + process.stderr)
 
 
 def test_two_processes_train_one_network(shared: Shared) -> None:
@@ -541,6 +539,8 @@ def test_two_processes_evaluate_as_one_does(shared: Shared) -> None:
 
 def test_one_of_two_processes_speaks(shared: Shared) -> None:
     assert shared.said.count("epoch 2/2:") == 1
+    assert shared.said.count("a folder of your own, inspected") == 1
+    assert shared.said.count("  torchrun --nproc_per_node=2 -m monai.bundle run --config_file ") == 1
 
 
 def test_overlay_for_several_processes_needs_torchrun(phantoms: Phantoms, elsewhere: Path) -> None:

@@ -100,6 +100,11 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     expected = ours.set_index("image").loc[theirs.index]
     np.testing.assert_allclose(theirs.to_numpy(), expected[theirs.columns].to_numpy(), atol=1e-6)
 
+    # any configuration of it runs as it was signed
+    told = b.types("run cxr-a inference --dataset_dir sent --raw True --output_dir ran")
+    assert "cxr-a 1.0.0: as hospital-a signed it, inspected" in told
+    assert list(pd.read_csv(b.home / "ran" / "predictions.csv")["image"]) == [file.name for file in sent]
+
     # B calibrates for its own patients, and fine-tunes for one disease
     b.types("predict cxr-a manifest.csv --raw --float32 --out raw.csv")
     b.types("calibrate cxr-a --predictions raw.csv --manifest manifest.csv --split val --out recalibrated")
