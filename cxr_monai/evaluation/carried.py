@@ -13,7 +13,7 @@ from typing import Any
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import Fitted, read_fitted
+from cxr_monai.evaluation.fitted import Fitted, is_elsewhere, read_fitted
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def bundle_calibration(
         return fitted if fitted is not None else carried
     if lost:
         return _lost(lost, findings)
-    if file is not None and weights is not None and not Path(weights).is_file():
+    if file is not None and weights is not None and is_elsewhere(file, weights):
         return _lost(
             f"bundle_root ({file.parent.parent}) is not the bundle's folder, and its configuration carries none",
             findings,

@@ -159,7 +159,7 @@ def read_fitted(
             "these are not the bundle's own weights, so its calibration is left out",
         )
         return None
-    if not path.is_file() and weights is not None and not Path(weights).is_file():
+    if not path.is_file() and weights is not None and is_elsewhere(path, weights):
         logger.warning("not calibrated: bundle_root (%s) is not the bundle's folder", path.parent.parent)
         return None
     if not path.is_file():
@@ -196,6 +196,11 @@ def read_fitted(
             fix="'cxr-monai calibrate' writes a new one into a copy of the bundle; --raw predicts without.",
             where=path,
         ) from error
+
+
+def is_elsewhere(path: Path, weights: str | Path) -> bool:
+    """Return whether ``models/calibration.json`` is looked for in a folder that is no bundle, such as a wrong root."""
+    return not Path(weights).is_file() and not (path.parent.parent / "configs").is_dir()
 
 
 def fit(

@@ -188,6 +188,11 @@ def test_a_bundle_that_never_was_calibrated_is_no_warning(
     export(plain, tmp_path / "files", ["torchscript"])
     assert said(tmp_path / "files" / "model.ts", films, caplog) == ("", [])
     assert "uncalibrated_because" not in Predictor(plain, device="cpu").about
+    script_alone = copied(plain, tmp_path / "script_classification", tmp_path / "files" / "model.ts")
+    (script_alone / "models" / "model.pt").unlink()
+    caplog.clear()
+    assert "pred_uncalibrated_because" not in BundleInferTask(script_alone)(str(films[0]))
+    assert caplog.messages == []
 
 
 def test_ensembles_of_calibrated_networks_say_that_they_are_not(
