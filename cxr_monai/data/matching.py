@@ -100,8 +100,8 @@ def match_images(
         images: paths; repeated ones count once.
         by_name: file names are identities: where folders disagree, an equal file name is enough.
         other_endings: ``a.dcm`` may be ``a.png`` (label tables are older than conversions).
-        spare_names: there may well be names of other images (predictions of all, a manifest of some): where every image
-            has a name with an equal path, no other name is looked for.
+        spare_names: there may well be names of other images (predictions of all, a manifest of some): a bare name
+            beside an equal path is another image's, and not a second name of that one.
         root: the absolute folder that ``images`` are relative to; an absolute name inside it means exactly that file.
     """
     given, there = list(dict.fromkeys(names)), list(dict.fromkeys(images))
@@ -113,8 +113,7 @@ def match_images(
     same, equal = {image: at for at, image in enumerate(there)}, _positions(ours)
     fits = [[same[name]] if name in same else equal.get(path, []) for name, path in zip(given, theirs, strict=True)]
     places = _only(fits)
-    found = len(set(places.tolist()) - {-1})
-    if found == len(given) or (spare_names and found == len(there)):
+    if len(set(places.tolist()) - {-1}) == len(given):
         return Matches(tuple(given), tuple(there), places)
     search = _Search(ours, [theirs[at] for at, equals in enumerate(fits) if not equals], by_name, other_endings)
     for at, equals in enumerate(fits):
@@ -124,7 +123,7 @@ def match_images(
             fits[at] = (
                 fit if inside[at] is None else [place for place in fit if _stem(ours[place]) == _stem(theirs[at])]
             )
-    return _clear(given, there, theirs, ours, fits, by_name)
+    return _clear(given, there, theirs, ours, fits, by_name, spare_names)
 
 
 def require_clear(matches: Matches, code: Code, what: str, where: str | Path | None = None) -> None:
@@ -249,14 +248,23 @@ class _Search:
 
 
 def _clear(
-    given: list[str], there: list[str], theirs: list[str], ours: list[str], fits: list[list[int]], by_name: bool
+    given: list[str],
+    there: list[str],
+    theirs: list[str],
+    ours: list[str],
+    fits: list[list[int]],
+    by_name: bool,
+    spare_names: bool,
 ) -> Matches:
     """Turn what fits into places; several fits, and bare names that are not unique, get none."""
     places = _only(fits)
     several = {given[at]: [there[place] for place in found] for at, found in enumerate(fits) if len(found) > 1}
+    exact = {place for at, place in enumerate(places.tolist()) if place >= 0 and theirs[at] == ours[place]}
     by_place: dict[int, list[str]] = {}
-    for name, place in zip(given, places.tolist(), strict=True):
-        if place >= 0:
+    for at, (name, place) in enumerate(zip(given, places.tolist(), strict=True)):
+        bare = "/" not in theirs[at] or "/" not in ours[place]
+        other = spare_names and bare and not by_name and place in exact and theirs[at] != ours[place]
+        if place >= 0 and not other:
             by_place.setdefault(place, []).append(name)
     doubled = {there[place]: names for place, names in by_place.items() if len(names) > 1}
     endings = 0

@@ -173,6 +173,11 @@ def test_tables_are_joined_on_what_matches() -> None:
     # names that are not unique are no matter where the paths agree
     assert joined(["y/1.png", "z/1.png"], left=("x/1.png", "y/1.png")) == [["y/1.png", 1, 10]]
     assert joined(["sub/1.png", "1.png"], left=("sub/1.png",)) == [["sub/1.png", 0, 10]]
+    assert joined(["1.png", "sub/1.png"], left=("1.png",)) == [["1.png", 0, 10]]
+    assert joined(["sub/1.png", "1.png", "2.png"], left=("sub/1.png", "x/2.png")) == [
+        ["sub/1.png", 0, 10],
+        ["x/2.png", 1, 12],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +185,10 @@ def test_tables_are_joined_on_what_matches() -> None:
     [
         (("x/1.png", "y/1.png"), ["1.png"], Code.IMAGES_AMBIGUOUS, "'1.png' fits x/1.png, y/1.png"),
         (("1.png", "2.png"), ["a/1.png", "b/1.png"], Code.IMAGES_AMBIGUOUS, "a/1.png, b/1.png all fit '1.png'"),
+        # whether or not all the others have equal paths
+        (("a/1.png",), ["a/1.png", "x/a/1.png"], Code.IMAGES_AMBIGUOUS, "a/1.png, x/a/1.png all fit 'a/1.png'"),
+        (("x/a/1.png",), ["x/a/1.png", "a/1.png"], Code.IMAGES_AMBIGUOUS, "x/a/1.png, a/1.png all fit 'x/a/1.png'"),
+        (("a/1.png", "b.png"), ["/in/a/1.png", "a/1.png", "b.png"], Code.IMAGES_AMBIGUOUS, "all fit 'a/1.png'"),
         (("x/1.png",), ["a/1.png", "b/1.png"], Code.MANIFEST_INVALID, "--match-names"),
         (
             ("x/1.png",),
