@@ -172,6 +172,7 @@ def _dicom_reworded(content: bytes, chance: random.Random) -> bytes:
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(DicomBytesIO(content))
         syntax = dataset.file_meta.TransferSyntaxUID
+        list(dataset.iterall())  # words are signed or not before Pixel Representation goes
         for change in chance.sample(CHANGES, chance.choice([1, 1, 2, 4])):
             change(dataset, chance)
         named, dataset.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID, syntax
