@@ -46,6 +46,7 @@ NEVER_ONE = {
     ("report/words.py", "_of_hundred(share)"), ("studies/compare.py", "plan.folds"),
     ("report/summary.py", "'no' if row['group'] == 'none' else row['group']"),
     ("training/preflight.py", "list(logits.shape[1:])"),
+    ("training/mlflow_names.py", "len(text)"),
     ("training/settings.py", "len(part.table)"),  # what a training is known by: never another text
 }  # fmt: skip
 LIBRARY = Path(cxr_monai.__file__).parent

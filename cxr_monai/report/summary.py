@@ -65,7 +65,8 @@ def cannot(evaluation: "Evaluation") -> list[Point]:
         _nothing_known(evaluation),
         Point(
             "It knows nothing else.",
-            f"It answers for {_count(len(evaluation.sample.findings), 'finding')} and passes over every other disease.",
+            f"It answers for {counted(len(evaluation.sample.findings), 'finding')} and passes over "
+            "every other disease.",
         ),
         Point(
             "It is not tested where you are.",
@@ -347,7 +348,3 @@ def _group(row: Any) -> str:
     if row["attribute"] == "prior_visits":
         return f"{'no' if row['group'] == 'none' else row['group']} earlier images"
     return f"{str(row['attribute']).replace('_', ' ')} {row['group']}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -15,6 +15,7 @@ from typing import Any
 
 from cxr_monai.origins import official_split
 from cxr_monai.plurals import counted, have
+from cxr_monai.report import worth
 from cxr_monai.report.reading import interval, value, why_empty
 
 DASH = "\u2013"
@@ -166,6 +167,7 @@ def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> s
     return (
         f"Of {counted(found.of, 'image')} like these in which the model reports {spoken(finding)}, "
         f"{found.count:,} {_has(found.count)} the label{found.span(level)}.{few(reported(row))}"
+        + _no_help(row, worth.predicting(row), "a report does not surely make the label likelier")
     )
 
 
@@ -205,7 +207,16 @@ def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
     if found is None:
         return f"It reports {spoken(finding)} in every image, so there is no silence to judge."
     left = f"{found.count:,} {_has(found.count)} the label all the same{found.span()}."
-    return f"Of {counted(found.of, 'image')} in which it does not, {left}{few(silent(row))}"
+    tail = _no_help(row, worth.silence(row), "its silence does not surely make the label rarer")
+    return f"Of {counted(found.of, 'image')} in which it does not, {left}{few(silent(row))}{tail}"
+
+
+def _no_help(row: Mapping[str, Any], standing: worth.Standing, what: str) -> str:
+    """Return, where reports or silence are no better than guessing, that they are, and how often all images have it."""
+    if standing in ("better", "unknown"):
+        return ""
+    having, images = with_label(row), with_label(row) + without_label(row)
+    return f" As far as these images show, {what}: of all {images:,.0f}, {having:,.0f} {_has(int(having))} it."
 
 
 def in_a_thousand(finding: str, row: Mapping[str, Any]) -> str:

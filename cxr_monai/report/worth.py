@@ -1,8 +1,8 @@
 """Whether figures are better than guessing: what every statement of worth in the report and the card asks first.
 
-Guessing reaches an AUROC of 0.5, a likelihood ratio of 1 and a predictive value that is the prevalence. A figure is
-better (or worse) only if its whole interval is, the one over patients where there is one; without an interval nothing
-is known.
+Guessing reaches an AUROC of 0.5, likelihood ratios of 1, and predictive values that are the prevalence and one minus
+it. A figure is better (or worse) only if its whole interval is, the one over patients where there is one; without an
+interval nothing is known.
 """
 
 import math
@@ -32,14 +32,38 @@ def reporting(point: Mapping[str, Any]) -> Standing:
     return _standing(*interval(point, "lr_positive"), 1.0)
 
 
+def silence(point: Mapping[str, Any]) -> Standing:
+    """Return how passing an image over stands to guessing, by the negative likelihood ratio and the NPV.
+
+    ``better`` only if the whole interval of the ratio is below 1 and that of the NPV above one minus the prevalence:
+    where few images have the label, few of any that are passed over have it. ``guessing`` also as of `reporting`.
+    """
+    if reports_all(point) or reports_none(point):
+        return "guessing"
+    low, high = interval(point, "lr_negative")
+    standing = _standing(-high, -low, -1.0)  # the smaller, the better
+    if standing == "better" and not interval(point, "npv")[0] > 1 - prevalence(point):
+        return "guessing"
+    return standing
+
+
+def predicting(point: Mapping[str, Any]) -> Standing:
+    """Return how the predictive value of reports stands to guessing: as `reporting`, or by the PPV and the prevalence.
+
+    The two say the same of the values; of their intervals, the surer one counts.
+    """
+    standing = reporting(point)
+    whole = not (reports_all(point) or reports_none(point))
+    return "better" if whole and interval(point, "ppv")[0] > prevalence(point) else standing
+
+
 def surely_right(point: Mapping[str, Any], least: float = 0.5) -> bool:
     """Tell whether reports are right more often than ``least`` and than the prevalence, by the lower limit of the PPV.
 
     And whether they inform at all (`reporting`): where most images have the label, so have most of any reports.
     """
     low = interval(point, "ppv")[0]
-    prevalence = _prevalence(point)
-    return reporting(point) == "better" and low >= least and not math.isnan(prevalence) and low > prevalence
+    return reporting(point) == "better" and low >= least and low > prevalence(point)
 
 
 def reports_all(point: Mapping[str, Any]) -> bool:
@@ -52,7 +76,8 @@ def reports_none(point: Mapping[str, Any]) -> bool:
     return value(point, "tp") + value(point, "fp") == 0
 
 
-def _prevalence(point: Mapping[str, Any]) -> float:
+def prevalence(point: Mapping[str, Any]) -> float:
+    """Return the share of the images that have the label; NaN without any."""
     images = sum(value(point, name) for name in ("tp", "fp", "fn", "tn"))
     return (value(point, "tp") + value(point, "fn")) / images if images > 0 else math.nan
 

@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 
-from cxr_monai.plurals import counted
-
 NAME_TAG = "cxr_monai.name."
 """Begins the tag that holds the original of a changed name."""
 LONGEST_NAME = 230
@@ -45,7 +43,7 @@ def mlflow_value(text: str, kind: str) -> str:
     most = LONGEST_VALUE[kind]
     if len(text) <= most:
         return text
-    end = f"... ({counted(len(text), 'character')}, {_digest(text)})"
+    end = f"... ({len(text)} characters, {_digest(text)})"
     return text[: most - len(end)] + end
 
 

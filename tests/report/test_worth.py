@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.bundle.folder import Bundle
+from cxr_monai.evaluation.conformal import ConformalSets
 from cxr_monai.evaluation.evaluate import Evaluation, evaluate
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.sample import Sample
@@ -57,15 +58,19 @@ def model(kind: str, seed: int) -> Sample:
         labels[random.random(count) < 0.5, 1] = np.nan
     owner = np.sort(random.integers(0, max(2, count // 2), count))
     table = pd.DataFrame({"image": [f"{at}.png" for at in range(count)], "patient_id": [f"p{one}" for one in owner]})
-    blank = dict.fromkeys(("study_id", "view", "sex", "source", "split"), "")
+    blank: dict[str, Any] = dict.fromkeys(("study_id", "view", "sex", "source", "split"), "")
+    if seed % 4 == 0:  # groups to compare
+        blank["sex"] = random.choice(["F", "M"], count, p=[0.2, 0.8])
     return Sample.of(table.assign(age=np.nan, **blank), FINDINGS, scores, labels)
 
 
 def judged(kind: str, seed: int) -> Evaluation:
     points = {name: {"youden": 0.5} for name in FINDINGS}
-    return evaluate(
-        model(kind, seed), fitted=Fitted(dict.fromkeys(FINDINGS, ()), points, {}, {}), replicates=40, seed=seed
-    )
+    sets = None
+    if seed % 4 == 1:  # abstention
+        sets = ConformalSets(0.9, FINDINGS, (0.3,) * 3, (0.7, 0.6, 0.9), 0.3, (30,) * 3, (30,) * 3, 30)
+    fitted = Fitted(dict.fromkeys(FINDINGS, ()), points, {}, {}, sets)
+    return evaluate(model(kind, seed), fitted=fitted, replicates=40, seed=seed)
 
 
 class Truth:
@@ -95,6 +100,26 @@ class Truth:
         whole = point["tn"] + point["fn"] > 0 and point["tp"] + point["fp"] > 0
         low = point["lr_positive_patient_low"]
         return bool(whole and (point["lr_positive_low"] if math.isnan(low) else low) > 1)
+
+    def ends(self, name: str, figure: str) -> tuple[float, float]:
+        """The interval over patients, else over images."""
+        point = self.points[name]
+        for kind in (f"{figure}_patient", figure):
+            low, high = point[f"{kind}_low"], point[f"{kind}_high"]
+            if not math.isnan(low + high):
+                return low, high
+        return math.nan, math.nan
+
+    def ppv_beats_prevalence(self, name: str) -> bool:
+        point = self.points[name]
+        some_passed = point["tn"] + point["fn"] > 0
+        return bool(some_passed and self.ends(name, "ppv")[0] > (point["tp"] + point["fn"]) / point["images"])
+
+    def quiet_helps(self, name: str) -> bool:
+        point = self.points[name]
+        whole = point["tn"] + point["fn"] > 0 and point["tp"] + point["fp"] > 0
+        without = (point["fp"] + point["tn"]) / point["images"]
+        return bool(whole and self.ends(name, "lr_negative")[1] < 1 and self.ends(name, "npv")[0] > without)
 
     def share(self, text: str, share: float) -> None:
         """Check 'N of M' (the first such in the text), to half of one."""
@@ -239,6 +264,40 @@ def gaps(text: str, truth: Truth) -> bool:
     return True
 
 
+def abstains(text: str, truth: Truth) -> bool:
+    enough = [name for name in map(words.spoken, FINDINGS) if truth.rows[name]["positive_patients"] >= 20]
+    judged = {name for name in enough if truth.better(name)}
+    rows = truth.evaluation.conformal.to_dict("records")
+    shares = [row["abstained"] for row in rows if words.spoken(row["finding"]) in judged]
+    least, other, most, of = re.search(
+        r"gives none in (?:([\d,]+)(?: of ([\d,]+))? to )?([\d,]+) of ([\d,]+) images", text
+    ).groups()
+    truth.share(f"{most} of {of}", max(shares))
+    truth.share(f"{least or most} of {other or of}", min(shares))
+    return True
+
+
+def serves(text: str, truth: Truth) -> bool:
+    table = truth.evaluation.subgroups
+    surely = table[(table["finding"] == "mean") & (table["p_holm"] < 0.05) & (table["gap"] < 0)]
+    named = re.findall(r"sex (\w) \(by (0\.\d{3})\)", text)
+    assert dict(named) == {row["group"]: f"{-row['gap']:.3f}" for _, row in surely.iterrows()}
+    assert ("No group's mean AUROC is surely lower" in text) == surely.empty
+    rows = table[table["finding"] != "mean"]
+    told = re.search(r"For ([\d,]+) of ([\d,]+) pairs? of a group and a finding", text)
+    assert (told is not None) == bool(rows["gap"].isna().any())
+    assert told is None or (int(told[1]), int(told[2])) == (rows["gap"].isna().sum(), len(rows))
+    missed = rows[(rows["sensitivity_p_holm"] < 0.05) & (rows["sensitivity_gap"] < 0)]
+    more = re.search(
+        r"surely misses more than in the rest for (one|[\d,]+) pairs?.*\(([\d,]+) more of ([\d,]+) with", text
+    )
+    assert (more is not None) == (len(missed) > 0)
+    if more:
+        assert more[1] == ("one" if len(missed) == 1 else str(len(missed)))
+        truth.share(f"{more[2]} of {more[3]}", -missed["sensitivity_gap"].min())
+    return True
+
+
 SENTENCES: dict[str, Callable[[str, Truth], bool]] = {
     "It sorts images by how likely a finding is.": sorts,
     "It sorts images for some findings.": some_sorted,
@@ -251,6 +310,9 @@ SENTENCES: dict[str, Callable[[str, Truth], bool]] = {
     "A report is a reason to look, not a diagnosis.": false_reports,
     "Its probabilities are no frequencies": no_frequencies,
     "This report leaves gaps:": gaps,
+    "It can say 'I don't know'.": abstains,
+    "It may serve some patients worse.": serves,
+    "It serves some patients worse.": serves,
     "It knows nothing else.": lambda text, truth: text.startswith("It answers for 3 findings and passes over"),
     "It is not tested where you are.": lambda text, truth: text.startswith("The figures hold for images like these."),
 }
@@ -269,6 +331,27 @@ SAID = (
     (r"No image here is without the label", lambda p: p["fp"] + p["tn"] == 0),
     (r"In 1,000 images like these, ", lambda p: p["images"] > 0),
 )  # fmt: skip
+
+
+HELPS = {  # what is said of reports and of silence, and whether they are better than guessing
+    "Of [\\d,]+ images? like these": lambda truth, name: truth.informs(name) or truth.ppv_beats_prevalence(name),
+    "Of [\\d,]+ images? in which it does not": lambda truth, name: truth.quiet_helps(name),
+}
+
+
+def check_help(sentence: str, name: str, truth: Truth) -> None:
+    """Where a predictive value is not surely better than the prevalence, that is said, with the prevalence."""
+    point = truth.points[name]
+    for pattern, helps in HELPS.items():
+        if re.match(pattern, sentence):
+            told = re.search(r"does not surely make .*: of all ([\d,]+), ([\d,]+) ha", sentence)
+            figure = "lr_positive" if "like these" in pattern else "lr_negative"
+            unknown = (
+                math.isnan(truth.ends(name, figure)[0]) and point["tn"] + point["fn"] > 0 < point["tp"] + point["fp"]
+            )
+            assert (told is None) == (helps(truth, name) or unknown), sentence
+            having = int(point["tp"] + point["fn"])
+            assert told is None or (int(told[1]), int(told[2])) == (int(point["images"]), having)
 
 
 def check_box(sentence: str, point: dict[str, Any], truth: Truth) -> None:
@@ -317,6 +400,7 @@ def test_every_sentence_is_true_of_its_figures(kind: str) -> None:
             if box.right:
                 for sentence in (box.right, box.missed, *box.lines):
                     check_box(sentence, truth.points[words.spoken(name)], truth)
+                    check_help(sentence, words.spoken(name), truth)
     assert praised == 0 or kind not in ("always", "never", "backwards")
     assert praised == SEEDS or kind not in ("perfect", "one good", "uncalibrated")
     expected = {

@@ -1,10 +1,11 @@
 """Where better than guessing begins: the limits themselves, which drawn models never hit."""
 
+import math
 from typing import Any
 
 import pytest
 
-from cxr_monai.report import worth
+from cxr_monai.report import summary, words, worth
 
 
 def point(**changes: Any) -> dict[str, Any]:
@@ -41,3 +42,60 @@ def test_all_or_nothing_reported_is_guessing_whatever_the_ratio_says(counts: dic
 )
 def test_reports_that_can_be_built_on(changes: dict[str, float], right: bool) -> None:
     assert worth.surely_right(point(**changes)) is right
+
+
+@pytest.mark.parametrize(
+    ("changes", "standing"),
+    [
+        ({}, "better"),
+        ({"lr_negative_high": 1.0}, "guessing"),
+        ({"lr_negative_low": 1.0, "lr_negative_high": 2.0}, "guessing"),
+        ({"lr_negative_low": 1.01, "lr_negative_high": 2.0}, "worse"),
+        ({"lr_negative_low": float("nan")}, "unknown"),
+        ({"npv_low": 0.6}, "guessing"),  # no more than one minus the prevalence, 0.6
+        ({"npv_low": 0.601}, "better"),
+        ({"tn": 0, "fn": 0}, "guessing"),
+        ({"tp": 0, "fp": 0}, "guessing"),
+    ],
+)
+def test_silence_that_makes_a_label_rarer(changes: dict[str, float], standing: str) -> None:
+    quiet = {"lr_negative_low": 0.2, "lr_negative_high": 0.6, "npv_low": 0.7, "npv_high": 0.95}
+    assert worth.silence(point(**{**quiet, **changes})) == standing
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({}, False), ({"lr_negative_high": 1.5}, True), ({"npv_low": 0.5}, True)]
+)
+def test_a_silence_that_tells_nothing_is_told_with_the_prevalence(changes: dict[str, float], said: bool) -> None:
+    row = point(lr_negative_low=0.2, lr_negative_high=0.6, npv=50 / 60, npv_low=0.7, npv_high=0.95)
+    sentence = words.left_when_silent("Mass", row | changes)
+    assert sentence.startswith("Of 100 images in which it does not, 17 have the label all the same")
+    tail = " As far as these images show, its silence does not surely make the label rarer: of all 100, 40 have it."
+    assert sentence.endswith(tail) == said
+
+
+@pytest.mark.parametrize(
+    ("low", "ppv_low", "said"), [(1.5, 0.4, False), (1.0, 0.41, False), (1.0, 0.4, True), (0.5, 0.3, True)]
+)
+def test_reports_that_tell_nothing_are_told_with_the_prevalence(low: float, ppv_low: float, said: bool) -> None:
+    row = point(ppv=0.75, lr_positive_low=low, ppv_low=ppv_low)
+    sentence = words.right_when_reported("Mass", row, 0.95)
+    assert ("a report does not surely make the label likelier: of all 100, 40 have it." in sentence) == said
+
+
+def test_a_prevalence_needs_an_image() -> None:
+    assert math.isnan(worth.prevalence(dict.fromkeys(("tp", "fp", "fn", "tn"), 0)))
+    assert worth.prevalence({"tp": 1, "fp": 0, "fn": 0, "tn": 0}) == 1
+    assert worth.prevalence(point()) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("attribute", "group", "said"),
+    [
+        ("prior_visits", "none", "no earlier images"),
+        ("prior_visits", "1-3", "1-3 earlier images"),
+        ("sex", "F", "sex F"),
+    ],
+)
+def test_how_a_group_is_called(attribute: str, group: str, said: str) -> None:
+    assert summary._group({"attribute": attribute, "group": group}) == said
