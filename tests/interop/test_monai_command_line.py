@@ -18,6 +18,7 @@ from monai.bundle.properties import InferProperties, MetaProperties, TrainProper
 from monai.data import Dataset
 from monai.networks.nets import DenseNet
 from monai.networks.utils import convert_to_torchscript
+from PIL import Image
 
 from cxr_monai.errors import CxrError
 from cxr_monai.evaluation.metrics import finding_table
@@ -246,6 +247,18 @@ def test_items_need_their_image_alone(item: Callable[[Path], Any], site: Site, a
     table = pd.read_csv(away / "OUT" / "predictions.csv")
     assert [Path(image).name for image in table["image"]] == [film.name for film in site.films[:5]]
     close(table, site.predict())
+
+
+def test_films_in_memory_are_named_by_their_place(site: Site, away: Path) -> None:
+    made = workflow(site, "inference", kind="infer", output_dir="OUT")
+    films = [np.asarray(Image.open(film)) for film in site.films[:3]]
+    made.dataset_data = [{"image": films[0]}, {"image": torch.from_numpy(films[1].copy())}, films[2]]
+    with our_errors():
+        made.initialize()
+    run(made)
+    table = pd.read_csv(away / "OUT" / "predictions.csv")
+    assert table["image"].tolist() == ["image 1", "image 2", "image 3"]
+    np.testing.assert_allclose(table[list(LABELS)], site.predict().iloc[:3], atol=1e-5)
 
 
 def test_an_item_that_cannot_be_read_is_reported_under_its_path(site: Site, away: Path) -> None:
