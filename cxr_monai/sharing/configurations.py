@@ -164,7 +164,7 @@ def walked(config: Mapping[str, Any]) -> Iterator[_Item]:
     count = 0
     waiting = [_Item("", (), "", False, config)]
     while waiting:
-        check_time()
+        check_time(short=True)
         item = waiting.pop()
         count += 1
         if count > MOST_ITEMS:

@@ -30,7 +30,7 @@ def _measured(start: Id, reach: Reach, depths: dict[Id, int]) -> str:
     path: dict[Id, list[tuple[Id, int]]] = {}
     waiting: list[tuple[Id, bool]] = [(start, False)]
     while waiting:
-        check_time()
+        check_time(short=True)
         parts, done = waiting.pop()
         if done:
             depths[parts] = 1 + max((below + depths.get(one, 0) for one, below in path.pop(parts)), default=0)

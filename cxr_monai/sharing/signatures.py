@@ -63,7 +63,7 @@ def _is_text(value: Any, parts: Id, reach: Reach) -> bool:
     seen: set[Id] = set()
     waiting = [(value, parts)]
     while waiting:
-        check_time()
+        check_time(short=True)
         value, parts = waiting.pop()
         if not isinstance(value, str):
             continue

@@ -65,7 +65,7 @@ _PROGRAM = re.compile(
 def markdown_problems(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield what a browser might run: the line, the text, why it is refused."""
     for found in _OPEN.finditer(text):
-        check_time()
+        check_time(short=True)
         if not _is_harmless(text, found.start()):
             shown = text[found.start() : found.start() + 80]
             reason = "HTML that a browser could run: only tags and attributes of layout are allowed."

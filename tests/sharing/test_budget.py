@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from cxr_monai import budget
 from cxr_monai.budget import OverBudget, check_time, limited
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
@@ -56,6 +57,15 @@ def test_budget_ends_what_it_holds_and_nothing_else() -> None:
 def test_a_larger_budget_within_a_smaller_one_adds_nothing() -> None:
     with limited(0), limited(1000), pytest.raises(OverBudget):
         check_time()
+
+
+def test_short_steps_look_at_the_clock_first_and_then_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[None] = []
+    monkeypatch.setattr(budget.time, "thread_time", lambda: looks.append(None) or 0.0)
+    with limited(1):
+        for _ in range(10 * budget.EVERY):
+            check_time(short=True)
+    assert len(looks) == 1 + 10
 
 
 def test_what_takes_too_long_is_refused_with_a_code(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
