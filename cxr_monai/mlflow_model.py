@@ -16,6 +16,7 @@ import pandas as pd
 
 from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.plurals import counted
 from cxr_monai.predict import Predictor
 from cxr_monai.sharing.trust import open_trusted
 
@@ -58,7 +59,8 @@ class BundleModel:
         errors = {name: f"{code}: {reason}" for name, code, reason in predicted.errors}
         table[ERROR] = [errors.get(name, "") for name in names]
         if errors:
-            logger.warning("%d of %d images could not be read; the column %s says why", len(errors), len(names), ERROR)
+            whole = counted(len(names), "image")
+            logger.warning("%d of %s could not be read; the column %s says why", len(errors), whole, ERROR)
         return table.set_axis(index, axis=0)
 
 

@@ -39,7 +39,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from benchmarks.common import CORES, Row
 
-from cxr_monai.durable import write_durably
+from cxr_monai.durable import make_folder, refuse_taken, write_durably
+from cxr_monai.errors import CxrError, UsageError
+from cxr_monai.outputs import check_folder
 
 SECTIONS = {
     "peak": "training", "step": "training", "predict": "prediction", "runtime": "prediction", "feed": "feeding",
@@ -55,25 +57,38 @@ def main() -> int:
     parser.add_argument("--manifest", type=Path, help="with a split; its test part is predicted")
     parser.add_argument("--bundle", type=Path, help="a trained one")
     parser.add_argument("--out", type=Path, default=Path("benchmark"), help="results (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="measure sections again that were measured before")
     parser.add_argument("--repeats", type=int, default=3, help="of every measurement (default: %(default)s)")
     arguments = parser.parse_args()
     needed = {"predict", "feed", "startup", "explain", "finetune"} & set(arguments.only)
     if needed and not (arguments.manifest and arguments.bundle):
         parser.error(f"{', '.join(sorted(needed))} need --manifest and --bundle; or choose with --only")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        check_folder(arguments.out, ())
+        refuse_taken([] if arguments.force else measured(arguments), "--force")
+    except CxrError as error:
+        print(f"benchmark: error [{error.code}]: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    make_folder(arguments.out)
     if len(arguments.only) == 1:
         measure(arguments.only[0], arguments)
     else:
         # each in a process of its own: threads and memory of one section are no burden on the next
         for section in arguments.only:
             given = [sys.executable, __file__, "--only", section]
-            given += ["--out", str(arguments.out), "--repeats", str(arguments.repeats)]
+            given += ["--out", str(arguments.out), "--repeats", str(arguments.repeats), "--force"]
             given += ["--manifest", str(arguments.manifest)] if arguments.manifest else []
             given += ["--bundle", str(arguments.bundle)] if arguments.bundle else []
             if subprocess.run(given).returncode:
                 print(f"the section {section} failed; the others go on", file=sys.stderr)
     print(f"\n{arguments.out / 'benchmark.md'}")
     return 0
+
+
+def measured(arguments: argparse.Namespace) -> list[Path]:
+    """Return the file of results if it has one of the sections that are asked for."""
+    file = arguments.out / "benchmark.json"
+    return [file] if file.exists() and set(json.loads(file.read_text())) & set(arguments.only) else []
 
 
 def measure(section: str, arguments: argparse.Namespace) -> None:
