@@ -111,6 +111,19 @@ def test_check_of_a_good_manifest(manifest: Path, capsys: pytest.CaptureFixture)
     assert (manifest.parent / "m.check.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("words", [["check"], ["split", "--scheme", "random"]])
+def test_a_table_of_labels_is_told_the_command_that_makes_a_manifest_of_it(
+    words: list[str], manifest: Path, capsys: pytest.CaptureFixture
+) -> None:
+    labels = manifest.with_name("labels.csv")
+    labels.write_text("Path,Sex,No Finding,Edema\n000.png,Male,,1\n")
+    assert main([words[0], str(labels), *words[1:]]) == 1
+    told = capsys.readouterr().err
+    assert "[manifest-invalid]" in told
+    assert f"cxr-monai manifest folder ROOT --labels {labels} --out manifest.csv" in told
+    assert not labels.with_name("labels.check.png").exists()
+
+
 def test_check_counts_the_labels_of_a_scheme(manifest: Path, capsys: pytest.CaptureFixture) -> None:
     own = manifest.parent / "own.json"
     own.write_text('{"groups": {"Any": ["Mass", "Edema"], "Normal": []}, "findings": ["Mass", "Edema"]}')
