@@ -7,7 +7,7 @@ they only read and compute. An item reaches what it refers to (``@id``), copies 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 EVALUATED = ("network_def", "preprocessing", "dataset::shape", "head_def")
@@ -77,10 +77,12 @@ class Reach:
 
     Args:
         items: the id and the value of each item, sections included; an id may stand there more than once.
+        merged: ids of lists that others are appended to, so that nobody knows which of their items is which.
     """
 
-    def __init__(self, items: Iterable[tuple[Id, Any]]) -> None:
+    def __init__(self, items: Iterable[tuple[Id, Any]], merged: Collection[Id] = ()) -> None:
         self._root = _Node()
+        self._merged = frozenset(merged)
         for parts, value in items:
             node = self._root
             for part in parts:
@@ -121,11 +123,12 @@ class Reach:
 
     def nearest(self, parts: Id) -> Id:
         """Return an id, or what would hold it where there is none: MONAI takes ``%a#-1`` for the last of ``a``."""
-        return parts[: self._nearest(parts)[1]]
+        known = parts[: self._nearest(parts)[1]]
+        return next((known[:count] for count in range(len(known)) if known[:count] in self._merged), known)
 
     def of(self, entries: Iterable[str]) -> "Reached":
         """Return what some ids reach, with themselves; ids that do not exist reach nothing."""
-        waiting = [parts for parts in map(_id, entries) if self.has(parts)]
+        waiting = [self.nearest(parts) for parts in map(_id, entries) if self.has(parts)]
         # an entry below a text (dataset is "%other") is what that text says
         waiting += [self.nearest(_id(entry)) for entry in entries if self.values(self.nearest(_id(entry)))]
         reached: set[Id] = set()

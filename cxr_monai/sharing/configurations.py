@@ -15,7 +15,7 @@ from cxr_monai.bundle.evaluated import ENTRIES, MACRO_FILE, Id, Reach, Reached, 
 from cxr_monai.sharing import syntax
 from cxr_monai.sharing.allowlist import bare, is_target_only, judge_callable, lists
 from cxr_monai.sharing.arguments import CALLABLES, COMPUTED, is_listed, judge_argument
-from cxr_monai.sharing.expressions import Imports, Scope, judge_expression, judge_import
+from cxr_monai.sharing.expressions import Imports, Judged, Scope, judge_expression, judge_import
 from cxr_monai.sharing.loops import endless
 from cxr_monai.sharing.places import (
     NAMED,
@@ -72,7 +72,7 @@ class Gathered:
     scopes: Mapping[bool, Scope]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Item:
     """One item: its id and the parts of that, its own key, whether it is merged into what another file may say."""
 
@@ -122,10 +122,13 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
     within: set[str] = set()
     keep_callables = False
     items: list[tuple[Id, Any]] = []
+    merged: set[Id] = set()
     for file, config in configurations.items():
         for item in walked(config):
             if file != METADATA:
                 items.append((item.parts, item.value))
+                if item.key.startswith("+") and isinstance(item.value, list):
+                    merged.add(item.parts)
             keep_callables |= item.parts[-1] == "_mode_" and item.value != "default"
             found = _import(item.value[1:]) if isinstance(item.value, str) and item.value.startswith("$") else None
             if found is None:
@@ -135,7 +138,7 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
             _add_with_beginnings(ids, item.parts)
             if item.parts[-1].isdigit():
                 within.add("::".join(item.parts[:-1]))
-    imports, reach = Imports(frozenset(ids), frozenset(within)), Reach(items)
+    imports, reach = Imports(frozenset(ids), frozenset(within)), Reach(items, merged)
     scope = Scope(syntax.GLOBALS | names, imports, Places(reach, names))
     scopes = {False: scope, True: replace(scope, evaluated=True)}
     return Gathered(
@@ -194,7 +197,7 @@ def measure(config: Mapping[str, Any]) -> None:
 
 def _inside(item: _Item, key: str, value: Any) -> _Item:
     # MONAI splits '#' and takes '+' for a merge, whose value then stands among what was there, in the first keys alone
-    parts = tuple(re.split("#|::", key.lstrip("+~"))) if not item.parts else (key,)
+    parts = tuple(part.strip() for part in re.split("#|::", key.lstrip("+~"))) if not item.parts else (key,)
     overlay = len(parts) > 1 or item.key.startswith(("+", "~"))
     return _Item(f"{item.where}#{key}" if item.where else key, item.parts + parts, key, overlay, value)
 
@@ -228,6 +231,7 @@ class _Judge:
 
     def __init__(self, name: str, known: Gathered) -> None:
         self.name, self.known = name, known
+        self._expressions: dict[tuple[str, bool], list[Judged]] = {}
 
     def loops(self, config: Mapping[str, Any]) -> Iterator[Remark]:
         """Judge whether references come to an end."""
@@ -248,6 +252,8 @@ class _Judge:
             yield self._refuse(item, "reference", item.key, "a key that names a file: a macro below it reads one.")
         if self.name != METADATA and item.nested and re.search("#|::", item.key):
             yield self._refuse(item, "reference", item.key, "MONAI splits such a key in some places and not in others.")
+        if self.name != METADATA and not item.nested and any(map(_odd, re.split("#|::", item.key.lstrip("+~")))):
+            yield self._refuse(item, "reference", item.key, "a key whose parts MONAI reads as other keys or numbers.")
         if item.parts[-1] == "_target_":
             yield from self._target(item)
         elif item.parts[-1] == "_mode_" and item.value != "default":
@@ -362,7 +368,10 @@ class _Judge:
         found = _import(value[1:])
         kind = "expression" if found is None else "import"
         if found is None:
-            results = judge_expression(value[1:], self.known.scopes[self.known.evaluated.covers(item.parts)])
+            evaluated = self.known.evaluated.covers(item.parts)
+            if (value, evaluated) not in self._expressions:
+                self._expressions[value, evaluated] = judge_expression(value[1:], self.known.scopes[evaluated])
+            results = self._expressions[value, evaluated]
         else:
             results = found[1]
             for name in sorted(found[0].keys() & self.known.contradicted):
@@ -402,6 +411,14 @@ class _Judge:
 
     def _remark(self, item: _Item, kind: str, text: Any, verdict: Verdict, reason: str) -> Remark:
         return Remark(self.name, item.where.replace("::", "#"), kind, shortened(text), verdict, reason)
+
+
+def _odd(part: str) -> bool:
+    """Tell whether MONAI takes a part of a key for another: blanks around it, or a number in another spelling."""
+    try:
+        return part != part.strip() or str(int(part)) != part or int(part) < 0
+    except ValueError:
+        return False
 
 
 def _refers(value: Any) -> bool:

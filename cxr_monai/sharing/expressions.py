@@ -247,6 +247,10 @@ def _judge_comprehension(node: Comprehension, scope: Scope, local: frozenset[str
     """Judge in the order in which Python binds: what the first ``in`` takes is evaluated outside."""
     for part in node.generators:
         yield from _judge(part.iter, scope, local)
+        # what is called with these may take paths
+        one_by_one = isinstance(part.iter, ast.List | ast.Tuple | ast.Set) and any(map(_puts_together, part.iter.elts))
+        if one_by_one and not scope.places.is_place_node(part.iter):
+            yield ast.unparse(node), Verdict.REFUSED, _computed(part.iter)
         targets = [target for target in ast.walk(part.target) if not isinstance(target, ast.expr_context)]
         for target in targets:
             if not isinstance(target, ast.Name | ast.Tuple | ast.List):
@@ -258,6 +262,10 @@ def _judge_comprehension(node: Comprehension, scope: Scope, local: frozenset[str
             yield from _judge(condition, scope, local)
     for result in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
         yield from _judge(result, scope, local)
+
+
+def _puts_together(node: ast.AST) -> bool:
+    return syntax.may_be_text(node) and not isinstance(node, ast.Constant)
 
 
 def _judge_lambda(node: ast.Lambda, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
@@ -314,6 +322,8 @@ _BENCHMARK = re.compile(r"setattr\(torch\.backends\.cudnn, '(benchmark|determini
 # What torchrun tells its processes; the environment holds passwords too.
 _VARIABLE = f"'({'|'.join(lists()['environment'])})'"
 _ENVIRONMENT = re.compile(rf"os\.environ(\[{_VARIABLE}\]|\.get\({_VARIABLE}(, ('\w*'|\d+))?\))")
+# What calls a function that it is given.
+_HANDING_ON = ("functools.partial", "map", "filter")
 # Methods of a text that take others to look for.
 _PARTING = ("split", "rsplit", "strip", "lstrip", "rstrip", "startswith", "endswith", "count", "index")
 # A text's fields reach attributes and keys: '{0.a[b]}'.
@@ -368,7 +378,7 @@ def _judge_places(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterat
             "it lists folders that whoever runs the bundle gives (@dataset_dir) alone.",
         )
     # an instance of something, a function of a function: what its arguments mean is not known here
-    unknown = node.func.attr == "run" if isinstance(node.func, ast.Attribute) else not full
+    unknown = (node.func.attr == "run" if isinstance(node.func, ast.Attribute) else not full) or full in _HANDING_ON
     for argument in node.args:
         if (reading or (unknown and syntax.may_be_text(argument))) and not scope.places.is_place_node(argument):
             yield ast.unparse(node), Verdict.REFUSED, _computed(argument)

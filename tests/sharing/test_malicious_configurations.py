@@ -97,6 +97,9 @@ WAYS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "shape by reference": lambda w: {"x": w, "dataset": {"shape": [1, 2, "$@x"]}},
     "shape of a copied data set": lambda w: {"x": {"shape": [w]}, "dataset": "%x"},
     "shape by overlay": lambda w: {"dataset#shape#2": w},
+    "overlay's key with a blank": lambda w: {"preprocessing #transforms#1": w},
+    "merge with a blank": lambda w: {"+ preprocessing": {"transforms": [w]}},
+    "appended to a list": lambda w: {"x": [1, LOAD, LOAD], "+x": [w], "preprocessing": "@x#2"},
     "inherited setting": lambda w: {"x": w, "image_size": "$@x"},
 }  # fmt: skip
 
@@ -118,6 +121,19 @@ def test_nor_does_another_configuration_that_is_merged(tmp_path: Path, way: str)
 def test_what_is_merged_from_two_others_is_followed(tmp_path: Path) -> None:
     halves = {"a": {"preprocessing#transforms#1": "@x"}, "b": {"x": WRITER}}
     assert {remark.file for remark in refused(tmp_path, inference=HONEST, **halves)} == {"configs/b.json"}
+
+
+@pytest.mark.parametrize("index", ["-1", "+0", "00", " 0", "0 ", "\u0660"])
+def test_numbers_of_items_have_one_spelling(tmp_path: Path, index: str) -> None:
+    listed = {"x": [LOAD], "preprocessing": "@x#0"}
+    for value in (WRITER, "SaveImage"):
+        key = f"x#{index}" if isinstance(value, dict) else f"x#{index}#_target_"
+        assert refused(tmp_path, inference=HONEST | listed, more={key: value})
+
+
+def test_item_that_another_configuration_appends_is_found(tmp_path: Path) -> None:
+    first = HONEST | {"x": [LOAD], "preprocessing": "@x#1"}
+    assert refused(tmp_path, inference=first, more={"+x": [WRITER]}, other={"x": [1, 2, 3]})
 
 
 # All that is allowed or named for attention and is not known to read and compute alone.
@@ -370,6 +386,9 @@ CALLS = {
     "instance that saves by name": "@saver(@image, filename=@etc)",
     "run of an instance": "@explainer.run(@image, '/tmp/evil')",
     "run of an instance in pieces": "@explainer.run(@image, '%setc' % @slash)",
+    "instance handed on": "list(map(@saver, [@image], ['/'.join(['', 'etc'])]))",
+    "instance in part": "functools.partial(@saver, @image, '%c' % 47)()",
+    "instance one by one": "[@saver(@image, path) for path in ['/'.join(['', 'etc'])]]",
     "function of a comprehension": "[f('/tmp/x') for f in [@saver]]",
     "a lambda of its own": "(lambda path: @saver(path))('/tmp/x')",
 }
