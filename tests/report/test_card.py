@@ -17,6 +17,7 @@ from cxr_monai.report.card import ASKED, NOT_A_DEVICE, card, check_same, markdow
 from cxr_monai.report.evaluating import Options, evaluate_files
 from cxr_monai.report.localising import write_tables as write_localisation
 from cxr_monai.report.page import render
+from cxr_monai.sharing.inspection import inspect
 from cxr_monai.sharing.lineage import write_lineage
 from cxr_monai.sharing.pack import pack
 from tests.bundles.making import LABELS, tiny_bundle
@@ -154,6 +155,7 @@ def test_the_command_writes_a_copy_or_a_file_and_leaves_the_bundle(
     assert set(copied) - set(before) == {"docs/card.md", "metrics.json"}
     assert {name: digest for name, digest in copied.items() if name in before} == before
     assert (tmp_path / "copy" / "docs" / "card.md").read_text() == text
+    assert inspect(tmp_path / "copy").refused == ()
     packed = pack(tmp_path / "copy", tmp_path / "share")  # complete, and nothing in it looks private
     assert {"docs/card.md", "metrics.json"} <= {file.name for file in packed.contents.files}
     (root / "bundle.sig").unlink()

@@ -17,6 +17,7 @@ from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code, UsageError
 from cxr_monai.sharing import zoo
+from cxr_monai.sharing.inspection import inspect
 from cxr_monai.sharing.zoo import zoo_layout
 from tests.bundles.making import NETWORK, SIZE, tiny_bundle, tiny_network
 from tests.bundles.running import process_as_it_was
@@ -54,6 +55,7 @@ def test_files_that_must_be_there_are(laid_out: Path) -> None:
     assert files >= {"configs/metadata.json", "LICENSE", "models/model.pt", "models/model.ts", "configs/inference.json"}
     assert files >= {"docs/README.md", "docs/data_license.txt", "configs/logging.conf", "large_files.yml"}
     assert "NIH ChestX-ray14" in (laid_out / "docs" / "data_license.txt").read_text()
+    assert inspect(laid_out).refused == ()
 
 
 def test_metadata_is_of_the_schema_and_the_version_in_the_changelog(laid_out: Path) -> None:
