@@ -14,7 +14,7 @@ the identifiers anyway.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.calibration import Calibrator, fit_calibrator
 from cxr_monai.evaluation.conformal import ConformalSets, fit_conformal
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at, figures
+from cxr_monai.evaluation.patients import patients_of
+from cxr_monai.evaluation.patients import refuse_shared as refuse_shared
+from cxr_monai.evaluation.patients import remember_patients as remember_patients
+from cxr_monai.evaluation.patients import shared_error as shared_error
+from cxr_monai.evaluation.patients import trained_on as trained_on
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import recalibrate
 from cxr_monai.plurals import be, counted
@@ -315,138 +320,9 @@ def describe_sample(sample: Sample, manifest: Manifest, **more: Any) -> dict[str
         "parts": {str(name): int(count) for name, count in sorted(parts.items())},
         "split": {"scheme": manifest.split.scheme, "digest": manifest.split.digest} if manifest.split else None,
         "label_version": manifest.label_version,
-        "patients_digest": hashlib.sha256("\n".join(_patients(sample)).encode()).hexdigest(),
+        "patients_digest": hashlib.sha256("\n".join(patients_of(sample)).encode()).hexdigest(),
         **more,
     }
-
-
-def remember_patients(
-    fitted: Fitted,
-    sample: Sample,
-    bundle: str | Path,
-    trained_on: Iterable[str] = (),
-    copy_of: str | Path | None = None,
-) -> None:
-    """Write salted hashes of patients beside a bundle, never into it: for `refuse_shared` and `trained_on`.
-
-    Args:
-        fitted, sample: a calibration and what it was fitted on.
-        bundle: the list goes beside it.
-        trained_on: patients that its network was trained on.
-        copy_of: the bundle that this one is a copy of; its list of those is carried over, for equal weights.
-
-    Raises:
-        EvaluationError: ``calibration-invalid`` if the list beside ``copy_of`` cannot be read.
-    """
-    salt = fitted.fitted_on["patients_digest"]
-    content = {
-        "_desc_": "Salted hashes of the patients that the bundle was trained on and its calibration fitted on. Do not "
-        "send this along.",
-        "patients_digest": salt,
-        "patients": sorted(_hashes(_patients(sample), salt)),
-    }
-    training = sorted(_hashes(sorted(set(trained_on)), salt))
-    before = _training_list(copy_of) if copy_of is not None else None
-    if training:
-        content["trained_on"] = {"salt": salt, "patients": training}
-    elif before is not None:
-        content["trained_on"] = before
-    path = _beside(bundle)
-    write_durably(path, (json.dumps(content) + "\n").encode())
-    path.chmod(0o600)
-
-
-def trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
-    """Return those of some patients that a bundle was trained on, by the list beside it; None where there is no list.
-
-    Patients are told apart by their identifiers alone: other people with the same numbers are taken for them.
-
-    Raises:
-        EvaluationError: ``calibration-invalid`` if the list cannot be read.
-    """
-    listed = _training_list(bundle)
-    if listed is None:
-        return None
-    known = set(listed["patients"])
-    return {patient for patient in set(patients) if _hashes([patient], listed["salt"]) & known}
-
-
-def _training_list(bundle: str | Path) -> dict[str, Any] | None:
-    path = _beside(bundle)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        listed = content.get("trained_on")
-        return None if listed is None else {"salt": str(listed["salt"]), "patients": list(map(str, listed["patients"]))}
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise EvaluationError(
-            Code.CALIBRATION_INVALID,
-            f"this is not a list of a bundle's patients ({error}).",
-            fix="Bring back the list that was written with the bundle; without one it is only not known who they were.",
-            where=path,
-        ) from error
-
-
-def refuse_shared(fitted: Fitted, sample: Sample, manifest: Manifest, bundle: str | Path | None = None) -> list[str]:
-    """Refuse to report on patients that a calibration was fitted on.
-
-    With ``bundle``'s list of hashed patients beside it the answer is exact. Without, patients are shared if the set is
-    the same, or if the split is the same and an image comes from a part that was fitted on.
-
-    Returns:
-        a sentence if it cannot be known; else nothing.
-
-    Raises:
-        EvaluationError: ``patients-shared``, with how many.
-    """
-    on = fitted.fitted_on
-    here = _patients(sample)
-    listed = _beside(bundle) if bundle is not None else None
-    if listed is not None and listed.is_file():
-        content = json.loads(listed.read_text(encoding="utf-8"))
-        if content["patients_digest"] == on.get("patients_digest"):
-            shared = _hashes(here, content["patients_digest"]) & set(content["patients"])
-            if shared:
-                raise shared_error(len(shared), len(here))
-            return []
-    if on.get("patients_digest") == hashlib.sha256("\n".join(here).encode()).hexdigest():
-        raise shared_error(len(here), len(here))
-    same_split = manifest.split is not None and on.get("split") and on["split"]["digest"] == manifest.split.digest
-    parts = set(on.get("parts", {})) - {"no split"}
-    if same_split and parts:
-        inside = sample.table["split"].isin(parts)
-        if inside.any():
-            raise shared_error(sample.table.loc[inside, "patient_id"].nunique(), len(here))
-        return []
-    return [
-        "Whether patients of the calibration are among those reported on could not be checked: it was fitted with "
-        "another manifest, and no list of its patients lies beside the bundle."
-    ]
-
-
-def shared_error(shared: int, patients: int) -> EvaluationError:
-    """Return the refusal."""
-    return EvaluationError(
-        Code.PATIENTS_SHARED,
-        f"{shared:,} of the {counted(patients, 'patient')} to be reported on are "
-        "patients that thresholds and calibration were "
-        "fitted on.",
-        fix="Report on others (--split test), or fit on others (--fit).",
-    )
-
-
-def _patients(sample: Sample) -> list[str]:
-    return sorted(set(sample.table["patient_id"]))
-
-
-def _hashes(patients: Sequence[str], salt: str) -> set[str]:
-    return {hashlib.sha256(f"{salt}\t{patient}".encode()).hexdigest()[:24] for patient in patients}
-
-
-def _beside(bundle: str | Path) -> Path:
-    bundle = Path(bundle).resolve()
-    return bundle.with_name(f"{bundle.name}.patients.json")
 
 
 def _within(content: Mapping[str, str], findings: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,151 @@
+"""Patients of a calibration and of a training: nobody is reported on who was fitted on.
+
+Who they were never goes into a bundle; salted hashes of their identifiers stand beside it
+(``OUT/bundle.patients.json``), on the disk of those who have the identifiers anyway.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.sample import Sample
+from cxr_monai.plurals import counted
+
+
+class _Fitted(Protocol):
+    @property
+    def fitted_on(self) -> Mapping[str, Any]: ...
+
+
+def remember_patients(
+    fitted: _Fitted,
+    sample: Sample,
+    bundle: str | Path,
+    trained_on: Iterable[str] = (),
+    copy_of: str | Path | None = None,
+) -> None:
+    """Write salted hashes of patients beside a bundle, never into it: for `refuse_shared` and `trained_on`.
+
+    Args:
+        fitted, sample: a calibration and what it was fitted on.
+        bundle: the list goes beside it.
+        trained_on: patients that its network was trained on.
+        copy_of: the bundle that this one is a copy of; its list of those is carried over, for equal weights.
+
+    Raises:
+        EvaluationError: ``calibration-invalid`` if the list beside ``copy_of`` cannot be read.
+    """
+    salt = fitted.fitted_on["patients_digest"]
+    content = {
+        "_desc_": "Salted hashes of the patients that the bundle was trained on and its calibration fitted on. Do not "
+        "send this along.",
+        "patients_digest": salt,
+        "patients": sorted(_hashes(patients_of(sample), salt)),
+    }
+    training = sorted(_hashes(sorted(set(trained_on)), salt))
+    before = _training_list(copy_of) if copy_of is not None else None
+    if training:
+        content["trained_on"] = {"salt": salt, "patients": training}
+    elif before is not None:
+        content["trained_on"] = before
+    path = _beside(bundle)
+    write_durably(path, (json.dumps(content) + "\n").encode())
+    path.chmod(0o600)
+
+
+def trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
+    """Return those of some patients that a bundle was trained on, by the list beside it; None where there is no list.
+
+    Patients are told apart by their identifiers alone: other people with the same numbers are taken for them.
+
+    Raises:
+        EvaluationError: ``calibration-invalid`` if the list cannot be read.
+    """
+    listed = _training_list(bundle)
+    if listed is None:
+        return None
+    known = set(listed["patients"])
+    return {patient for patient in set(patients) if _hashes([patient], listed["salt"]) & known}
+
+
+def _training_list(bundle: str | Path) -> dict[str, Any] | None:
+    path = _beside(bundle)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        listed = content.get("trained_on")
+        return None if listed is None else {"salt": str(listed["salt"]), "patients": list(map(str, listed["patients"]))}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise EvaluationError(
+            Code.CALIBRATION_INVALID,
+            f"this is not a list of a bundle's patients ({error}).",
+            fix="Bring back the list that was written with the bundle; without one it is only not known who they were.",
+            where=path,
+        ) from error
+
+
+def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: str | Path | None = None) -> list[str]:
+    """Refuse to report on patients that a calibration was fitted on.
+
+    With ``bundle``'s list of hashed patients beside it the answer is exact. Without, patients are shared if the set is
+    the same, or if the split is the same and an image comes from a part that was fitted on.
+
+    Returns:
+        a sentence if it cannot be known; else nothing.
+
+    Raises:
+        EvaluationError: ``patients-shared``, with how many.
+    """
+    on = fitted.fitted_on
+    here = patients_of(sample)
+    listed = _beside(bundle) if bundle is not None else None
+    if listed is not None and listed.is_file():
+        content = json.loads(listed.read_text(encoding="utf-8"))
+        if content["patients_digest"] == on.get("patients_digest"):
+            shared = _hashes(here, content["patients_digest"]) & set(content["patients"])
+            if shared:
+                raise shared_error(len(shared), len(here))
+            return []
+    if on.get("patients_digest") == hashlib.sha256("\n".join(here).encode()).hexdigest():
+        raise shared_error(len(here), len(here))
+    same_split = manifest.split is not None and on.get("split") and on["split"]["digest"] == manifest.split.digest
+    parts = set(on.get("parts", {})) - {"no split"}
+    if same_split and parts:
+        inside = sample.table["split"].isin(parts)
+        if inside.any():
+            raise shared_error(sample.table.loc[inside, "patient_id"].nunique(), len(here))
+        return []
+    return [
+        "Whether patients of the calibration are among those reported on could not be checked: it was fitted with "
+        "another manifest, and no list of its patients lies beside the bundle."
+    ]
+
+
+def shared_error(shared: int, patients: int) -> EvaluationError:
+    """Return the refusal."""
+    return EvaluationError(
+        Code.PATIENTS_SHARED,
+        f"{shared:,} of the {counted(patients, 'patient')} to be reported on are patients that thresholds and "
+        "calibration were fitted on.",
+        fix="Report on others (--split test), or fit on others (--fit).",
+    )
+
+
+def patients_of(sample: Sample) -> list[str]:
+    """Return the identifiers of a sample's patients, sorted."""
+    return sorted(set(sample.table["patient_id"]))
+
+
+def _hashes(patients: Sequence[str], salt: str) -> set[str]:
+    return {hashlib.sha256(f"{salt}\t{patient}".encode()).hexdigest()[:24] for patient in patients}
+
+
+def _beside(bundle: str | Path) -> Path:
+    bundle = Path(bundle).resolve()
+    return bundle.with_name(f"{bundle.name}.patients.json")
