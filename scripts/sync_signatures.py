@@ -22,6 +22,7 @@ from typing import Any
 from monai.bundle import ComponentLocator
 
 import cxr_monai
+from cxr_monai.durable import write_durably
 from cxr_monai.sharing.allowlist import lists
 
 FILE = Path(cxr_monai.__file__).parent / "sharing" / "signatures.json"
@@ -119,7 +120,7 @@ def main(words: list[str] | None = None) -> int:
     text = json.dumps(table(), separators=(",", ":")).replace("},", "},\n") + "\n"
     if given.check:
         return int(FILE.read_text(encoding="utf-8") != text)
-    FILE.write_text(text, encoding="utf-8")
+    write_durably(FILE, text.encode())
     return 0
 
 

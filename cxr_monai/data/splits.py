@@ -66,7 +66,7 @@ def official(
     if missing.any():
         raise SplitError(
             Code.SPLIT_INVALID,
-            f"{missing.sum():,} of {counted(len(manifest), 'image')} {be(missing.sum())} in neither list, such as "
+            f"{missing.sum():,} of {counted(len(manifest), 'image')} {be(len(manifest))} in neither list, such as "
             f"{', '.join(manifest.table.loc[missing, 'image'].head(3))}; NIH's lists hold every image of NIH's.",
             fix="Check that the lists and the manifest are of the same data set, or use --scheme random.",
         )

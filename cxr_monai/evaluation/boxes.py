@@ -158,7 +158,7 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
     absent = len(table) - len(joined)
     by_side.notes("boxed images", "the maps")  # for the log
     return joined, [
-        f"{absent:,} of {counted(len(table), 'box')} {be(absent)} of images without maps, and left out."
+        f"{absent:,} of {counted(len(table), 'box')} {be(len(table))} of images without maps, and left out."
     ] if absent else []
 
 

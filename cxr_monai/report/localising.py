@@ -254,7 +254,7 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
     notes = list(said)
     if by_side.notes("boxed images", "the manifest"):  # cases are counted, images are logged
         notes.append(
-            f"{len(of) - len(known):,} of {counted(len(of), 'boxed case')} {be(len(of) - len(known))} "
+            f"{len(of) - len(known):,} of {counted(len(of), 'boxed case')} {be(len(of))} "
             "not in the manifest, and left out."
         )
     channel = {finding: at for at, finding in enumerate(store.findings)}
@@ -268,7 +268,7 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
         )
     if len(kept) < len(known):
         notes.append(
-            f"{len(known) - len(kept):,} of {counted(len(known), 'boxed case')} {have(len(known) - len(kept))} "
+            f"{len(known) - len(kept):,} of {counted(len(known), 'boxed case')} {have(len(known))} "
             "no map (the finding was under its operating"
             " point), and are left out: the figures are of the others."
         )

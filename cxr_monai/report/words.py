@@ -240,7 +240,7 @@ def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
     low, high = interval(row, "npv_at_prevalence")
     passed = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
     text = (
-        f"Where {stated.count:,} of {counted(stated.of, 'image')} {have(stated.count)} "
+        f"Where {stated.count:,} of {counted(stated.of, 'image')} {have(stated.of)} "
         "it (the prevalence stated for this report), "
         f"{right.count:,} of {counted(right.of, 'report')} of {spoken(finding)} would be right{right.span()}"
     )

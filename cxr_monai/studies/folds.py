@@ -81,7 +81,7 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
         without = int(manifest.table["fold"].isna().sum())
         if without:
             notes.append(
-                f"{without:,} of {counted(len(manifest), 'image')} {have(without)} no "
+                f"{without:,} of {counted(len(manifest), 'image')} {have(len(manifest))} no "
                 f"fold and {agreeing(without, 'take')} no part."
             )
     else:
@@ -144,7 +144,7 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
             raise EvaluationError(
                 Code.PREDICTIONS_INVALID,
                 f"{len(foreign):,} of the {counted(len(file.table), 'predicted image')} "
-                f"{be(len(foreign))} not in fold {job.fold}, such as "
+                f"{be(len(file.table))} not in fold {job.fold}, such as "
                 f"{foreign[0]}.",
                 fix="The folds have changed since: start the study again with --restart.",
                 where=file.path,

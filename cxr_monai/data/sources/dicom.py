@@ -182,7 +182,7 @@ def _patients(headers: pd.DataFrame, root: Path, per_study: bool) -> pd.Series:
         raise ManifestError(
             Code.SOURCE_INVALID,
             f"{int(nameless.sum()):,} of {counted(len(headers), 'radiograph')} "
-            f"{have(int(nameless.sum()))} no PatientID (first: "
+            f"{have(len(headers))} no PatientID (first: "
             f"{headers['image'][nameless].iloc[0]}). Without it, a patient's images would land on both sides of a "
             "split.",
             fix="If every study is of another patient, say --patient-per-study.",
@@ -323,7 +323,7 @@ def _labels(
     unused = table.loc[~used, theirs].tolist()
     unlabelled = headers.loc[~headers[ours].isin(keys[used]), "image"].tolist()
     return marks, [
-        f"{labelled:,} of {counted(len(headers), 'radiograph')} {have(labelled)} labels, joined on {theirs!r}"
+        f"{labelled:,} of {counted(len(headers), 'radiograph')} {have(len(headers))} labels, joined on {theirs!r}"
         + (f"; without: {examples(unlabelled)}" if unlabelled else "")
         + f"; {counted(len(unused), 'row')} of the labels {agreeing(len(unused), 'fit')} none"
         + (f": {examples(unused)}" if unused else "")
