@@ -14,6 +14,7 @@ from typing import Any
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted, is_elsewhere, read_fitted
+from cxr_monai.strict_json import parse_strictly
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,12 @@ def bundle_calibration(
         lost: why a bundle that ought to have one has none, such as an ensemble of calibrated networks.
 
     Returns:
-        of the file, else of ``values``. Where there ought to be a calibration and none can be applied, one that changes
+        of the file, else of ``values``; of ``values`` where the file is another bundle's.
+        Where there ought to be a calibration and none can be applied, one that changes
         nothing and whose ``lost`` tells why; that is a warning, too.
 
     Raises:
-        EvaluationError: ``calibration-invalid`` for one that is damaged or of other findings, or where file and
-            configuration carry different ones.
+        EvaluationError: ``calibration-invalid`` for one that is damaged or of other findings.
     """
     if raw:
         return None
@@ -54,13 +55,16 @@ def bundle_calibration(
         return _lost(OTHER_WEIGHTS, findings) if there or values else None
     fitted = read_fitted(file, findings) if file is not None and there else None
     carried = None if values is None else _read(values, findings)
-    if fitted is not None and carried is not None and fitted.carried() != carried.carried():
-        raise EvaluationError(
-            Code.CALIBRATION_INVALID,
-            "the configuration carries another calibration than this file.",
-            fix="'cxr-monai calibrate' writes both into a copy; bundle_root must be the configuration's own bundle.",
-            where=file,
+    if file is not None and fitted is not None and carried is not None and fitted.carried() != carried.carried():
+        own = _carried_beside(file) == values
+        logger.warning(
+            "%s holds another calibration than the configuration carries; %s",
+            file,
+            "it is applied here, and not where the bundle's folder is unknown: 'cxr-monai calibrate' writes both"
+            if own
+            else "it is another bundle's (bundle_root), and left aside",
         )
+        fitted = fitted if own else None
     if fitted is not None or carried is not None:
         return fitted if fitted is not None else carried
     if lost:
@@ -80,6 +84,13 @@ def calibration_in(
     """Return the calibration of a bundle's folder; ``item`` is ``calibration`` of its ``inference.json``."""
     file = root / "models" / "calibration.json"
     return bundle_calibration(file, findings, raw, weights, item.get("values"), item.get("lost"))
+
+
+def _carried_beside(file: Path) -> Any:
+    """Return what the configuration of the folder of a ``models/calibration.json`` carries; None if it has none."""
+    config = file.parent.parent / "configs" / "inference.json"
+    item = parse_strictly(config.read_bytes()).get("calibration") if config.is_file() else None
+    return item.get("values") if isinstance(item, Mapping) else None
 
 
 def _lost(why: str, findings: Sequence[str]) -> Fitted:

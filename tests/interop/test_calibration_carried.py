@@ -131,9 +131,14 @@ def test_from_another_bundles_folder(
     both = copied(one, tmp_path / "both", tmp_path / "files" / "model.ts")
     monkeypatch.chdir(other)
     assert_everywhere(tmp_path / "files" / "model.ts", probabilities(one, films, raw=False), films)
-    with pytest.raises(EvaluationError, match="carries another calibration") as caught, our_errors():
-        Operator(both)
-    assert caught.value.code == Code.CALIBRATION_INVALID
+    assert_everywhere(both, probabilities(one, films, raw=False), films)
+    # a file that somebody changed in its own folder is applied, with a warning
+    Fitted({label: (Calibrator("temperature", {"temperature": 2}),) for label in labels}, {}, {}, {}).write(
+        other / "models" / "calibration.json"
+    )
+    changed = Predictor(other, device="cpu").calibration
+    assert changed is not None
+    assert changed.calibrators[labels[0]][0].parameters == {"temperature": 2}
 
 
 def test_inference_json_run_by_monai_gives_the_same(one: Path, films: list[Path], tmp_path: Path) -> None:
