@@ -231,7 +231,7 @@ def test_official_takes_validation_from_train_val_alone(tmp_path: Path) -> None:
 
 def test_official_refuses_images_that_are_in_neither_list(tmp_path: Path) -> None:
     train_val, test = listing(tmp_path, "tv.txt", ["00000.png"]), listing(tmp_path, "t.txt", ["00001.png"])
-    with pytest.raises(SplitError, match=r"1 of 3 images is in neither list, such as images/00002.png"):
+    with pytest.raises(SplitError, match=r"1 of 3 images are in neither list, such as images/00002.png"):
         splits.official(make([1, 2, 3]), train_val, test)
 
 

@@ -91,7 +91,7 @@ def test_what_has_no_map_is_left_out_and_said(tmp_path: Path) -> None:
     table, notes = read_boxes(written(tmp_path, rows), STORED, FINDINGS)
     assert len(table) == 1
     assert notes == (
-        "1 of 3 boxes is of images without maps, and left out.",
+        "1 of 3 boxes are of images without maps, and left out.",
         "1 box of findings without maps is left out: Hernia.",
     )
 
