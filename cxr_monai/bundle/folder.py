@@ -69,10 +69,17 @@ class Bundle:
                         f"{key} is {config[key]!r} in {name}, but {inference.get(key)!r} in inference.json.",
                         where=root,
                     )
-        check_agreement(inference, metadata)
-        made = scheme_of(inference)
-        labels = tuple(channels(inference["labels"], made))
-        return cls(root, metadata, labels, made, int(inference["image_size"]))
+        try:
+            check_agreement(inference, metadata)
+            made = scheme_of(inference)
+            labels = tuple(channels(inference["labels"], made))
+            return cls(root, metadata, labels, made, int(inference["image_size"]))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise BundleError(
+                Code.BUNDLE_INVALID,
+                f"a setting, or the metadata, is of another kind than a bundle's ({type(error).__name__}: {error}).",
+                where=root,
+            ) from error
 
     @property
     def weights(self) -> Path:

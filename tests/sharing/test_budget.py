@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from cxr_monai.sharing.pack import refuse_inspected
 from cxr_monai.sharing.pictures import picture_problem
 from cxr_monai.sharing.texts import markdown_problems
 from cxr_monai.strict_json import parse_strictly
+from tests.bundles.running import SHIPPED
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fuzz_bundles.py"
 
@@ -194,6 +196,15 @@ def test_calibration_with_other_types_is_refused_with_its_code_or_read(key: str,
     path = bundle / "models" / "calibration.json"
     path.write_text(json.dumps(content))
     assert code_of(lambda: read_fitted(path, ["a"])) in ("", "calibration-invalid")
+
+
+@pytest.mark.parametrize("channels", [{"0": ["a"]}, {"@4": "a"}, [["a"]], 5, {"0": {}}], ids=str)
+def test_metadata_with_other_types_is_refused_with_a_code(channels: Any, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+    metadata = json.loads((root / "configs" / "metadata.json").read_text())
+    metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    assert code_of(lambda: Bundle.open(root)) in ("bundle-invalid", "bundle-disagrees")
 
 
 def test_a_long_line_of_ancestors_ends(bundle: Path) -> None:
