@@ -261,7 +261,7 @@ def test_a_cap_makes_others_go_first_then_leaves_images_out(
     least = PixelCache(tmp_path / "cache", "least")
     least.build(paths, plane)
     assert [entry is None for entry in least.find(paths)] == [False] * 4 + [True] * 6
-    assert "6 images are decoded again" in caplog.text
+    assert "6 images must be decoded again in every epoch" in caplog.text
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "much", "nan"])
