@@ -65,8 +65,12 @@ class Preflight:
                 )
         self.cache = trainer.data_loader.dataset.cache
 
-    def run(self) -> float:
-        """Run it; returns the seconds that the training is estimated to take."""
+    def run(self, keep_threads: bool = False) -> float:
+        """Run it; returns the seconds that the training is estimated to take.
+
+        Args:
+            keep_threads: the number of threads stays as it is, since the training began with it.
+        """
         trainer, validator = self.trainer, self.validator
         self._targets()
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,7 @@ class Preflight:
             most = 8 if device.type == "cpu" else batch_size(trainer.data_loader)
             batch, loading = typical_seconds(lambda: first_batch(trainer.data_loader, most), times=3)
             loading /= len(batch["name"])
-            step = self._training_step(network, batch, device)
+            step = self._training_step(network, batch, device, keep_threads)
             with torch.no_grad():
                 network.eval()
                 self._forward(network, first_batch(validator.data_loader, most), device, validator.inferer)
@@ -104,7 +108,9 @@ class Preflight:
                 without, counted(len(labels), "training image"), have(without),
             )  # fmt: skip
 
-    def _training_step(self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device) -> float:
+    def _training_step(
+        self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device, keep_threads: bool
+    ) -> float:
         """Run a batch forward and backward and return its typical seconds; may lower the number of threads."""
         network.train()
 
@@ -120,7 +126,7 @@ class Preflight:
                 )
 
         alone = device.type == "cpu" and idist.get_world_size() == 1
-        return choose_threads(once) if alone else typical_seconds(once)[1]
+        return choose_threads(once, keep_threads) if alone else typical_seconds(once)[1]
 
     def _forward(
         self, network: torch.nn.Module, batch: dict[str, Any], device: torch.device, inferer: Callable

@@ -58,17 +58,18 @@ def load_if_busy() -> float | None:
     return load if load > usable_cores() else None
 
 
-def choose_threads(step: Callable[[], object]) -> float:
+def choose_threads(step: Callable[[], object], keep: bool = False) -> float:
     """Return the seconds of a step; on a busy machine with as many threads as are fastest, which are used from now on.
 
     Args:
         step: of a training, on the processor.
+        keep: the number of threads stays as it is.
     """
     threads, load = torch.get_num_threads(), load_if_busy()
     seconds = {threads: typical_seconds(step)[1]}
     if load is None:
         return seconds[threads]
-    if "OMP_NUM_THREADS" not in os.environ:
+    if "OMP_NUM_THREADS" not in os.environ and not keep:
         fewer = threads // 2
         while fewer:
             torch.set_num_threads(fewer)

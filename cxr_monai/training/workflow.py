@@ -99,7 +99,7 @@ class Training:
         resumed = not self.restart and self.checkpoints.restore(self.trainer)
         ended = resumed and self.checkpoints.ended
         if not ended:
-            self.preflight.run()
+            self.preflight.run(keep_threads=resumed)
         self._prepare_folder(resumed)
         self.tracker.start(resume=resumed)
         try:

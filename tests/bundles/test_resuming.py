@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from cxr_monai.errors import CxrError
 from cxr_monai.networks.weights import load_state_dict
+from cxr_monai.training import preflight
 from cxr_monai.training.checkpoints import digest, read_checkpoint
 from tests.bundles.running import SHIPPED, Phantoms, code_of, content, few, rewrite, train
 
@@ -29,10 +30,19 @@ def run(manifest: Path, out: str = "OUT", **settings: Any) -> dict[str, Any]:
     return read_checkpoint(Path(out) / "checkpoints" / "last.pt")
 
 
-def test_more_epochs_go_on_where_the_training_ended(manifest: Path) -> None:
+def test_more_epochs_go_on_where_the_training_ended(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeps_threads = []
+
+    def choose_threads(step: Any, keep: bool) -> float:
+        keeps_threads.append(keep)
+        step()
+        return 1.0
+
+    monkeypatch.setattr(preflight, "choose_threads", choose_threads)
     whole = run(manifest, "whole", epochs=2)
     run(manifest, epochs=1)
     again = run(manifest, epochs=2)
+    assert keeps_threads == [False, False, True]  # however busy the machine is: its bits depend on them
     assert again["progress"]["iteration"] == 4
     assert digest(again) == digest(whole)
     assert content(Path("OUT") / "bundle") == content(Path("whole") / "bundle")

@@ -98,6 +98,15 @@ def test_a_busy_machine_is_told_and_given_as_many_threads_as_are_fastest(
     assert f"the machine is busy (load 20.0, 8 cores): {words}" in caplog.text
 
 
+def test_a_continued_training_keeps_its_threads_on_a_busy_machine(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (20.0, 1.0, 1.0))
+    assert choose_threads(machine.by_threads({8: 2.0, 4: 0.5, 2: 0.4, 1: 0.7}), keep=True) == 2.0
+    assert machine.threads == 8
+    assert "the machine is busy (load 20.0, 8 cores): 8 threads" in caplog.text
+
+
 def test_the_users_own_number_of_threads_stays(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (20.0, 1.0, 1.0))
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
