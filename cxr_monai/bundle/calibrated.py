@@ -60,7 +60,7 @@ def with_calibration(
         config: of a bundle.
         values: the calibration, or None.
         lost: why there is none, or None.
-        more: other arguments of the component.
+        more: other arguments of the component, as ``cxr_monai.evaluation.carried.bundle_calibration`` takes them.
     """
     section = config.get("calibration")
     if not isinstance(section, Mapping) or section.get("_target_") not in _COMPONENTS:
@@ -68,7 +68,7 @@ def with_calibration(
     new = {key: value for key, value in section.items() if key not in ("values", "lost")} | more
     told = {"values": values, "lost": lost}
     new |= {key: value for key, value in told.items() if value is not None}
-    if "values" in new or "lost" in new:
+    if more or "values" in new or "lost" in new:  # the component of older bundles takes none of these, and no None
         new["_target_"] = COMPONENT
     return dict(config) | {"calibration": new}
 

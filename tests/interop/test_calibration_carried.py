@@ -77,12 +77,12 @@ def copied(bundle: Path, folder: Path, script: Path | None = None) -> Path:
     return folder
 
 
-def assert_everywhere(path: Path, right: dict[str, np.ndarray], films: list[Path]) -> None:
+def assert_everywhere(path: Path, right: dict[str, np.ndarray], films: list[Path], calibrated: bool = True) -> None:
     operator = Operator(path)
     for at, film in enumerate(films):
         made = operator.compute(Image(pixels(film)[None], SERIES))
         assert np.allclose(made["pred"].numpy(), [values[at] for values in right.values()], rtol=0, atol=NEAR)
-        assert made["pred_calibrated"] is True
+        assert made["pred_calibrated"] is calibrated
         assert "pred_uncalibrated_because" not in made
 
 
@@ -185,6 +185,23 @@ def test_an_older_bundle_without_its_folder_says_that_nobody_knows(
     assert warnings == ["not calibrated: bundle_root (.) is not the bundle's folder"]
     export(old, tmp_path / "older", ["torchscript"])
     assert_everywhere(tmp_path / "older" / "model.ts", probabilities(old, films, raw=False), films)
+
+
+@pytest.mark.parametrize("of_one", ["calibrated", "uncalibrated"])
+def test_exports_of_a_bundle_from_before_can_be_opened(
+    plain: Path, films: list[Path], tmp_path: Path, of_one: str
+) -> None:
+    old = copied(plain, tmp_path / "old")
+    for name in ("inference", "explain"):
+        edit(old, name, lambda config: config["calibration"].update(_target_="cxr_monai.evaluation.fitted.read_fitted"))
+    if of_one == "calibrated":
+        fitted_of(LABELS).write(old / "models" / "calibration.json")
+    right = probabilities(old, films, raw=False)
+    export(old, tmp_path / "files", ["torchscript"])
+    zoo, _ = zoo_layout(old, tmp_path / "zoo", "cxr_old_classification")
+    for path in (tmp_path / "files" / "model.ts", zoo):
+        assert_everywhere(path, right, films, of_one == "calibrated")
+    assert np.array_equal(list(probabilities(zoo, films, raw=False).values()), list(right.values()))
 
 
 def test_a_bundle_that_never_was_calibrated_is_no_warning(
