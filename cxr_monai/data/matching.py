@@ -6,7 +6,8 @@
 1. An equal path is the same image (``\\``, ``./``, drives, composed letters and the ending's capitals aside).
 2. Else folders are compared from the end of the path, as far as one side has folders at all:
    ``CheXpert-v1.0-small/train/a/b.jpg`` is ``train/a/b.jpg``; the longer agreement wins.
-3. A bare file name joins where it is unique on both sides. A name without an ending is that of a file with any.
+3. A bare file name joins where it is unique on both sides. A name without an ending is that of a file with any; beside
+   that file's whole path it is its second name.
 4. Where both sides name folders that disagree it is another file, unless file names are identities (``by_name``: the
    source guarantees it, or the user says ``--match-names``).
 
@@ -101,7 +102,7 @@ def match_images(
         by_name: file names are identities: where folders disagree, an equal file name is enough.
         other_endings: ``a.dcm`` may be ``a.png`` (label tables are older than conversions).
         spare_names: there may well be names of other images (predictions of all, a manifest of some): a bare name
-            beside an equal path is another image's, and not a second name of that one.
+            beside an equal path with folders is another image's, fits none, and is not a second name of that one.
         root: the absolute folder that ``images`` are relative to; an absolute name inside it means exactly that file.
     """
     given, there = list(dict.fromkeys(names)), list(dict.fromkeys(images))
@@ -263,8 +264,11 @@ def _clear(
     by_place: dict[int, list[str]] = {}
     for at, (name, place) in enumerate(zip(given, places.tolist(), strict=True)):
         bare = "/" not in theirs[at] or "/" not in ours[place]
-        other = spare_names and bare and not by_name and place in exact and theirs[at] != ours[place]
-        if place >= 0 and not other:
+        # of a path and its stem, either means that file; of one in a folder and a bare one, maybe two of other folders
+        other = bare and _stem(theirs[at]) != _stem(ours[place])
+        if spare_names and not by_name and place in exact and other:
+            places[at] = -1
+        elif place >= 0:
             by_place.setdefault(place, []).append(name)
     doubled = {there[place]: names for place, names in by_place.items() if len(names) > 1}
     endings = 0

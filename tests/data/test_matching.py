@@ -98,6 +98,29 @@ def test_a_file_of_that_very_name_is_it() -> None:
     assert found(["1.2.3.4", "1.2.3.4.dcm"], ["x/1.2.3.4.dcm", "1.2.3.4"])["1.2.3.4"] == "1.2.3.4"
 
 
+@pytest.mark.parametrize("spelling", ["x", "x.png", "x.PNG"])
+def test_a_bare_name_beside_an_equal_path_is_another_images(spelling: str) -> None:
+    for names, image in (([spelling, "a/x.png"], "a/x.png"), (["x.png", "a/" + spelling], "x.png")):
+        matches = match_images(names, [image, "y.png"], spare_names=True)
+        require_clear(matches, Code.IMAGES_AMBIGUOUS, "names")
+        other = next(name for name in names if name != image)
+        assert matches.image_of == {image: image}
+        assert matches.lost == [other]
+        assert matches.endings == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "image"), [(["x.png", "x"], "x.png"), (["x", "x.dcm"], "x"), (["IM0001.dcm", "IM0001"], "IM0001.dcm")]
+)
+def test_a_name_and_its_stem_are_one_image_twice(names: list[str], image: str) -> None:
+    for given in (names, names[::-1]):
+        matches = match_images(given, [image, "y.png"], spare_names=True)
+        assert matches.doubled == {image: given}
+        with pytest.raises(ManifestError) as caught:
+            require_clear(matches, Code.IMAGES_AMBIGUOUS, "names")
+        assert caught.value.code == Code.IMAGES_AMBIGUOUS
+
+
 def test_a_bare_name_that_is_not_unique_on_both_sides_is_none() -> None:
     assert found(["siteB/000.png"], ["000.png", "siteA/000.png"]) == {}
     assert found(["000.png", "siteB/000.png"], ["siteA/000.png", "z.png"]) == {}
