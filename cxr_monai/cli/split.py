@@ -94,7 +94,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return those options that were given; refuse those of another scheme, which would be ignored."""
     own = _OPTIONS[arguments.scheme]
     every = {name for options in _OPTIONS.values() for name in options}
-    given = {name: getattr(arguments, name) for name in sorted(every) if getattr(arguments, name) not in (None, False)}
+    values = {name: getattr(arguments, name) for name in sorted(every)}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 is given
     if foreign := [_flag(name) for name in given if name not in own]:
         raise UsageError(
             Code.USAGE,

@@ -1,5 +1,6 @@
 """``cxr-monai split`` and ``cxr-monai check``: what they print, write, refuse and return."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import cxr_monai
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, read_manifest, split_digest, write_manifest
 
@@ -70,6 +72,40 @@ def test_official_finds_the_lists_in_the_root(manifest: Path, capsys: pytest.Cap
     assert read_manifest(manifest).table["split"].value_counts().to_dict() == {"train": 24, "val": 6, "test": 10}
 
 
+def test_nought_is_a_value(manifest: Path, capsys: pytest.CaptureFixture) -> None:
+    lists(manifest.parent / "images", train_val_list=range(30), test_list=range(30, 40))
+    assert main(["split", str(manifest), "--scheme", "official", "--val-fraction", "0"]) == 0
+    result = read_manifest(manifest)
+    assert result.table["split"].value_counts().to_dict() == {"train": 30, "test": 10}
+    assert result.split is not None
+    assert result.split.details["val_fraction"] == 0
+    before = manifest.read_bytes()
+    capsys.readouterr()
+    assert main(["split", str(manifest), "--scheme", "kfold", "--k", "0"]) == 1
+    assert "error [split-invalid]" in (message := capsys.readouterr().err)
+    assert "k is 0" in message
+    assert manifest.read_bytes() == before
+
+
+def test_no_source_takes_nought_for_false() -> None:
+    """``0 in (None, False)`` is true."""
+    package = Path(cxr_monai.__file__).parent
+    taken = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare) and any(map(_holds_none_and_a_boolean, node.comparators))
+    ]
+    assert taken == []
+
+
+def _holds_none_and_a_boolean(node: ast.expr) -> bool:
+    if not isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return False
+    constants = [part.value for part in node.elts if isinstance(part, ast.Constant)]
+    return None in constants and any(isinstance(value, bool) for value in constants)
+
+
 def test_lists_with_a_patient_on_two_sides_are_refused_and_nothing_is_written(
     manifest: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -91,6 +127,9 @@ def test_lists_with_a_patient_on_two_sides_are_refused_and_nothing_is_written(
         (["--scheme", "random", "--k", "4"], "--scheme random has no --k; it has --fractions, --seed"),
         (["--scheme", "kfold", "--val-fraction", "0.1"], "--scheme kfold has no --val-fraction"),
         (["--scheme", "lists", "--seed", "1"], "--scheme lists has no --seed"),
+        (["--scheme", "lists", "--seed", "0"], "--scheme lists has no --seed"),
+        (["--scheme", "kfold", "--val-fraction", "0"], "--scheme kfold has no --val-fraction"),
+        (["--scheme", "random", "--k", "0"], "--scheme random has no --k"),
         (["--scheme", "lists", "--train", "a"], "needs --train, --val and --test"),
         (["--scheme", "random", "--fractions", "0.5;0.5"], "--fractions is '0.5;0.5'"),
     ],
