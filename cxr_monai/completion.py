@@ -39,7 +39,8 @@ def digest_of(path: Path) -> str:
 
 
 def _own_digest(content: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in content.items() if key != COMPLETE}
+    # as it is read again: JSON's keys are text, which sorts otherwise than numbers
+    rest = json.loads(json.dumps({key: value for key, value in content.items() if key != COMPLETE}))
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 

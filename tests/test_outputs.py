@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_monai.completion import require_complete, require_own
+from cxr_monai.completion import require_complete, require_own, seal
 from cxr_monai.durable import durable_file, durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code, CxrError, EvaluationError, StorageError, UsageError
 from cxr_monai.outputs import check_folder, check_new_folder, check_output, result_folder
@@ -259,6 +259,16 @@ def test_readers_refuse_a_file_that_was_cut_or_exchanged(name: str, change, tmp_
         require_complete(content, tmp_path / "metrics.json", "cxr-monai evaluate")
     assert caught.value.code == Code.RESULT_INCOMPLETE
     assert "Make it again: cxr-monai evaluate." in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", [range(12), [0.5, 10.5, 9.5], [None, True, 1]])
+def test_a_mark_is_of_what_will_be_read(keys, tmp_path: Path) -> None:
+    content = {"figures": {key: (float(number), "x") for number, key in enumerate(keys)}}
+    main = tmp_path / "figures.json"
+    seal(content, tmp_path, [])
+    main.write_text(json.dumps(content))
+    require_complete(json.loads(main.read_text()), main, "again")
+    require_complete(content, main, "again")
 
 
 def test_readers_refuse_figures_that_were_changed_and_take_another_layout(tmp_path: Path) -> None:
