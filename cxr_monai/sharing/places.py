@@ -1,7 +1,8 @@
 """Places: what a bundle may name to be read or written, whichever callable takes it.
 
 A path is a literal, relative and without ``..``; or ``@bundle_root``, ``@output_dir``, ``@dataset_dir``, ``@manifest``,
-which whoever runs the bundle gives; or those joined with such literals (``os.path.join``, ``+``, ``Path(...) / ...``);
+which whoever runs the bundle gives; or those joined with such literals (``os.path.join``, ``Path(...) / ...``, ``+``
+with a literal on its right, or with a place behind a literal that ends with ``/``);
 or a reference to what the configuration says in one of these ways. A path that is computed in any other way is refused:
 nobody can read from it where it leads.
 """
@@ -41,7 +42,7 @@ OBJECTS = (
 )
 """What may be given instead of a path, an object: made of a path that is judged where it stands, or of none."""
 _DEEPEST = 50
-_MOMENT = re.compile(r"(datetime\.)?datetime\.now\(\)\.(strftime\('[\w%-]*'\)|isoformat\(\))")
+_MOMENT = re.compile(r"(datetime\.)?datetime\.now\(\)\.(strftime\('([\w-]|%[YymdHMSjBbAawUGVu])+'\)|isoformat\(\))")
 
 
 def names_a_place(argument: str) -> bool:
@@ -61,13 +62,19 @@ def is_relative(path: str) -> bool:
 
     Drives, shares, home folders, variables, encoded characters (``%2e``), backslashes and control characters are none.
     """
-    odd = re.search(r"[\\$\x00-\x1f\x7f]|%[0-9a-fA-F]{2}|%\w+%|^[A-Za-z][A-Za-z0-9+.-]*:|::", path)
+    odd = re.search(r"[\\$%\x00-\x1f\x7f]|^[A-Za-z][A-Za-z0-9+.-]*:|::", path)
     return not leads_elsewhere(path) and odd is None
 
 
 def is_of_the_container(path: str) -> bool:
     """Tell whether a literal is a place in the container that the model zoo's bundles are written for."""
     return path.startswith(CONTAINER) and is_relative(path.lstrip("/"))
+
+
+def _ends_a_part(node: ast.AST) -> bool:
+    """Tell whether a text plainly ends with a slash: what is put behind it stands for itself."""
+    last = node.right if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) else node
+    return isinstance(last, ast.Constant) and isinstance(last.value, str) and last.value.endswith("/")
 
 
 class Places:
@@ -136,13 +143,24 @@ class Places:
         return function == "str" and len(node.args) == 1 and self.is_place_node(node.args[0], empty)
 
     def continues(self, node: ast.BinOp) -> bool:
-        """Tell whether what is put behind a place leaves it where it is: ``'/models/model.pt'``, ``'.csv'``."""
-        right = node.right
-        if isinstance(node.op, ast.Add) and isinstance(right, ast.Constant) and isinstance(right.value, str):
+        """Tell whether what is put behind a place leaves it where it is: ``'/models/model.pt'``, ``'.csv'``.
+
+        ``+`` puts two texts together to one part of a path (``'.'`` and ``'./b'`` to ``'../b'``), so it takes a literal
+        that completes no such part, or any place behind a literal that ends with ``/``. ``/`` begins a part anew.
+        """
+        left, right = node.left, node.right
+        if isinstance(node.op, ast.Div):  # Path('a') / '/etc' is '/etc'
+            return self.is_place_node(right)
+        if not isinstance(node.op, ast.Add):
+            return False
+        if isinstance(left, ast.List | ast.Tuple) and isinstance(right, ast.List | ast.Tuple):
+            return self.is_place_node(right)
+        if isinstance(right, ast.Constant):
             text = right.value
-            return ".." not in text and not text.startswith("./") and text != "." and is_relative(text.lstrip("/"))
-        # Path('a') / '/etc' is '/etc'
-        return isinstance(node.op, ast.Add | ast.Div) and self.is_place_node(right)
+            if not isinstance(text, str) or re.search(r"^\.{1,2}(/|$)|[.][.]|:", text):
+                return False
+            return is_relative(text.lstrip("/"))
+        return _ends_a_part(left) and self.is_place_node(right)
 
     def _is_place_id(self, parts: Id, empty: bool) -> bool:
         key = (parts, empty)

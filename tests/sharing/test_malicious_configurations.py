@@ -328,6 +328,54 @@ def test_path_that_is_computed_is_refused_whatever_takes_it(tmp_path: Path, name
     assert judged_arguments(refused(tmp_path, evaluate=SETTINGS | sections, other={"x": "a"})) >= sections.keys()
 
 
+DOTS = {"a literal": "'./.'", "a reference": "@dots", "a join": "os.path.join('.', '.')", "a macro's": "@copied",
+        "a path's text": "str(pathlib.Path('.'))", "a chain": "@again", "in brackets": "('./' + '.')",
+        "a path's own": "str(@path)"}  # fmt: skip
+STEPS = {"a literal": "'./b'", "a reference": "@step", "a join": "os.path.join('./.', './b')",
+         "a path's text": "str(pathlib.Path('.')) + '/b'", "in brackets": "('./' + 'b')", "a macro's": "@stepped",
+         "a list's": "@steps#0", "dots": "@dots", "a relative reference": "@#step", "a number": "str(@one)",
+         "sliced": "'x./b'[1:]", "replaced": "'X/b'.replace('X', '.')", "joined": "'/'.join(['.', 'b'])",
+         "formatted": "'{}/b'.format('.')", "percent": "'%s/b' % '.'", "f-string": "f'{@dot}/b'"}  # fmt: skip
+
+
+@pytest.mark.parametrize("dots", DOTS)
+@pytest.mark.parametrize("step", STEPS)
+def test_no_two_pieces_make_a_path_that_leads_upwards(tmp_path: Path, dots: str, step: str) -> None:
+    """``'.' + './b'`` is ``'../b'``, whatever says one of the two, where it stands, and in what it is taken."""
+    pieces = {"dot": ".", "dots": "./.", "step": "./b", "steps": ["./b"], "copied": "%dots", "stepped": "%step",
+              "again": "$@copied", "path": "$pathlib.Path('.')", "one": 1}  # fmt: skip
+    parts = (DOTS[dots], f"@output_dir + '/.' + {DOTS[dots]}")
+    values = [f"${left} + {STEPS[step]}" for left in parts] + [f"$os.path.join('a', {DOTS[dots]} + {STEPS[step]})"]
+    sections = {f"x{n}": {"_target_": "CheckpointLoader", "load_path": value} for n, value in enumerate(values)}
+    found = judged_arguments(refused(tmp_path, evaluate=SETTINGS | pieces | sections))
+    assert found == sections.keys()
+    network = HONEST["network_def"] | {"_target_": "cxr_monai.networks.weights.load_weights", "path": values[0]}
+    modules = {"imports": SETTINGS["imports"]}
+    found = judged_arguments(refused(tmp_path, inference=HONEST | modules | pieces | {"network_def": network}))
+    assert "network_def" in found
+    assert "output_dir" in {
+        remark.where for remark in refused(tmp_path, evaluate=SETTINGS | pieces | {"output_dir": values[0]})
+    }
+
+
+BEGINNINGS = {
+    "dates without text": "$datetime.now().strftime('') + '/etc'",
+    "a zone that is none": "$datetime.now().strftime('%Z') + '/etc'",
+    "a date of parts": "$datetime.now().strftime('%D')",
+    "a drive": "$'C' + ':/x'",
+    "an address": "$'file' + ':///etc'",
+    "encoded": "$'a/%2' + 'e%2' + 'e/x'",
+    "a backslash": "$'a' + '\\x5c..'",
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_no_two_pieces_make_an_absolute_path(tmp_path: Path, name: str) -> None:
+    sections = given(BEGINNINGS[name])
+    config = SETTINGS | {"imports": ["$from datetime import datetime"]}
+    assert judged_arguments(refused(tmp_path, evaluate=config | sections)) >= sections.keys()
+
+
 CALLS = {
     "os.mkdir": "os.mkdir('a')",
     "os.makedirs": "os.makedirs(@output_dir)",
@@ -422,6 +470,8 @@ PLACES = [
     "@joined", "$@bundle_root", "$@bundle_root + '/models/model.pt'", "$@output_dir + '/' + 'a.csv'",
     "$os.path.join(@bundle_root, 'models', 'model.pt')", "$str(pathlib.Path(@bundle_root) / 'a' / 'b.json')",
     "$pathlib.Path(@dataset_dir, 'a')", "$@joined + '.pt'", "%joined", "$'a' + '.csv'", "@deep#place",
+    "$@output_dir + '/' + @mine", "$@output_dir + '/' + os.path.join('a', 'b') + '.csv'", "$['a'] + ['b']",
+    "$'a_' + 'b.' + 'csv'", "$pathlib.Path(@output_dir) / @mine", "$@output_dir + '/.hidden'",
 ]  # fmt: skip
 
 
