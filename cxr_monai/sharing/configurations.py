@@ -18,11 +18,13 @@ from cxr_monai.sharing.arguments import CALLABLES, COMPUTED, is_listed, judge_ar
 from cxr_monai.sharing.expressions import Imports, Judged, Scope, judge_expression, judge_import
 from cxr_monai.sharing.loops import endless
 from cxr_monai.sharing.places import (
+    FILES_BY_KEY,
     NAMED,
     NO_PLACE,
     OBJECTS,
     Places,
     is_of_the_container,
+    is_part,
     is_relative,
     leads_elsewhere,
     names_a_place,
@@ -254,6 +256,9 @@ class _Judge:
             yield self._refuse(item, "reference", item.key, "MONAI splits such a key in some places and not in others.")
         if self.name != METADATA and not item.nested and any(map(_odd, re.split("#|::", item.key.lstrip("+~")))):
             yield self._refuse(item, "reference", item.key, "a key whose parts MONAI reads as other keys or numbers.")
+        if self.name != METADATA and not all(map(is_part, re.split("#|::", item.key))):
+            reason = "a key is one part of a name: files are named after keys, and this one leads elsewhere."
+            yield self._refuse(item, "argument", item.key, reason)
         if item.parts[-1] == "_target_":
             yield from self._target(item)
         elif item.parts[-1] == "_mode_" and item.value != "default":
@@ -291,6 +296,8 @@ class _Judge:
         owner = item.owner
         if owner in CALLABLES and not is_listed(owner, value):
             yield self._refuse(item, "callable", value, f"it is none of MONAI's own {CALLABLES[owner]}.")
+        elif owner in FILES_BY_KEY and item.parts[-2] == owner and self._is_argument(item):
+            yield self._refuse(item, "callable", value, f"{owner} is a section: files are named after its keys.")
         elif names_a_place(owner) and value not in OBJECTS and self._is_argument(item):
             yield self._refuse(item, "callable", value, f"{owner} may be any path. {NO_PLACE}")
         elif item.overlay and (self.known.keep_callables or bare(value) in lists()["pretrained"]):
@@ -320,6 +327,10 @@ class _Judge:
         name, value = item.argument, item.value
         if not isinstance(value, str) or name == "_desc_" or name in CALLABLES:
             return
+        named = name in FILES_BY_KEY and item.parts[-1] == name and len(item.parts) > 1
+        if named and not self.known.scopes[False].places.is_section(value, item.parts):
+            reason = f"{name} is a section, or a reference to one: files are named after its keys."
+            yield self._refuse(item, "argument", value, reason)
         given = len(item.parts) > 1 or name in NAMED
         if value[:1] in ("$", "@", "%"):
             wrong = given and names_a_place(name) and not self.known.scopes[False].places.is_place(value, item.parts)

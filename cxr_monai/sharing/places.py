@@ -30,11 +30,18 @@ READING = frozenset({
 })  # fmt: skip
 """Callables of expressions all of whose arguments are places, or no texts that lead anywhere."""
 
-_NAME = re.compile(r"(^|_)(paths?|dirs?|files?|filenames?|folders?|roots?|pathname|pathnames|director(y|ies))$")
+_NAME = re.compile(
+    r"(^|_)(paths?|dirs?|files?|filenames?|folders?|roots?|pathname|pathnames|director(y|ies)|"
+    r"prefix|suffix|postfix)$"
+)
 _MORE_NAMES = frozenset({
-    "manifest", "manifest_name", "npzfile", "file_prefix", "output_postfix", "postfix", "output_ext", "extension",
+    "manifest", "manifest_name", "npzfile", "output_ext", "extension", "comment", "save_key_metric",
     "db_name", "init_weights", "parent", "boxes", "weights",
 })  # fmt: skip
+FILES_BY_KEY = frozenset({
+    "save_dict", "key_metric", "key_val_metric", "key_train_metric", "additional_metrics",
+})  # fmt: skip
+"""Arguments the keys of whose sections become parts of the names of files."""
 OBJECTS = (
     "cxr_monai.data.dataset.open_manifest",
     "cxr_monai.finetune.disease.disease_manifest",
@@ -48,6 +55,11 @@ _MOMENT = re.compile(r"(datetime\.)?datetime\.now\(\)\.(strftime\('([\w-]|%[Yymd
 def names_a_place(argument: str) -> bool:
     """Tell whether an argument of this name is a path."""
     return _NAME.search(argument) is not None or argument in _MORE_NAMES
+
+
+def is_part(key: str) -> bool:
+    """Tell whether a key is at most one part of a path: Ignite and MONAI name files after some."""
+    return not leads_elsewhere(key) and re.search(r"[/\\\x00-\x1f\x7f]", key) is None
 
 
 def leads_elsewhere(path: str) -> bool:
@@ -111,6 +123,22 @@ class Places:
             own = len(found) == 1 and not MACRO_FILE.search(value) and re.fullmatch(r"[@%][\w#: -]*", value)
             return bool(own) and self._is_place_id(found[0], empty)
         return (is_relative(value) and (empty or value != "")) or self._may_stand(value, parts)
+
+    def is_section(self, value: Any, parts: Id) -> bool:
+        """Tell whether a value is a literal section, or a reference to one, so that its keys stand to be judged."""
+        if not isinstance(value, str):
+            return True
+        found = mentions(value, parts) if re.fullmatch(r"[@%][\w#: -]+", value) else []
+        return len(found) == 1 and self._is_section_id(found[0])
+
+    def _is_section_id(self, parts: Id) -> bool:
+        if parts in self._open or len(self._open) > _DEEPEST or not self.reach.has(parts):
+            return False
+        self._open.append(parts)
+        values = self.reach.values(parts)
+        section = "_target_" not in self.reach.inside(parts) and all(self.is_section(one, parts) for one in values)
+        self._open.pop()
+        return section
 
     def _may_stand(self, value: str, parts: Id) -> bool:
         """Tell whether an absolute literal is a setting of the zoo's, which is told of where it stands."""

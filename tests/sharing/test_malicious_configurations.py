@@ -328,6 +328,87 @@ def test_path_that_is_computed_is_refused_whatever_takes_it(tmp_path: Path, name
     assert judged_arguments(refused(tmp_path, evaluate=SETTINGS | sections, other={"x": "a"})) >= sections.keys()
 
 
+# keys and parts of names: what files are named after
+
+KEYS = ["/tmp/evil", "../../../tmp/evil", "..", "a/b", "a/../../b", "a\\b", "~/x", "C:x", "a\nb", "a\0b"]
+# Ignite names the file of a single object after its key, MONAI's MetricsSaver a table after a metric's.
+NAMING = [
+    ("CheckpointSaver", "save_dict"), ("SupervisedEvaluator", "key_val_metric"),
+    ("EnsembleEvaluator", "key_val_metric"),
+    ("SupervisedEvaluator", "additional_metrics"), ("SupervisedTrainer", "key_train_metric"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_key_that_leads_elsewhere_is_refused_wherever_it_stands(tmp_path: Path, key: str) -> None:
+    inside = {"x": {"_target_": "CheckpointSaver", "save_dir": "@output_dir", "save_dict": {key: "@network"}}}
+    merged = {"save_dict": {}, "+save_dict": {key: "@network"}}
+    for config in ({"x": {key: 1}}, inside, merged, {"x": [{"y": {key: {}}}]}, {f"save_dict#{key}": 1}, {key: 1}):
+        found = refused(tmp_path, evaluate={"output_dir": "output", "network": 1} | config)
+        assert "files are named after keys" in " ".join(remark.reason for remark in found), config
+    assert refused(tmp_path, evaluate={}, metadata={"network_data_format": {"outputs": {"a/b": 1}}}) == ()
+
+
+COMPUTED_KEYS = {
+    "expression": "${os.sep + 'tmp': 1}",
+    "literal expression": "${'a': 1}",
+    "comprehension": "${k: 1 for k in [os.sep]}",
+    "pairs": "$dict([[os.sep, 1]])",
+    "merged": "${'a': 1} | {os.sep: 1}",
+    "reference to an expression": "@made",
+    "reference in an expression": "$@section",
+    "chain": "@chain",
+    "macro": "%made",
+    "component": {"_target_": "dict", "a": 1},
+    "reference to a component": "@component",
+    "circle": "@circle",
+    "nothing there": "@absent",
+    "relative": "@##made",
+    "file": "%configs/other.json#made",
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED_KEYS)
+def test_section_whose_keys_name_files_is_literal(tmp_path: Path, name: str) -> None:
+    config = {
+        "imports": ["$import os"], "made": "${os.sep: 1}", "chain": "@made", "section": {"a": 1}, "circle": "@circle",
+        "component": {"_target_": "dict", "a": 1},
+    }  # fmt: skip
+    sections = {
+        f"x{number}": {"_target_": target, argument: COMPUTED_KEYS[name]}
+        for number, (target, argument) in enumerate(NAMING)
+    }
+    found = refused(tmp_path, evaluate=config | sections, other={"made": "${os.sep: 1}"})
+    assert judged_arguments(found) >= sections.keys()
+
+
+@pytest.mark.parametrize("value", [{"a": 1, "val_b": "@section"}, "@section", "%section", "@again", "@#beside", None])
+def test_section_of_literal_keys_passes(tmp_path: Path, value: Any) -> None:
+    config = {"section": {"mean_auroc": 1}, "again": "@section"}
+    sections = {
+        f"x{number}": {"_target_": target, argument: value, "beside": {"b": 1}}
+        for number, (target, argument) in enumerate(NAMING)
+    }
+    assert refused(tmp_path, evaluate=config | sections) == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["key_metric_filename", "file_prefix", "filename_prefix", "output_postfix", "output_ext", "save_key_metric",
+             "final_filename", "filename_suffix", "comment", "extension"],
+)  # fmt: skip
+def test_part_of_a_files_name_is_not_computed_and_leads_nowhere(tmp_path: Path, name: str) -> None:
+    for value in ("$os.sep + 'tmp'", "@made", "%made", "$'%c' % 47", "../x", "/x", "a\\b"):
+        config = {
+            "imports": ["$import os"],
+            "made": "$os.sep + 'tmp'",
+            "x": {"_target_": "CheckpointSaver", name: value},
+        }
+        assert "x" in judged_arguments(refused(tmp_path, evaluate=config)), value
+    for value in ("a_b", True, "@plain", None):
+        config = {"plain": "model", "x": {"_target_": "CSVSaver", name: value}}
+        assert refused(tmp_path, evaluate=config) == (), value
+
+
 DOTS = {"a literal": "'./.'", "a reference": "@dots", "a join": "os.path.join('.', '.')", "a macro's": "@copied",
         "a path's text": "str(pathlib.Path('.'))", "a chain": "@again", "in brackets": "('./' + '.')",
         "a path's own": "str(@path)"}  # fmt: skip
