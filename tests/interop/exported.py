@@ -1,15 +1,29 @@
-"""Bundles of every head, what is exported of them, and films."""
+"""Bundles of every head, what is exported of them, how it is run, and films."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import torch
+from monai.bundle import ConfigParser
+from monai.data import load_net_with_metadata
+from onnxruntime import InferenceSession
 from PIL import Image
+from scipy.special import expit
 
 from cxr_monai.bundle.ensembling import ensemble_bundle
+from cxr_monai.bundle.folder import Bundle
 from cxr_monai.predict import Predictor
+from cxr_monai.sharing.install import install
+from cxr_monai.sharing.keys import make_key, trust
+from cxr_monai.sharing.pack import pack
+from cxr_monai.sharing.sign import sign
 from tests.bundles.making import HEADED, tiny_bundle
+from tests.sharing.making import METRICS
 
 CASES = (*HEADED, "ensemble")
 NEAR = 1e-4
@@ -18,13 +32,13 @@ NEAR = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """One bundle and its exports.
+    """One bundle of hospital A, and what hospital B exports of it once it is installed there.
 
     Attributes:
-        bundle: the bundle.
+        bundle: the bundle, as A has it.
         files: ``model.ts``, ``model.onnx`` and ``contract.json``.
         zoo: the bundle in the zoo's layout, its weights where the zoo's runner would put them.
-        raw: ``predict --raw`` in float32 of `films`, by label.
+        raw: what A has by ``predict --raw`` in float32 of `films`, by label.
     """
 
     bundle: Path
@@ -59,3 +73,50 @@ def probabilities(bundle: Path, films: list[Path], raw: bool = True) -> dict[str
     """Return what ``predict`` gives in float32, by label."""
     table = Predictor(bundle, device="cpu", amp=False, raw=raw).predict(films, num_workers=0).table
     return {str(label): table[label].to_numpy(float) for label in table.columns[1:]}
+
+
+def exchanged(bundle: Path, home: Path) -> Path:
+    """Pack, sign, trust and install a bundle; return the installed one."""
+    (bundle / "metrics.json").write_text(json.dumps(METRICS))
+    archive = pack(bundle, home / "share", name="cxr-a", version="1.0.0").path
+    make_key("hospital-a", home / "keys")
+    sign(archive, home / "keys" / "hospital-a.pem")
+    trust(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
+    return install(archive, trusted=home / "trusted", store=home / "store").root
+
+
+def opened(file: Path) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the network of a TorchScript file, its metadata, configuration and contract."""
+    network, metadata, extra = load_net_with_metadata(str(file), more_extra_files=("inference.json", "contract.json"))
+    return network, metadata, json.loads(extra["inference.json"]), json.loads(extra["contract.json"])
+
+
+def through(config: Any, network: Any, films: list[Path], **settings: Any) -> dict[str, np.ndarray]:
+    """Run films through a configuration's preprocessing, inferer and postprocessing, as MONAI's clients do."""
+    parser = ConfigParser(config)
+    parser.update({"device": "$torch.device('cpu')", "amp": False, **settings})
+    preprocessing, inferer, after = (
+        parser.get_parsed_content(name) for name in ("preprocessing", "inferer", "postprocessing")
+    )
+    rows = []
+    for film in films:
+        image = preprocessing({"image": str(film)})["image"]
+        with torch.no_grad():
+            rows.append(after({"pred": inferer(inputs=image[None], network=network)[0]})["pred"].numpy())
+    return dict(zip(parser.get_parsed_content("findings"), np.stack(rows).T, strict=True))
+
+
+def through_onnx(file: Path, bundle: Path, films: list[Path]) -> dict[str, np.ndarray]:
+    """Run films through a bundle's preprocessing and an ONNX file, by the labels that stand in it."""
+    preprocessing = Bundle.open(bundle).parser().get_parsed_content("preprocessing")
+    images = np.stack([preprocessing({"image": film})["image"] for film in films])
+    session = InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (values,) = session.run(None, {"image": images})
+    said = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
+    return dict(zip(json.loads(said["labels"]), expit(values).T, strict=True))
+
+
+def assert_near(given: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> None:
+    assert list(given) == list(right)
+    for label, values in right.items():
+        assert np.allclose(given[label], values, rtol=0, atol=NEAR), label

@@ -6,7 +6,7 @@ import pytest
 
 from cxr_monai.sharing.export import export
 from cxr_monai.sharing.zoo import zoo_layout
-from tests.interop.exported import CASES, Exported, headed_bundle, make_films, probabilities
+from tests.interop.exported import CASES, Exported, exchanged, headed_bundle, make_films, probabilities
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +16,10 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session", params=CASES)
 def exported(request: pytest.FixtureRequest, films: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """A bundle of each head with every export."""
+    """A bundle of each head, sent to another hospital, with every export that is made there."""
     home = tmp_path_factory.mktemp(request.param)
     bundle = headed_bundle(request.param, home)
-    export(bundle, home / "files")
-    zoo, _ = zoo_layout(bundle, home / "zoo", "cxr_tiny_classification")
+    installed = exchanged(bundle, home)
+    export(installed, home / "files")
+    zoo, _ = zoo_layout(installed, home / "zoo", "cxr_tiny_classification")
     return Exported(bundle, home / "files", zoo, probabilities(bundle, films))

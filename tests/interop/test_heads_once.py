@@ -3,48 +3,19 @@
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from monai.bundle import ConfigParser
-from monai.data import load_net_with_metadata
 from onnxruntime import InferenceSession
 from scipy.special import expit, softmax
 
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.networks.weights import load_weights
-from tests.interop.exported import NEAR, Exported
+from tests.interop.exported import Exported, assert_near, opened, through, through_onnx
 
 pytest_plugins = ["tests.interop.fixtures"]
-
-
-def through(config: Any, network: Any, films: list[Path]) -> dict[str, np.ndarray]:
-    """Run films through a configuration's preprocessing, inferer and postprocessing, as MONAI's clients do."""
-    parser = ConfigParser(config)
-    parser.update({"device": "$torch.device('cpu')", "amp": False})
-    preprocessing, inferer, after = (
-        parser.get_parsed_content(name) for name in ("preprocessing", "inferer", "postprocessing")
-    )
-    rows = []
-    for film in films:
-        image = preprocessing({"image": str(film)})["image"]
-        with torch.no_grad():
-            rows.append(after({"pred": inferer(inputs=image[None], network=network)[0]})["pred"].numpy())
-    return dict(zip(parser.get_parsed_content("findings"), np.stack(rows).T, strict=True))
-
-
-def assert_near(given: dict[str, np.ndarray], right: Any) -> None:
-    assert list(given) == list(right)
-    for label, values in right.items():
-        assert np.allclose(given[label], values, rtol=0, atol=NEAR), label
-
-
-def opened(file: Path) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return the network of a TorchScript file, its metadata, configuration and contract."""
-    network, metadata, extra = load_net_with_metadata(str(file), more_extra_files=("inference.json", "contract.json"))
-    return network, metadata, json.loads(extra["inference.json"]), json.loads(extra["contract.json"])
 
 
 def test_torchscript_through_the_configuration_inside_it(exported: Exported, films: list[Path]) -> None:
@@ -99,12 +70,9 @@ def test_onnx_alone_says_what_it_gives(exported: Exported, films: list[Path]) ->
     scale = json.loads(said["normalisation"])
     assert np.allclose([scale["scale"], scale["shift"]], [[1 / 0.226], [-0.449 / 0.226]], atol=1e-6)
     assert json.loads(said["preprocessing"])[0]["step"] == "LoadRadiographd"
-    preprocessing = Bundle.open(exported.bundle).parser().get_parsed_content("preprocessing")
-    images = np.stack([preprocessing({"image": film})["image"] for film in films])
     session = InferenceSession(str(exported.files / "model.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map == said
-    (values,) = session.run(None, {"image": images})
-    assert_near(dict(zip(labels, expit(values).T, strict=True)), exported.raw)
+    assert_near(through_onnx(exported.files / "model.onnx", exported.bundle, films), exported.raw)
 
 
 def test_contract_beside_says_of_each_file_what_it_gives(exported: Exported) -> None:

@@ -4,6 +4,7 @@ Each hospital has a home, an environment and processes of its own; nothing passe
 sent. It is the tutorial of ``docs/sharing.md``.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.networks.weights import load_weights
 from tests.bundles.running import Phantoms, Trained
+from tests.interop.exported import assert_near, opened, through, through_onnx
 
 pytest_plugins = ["tests.bundles.fixtures"]
 
@@ -101,9 +106,28 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     np.testing.assert_allclose(theirs.to_numpy(), expected[theirs.columns].to_numpy(), atol=1e-6)
 
     # any configuration of it runs as it was signed
-    told = b.types("run cxr-a inference --dataset_dir sent --raw True --output_dir ran")
+    told = b.types("run cxr-a inference --dataset_dir sent --raw True --amp False --output_dir ran")
     assert "cxr-a 1.0.0: as hospital-a signed it, inspected" in told
-    assert list(pd.read_csv(b.home / "ran" / "predictions.csv")["image"]) == [file.name for file in sent]
+    ran = pd.read_csv(b.home / "ran" / "predictions.csv").set_index("image")
+    assert list(ran.index) == [file.name for file in sent]
+    expected = ours.set_index("image").loc[ran.index]
+    assert list(ran.columns) == list(expected.columns)
+    np.testing.assert_allclose(ran.to_numpy(), expected.to_numpy(), rtol=0, atol=1e-6)
+
+    # and what B exports of it gives A's probabilities by its own configuration (other heads: tests/interop)
+    b.types("bundle export cxr-a --out exported --format all")
+    b.types("bundle export cxr-a --out zoo --format zoo --url https://hospital.example/weights")
+    (zoo,) = (folder for folder in (b.home / "zoo").iterdir() if folder.name != "upload")
+    for file in (b.home / "zoo" / "upload").iterdir():  # large files are fetched by whoever runs it
+        shutil.copy(file, zoo / "models")
+    right = {str(label): values.to_numpy() for label, values in expected.items()}
+    network, _, inside, _ = opened(b.home / "exported" / "model.ts")
+    beside = json.loads((zoo / "configs" / "inference.json").read_text())
+    definition = Bundle.open(zoo).parser().get_parsed_content("network_def")
+    assert_near(through(inside, network, sent, raw=True), right)
+    assert_near(through(beside, torch.jit.load(str(zoo / "models" / "model.ts")), sent, raw=True), right)
+    assert_near(through(beside, load_weights(definition, zoo / "models" / "model.pt").eval(), sent, raw=True), right)
+    assert_near(through_onnx(b.home / "exported" / "model.onnx", zoo, sent), right)
 
     # B calibrates for its own patients, and fine-tunes for one disease
     b.types("predict cxr-a manifest.csv --raw --float32 --out raw.csv")
