@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--name",
-        help="what it is installed as: a-z, 0-9 and '-' (default: from the metadata's name)",
+        help="what it is installed as: a-z, 0-9 and '-' (default: from the metadata's name, ending in -classification)",
     )
     parser.add_argument("--version", help="such as 1.2.0 (default: the metadata's); a new content needs a higher one")
     parser.add_argument("--change", metavar="TEXT", help="what is new in this version, for the changelog")
