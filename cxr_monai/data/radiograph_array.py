@@ -103,14 +103,14 @@ def _numbers(array: Any) -> np.ndarray:
     return array
 
 
-def _order(axes: str | None, metadata: Mapping[str, Any]) -> str:
+def _order(axes: Any, metadata: Mapping[str, Any]) -> str:
     if axes is None:
         return "WH" if any(key in metadata for key in _X_FIRST) else "HW"
-    if axes not in AXES:
+    if not isinstance(axes, str) or axes not in AXES:
         raise RadiographError(
-            Code.RADIOGRAPH_AMBIGUOUS, f"its axes are called {axes!r}.", fix="HW is rows first, WH is x first."
+            Code.RADIOGRAPH_AMBIGUOUS, f"its axes are called {_shown(axes)}.", fix="HW is rows first, WH is x first."
         )
-    return str(axes)
+    return axes
 
 
 def _plane(stored: np.ndarray, order: str) -> np.ndarray:
@@ -143,11 +143,11 @@ def _one_channel(plane: np.ndarray) -> np.ndarray:
 def _check_axes(axes: str | None, plane: np.ndarray, metadata: Mapping[str, Any]) -> None:
     """Refuse a picture that the PIL reader's metadata say to be the other way round (``reverse_indexing=False``)."""
     if axes is None and "width" in metadata and "height" in metadata:
-        said = int(metadata["height"]), int(metadata["width"])
+        said = _number(metadata, "height"), _number(metadata, "width")
         if plane.shape[:2] != said and plane.shape[1::-1] == said:
             raise RadiographError(
                 Code.RADIOGRAPH_AMBIGUOUS,
-                f"its metadata tell of {counted(said[0], 'row')} and {counted(said[1], 'column')}, "
+                f"its metadata tell of {counted(int(said[0]), 'row')} and {counted(int(said[1]), 'column')}, "
                 f"and x first makes {counted(plane.shape[0], 'row')}.",
                 fix="State its axes: image_axes is HW (rows first) or WH.",
             )
@@ -166,7 +166,7 @@ def _to_grey(
         if low < 0 or high > 2**bits - 1 or not _whole_numbers(grey):
             raise _ambiguous(grey, f"and {bits} bits hold whole numbers from 0 to {2**bits - 1:,}")
         return _between(grey, 0, 2**bits - 1), f"{bits} bits", bits
-    if "cal_min" in metadata and "datatype" in metadata:
+    if all(key in metadata for key in ("cal_min", "cal_max", "datatype")):
         return _as_nifti(grey, metadata)
     if "format" in metadata and "mode" in metadata:
         white = _PIL_WHITE.get(str(metadata["mode"]), -1)
@@ -184,11 +184,11 @@ def _to_grey(
 
 def _as_nifti(grey: np.ndarray, metadata: Mapping[str, Any]) -> tuple[np.ndarray, str, int]:
     """Apply the rules of ``cxr_monai.data.formats.nifti`` to values that MONAI's reader has scaled already."""
-    low, high = float(metadata["cal_min"]), float(metadata["cal_max"])
+    low, high = _number(metadata, "cal_min"), _number(metadata, "cal_max")
     if np.isfinite([low, high]).all() and low < high:
         return _between(grey, low, high), "display range (cal_min, cal_max)", 16
     low, high = float(grey.min()), float(grey.max())
-    if int(metadata["datatype"]) == _NIFTI_UINT8 and low >= 0 and high <= 255 and _whole_numbers(grey):
+    if _number(metadata, "datatype") == _NIFTI_UINT8 and low >= 0 and high <= 255 and _whole_numbers(grey):
         return _between(grey, 0, 255), UNSIGNED_8_BIT, 8
     if low >= 0 and high <= 1:
         return grey.astype(np.float32), "as stored", 16
@@ -210,21 +210,54 @@ def _bits_of(pixels: np.ndarray) -> int:
     return 8 if bool((np.abs(levels - np.rint(levels)) < 1e-4).all()) else 16
 
 
-def _ends(value_range: Sequence[float]) -> tuple[float, float]:
-    ends = [float(value) for value in value_range]
-    if len(ends) != 2 or not np.isfinite(ends).all() or ends[0] >= ends[1]:
+def _ends(value_range: Any) -> tuple[float, float]:
+    ends = _as_numbers(value_range, (2,))
+    if ends is None or ends[0] >= ends[1]:
         raise RadiographError(
             Code.RADIOGRAPH_AMBIGUOUS,
-            f"its value_range is {value_range!r}.",
+            f"its value_range is {_shown(value_range)}.",
             fix="Give two rising numbers: the values of black and of white.",
         )
     return ends[0], ends[1]
 
 
 def _whole(bits: Any) -> int | None:
-    if bits is not None and not (float(bits).is_integer() and 1 <= int(bits) <= 16):
-        raise RadiographError(Code.RADIOGRAPH_AMBIGUOUS, f"its bits are {bits!r}.", fix="Give 1 to 16 bits a pixel.")
-    return None if bits is None else int(bits)
+    if bits is None:
+        return None
+    number = _as_numbers(bits, ())
+    if number is None or not (number[0].is_integer() and 1 <= number[0] <= 16):
+        raise RadiographError(
+            Code.RADIOGRAPH_AMBIGUOUS, f"its bits are {_shown(bits)}.", fix="Give 1 to 16 bits a pixel."
+        )
+    return int(number[0])
+
+
+def _number(metadata: Mapping[str, Any], key: str) -> float:
+    """Return a number that a reader's metadata hold, NaN and infinity too (a header that says nothing)."""
+    number = _as_numbers(metadata[key], (), finite=False)
+    if number is None:
+        raise RadiographError(
+            Code.RADIOGRAPH_AMBIGUOUS,
+            f"its metadata say {key} is {_shown(metadata[key])}, which is no number.",
+            fix="Hand over the metadata as MONAI's reader made them, or a plain array and what its values mean.",
+        )
+    return number[0]
+
+
+def _as_numbers(stated: Any, shape: tuple[int, ...], finite: bool = True) -> list[float] | None:
+    """Return numbers of a shape, as lists, tuples, arrays and tensors hold them; None for anything else."""
+    try:
+        numbers = np.asarray(stated)
+        if numbers.shape != shape or numbers.dtype.kind not in "uif" or (finite and not np.isfinite(numbers).all()):
+            return None
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # ragged lists, tensors without an array
+        return None
+    return [float(number) for number in numbers.reshape(-1)]
+
+
+def _shown(stated: Any) -> str:
+    text = " ".join(repr(stated).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _ambiguous(grey: np.ndarray, why: str) -> RadiographError:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor, NibabelReader, PILReader
-from monai.transforms import Compose, LoadImage
+from monai.transforms import CenterSpatialCropd, Compose, LoadImage
 from PIL import Image
 
+from cxr_monai.data.dataset import RadiographDataset
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.data.radiograph_array import radiograph_of_array
 from cxr_monai.data.radiograph_reader import RadiographReader
@@ -168,6 +169,73 @@ def test_what_is_open_or_unfit_is_refused_with_a_code(what: str) -> None:
         LoadRadiographd("image")({"image": array, **{f"image_{name}": value for name, value in stated.items()}})
     assert caught.value.code == code
     assert json.dumps(str(caught.value))
+
+
+NONSENSE: dict[str, list[Any]] = {
+    "value_range": [5, "ab", ["a", "b"], ["0", "255"], [0, None], [255, 0], [0, np.nan], [0, np.inf], [-np.inf, 0],
+                    [[0, 255]], [[0], [1, 2]], {"low": 0}, 1j, [True, False], object()],
+    "bits": ["x", [8], np.nan, np.inf, -8, 8.5, 17, 0, True, None, {}, 10**400, object(), torch.ones(2), 1j],
+    "axes": [5, ["HW"], np.array(["HW", "WH"]), b"HW", "hw", ""],
+}  # fmt: skip
+MISTAKEN = [
+    {"cal_min": "x", "cal_max": 9, "datatype": 2},
+    {"cal_min": 0, "cal_max": 0, "datatype": None},
+    {"width": "x", "height": 61},
+    {"width": [40], "height": 61},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "stated"), [(name, value) for name in NONSENSE for value in NONSENSE[name] if value is not None]
+)
+def test_malformed_statements_are_refused_with_a_code(name: str, stated: Any) -> None:
+    by_item = {"image": LEVELS, f"image_{name}": stated}
+    by_metadata = {
+        "image": MetaTensor(torch.from_numpy(LEVELS), meta={"bits_stored" if name == "bits" else name: stated})
+    }
+    for item in (by_item, by_metadata):
+        with pytest.raises(RadiographError, match=r"bits are|value_range is|axes are") as caught:
+            LoadRadiographd("image")(item)
+        assert caught.value.code == Code.RADIOGRAPH_AMBIGUOUS
+        assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("meta", MISTAKEN)
+def test_metadata_that_hold_no_numbers_are_refused_with_a_code(meta: dict[str, Any]) -> None:
+    with pytest.raises(RadiographError, match="which is no number") as caught:
+        radiograph_of_array(MetaTensor(torch.from_numpy(LEVELS), meta=meta))
+    assert caught.value.code == Code.RADIOGRAPH_AMBIGUOUS
+
+
+@pytest.mark.parametrize("numbers", [list, tuple, np.array, torch.tensor])
+def test_statements_may_be_lists_arrays_and_tensors(numbers: Callable[[list[int]], Any]) -> None:
+    right = radiograph_of_array(LEVELS).pixels
+    for stated in ({"value_range": numbers([0, 255])}, {"bits": np.uint8(8)}, {"bits": torch.tensor(8)}, {"bits": 8.0}):
+        assert np.allclose(radiograph_of_array(LEVELS, **stated).pixels, right, rtol=0, atol=2**-24)
+
+
+@pytest.mark.parametrize("end", [np.nan, np.inf])
+def test_a_display_range_that_is_none_is_passed_over(end: float) -> None:
+    meta = {
+        "cal_min": np.float32(-5),
+        "cal_max": end,
+        "datatype": np.array(2, np.int16),
+        "width": np.nan,
+        "height": end,
+    }
+    film = radiograph_of_array(MetaTensor(torch.from_numpy(LEVELS), meta=meta))
+    assert np.array_equal(film.pixels, radiograph_of_array(LEVELS).pixels)
+
+
+def test_one_malformed_item_is_left_out_of_a_run() -> None:
+    item = {"image": LEVELS, "label": [1.0]}
+    items = [item | {"name": "good"}, item | {"name": "bad", "image_value_range": 5}, item | {"name": "last"}]
+    steps = [ResizeShortestd("image", 40), CenterSpatialCropd("image", (40, 40)), QuantiseRadiographd("image")]
+    pipeline = Compose([LoadRadiographd("image"), *steps])
+    films = RadiographDataset(items, pipeline, (1, 40, 40))
+    errors = [films[at]["error"] for at in range(3)]
+    assert (errors[0], errors[2]) == ("", "")
+    assert errors[1].startswith("radiograph-ambiguous: its value_range is 5")
 
 
 def test_a_refusal_says_what_to_state() -> None:
