@@ -8,28 +8,33 @@ and ``y`` are the upper left corner. NIH's own ``BBox_List_2017.csv`` is read, t
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.boxes import (
+    COLUMNS,
+    NUMBERS,
+    REFUSED,
+    box_numbers,
+    broken_boxes,
+    by_line,
+    read_box_cells,
+    refuse_boxes,
+)
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import file_names
 from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
-from cxr_monai.data.tables import Refusal, read_cells, read_header
+from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.labels import NIH14, spelling
 from cxr_monai.plurals import be, counted
 from cxr_monai.schemes import FINDINGS, LabelScheme
 
-COLUMNS = ("image", "finding", "x", "y", "width", "height", "image_width", "image_height")
-_NUMBERS = list(COLUMNS[2:])
 _BOX = COLUMNS[2:6]
 _NIH_HEADER = "Image Index"
-_REFUSED: Refusal = partial(EvaluationError, Code.BOXES_INVALID)
 _ROUNDING = 0.01  # pixels that a box may reach over the edge: tables hold four decimals
-_SHOWN = 10
 
 
 def read_boxes(
@@ -118,32 +123,27 @@ def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         scale = table[f"stored_{size}"] / table[f"image_{size}"]
         table[axis], table[size] = table[axis] * scale, table[size] * scale
         table[f"image_{size}"] = table[f"stored_{size}"]
-    _refuse([said for _, said in (*_outside(table), *_doubled(table))], path)
+    refuse_boxes([said for _, said in (*_outside(table), *_doubled(table))], path)
     return table, [f"Boxes: {note}."]
 
 
 def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool) -> tuple[pd.DataFrame, list[str]]:
     table = _read(path)
-    numbers = table[_NUMBERS].apply(pd.to_numeric, errors="coerce").astype(float)
-    sizes_of = numbers[["width", "height", "image_width", "image_height"]]
-    broken = ~np.isfinite(numbers).all(axis=1) | (sizes_of <= 0).any(axis=1)
-    problems = [
-        (line, f"no box: {', '.join(row)}")
-        for line, row in zip(table.index[broken], table.loc[broken, _NUMBERS].to_numpy(), strict=True)
-    ]
+    numbers, broken = box_numbers(table)
+    problems = broken_boxes(table, broken)
     table = table[["image"]].assign(finding=table["finding"].map(spelling)).join(numbers)
     known = list(dict.fromkeys([*findings, *NIH14]))
     strange = ~table["finding"].isin(known)
     problems += [
         (line, f"there is no finding {name!r}; the findings are {', '.join(known)}")
-        for line, name in table.loc[strange, "finding"].items()
+        for line, name in zip(table.index[strange], table.loc[strange, "finding"], strict=True)
     ]
     problems += _outside(table[~broken]) + _doubled(table[~broken])
     try:
         usable = table[~broken & ~strange].assign(line=table.index[~broken & ~strange])
         by_side = join_on_image(sizes, usable, by_name=by_name, where=path)
     except ManifestError:
-        _refuse(_by_line(problems), path)
+        refuse_boxes(by_line(problems), path)
         raise
     joined = by_side.table
     other = (joined["stored_width"] != joined["image_width"]) | (joined["stored_height"] != joined["image_height"])
@@ -154,7 +154,7 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
             index=False, name=None
         )
     ]
-    _refuse(_by_line(problems), path)
+    refuse_boxes(by_line(problems), path)
     absent = len(table) - len(joined)
     by_side.notes("boxed images", "the maps")  # for the log
     return joined, [
@@ -165,20 +165,12 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
 def _header(path: Path) -> list[str]:
     if not path.is_file():
         raise ManifestError(Code.SOURCE_INVALID, "there is no such table of boxes.", where=path)
-    return read_header(path, _REFUSED)
+    return read_header(path, REFUSED)
 
 
 def _read(path: Path) -> pd.DataFrame:
     """Return a table of boxes of our own form as text, indexed by line."""
-    table = read_cells(path, _REFUSED)
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        raise EvaluationError(
-            Code.BOXES_INVALID,
-            f"columns are missing: {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.",
-            fix=f"A table of boxes has {', '.join(COLUMNS)}, or is NIH's BBox_List_2017.csv.",
-            where=path,
-        )
+    table = read_box_cells(path)
     if table.empty:
         raise EvaluationError(Code.BOXES_INVALID, "the table has a header and no box.", where=path)
     return table
@@ -190,7 +182,7 @@ def _outside(table: pd.DataFrame) -> list[tuple[int, str]]:
     beyond |= table["y"] + table["height"] > table["image_height"] + _ROUNDING
     return [
         (row, f"the box {x:g}, {y:g}, {width:g}, {height:g} (x, y, width, height) leaves {image}, {wide:g}x{high:g}")
-        for row, image, x, y, width, height, wide, high in table.loc[beyond, ["image", *_NUMBERS]].itertuples(name=None)
+        for row, image, x, y, width, height, wide, high in table.loc[beyond, ["image", *NUMBERS]].itertuples(name=None)
     ]
 
 
@@ -200,24 +192,6 @@ def _doubled(table: pd.DataFrame) -> list[tuple[int, str]]:
         (row, f"the same box of {finding} in {image} a second time")
         for row, image, finding in table.loc[twice, ["image", "finding"]].itertuples(name=None)
     ]
-
-
-def _by_line(problems: Sequence[tuple[int, str]]) -> list[str]:
-    return [f"line {line}: {said}" for line, said in sorted(problems)]
-
-
-def _refuse(problems: Sequence[str], path: Path) -> None:
-    if not problems:
-        return
-    more = f"\n  and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
-    raise EvaluationError(
-        Code.BOXES_INVALID,
-        f"{len(problems):,} {'box is' if len(problems) == 1 else 'boxes are'} wrong:\n  "
-        + "\n  ".join(problems[:_SHOWN])
-        + f"{more}\n",
-        fix="Boxes are in pixels of the stored images; 'cxr-monai manifest nih' writes them for images of any size.",
-        where=path,
-    )
 
 
 def boxed_findings(
@@ -234,7 +208,7 @@ def boxed_findings(
     """
     path = Path(path)
     if _NIH_HEADER in _header(path):
-        table = read_cells(path, _REFUSED).rename(columns={_NIH_HEADER: "image", "Finding Label": "finding"})
+        table = read_cells(path, REFUSED).rename(columns={_NIH_HEADER: "image", "Finding Label": "finding"})
     else:
         table = _read(path)
     table = table[["image", "finding"]].assign(finding=table["finding"].map(spelling))

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_monai.data.boxes import box_numbers, broken_boxes, by_line, read_box_cells, refuse_boxes
 from cxr_monai.data.files import image_files
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest, find_boxes, read_manifest
-from cxr_monai.data.tables import read_cells
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.schemes import FINDINGS, LabelScheme
-
-BOX_NUMBERS = ("x", "y", "width", "height", "image_width", "image_height")
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +58,7 @@ def select(
     Raises:
         SettingError: ``setting-invalid`` if neither images nor a manifest are given.
         ManifestError: ``no-images`` if there is nothing to explain.
+        EvaluationError: ``boxes-invalid`` if the table beside the manifest lacks columns or has a row that is no box.
     """
     if images is not None:
         words = images.split(",") if isinstance(images, str) else list(images)
@@ -101,9 +100,11 @@ def _boxes(
     path: Path | None, manifest: Manifest, scheme: LabelScheme
 ) -> dict[str, list[tuple[str, float, float, float, float]]]:
     """Return the boxes beside a manifest, by its own names of images; none where they are of other images."""
-    if path is None or (cells := read_cells(path)).empty:
+    if path is None or (cells := read_box_cells(path)).empty:
         return {}
-    cells = cells.assign(**{name: pd.to_numeric(cells[name]) for name in BOX_NUMBERS})
+    numbers, broken = box_numbers(cells)
+    refuse_boxes(by_line(broken_boxes(cells, broken)), path)
+    cells = cells.assign(**numbers)
     try:
         by_side = join_on_image(
             manifest.table[["image"]], cells, by_name=manifest.by_name, where=path, root=manifest.root

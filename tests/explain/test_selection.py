@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.data.manifest import build_manifest, write_manifest
-from cxr_monai.errors import Code, ManifestError, SettingError, SplitError
+from cxr_monai.errors import Code, EvaluationError, ManifestError, SettingError, SplitError
 from cxr_monai.explain.selection import Example, select
 from cxr_monai.schemes import scheme
 
@@ -89,6 +89,35 @@ def test_boxed_images_come_first_and_bring_their_boxes(manifest: Path) -> None:
     assert [example.name for example in examples] == ["1.png", "4.png"]
     assert examples[0].boxes == []
     assert examples[1].boxes == [("Edema", 1.5 / 64, 2 / 64, 3 / 64, 4 / 64), ("Mass", 5 / 64, 6 / 64, 7 / 64, 8 / 64)]
+
+
+HEADER = "image,finding,x,y,width,height,image_width,image_height\n"
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "m.boxes.csv"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("image,finding,x,y\n4.png,Edema,1,2\n", "columns are missing: width, height, image_width, image_height"),
+        ("x,y,width,height,image_width,image_height\n1,2,3,4,64,64\n", "columns are missing: image, finding"),
+        (HEADER + "4.png,Edema,1,2,3,4,64,64\n4.png,Edema,one,2,3,4,64,64\n", "line 3: no box: one, 2, 3, 4, 64, 64"),
+        (HEADER + "4.png,Edema,1,2,,4,64,64\n", "line 2: no box: 1, 2, , 4, 64, 64"),
+        (HEADER + "4.png,Edema,1,2,3,4,0,64\n", "line 2: no box: 1, 2, 3, 4, 0, 64"),
+        (HEADER + "4.png,Edema,1,inf,3,4,64,64\n", "line 2: no box: 1, inf, 3, 4, 64, 64"),
+    ],
+)
+def test_a_table_beside_the_manifest_that_is_none_of_boxes(name: str, content: str, said: str, manifest: Path) -> None:
+    path = manifest.parent / name
+    path.write_text(content)
+    with pytest.raises(EvaluationError) as caught:
+        chosen(manifest, 2)
+    assert (caught.value.code, caught.value.where) == (Code.BOXES_INVALID, str(path))
+    assert said in caught.value.message
+
+
+def test_a_header_without_a_box_is_no_error(manifest: Path) -> None:
+    (manifest.parent / "m.boxes.csv").write_text(HEADER)
+    assert all(example.boxes == [] for example in select(None, str(manifest), None, "test", 2, FINDINGS))
 
 
 def test_a_category_has_the_labels_and_boxes_of_its_findings(manifest: Path) -> None:
