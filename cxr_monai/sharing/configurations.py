@@ -256,7 +256,7 @@ class _Judge:
             yield self._refuse(item, "reference", item.key, "MONAI splits such a key in some places and not in others.")
         if self.name != METADATA and not item.nested and any(map(_odd, re.split("#|::", item.key.lstrip("+~")))):
             yield self._refuse(item, "reference", item.key, "a key whose parts MONAI reads as other keys or numbers.")
-        if self.name != METADATA and not all(map(is_part, re.split("#|::", item.key))):
+        if self.name != METADATA and not is_part(item.key):
             reason = "a key is one part of a name: files are named after keys, and this one leads elsewhere."
             yield self._refuse(item, "argument", item.key, reason)
         if item.parts[-1] == "_target_":

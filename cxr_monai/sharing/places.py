@@ -49,6 +49,8 @@ OBJECTS = (
 )
 """What may be given instead of a path, an object: made of a path that is judged where it stands, or of none."""
 _DEEPEST = 50
+# A slash, or in a part of the key two dots or a drive.
+_MORE_THAN_A_PART = re.compile(r"[/\\]|(^|#|::)(\.\.($|#|::)|[A-Za-z]:(?!:))")
 _MOMENT = re.compile(r"(datetime\.)?datetime\.now\(\)\.(strftime\('([\w-]|%[YymdHMSjBbAawUGVu])+'\)|isoformat\(\))")
 
 
@@ -59,7 +61,7 @@ def names_a_place(argument: str) -> bool:
 
 def is_part(key: str) -> bool:
     """Tell whether a key is at most one part of a path: Ignite and MONAI name files after some."""
-    return not leads_elsewhere(key) and re.search(r"[/\\\x00-\x1f\x7f]", key) is None
+    return _MORE_THAN_A_PART.search(key) is None
 
 
 def leads_elsewhere(path: str) -> bool:

@@ -330,7 +330,7 @@ def test_path_that_is_computed_is_refused_whatever_takes_it(tmp_path: Path, name
 
 # keys and parts of names: what files are named after
 
-KEYS = ["/tmp/evil", "../../../tmp/evil", "..", "a/b", "a/../../b", "a\\b", "~/x", "C:x", "a\nb", "a\0b"]
+KEYS = ["/tmp/evil", "../../../tmp/evil", "..", "a/b", "a/../../b", "a\\b", "~/x", "C:x"]
 # Ignite names the file of a single object after its key, MONAI's MetricsSaver a table after a metric's.
 NAMING = [
     ("CheckpointSaver", "save_dict"), ("SupervisedEvaluator", "key_val_metric"),
