@@ -15,7 +15,7 @@ from cxr_monai.plurals import agreeing, be, counted, have, plural, was
     [
         (0, "image", "0 images"), (1, "image", "1 image"), (1.0, "patient", "1 patient"), (2, "patient", "2 patients"),
         (1200, "study", "1,200 studies"), (3, "day", "3 days"), (2, "class", "2 classes"), (2, "box", "2 boxes"),
-        (2, "batch", "2 batches"), (21, "boxed case", "21 boxed cases"),
+        (2, "batch", "2 batches"), (4, "epoch", "4 epochs"), (21, "boxed case", "21 boxed cases"),
     ],
 )  # fmt: skip
 def test_counts_with_their_nouns(number: float, noun: str, text: str) -> None:

@@ -21,6 +21,7 @@ from cxr_monai.environment import usable_cores
 from cxr_monai.errors import BundleError, CxrError, EvaluationError, StorageError, StudyError, UsageError
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.networks.architectures import definition
+from cxr_monai.plurals import counted
 from cxr_monai.studies import run as studies
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult, read_study
@@ -265,7 +266,7 @@ def test_two_studies_at_once_are_refused(elsewhere: Path, manifest: Path) -> Non
     finally:
         lock.release()
     assert error.value.code == "output-locked"
-    with pytest.raises(UsageError, match=f"there are {usable_cores()} cores"):
+    with pytest.raises(UsageError, match=f"{counted(usable_cores(), 'core')} can do them"):
         run(study(elsewhere), manifest, FakeRunner(), at_once=usable_cores() + 1)
 
 

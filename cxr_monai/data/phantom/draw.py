@@ -15,7 +15,6 @@ from cxr_monai.data.phantom.film import develop, sample_exposure, sample_grid
 from cxr_monai.data.phantom.lesions import DRAWING_ORDER, adjust_body, draw_lesion, plan_lesion
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.labels import NIH14, canonical
-from cxr_monai.plurals import counted
 
 # Random streams: each part of a picture has its own, so that a finding more or less changes nothing else.
 _BODY, _VESSELS, _POSE, _EXPOSURE, _DEVELOP, _PLAN, _TEXTURE, _GROWTH = range(8)
@@ -116,7 +115,7 @@ def _breathe(body: Body, rng: np.random.Generator, view: str) -> Body:
 def _check(size: int, sex: str, view: str) -> None:
     if size < 32 or size > 4096:
         raise SettingError(
-            Code.SETTING_INVALID, f"a phantom of {counted(size, 'pixel')} cannot be drawn; sizes are 32 to 4096."
+            Code.SETTING_INVALID, f"a phantom of size {size} cannot be drawn; sizes are 32 to 4096 pixels."
         )
     if sex not in ("M", "F"):
         raise SettingError(Code.SETTING_INVALID, f"sex is {sex!r}; allowed are 'M' and 'F'.")
