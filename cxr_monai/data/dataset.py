@@ -201,6 +201,9 @@ class RadiographDataset(Dataset):
         kept = next((at + 1 for at, step in enumerate(steps) if hasattr(step, "kept_until_here")), 0)
         self._once, self._each_time = Compose(steps[:kept]), Compose(steps[kept:])
         root = cache_root(cache_dir)
+        if root is not None and not all(isinstance(item["image"], str | os.PathLike) for item in self.data):
+            logger.info("no decoded image is kept: there are films in memory among them")
+            root = None
         if root is not None and not kept:
             logger.info("no decoded image is kept: only what stands before QuantiseRadiographd could be")
         self.cache: PixelCache | None = None
@@ -220,10 +223,6 @@ class RadiographDataset(Dataset):
             StorageError: ``disk-full``, which the checkpoints would not survive either.
         """
         if self.cache is None:
-            return
-        if not all(isinstance(item["image"], str | os.PathLike) for item in self.data):
-            logger.info("no decoded image is kept: there are films in memory among them")
-            self.cache = None
             return
         try:
             self._entries = self.cache.build([item["image"] for item in self.data], self._levels, workers)
@@ -246,6 +245,8 @@ class RadiographDataset(Dataset):
 
     def plane_bytes(self) -> int:
         """Return what the cache keeps of an image, in bytes: of the first of ten files that can be read, else 0."""
+        if self.cache is None:
+            return 0
         for item in self.data[:10]:
             try:
                 return self._levels(item["image"]).nbytes
@@ -264,7 +265,7 @@ class RadiographDataset(Dataset):
 
     def _transform(self, index: int) -> dict[str, Any]:
         item = self.data[index]
-        label = torch.tensor(item["label"], dtype=torch.float32)  # a copy: the manifest's array is shared and read-only
+        label = torch.from_numpy(np.asarray(item["label"]).astype(np.float32))  # a copy: the manifest's is shared
         try:
             (image, notes), error = self._image(index), ""
         except RuntimeError as wrapped:
@@ -278,12 +279,16 @@ class RadiographDataset(Dataset):
 
     def _image(self, index: int) -> tuple[torch.Tensor, Sequence[str]]:
         """Return an image as the network is given it, and what reading said of its file, if that was read now."""
-        kept = self._kept(index)
-        if kept is None:
-            item = self.data[index]  # a film in memory may come with what its values mean: image_axes, image_bits
-            kept = self._once({key: value for key, value in item.items() if str(key).startswith("image")})
-        image = self._each_time({"image": kept["image"]})["image"]
-        return convert_to_tensor(image, dtype=torch.float32, track_meta=False).contiguous(), kept.get("image_notes", ())
+        film = self._kept(index)
+        if film is None:  # a film in memory may come with what its values mean: image_axes, image_bits
+            film = {key: value for key, value in self.data[index].items() if str(key).startswith("image")}
+            film = self._once(film)
+        notes = film.get("image_notes", ())
+        if self._once.transforms:  # what follows is given what a cache keeps, with a cache and without
+            film = {"image": film["image"]}
+        film = self._each_time(film)
+        image = convert_to_tensor(film["image"], dtype=torch.float32, track_meta=False).contiguous()
+        return image, film.get("image_notes", notes)
 
     def _kept(self, index: int) -> dict[str, Any] | None:
         entry = self._entries[index]
@@ -299,11 +304,11 @@ class RadiographDataset(Dataset):
     def _levels(self, path: str) -> np.ndarray:
         """Return a file's plane as the cache keeps it."""
         try:
-            made = self._once({"image": path})
+            film = self._once({"image": path})
         except RuntimeError as wrapped:
             cause = ours(wrapped)
             raise cause or wrapped from None
-        return grey_levels(np.asarray(made["image"])[0], made["image_bits"])
+        return grey_levels(np.asarray(film["image"])[0], film["image_bits"])
 
 
 class _UntoldError(Exception):

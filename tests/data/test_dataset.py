@@ -481,7 +481,9 @@ def test_films_in_memory_are_read_as_files_are_and_not_kept(tmp_path: Path) -> N
     given.append(given[1] | {"image": levels.astype(np.int16), "image_bits": 8})
     given.append(given[1] | {"image": levels.astype(np.int16)})
     steps = [ResizeShortestd("image", 32), QuantiseRadiographd("image"), CenterSpatialCropd("image", roi_size=(32, 32))]
+    dataset(tmp_path / "a.png", cache=tmp_path / "cache").prepare()  # an index, in which no array can be looked up
     data = RadiographDataset(given, Compose([LoadRadiographd("image"), *steps]), SHAPE, tmp_path / "cache")
+    assert (data.unprepared(), data.plane_bytes()) == (4, 0)
     data.prepare()
     assert data.cache is None
     first, second, third, refused = (data[at] for at in range(4))
@@ -489,3 +491,35 @@ def test_films_in_memory_are_read_as_files_are_and_not_kept(tmp_path: Path) -> N
     assert torch.equal(first["image"], third["image"])
     assert (first["error"], second["error"], third["error"]) == ("", "", "")
     assert refused["error"].startswith("radiograph-ambiguous: ")
+
+
+@pytest.mark.parametrize("quantised", [True, False])
+def test_what_an_item_says_of_its_film_reaches_every_pipeline(quantised: bool) -> None:
+    levels = np.random.default_rng(1).integers(0, 4096, (40, 32), dtype=np.int16)
+    stated = [{"image_bits": 12}, {"image_value_range": [0, 4095]}, {"image_bits": 12, "image_axes": "WH"}]
+    films = [{"image": levels.T if "image_axes" in words else levels, **words} for words in stated]
+    steps = [QuantiseRadiographd("image")] if quantised else []
+    pipeline = Compose([LoadRadiographd("image"), *steps, CenterSpatialCropd("image", roi_size=(40, 32))])
+    data = RadiographDataset(films, pipeline, (1, 40, 32))
+    read = [data[at] for at in range(3)]
+    assert [film["error"] for film in read] == [""] * 3
+    expected = torch.from_numpy(levels / 4095).float()[None]
+    for film in read:
+        assert torch.allclose(film["image"], expected, atol=2**-13)
+
+
+@pytest.mark.parametrize("quantised", [True, False])
+def test_what_reading_says_is_told_by_every_pipeline(tmp_path: Path, quantised: bool) -> None:
+    dark = np.random.default_rng(1).integers(0, 64, SHAPE[1:], dtype=np.uint8)
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    steps = [QuantiseRadiographd("image")] if quantised else []
+    pipeline = Compose([LoadRadiographd("image"), *steps])
+    data = RadiographDataset([item(tmp_path / "dark.png")], pipeline, SHAPE, with_notes=True)
+    assert data[0]["notes"].startswith("nearly black")
+
+
+@pytest.mark.parametrize("label", [[1, 0], (1.0, 0.0), np.array([1, 0], np.float64), torch.tensor([1.0, 0.0])])
+def test_a_label_may_be_of_any_kind_of_numbers(tmp_path: Path, label: object) -> None:
+    data = RadiographDataset([{"image": draw(tmp_path / "a.png", 0), "label": label}], pipeline(), SHAPE)
+    assert data[0]["label"].dtype == torch.float32
+    assert data[0]["label"].tolist() == [1, 0]
