@@ -13,6 +13,7 @@ from cxr_monai.environment import without_password
 from cxr_monai.errors import Code, DownloadError, UsageError
 from cxr_monai.plurals import counted
 from cxr_monai.sharing.manifest import LARGEST
+from cxr_monai.sharing.remarks import shortened
 
 REDIRECTS = 3
 SILENCE = 30.0
@@ -89,7 +90,7 @@ def _stream(answer: Any, file: IO[bytes], largest: int) -> str:
         file.write(block)
     announced = answer.headers.get("Content-Length")
     if announced is not None and announced != str(size):
-        raise ValueError(f"it ended after {size:,} of {counted(announced, 'byte')}.")
+        raise ValueError(f"it ended after {counted(size, 'byte')}; {shortened(announced)} were announced.")
     return total.hexdigest()
 
 

@@ -231,22 +231,29 @@ def test_download_with_its_digest_is_installed(
 
 
 @pytest.mark.parametrize(
-    ("path", "code"),
+    ("path", "code", "message"),
     [
-        ("/missing", "download-failed"),
-        ("/again/9", "download-failed"),
-        ("/file", "download-failed"),
-        ("/short", "download-failed"),
-        ("/endless", "download-failed"),
-        ("/wrong", "checksum-mismatch"),
+        ("/missing", "download-failed", "404"),
+        ("/again/9", "download-failed", "redirect"),
+        ("/file", "download-failed", "file:"),
+        ("/short", "download-failed", "it ended after 10,000 bytes; [0-9]+ were announced"),
+        ("/endless", "download-failed", "larger than 1,048,576 bytes"),
+        ("/wrong", "checksum-mismatch", "another file"),
     ],
 )
 def test_download_that_is_not_what_was_announced_is_refused(
-    path: str, code: str, hospital: Hospital, tmp_path: Path, address: str, digest: str, monkeypatch: pytest.MonkeyPatch
+    path: str,
+    code: str,
+    message: str,
+    hospital: Hospital,
+    tmp_path: Path,
+    address: str,
+    digest: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(download.fetch, "__defaults__", (1 << 20,))
     wrong = digest if path != "/wrong" else "0" * 64
-    with pytest.raises(DownloadError) as error:
+    with pytest.raises(DownloadError, match=message) as error:
         install(address + path, sha256=wrong, trusted=hospital.trusted, store=tmp_path)
     assert error.value.code == code
     assert error.value.where == address + path
