@@ -2,6 +2,7 @@
 
 counted(1, "patient")           # "1 patient"
 counted(1200, "study")          # "1,200 studies"
+out_of(1200, 14400, "image")    # "1,200 of 14,400 images"
 be(1)                           # "is"
 """
 
@@ -9,6 +10,11 @@ be(1)                           # "is"
 def counted(number: float, noun: str) -> str:
     """Return a whole number, with commas, and its noun (given in the singular; the last word takes the plural)."""
     return f"{number:,.0f} {noun if number == 1 else plural(noun)}"
+
+
+def out_of(part: float, whole: float, noun: str) -> str:
+    """Return a part of a number with that number, both with commas; a verb agrees with the noun: 1 of 3 images are."""
+    return f"{part:,.0f} of {counted(whole, noun)}"
 
 
 def plural(noun: str) -> str:

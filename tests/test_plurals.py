@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cxr_monai
-from cxr_monai.plurals import agreeing, be, counted, have, plural, was
+from cxr_monai.plurals import agreeing, be, counted, have, out_of, plural, was
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,30 @@ from cxr_monai.plurals import agreeing, be, counted, have, plural, was
 )  # fmt: skip
 def test_counts_with_their_nouns(number: float, noun: str, text: str) -> None:
     assert counted(number, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(14400, 17447, "14,400 of 17,447 images"), (0, 1, "0 of 1 image"), (1, 2, "1 of 2 images")],
+)
+def test_parts_of_counts(part: int, whole: int, text: str) -> None:
+    assert out_of(part, whole, "image") == text
+
+
+PART = re.compile(r"\{(?!counted)[^{}]*\} of \{counted\(")
+NO_PART = ("{part:,.0f} of", "an image {image} of", "{also} of")
+
+
+def test_a_part_has_commas_as_its_whole_has() -> None:
+    """``14400 of 17,447 images``: one number with a comma, one without."""
+    wrong = []
+    for path in sorted(LIBRARY.rglob("*.py")):
+        text = path.read_text("utf-8")
+        for start in (match.start() for match in PART.finditer(text)):
+            line = text[text.rindex("\n", 0, start) + 1 : text.index("\n", start)].strip()
+            if not any(known in line for known in NO_PART):
+                wrong.append(f"{path.relative_to(LIBRARY)}: {line}")
+    assert wrong == [], "write it with cxr_monai.plurals.out_of"
 
 
 def test_verbs_agree() -> None:
@@ -73,9 +97,12 @@ def counts(source: str) -> list[tuple[str, int, str]]:
     return found
 
 
+AGREEING = ("counted", "out_of", "be", "have", "was", "agreeing")
+
+
 def constant(value: ast.expr) -> bool:
     """A limit of the program, such as ``FEWEST`` or ``words.FEW``; or what agrees already."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func) in ("counted", "be", "have", "was", "agreeing"):
+    if isinstance(value, ast.Call) and ast.unparse(value.func) in AGREEING:
         return True
     name = value.attr if isinstance(value, ast.Attribute) else value.id if isinstance(value, ast.Name) else ""
     return name.isupper()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, open_bundle
-from cxr_monai.plurals import counted, was
+from cxr_monai.plurals import out_of, was
 
 DESCRIPTION = """\
 Give every image a probability for each finding of a bundle.
@@ -85,9 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     rows = PredictionRows.open(arguments.out, findings, head, len(files), arguments.force)
     if rows.done:
-        print(
-            f"{rows.done} of {counted(len(files), 'image')} {was(rows.done)} done before: {rows.part}", file=sys.stderr
-        )
+        print(f"{out_of(rows.done, len(files), 'image')} {was(len(files))} done before: {rows.part}", file=sys.stderr)
 
     def keep(part: Predictions) -> None:
         rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors, part.notes)
@@ -95,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     predictor.predict(files[rows.done :], names[rows.done :], arguments.batch_size, arguments.workers, keep)
     rows.finish(predictor.about)
     kind = "calibrated" if predictor.about["calibrated"] else "not calibrated"
-    print(f"{rows.kept} of {counted(len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
+    print(f"{out_of(rows.kept, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
     for note in rows.notes.lines(rows.kept):
         print(f"note: {note}")
     if rows.errors:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_monai.cli.places import add_force, add_match_names
 from cxr_monai.errors import Code, UsageError
-from cxr_monai.plurals import be, counted, have
+from cxr_monai.plurals import be, counted, have, out_of
 
 if TYPE_CHECKING:
     from cxr_monai.data.manifest import Manifest
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     if unused := record.details.get("not_in_manifest"):
         print(f"{counted(unused, 'listed image')} {be(unused)} not in the manifest.")
     if arguments.scheme == "lists" and (left := int((result.table["split"] == "").sum())):
-        print(f"{left:,} of {counted(len(result), 'image')} {be(len(result))} in no list and {have(left)} no split.")
+        print(f"{out_of(left, len(result), 'image')} {be(len(result))} in no list and {have(len(result))} no split.")
     digest = record.details.get("fold_digest", record.digest)
     print(f"{out}: scheme {record.scheme}, seed {record.seed}, digest {digest[:12]}")
     return 0

@@ -8,7 +8,7 @@ notes.lines(120)        # ['1 of 120 images (b.dcm): a lateral view: models here
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import out_of
 
 EXAMPLES = 3
 """Images that are remembered of each kind."""
@@ -57,5 +57,5 @@ class FilmNotes:
         for note, count in self.counts().items():
             named = ", ".join(self._examples[note][:examples])
             such = "such as " if count > min(examples, len(self._examples[note])) else ""
-            lines.append(f"{count:,} of {counted(images, 'image')} ({such}{named}): {note}")
+            lines.append(f"{out_of(count, images, 'image')} ({such}{named}): {note}")
         return lines

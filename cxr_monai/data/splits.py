@@ -28,7 +28,7 @@ from cxr_monai.data.matching import examples, match_images, require_clear
 from cxr_monai.data.tables import read_text
 from cxr_monai.data.validation import RESERVED, SPLITS, leaking_patients
 from cxr_monai.errors import Code, SplitError
-from cxr_monai.plurals import be, counted
+from cxr_monai.plurals import be, counted, out_of
 
 VAL_FRACTION = 0.125
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -66,7 +66,7 @@ def official(
     if missing.any():
         raise SplitError(
             Code.SPLIT_INVALID,
-            f"{missing.sum():,} of {counted(len(manifest), 'image')} {be(len(manifest))} in neither list, such as "
+            f"{out_of(missing.sum(), len(manifest), 'image')} {be(len(manifest))} in neither list, such as "
             f"{', '.join(manifest.table.loc[missing, 'image'].head(3))}; NIH's lists hold every image of NIH's.",
             fix="Check that the lists and the manifest are of the same data set, or use --scheme random.",
         )
@@ -294,7 +294,7 @@ def _refuse_leaks(manifest: Manifest, sides: pd.Series, what: str) -> None:
         more = f"\n  and {len(leaks) - 10:,} more" if len(leaks) > 10 else ""
         raise SplitError(
             Code.PATIENT_LEAK,
-            f"{what} would put {len(leaks):,} of {counted(patients.nunique(), 'patient')} on several sides:\n  "
+            f"{what} would put {out_of(len(leaks), patients.nunique(), 'patient')} on several sides:\n  "
             + "\n  ".join(leaks[:10])
             + more
             + "\n",

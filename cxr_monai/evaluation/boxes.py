@@ -29,7 +29,7 @@ from cxr_monai.data.sources.nih import _read_boxes as read_nih_boxes
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.labels import NIH14, spelling
-from cxr_monai.plurals import be, counted
+from cxr_monai.plurals import be, counted, out_of
 from cxr_monai.schemes import FINDINGS, LabelScheme
 
 _BOX = COLUMNS[2:6]
@@ -158,7 +158,7 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
     absent = len(table) - len(joined)
     by_side.notes("boxed images", "the maps")  # for the log
     return joined, [
-        f"{absent:,} of {counted(len(table), 'box')} {be(len(table))} of images without maps, and left out."
+        f"{out_of(absent, len(table), 'box')} {be(len(table))} of images without maps, and left out."
     ] if absent else []
 
 

@@ -34,7 +34,7 @@ from cxr_monai.evaluation.patients import shared_error as shared_error
 from cxr_monai.evaluation.patients import trained_on as trained_on
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import recalibrate
-from cxr_monai.plurals import be, counted
+from cxr_monai.plurals import be, out_of
 from cxr_monai.strict_json import parse_strictly
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Fitted:
             "without operating points": [finding for finding in self.findings if not self.points.get(finding)],
         }
         return [
-            f"{len(names)} of {counted(len(self.findings), 'finding')} {be(len(names))} {what}: {', '.join(names)}"
+            f"{out_of(len(names), len(self.findings), 'finding')} {be(len(self.findings))} {what}: {', '.join(names)}"
             for what, names in missing.items()
             if names
         ]

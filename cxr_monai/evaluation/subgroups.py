@@ -31,7 +31,7 @@ from cxr_monai.evaluation.groups import ATTRIBUTES, corrected, groups, judge, no
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.subgroup_points import subgroup_points
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import out_of
 
 _ALONE = "no other group to compare with"
 _COLUMNS = [
@@ -196,4 +196,4 @@ def _mean_note(findings: Sequence[str], enough: np.ndarray) -> str:
     if not enough.any():
         return f"{TOO_FEW}: no finding has enough patients"
     few = ", ".join(name for name, kept in zip(findings, enough, strict=True) if not kept)
-    return f"mean of {enough.sum()} of {counted(len(findings), 'finding')}, too few of {few}" if few else ""
+    return f"mean of {out_of(enough.sum(), len(findings), 'finding')}, too few of {few}" if few else ""

@@ -31,7 +31,7 @@ from cxr_monai.explain.view import View
 from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.networks.weights import load_weights
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import out_of
 from cxr_monai.progress import progress_bar
 
 BATCH = 16
@@ -136,7 +136,7 @@ def read_some(
             bar.update()
     if not images:
         raise first or SettingError(
-            Code.SETTING_INVALID, f"{count} of {counted(len(files), 'image')}: there must be at least 1."
+            Code.SETTING_INVALID, f"{out_of(count, len(files), 'image')}: there must be at least 1."
         )
     return torch.stack(images), kept, left_out
 

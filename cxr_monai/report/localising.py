@@ -49,7 +49,7 @@ from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisatio
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.explain.store import MapStore
 from cxr_monai.outputs import result_folder
-from cxr_monai.plurals import be, counted, have
+from cxr_monai.plurals import be, counted, have, out_of
 from cxr_monai.progress import progress_bar
 from cxr_monai.report.reading import records, value
 
@@ -254,8 +254,7 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
     notes = list(said)
     if by_side.notes("boxed images", "the manifest"):  # cases are counted, images are logged
         notes.append(
-            f"{len(of) - len(known):,} of {counted(len(of), 'boxed case')} {be(len(of))} "
-            "not in the manifest, and left out."
+            f"{out_of(len(of) - len(known), len(of), 'boxed case')} {be(len(of))} not in the manifest, and left out."
         )
     channel = {finding: at for at, finding in enumerate(store.findings)}
     kept = [key for key in known if not np.isnan(store.grid(key[0])[channel[key[1]]]).any()]
@@ -268,7 +267,7 @@ def read_part(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[
         )
     if len(kept) < len(known):
         notes.append(
-            f"{len(known) - len(kept):,} of {counted(len(known), 'boxed case')} {have(len(known))} "
+            f"{out_of(len(known) - len(kept), len(known), 'boxed case')} {have(len(known))} "
             "no map (the finding was under its operating"
             " point), and are left out: the figures are of the others."
         )

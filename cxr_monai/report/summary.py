@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import counted, out_of
 from cxr_monai.report import words, worth
 from cxr_monai.report.reading import (
     MEAN,
@@ -245,7 +245,7 @@ def _abstains(evaluation: "Evaluation") -> Point | None:
     least, most = words.frequency(float(shares.min())), words.frequency(float(shares.max()))
     if least is None or most is None:
         return None
-    share = f"{most.count:,} of {counted(most.of, 'image')}"
+    share = out_of(most.count, most.of, "image")
     if (least.count, least.of) != (most.count, most.of):
         of = "" if least.of == most.of else f" of {least.of:,}"
         share = f"{least.count:,}{of} to {share}, depending on the finding"
@@ -302,10 +302,7 @@ def _gaps(evaluation: "Evaluation") -> Point | None:
     silent = sum(math.isnan(value(row, "gap")) for row in asked)
     unsaid = ""
     if silent:
-        unsaid = (
-            f" For {silent:,} of {counted(len(asked), 'pair')} of a group and a "
-            "finding there are too few images to say."
-        )
+        unsaid = f" For {out_of(silent, len(asked), 'pair')} of a group and a finding there are too few images to say."
     unsaid = _missed_more(evaluation, asked) + unsaid
     if worse.empty:
         text = "No group's mean AUROC is surely lower than the rest's; that doesn't prove that all are served alike."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxr_monai.origins import official_split
-from cxr_monai.plurals import counted, have
+from cxr_monai.plurals import counted, have, out_of
 from cxr_monai.report import worth
 from cxr_monai.report.reading import interval, value, why_empty
 
@@ -240,19 +240,19 @@ def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
     low, high = interval(row, "npv_at_prevalence")
     passed = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
     text = (
-        f"Where {stated.count:,} of {counted(stated.of, 'image')} {have(stated.of)} "
+        f"Where {out_of(stated.count, stated.of, 'image')} {have(stated.of)} "
         "it (the prevalence stated for this report), "
-        f"{right.count:,} of {counted(right.of, 'report')} of {spoken(finding)} would be right{right.span()}"
+        f"{out_of(right.count, right.of, 'report')} of {spoken(finding)} would be right{right.span()}"
     )
     if passed is not None:
-        text += f", and {passed.count:,} of {counted(passed.of, 'image')} without a report would have it{passed.span()}"
+        text += f", and {out_of(passed.count, passed.of, 'image')} without a report would have it{passed.span()}"
     return text + "."
 
 
 def pairs(auroc: float, low: float = math.nan, high: float = math.nan, level: float | None = None) -> str:
     """Return an AUROC as pairs ranked rightly: ``88 of 100 pairs (87 to 89)``; empty if NaN."""
     found = frequency(auroc, low, high)
-    return "" if found is None else f"{found.count:,} of {counted(found.of, 'pair')}{found.span(level)}"
+    return "" if found is None else f"{out_of(found.count, found.of, 'pair')}{found.span(level)}"
 
 
 def separation(low: float) -> str:

@@ -33,7 +33,7 @@ from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
 from cxr_monai.evaluation.metrics import finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.plurals import agreeing, be, counted, have, was
+from cxr_monai.plurals import agreeing, be, counted, have, out_of, was
 from cxr_monai.studies.plan import Job
 
 PREDICTIONS, METRICS, BUNDLE = "predictions_oof.csv", "metrics_by_fold.csv", "bundle"
@@ -81,8 +81,8 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
         without = int(manifest.table["fold"].isna().sum())
         if without:
             notes.append(
-                f"{without:,} of {counted(len(manifest), 'image')} {have(len(manifest))} no "
-                f"fold and {agreeing(without, 'take')} no part."
+                f"{out_of(without, len(manifest), 'image')} {have(len(manifest))} no "
+                f"fold and {agreeing(len(manifest), 'take')} no part."
             )
     else:
         manifest = kfold(manifest, K if k is None else k, seed=seed)

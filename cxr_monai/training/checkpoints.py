@@ -26,7 +26,7 @@ from ignite.engine import Engine, Events
 from cxr_monai.bundle.trained import TrainedBundle, plain_state
 from cxr_monai.durable import storage_error, sync_folder, write_durably
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError, WeightsError
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import out_of
 from cxr_monai.stopping import Interrupted, asked, wait_for_step
 from cxr_monai.training.distributed import from_main, highest
 from cxr_monai.training.schedules import validated
@@ -301,7 +301,7 @@ class Checkpoints:
 
     def _describe(self, iteration: int, length: int) -> None:
         done, within = divmod(iteration, length)
-        rest = f" and {within} of {counted(length, 'batch')} of the next" if within else ""
+        rest = f" and {out_of(within, length, 'batch')} of the next" if within else ""
         self.content = f"{done} epoch{'s' * (done != 1)}{rest}"
 
     def _refuse_nan(self, content: Mapping[str, Any], engine: Engine) -> None:
@@ -339,7 +339,7 @@ class Checkpoints:
         length = engine.state.epoch_length
         engine.state.epoch, engine.state.iteration, self._skip = done, done * length + within, within
         self.ended = bool(progress["ended"]) or done >= engine.state.max_epochs
-        rest = f" and {within} of {counted(length, 'batch')} of the next" if within else ""
+        rest = f" and {out_of(within, length, 'batch')} of the next" if within else ""
         self._describe(engine.state.iteration, length)
         if self.ended:
             logger.info("this training has ended at epoch %d; larger --epochs go on, --restart True begins anew", done)

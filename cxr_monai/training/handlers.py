@@ -17,7 +17,7 @@ from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.outputs import check_output
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import counted, out_of
 from cxr_monai.progress import duration, progress_bar, spoke
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.schedules import validated
@@ -186,7 +186,7 @@ class LeftOut:
             write_errors(self.result, list(errors.values()))
         if not errors:
             return
-        message = f"{len(errors)} of {counted(seen, 'file')} of the {self.what} part could not be read"
+        message = f"{out_of(len(errors), seen, 'file')} of the {self.what} part could not be read"
         if len(errors) > self.most * seen:
             raise TrainingError(Code.NO_IMAGES, f"{message}.", fix="See which and why in this file.", where=path)
         logger.warning("%s and are left out: see %s", message, path)

@@ -59,8 +59,8 @@ def test_calibration_helps_on_other_patients(fitted: Fitted) -> None:
     assert any(note.startswith("Hernia is not calibrated") for note in fitted.notes)
     assert any(note.startswith("Hernia has no operating points") for note in fitted.notes)
     assert fitted.shortages() == [
-        "1 of 3 findings is not calibrated: Hernia",
-        "1 of 3 findings is without operating points: Hernia",
+        "1 of 3 findings are not calibrated: Hernia",
+        "1 of 3 findings are without operating points: Hernia",
     ]
 
 

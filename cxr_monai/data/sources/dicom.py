@@ -39,7 +39,7 @@ from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
 from cxr_monai.outputs import check_output
-from cxr_monai.plurals import agreeing, counted, have
+from cxr_monai.plurals import agreeing, counted, have, out_of
 from cxr_monai.progress import progress_bar
 
 _TAGS = [
@@ -181,7 +181,7 @@ def _patients(headers: pd.DataFrame, root: Path, per_study: bool) -> pd.Series:
     if nameless.any() and not per_study:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"{int(nameless.sum()):,} of {counted(len(headers), 'radiograph')} "
+            f"{out_of(int(nameless.sum()), len(headers), 'radiograph')} "
             f"{have(len(headers))} no PatientID (first: "
             f"{headers['image'][nameless].iloc[0]}). Without it, a patient's images would land on both sides of a "
             "split.",
@@ -323,7 +323,7 @@ def _labels(
     unused = table.loc[~used, theirs].tolist()
     unlabelled = headers.loc[~headers[ours].isin(keys[used]), "image"].tolist()
     return marks, [
-        f"{labelled:,} of {counted(len(headers), 'radiograph')} {have(len(headers))} labels, joined on {theirs!r}"
+        f"{out_of(labelled, len(headers), 'radiograph')} {have(len(headers))} labels, joined on {theirs!r}"
         + (f"; without: {examples(unlabelled)}" if unlabelled else "")
         + f"; {counted(len(unused), 'row')} of the labels {agreeing(len(unused), 'fit')} none"
         + (f": {examples(unused)}" if unused else "")

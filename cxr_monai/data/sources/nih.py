@@ -27,7 +27,7 @@ from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes,
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14, NO_FINDING, canonical
-from cxr_monai.plurals import be, counted
+from cxr_monai.plurals import be, counted, out_of
 
 # table: its label version; the newer one first
 TABLES = {"Data_Entry_2017_v2020": "nih-v2020", "Data_Entry_2017": "nih-2017"}
@@ -279,7 +279,7 @@ def _read_boxes(path: Path, images: pd.Series, root: Path | None) -> tuple[pd.Da
     ):
         boxes[target] = (boxes[source] * boxes[f"image_{side}"] / BOX_SIDE).round(4)
     order = ["image", "finding", "x", "y", "width", "height", "image_width", "image_height"]
-    note = f"kept {len(boxes):,} of {counted(len(raw), 'box')}, on {counted(boxes['image'].nunique(), 'image')}"
+    note = f"kept {out_of(len(boxes), len(raw), 'box')}, on {counted(boxes['image'].nunique(), 'image')}"
     return boxes[order], note
 
 
