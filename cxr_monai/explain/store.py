@@ -27,7 +27,7 @@ import pandas as pd
 
 from cxr_monai.completion import COMPLETE, OWN, altered, missing, seal
 from cxr_monai.data.notes import FilmNotes
-from cxr_monai.durable import refuse_taken, write_durably
+from cxr_monai.durable import refuse_taken, write_durably, write_together
 from cxr_monai.errors import Code, EvaluationError, UsageError
 from cxr_monai.explain.view import Points, View
 from cxr_monai.outputs import check_folder
@@ -203,7 +203,7 @@ class MapWriter:
     Args:
         folder: where; made if it is not there.
         about: what makes the maps; must hold ``findings`` and ``points`` (see ``View.place``; None: equal cells).
-        force: other maps that are there go.
+        force: other maps that are there go when the first part of these is on the disk, and stay until then.
 
     Attributes:
         done: names of the images that are there, or have been added.
@@ -218,20 +218,18 @@ class MapWriter:
         self.about = {"format": FORMAT, **about}
         self.done: set[str] = set()
         self._number = 0
+        self._rows: list[tuple[str, View, np.ndarray, np.ndarray, str]] = []
+        self._others: list[Path] = []
         if not self._go_on(force):
             check_folder(self.folder, ())
-            for path in self._there():
-                path.unlink()
-            self._write_about(self.about)
-        self._rows: list[tuple[str, View, np.ndarray, np.ndarray, str]] = []
+            self._others = self._there()
+            if not self._others:
+                write_durably(self.folder / ABOUT, _encoded(self.about))
 
     def _there(self) -> list[Path]:
         """Return the files of maps that are in the folder."""
         named = [self.folder / TABLE, self.folder / ABOUT]
         return [path for path in named if path.is_file()] + sorted(self.folder.glob("maps_*.npz"))
-
-    def _write_about(self, content: Mapping[str, Any]) -> None:
-        write_durably(self.folder / ABOUT, (json.dumps(content, indent=2) + "\n").encode())
 
     def _go_on(self, force: bool) -> bool:
         """Take over maps that were made in the same way; tell whether there are such."""
@@ -284,18 +282,17 @@ class MapWriter:
         """Write what is left, the table for people and the mark; returns the store."""
         if self._rows:
             self._write()
+        elif self._others:
+            self._place({})
         store = MapStore.open(self.folder, unfinished=True)
         without = [", ".join(store.without[image]) for image in store.table["image"]]
         write_durably(self.folder / TABLE, store.table.assign(no_map=without).to_csv(index=False).encode())
         content = dict(self.about)
         seal(content, self.folder, [TABLE, *(part.name for part in store.parts)])
-        self._write_about(content)
+        write_durably(self.folder / ABOUT, _encoded(content))
         return store
 
     def _write(self) -> None:
-        if (self.folder / TABLE).is_file():  # neither table nor mark until all are there
-            (self.folder / TABLE).unlink()
-            self._write_about(self.about)
         images, views, probabilities, maps, notes = zip(*self._rows, strict=True)
         stacked = np.stack(maps).astype(np.float32)
         scales = stacked.reshape(*stacked.shape[:2], -1).max(-1)
@@ -310,8 +307,24 @@ class MapWriter:
             maps=shares.astype(np.float16),
             scales=scales,
         )
-        write_durably(self.folder / f"maps_{self._number:05d}.npz", buffer.getvalue())
+        self._place({self.folder / f"maps_{self._number:05d}.npz": buffer.getvalue()})
         self._number, self._rows = self._number + 1, []
+
+    def _place(self, parts: Mapping[Path, bytes]) -> None:
+        """Write parts; when they are on the disk, other maps go, and the table and mark of before there were these."""
+        gone = [path for path in {*self._others, self.folder / TABLE} if path.is_file() and path.name != ABOUT]
+        if gone or self._others:
+            files = {**dict.fromkeys(gone), **parts}
+            about = self.folder / ABOUT
+            write_together(about, _encoded(self.about), files, gone_meanwhile=bool(self._others))
+            self._others = []
+        else:
+            for path, content in parts.items():
+                write_durably(path, content)
+
+
+def _encoded(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _described(about: Path) -> dict[str, Any]:

@@ -313,10 +313,10 @@ class Explainer:
         beside.parent.mkdir(parents=True, exist_ok=True)
         write_errors(beside, left_out)
         self.left_out = len(left_out)
+        if first is not None and not writer.done:
+            raise first
         store = writer.finish()
-        if first is not None:
-            if not store.images:
-                raise first
+        if left_out:
             logger.warning("%s left out: %s.errors.csv", counted(len(left_out), "file"), beside)
         return store
 

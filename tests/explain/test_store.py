@@ -1,5 +1,6 @@
 """A folder of maps: what is written is read, whole parts alone are there, and what does not fit is refused."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.errors import Code, EvaluationError, UsageError
+from cxr_monai.errors import Code, EvaluationError, StorageError, UsageError
 from cxr_monai.explain import store as module
 from cxr_monai.explain.store import ABOUT, TABLE, MapStore, MapWriter
 from cxr_monai.explain.view import View
@@ -51,6 +52,10 @@ def written(folder: Path, images: int = 5, **changes: Any) -> MapStore:
     writer = MapWriter(folder, WHAT | changes)
     add(writer, range(images))
     return writer.finish()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture
@@ -185,13 +190,13 @@ def test_the_images_may_move_meanwhile(tmp_path: Path) -> None:
 )
 def test_other_settings_are_refused_and_nothing_is_changed(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     written(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = contents(tmp_path)
     with pytest.raises(UsageError, match="other maps are here") as caught:
         MapWriter(tmp_path, WHAT | change)
     assert caught.value.code == Code.OUTPUT_EXISTS
     assert named in str(caught.value)
     assert "--out" in str(caught.value)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", [ABOUT, TABLE, "maps_00000.npz"])
@@ -201,17 +206,53 @@ def test_a_file_of_that_name_that_is_no_map_is_refused_and_goes_if_forced(name: 
     with pytest.raises(UsageError, match="--force") as caught:
         MapWriter(tmp_path, WHAT)
     assert caught.value.code == Code.OUTPUT_EXISTS
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"somebody's", "notes.txt": b"mine"}
+    assert contents(tmp_path) == {name: b"somebody's", "notes.txt": b"mine"}
     writer = MapWriter(tmp_path, WHAT, force=True)
     assert writer.done == set()
-    assert {path.name for path in tmp_path.iterdir()} == {ABOUT, "notes.txt"}
+    assert writer.finish().images == []
+    assert {path.name for path in tmp_path.iterdir()} == {ABOUT, TABLE, "notes.txt"}
 
 
-def test_other_maps_go_if_forced(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("parts_of_two")
+def test_other_maps_go_if_forced_when_the_first_part_is_there(tmp_path: Path) -> None:
     written(tmp_path)
+    before = contents(tmp_path)
     writer = MapWriter(tmp_path, WHAT | {"method": "gradcam"}, force=True)
     assert writer.done == set()
-    assert {path.name for path in tmp_path.iterdir()} == {ABOUT}
+    add(writer, range(7, 8))
+    assert contents(tmp_path) == before
+    assert len(MapStore.open(tmp_path).images) == 5
+    add(writer, range(8, 9))
+    assert set(contents(tmp_path)) == {ABOUT, "maps_00000.npz"}
+    assert MapStore.open(tmp_path, unfinished=True).images == ["a/7.png", "a/8.png"]
+    store = writer.finish()
+    assert store.about["method"] == "gradcam"
+    assert MapStore.open(tmp_path).images == ["a/7.png", "a/8.png"]
+
+
+@pytest.mark.usefixtures("parts_of_two")
+@pytest.mark.parametrize("failing", ["maps_00000.npz", ABOUT])
+def test_a_disk_that_is_full_leaves_the_other_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    written(tmp_path)
+    before = contents(tmp_path)
+    writer = MapWriter(tmp_path, WHAT | {"method": "gradcam"}, force=True)
+    add(writer, range(1))
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", *options: Any, **more: Any) -> Any:
+        if mode == "wb" and path.name.startswith(failing):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, mode, *options, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageError) as caught:
+        add(writer, range(1, 2))
+    assert caught.value.code == Code.DISK_FULL
+    monkeypatch.undo()
+    assert contents(tmp_path) == before
+    assert len(MapStore.open(tmp_path).images) == 5
 
 
 def test_a_store_that_is_complete_lists_its_files_with_digests(tmp_path: Path) -> None:
