@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -28,9 +27,6 @@ from cxr_monai.sharing.inspection import inspect
 from cxr_monai.sharing.pack import refuse_inspected
 from cxr_monai.sharing.remarks import Verdict, shortened
 from tests.sharing.zoo import CONFIGURATIONS
-
-SECONDS = 5.0
-"""Of a processor: an inspection of a small bundle takes less, whatever is in it."""
 
 
 @pytest.fixture(autouse=True)
@@ -255,10 +251,9 @@ def test_a_configuration_that_tries_to_run_something_is_refused_where_it_stands(
     added = CONFIGS[name](canary)
     own.pop("imports" if "imports" in added else "", None)
     (bundle / "configs" / "inference.json").write_text(json.dumps(own | added))
-    began = time.process_time()
     refused = inspect(bundle).refused
-    assert time.process_time() - began < SECONDS
     assert refused
+    assert "time" not in {remark.kind for remark in refused}, "the budget was spent"
     assert {remark.file for remark in refused} == {"configs/inference.json"}
     assert {remark.where.split("#")[0] for remark in refused} <= {
         shortened(key).replace("::", "#").split("#")[0] for key in added
@@ -293,9 +288,7 @@ RAW = {
 @pytest.mark.parametrize("name", RAW)
 def test_json_that_readers_may_understand_differently_or_not_at_all_is_refused(bundle: Path, name: str) -> None:
     (bundle / "configs" / "train.json").write_bytes(RAW[name])
-    began = time.process_time()
     (remark,) = inspect(bundle).refused
-    assert time.process_time() - began < SECONDS
     assert (remark.file, remark.kind) == ("configs/train.json", "json")
 
 
@@ -370,10 +363,9 @@ WEIGHTS: dict[str, Callable[[Path], bytes]] = {
 def test_weights_that_are_more_than_tensors_or_claim_more_than_there_is_are_refused(bundle: Path, name: str) -> None:
     canary = bundle.parent / "canary"
     (bundle / "models" / "model.pt").write_bytes(WEIGHTS[name](canary))
-    began = time.process_time()
     refused = inspect(bundle).refused
-    assert time.process_time() - began < SECONDS
     assert refused
+    assert "time" not in {remark.kind for remark in refused}, "the budget was spent"
     assert {remark.file for remark in refused} == {"models/model.pt"}
     assert not canary.exists()
 
@@ -467,16 +459,37 @@ def test_metadata_resolves_nothing(bundle: Path, text: str) -> None:
     assert [remark.where for remark in inspect(bundle).refused] == ["x#0"]
 
 
+def calls_of(action: Callable[[], object]) -> int:
+    """Count the calls of functions that an action takes: its work, however busy the machine is."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
 @pytest.mark.parametrize("name", ["$1", "a#b"])
-def test_many_keys_and_long_ones_take_little(bundle: Path, name: str) -> None:
-    rows = {f"{name}{number}" if "#" in name else str(number): name for number in range(40_000)}
-    (bundle / "configs" / "train.json").write_text(json.dumps(rows))
+def test_many_keys_take_work_and_room_by_their_number(bundle: Path, name: str) -> None:
+    def write(keys: int) -> None:
+        rows = {f"{name}{number}" if "#" in name else str(number): name for number in range(keys)}
+        (bundle / "configs" / "train.json").write_text(json.dumps(rows))
+
+    write(2_000)
+    few = calls_of(lambda: inspect(bundle))
+    write(4_000)
+    assert calls_of(lambda: inspect(bundle)) < 2.1 * few
     tracemalloc.start()
-    began = time.process_time()
     inspect(bundle)
-    assert time.process_time() - began < SECONDS * 2
-    assert tracemalloc.get_traced_memory()[1] < 128 << 20
+    room = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    assert room < 4_000 * 3_400
 
 
 def test_what_cannot_be_examined_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -22,7 +21,6 @@ from cxr_monai.sharing.signatures import signatures
 from scripts.sync_signatures import FILE, arguments, find, table
 from tests.bundles.making import tiny_bundle
 
-SECONDS = 5.0
 LOAD = {"_target_": "cxr_monai.transforms.LoadRadiographd", "keys": "image"}
 HONEST: dict[str, Any] = {
     "imports": ["$import os"],
@@ -39,14 +37,13 @@ HONEST: dict[str, Any] = {
 
 
 def refused(folder: Path, **configurations: Any) -> tuple[Remark, ...]:
-    """Return what speaks against a bundle of these configurations, in little time."""
+    """Return what speaks against a bundle of these configurations, within the budget."""
     root = folder / "bundle"
     (root / "configs").mkdir(parents=True, exist_ok=True)
     for name, config in configurations.items():
         (root / "configs" / f"{name}.json").write_text(json.dumps(config))
-    began = time.process_time()
     found = inspect(root).refused
-    assert time.process_time() - began < SECONDS
+    assert "time" not in {remark.kind for remark in found}, "the budget was spent"
     assert all(remark.reason.endswith(".") for remark in found)
     return found
 
