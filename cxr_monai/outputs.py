@@ -219,5 +219,5 @@ def _earlier(main: Path) -> list[str]:
     """Return the files that an earlier result says it has."""
     try:
         return listed(json.loads(main.read_text(encoding="utf-8"))) or []
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []

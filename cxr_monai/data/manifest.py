@@ -36,6 +36,7 @@ from cxr_monai.data.validation import RESERVED, validate
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, ManifestError, SplitError, StorageError
 from cxr_monai.schemes import LabelScheme
+from cxr_monai.strict_json import parse_strictly
 
 __all__ = [
     "RESERVED",
@@ -343,7 +344,7 @@ def _read_sidecar(path: Path) -> tuple[str, str, SplitRecord | None, Key | None]
     if not file.exists():
         return ".", "local", None, "path"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_strictly(file.read_bytes())
         split = SplitRecord(**content["split"]) if content.get("split") else None
         key = content.get("key")
         if key not in (None, "path", "name"):

@@ -73,12 +73,23 @@ def trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
     return {patient for patient in set(patients) if _hashes([patient], listed["salt"]) & known}
 
 
-def _training_list(bundle: str | Path) -> dict[str, Any] | None:
+def _read_list(bundle: str | Path) -> dict[str, Any] | None:
+    """Return ``patients_digest``, ``patients`` and ``trained_on`` of the list beside a bundle; None without a list.
+
+    Raises:
+        EvaluationError: ``calibration-invalid`` if it cannot be read.
+    """
     path = _beside(bundle)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        listed = content.get("trained_on")
-        return None if listed is None else {"salt": str(listed["salt"]), "patients": list(map(str, listed["patients"]))}
+        trained = content.get("trained_on")
+        return {
+            "patients_digest": str(content["patients_digest"]),
+            "patients": list(map(str, content["patients"])),
+            "trained_on": None
+            if trained is None
+            else {"salt": str(trained["salt"]), "patients": list(map(str, trained["patients"]))},
+        }
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
@@ -88,6 +99,11 @@ def _training_list(bundle: str | Path) -> dict[str, Any] | None:
             fix="Bring back the list that was written with the bundle; without one it is only not known who they were.",
             where=path,
         ) from error
+
+
+def _training_list(bundle: str | Path) -> dict[str, Any] | None:
+    listed = _read_list(bundle)
+    return None if listed is None else listed["trained_on"]
 
 
 def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: str | Path | None = None) -> list[str]:
@@ -100,18 +116,16 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
         a sentence if it cannot be known; else nothing.
 
     Raises:
-        EvaluationError: ``patients-shared``, with how many.
+        EvaluationError: ``patients-shared``, with how many; ``calibration-invalid`` if the list cannot be read.
     """
     on = fitted.fitted_on
     here = patients_of(sample)
-    listed = _beside(bundle) if bundle is not None else None
-    if listed is not None and listed.is_file():
-        content = json.loads(listed.read_text(encoding="utf-8"))
-        if content["patients_digest"] == on.get("patients_digest"):
-            shared = _hashes(here, content["patients_digest"]) & set(content["patients"])
-            if shared:
-                raise shared_error(len(shared), len(here))
-            return []
+    listed = _read_list(bundle) if bundle is not None else None
+    if listed is not None and listed["patients_digest"] == on.get("patients_digest"):
+        shared = _hashes(here, listed["patients_digest"]) & set(listed["patients"])
+        if shared:
+            raise shared_error(len(shared), len(here))
+        return []
     if on.get("patients_digest") == hashlib.sha256("\n".join(here).encode()).hexdigest():
         raise shared_error(len(here), len(here))
     same_split = manifest.split is not None and on.get("split") and on["split"]["digest"] == manifest.split.digest

@@ -30,6 +30,7 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.labels import NIH14, spelling
 from cxr_monai.plurals import counted
+from cxr_monai.strict_json import parse_strictly
 
 IMAGE_NAMES = ("image", "Image Index")
 PREFIX = "prob_"
@@ -247,7 +248,7 @@ def _read_about(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_strictly(file.read_bytes())
     except (ValueError, OSError) as error:
         raise _invalid(file, f"this is not JSON ({error}).", "Restore it, or delete it.") from error
     if not isinstance(content, dict):

@@ -221,6 +221,6 @@ def _content(line: bytes) -> dict[str, Any]:
     """Return what a line says; nothing if it was cut off or is none."""
     try:
         content = json.loads(line.removeprefix(b"# ")) if line.startswith(b"# ") and line.endswith(b"\n") else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -33,6 +33,7 @@ from cxr_monai.explain.view import Points, View
 from cxr_monai.outputs import check_folder
 from cxr_monai.plurals import counted
 from cxr_monai.schemes import scheme
+from cxr_monai.strict_json import parse_strictly
 
 FORMAT = 1
 ABOUT, TABLE = "maps.json", "maps.csv"
@@ -100,7 +101,7 @@ class MapStore:
         if not about.is_file() and (folder / "maps" / ABOUT).is_file():
             folder, about = folder / "maps", folder / "maps" / ABOUT
         try:
-            content = json.loads(about.read_text(encoding="utf-8"))
+            content = parse_strictly(about.read_bytes())
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
             if not unfinished and (not (folder / TABLE).is_file() or missing(content, folder)):
@@ -330,7 +331,7 @@ def _encoded(content: Mapping[str, Any]) -> bytes:
 def _described(about: Path) -> dict[str, Any]:
     """Return what ``maps.json`` says; nothing where it is missing or none."""
     try:
-        content = json.loads(about.read_text(encoding="utf-8"))
+        content = parse_strictly(about.read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -258,9 +258,14 @@ def test_a_copy_was_trained_on_the_same_patients(fitted: Fitted, tmp_path: Path)
     assert trained_on(tmp_path / "third", ["a"]) is None
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", '{"trained_on": []}', '{"trained_on": {"salt": "s"}}', "\xff"])
-def test_a_damaged_list_is_not_taken_for_an_empty_one(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "no json", "[]", '{"trained_on": []}', '{"trained_on": {"salt": "s"}}', "\xff"]
+)
+def test_a_damaged_list_is_not_taken_for_an_empty_one(fitted: Fitted, tmp_path: Path, content: str) -> None:
     (tmp_path / "bundle.patients.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(EvaluationError) as error:
         trained_on(tmp_path / "bundle", ["a"])
+    assert error.value.code == Code.CALIBRATION_INVALID
+    with pytest.raises(EvaluationError) as error:
+        refuse_shared(fitted, part("test"), MANIFEST, tmp_path / "bundle")
     assert error.value.code == Code.CALIBRATION_INVALID

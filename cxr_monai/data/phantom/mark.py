@@ -10,6 +10,7 @@ from typing import Any
 
 from cxr_monai.durable import write_durably
 from cxr_monai.origins import PHANTOM_LABELS
+from cxr_monai.strict_json import parse_strictly
 
 MARK, CARD = "phantom.json", "README.txt"
 FIRST_LINE = "Synthetic chest radiographs made by cxr-monai phantom. No patient is shown."
@@ -34,7 +35,7 @@ def _has_mark(folder: Path) -> bool:
     mark, card = folder / MARK, folder / CARD
     if mark.is_file():
         try:
-            content = json.loads(mark.read_text(encoding="utf-8"))
+            content = parse_strictly(mark.read_bytes())
         except (OSError, ValueError):
             content = None
         if isinstance(content, dict) and content.get("synthetic") is True:
