@@ -12,8 +12,9 @@
    ``random``, the same network from random weights. All are judged on the whole test part.
 
 Every prediction is kept in OUT/predictions, so the same command goes on where it was interrupted, and adds what new
-options ask for. Writes OUT/curve.csv, OUT/curve.md and OUT/curve.png. Intervals (95 %) hold the choice of test patients
-and of draws; those of differences to ``random`` are paired.
+options ask for; predictions of another manifest, parent, comparison or number of epochs are refused. Writes
+OUT/curve.csv, OUT/curve.md and OUT/curve.png. Intervals (95 %) hold the choice of test patients and of draws; those of
+differences to ``random`` are paired.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import pandas as pd
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.data.dataset import label_counts
@@ -37,12 +39,13 @@ from cxr_monai.data.manifest import Manifest, read_manifest, under, write_manife
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
-from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
+from cxr_monai.evaluation.predictions import PredictionsFile, about_file, join, read_predictions, write_predictions
 from cxr_monai.finetune.disease import AGAINST, LEAST_VALIDATION, question
 from cxr_monai.finetune.heads import Features, HeadSettings, Part, features_of, train_head
 from cxr_monai.finetune.networks import finetune_network
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.weights import set_prior
+from cxr_monai.plurals import counted
 from cxr_monai.predict import Predictor
 from cxr_monai.progress import duration, progress_bar
 from cxr_monai.schemes import scheme
@@ -134,6 +137,23 @@ def jobs(counts: Sequence[int | None], given: argparse.Namespace) -> list[tuple[
 
 def path_of(out: Path, way: str, count: int | None, number: int) -> Path:
     return out / "predictions" / f"{way}-{ALL if count is None else count}-{number}.csv"
+
+
+def origin(way: str, parent: Bundle, given: argparse.Namespace) -> dict[str, Any]:
+    """Return what a prediction was made by; with any other value it is another one."""
+    made_by = {"bundle": parent.digest(), "manifest": file_digest(given.manifest), "against": given.against}
+    return made_by if way == "head" else made_by | {"epochs": given.epochs}
+
+
+def changed(kept: Sequence[tuple[str, int | None, int]], parent: Bundle, given: argparse.Namespace) -> str:
+    """Return which kept prediction was made by what else, as a sentence; "" if none was."""
+    wanted = {way: origin(way, parent, given) for way in given.ways}
+    for job in kept:
+        path = path_of(given.out, *job)
+        about = read_json(about_file(path))
+        if differing := [name for name, value in wanted[job[0]].items() if about.get(name) != value]:
+            return f"{path} was made with another {' and another '.join(differing)}; choose another --out"
+    return ""
 
 
 def step_seconds(size: int) -> float:
@@ -243,6 +263,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parent = Bundle.open(root)
     if label in parent.labels:
         parser.error(f"{root} has been trained on {label}; give a parent that does not know it")
+    if problem := changed([job for job in jobs(counts, given) if job not in todo], parent, given):
+        parser.error(problem)
     features = features_of(parent, manifest) if any(way == "head" for way, *_ in todo) else None
     part = manifest.part("test")
     for way, count, number in progress_bar(todo, total=len(todo), desc="draws", unit="draws"):
@@ -254,7 +276,7 @@ def main(words: Sequence[str] | None = None) -> int:
         else:
             scores = network(way, parent, drawn, label, given.out / "work" / f"{way}-{count}-{number}", number, given)
         good = np.isfinite(scores)
-        about = {"bundle": parent.digest(), "way": way, "positives": count or ALL, "draw": number}
+        about = {**origin(way, parent, given), "way": way, "positives": count or ALL, "draw": number}
         kept = [image for image, there in zip(images, good, strict=True) if there]
         write_predictions(path_of(given.out, way, count, number), kept, scores[good][:, None], [label], about)
     table = curve(manifest, label, given, counts)
@@ -286,7 +308,7 @@ def estimate(
         if way != "head":
             positives = _positive(manifest.table, label, "train").size if positives is None else positives
             seconds += 20 + given.epochs * step * (normal + positives + count["val"] / 3)
-    print(f"{len(todo)} draws to do, about {duration(seconds)} (early stopping is not in it)", flush=True)
+    print(f"{counted(len(todo), 'draw')} to do, about {duration(seconds)} (early stopping is not in it)", flush=True)
 
 
 if __name__ == "__main__":

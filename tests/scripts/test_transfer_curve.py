@@ -66,8 +66,20 @@ def test_curve_of_heads_goes_on_and_is_written(
         assert table["auroc"].between(table["low"], table["high"]).all()
         (tmp_path / "curve" / "predictions" / "head-5-1.csv").unlink()
         assert script.main(words) == 0
-        assert "1 draws to do" in capsys.readouterr().out
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "curve" / "curve.csv"), table)
+        assert "1 draw to do" in capsys.readouterr().out
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "curve" / "curve.csv"), table)
+        assert script.main([*words, "--epochs", "3"]) == 0  # of the other ways: classifiers have none
+        capsys.readouterr()
+        other = rewrite(manifest, tmp_path / "other.csv", lambda table: table.insert(0, "more", ""))
+        for more, differing in (
+            (["--against", "others"], "against"),
+            (["--parent", str(tiny_bundle(tmp_path / "other", 2))], "bundle"),
+            (["--manifest", str(other)], "manifest"),
+        ):
+            with pytest.raises(SystemExit):
+                script.main([*words, *more])
+            assert f"was made with another {differing}; choose another --out" in capsys.readouterr().err
+    assert pd.read_csv(tmp_path / "curve" / "curve.csv").equals(table)
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 1000
 
 
