@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
 
 DESCRIPTION = """\
@@ -86,10 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
-    from cxr_monai.errors import Code, UsageError
-
+def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
     for name, value, least in (
         ("batch-size", arguments.batch_size, 1),
         ("pictures", arguments.pictures, 0),
@@ -99,6 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(Code.USAGE, f"--{name} {value}: it must be at least {least}.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    _refuse_wrong_use(arguments)
     from cxr_monai.explain.store import ABOUT
     from cxr_monai.explaining.explainer import Explainer, root_of
     from cxr_monai.labels import spelling

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_monai.cli.places import add_force, add_match_names
+from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
 
 if TYPE_CHECKING:
@@ -67,11 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", metavar="NAME", help="log the sheet as a run of this MLflow experiment, too")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Draw, write, say where."""
-    from cxr_monai.errors import Code, UsageError
-
-    one_file = arguments.out.suffix.lower() in (".png", ".pdf")
+def _refuse_wrong_use(arguments: argparse.Namespace, one_file: bool) -> None:
     if arguments.out.suffix.lower() in (".jpg", ".jpeg", ".svg", ".tif", ".tiff", ".gif", ".eps"):
         raise UsageError(Code.USAGE, f"--out {arguments.out}: a picture is a .png or a .pdf.")
     if not one_file and arguments.out.is_file():
@@ -84,6 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, "--experiment logs a sheet; add --sheet.")
     if not 1 <= arguments.count <= 8:
         raise UsageError(Code.USAGE, f"--count {arguments.count}: from 1 to 8 examples stand in a row.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw, write, say where."""
+    one_file = arguments.out.suffix.lower() in (".png", ".pdf")
+    _refuse_wrong_use(arguments, one_file)
     from cxr_monai.data.manifest import read_manifest
     from cxr_monai.explain.pictures import picture_names, write_nifti_maps, write_overlays, write_sheet
     from cxr_monai.explain.regions import parse_threshold
@@ -146,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.nifti:
         written = write_nifti_maps(gallery, images, arguments.out, findings)
-        print(f"{len(written)} NIfTI files: {arguments.out}")
+        print(f"{counted(len(written), 'NIfTI file')}: {arguments.out}")
     left_out = Path(f"{arguments.out}.errors.csv")
     if left_out.is_file():
         print(f"some images were left out: {left_out}", file=sys.stderr)

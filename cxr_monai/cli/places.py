@@ -9,13 +9,6 @@ def add_trusted(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trusted", metavar="DIR", help="of trusted keys (default: $CXR_MONAI_TRUSTED, or your own)")
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--store``."""
-    parser.add_argument(
-        "--store", metavar="DIR", help="of installed bundles (default: $CXR_MONAI_BUNDLES, or your own)"
-    )
-
-
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """Declare ``BUNDLE`` and ``--trust-folder`` of a command that runs one."""
     parser.add_argument(
