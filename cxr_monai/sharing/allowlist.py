@@ -23,10 +23,13 @@ def lists() -> dict[str, Any]:
 
     ``monai`` (bare names), of which ``functions`` may stand in expressions and ``pretrained`` download by default;
     ``callables`` and ``attention`` (full names); ``evaluates``, those of ``monai`` and ``callables`` that read and
-    compute and do nothing else; ``refused``, ``modules``, ``attributes``, and what the arguments
-    ``readers``, ``writers`` and ``mergers`` and the variables of the ``environment`` may be.
+    compute and do nothing else, which the file lists under this alone; ``refused``, ``modules``, ``attributes``, and
+    what the arguments ``readers``, ``writers`` and ``mergers`` and the variables of the ``environment`` may be.
     """
-    return dict(json.loads((resources.files("cxr_monai.sharing") / "allowed.json").read_text(encoding="utf-8")))
+    known = json.loads((resources.files("cxr_monai.sharing") / "allowed.json").read_text(encoding="utf-8"))
+    evaluates = {kind: frozenset(names) for kind, names in known["evaluates"].items()}
+    allowed = {kind: names.union(known[kind]) for kind, names in evaluates.items()}
+    return {**known, **allowed, "evaluates": frozenset().union(*evaluates.values())}
 
 
 def judge_callable(name: str, evaluated: bool = False) -> tuple[Verdict, str]:
@@ -42,15 +45,13 @@ def judge_callable(name: str, evaluated: bool = False) -> tuple[Verdict, str]:
     """
     verdict, reason = _judge_callable(name)
     short = bare(name)
-    if verdict == Verdict.REFUSED or not evaluated or short in _evaluates():
+    if verdict == Verdict.REFUSED or not evaluated or short in lists()["evaluates"]:
         return verdict, reason
-    told = f"{reason.rstrip('.')}, and" if reason else f"{short}"
-    return Verdict.REFUSED, f"{told} stands in what predict, explain and calibrate evaluate, which reads and computes."
-
-
-@cache
-def _evaluates() -> frozenset[str]:
-    return frozenset(lists()["evaluates"])
+    subject = f"{reason.rstrip('.')}, and" if reason else short
+    return (
+        Verdict.REFUSED,
+        f"{subject} stands in what predict, explain and calibrate evaluate, which reads and computes.",
+    )
 
 
 def _judge_callable(name: str) -> tuple[Verdict, str]:
