@@ -262,7 +262,7 @@ def test_readers_refuse_a_file_that_was_cut_or_exchanged(name: str, change, tmp_
 
 
 @pytest.mark.parametrize("keys", [range(12), [0.5, 10.5, 9.5], [None, True, 1]])
-def test_a_mark_is_of_what_will_be_read(keys, tmp_path: Path) -> None:
+def test_a_mark_is_of_what_will_be_read_so_that_no_reader_refuses_it(keys, tmp_path: Path) -> None:
     content = {"figures": {key: (float(number), "x") for number, key in enumerate(keys)}}
     main = tmp_path / "figures.json"
     seal(content, tmp_path, [])

@@ -67,6 +67,7 @@ def refused(folder: Path) -> EvaluationError:
     with pytest.raises(EvaluationError) as caught:
         MapStore.open(folder)
     assert caught.value.code == Code.MAPS_INVALID
+    assert "cut or changed" not in caught.value.message  # the content is refused, whatever the mark says of it
     return caught.value
 
 

@@ -397,7 +397,7 @@ def test_torchscript_where_nothing_was_checked_before(
     made.initialize()
     with our_errors():
         if seed == 3:
-            made.parser.get_parsed_content("network")
+            assert isinstance(made.parser.get_parsed_content("network"), torch.jit.ScriptModule)
             return
         with pytest.raises(CxrError) as error, our_errors():
             made.parser.get_parsed_content("network")
@@ -464,9 +464,14 @@ def test_initialize_as_what_is_run(config: str, site: Site, away: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["train", "evaluate", "inference", "explain"])
-def test_shapes_are_verified(config: str, site: Site, away: Path) -> None:
+def test_verifying_the_shapes_raises_nothing_and_refuses_another_network(config: str, site: Site, away: Path) -> None:
     meta = site.config("metadata")
     verify_net_in_out("network_def", meta_file=meta, config_file=site.config(config), device="cpu")
+    with pytest.raises(ValueError, match="output channel number"):
+        verify_net_in_out(
+            "network_def", meta_file=meta, config_file=site.config(config), device="cpu",
+            **{"network_def#out_channels": 5},
+        )  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
