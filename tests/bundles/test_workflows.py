@@ -474,6 +474,15 @@ def test_outputs_that_are_no_number_at_validation(phantoms: Phantoms, elsewhere:
 # ---------------------------------------------------------------- several processes, real processes
 
 
+# The first process runs our command and the second MONAI's own, so each is tried, and both must do the same.
+EITHER = """
+bundle=$1; configs=$2; shift 2
+if [ "$RANK" = 0 ]; then exec "$0" -m cxr_monai.cli run "$bundle" train,multi_gpu_train "$@"; fi
+exec "$0" -m monai.bundle run --config_file "['$configs/train.json','$configs/multi_gpu_train.json']" \\
+    --meta_file "$configs/metadata.json" --bundle_root "$bundle" "$@"
+"""
+
+
 @dataclass(frozen=True)
 class Shared:
     """A training whose first epoch one process did, the second two, and that one process then evaluated again.
@@ -500,9 +509,10 @@ def shared(
     # float32: bfloat16 rounds otherwise in other batches, and the figures are compared
     alike = {"manifest": str(manifest), "amp": False, "image_size": 32, "tracking_uri": tracking_store}
     run(trained.bundle, "train", output_dir=str(home / "OUT"), epochs=1, batch_size=4, num_workers=0, **alike)
+    configs = trained.bundle / "configs"
     process = monai_bundle(
         home,
-        "--nproc_per_node=2", "-m", "cxr_monai.cli", "run", str(trained.bundle), "train,multi_gpu_train",
+        "--nproc_per_node=2", "--no-python", "sh", "-c", EITHER, sys.executable, str(trained.bundle), str(configs),
         "--output_dir", "OUT", "--epochs", "2", "--batch_size", "2",
         *(word for name, value in alike.items() for word in (f"--{name}", str(value))),
         launcher=("torch.distributed.run",),
