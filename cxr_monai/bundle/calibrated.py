@@ -46,9 +46,9 @@ def carry_calibration(root: str | Path, values: Mapping[str, Any] | None, lost: 
         if not path.is_file():
             continue
         config = json.loads(path.read_text(encoding="utf-8"))
-        made = with_calibration(config, values, lost)
-        if made != config:
-            write_json(path, made)
+        changed = with_calibration(config, values, lost)
+        if changed != config:
+            write_json(path, changed)
 
 
 def with_calibration(
@@ -66,8 +66,7 @@ def with_calibration(
     if not isinstance(section, Mapping) or section.get("_target_") not in _COMPONENTS:
         return dict(config)
     new = {key: value for key, value in section.items() if key not in ("values", "lost")} | more
-    told = {"values": values, "lost": lost}
-    new |= {key: value for key, value in told.items() if value is not None}
+    new |= {key: value for key, value in {"values": values, "lost": lost}.items() if value is not None}
     if more or "values" in new or "lost" in new:  # the component of older bundles takes none of these, and no None
         new["_target_"] = COMPONENT
     return dict(config) | {"calibration": new}

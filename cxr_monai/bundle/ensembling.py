@@ -15,9 +15,9 @@ from typing import Any
 from cxr_monai.bundle.calibrated import carries, carry_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.folder import CONFIGS, METADATA, Bundle
+from cxr_monai.bundle.folder import CONFIGS, METADATA, Bundle, write_json
 from cxr_monai.bundle.origin import of_members
-from cxr_monai.bundle.trained import save_weights, write_json
+from cxr_monai.bundle.trained import save_weights
 from cxr_monai.durable import copy_durably, copy_tree, durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.networks.ensemble import definition, joined

@@ -24,7 +24,8 @@ def check_given_network(parser: ConfigParser, inference: Path) -> None:
     """Compare a configuration's ready made ``network_def`` with the bundle's own network under the same weights.
 
     Two synthetic images are answered by both, on the CPU; a probability may differ by
-    ``cxr_monai.networks.folding.TOLERANCE``.
+    ``cxr_monai.networks.folding.TOLERANCE``. The configuration's ``input_channels`` is then the bundle's own: a frozen
+    program has no layer that would tell.
 
     Args:
         parser: of the configuration that is being run.
@@ -33,8 +34,6 @@ def check_given_network(parser: ConfigParser, inference: Path) -> None:
     Raises:
         BundleError: ``bundle-disagrees`` if it is no network, or answers otherwise.
         WeightsError: the weights are missing, or belong to another network.
-
-    The configuration's ``input_channels`` is then the bundle's own: a frozen program has no layer that would tell.
     """
     given, weights = parser.get_parsed_content("network_def"), parser.get_parsed_content("weights")
     if not isinstance(given, nn.Module):

@@ -16,9 +16,9 @@ import torch
 from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.folder import METADATA, Bundle, read_json
+from cxr_monai.bundle.folder import METADATA, Bundle, read_json, write_json
 from cxr_monai.bundle.shipped import shipped
-from cxr_monai.bundle.trained import plain_state, save_weights, write_json, write_meaning
+from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
 from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle.folder import METADATA, read_json
+from cxr_monai.bundle.folder import METADATA, read_json, write_json
 from cxr_monai.bundle.shipped import shipped_bundles
-from cxr_monai.bundle.trained import write_json
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import write_durably
 from cxr_monai.origins import ONLY_TRIED, PHANTOM_SOURCE, labelled_by, source_of, trained_on
+from cxr_monai.plurals import counted
 
 TRAINED_ON = "trained_on"
 HEADING = "## What it was trained on"
@@ -48,16 +48,15 @@ def of_members(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Args:
         members: metadata of each.
     """
-    told = [member.get(TRAINED_ON) for member in members]
-    if not all(told):
+    records = [member[TRAINED_ON] for member in members if member.get(TRAINED_ON)]
+    if len(records) < len(members):
         return {}
-    versions = list(dict.fromkeys(str(one["label_version"]) for one in told if one))
-    made = trained_on(
-        versions[0] if len(versions) == 1 else ", ".join(versions),
-        sum(int(one["images"]) for one in told if one),
-        sum(int(one["synthetic_images"]) for one in told if one),
+    joint = trained_on(
+        ", ".join(dict.fromkeys(str(record["label_version"]) for record in records)),
+        sum(int(record["images"]) for record in records),
+        sum(int(record["synthetic_images"]) for record in records),
     )
-    return {TRAINED_ON: made, **_sentences(made)}
+    return {TRAINED_ON: joint, **_sentences(joint)}
 
 
 def is_recorded(metadata: Mapping[str, Any], key: str) -> bool:
@@ -65,30 +64,29 @@ def is_recorded(metadata: Mapping[str, Any], key: str) -> bool:
     return str(metadata.get(key) or "") not in _delivered(key)
 
 
-def _write(root: Path, told: Mapping[str, Any]) -> None:
+def _write(root: Path, record: Mapping[str, Any]) -> None:
     path = root / METADATA
     metadata = read_json(path)
     before = metadata.get(TRAINED_ON)
     earlier = _sentences(before) if before else {}
-    made = _sentences(told)
     replaced = {
         key: text
-        for key, text in made.items()
+        for key, text in _sentences(record).items()
         if not metadata.get(key) or not is_recorded(metadata, key) or metadata[key] == earlier.get(key)
     }
-    write_json(path, metadata | {TRAINED_ON: dict(told)} | replaced | _renamed(metadata))
+    write_json(path, metadata | {TRAINED_ON: dict(record)} | replaced | _renamed(metadata))
     readme = root / "docs" / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8").partition(f"\n{HEADING}\n")[0].rstrip("\n")
-        said = f"{source_of(told)}; {labelled_by(told)}."
+        said = f"{source_of(record)}; {labelled_by(record)}."
         write_durably(readme, f"{text}\n\n{HEADING}\n\n{said[:1].upper()}{said[1:]}\n".encode())
 
 
-def _sentences(told: Mapping[str, Any]) -> dict[str, str]:
-    made = {"data_source": source_of(told), "label_classes": f"{_KINDS}; {labelled_by(told)}"}
-    if told["images"] and told["synthetic_images"] >= told["images"]:
-        made["intended_use"] = ONLY_TRIED
-    return made
+def _sentences(record: Mapping[str, Any]) -> dict[str, str]:
+    sentences = {"data_source": source_of(record), "label_classes": f"{_KINDS}; {labelled_by(record)}"}
+    if record["images"] and record["synthetic_images"] >= record["images"]:
+        sentences["intended_use"] = ONLY_TRIED
+    return sentences
 
 
 def _renamed(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -98,7 +96,7 @@ def _renamed(metadata: Mapping[str, Any]) -> dict[str, str]:
         theirs = list(other["network_data_format"]["outputs"]["pred"]["channel_def"].values())
         if metadata.get("description") == other.get("description") and own != theirs:
             return {
-                "name": f"Chest X-ray, {len(own)} label{'' if len(own) == 1 else 's'}",
+                "name": f"Chest X-ray, {counted(len(own), 'label')}",
                 "description": f"A network that gives a probability for each of {', '.join(own)}.",
             }
     return {}

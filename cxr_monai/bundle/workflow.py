@@ -255,27 +255,15 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
     channels = formats.get("outputs", {}).get("pred", {}).get("channel_def", {})
     theirs = [channels[key] for key in sorted(channels, key=int)]
     if "labels" in config and theirs and parse(config["labels"]) != theirs:
-        raise BundleError(
-            Code.BUNDLE_DISAGREES,
-            f"the labels are {', '.join(parse(config['labels']))}, "
-            f"but the metadata's channel_def says {', '.join(theirs)}.",
-            fix="Labels are part of what the weights mean: train with --labels, and use the bundle that it leaves.",
-        )
-    ours, written = scheme_of(config), scheme_of(metadata)
-    if ours != written:
-        raise BundleError(
-            Code.BUNDLE_DISAGREES,
-            f"the label scheme is {json.dumps(ours.to_json())}, but the metadata says {json.dumps(written.to_json())}.",
-            fix="It is part of what the weights mean: train with --label_scheme, and use the bundle that it leaves.",
-        )
+        ours = ", ".join(parse(config["labels"]))
+        raise _disagrees("labels", f"the labels are {ours}, but the metadata's channel_def says {', '.join(theirs)}.")
+    if scheme_of(config) != scheme_of(metadata):
+        own, written = (json.dumps(scheme_of(content).to_json()) for content in (config, metadata))
+        raise _disagrees("label_scheme", f"the label scheme is {own}, but the metadata says {written}.")
     shape = formats.get("inputs", {}).get("image", {}).get("spatial_shape", [])
     size = config.get("image_size")
     if isinstance(size, int) and shape and list(shape) != [size, size]:
-        raise BundleError(
-            Code.BUNDLE_DISAGREES,
-            f"image_size is {size}, but the metadata's spatial_shape says {shape}.",
-            fix="Image size is part of what the weights mean: train with --image_size; use the bundle that it leaves.",
-        )
+        raise _disagrees("image_size", f"image_size is {size}, but the metadata's spatial_shape says {shape}.")
 
 
 def check_unchanged(parser: ConfigParser) -> None:
@@ -297,11 +285,15 @@ def check_unchanged(parser: ConfigParser) -> None:
         if key == "network_def" and not isinstance(config[key], Mapping):
             check_given_network(parser, file)
             continue
-        raise BundleError(
-            Code.BUNDLE_DISAGREES,
-            f"{key} is {config[key]!r}, but the bundle's inference.json says {own.get(key)!r}.",
-            fix="It is part of what the weights mean: train with it, and use the bundle that the training leaves.",
-        )
+        raise _disagrees(key, f"{key} is {config[key]!r}, but the bundle's inference.json says {own.get(key)!r}.")
+
+
+def _disagrees(setting: str, problem: str) -> BundleError:
+    return BundleError(
+        Code.BUNDLE_DISAGREES,
+        problem,
+        fix=f"It is part of what the weights mean: train with --{setting}, and use the bundle that this leaves.",
+    )
 
 
 def settle_device(parser: ConfigParser) -> None:
@@ -320,12 +312,12 @@ def settle_device(parser: ConfigParser) -> None:
             raise RuntimeError("it holds no numbers")
         torch.empty(0, device=device)
     except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
-        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         reason = str(error).partition("\n")[0].rstrip(".")
         raise SettingError(
             Code.SETTING_INVALID,
             f"--device {given}: this machine cannot compute on it ({reason}).",
-            fix=f"Here there is {' and '.join(there)}; left out, a GPU is taken where there is one.",
+            fix=f"Here there is {' and '.join(devices)}; left out, a GPU is taken where there is one.",
         ) from error
     if not expression:
         parser["device"] = f"$torch.device('{device}')"  # what every component of the bundle takes

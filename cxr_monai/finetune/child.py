@@ -17,9 +17,8 @@ import ignite.distributed as idist
 import pandas as pd
 
 from cxr_monai.bundle.configuration import running_parser, same
-from cxr_monai.bundle.folder import Bundle, read_json
+from cxr_monai.bundle.folder import Bundle, read_json, write_json
 from cxr_monai.bundle.origin import TRAINED_ON, add_parent
-from cxr_monai.bundle.trained import write_json
 from cxr_monai.bundle.workflow import PATHS
 from cxr_monai.completion import seal
 from cxr_monai.data.dataset import open_manifest

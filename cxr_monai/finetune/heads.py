@@ -303,8 +303,15 @@ def finetune_heads(
         with durable_folder(out / label) as folder:
             localise = None
             if boxes is not None and label in boxed:
-                told = partial(localise_both, boxes=boxes, base=base, label=label)
-                localise = partial(told, parent=opened.root, amp=amp, any_modality=any_modality)
+                localise = partial(
+                    localise_both,
+                    parent=opened.root,
+                    boxes=boxes,
+                    base=base,
+                    label=label,
+                    amp=amp,
+                    any_modality=any_modality,
+                )
             made[label] = _child(opened, features, base, known, label, own, folder, settings, against, amp, localise)
     return made, refused
 

@@ -302,7 +302,7 @@ class Checkpoints:
     def _describe(self, iteration: int, length: int) -> None:
         done, within = divmod(iteration, length)
         rest = f" and {out_of(within, length, 'batch')} of the next" if within else ""
-        self.content = f"{done} epoch{'s' * (done != 1)}{rest}"
+        self.content = f"{counted(done, 'epoch')}{rest}"
 
     def _refuse_nan(self, content: Mapping[str, Any], engine: Engine) -> None:
         for name, tensor in content.get("network", {}).items():

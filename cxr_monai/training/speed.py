@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 
 from cxr_monai.environment import usable_cores
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import be, counted
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,9 @@ def choose_threads(step: Callable[[], object], keep: bool = False) -> float:
     if seconds[fastest] > GAIN * seconds[threads]:
         fastest = threads
     torch.set_num_threads(fastest)
-    words = f"{threads} threads" if fastest == threads else f"{fastest} of {threads} threads are used, which is faster"
+    words = counted(threads, "thread")
+    if fastest != threads:
+        words = f"{fastest} of {words} {be(fastest)} used, which is faster"
     logger.warning(
         "the machine is busy (load %.1f, %s): %s; the estimate holds as long as it stays so",
         load, counted(usable_cores(), "core"), words,
@@ -98,8 +100,8 @@ def go_on_with_threads(threads: int | None) -> None:
         return
     if "OMP_NUM_THREADS" in os.environ or threads > usable_cores():
         logger.warning(
-            "this training began with %d threads and goes on with %d: right, but not to the same last bits",
-            threads, now,
+            "this training began with %s and goes on with %d: right, but not to the same last bits",
+            counted(threads, "thread"), now,
         )  # fmt: skip
     else:
         torch.set_num_threads(threads)
