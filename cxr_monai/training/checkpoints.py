@@ -26,7 +26,7 @@ from ignite.engine import Engine, Events
 from cxr_monai.bundle.trained import TrainedBundle, plain_state
 from cxr_monai.durable import storage_error, sync_folder, write_durably
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError, WeightsError
-from cxr_monai.plurals import out_of
+from cxr_monai.plurals import counted, out_of
 from cxr_monai.stopping import Interrupted, asked, wait_for_step
 from cxr_monai.training.distributed import from_main, highest
 from cxr_monai.training.schedules import validated

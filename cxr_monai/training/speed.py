@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 
 from cxr_monai.environment import usable_cores
-from cxr_monai.plurals import be, counted
+from cxr_monai.plurals import counted, out_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def choose_threads(step: Callable[[], object], keep: bool = False) -> float:
     torch.set_num_threads(fastest)
     words = counted(threads, "thread")
     if fastest != threads:
-        words = f"{fastest} of {words} {be(fastest)} used, which is faster"
+        words = f"{out_of(fastest, threads, 'thread')} are used, which is faster"
     logger.warning(
         "the machine is busy (load %.1f, %s): %s; the estimate holds as long as it stays so",
         load, counted(usable_cores(), "core"), words,

@@ -82,7 +82,7 @@ def test_an_idle_machine_keeps_its_threads(machine: Machine, caplog: pytest.LogC
     [
         ({8: 2.0, 4: 0.5, 2: 0.4, 1: 0.7}, 2, "2 of 8 threads are used, which is faster"),
         ({8: 2.0, 4: 1.9, 2: 3.0, 1: 5.0}, 8, "8 threads; the estimate"),  # hardly faster: as they were
-        ({8: 2.0, 4: 1.0, 2: 0.9, 1: 0.4}, 1, "1 of 8 threads is used, which is faster"),
+        ({8: 2.0, 4: 1.0, 2: 0.9, 1: 0.4}, 1, "1 of 8 threads are used, which is faster"),
     ],
 )
 def test_a_busy_machine_is_told_and_given_as_many_threads_as_are_fastest(
