@@ -14,6 +14,7 @@ import pandas as pd
 
 from cxr_monai.data.tables import Refusal, read_cells
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.plurals import be, counted
 
 COLUMNS = ("image", "finding", "x", "y", "width", "height", "image_width", "image_height")
 NUMBERS = list(COLUMNS[2:])
@@ -71,7 +72,7 @@ def refuse_boxes(problems: Sequence[str], path: Path) -> None:
     more = f"\n  and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
     raise EvaluationError(
         Code.BOXES_INVALID,
-        f"{len(problems):,} {'box is' if len(problems) == 1 else 'boxes are'} wrong:\n  "
+        f"{counted(len(problems), 'box')} {be(len(problems))} wrong:\n  "
         + "\n  ".join(problems[:_SHOWN])
         + f"{more}\n",
         fix="Boxes are in pixels of the stored images; 'cxr-monai manifest nih' writes them for images of any size.",

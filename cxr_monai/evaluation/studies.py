@@ -13,7 +13,7 @@ import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import counted, have
 
 HOW = ("max", "mean", "frontal")
 FRONTAL = ("PA", "AP")  # the better one first
@@ -60,7 +60,11 @@ def study_notes(sample: Sample) -> list[str]:
     study = _studies(sample)
     count = np.bincount(study) if len(study) else np.zeros(0, int)
     several = int((count > 1).sum())
-    said = f"{several:,} {_studies_have(several)} more than one image." if several else "no study has more than one."
+    said = (
+        f"{counted(several, 'study')} {have(several)} more than one image."
+        if several
+        else "no study has more than one."
+    )
     notes = [f"{counted(len(count), 'study')} of {counted(len(sample), 'image')}; {said}"]
     if not several:
         notes.append("Figures by study are therefore those by image.")
@@ -72,7 +76,7 @@ def study_notes(sample: Sample) -> list[str]:
     lacking = len(np.unique(study[~frontal])) - len(np.intersect1d(study[frontal], study[~frontal]))
     if several and lacking:
         their = "its" if lacking == 1 else "their"
-        said = f"{lacking:,} {_studies_have(lacking)} no view known to be PA or AP"
+        said = f"{counted(lacking, 'study')} {have(lacking)} no view known to be PA or AP"
         notes.append(f"{said}: 'frontal' takes the mean of {their} images.")
     return notes
 
@@ -85,10 +89,6 @@ def _studies(sample: Sample) -> np.ndarray:
     nameless = np.flatnonzero(names == "")
     keys[nameless] = -1 - nameless  # below every other key, and each its own
     return pd.factorize(keys)[0].astype(np.int64)
-
-
-def _studies_have(count: int) -> str:
-    return "study has" if count == 1 else "studies have"
 
 
 def _view_ranks(views: pd.Series) -> np.ndarray:

@@ -242,9 +242,7 @@ def _abstains(evaluation: "Evaluation") -> Point | None:
     shares = table[table["finding"].isin(judged)]["abstained"].dropna()
     if shares.empty or not shares.max() > 0:
         return None
-    least, most = words.frequency(float(shares.min())), words.frequency(float(shares.max()))
-    if least is None or most is None:
-        return None
+    least, most = words.known_frequency(float(shares.min())), words.known_frequency(float(shares.max()))
     share = out_of(most.count, most.of, "image")
     if (least.count, least.of) != (most.count, most.of):
         of = "" if least.of == most.of else f" of {least.of:,}"
@@ -264,9 +262,9 @@ def _rules_out(evaluation: "Evaluation") -> Point | None:
     misses = [miss for miss in missed if miss[1] not in rough] or missed
     if not misses:
         return None
-    least, most = (words.frequency(share, of=words.with_label(points[name])) for share, name in (misses[0], misses[-1]))
-    if least is None or most is None:
-        return None
+    least, most = (
+        words.known_frequency(share, of=words.with_label(points[name])) for share, name in (misses[0], misses[-1])
+    )
     text = f"Of {counted(least.of, 'image')} with the label it misses {least.count:,} ({words.spoken(misses[0][1])})"
     if len(misses) > 1:
         of = "" if most.of == least.of else f" of {most.of:,}"
@@ -283,8 +281,8 @@ def _false_reports(evaluation: "Evaluation") -> Point | None:
         return None
     which = [words.spoken(name) for _, name in wrong]
     named = "every finding" if len(wrong) == len(right) > 1 else words.listed(which)
-    worst = words.frequency(wrong[0][0], of=words.reported(points[wrong[0][1]]))
-    tail = "" if worst is None else f" Worst: {which[0]}, {worst.count:,} right of {counted(worst.of, 'report')}."
+    worst = words.known_frequency(wrong[0][0], of=words.reported(points[wrong[0][1]]))
+    tail = f" Worst: {which[0]}, {worst.count:,} right of {counted(worst.of, 'report')}."
     return Point(
         "A report is a reason to look, not a diagnosis.",
         f"More than half of its reports lack the label for {named}.{tail} Rare findings fare worst, however good a "
@@ -318,10 +316,10 @@ def _missed_more(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) ->
     """Return where one threshold for all misses surely more than in the rest; empty if nowhere."""
     surely = [row for row in rows if value(row, "sensitivity_p_holm") < 1 - evaluation.level]
     more = sorted((row for row in surely if value(row, "sensitivity_gap") < 0), key=lambda row: row["sensitivity_gap"])
-    most = words.frequency(-value(more[0], "sensitivity_gap")) if more else None
-    if most is None:
+    if not more:
         return ""
-    pairs = "one pair" if len(more) == 1 else f"{counted(len(more), 'pair')}"
+    most = words.known_frequency(-value(more[0], "sensitivity_gap"))
+    pairs = "one pair" if len(more) == 1 else counted(len(more), "pair")
     where = f"{words.spoken(str(more[0]['finding']))}, {_group(more[0])}"
     return (
         f" At one threshold for all it surely misses more than in the rest for {pairs} of a group and a finding; most: "

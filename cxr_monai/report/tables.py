@@ -53,9 +53,7 @@ def findings_table(evaluation: "Evaluation") -> Table:
                 estimate(row, "average_precision", strong=mean),
                 estimate(row, "brier", digits=4, strong=mean),
                 Cell(whole(value(row, "images"))),
-                Cell(
-                    whole(value(row, "positives")), (f"{counted(patients, 'patient')}",) if patients == patients else ()
-                ),
+                Cell(whole(value(row, "positives")), (counted(patients, "patient"),) if patients == patients else ()),
                 Cell(share_text(value(row, "prevalence"))),
             )
         )

@@ -49,7 +49,12 @@ class Frequency:
 
 
 def frequency(share: float, low: float = math.nan, high: float = math.nan, of: float = math.nan) -> Frequency | None:
-    """Return a share as a count out of 100, 1,000 or 10,000; None if it is NaN.
+    """Return `known_frequency`; None if the share is NaN."""
+    return None if math.isnan(share) else known_frequency(share, low, high, of)
+
+
+def known_frequency(share: float, low: float = math.nan, high: float = math.nan, of: float = math.nan) -> Frequency:
+    """Return a share as a count out of 100, 1,000 or 10,000.
 
     Args:
         share: from 0 to 1.
@@ -58,8 +63,6 @@ def frequency(share: float, low: float = math.nan, high: float = math.nan, of: f
         of: how many were counted. The count is out of no more than the next of 100, 1,000 and 10,000 above it: a share
             of 22 images is told out of 100.
     """
-    if math.isnan(share):
-        return None
     share = _whole(share)
     rare = min(share, 1 - share)
     whole = 100 if rare >= 0.02 or rare <= 0 else 1000 if rare >= 0.002 else 10000
@@ -166,7 +169,7 @@ def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> s
         return f"The model reports {spoken(finding)} in none of these images, so how often it is right can't be said."
     return (
         f"Of {counted(found.of, 'image')} like these in which the model reports {spoken(finding)}, "
-        f"{found.count:,} {_has(found.count)} the label{found.span(level)}.{few(reported(row))}"
+        f"{found.count:,} {have(found.count)} the label{found.span(level)}.{few(reported(row))}"
         + _no_help(row, worth.predicting(row), "a report does not surely make the label likelier")
     )
 
@@ -206,7 +209,7 @@ def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
     found = frequency(1 - value(row, "npv"), 1 - high, 1 - low, silent(row))
     if found is None:
         return f"It reports {spoken(finding)} in every image, so there is no silence to judge."
-    left = f"{found.count:,} {_has(found.count)} the label all the same{found.span()}."
+    left = f"{found.count:,} {have(found.count)} the label all the same{found.span()}."
     tail = _no_help(row, worth.silence(row), "its silence does not surely make the label rarer")
     return f"Of {counted(found.of, 'image')} in which it does not, {left}{few(silent(row))}{tail}"
 
@@ -216,7 +219,7 @@ def _no_help(row: Mapping[str, Any], standing: worth.Standing, what: str) -> str
     if standing in ("better", "unknown"):
         return ""
     having, images = with_label(row), with_label(row) + without_label(row)
-    return f" As far as these images show, {what}: of all {images:,.0f}, {having:,.0f} {_has(int(having))} it."
+    return f" As far as these images show, {what}: of all {images:,.0f}, {having:,.0f} {have(having)} it."
 
 
 def in_a_thousand(finding: str, row: Mapping[str, Any]) -> str:
@@ -226,7 +229,7 @@ def in_a_thousand(finding: str, row: Mapping[str, Any]) -> str:
         return ""
     tp, fp, fn = (_round(1000 * value(row, name) / images) for name in ("tp", "fp", "fn"))
     return (
-        f"In 1,000 images like these, {tp + fn:,} {_has(tp + fn)} the label. The model reports {spoken(finding)} in "
+        f"In 1,000 images like these, {tp + fn:,} {have(tp + fn)} the label. The model reports {spoken(finding)} in "
         f"{tp + fp:,}: {tp:,} rightly, {fp:,} falsely; it misses {fn:,}."
     )
 
@@ -305,10 +308,6 @@ def _whole(share: float) -> float:
 def _round(count: float) -> int:
     """Return the nearest whole number, halves up, so that 84.5 and 85.5 are rounded alike."""
     return math.floor(count + 0.5 + 1e-9)
-
-
-def _has(count: int) -> str:
-    return "has" if count == 1 else "have"
 
 
 def _number_of(text: str) -> float | None:

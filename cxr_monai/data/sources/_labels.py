@@ -13,7 +13,7 @@ import pandas as pd
 from cxr_monai.data.sources._lists import spread_lists
 from cxr_monai.data.vocabulary import doubled, is_known, is_no_finding
 from cxr_monai.errors import Code, ManifestError, UsageError
-from cxr_monai.labels import canonical
+from cxr_monai.labels import spelling
 from cxr_monai.plurals import agreeing, be, counted, have
 
 _CELLS = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0, "": np.nan, "nan": np.nan, "na": np.nan}
@@ -53,7 +53,6 @@ def read_findings(
     table, columns, notes = listed.table, listed.columns, list(listed.notes)
     if findings is not None:
         findings = [name for asked in findings for name in listed.findings.get(asked, [asked])]
-    if findings is not None:
         lacking = [name for name in findings if name not in columns]
         if lacking:
             said = (
@@ -70,11 +69,11 @@ def read_findings(
                                  fix="Name a word once; 1 is present, 0 absent, an empty cell unknown.")  # fmt: skip
     chosen = list(findings) if findings is not None else [name for name in columns if is_known(name)]
     _refuse_doubled(chosen, where)
-    taken = {_spelled(name): _values(table[name], name, where, cells) for name in chosen}
+    taken = {spelling(name): _values(table[name], name, where, cells) for name in chosen}
     if not taken:
         raise _no_finding(table, columns, where)
     marks = pd.DataFrame(taken, index=table.index)
-    blank = pd.DataFrame({_spelled(name): table[name].str.lower().isin(_EMPTY) for name in chosen})
+    blank = pd.DataFrame({spelling(name): table[name].str.lower().isin(_EMPTY) for name in chosen})
     rest = [name for name in columns if name not in chosen]
     normal = [name for name in rest if is_no_finding(name)]
     notes += [note for name in normal for note in _empty_beside(marks, blank, table[name], name, where, cells)]
@@ -160,10 +159,3 @@ def _values(column: pd.Series, name: str, where: Path, meanings: dict[str, float
             "those that are with --findings A,B."
         )
     raise ManifestError(Code.SOURCE_INVALID, f"column {name!r}: {said}.", fix=fix, where=f"{where}, line {line}")
-
-
-def _spelled(name: str) -> str:
-    try:
-        return canonical(name)
-    except ManifestError:
-        return name
