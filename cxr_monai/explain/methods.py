@@ -29,6 +29,7 @@ from torch import nn
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.explain.view import Points, weights_at
 from cxr_monai.networks.class_maps import ClassMaps, evaluating, grid_points
+from cxr_monai.networks.fixed_batches import evenly
 from cxr_monai.networks.heads import INDEPENDENT, Head, with_head
 
 Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str, Head], torch.Tensor]
@@ -227,7 +228,7 @@ def cam_times_layercam(
         points: of its grid (``grid_points``), where they are known already.
     """
     with torch.inference_mode():
-        coarse = class_maps(images)[1][:, channels].clamp(min=0)
+        coarse = evenly(class_maps, images)[1][:, channels].clamp(min=0)
     fine = _layercam(network, images, channels, layer)
     first, step = points or grid_points(network, images.shape[1:], fine.shape[-1])
     places = first + step * np.arange(fine.shape[-1])

@@ -34,7 +34,7 @@ from cxr_monai.explain.store import MapStore, MapWriter
 from cxr_monai.explain.view import Points, View
 from cxr_monai.labels import parse
 from cxr_monai.networks.class_maps import ClassMaps, grid_points
-from cxr_monai.networks.fixed_batches import fixed_batch_size, in_fixed_batches
+from cxr_monai.networks.fixed_batches import evenly
 from cxr_monai.networks.folding import TOLERANCE, largest_difference
 from cxr_monai.networks.heads import INDEPENDENT, Head, with_head
 from cxr_monai.networks.inferers import autocast_dtype, bfloat16_supported
@@ -201,10 +201,7 @@ class Explainer:
         if self.method == Method.CAM and self._class_maps is not None:
             with torch.inference_mode(), self._autocast():
                 images = images.contiguous(memory_format=torch.channels_last)
-                if self.device.type == "cpu":
-                    logits, made = in_fixed_batches(self._class_maps, images, fixed_batch_size(images.shape))
-                else:
-                    logits, made = self._class_maps(images)
+                logits, made = evenly(self._class_maps, images)
             probabilities = self._probabilities(logits)
             maps = made[:, self.channels].clamp(min=0).cpu().numpy()
             maps[~self._over(probabilities, keep)] = np.nan

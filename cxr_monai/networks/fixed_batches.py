@@ -44,6 +44,13 @@ def in_fixed_batches(network: Callable[[torch.Tensor], Any], images: torch.Tenso
     return joined if isinstance(outputs, tuple) else joined[0]
 
 
+def evenly(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Any:
+    """Return what a network gives for images ``[B, C, H, W]``: in fixed batches on a CPU, at once elsewhere."""
+    if images.device.type != "cpu":
+        return network(images)
+    return in_fixed_batches(network, images, fixed_batch_size(images.shape))
+
+
 class FixedBatches(nn.Module):
     """A network behind :func:`in_fixed_batches`.
 

@@ -18,6 +18,7 @@ from cxr_monai.explain import store as stores
 from cxr_monai.explain.methods import METHODS
 from cxr_monai.explaining.explainer import GRAIN, Explainer, operating_points, root_of
 from cxr_monai.networks.class_maps import ClassMaps
+from cxr_monai.networks.fixed_batches import fixed_batch_size
 from cxr_monai.transforms import LoadRadiographd, NormaliseRadiographd, QuantiseRadiographd, ResizeShortestd
 
 SIZE = 64
@@ -186,6 +187,20 @@ def test_only_what_is_asked_for_is_made(
     assert store.findings == ("Mass", "Effusion")
     assert [store.on_image("0.png", finding) is not None for finding in store.findings] == [False, True]
     assert [store.on_image("1.png", finding) is not None for finding in store.findings] == [True, True]
+
+
+@pytest.mark.parametrize("method", ["cam", "cam_layercam"])
+def test_class_maps_are_computed_of_the_same_number_of_images_at_a_time(
+    network: nn.Module, preprocessing: Compose, method: str
+) -> None:
+    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, method)
+    assert explainer._class_maps is not None
+    shapes: list[tuple[int, ...]] = []
+    explainer._class_maps.register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0].shape)))
+    images = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    explainer(images)
+    explainer(images[:1])
+    assert shapes == [(fixed_batch_size(SHAPE), *SHAPE)] * 2
 
 
 @pytest.mark.parametrize("method", list(METHODS))
