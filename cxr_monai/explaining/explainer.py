@@ -272,12 +272,8 @@ class Explainer:
             UsageError: ``output-exists`` if other maps are there.
             StorageError: ``disk-full`` or ``write-failed``; what was written stays.
         """
-        asked_for = None if wanted is None else {name: sorted(wanted[name]) for name in sorted(wanted)}
-        told = {
-            "root": None if root is None else str(root),
-            "images": sha256(json.dumps([list(names), asked_for]).encode()).hexdigest(),
-        }
-        writer = MapWriter(out, self.about | told, force)
+        given = {"root": None if root is None else str(root), "images": _digest_of(names, wanted)}
+        writer = MapWriter(out, self.about | given, force)
         named = [
             (str(file), name)
             for file, name in zip(files, names, strict=True)
@@ -290,14 +286,7 @@ class Explainer:
         first: RadiographError | None = None
         with progress_bar(total=len(named), initial=len(named) - len(todo), desc="maps", unit="images") as bar:
             for batch in self._batches(todo, batch_size, num_workers):
-                asked = (
-                    None
-                    if wanted is None
-                    else torch.tensor(
-                        [[finding in wanted.get(name, ()) for finding in self.kept] for name in batch["name"]]
-                    )
-                )
-                probabilities, maps = self(batch["image"], asked)
+                probabilities, maps = self(batch["image"], self._asked(batch["name"], wanted))
                 read = (batch[key] for key in ("name", "error", "notes", "view"))
                 for name, error, notes, numbers, row, made in zip(*read, probabilities, maps, strict=True):
                     if error:
@@ -316,6 +305,12 @@ class Explainer:
         if left_out:
             logger.warning("%s left out: %s.errors.csv", counted(len(left_out), "file"), beside)
         return store
+
+    def _asked(self, names: Sequence[str], wanted: Mapping[str, Collection[str]] | None) -> torch.Tensor | None:
+        """Return which maps of some images are wanted, bool ``[B, K]``; None for all."""
+        if wanted is None:
+            return None
+        return torch.tensor([[finding in wanted.get(name, ()) for finding in self.kept] for name in names])
 
     def _batches(self, todo: Sequence[tuple[str, str]], size: int, workers: int | None) -> Iterator[dict[str, Any]]:
         if todo:
@@ -376,6 +371,12 @@ def _above(file: Path, name: str) -> Path | None:
         return Path("/") if file == Path(name).resolve() else None
     parts = Path(name).parts
     return file.parents[len(parts) - 1] if file.parts[-len(parts) :] == parts else None
+
+
+def _digest_of(names: Sequence[str], wanted: Mapping[str, Collection[str]] | None) -> str:
+    """Return what tells the images and findings that maps were asked of from others."""
+    findings = None if wanted is None else {name: sorted(wanted[name]) for name in sorted(wanted)}
+    return sha256(json.dumps([list(names), findings]).encode()).hexdigest()
 
 
 class _Files(Dataset):

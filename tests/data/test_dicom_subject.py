@@ -116,7 +116,7 @@ def test_a_lateral_is_said(attributes, lateral, tmp_path):
     assert [note.startswith("a lateral view") for note in notes] == [True] * lateral
     table = read_folder(tmp_path, key=None)
     assert (table.table["view"].iloc[0] in ("LL", "LAT", "LATERAL")) is lateral
-    assert any("1 are lateral views" in note for note in table.notes) is lateral
+    assert any("1 radiograph is of a lateral view: models" in note for note in table.notes) is lateral
 
 
 def test_no_description_is_quoted(tmp_path):

@@ -39,7 +39,7 @@ from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
 from cxr_monai.outputs import check_output
-from cxr_monai.plurals import agreeing, counted, have, out_of
+from cxr_monai.plurals import agreeing, be, counted, have, out_of
 from cxr_monai.progress import progress_bar
 
 _TAGS = [
@@ -97,15 +97,7 @@ def read(
             fix=f"Radiographs have the Modality {', '.join(MODALITIES)}; --any-modality takes every image.",
             where=root,
         )
-    lateral = int(headers["view"].isin(["LL", "RL", "LAT", "LATERAL"]).sum())
-    if lateral:
-        notes.append(f"{lateral:,} are lateral views: models here learn from frontal ones")
-    repeated = int(headers["sop"][headers["sop"] != ""].duplicated().sum())
-    if repeated:
-        notes.append(
-            f"{counted(repeated, 'file')} {agreeing(repeated, 'repeat')} the SOPInstanceUID "
-            "of another: are they the same image?"
-        )
+    notes += _header_notes(headers)
     patients = _patients(headers, root, patient_per_study)
     ages, bad_ages = parse_ages(headers["age"])
     sexes, bad_sexes = parse_sexes(headers["sex"])
@@ -173,6 +165,23 @@ def read_key(path: Path) -> bytes:
             where=path,
         )
     return key
+
+
+def _header_notes(headers: pd.DataFrame) -> list[str]:
+    """Say how many radiographs are lateral views, and how many have another's identifier."""
+    notes = []
+    lateral = int(headers["view"].isin(["LL", "RL", "LAT", "LATERAL"]).sum())
+    if lateral:
+        notes.append(
+            f"{counted(lateral, 'radiograph')} {be(lateral)} of a lateral view: models here learn from frontal ones"
+        )
+    repeated = int(headers["sop"][headers["sop"] != ""].duplicated().sum())
+    if repeated:
+        notes.append(
+            f"{counted(repeated, 'file')} {agreeing(repeated, 'repeat')} the SOPInstanceUID "
+            "of another: are they the same image?"
+        )
+    return notes
 
 
 def _patients(headers: pd.DataFrame, root: Path, per_study: bool) -> pd.Series:
