@@ -18,6 +18,7 @@ from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
 from cxr_monai.predict import Predictor, gather_files
+from tests.bundles.making import tiny_bundle
 from tests.bundles.running import Phantoms, Trained, code_of, run
 
 pytest_plugins = ["tests.bundles.fixtures"]
@@ -201,12 +202,13 @@ def test_openvino_gives_the_same_probabilities(trained: Trained, predictor: Pred
 
 @pytest.mark.skipif(not bfloat16_supported(torch.device("cpu")), reason="this processor has no bfloat16")
 def test_openvino_computes_in_float32_where_bfloat16_is_too_coarse(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("openvino")
-    assert Predictor(trained.bundle, runtime="openvino").about["precision"] == "bfloat16"
+    bundle = tiny_bundle(tmp_path / "bundle", 0)
+    assert Predictor(bundle, runtime="openvino").about["precision"] == "bfloat16"
     monkeypatch.setattr("cxr_monai.predict.largest_difference", lambda *_: 1.0)
-    assert Predictor(trained.bundle, runtime="openvino").about["precision"] == "float32"
+    assert Predictor(bundle, runtime="openvino").about["precision"] == "float32"
     assert "OpenVINO computes in float32" in caplog.text
 
 

@@ -37,4 +37,7 @@ def test_parts_add_up_through_json() -> None:
     second.add("b", ["x", "y"])
     for part in (first, second):
         both.add_all(json.loads(json.dumps(part.to_json())))
+    for number in range(10):
+        first.add(str(number), ["x"])
+    assert first.to_json() == {"x": [11, ["a", "0", "1"]]}  # of a million films three are remembered
     assert both.lines(2, examples=2) == ["2 of 2 images (a, b): x", "1 of 2 images (b): y"]
