@@ -69,8 +69,8 @@ def altered(content: Mapping[str, Any], folder: Path) -> list[str]:
     mark = content.get(COMPLETE)
     if not isinstance(mark, Mapping):
         return []
-    there = [name for name in listed(content) or [] if (folder / name).is_file()]
-    changed = [name for name in there if digest_of(folder / name) != mark[name]]
+    present = [name for name in listed(content) or [] if (folder / name).is_file()]
+    changed = [name for name in present if digest_of(folder / name) != mark[name]]
     return [*changed, *([OWN] if _own_altered(content) else [])]
 
 

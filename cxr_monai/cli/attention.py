@@ -12,15 +12,15 @@ def attention_lines(remarks: Iterable[Remark], bundle: str) -> list[str]:
         remarks: of an inspection; those that are no cause for attention are left out.
         bundle: what ``cxr-monai bundle inspect`` is given to see where they stand.
     """
-    told = {(one.kind, one.text): one for one in remarks if one.verdict == Verdict.ATTENTION}
-    callables = sorted({one.text.rpartition(".")[2] for one in told.values() if one.kind == "callable"})
+    named = {(one.kind, one.text): one for one in remarks if one.verdict == Verdict.ATTENTION}
+    callables = sorted({one.text.rpartition(".")[2] for one in named.values() if one.kind == "callable"})
     lines = []
     if callables:
         lines.append(
             f"attention: these write files or may use the network: {', '.join(callables)}; "
             f"'cxr-monai bundle inspect {bundle}' says where"
         )
-    for one in told.values():
+    for one in named.values():
         if one.kind != "callable":
             place = f"{one.file}, {one.where}" if one.where else one.file
             lines.append(f"attention: {one.kind} {shortened(one.text)}  ({shortened(place)}): {shortened(one.reason)}")

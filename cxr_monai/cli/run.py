@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_monai.cli.places import folder_of
@@ -88,12 +87,12 @@ def _prepare(arguments: argparse.Namespace) -> "Command":
         verify_folder(bundle.root)
     command = monai_command(bundle.root, arguments.configuration, arguments.settings)
     if is_first_process():
-        print(_found(bundle), *(f"not inspected, your own: {file}" for file in command.own), sep="\n")
+        print(_which(bundle), *(f"not inspected, your own: {file}" for file in command.own), sep="\n")
         print(f"MONAI's own command for the same, without these checks:\n  {command.shell}", flush=True)
     return command
 
 
-def _found(bundle: "Opened") -> str:
+def _which(bundle: "Opened") -> str:
     """Say which bundle it is and what was found of it."""
     from cxr_monai.cli.attention import attention_lines
 
@@ -109,22 +108,20 @@ def _show_settings(bundle: str, configuration: str) -> int:
     """Print what may be set. The bundle is only read."""
     import textwrap
 
-    from cxr_monai.bundle.shipped import shipped_bundles
     from cxr_monai.running.command import configurations, files_of
     from cxr_monai.running.settings import settings_of
 
-    root = shipped_bundles().get(bundle) if not Path(bundle).is_dir() else None
-    root = (root or folder_of(bundle)).resolve()
+    root = folder_of(bundle).resolve()
     files, _ = files_of(root, configuration)
-    told = settings_of(root, files)
-    for description in told.descriptions:
+    listed = settings_of(root, files)
+    for description in listed.descriptions:
         print(textwrap.fill(description, 118))
     print(f"\nsettings of {configuration}, each an override (--NAME VALUE), with their defaults:")
-    for setting in told.settings:
+    for setting in listed.settings:
         print(f"  --{setting.name} {setting.default}")
         if setting.meaning:
             print(textwrap.fill(setting.meaning, 118, initial_indent=" " * 6, subsequent_indent=" " * 6))
-    sections = ", ".join(told.sections)
+    sections = ", ".join(listed.sections)
     print("\nparts of these by their paths, such as --train#trainer#max_epochs 2:")
     print(textwrap.fill(sections, 118, initial_indent="  ", subsequent_indent="  "))
     print(f"\nconfigurations of this bundle: {', '.join(configurations(root))}")

@@ -224,10 +224,10 @@ def _own_logging(root: Path, given: Any) -> list[str]:
     with path.open("rb") as file:
         problems = list(logging_file.problems(file.read(logging_file.LONGEST + 1)))
     if problems:
-        told = " ".join(f"{where}: {shortened(text)}: {reason}" for where, text, reason in problems[:10])
+        refusals = " ".join(f"{where}: {shortened(text)}: {reason}" for where, text, reason in problems[:10])
         raise SharingError(
             Code.BUNDLE_REFUSED,
-            f"it could run code: {told}",
+            f"it could run code: {refusals}",
             fix="Leave --logging_file out, or take a copy of the bundle's configs/logging.conf.",
             where=path,
         )

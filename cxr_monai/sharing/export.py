@@ -177,7 +177,8 @@ def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, 
     What goes into the file stands beside it until then: metadata that say what the file gives, and the configuration.
     """
     metadata, config = file.with_name("metadata.json"), file.with_name("inference.json")
-    write_json(metadata, {**bundle.metadata, "exported": _said(bundle, file, shape)})
+    whole = contract(bundle, shape, {})
+    write_json(metadata, {**bundle.metadata, "exported": _of_file(bundle, file, whole)})
     write_json(config, exported_configuration(bundle, path=None, weights=None))
     headed = {"_target_": f"{with_head.__module__}.{with_head.__name__}", "network": "@network_def"}
     with_its_head = head_included(file) and "head_def" in bundle.parser().config
@@ -217,12 +218,11 @@ def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
     return made | ({"amp": False} if "amp" in made else {})
 
 
-def _said(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return what an exported file says of itself: what it gives and takes."""
-    told = contract(bundle, shape, {})
+def _of_file(bundle: Bundle, file: Path, whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an exported file says of itself, of the whole contract: what it gives and takes."""
     return {
         **gives(bundle, head_included(file)),
-        **{key: told[key] for key in ("input", "preprocessing", "normalisation")},
+        **{key: whole[key] for key in ("input", "preprocessing", "normalisation")},
     }
 
 
@@ -246,7 +246,8 @@ def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
     import onnx
 
     model = onnx.load(str(file))
-    said = _said(bundle, file, shape) | {"contract": contract(bundle, shape, {})}
+    whole = contract(bundle, shape, {})
+    said = _of_file(bundle, file, whole) | {"contract": whole}
     # plain words stay as they are, all else is JSON
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
     onnx.helper.set_model_props(model, texts)

@@ -158,9 +158,7 @@ def _judge(node: ast.AST, scope: Scope, local: frozenset[str]) -> Iterator[Judge
         yield from _judge_comprehension(node, scope, local)
     elif isinstance(node, ast.Lambda):
         yield from _judge_lambda(node, scope, local)
-    elif (
-        isinstance(node, ast.Subscript) and scope.names.get("os") == "os" and _ENVIRONMENT.fullmatch(ast.unparse(node))
-    ):
+    elif isinstance(node, ast.Subscript) and _is_of_the_environment(node, scope):
         return
     elif not isinstance(node, _PLAIN):
         yield _outside(node)

@@ -139,8 +139,8 @@ def _of_metadata(root: Path) -> Generation:
     metadata = parse_strictly((root / "configs" / "metadata.json").read_bytes())
     if not isinstance(metadata, Mapping):
         raise ValueError("its metadata is no JSON object.")
-    told = metadata.get("trained_on")
-    data = told if isinstance(told, Mapping) else {}
+    trained_on = metadata.get("trained_on")
+    data = trained_on if isinstance(trained_on, Mapping) else {}
     return Generation(str(metadata.get("name", "")), str(metadata.get("version", "")), data=dict(data))
 
 

@@ -31,7 +31,7 @@ READING = frozenset({
 """Callables of expressions all of whose arguments are places, or no texts that lead anywhere."""
 
 _NAME = re.compile(
-    r"(^|_)(paths?|dirs?|files?|filenames?|folders?|roots?|pathname|pathnames|director(y|ies)|"
+    r"(^|_)(paths?|dirs?|files?|filenames?|folders?|roots?|pathnames?|director(y|ies)|"
     r"prefix|suffix|postfix)$"
 )
 _MORE_NAMES = frozenset({
