@@ -7,6 +7,7 @@ No sentence presumes a data set: NIH's layout is used by many tables that are no
 from collections.abc import Mapping
 from typing import Any
 
+from cxr_monai.errors import BundleError, Code
 from cxr_monai.plurals import be, counted
 
 PHANTOM_LABELS, PHANTOM_SOURCE = "phantom-v1", "phantom"
@@ -87,8 +88,27 @@ def is_drawn(told: Mapping[str, Any] | None) -> bool:
 
 
 def learned_from(told: Mapping[str, Any] | None) -> str:
-    """Return the sentence that must stand beside a bundle that has learned from phantoms; empty for any other."""
-    return f"Trained on {source_of(told)}." if told and is_drawn(told) else ""
+    """Return the sentence that must stand beside a bundle that has learned from phantoms; empty for any other.
+
+    Raises:
+        BundleError: ``bundle-invalid`` for metadata that a training does not write.
+    """
+    return f"Trained on {source_of(told)}." if told and is_drawn(_checked(told)) else ""
+
+
+def _checked(told: Any) -> Mapping[str, Any]:
+    """Return ``trained_on`` of a bundle's metadata, whoever wrote it, if it is as `trained_on` makes it."""
+    if isinstance(told, Mapping) and isinstance(told.get("label_version"), str):
+        counts = [told.get("images"), told.get("synthetic_images", 0)]
+        if all(type(count) is int and count >= 0 for count in counts):
+            if told.get("parent"):
+                _checked(told["parent"])
+            return told
+    raise BundleError(
+        Code.BUNDLE_INVALID,
+        "'trained_on' of its metadata is not what a training writes.",
+        fix="It has label_version (text), images and synthetic_images (numbers), and its parent's; or leave it out.",
+    )
 
 
 def _drawn(told: Mapping[str, Any]) -> int:
@@ -96,7 +116,12 @@ def _drawn(told: Mapping[str, Any]) -> int:
 
 
 def source_of(told: Mapping[str, Any]) -> str:
-    """Return the metadata's ``data_source`` for ``trained_on``: what the network has seen."""
+    """Return the metadata's ``data_source`` for ``trained_on``: what the network has seen.
+
+    Raises:
+        BundleError: as `learned_from`.
+    """
+    _checked(told)
     version, images, drawn = str(told["label_version"]), int(told["images"]), _drawn(told)
     if images and drawn >= images:
         text = "synthetic images, drawn by a program (cxr-monai phantom); no patient is among them"

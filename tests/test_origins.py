@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cxr_monai import origins
+from cxr_monai.errors import BundleError, Code
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,23 @@ def test_what_a_network_has_learned_from(told: dict[str, Any], source: str, labe
 def test_nothing_is_said_where_nothing_is_recorded() -> None:
     assert origins.is_drawn(None) is False
     assert origins.learned_from(None) == ""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "phantoms",
+        ["phantom-v1", 3, 3],
+        {"synthetic_images": 3},
+        {"label_version": "phantom-v1", "images": "3", "synthetic_images": 3},
+        {"label_version": "phantom-v1", "images": 3, "synthetic_images": [3]},
+        {"label_version": ["phantom-v1"], "images": 3, "synthetic_images": 3},
+        {"label_version": "local", "images": 3, "synthetic_images": 3, "parent": "a"},
+        {"label_version": "local", "images": 3, "synthetic_images": 0, "parent": {"synthetic_images": "many"}},
+    ],
+)
+def test_what_no_training_writes_into_a_bundle_is_refused_with_a_code(told: Any) -> None:
+    for read in (origins.learned_from, origins.source_of):
+        with pytest.raises(BundleError, match="trained_on") as caught:
+            read(told)
+        assert caught.value.code == Code.BUNDLE_INVALID

@@ -50,10 +50,10 @@ def bundle_calibration(
     if raw:
         return None
     file = None if path is None else Path(path)
-    there = file is not None and file.is_file()
+    is_there = file is not None and file.is_file()
     if file is not None and weights is not None and Path(weights).resolve() != file.with_name("model.pt").resolve():
-        return _lost(OTHER_WEIGHTS, findings) if there or values else None
-    fitted = read_fitted(file, findings) if file is not None and there else None
+        return _lost(OTHER_WEIGHTS, findings) if is_there or values else None
+    fitted = read_fitted(file, findings) if file is not None and is_there else None
     carried = None if values is None else _read(values, findings)
     if file is not None and fitted is not None and carried is not None and fitted.carried() != carried.carried():
         own = _carried_beside(file) == values

@@ -168,8 +168,8 @@ def _of_one_alone(stores: Sequence[MapStore]) -> list[str]:
     notes = []
     names = [store.images for store in stores]
     for this, other, name, lack in ((*names, "first", "second"), (*names[::-1], "second", "first")):
-        there = set(other)
-        lacking = [image for image in this if image not in there]
+        images = set(other)
+        lacking = [image for image in this if image not in images]
         notes += without(lacking, len(this), f"images of the {name} folder", f"maps in the {lack}")
     return notes
 

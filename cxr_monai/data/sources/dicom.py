@@ -90,10 +90,10 @@ def read(
     headers, errors, skipped = _read_headers(root, any_modality)
     notes = [f"skipped {counted(count, 'file')}: {reason}" for reason, count in sorted(skipped.items())]
     if headers.empty:
-        there = [*notes, *([f"{counted(len(errors), 'file')} cannot be read"] if len(errors) else [])]
+        others = [*notes, *([f"{counted(len(errors), 'file')} cannot be read"] if len(errors) else [])]
         raise ManifestError(
             Code.NO_IMAGES,
-            f"no radiograph is here ({'; '.join(there) or 'no files at all'}).",
+            f"no radiograph is here ({'; '.join(others) or 'no files at all'}).",
             fix=f"Radiographs have the Modality {', '.join(MODALITIES)}; --any-modality takes every image.",
             where=root,
         )

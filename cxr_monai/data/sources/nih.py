@@ -150,8 +150,8 @@ def read_data_entry(path: Path) -> tuple[pd.DataFrame, list[str]]:
 def _read_columns(path: Path, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Return the wanted columns as text under their keys, indexed by line."""
     names = read_header(path)
-    found = {key: next((name for name in of if name in names), None) for key, of in wanted.items()}
-    missing = [" or ".join(map(repr, wanted[key])) for key, name in found.items() if name is None]
+    columns = {key: next((name for name in of if name in names), None) for key, of in wanted.items()}
+    missing = [" or ".join(map(repr, wanted[key])) for key, name in columns.items() if name is None]
     if missing:
         raise ManifestError(
             Code.SOURCE_INVALID,
@@ -161,7 +161,7 @@ def _read_columns(path: Path, wanted: Mapping[str, Sequence[str]]) -> pd.DataFra
     cells = read_cells(path)
     if cells.empty:
         raise ManifestError(Code.SOURCE_INVALID, "the table has a header and no row.", where=path)
-    return pd.DataFrame({key: cells[name] for key, name in found.items()})
+    return pd.DataFrame({key: cells[name] for key, name in columns.items()})
 
 
 def _parse_findings(text: str, path: Path, line: int) -> list[float]:
