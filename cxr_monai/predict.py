@@ -159,8 +159,8 @@ class Predictor:
                 probabilities = logits.double().sigmoid().float().numpy()
                 good = [not error for error in batch["error"]]
                 kept = [name for name, read in zip(batch["name"], good, strict=True) if read]
-                made = self._table(kept, probabilities[good])
-                parts.append(Predictions(made, batch_errors(batch), self.about, batch_notes(batch)))
+                rows = self._table(kept, probabilities[good])
+                parts.append(Predictions(rows, batch_errors(batch), self.about, batch_notes(batch)))
                 each(parts[-1])
                 bar.update(len(batch["name"]))
         table = pd.concat([part.table for part in parts], ignore_index=True)

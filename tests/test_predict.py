@@ -16,6 +16,7 @@ from cxr_monai.data.dataset import RadiographDataset
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
+from cxr_monai.networks.fixed_batches import FixedBatches
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
 from cxr_monai.predict import Predictor, gather_files
 from tests.bundles.making import tiny_bundle
@@ -49,13 +50,18 @@ def test_batches_and_names_change_nothing(predictor: Predictor, phantoms: Phanto
     np.testing.assert_allclose(one.table[list(NIH14)], all_.table[list(NIH14)], rtol=0, atol=1e-6)
 
 
+@pytest.mark.skipif(not bfloat16_supported(torch.device("cpu")), reason="this processor has no bfloat16 instructions")
 def test_in_bfloat16_a_film_has_the_same_bits_whatever_is_beside_it(trained: Trained, phantoms: Phantoms) -> None:
     predictor, files = Predictor(trained.bundle), phantoms.files("test")[:5]
+    assert isinstance(predictor.network, FixedBatches)
+    shapes: set[tuple[int, ...]] = set()
+    predictor.network.network.register_forward_pre_hook(lambda _, given: shapes.add(tuple(given[0].shape)))
     together = predictor.predict(files, batch_size=5).table[list(NIH14)].to_numpy()
     in_another_order = predictor.predict(files[::-1], batch_size=3).table[list(NIH14)].to_numpy()[::-1]
     alone = np.concatenate([predictor.predict([file]).table[list(NIH14)].to_numpy() for file in files])
     np.testing.assert_array_equal(in_another_order, together)
     np.testing.assert_array_equal(alone, together)
+    assert shapes == {(predictor.network.size, *predictor.shape)}  # where bits depend on it, all is equal by that
 
 
 def test_equal_to_evaluation(predictor: Predictor, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:

@@ -295,23 +295,16 @@ def finetune_heads(
             logger.warning("%s: %s", label, error)
     if not asked:
         return made, refused
-    boxed = [] if boxes is None else boxed_labels(boxes, base, [label for label, *_ in asked])
+    boxed: list[str] = []
+    if boxes is not None:
+        boxed = boxed_labels(boxes, base, [label for label, *_ in asked])
+        maps = partial(localise_both, parent=opened.root, boxes=boxes, base=base, amp=amp, any_modality=any_modality)
     wanted = base.table["split"].isin(["train", "val", held_out(base)[0]])
     table = base.table[wanted].reset_index(drop=True)
     features = features_of(opened, replace(base, table=table), amp, any_modality=any_modality)
     for label, own, known in asked:
         with durable_folder(out / label) as folder:
-            localise = None
-            if boxes is not None and label in boxed:
-                localise = partial(
-                    localise_both,
-                    parent=opened.root,
-                    boxes=boxes,
-                    base=base,
-                    label=label,
-                    amp=amp,
-                    any_modality=any_modality,
-                )
+            localise = partial(maps, label=label) if label in boxed else None
             made[label] = _child(opened, features, base, known, label, own, folder, settings, against, amp, localise)
     return made, refused
 
