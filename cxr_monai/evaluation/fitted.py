@@ -6,9 +6,7 @@ fitted = read_fitted("OUT/bundle/models/calibration.json", findings)
 probabilities = fitted.apply(raw, findings)       # what ``predict`` gives
 
 Thresholds lie on the calibrated scale. They belong to the patients they were chosen on, so those patients may not be
-reported on: `refuse_shared`. Who they were, and who the network was trained on (`trained_on`), never goes into a
-bundle; salted hashes of their identifiers stand beside it (``OUT/bundle.patients.json``), on the disk of those who have
-the identifiers anyway.
+reported on, and never stand in it (`cxr_monai.evaluation.patients`).
 """
 
 import hashlib
@@ -28,10 +26,6 @@ from cxr_monai.evaluation.calibration import Calibrator, fit_calibrator
 from cxr_monai.evaluation.conformal import ConformalSets, fit_conformal
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at, figures
 from cxr_monai.evaluation.patients import patients_of
-from cxr_monai.evaluation.patients import refuse_shared as refuse_shared
-from cxr_monai.evaluation.patients import remember_patients as remember_patients
-from cxr_monai.evaluation.patients import shared_error as shared_error
-from cxr_monai.evaluation.patients import trained_on as trained_on
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site import recalibrate
 from cxr_monai.plurals import be, out_of

@@ -37,8 +37,9 @@ from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
 from cxr_monai.evaluation.carried import calibration_in
-from cxr_monai.evaluation.fitted import describe_sample, fit, read_fitted, remember_patients
+from cxr_monai.evaluation.fitted import describe_sample, fit, read_fitted
 from cxr_monai.evaluation.metrics import finding_table, write_table
+from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import PredictionsFile, join, write_predictions
 from cxr_monai.finetune.child import finish, write_judged
 from cxr_monai.finetune.disease import held_out, question, with_known

@@ -23,7 +23,7 @@ from cxr_monai.evaluation.auroc import delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.calibration import calibration_figures
 from cxr_monai.evaluation.comparison import BETTER, NOT_DISTINGUISHABLE, TOO_FEW, WORSE, compare
-from cxr_monai.evaluation.fitted import trained_on
+from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.finetune.disease import held_out

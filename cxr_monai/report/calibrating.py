@@ -9,16 +9,8 @@ from cxr_monai.bundle.folder import METADATA, Bundle, head_of
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.fitted import (
-    COVERAGE,
-    RULES,
-    Fitted,
-    describe_sample,
-    fit,
-    read_fitted,
-    refit,
-    remember_patients,
-)
+from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted, refit
+from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.sharing.lineage import write_lineage

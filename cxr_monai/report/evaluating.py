@@ -23,16 +23,8 @@ from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.evaluate import MAIN, TABLES, Evaluation, evaluate, write_tables
-from cxr_monai.evaluation.fitted import (
-    COVERAGE,
-    RULES,
-    Fitted,
-    describe_sample,
-    fit,
-    read_fitted,
-    refuse_shared,
-    shared_error,
-)
+from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted
+from cxr_monai.evaluation.patients import refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC, learned_from, official_split

@@ -30,7 +30,6 @@ from cxr_monai.data.splits import assign_patients
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.boxes import in_shares, read_boxes
-from cxr_monai.evaluation.fitted import trained_on
 from cxr_monai.evaluation.localisation import (
     CHOOSING_SIDE,
     ENOUGH,
@@ -47,6 +46,7 @@ from cxr_monai.evaluation.localisation import (
 )
 from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisation_tables, values_of
 from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.explain.store import MapStore
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted, have, out_of

@@ -29,8 +29,9 @@ from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.splits import kfold
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
-from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
+from cxr_monai.evaluation.fitted import describe_sample, fit
 from cxr_monai.evaluation.metrics import finding_table
+from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import agreeing, be, counted, have, out_of, was

@@ -17,8 +17,9 @@ from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.origin import write_origin
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.evaluation.fitted import describe_sample, fit, remember_patients
+from cxr_monai.evaluation.fitted import describe_sample, fit
 from cxr_monai.evaluation.metrics import write_table
+from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.networks.weights import load_state_dict
 from cxr_monai.outputs import check_folder

@@ -15,7 +15,8 @@ from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest, split_digest, write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import Fitted, read_fitted, trained_on
+from cxr_monai.evaluation.fitted import Fitted, read_fitted
+from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.labels import NIH14
 from cxr_monai.origins import SYNTHETIC
 from tests.bundles.making import LABELS as TINY_LABELS

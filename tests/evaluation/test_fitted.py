@@ -9,18 +9,9 @@ import pytest
 
 from cxr_monai.errors import Code, CxrError, EvaluationError
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import (
-    RULES,
-    Fitted,
-    describe_sample,
-    fit,
-    read_fitted,
-    refit,
-    refuse_shared,
-    remember_patients,
-    trained_on,
-)
+from cxr_monai.evaluation.fitted import RULES, Fitted, describe_sample, fit, read_fitted, refit
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at
+from cxr_monai.evaluation.patients import refuse_shared, remember_patients, trained_on
 from cxr_monai.evaluation.sample import Sample
 from tests.evaluation.making import FINDINGS, made_manifest, made_sample, made_scores, made_table
 

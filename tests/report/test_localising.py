@@ -15,9 +15,10 @@ from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.boxes import in_shares, read_boxes
-from cxr_monai.evaluation.fitted import Fitted, remember_patients
+from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.localisation import POOLED, centre_map, raster, score
 from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.explain.store import MapStore, MapWriter
 from cxr_monai.explain.view import View
 from cxr_monai.report.localisation_page import section, sentences

@@ -17,7 +17,8 @@ from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, under, write_manifest
 from cxr_monai.data.splits import random as random_split
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
-from cxr_monai.evaluation.fitted import read_fitted, trained_on
+from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
 from cxr_monai.report.evaluating import Options, evaluate_files
 from cxr_monai.schemes import LabelScheme
