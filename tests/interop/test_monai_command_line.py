@@ -1,7 +1,6 @@
 """MONAI's own ways to a bundle (``python -m monai.bundle``, ``ConfigWorkflow``, ``load``), with equal values."""
 
 import json
-import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from mlflow import MlflowClient
 from monai.bundle import ConfigWorkflow, create_workflow, load, onnx_export, scripts, trt_export, verify_net_in_out
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.data import Dataset
-from monai.networks.nets import DenseNet
 from monai.networks.utils import convert_to_torchscript
 from PIL import Image
 
@@ -25,35 +23,12 @@ from cxr_monai.evaluation.metrics import finding_table
 from tests.bundles.making import LABELS, SIZE, tiny_network
 from tests.bundles.running import SHIPPED, code_of, our_errors
 from tests.interop.using import Site
+from tests.interop.workflows import PLAIN, close, own_network, run, workflow
 
 pytest_plugins = ["tests.interop.clients"]
 
 # MONAI says before each configuration that it can run code (docs/sharing.md)
 says_so = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
-PLAIN = {"num_workers": 0, "batch_size": 4, "amp": False, "seed": 0}
-
-
-def workflow(site: Site, *configs: str, kind: str, bundle: Path | None = None, **settings: Any) -> ConfigWorkflow:
-    """Return an initialised workflow as MONAI's documentation makes it, named by its files alone."""
-    plain = {} if configs == ("explain",) else PLAIN
-    files = [str((bundle or site.bundle) / "configs" / f"{name}.json") for name in configs]
-    with our_errors():
-        made = ConfigWorkflow(files, workflow_type=kind, logging_file=False, **(plain | settings))
-        made.initialize()
-    return made
-
-
-def run(made: ConfigWorkflow) -> None:
-    with our_errors():
-        made.run()
-        made.finalize()
-
-
-def close(table: pd.DataFrame, expected: pd.DataFrame, tolerance: float = 1e-5) -> None:
-    """Compare predictions by the films' names."""
-    table = table.assign(image=[Path(str(image)).name for image in table["image"]]).set_index("image")
-    pd.testing.assert_frame_equal(table, expected.loc[table.index], atol=tolerance, rtol=0, check_dtype=False)
-
 
 # ---------------------------------------------------------------- several configurations as one
 
@@ -309,112 +284,6 @@ def test_a_device_that_is_not_there_is_refused(config: str, device: Any, site: S
         workflow(site, config, kind="train", manifest=str(site.manifest), device=device)
     assert code_of(error) == "setting-invalid"
     assert f"--device {device}" in error.value.message
-
-
-# ---------------------------------------------------------------- a network that is given ready made
-
-
-def torchscript(path: Path, network: torch.nn.Module, frozen: bool = False) -> str:
-    program = convert_to_torchscript(network.eval())
-    torch.jit.save(torch.jit.freeze(program) if frozen else program, str(path))
-    return f"$torch.jit.load('{path}')"
-
-
-def own_network(site: Site) -> DenseNet:
-    network = tiny_network(0)
-    network.load_state_dict(torch.load(site.bundle / "models" / "model.pt", weights_only=True))
-    return network.eval()
-
-
-@pytest.mark.parametrize("config", ["inference", "evaluate"])
-@pytest.mark.parametrize("frozen", [False, True])
-def test_torchscript_in_the_networks_place(config: str, frozen: bool, site: Site, away: Path) -> None:
-    """The model zoo's ``--network_def "$torch.jit.load(...)"``."""
-    given = torchscript(away / "model.ts", own_network(site), frozen)
-    made = workflow(site, config, kind="infer", manifest=str(site.manifest), network_def=given, output_dir="OUT")
-    assert isinstance(made.network_def, torch.jit.ScriptModule)
-    made.evaluator.run()
-    close(pd.read_csv(away / "OUT" / "predictions.csv"), site.predict(raw=config == "evaluate"))
-
-
-def test_torchscript_by_an_overlay_as_the_zoo_writes_it(site: Site, away: Path) -> None:
-    """``inference_trt.json`` of the model zoo replaces imports, handlers, network_def and initialize."""
-    given = torchscript(away / "model.ts", own_network(site))
-    (away / "inference_trt.json").write_text(json.dumps({
-        "imports": ["$import glob", "$import os"], "network_def": given, "evaluator#amp": False,
-        "initialize": ["$monai.utils.set_determinism(seed=123)"]}))  # fmt: skip
-    made = ConfigWorkflow(
-        [site.config("inference"), str(away / "inference_trt.json")], workflow_type="infer", logging_file=False,
-        **(PLAIN | {"bundle_root": str(site.bundle), "manifest": str(site.manifest), "output_dir": "OUT"}),
-    )  # fmt: skip
-    del made.parser.config["seed"]  # of the initialize that is replaced
-    made.initialize()
-    run(made)
-    close(pd.read_csv(away / "OUT" / "predictions.csv"), site.predict())
-
-
-def with_head(network: torch.nn.Module) -> torch.nn.Module:
-    return torch.nn.Sequential(network, torch.nn.Sigmoid())
-
-
-@pytest.mark.parametrize(
-    "network",
-    [lambda site: tiny_network(8), lambda site: with_head(own_network(site)), lambda site: torch.nn.Conv2d(3, 2, 32)],
-    ids=["other weights", "its head", "other channels"],
-)
-@pytest.mark.parametrize("frozen", [False, True])
-def test_torchscript_that_answers_otherwise_is_refused(
-    network: Callable[[Site], torch.nn.Module], frozen: bool, site: Site, away: Path
-) -> None:
-    given = torchscript(away / "model.ts", network(site), frozen)
-    with pytest.raises(CxrError, match="does not answer as the bundle's own") as error:
-        workflow(site, "inference", kind="infer", manifest=str(site.manifest), network_def=given)
-    assert code_of(error) == "bundle-disagrees"
-
-
-def test_what_is_no_network_is_refused(site: Site, away: Path) -> None:
-    with pytest.raises(CxrError, match="no network but a device") as error:
-        workflow(site, "inference", kind="infer", manifest=str(site.manifest), network_def="$torch.device('cpu')")
-    assert code_of(error) == "bundle-disagrees"
-
-
-def test_torchscript_needs_the_bundles_weights(away: Path, site: Site) -> None:
-    given = torchscript(away / "model.ts", own_network(site))
-    with pytest.raises(CxrError) as error:
-        workflow(site, "inference", kind="infer", bundle=SHIPPED, network_def=given)
-    assert code_of(error) == "weights-missing"
-
-
-@pytest.mark.parametrize("seed", [3, 8])
-def test_torchscript_where_nothing_was_checked_before(
-    seed: int, site: Site, away: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An overlay may replace ``initialize``: weights that can be compared must be the bundle's then as well."""
-    given = torchscript(away / "model.ts", tiny_network(seed))
-    made = ConfigWorkflow(
-        site.config("inference"), logging_file=False, initialize=[], network_def=given, bundle_root=str(site.bundle)
-    )
-    made.initialize()
-    with our_errors():
-        if seed == 3:
-            assert isinstance(made.parser.get_parsed_content("network"), torch.jit.ScriptModule)
-            return
-        with pytest.raises(CxrError) as error, our_errors():
-            made.parser.get_parsed_content("network")
-    assert code_of(error) == "weights-mismatch"
-
-
-def test_a_frozen_program_where_nothing_was_checked_says_so(
-    site: Site, away: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    given = torchscript(away / "model.ts", own_network(site), frozen=True)
-    made = ConfigWorkflow(
-        site.config("inference"), logging_file=False, initialize=[], network_def=given, bundle_root=str(site.bundle)
-    )
-    made.initialize()
-    with caplog.at_level(logging.WARNING, "cxr_monai"):
-        made.parser.get_parsed_content("network")
-    assert "keeps its own weights" in caplog.text
 
 
 # ---------------------------------------------------------------- load, create_workflow, run, verify, export
