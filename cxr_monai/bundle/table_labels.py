@@ -39,7 +39,7 @@ def check_labels(config: Mapping[str, Any], scheme: LabelScheme) -> None:
     if missing:
         raise ManifestError(
             Code.UNKNOWN_FINDING,
-            f"it has no column for {_some(missing)}, which this training is to learn ({len(missing)} of "
+            f"it has no column for {_some(missing)}, which this training is to learn ({len(missing):,} of "
             f"{counted(len(names), 'label')}); it has {_some(findings)}.",
             fix=_ways([name for name in names if name in findings], findings),
             where=manifest,

@@ -160,5 +160,5 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}")
     left_out = Path(f"{arguments.out}.errors.csv")
     if left_out.is_file():
-        print(f"{explainer.left_out} left out: {left_out}", file=sys.stderr)
+        print(f"{explainer.left_out:,} left out: {left_out}", file=sys.stderr)
     return 1 if not store.images or (arguments.strict and explainer.left_out) else 0

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(
         f"{made.root}: {counted(made.images, 'image')} of {counted(made.patients, 'synthetic patient')}, "
-        f"{made.held_out} held out for testing"
+        f"{made.held_out:,} held out for testing"
     )
     print(f"\n{'finding':<20}{'images':>8}{'held out':>10}")
     for finding, positives in made.positives.items():

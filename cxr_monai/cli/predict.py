@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     for note in rows.notes.lines(rows.kept):
         print(f"note: {note}")
     if rows.errors:
-        print(f"{len(rows.errors)} left out: {arguments.out}.errors.csv", file=sys.stderr)
+        print(f"{len(rows.errors):,} left out: {arguments.out}.errors.csv", file=sys.stderr)
         for name, code, reason in rows.errors[:5]:
             print(f"  {name} [{code}]: {reason}", file=sys.stderr)
         if len(rows.errors) > 5:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import counted, out_of
 
 if TYPE_CHECKING:
     from cxr_monai.training.journal import Journal
@@ -80,8 +80,8 @@ def _tell_refused(journal: "Journal", where: str) -> bool:
     refused = journal.refused(where)
     if refused:
         print(
-            f"cxr-monai track: error [{Code.TRACKING_REFUSED}]: MLflow refused {len(refused)} of "
-            f"{counted(len(journal.events), 'event')}; they stand in {journal.refused_file}:",
+            f"cxr-monai track: error [{Code.TRACKING_REFUSED}]: MLflow refused "
+            f"{out_of(len(refused), len(journal.events), 'event')}; they stand in {journal.refused_file}:",
             file=sys.stderr,
         )
         for one in refused[:SHOWN]:

@@ -255,7 +255,7 @@ def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], re
         more = f"\n  and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise StudyError(
             Code.STUDY_CHANGED,
-            f"{len(changed)} of its {counted(len(jobs), 'training')} {was(len(jobs))} begun with other settings.\n  "
+            f"{len(changed):,} of its {counted(len(jobs), 'training')} {was(len(jobs))} begun with other settings.\n  "
             + "\n  ".join(shown)
             + f"{more}\n",
             fix="Give the same settings, choose another --out, or add --restart, which sets these aside.",

@@ -89,4 +89,4 @@ def _entries(item: Dataset, count: int, *, big_endian: bool) -> np.ndarray:
         return np.frombuffer(data, np.uint8)
     if len(packed) == (count + 1) // 2:
         return packed.astype("<u2").view(np.uint8)[:count]
-    raise UnusableLutError(f"it has {len(packed)} of the {counted(count, 'entry')} that it declares")
+    raise UnusableLutError(f"it has {len(packed):,} of the {counted(count, 'entry')} that it declares")
