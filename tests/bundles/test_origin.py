@@ -120,6 +120,9 @@ def test_lineage_says_it_of_a_bundle_and_of_its_child(root: Path, tmp_path: Path
     assert any("synthetic_images 8" in line for line in trace(root, []).lines())
     child = tiny_bundle(tmp_path / "child", 1)
     write_origin(child, manifest("local", 0))
+    alone = metadata(child)
+    add_parent(child, {"name": "of before anything was recorded"})
+    assert metadata(child) == alone
     add_parent(child, metadata(root))
     assert metadata(child)["trained_on"]["parent"] == told
     assert metadata(child)["data_source"].endswith("its parent was trained on synthetic images, drawn by a program "
