@@ -45,7 +45,7 @@ setup(
     package_dir={"cxr_monai.bundles": "bundles"},
     package_data={
         "cxr_monai.report": ["*.j2"],
-        "cxr_monai.sharing": ["*.json"],
+        "cxr_monai.sharing.inspection": ["*.json"],
         "cxr_monai.bundles": [f"{name}/{part}" for name in BUNDLES for part in ("*", "configs/*", "docs/*")],
     },
     install_requires=[

@@ -18,7 +18,7 @@ from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.plurals import counted
 from cxr_monai.predict import Predictor
-from cxr_monai.sharing.trust import open_trusted
+from cxr_monai.sharing.trust.open_trusted import open_trusted
 
 logger = logging.getLogger(__name__)
 

@@ -32,13 +32,13 @@ from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import CxrError
 from cxr_monai.progress import progress_bar
-from cxr_monai.sharing.archive import inspect_archive
-from cxr_monai.sharing.inspection import SECONDS, inspect
-from cxr_monai.sharing.install import install
-from cxr_monai.sharing.keys import make_key, trust
-from cxr_monai.sharing.pack import pack
-from cxr_monai.sharing.sign import sign
-from cxr_monai.sharing.verify import verify
+from cxr_monai.sharing.inspection.bundle_inspection import SECONDS, inspect
+from cxr_monai.sharing.package.archive import inspect_archive
+from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.keys import make_key, trust
+from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.trust.verify import verify
 from tests.sharing.damaging import CANARY, damaged_archive, damaged_configuration, would_run
 from tests.sharing.making import Hospital, make_bundle
 from tests.sharing.zoo import CONFIGURATIONS

@@ -1,4 +1,4 @@
-"""Write cxr_monai/sharing/signatures.json: which arguments of the callables that a bundle may use are no texts.
+"""Write ``sharing/inspection/signatures.json``: which arguments of the callables that a bundle may use are no texts.
 
     python scripts/sync_signatures.py            # after a change of allowed.json, or for another version of MONAI
     python scripts/sync_signatures.py --check    # exit status 1 if the file is not what it would write
@@ -23,7 +23,7 @@ from monai.bundle import ComponentLocator
 
 import cxr_monai
 from cxr_monai.durable import write_durably
-from cxr_monai.sharing.allowlist import lists
+from cxr_monai.sharing.inspection.allowlist import lists
 
 FILE = Path(cxr_monai.__file__).parent / "sharing" / "signatures.json"
 _NUMBERS = {"int": "n", "float": "n", "bool": "b", "None": ""}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from cxr_monai.sharing.remarks import Remark, Verdict, shortened
+from cxr_monai.sharing.inspection.remarks import Remark, Verdict, shortened
 
 
 def attention_lines(remarks: Iterable[Remark], bundle: str) -> list[str]:

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format != "zoo":
         if arguments.name or arguments.url:
             raise UsageError(Code.USAGE, "--name and --url are for the model zoo alone: --format zoo.")
-        from cxr_monai.sharing.export import FORMATS, export
+        from cxr_monai.sharing.export.network_export import FORMATS, export
 
         formats = FORMATS if arguments.format == "all" else [arguments.format]
         told = export(open_bundle(arguments), arguments.out, formats, arguments.force)
@@ -62,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{Path(arguments.out) / name}: differs from the bundle by at most {difference:.1g} in a log-odds")
         print(f"{Path(arguments.out) / 'contract.json'}: what it must be given, what its outputs mean")
         return 0
-    from cxr_monai.sharing.task_names import default_name, says_classification
-    from cxr_monai.sharing.zoo import zoo_layout
+    from cxr_monai.sharing.export.model_zoo import zoo_layout
+    from cxr_monai.sharing.export.task_names import default_name, says_classification
 
     root = open_bundle(arguments)
     named = str(Bundle.open(root).metadata.get("name", ""))

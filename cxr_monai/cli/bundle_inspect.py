@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from cxr_monai.durable import write_durably
     from cxr_monai.outputs import check_output
-    from cxr_monai.sharing.archive import inspect_archive
-    from cxr_monai.sharing.inspection import inspect
-    from cxr_monai.sharing.remarks import Verdict
+    from cxr_monai.sharing.inspection.bundle_inspection import inspect
+    from cxr_monai.sharing.inspection.remarks import Verdict
+    from cxr_monai.sharing.package.archive import inspect_archive
 
     if arguments.json:
         check_output(arguments.json, arguments.force)

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Install, say what it is called."""
     from cxr_monai.cli.attention import attention_lines
-    from cxr_monai.sharing.install import install
+    from cxr_monai.sharing.trust.install import install
 
     installed = install(
         arguments.source,

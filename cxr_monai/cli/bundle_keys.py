@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make and trust them, say where they are."""
     from cxr_monai.cli.bundle_sign import password_for
-    from cxr_monai.sharing.keys import make_key, trust
+    from cxr_monai.sharing.trust.keys import make_key, trust
 
     password = password_for("a new private key") if arguments.password else None
     signer = make_key(arguments.name, arguments.out, password)

@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     from collections import Counter
     from pathlib import Path
 
-    from cxr_monai.sharing.lineage import State, at_hand, trace
-    from cxr_monai.sharing.store import find, store_folder
+    from cxr_monai.sharing.trust.installed import find, store_folder
+    from cxr_monai.sharing.trust.lineage import State, at_hand, trace
 
     store = store_folder(arguments.store)
     folder = Path(arguments.bundle)

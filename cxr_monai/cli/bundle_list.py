@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List them."""
     from cxr_monai.bundle.shipped import shipped_bundles
-    from cxr_monai.sharing.store import installed, store_folder
+    from cxr_monai.sharing.trust.installed import installed, store_folder
 
     for name, folder in shipped_bundles().items():
         print(f"{name}  {folder}")

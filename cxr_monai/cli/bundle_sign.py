@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Sign, say the digest."""
-    from cxr_monai.sharing.keys import find_key, is_encrypted
-    from cxr_monai.sharing.sign import sign
+    from cxr_monai.sharing.trust.keys import find_key, is_encrypted
+    from cxr_monai.sharing.trust.sign import sign
 
     key = find_key(arguments.key)
     signed = sign(arguments.archive, key, password_for(str(key)) if is_encrypted(key) else None)

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cxr_monai.errors import Code, SharingError, UsageError
-    from cxr_monai.sharing.keys import read_signer, trust, trusted_folder, trusted_signers
+    from cxr_monai.sharing.trust.keys import read_signer, trust, trusted_folder, trusted_signers
 
     if arguments.key is None:
         for signer in trusted_signers(arguments.trusted):

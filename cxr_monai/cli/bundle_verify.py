@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, name the signer."""
-    from cxr_monai.sharing.store import find, is_installed, refuse_older, store_folder
-    from cxr_monai.sharing.verify import verify
+    from cxr_monai.sharing.trust.installed import find, is_installed, refuse_older, store_folder
+    from cxr_monai.sharing.trust.verify import verify
 
     store = store_folder(arguments.store)
     here = find(store, arguments.bundle).root if is_installed(store, arguments.bundle) else arguments.bundle

@@ -51,8 +51,8 @@ def add_read_bundle(parser: argparse.ArgumentParser, what: str = "a folder, such
 
 
 def open_bundle(arguments: argparse.Namespace) -> Path:
-    """Return the folder of the bundle that may be run (``cxr_monai.sharing.trust``)."""
-    from cxr_monai.sharing.trust import open_trusted
+    """Return the folder of the bundle that may be run (``cxr_monai.sharing.trust.open_trusted``)."""
+    from cxr_monai.sharing.trust.open_trusted import open_trusted
 
     return open_trusted(arguments.bundle, arguments.trust_folder)
 
@@ -69,6 +69,6 @@ def folder_of(named: str) -> Path:
         BundleError: ``bundle-invalid`` if nothing of that name is installed.
         SharingError: ``bundle-altered`` if an installed bundle is no longer what was signed.
     """
-    from cxr_monai.sharing.trust import open_trusted
+    from cxr_monai.sharing.trust.open_trusted import open_trusted
 
     return open_trusted(named, trust_folder=True)

@@ -8,7 +8,7 @@ from cxr_monai.cli.places import folder_of
 
 if TYPE_CHECKING:
     from cxr_monai.running.command import Command
-    from cxr_monai.sharing.trust import Opened
+    from cxr_monai.sharing.trust.open_trusted import Opened
 
 DESCRIPTION = """\
 Run a bundle's configuration: train, evaluate, inference or explain. It is 'python -m monai.bundle run' in few words,
@@ -79,8 +79,8 @@ def _prepare(arguments: argparse.Namespace) -> "Command":
     """Return the command if the bundle may run it, and say what was found."""
     from cxr_monai.running.command import monai_command
     from cxr_monai.running.process import is_first_process
-    from cxr_monai.sharing.trust import opened
-    from cxr_monai.sharing.verify import verify_folder
+    from cxr_monai.sharing.trust.open_trusted import opened
+    from cxr_monai.sharing.trust.verify import verify_folder
 
     bundle = opened(arguments.bundle, otherwise="'python -m monai.bundle run', which checks nothing, if you made it")
     if bundle.record is not None:

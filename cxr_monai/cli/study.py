@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _source(named: str) -> Path:
     """Return the folder of the bundle that trainings start from: a shipped one, a folder, or an installed one."""
     from cxr_monai.bundle.shipped import shipped, shipped_bundles
-    from cxr_monai.sharing.store import is_installed, store_folder
-    from cxr_monai.sharing.trust import open_trusted
+    from cxr_monai.sharing.trust.installed import is_installed, store_folder
+    from cxr_monai.sharing.trust.open_trusted import open_trusted
 
     if Path(named).is_dir() or named in shipped_bundles() or is_installed(store_folder(), named):
         return open_trusted(named)

@@ -33,8 +33,8 @@ from cxr_monai.origins import PHANTOM_SOURCE, source_of
 from cxr_monai.plurals import be, counted
 from cxr_monai.predict import Predictor
 from cxr_monai.schemes import LabelScheme
-from cxr_monai.sharing.lineage import write_lineage
-from cxr_monai.sharing.trust import open_trusted
+from cxr_monai.sharing.trust.lineage import write_lineage
+from cxr_monai.sharing.trust.open_trusted import open_trusted
 
 MADE_BY = "cxr-monai finetune"
 _SHAPED = ("disease", "against", "head_epochs", "block_epochs", "blocks", "block_rate", "norm_statistics", "epochs")
@@ -53,7 +53,7 @@ class Child:
         scheme, findings: of the child.
         output_dir: the training's folder.
         amp: as in the training.
-        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted.open_trusted``.
         boxes: ``M.boxes.csv`` or NIH's list, to compare where the two look; None: not compared.
         match_names: a box is of the image of its file name, whatever their folders.
         any_modality: read DICOM files whatever their headers say they show, as in the training.

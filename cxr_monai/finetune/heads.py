@@ -265,7 +265,7 @@ def finetune_heads(
         against, dataset_dir: as for ``cxr_transfer``.
         overrides: of `HeadSettings`.
         amp: compute the features in bfloat16 where the device has it.
-        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted.open_trusted``.
         boxes: to compare where child and parent look; diseases without a boxed held-out image are not compared.
         match_names: a box is of the image of its file name, whatever their folders.
         any_modality: read DICOM files whatever their headers say they show.

@@ -37,7 +37,7 @@ def finetune_network(
         against: ``normal`` or ``others``.
         dataset_dir: root of the images; the manifest's own where None.
         overrides: of any other setting of the bundle.
-        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted.open_trusted``.
         boxes: to compare where child and parent look.
         match_names: a box is of the image of its file name, whatever their folders.
         any_modality: read DICOM files whatever their headers say they show.

@@ -19,7 +19,7 @@ from cxr_monai.finetune.disease import question
 from cxr_monai.finetune.localising import boxed_images
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import with_outputs
-from cxr_monai.sharing.trust import open_trusted
+from cxr_monai.sharing.trust.open_trusted import open_trusted
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def start(
     Args:
         parent: a bundle's folder, or the name of one that is installed.
         disease, against: see ``cxr_monai.finetune.disease.question``.
-        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted.open_trusted``.
         boxes: looked at before anything trains (``cxr_monai.finetune.localising.boxed_images``).
         seed: of the training.
         match_names: a box is of the image of its file name, whatever their folders.
@@ -79,10 +79,10 @@ def open_parent(path: str | None, bundle_root: str | Path, trust_folder: bool = 
     Args:
         path: its folder, or the name of one that is installed.
         bundle_root: the bundle that trains.
-        trust_folder: see ``cxr_monai.sharing.trust.open_trusted``.
+        trust_folder: see ``cxr_monai.sharing.trust.open_trusted.open_trusted``.
 
     Raises:
-        SharingError: it may not be run (``cxr_monai.sharing.trust.open_trusted``).
+        SharingError: it may not be run (``cxr_monai.sharing.trust.open_trusted.open_trusted``).
         SettingError: ``setting-invalid`` if none is named.
         WeightsError: ``weights-missing``.
         BundleError: ``bundle-invalid`` for no bundle, or an ensemble; ``bundle-disagrees`` if it prepares its images in

@@ -13,8 +13,8 @@ from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.outputs import bytes_of, check_new_folder
-from cxr_monai.sharing.lineage import write_lineage
-from cxr_monai.sharing.manifest import MANIFEST, METRICS, SIGNATURE
+from cxr_monai.sharing.package.file_list import MANIFEST, METRICS, SIGNATURE
+from cxr_monai.sharing.trust.lineage import write_lineage
 
 
 def calibrate_bundle(

@@ -30,7 +30,7 @@ from cxr_monai.report.diary import escaped, line
 from cxr_monai.report.localising import Localisation, read_localisation
 from cxr_monai.report.reading import chosen_rule, rules, table_of
 from cxr_monai.report.relations import group_word
-from cxr_monai.sharing.lineage import read_lineage
+from cxr_monai.sharing.trust.lineage import read_lineage
 
 NOT_A_DEVICE = "This is not a medical device and not for diagnosis."
 UNKNOWN = "unknown"

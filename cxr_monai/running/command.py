@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.errors import BundleError, Code, SharingError, UsageError
-from cxr_monai.sharing import logging_file
-from cxr_monai.sharing.remarks import shortened
-from cxr_monai.sharing.trust import received, untrusted
+from cxr_monai.sharing.inspection import logging_file
+from cxr_monai.sharing.inspection.remarks import shortened
+from cxr_monai.sharing.trust.open_trusted import received, untrusted
 
 METADATA = "metadata.json"
 OVERLAYS = (".json", ".yaml", ".yml")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.sharing.remarks import shortened
+from cxr_monai.sharing.inspection.remarks import shortened
 from cxr_monai.strict_json import LARGEST, parse_strictly
 
 _NOT_SETTINGS = {"imports", "bundle_root", "initialize", "run", "finalize"}

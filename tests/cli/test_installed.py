@@ -10,10 +10,10 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.explain.store import MapStore
-from cxr_monai.sharing.install import install
-from cxr_monai.sharing.keys import make_key, trust
-from cxr_monai.sharing.pack import pack
-from cxr_monai.sharing.sign import sign
+from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.keys import make_key, trust
+from cxr_monai.sharing.trust.sign import sign
 from tests.bundles.running import Phantoms, Trained
 from tests.sharing.making import METRICS
 

@@ -16,7 +16,7 @@ from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingErro
 from cxr_monai.explain import drawing, pictures
 from cxr_monai.explain.drawing import Panel
 from cxr_monai.explain.store import MapStore
-from tests.explain.making import SIDE, made_images, made_manifest, made_store
+from tests.attribution.making import SIDE, made_images, made_manifest, made_store
 
 pytest_plugins = ["tests.bundles.fixtures"]
 

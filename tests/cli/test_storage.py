@@ -18,9 +18,9 @@ import torch
 from cxr_monai.cli import COMMANDS, build_parser, main
 from cxr_monai.data.phantom import make_phantoms
 from cxr_monai.data.phantom.mark import CARD, FIRST_LINE
-from cxr_monai.sharing.keys import make_key, trust
-from cxr_monai.sharing.pack import pack
-from cxr_monai.sharing.sign import sign
+from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.trust.keys import make_key, trust
+from cxr_monai.sharing.trust.sign import sign
 from tests.bundles.making import tiny_bundle
 from tests.disks import fill, make_room, small_disk
 from tests.networks import originals

@@ -18,10 +18,10 @@ from scipy.special import expit
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.predict import Predictor
-from cxr_monai.sharing.install import install
-from cxr_monai.sharing.keys import make_key, trust
-from cxr_monai.sharing.pack import pack
-from cxr_monai.sharing.sign import sign
+from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.keys import make_key, trust
+from cxr_monai.sharing.trust.sign import sign
 from tests.bundles.making import HEADED, tiny_bundle
 from tests.sharing.making import METRICS
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr_monai.sharing.export import export
-from cxr_monai.sharing.zoo import zoo_layout
+from cxr_monai.sharing.export.model_zoo import zoo_layout
+from cxr_monai.sharing.export.network_export import export
 from tests.interop.exported import CASES, Exported, exchanged, headed_bundle, make_films, probabilities
 
 

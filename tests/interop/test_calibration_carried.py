@@ -21,8 +21,8 @@ from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.carried import OTHER_WEIGHTS, bundle_calibration
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.predict import Predictor
-from cxr_monai.sharing.export import export
-from cxr_monai.sharing.zoo import zoo_layout
+from cxr_monai.sharing.export.model_zoo import zoo_layout
+from cxr_monai.sharing.export.network_export import export
 from tests.bundles.making import LABELS
 from tests.bundles.running import edit, our_errors, run
 from tests.interop.deploy import Image, Operator

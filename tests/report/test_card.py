@@ -17,9 +17,9 @@ from cxr_monai.report.card import ASKED, NOT_A_DEVICE, card, check_same, markdow
 from cxr_monai.report.evaluating import Options, evaluate_files
 from cxr_monai.report.localising import write_tables as write_localisation
 from cxr_monai.report.page import render
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.lineage import write_lineage
-from cxr_monai.sharing.pack import pack
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.trust.lineage import write_lineage
 from tests.bundles.making import LABELS, tiny_bundle
 from tests.bundles.running import content
 from tests.report.making import make_evaluation, make_sample

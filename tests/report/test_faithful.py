@@ -13,7 +13,7 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.explain.methods import METHODS, MapMethod
 from cxr_monai.explaining.judging import Subject
 from cxr_monai.report.faithful import FAILED, PASSED, Options, judge, write_faithfulness
-from tests.explaining.test_judging import Planted, cases, subject_of
+from tests.attribution.test_judging import Planted, cases, subject_of
 
 OPTIONS = Options(("cam", "the image"), steps=4, controls=2, samples=2, stages=2, draws=3, replicates=50)
 

@@ -24,7 +24,7 @@ from cxr_monai.explain.view import View
 from cxr_monai.report.localisation_page import section, sentences
 from cxr_monai.report.localising import Choosing, Localisation, Options, localise_files, read_localisation, track
 from cxr_monai.report.page import render
-from tests.explain.making import made_images
+from tests.attribution.making import made_images
 from tests.report.making import make_evaluation, make_sample
 from tests.report.test_page import Page
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cxr_monai.sharing.keys import make_key, trust
-from cxr_monai.sharing.pack import pack
-from cxr_monai.sharing.sign import sign
+from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.trust.keys import make_key, trust
+from cxr_monai.sharing.trust.sign import sign
 from tests.sharing.making import Hospital, make_bundle
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.sharing.manifest import MANIFEST, SIGNATURE
-from cxr_monai.sharing.sign import sign
+from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
+from cxr_monai.sharing.trust.sign import sign
 from tests.sharing.making import entry, manifest_again
 
 CANARY = "CANARY"

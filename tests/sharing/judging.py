@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.remarks import Remark
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.remarks import Remark
 
 LOAD = {"_target_": "cxr_monai.transforms.LoadRadiographd", "keys": "image"}
 HONEST: dict[str, Any] = {

@@ -18,13 +18,14 @@ from cxr_monai.errors import CxrError, SharingError
 from cxr_monai.evaluation.evaluate import read_evaluation
 from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.networks.weights_files import examine
-from cxr_monai.sharing import inspection, lineage
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.lineage import State, read_lineage, trace
-from cxr_monai.sharing.manifest import list_problems, read_contents
-from cxr_monai.sharing.pack import refuse_inspected
-from cxr_monai.sharing.pictures import picture_problem
-from cxr_monai.sharing.texts import markdown_problems
+from cxr_monai.sharing.inspection import bundle_inspection
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.picture_files import picture_problem
+from cxr_monai.sharing.inspection.texts import markdown_problems
+from cxr_monai.sharing.package.file_list import list_problems, read_contents
+from cxr_monai.sharing.package.pack import refuse_inspected
+from cxr_monai.sharing.trust import lineage
+from cxr_monai.sharing.trust.lineage import State, read_lineage, trace
 from cxr_monai.strict_json import parse_strictly
 from tests.bundles.running import SHIPPED
 
@@ -71,7 +72,7 @@ def test_short_steps_look_at_the_clock_first_and_then_now_and_then(monkeypatch: 
 
 
 def test_what_takes_too_long_is_refused_with_a_code(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "SECONDS", 0.0)
+    monkeypatch.setattr(bundle_inspection, "SECONDS", 0.0)
     (remark,) = inspect(bundle).refused
     assert remark.kind == "time"
     with pytest.raises(SharingError, match="seconds of a processor") as error:
@@ -116,7 +117,7 @@ LONG: dict[str, dict[str, Any]] = {
 def test_long_lists_of_imports_are_judged_in_linear_time(
     config: dict[str, Any], bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "SECONDS", 5.0)
+    monkeypatch.setattr(bundle_inspection, "SECONDS", 5.0)
     (bundle / "configs" / "train.json").write_text(json.dumps(config))
     assert "time" not in {remark.kind for remark in inspect(bundle).refused}
 

@@ -21,11 +21,11 @@ from monai import data, engines, handlers, inferers, networks, optimizers, trans
 
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.errors import BundleError, Code, SharingError
-from cxr_monai.sharing import inspection
-from cxr_monai.sharing.allowlist import judge_callable, lists
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.pack import refuse_inspected
-from cxr_monai.sharing.remarks import Verdict, shortened
+from cxr_monai.sharing.inspection import bundle_inspection
+from cxr_monai.sharing.inspection.allowlist import judge_callable, lists
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.remarks import Verdict, shortened
+from cxr_monai.sharing.package.pack import refuse_inspected
 from tests.sharing.zoo import CONFIGURATIONS
 
 
@@ -499,7 +499,7 @@ def test_what_cannot_be_examined_is_refused(bundle: Path, monkeypatch: pytest.Mo
     def fail(*_: Any) -> None:
         raise RecursionError("too deep")
 
-    monkeypatch.setattr(inspection, "_text", fail)
+    monkeypatch.setattr(bundle_inspection, "_text", fail)
     refused = inspect(bundle).refused
     assert [(remark.file, remark.reason) for remark in refused] == [
         ("docs/README.md", "it cannot be examined (RecursionError: too deep).")
@@ -587,7 +587,8 @@ def test_what_writes_is_named_in_our_own_bundles() -> None:
 def test_inspecting_imports_nothing_that_could_run_a_bundle(bundle: Path) -> None:
     (bundle / "captum.py").write_text(f"open({str(bundle.parent / 'canary')!r}, 'w')")
     code = (
-        "import sys; from cxr_monai.sharing.inspection import inspect; n = len(inspect('.').refused); "
+        "import sys; from cxr_monai.sharing.inspection.bundle_inspection import inspect\n"
+        "n = len(inspect('.').refused); "
         "bad = [m for m in ('torch', 'monai', 'captum', 'numpy') if m in sys.modules]; print(n, bad)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

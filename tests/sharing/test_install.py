@@ -17,10 +17,10 @@ import pytest
 from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, CxrError, DownloadError, SharingError, UsageError
-from cxr_monai.sharing import download
-from cxr_monai.sharing.install import install
-from cxr_monai.sharing.store import find, installed
-from cxr_monai.sharing.trust import ONLY_INSTALLED, open_trusted
+from cxr_monai.sharing.package import download
+from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.installed import find, installed
+from cxr_monai.sharing.trust.open_trusted import ONLY_INSTALLED, open_trusted
 from tests.bundles.running import content
 from tests.sharing.making import Hospital, content_of, make_bundle, signed_version
 
@@ -100,7 +100,7 @@ def test_nothing_to_install(hospital: Hospital, tmp_path: Path) -> None:
 KILLS = """
 import os, sys
 from pathlib import Path
-from cxr_monai.sharing.install import install
+from cxr_monai.sharing.trust.install import install
 import model_signing.verifying
 
 archive, trusted, store, newest = sys.argv[1:]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from cxr_monai.sharing import pictures, texts
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.kinds import kind_of
-from cxr_monai.sharing.texts import markdown_problems
+from cxr_monai.sharing.inspection import picture_files, texts
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.kinds import kind_of
+from cxr_monai.sharing.inspection.texts import markdown_problems
 
 
 def picture(form: str, **more: object) -> bytes:
@@ -192,7 +192,7 @@ def test_pictures_of_every_writer_pass(tmp_path: Path, form: str, mode: str) -> 
 
 
 def test_a_picture_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "LARGEST", len(PNG) - 1)
+    monkeypatch.setattr(picture_files, "LARGEST", len(PNG) - 1)
     (remark,) = inspect(bundle_with(tmp_path, "docs/a.png", PNG)).refused
     assert "at most" in remark.reason
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cxr_monai.bundle.shipped import shipped_bundles
-from cxr_monai.sharing.arguments import judge_argument
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.logging_file import LONGEST, problems
+from cxr_monai.sharing.inspection.arguments import judge_argument
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.logging_file import LONGEST, problems
 
 PLAIN = """\
 # a comment, and then the usual

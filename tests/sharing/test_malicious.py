@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from cxr_monai.errors import SharingError
-from cxr_monai.sharing.install import install
-from cxr_monai.sharing.keys import read_signer
-from cxr_monai.sharing.manifest import MANIFEST, SIGNATURE
-from cxr_monai.sharing.sign import sign
-from cxr_monai.sharing.verify import verify
+from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
+from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.keys import read_signer
+from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.trust.verify import verify
 from tests.bundles.running import content
 from tests.sharing.making import Hospital, content_of, entry, manifest_again, plain_zip, rewritten
 

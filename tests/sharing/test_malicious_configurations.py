@@ -12,10 +12,10 @@ from monai.bundle import ConfigParser
 from cxr_monai.bundle.evaluated import ENTRIES
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.cli import main
-from cxr_monai.sharing.allowlist import judge_callable, lists
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.remarks import Verdict
-from cxr_monai.sharing.signatures import signatures
+from cxr_monai.sharing.inspection.allowlist import judge_callable, lists
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.remarks import Verdict
+from cxr_monai.sharing.inspection.signatures import signatures
 from scripts.sync_signatures import FILE, arguments, table
 from tests.bundles.making import tiny_bundle
 from tests.sharing.judging import HONEST, LOAD, refused

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from monai.bundle import ComponentLocator
 
-from cxr_monai.sharing.allowlist import lists
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.places import names_a_place
-from cxr_monai.sharing.remarks import Remark, Verdict
+from cxr_monai.sharing.inspection.allowlist import lists
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.places import names_a_place
+from cxr_monai.sharing.inspection.remarks import Remark, Verdict
 from scripts.sync_signatures import find
 from tests.sharing.judging import HONEST, refused
 

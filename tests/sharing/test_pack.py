@@ -19,9 +19,9 @@ from cxr_monai.cli import main
 from cxr_monai.completion import seal
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import BundleError, EvaluationError, SharingError
-from cxr_monai.sharing import privacy
-from cxr_monai.sharing.manifest import MANIFEST
-from cxr_monai.sharing.pack import pack
+from cxr_monai.sharing.package import privacy
+from cxr_monai.sharing.package.file_list import MANIFEST
+from cxr_monai.sharing.package.pack import pack
 from tests.bundles.running import content
 from tests.sharing.making import METRICS, Hospital, content_of, edit_metadata, make_bundle
 

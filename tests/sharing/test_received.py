@@ -12,18 +12,18 @@ import torch
 
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, SharingError, StorageError, UsageError
-from cxr_monai.sharing import archive as archives
-from cxr_monai.sharing import install as installing
-from cxr_monai.sharing.archive import inspect_archive
-from cxr_monai.sharing.inspection import inspect
-from cxr_monai.sharing.install import install
-from cxr_monai.sharing.keys import read_signer, trust
-from cxr_monai.sharing.manifest import SIGNATURE
-from cxr_monai.sharing.remarks import Verdict
-from cxr_monai.sharing.sign import sign
-from cxr_monai.sharing.store import find, installed
-from cxr_monai.sharing.verify import verify
-from cxr_monai.sharing.weights_files import examine
+from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.remarks import Verdict
+from cxr_monai.sharing.inspection.weights_remarks import examine
+from cxr_monai.sharing.package import archive as archives
+from cxr_monai.sharing.package.archive import inspect_archive
+from cxr_monai.sharing.package.file_list import SIGNATURE
+from cxr_monai.sharing.trust import install as installing
+from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.installed import find, installed
+from cxr_monai.sharing.trust.keys import read_signer, trust
+from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.trust.verify import verify
 from tests.sharing.making import Hospital, rewritten, signed_version
 
 

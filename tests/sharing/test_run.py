@@ -16,8 +16,8 @@ from monai.bundle import scripts
 
 from cxr_monai.cli import main
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.sharing.install import install
-from cxr_monai.sharing.trust import ONLY_INSTALLED
+from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.open_trusted import ONLY_INSTALLED
 from tests.bundles.making import tiny_bundle
 from tests.bundles.running import SHIPPED, Phantoms, plain_environment
 from tests.sharing.making import Hospital, make_bundle
@@ -122,9 +122,9 @@ def test_installed_bundle_that_is_not_as_it_was_signed_does_not_run(
 def test_bundle_that_todays_inspection_refuses_does_not_run_although_it_was_installed(
     installed: Path, ran: Ran, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cxr_monai.sharing import pack
-    from cxr_monai.sharing.inspection import Inspection, inspect
-    from cxr_monai.sharing.remarks import Remark, Verdict
+    from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect
+    from cxr_monai.sharing.inspection.remarks import Remark, Verdict
+    from cxr_monai.sharing.package import pack
 
     found = Remark("docs/a.svg", "", "file", "a.svg", Verdict.REFUSED, "a hole that was found later.")
     monkeypatch.setattr(pack, "inspect", lambda root: Inspection(root, (*inspect(root).remarks, found)))

@@ -9,12 +9,12 @@ import pytest
 from cxr_monai.bundle.digest import content_digest, file_digest
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, SettingError, SharingError
-from cxr_monai.sharing import sign as signing
-from cxr_monai.sharing.keys import make_key, read_signer, trust, trusted_signers
-from cxr_monai.sharing.manifest import SIGNATURE
-from cxr_monai.sharing.pack import pack
-from cxr_monai.sharing.sign import sign
-from cxr_monai.sharing.verify import verify
+from cxr_monai.sharing.package.file_list import SIGNATURE
+from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.trust import sign as signing
+from cxr_monai.sharing.trust.keys import make_key, read_signer, trust, trusted_signers
+from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.trust.verify import verify
 from tests.sharing.making import Hospital, content_of, signed_version
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cxr_monai.sharing.task_names import LONGEST, default_name, says_classification
+from cxr_monai.sharing.export.task_names import LONGEST, default_name, says_classification
 from tests.interop.label import task_type
 
 TITLES = {

@@ -1,0 +1,324 @@
+"""A bundle's network as a file that runs without this package: TorchScript or ONNX, and what it must be given.
+
+    export("OUT/bundle", "exported", ["torchscript", "onnx"])   # model.ts, model.onnx, contract.json
+
+``model.ts`` is the network alone, as MONAI's ``ckpt_export`` makes it of ``network_def``: what opens it (MONAI Deploy,
+MONAI Label, the model zoo) applies the inferer of ``inference.json``, in which the head is, and a head inside the file
+would be applied twice. ``model.onnx`` goes where no configuration does, so the head is part of it: its outputs are the
+log-odds of each label. Each file says of itself which of the two it gives, of which labels, and what it must be given.
+
+Each is read back and compared with the bundle on random images in several batch sizes; one that differs is not left
+behind.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ckpt_export, onnx_export
+from torch import nn
+
+from cxr_monai.bundle.calibrated import calibration_item, with_calibration
+from cxr_monai.bundle.digest import file_digest
+from cxr_monai.bundle.folder import Bundle, head_of, read_json, write_json
+from cxr_monai.durable import copy_durably, durable_folder
+from cxr_monai.errors import BundleError, Code, SettingError
+from cxr_monai.evaluation.carried import calibration_in
+from cxr_monai.networks.heads import with_head
+from cxr_monai.networks.weights import load_weights
+from cxr_monai.outputs import bytes_of, check_folder, check_new_folder
+from cxr_monai.sharing.export.contract import INPUT, OUTPUT, contract, gives
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("torchscript", "onnx")
+TOLERANCE = 1e-4
+"""The most that a log-odds of an exported file may differ from the bundle's."""
+BATCHES = (1, 3)
+"""Images at a time in the comparison; the network is traced with two."""
+
+ROOM = 32 << 20
+"""Bytes that a network takes at most beside its weights while it is exported."""
+_SUFFIX = {"torchscript": "ts", "onnx": "onnx"}
+
+
+def export(
+    bundle: str | Path, out: str | Path, formats: Sequence[str] = FORMATS, force: bool = False
+) -> dict[str, float]:
+    """Write a bundle's network and its contract into a new folder, whole or not at all.
+
+    Args:
+        bundle: with weights; stays as it is.
+        out: a folder that does not exist yet. It gets ``model.ts`` (TorchScript, with the bundle's metadata,
+            ``inference.json`` and the contract inside, as MONAI's ``ckpt_export`` writes it), ``model.onnx`` (with the
+            contract in its ``metadata_props``) and ``contract.json``.
+        formats: of `FORMATS`. Both take float32 ``[B, C, S, S]``, for any B; ``model.ts`` gives the network's outputs
+            ``[B, K]``, ``model.onnx`` the labels' log-odds ``[B, F]``, float32.
+        force: an earlier export at ``out`` may be replaced.
+
+    Returns:
+        the largest difference of a log-odds from the bundle's, by file.
+
+    Raises:
+        UsageError: ``output-exists``.
+        BundleError: ``export-differs``, or the bundle is none.
+        SettingError: ``setting-invalid`` for another format, ``runtime-missing`` for ONNX without its packages.
+        WeightsError: the weights are missing or belong to another network.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    opened, out = Bundle.open(bundle), Path(out)
+    _check(formats)
+    check_new_folder(out, "contract.json", force, bytes_of(opened.root), opened.root)
+    with durable_folder(out, force) as made:
+        told = {}
+        for name in formats:
+            file = made / f"model.{_SUFFIX[name]}"
+            told[file.name] = write_network(opened, file)
+        write_json(made / "contract.json", contract(opened, shape_of(opened), _of_files(opened, made, told)))
+    return told
+
+
+def head_included(file: Path) -> bool:
+    """Return whether a file of this suffix gives the labels' log-odds, or the network's outputs before the head."""
+    return file.suffix == ".onnx"
+
+
+def _check(formats: Sequence[str]) -> None:
+    for name in formats:
+        if name not in FORMATS:
+            raise SettingError(
+                Code.SETTING_INVALID, f"the format {name!r} does not exist; choose among {', '.join(FORMATS)}."
+            )
+    missing = [name for name in ("onnx", "onnxruntime") if "onnx" in formats and find_spec(name) is None]
+    if missing:
+        raise SettingError(
+            Code.RUNTIME_MISSING,
+            f"ONNX needs {' and '.join(missing)}, to write the file and to compare it.",
+            fix="Install them with 'pip install cxr-monai[export]', or export TorchScript alone.",
+        )
+
+
+def _of_files(bundle: Bundle, folder: Path, told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "gives": gives(bundle, head_included(folder / name)),
+            "sha256": file_digest(folder / name),
+            "largest_difference": difference,
+            "compared": f"log-odds of random images with those of the bundle in float32, batches of {BATCHES}",
+        }
+        for name, difference in told.items()
+    }
+
+
+def shape_of(bundle: Bundle) -> tuple[int, ...]:
+    """Return the shape ``[C, S, S]`` of one image as the network takes it."""
+    return tuple(int(size) for size in bundle.parser().get_parsed_content("dataset#shape"))
+
+
+def write_network(bundle: Bundle, file: Path) -> float:
+    """Write one file, read it back and compare it.
+
+    Args:
+        bundle: with weights.
+        file: ``.ts`` or ``.onnx``.
+
+    Returns:
+        the largest difference of a log-odds.
+
+    Raises:
+        BundleError: ``export-differs``; there is no file then.
+        WeightsError: the weights are missing or belong to another network.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    # PyTorch ends the whole process where the disk that it exports to becomes full: there must be room beforehand
+    with tempfile.TemporaryDirectory(prefix="cxr-monai-") as folder:
+        check_folder(folder, (), room=4 * bundle.weights.stat().st_size + ROOM if bundle.weights.is_file() else 0)
+        made = Path(folder) / file.name
+        difference = _written(bundle, made)
+        copy_durably(made, file)
+    return difference
+
+
+def _written(bundle: Bundle, file: Path) -> float:
+    parser = bundle.parser()
+    network = load_weights(parser.get_parsed_content("network_def"), bundle.weights).eval()
+    head, shape = head_of(parser), shape_of(bundle)
+    with _quiet():
+        (_write_onnx if file.suffix == ".onnx" else _write_torchscript)(bundle, file, shape)
+    exported = _RUNTIMES[file.suffix](file)
+    difference = largest_difference(
+        lambda batch: head(network(batch)),
+        exported if head_included(file) else lambda batch: head(exported(batch)),
+        images(bundle, shape),
+    )
+    if not difference <= TOLERANCE:  # NaN is a difference, too
+        raise BundleError(
+            Code.EXPORT_DIFFERS,
+            f"a log-odds of the exported {file.name} differs by {difference:g} from the bundle's; {TOLERANCE:g} is "
+            "allowed.",
+            fix="Nothing was left behind. Try the other format; this network does something that cannot be exported.",
+            where=bundle.root,
+        )
+    return difference
+
+
+def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what MONAI's exports are called with: the network, with its head where the file includes it, two images.
+
+    What goes into the file stands beside it until then: metadata that say what the file gives, and the configuration.
+    """
+    metadata, config = file.with_name("metadata.json"), file.with_name("inference.json")
+    whole = contract(bundle, shape, {})
+    write_json(metadata, {**bundle.metadata, "exported": _of_file(bundle, file, whole)})
+    write_json(config, exported_configuration(bundle, path=None, weights=None))
+    headed = {"_target_": f"{with_head.__module__}.{with_head.__name__}", "network": "@network_def"}
+    with_its_head = head_included(file) and "head_def" in bundle.parser().config
+    return {
+        "net_id": "exported" if with_its_head else "network_def",
+        "filepath": str(file),
+        "ckpt_file": str(bundle.weights),
+        "meta_file": str(metadata),
+        "config_file": str(config),
+        "use_trace": True,
+        "input_shape": (2, *shape),
+        "bundle_root": str(bundle.root),
+        **({"exported": headed | {"head": "@head_def"}} if with_its_head else {}),
+    }
+
+
+def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
+    """Return the ``inference.json`` that goes along with an export: it carries the calibration, and is of float32.
+
+    Args:
+        bundle: that is exported.
+        arguments: further ones of the configuration's item ``calibration``.
+
+    Returns:
+        the bundle's own otherwise. A bundle without a step for its calibration is said to lose it, as a warning.
+    """
+    config = read_json(bundle.root / "configs" / "inference.json")
+    fitted = calibration_in(bundle.root, calibration_item(bundle.root), bundle.labels, bundle.weights)
+    made = with_calibration(
+        config,
+        fitted.carried() if fitted is not None and not fitted.lost else None,
+        fitted.lost if fitted is not None and fitted.lost else None,
+        **arguments,
+    )
+    if fitted is not None and fitted.calibrates and "values" not in made.get("calibration", {}):
+        logger.warning("the export is not calibrated: inference.json has no item 'calibration' that applies one")
+    return made | ({"amp": False} if "amp" in made else {})
+
+
+def _of_file(bundle: Bundle, file: Path, whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an exported file says of itself, of the whole contract: what it gives and takes."""
+    return {
+        **gives(bundle, head_included(file)),
+        **{key: whole[key] for key in ("input", "preprocessing", "normalisation")},
+    }
+
+
+def _write_torchscript(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
+    ckpt_export(**_arguments(bundle, file, shape))
+    said = contract(bundle, shape, {}) | {"gives": gives(bundle, head_included(file))}
+    _rewrite(file, {"extra/contract.json": json.dumps(said).encode()})
+
+
+def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
+    # PyTorch's newer exporter needs onnxscript on top, and specialises what this one leaves free
+    onnx_export(
+        **_arguments(bundle, file, shape),
+        converter_kwargs={
+            "dynamo": False,
+            "input_names": [INPUT],
+            "output_names": [OUTPUT],
+            "dynamic_axes": {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+        },
+    )
+    import onnx
+
+    model = onnx.load(str(file))
+    whole = contract(bundle, shape, {})
+    said = _of_file(bundle, file, whole) | {"contract": whole}
+    # plain words stay as they are, all else is JSON
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+    onnx.helper.set_model_props(model, texts)
+    onnx.save(model, str(file))
+
+
+def _rewrite(file: Path, added: Mapping[str, bytes]) -> None:
+    """Take out of a TorchScript file where on this machine each line of source stood, and add further files to it."""
+    bare = file.with_suffix(".bare")
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(bare, "w", zipfile.ZIP_STORED) as target:
+        for entry in source.infolist():
+            if not entry.filename.endswith(".debug_pkl"):  # the network needs none of it
+                target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
+        for name, content in added.items():
+            target.writestr(zipfile.ZipInfo(f"{file.stem}/{name}"), content)
+    os.replace(bare, file)
+
+
+def images(bundle: Bundle, shape: tuple[int, ...]) -> list[torch.Tensor]:
+    """Return random images ``[B, C, S, S]`` for each of `BATCHES`, coarse shapes and noise over the input's range."""
+    low, high = bundle.metadata["network_data_format"]["inputs"]["image"]["value_range"] or (0, 1)
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for batch in BATCHES:
+        coarse = torch.rand(batch, shape[0], 8, 8, generator=generator)
+        smooth = nn.functional.interpolate(coarse, shape[1:], mode="bilinear")
+        mixed = (3 * smooth + torch.rand(batch, *shape, generator=generator)) / 4
+        made.append(low + (high - low) * mixed)
+    return made
+
+
+@torch.no_grad()
+def largest_difference(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    other: Callable[[torch.Tensor], torch.Tensor],
+    batches: Sequence[torch.Tensor],
+) -> float:
+    """Return the largest absolute difference of an output; infinite where shapes differ."""
+    worst = 0.0
+    for batch in batches:
+        ours, theirs = network(batch), other(batch)
+        if ours.shape != theirs.shape:
+            return float("inf")
+        worst = max(worst, float((ours - theirs).abs().max().nan_to_num(torch.inf)))
+    return worst
+
+
+def _torchscript(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    return torch.jit.load(str(file)).eval()
+
+
+def _onnx(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda batch: torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
+
+
+_RUNTIMES: dict[str, Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]] = {".ts": _torchscript, ".onnx": _onnx}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what MONAI logs (paths of this machine) and what tracing warns of (what the comparison finds) to itself."""
+    log = logging.getLogger("monai.bundle.scripts")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # both exporters are; MONAI is built on them
+        try:
+            yield
+        finally:
+            log.setLevel(before)

@@ -1,0 +1,200 @@
+"""What would this bundle execute? Found by reading it, without importing or evaluating anything of it.
+
+inspection = inspect("bundle")
+inspection.refused          # what speaks against it; empty if nothing does
+inspection.remarks          # everything that it would call, evaluate, import, read or load, each with a verdict
+
+MONAI evaluates any text that begins with ``$``, calls whatever a ``_target_`` names, imports what ``$import`` names,
+reads the file behind a ``%``, and does so in every configuration, the metadata included. Each of these is judged
+against lists of callables (``allowlist``) and of arguments (``arguments``) and a
+small grammar (``expressions``); ``configurations`` puts them together.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cxr_monai.budget import OverBudget, check_time, limited
+from cxr_monai.errors import BundleError, Code
+from cxr_monai.sharing.inspection import logging_file, picture_files, texts
+from cxr_monai.sharing.inspection.configurations import addresses, gathered, judged, measure
+from cxr_monai.sharing.inspection.file_names import MOST_FILES, name_problem, name_problems
+from cxr_monai.sharing.inspection.kinds import Kind, is_place, kind_of, why_not
+from cxr_monai.sharing.inspection.remarks import Remark, Verdict, shortened
+from cxr_monai.sharing.inspection.weights_remarks import examine
+from cxr_monai.strict_json import LARGEST, parse_strictly
+
+MOST_BYTES = 64 << 20
+"""Bytes of all configurations."""
+SECONDS = 10.0
+"""Of a processor, for one inspection."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an inspection found.
+
+    Attributes:
+        root: the bundle's folder.
+        remarks: in the order of the files and of what stands in them.
+    """
+
+    root: Path
+    remarks: tuple[Remark, ...]
+
+    @property
+    def refused(self) -> tuple[Remark, ...]:
+        """What speaks against the bundle."""
+        return tuple(remark for remark in self.remarks if remark.verdict == Verdict.REFUSED)
+
+
+def inspect(root: str | Path) -> Inspection:
+    """Inspect a bundle's folder.
+
+    Args:
+        root: the folder; nothing in it is imported, evaluated, unpickled or followed out of it.
+
+    Raises:
+        BundleError: ``bundle-invalid`` if there is no folder, or it has more than 10,000 files.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise BundleError(Code.BUNDLE_INVALID, "there is no such folder.", where=root)
+    paths = list(islice(root.rglob("*"), MOST_FILES + 1))
+    if len(paths) > MOST_FILES:
+        raise BundleError(Code.BUNDLE_INVALID, f"it has more than {MOST_FILES:,} files.", where=root)
+    files = {path.relative_to(root).as_posix(): path for path in sorted(paths)}
+    remarks: list[Remark] = []
+    try:
+        with limited(SECONDS):
+            remarks.extend(_remarks(files))
+    except OverBudget:
+        reason = f"its inspection takes more than {SECONDS:g} seconds of a processor; no honest bundle does."
+        remarks.append(Remark("", "", "time", root.name, Verdict.REFUSED, reason))
+    return Inspection(root, tuple(remarks))
+
+
+def _remarks(files: Mapping[str, Path]) -> Iterator[Remark]:
+    folders = {name for name, path in files.items() if path.is_dir() and not path.is_symlink()}
+    wrong = {name: problem for name in folders if (problem := name_problem(name))}
+    wrong |= dict(name_problems(name for name in files if name not in folders))
+    configurations, unread = _configurations(files)
+    try:
+        known = gathered(configurations)
+    except ValueError as error:  # each of them can be judged, all together cannot
+        yield Remark("configs", "", "json", "configs", Verdict.REFUSED, str(error))
+        return
+    for name, path in files.items():
+        check_time()
+        if name in wrong:
+            yield Remark(name, "", "file", name, Verdict.REFUSED, wrong[name])
+            continue
+        if name in unread:
+            yield unread[name]
+            continue
+        try:
+            yield from list(judged(name, configurations[name], known) if name in configurations else _file(name, path))
+        except OverBudget:
+            raise
+        except Exception as error:  # whatever a stranger's file makes of us is said of the file
+            yield _unreadable(name, error)
+
+
+def _configurations(files: Mapping[str, Path]) -> tuple[dict[str, dict[str, Any]], dict[str, Remark]]:
+    """Read the configurations; of those that cannot be read, say why."""
+    read: dict[str, dict[str, Any]] = {}
+    unread: dict[str, Remark] = {}
+    left = MOST_BYTES
+    for name, path in files.items():
+        if kind_of(name) != Kind.CONFIGURATION or path.is_symlink() or not path.is_file():
+            continue
+        try:
+            left -= path.stat().st_size
+            if left < 0:
+                raise ValueError(f"the configurations have more than {MOST_BYTES:,} bytes.")
+            config = _object(path)
+            measure(config)
+            read[name] = config
+        except ValueError as error:
+            unread[name] = Remark(name, "", "json", name, Verdict.REFUSED, str(error))
+        except OverBudget:
+            raise
+        except Exception as error:  # as above
+            unread[name] = _unreadable(name, error)
+    return read, unread
+
+
+def _object(path: Path) -> dict[str, Any]:
+    content = parse_strictly(_beginning(path, LARGEST + 1))
+    if not isinstance(content, dict):
+        raise ValueError("a bundle's JSON files are objects.")
+    return content
+
+
+def _unreadable(name: str, error: Exception) -> Remark:
+    return Remark(name, "", "file", name, Verdict.REFUSED, f"it cannot be examined ({type(error).__name__}: {error}).")
+
+
+def _file(name: str, path: Path) -> Iterator[Remark]:
+    if path.is_symlink():
+        yield Remark(name, "", "file", shortened(path.readlink()), Verdict.REFUSED, "a link, which may lead anywhere.")
+    elif path.is_dir():
+        if not is_place(name):
+            reason = "a bundle has the folders configs, docs and models; MONAI puts this one on the import path."
+            yield Remark(name, "", "file", name, Verdict.REFUSED, reason)
+    elif not path.is_file():
+        yield Remark(name, "", "file", name, Verdict.REFUSED, "neither a file nor a folder.")
+    elif (kind := kind_of(name)) is None:
+        yield Remark(name, "", "file", name, Verdict.REFUSED, why_not(name))
+    else:
+        yield from _content(kind, name, path)
+
+
+def _content(kind: Kind, name: str, path: Path) -> Iterator[Remark]:
+    """Judge whether the content of a file is what its place says."""
+    match kind:
+        case Kind.WEIGHTS:
+            found = examine(path)
+            for text, verdict, reason in found:
+                yield Remark(name, "", "weights", shortened(text), verdict, reason)
+            if not found:
+                yield Remark(name, "", "weights", "tensors alone", Verdict.ALLOWED, "")
+        case Kind.ONNX:
+            reason = "an ONNX network: arithmetic, which no command of this package loads."
+            yield Remark(name, "", "file", name, Verdict.ATTENTION, reason)
+        case Kind.LOGGING:
+            for where, text, reason in logging_file.problems(_beginning(path, logging_file.LONGEST + 1)):
+                yield Remark(name, where, "logging", text, Verdict.REFUSED, reason)
+        case Kind.PNG | Kind.JPEG:
+            if problem := picture_files.picture_problem(path, png=kind == Kind.PNG):
+                yield Remark(name, "", "file", name, Verdict.REFUSED, problem)
+        case Kind.DATA | Kind.CONFIGURATION:
+            yield from _data(name, path)
+        case Kind.MARKDOWN | Kind.TEXT:
+            yield from _text(name, path, kind)
+
+
+def _data(name: str, path: Path) -> Iterator[Remark]:
+    try:
+        _object(path)
+    except ValueError as error:
+        yield Remark(name, "", "json", name, Verdict.REFUSED, str(error))
+
+
+def _text(name: str, path: Path, kind: Kind) -> Iterator[Remark]:
+    content = _beginning(path, texts.LARGEST + 1)
+    if problem := texts.text_problem(content):
+        yield Remark(name, "", "file", name, Verdict.REFUSED, problem)
+        return
+    text = content.decode("utf-8")
+    if kind == Kind.MARKDOWN:
+        for line, shown, reason in texts.markdown_problems(text):
+            yield Remark(name, f"line {line}" if line else "", "file", shown, Verdict.REFUSED, reason)
+    yield from addresses(name, "", text, fetched=False)
+
+
+def _beginning(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)

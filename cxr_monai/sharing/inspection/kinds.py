@@ -1,0 +1,84 @@
+"""Which kinds of files stand in which places of a bundle; whatever is not listed here does not belong into one.
+
+MONAI puts the bundle's folder on the import path, and other programs look for their own files there (``*.pth``,
+``*.dist-info``, ``sitecustomize``, ``.git``). So places are listed, not dangers.
+"""
+
+import re
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from cxr_monai.sharing.inspection.logging_file import PLACE as LOGGING_FILE
+
+
+class Kind(StrEnum):
+    """What a file is, and so what its content must be."""
+
+    CONFIGURATION = "configuration"
+    LOGGING = "logging"
+    DATA = "data"
+    """JSON that no configuration is made of: figures, records."""
+    MARKDOWN = "markdown"
+    TEXT = "text"
+    PNG = "png"
+    JPEG = "jpeg"
+    WEIGHTS = "weights"
+    ONNX = "onnx"
+
+
+_FOLDER = re.compile(r"configs|models|docs(?:/[^/]+)*")
+# In this order: what commands of this package write or read, and what MONAI's model zoo has.
+_PLACES: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
+    (re.compile(pattern), kind)
+    for pattern, kind in (
+        (re.escape(LOGGING_FILE), Kind.LOGGING),
+        (r"configs/[^/]+\.json", Kind.CONFIGURATION),
+        (r"models/[^/]+\.(?:pt|ts|safetensors)", Kind.WEIGHTS),
+        (r"models/[^/]+\.onnx", Kind.ONNX),
+        (r"models/(?:calibration|contract)\.json|docs/import\.json", Kind.DATA),
+        (r"(?:lineage|metrics|bundle\.manifest)\.json", Kind.DATA),
+        (r"README\.md|docs/(?:.+/)?[^/]+\.md", Kind.MARKDOWN),
+        (r"LICEN[SC]E|NOTICE|large_files\.yml|bundle\.sig|docs/(?:.+/)?(?:[^/]+\.txt|LICEN[SC]E)", Kind.TEXT),
+        (r"docs/(?:.+/)?[^/]+\.png", Kind.PNG),
+        (r"docs/(?:.+/)?[^/]+\.jpe?g", Kind.JPEG),
+    )
+)
+_CODE = (
+    "py", "pyc", "pyd", "pyi", "pyw", "pyz", "so", "dll", "dylib", "pth", "egg", "egg-link", "zip", "whl", "sh", "bat",
+)  # fmt: skip
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return the kind of file that may stand under a name, ``/`` between folders; None where none may."""
+    return next((kind for pattern, kind in _PLACES if pattern.fullmatch(name)), None)
+
+
+def is_place(folder: str) -> bool:
+    """Tell whether a bundle may have this folder."""
+    return _FOLDER.fullmatch(folder) is not None
+
+
+def why_not(name: str) -> str:
+    """Return why a file has no place in a bundle, as a sentence."""
+    path = PurePosixPath(name)
+    if name.startswith("configs/") and path.suffix in (".yaml", ".yml"):
+        return "YAML has more ways to say things than an inspection should follow; JSON says the same."
+    if path.suffix == ".py":
+        return (
+            "Python of the bundle's own, which a person must read: MONAI puts the bundle's folder on the import path, "
+            f"and it would be taken for {_module(name)!r}."
+        )
+    if path.suffix.lstrip(".").lower() in _CODE or "__pycache__" in path.parts:
+        return f"code: MONAI puts the bundle's folder on the import path, and it would be taken for {_module(name)!r}."
+    if re.search(r"\.(?:dist-info|egg-info)(?:/|$)", name, re.IGNORECASE):
+        return "a record of an installed package: programs load what its entry points name."
+    if path.suffix.lower() in (".svg", ".html", ".htm", ".xml", ".pdf"):
+        return "a kind of file that can hold a program; pictures of a bundle are PNG or JPEG, in docs."
+    return (
+        "a bundle has configs/*.json, docs (Markdown, text, PNG, JPEG), models/*.pt, .ts, .onnx, .safetensors, "
+        "LICENSE and README.md; this is something else, or stands elsewhere."
+    )
+
+
+def _module(name: str) -> str:
+    return PurePosixPath(name).parts[0].partition(".")[0]

@@ -1,0 +1,331 @@
+"""Where a bundle comes from: ``lineage.json`` in it, and the tree over all generations, each link checked.
+
+write_lineage(child, Generation.of(child, data={...}, measured={...}), parents=[parent])
+tree = trace("OUT/bundle", at_hand(store, ["received"]))
+tree.lines()
+
+A child names its parents by the digest of all their files, and carries what they and their ancestors said of
+themselves. So the tree can be drawn where no ancestor is at hand; where one is, its digest is computed again, and what
+the child says of it is compared with what it says itself.
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cxr_monai.bundle.digest import content_digest
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, SharingError
+from cxr_monai.sharing.inspection.remarks import shortened
+from cxr_monai.sharing.package.file_list import MANIFEST, read_contents
+from cxr_monai.sharing.trust.installed import installed
+from cxr_monai.strict_json import parse_strictly
+
+LINEAGE = "lineage.json"
+FORMAT = 1
+MOST_ANCESTORS = 300
+MOST_GENERATIONS = 100
+"""Ancestors in a row that are followed: each is a step deeper for what follows them."""
+PACKAGES = ("cxr-monai", "monai", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one bundle says of how it was made.
+
+    Attributes:
+        name, version: of its metadata.
+        made_by: the command, such as ``cxr-monai finetune``; empty where nothing was recorded.
+        parents: digests of the bundles that it was made from, as ``cxr_monai.bundle.digest`` computes them.
+        data: digest and counts of the data; no names.
+        settings: that differ from the parent's or the command's defaults.
+        software: versions by package.
+        measured: figures and what they are of.
+    """
+
+    name: str
+    version: str
+    made_by: str = ""
+    parents: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A bundle's own generation, and its ancestors' by their digests."""
+
+    own: Generation
+    ancestors: Mapping[str, Generation]
+
+
+def software() -> dict[str, str]:
+    """Return the versions of what makes bundles here."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def write_lineage(
+    root: Path,
+    parents: Sequence[Path],
+    made_by: str,
+    *,
+    data: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    measured: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``lineage.json`` into a bundle that is otherwise complete.
+
+    Args:
+        root: the bundle's folder; its metadata gives name and version.
+        parents: folders of the bundles that it was made from.
+        made_by, data, settings, measured: see :class:`Generation`; no paths and no identifiers.
+
+    Raises:
+        SharingError: ``lineage-invalid`` if a parent's own lineage cannot be read.
+    """
+    ancestors: dict[str, Generation] = {}
+    digests = [content_digest(parent) for parent in parents]
+    for digest, parent in zip(digests, parents, strict=True):
+        theirs = read_lineage(parent)
+        ancestors |= {**theirs.ancestors, digest: theirs.own}
+    named = _of_metadata(root)
+    own = Generation(
+        named.name, named.version, made_by, tuple(digests), data, settings or {}, software(), measured or {}
+    )
+    content = {
+        "format": FORMAT,
+        "own": asdict(own),
+        "ancestors": {digest: asdict(generation) for digest, generation in sorted(ancestors.items())},
+    }
+    write_durably(root / LINEAGE, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_lineage(root: Path) -> Lineage:
+    """Read a bundle's lineage; one that has none has no parents that are known.
+
+    Raises:
+        SharingError: ``lineage-invalid``.
+    """
+    path = root / LINEAGE
+    try:
+        if not path.exists():
+            return Lineage(_of_metadata(root), {})
+        content = parse_strictly(path.read_bytes())
+        if not isinstance(content, Mapping) or set(content) != {"format", "own", "ancestors"}:
+            raise ValueError("it needs format, own and ancestors, and nothing else.")
+        if content["format"] != FORMAT or len(content["ancestors"]) > MOST_ANCESTORS:
+            raise ValueError(f"its format is not {FORMAT}, or it has more than {MOST_ANCESTORS:,} ancestors.")
+        named = _of_metadata(root)  # packing may have given a new version
+        return Lineage(
+            replace(_generation(content["own"]), name=named.name, version=named.version),
+            {_digest(digest): _generation(one) for digest, one in content["ancestors"].items()},
+        )
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise SharingError(
+            Code.LINEAGE_INVALID,
+            f"where this bundle comes from cannot be read: {error}",
+            fix="Get the bundle again from its sender.",
+            where=path,
+        ) from error
+
+
+def _of_metadata(root: Path) -> Generation:
+    metadata = parse_strictly((root / "configs" / "metadata.json").read_bytes())
+    if not isinstance(metadata, Mapping):
+        raise ValueError("its metadata is no JSON object.")
+    trained_on = metadata.get("trained_on")
+    data = trained_on if isinstance(trained_on, Mapping) else {}
+    return Generation(str(metadata.get("name", "")), str(metadata.get("version", "")), data=dict(data))
+
+
+def _generation(content: Any) -> Generation:
+    if not isinstance(content, Mapping) or set(content) != set(Generation.__dataclass_fields__):
+        raise ValueError(f"a generation has {', '.join(Generation.__dataclass_fields__)}, and nothing else.")
+    if not all(isinstance(content[key], str) for key in ("name", "version", "made_by")):
+        raise ValueError("name, version and made_by are texts.")
+    if not all(isinstance(content[key], Mapping) for key in ("data", "settings", "software", "measured")):
+        raise ValueError("data, settings, software and measured are objects.")
+    if not isinstance(content["parents"], list):
+        raise ValueError("parents is a list of digests.")
+    return Generation(**{**content, "parents": tuple(_digest(parent) for parent in content["parents"])})
+
+
+def _digest(text: Any) -> str:
+    if not isinstance(text, str) or len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise ValueError(f"{shortened(text)!r} is no digest: 64 hexadecimal digits.")
+    return text
+
+
+class State(StrEnum):
+    """What is known of one link."""
+
+    ITSELF = "itself"
+    VERIFIED = "verified"
+    """The parent is at hand, with this digest, and says the same of itself."""
+    AWAY = "not at hand"
+    """What is said of it is what its child says."""
+    DAMAGED = "damaged"
+    """What is at hand contradicts the child."""
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """A bundle that a link may lead to: its folder, what to call it, its digests (of what it was packed from, too)."""
+
+    root: Path
+    label: str
+    digests: tuple[str, ...]
+    lineage: Lineage
+
+
+@dataclass(frozen=True)
+class Node:
+    """A bundle in the tree, the link to it, and its parents."""
+
+    digest: str
+    generation: Generation | None
+    state: State
+    said: str
+    parents: tuple["Node", ...]
+
+    def everyone(self) -> Iterator["Node"]:
+        """Yield the node and all its ancestors."""
+        yield self
+        for parent in self.parents:
+            yield from parent.everyone()
+
+    def lines(self) -> list[str]:
+        """Return the tree as text, the newest first."""
+        one = self.generation
+        name = f"{shortened(one.name)} {shortened(one.version)}" if one else "nothing is known of it"
+        made = [name, self.digest[:12], f"{self.state}{': ' + self.said if self.said else ''}"]
+        written = ["  ".join(made)]
+        details = [shortened(f"{what}: {_told(content)}") for what, content in _details(one) if content]
+        bar = "│ " if self.parents else "  "
+        written += [f"{bar} {line}" for line in details]
+        for number, parent in enumerate(self.parents):
+            last = number == len(self.parents) - 1
+            first, *rest = parent.lines()
+            written.append(f"{'└─' if last else '├─'} {first}")
+            written += [f"{'  ' if last else '│ '} {line}" for line in rest]
+        return written
+
+
+def _details(one: Generation | None) -> list[tuple[str, Any]]:
+    if one is None:
+        return []
+    return [("made by", one.made_by), ("data", one.data), ("settings", one.settings), ("measured", one.measured)]
+
+
+def _told(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return str(content)
+    plain = {key: value for key, value in content.items() if isinstance(value, str | int | float)}
+    return ", ".join(
+        f"{key} {f'{value:.4g}' if isinstance(value, float) else _short(value)}" for key, value in plain.items()
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 40 else f"{text[:12]}…"  # most likely a digest
+
+
+def at_hand(store: Path, also: Iterable[str | Path] = ()) -> list[AtHand]:
+    """Return the bundles that links may lead to: all installed ones, and those in some folders.
+
+    Args:
+        store: of installed bundles.
+        also: folders of bundles, or folders that hold such.
+
+    Raises:
+        SharingError: ``lineage-invalid`` if one of them cannot be read.
+    """
+    found = []
+    for one in installed(store) if store.is_dir() else []:
+        label = f"installed, {one.record.name}@{one.record.version}, signed by {one.record.signer}"
+        found.append(_at_hand(one.root, label))
+    for folder in map(Path, also):
+        inside = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
+        bundles = [path for path in inside if (path / "configs" / "metadata.json").is_file()]
+        if not bundles:
+            raise SharingError(Code.LINEAGE_INVALID, "there is no bundle in this folder.", where=folder)
+        found += [_at_hand(path, str(path)) for path in bundles]
+    return found
+
+
+def _at_hand(root: Path, label: str) -> AtHand:
+    digests = [content_digest(root)]
+    if (root / MANIFEST).is_file():
+        digests.append(read_contents(root / MANIFEST).created_from)
+    return AtHand(root, label, tuple(dict.fromkeys(digests)), read_lineage(root))
+
+
+def trace(root: str | Path, hand: Sequence[AtHand]) -> Node:
+    """Return the tree of a bundle, every link checked as far as the bundles at hand allow.
+
+    Raises:
+        SharingError: ``lineage-invalid`` if the bundle's own record cannot be read.
+    """
+    root = Path(root)
+    lineage = read_lineage(root)
+    digest = content_digest(root)
+    tracer = _Tracer(hand)
+    parents = tracer.parents(lineage.own, lineage.ancestors, (digest,))
+    return Node(
+        digest, lineage.own, State.ITSELF, tracer.known[digest].label if digest in tracer.known else "", parents
+    )
+
+
+class _Tracer:
+    """Follows links; each ancestor's own ancestors are followed once, however many children lead to it."""
+
+    def __init__(self, hand: Sequence[AtHand]) -> None:
+        self.hand = hand
+        # a bundle that is at hand itself comes before one that was packed from it
+        self.known = {one.digests[-1]: one for one in hand} | {one.digests[0]: one for one in hand}
+        self.followed: set[str] = set()
+
+    def parents(
+        self, child: Generation, ancestors: Mapping[str, Generation], path: tuple[str, ...]
+    ) -> tuple[Node, ...]:
+        return tuple(self._parent(digest, ancestors, path) for digest in child.parents)
+
+    def _parent(self, digest: str, ancestors: Mapping[str, Generation], path: tuple[str, ...]) -> Node:
+        claimed, there = ancestors.get(digest), self.known.get(digest)
+        if digest in path:
+            return Node(digest, claimed, State.DAMAGED, "it is said to be its own ancestor, a circle", ())
+        if len(path) > MOST_GENERATIONS:
+            return Node(digest, claimed, State.DAMAGED, f"there are more than {MOST_GENERATIONS:,} generations", ())
+        state, said = self._link(digest, claimed, there, path)
+        generation = there.lineage.own if there else claimed
+        if generation is None:
+            return Node(digest, None, state, said, ())
+        if digest in self.followed and generation.parents:
+            return Node(digest, generation, state, f"{said}; its parents stand above".lstrip("; "), ())
+        self.followed.add(digest)
+        further = {**ancestors, **(there.lineage.ancestors if there else {})}
+        return Node(digest, generation, state, said, self.parents(generation, further, (*path, digest)))
+
+    def _link(
+        self, digest: str, claimed: Generation | None, there: AtHand | None, path: tuple[str, ...]
+    ) -> tuple[State, str]:
+        if there is not None:
+            as_packed = "" if digest == there.digests[0] else ", which was packed from it"
+            own = replace(there.lineage.own, version=claimed.version) if as_packed and claimed else there.lineage.own
+            if claimed != own:
+                return State.DAMAGED, f"{there.label}: what its child says of it is not what it says itself"
+            return State.VERIFIED, there.label + as_packed
+        if claimed is None:
+            return State.DAMAGED, "its child says nothing of it"
+        for one in self.hand:
+            own = one.lineage.own
+            if (own.name, own.version) == (claimed.name, claimed.version) and not set(one.digests) & set(path):
+                return State.AWAY, f"{one.label} has its name and version, but another content"
+        return State.AWAY, "what is said of it is what its child says"
