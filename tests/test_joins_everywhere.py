@@ -15,18 +15,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.agreement import compare, compare_seeds
+from cxr_monai.attribution.map_store import MapStore, MapWriter
+from cxr_monai.attribution.panels import Gallery
+from cxr_monai.attribution.reference_boxes import boxed_findings, read_boxes
+from cxr_monai.attribution.selection import select
+from cxr_monai.attribution.view import View
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import Manifest, boxes_path, build_manifest, read_manifest, write_manifest
 from cxr_monai.data.sources import dicom, folder
 from cxr_monai.data.splits import lists
 from cxr_monai.errors import Code, CxrError
-from cxr_monai.evaluation.boxes import boxed_findings, read_boxes
 from cxr_monai.evaluation.predictions import PredictionsFile, join
-from cxr_monai.explain.agreement import compare, compare_seeds
-from cxr_monai.explain.selection import select
-from cxr_monai.explain.showing import Gallery
-from cxr_monai.explain.store import MapStore, MapWriter
-from cxr_monai.explain.view import View
 from cxr_monai.finetune.localising import boxed_images
 from cxr_monai.report.evaluating import _in_common as both_systems
 from cxr_monai.report.localising import read_part

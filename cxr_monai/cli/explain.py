@@ -28,7 +28,7 @@ examples:
 
 exit status: 0 if there are maps, 1 if there are none (or with --strict if a file was left out), 2 for wrong use"""
 
-# name and line of help; a test compares them with cxr_monai.explain.methods, which is slow to import
+# name and line of help; a test compares them with cxr_monai.attribution.methods, which is slow to import
 METHODS = {
     "cam": "class activation maps: all findings from one forward pass (the default)",
     "gradcam": "GradCAM (MONAI), on --target-layer",
@@ -102,8 +102,8 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     _refuse_wrong_use(arguments)
-    from cxr_monai.explain.store import ABOUT
-    from cxr_monai.explaining.explainer import Explainer, root_of
+    from cxr_monai.attribution.explainer import Explainer, root_of
+    from cxr_monai.attribution.map_store import ABOUT
     from cxr_monai.labels import spelling
     from cxr_monai.outputs import check_folder
     from cxr_monai.predict import gather_files, names_are_identities
@@ -114,8 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
     files, names = gather_files(arguments.inputs, arguments.split)
     wanted, bundle = None, open_bundle(arguments)
     if arguments.boxes:
+        from cxr_monai.attribution.reference_boxes import boxed_findings
         from cxr_monai.bundle.folder import Bundle
-        from cxr_monai.evaluation.boxes import boxed_findings
 
         by_name = arguments.match_names or names_are_identities(arguments.inputs)
         wanted, notes = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme, by_name)
@@ -150,8 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"each: {arguments.out}"
     )
     if arguments.pictures:
-        from cxr_monai.explain.pictures import write_pictures
-        from cxr_monai.explain.showing import Gallery
+        from cxr_monai.attribution.gallery import write_pictures
+        from cxr_monai.attribution.panels import Gallery
 
         shown, wanted_findings = store.images[: arguments.pictures], explainer.kept if arguments.finding else ()
         pictures = write_pictures(Gallery([store]), shown, arguments.out / "pictures", wanted_findings)

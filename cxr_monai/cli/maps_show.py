@@ -10,8 +10,8 @@ from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
 
 if TYPE_CHECKING:
-    from cxr_monai.explain.drawing import Box
-    from cxr_monai.explain.store import MapStore
+    from cxr_monai.attribution.drawing import Box
+    from cxr_monai.attribution.map_store import MapStore
 
 DESCRIPTION = """\
 Draw maps over their radiographs, with the finding, its probability and its operating point.
@@ -87,11 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw, write, say where."""
     one_file = arguments.out.suffix.lower() in (".png", ".pdf")
     _refuse_wrong_use(arguments, one_file)
+    from cxr_monai.attribution.gallery import picture_names, write_nifti_maps, write_overlays, write_sheet
+    from cxr_monai.attribution.map_store import MapStore
+    from cxr_monai.attribution.panels import Gallery
+    from cxr_monai.attribution.regions import parse_threshold
     from cxr_monai.data.manifest import read_manifest
-    from cxr_monai.explain.pictures import picture_names, write_nifti_maps, write_overlays, write_sheet
-    from cxr_monai.explain.regions import parse_threshold
-    from cxr_monai.explain.showing import Gallery
-    from cxr_monai.explain.store import MapStore
     from cxr_monai.labels import spelling
     from cxr_monai.outputs import check_folder, check_output
 
@@ -158,7 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def read_truth(path: Path, store: "MapStore", by_name: bool = False) -> dict[tuple[str, str], list["Box"]]:
     """Return boxes by image and finding, in pixels of the stored image; notes go to standard error."""
-    from cxr_monai.evaluation.boxes import read_boxes
+    from cxr_monai.attribution.reference_boxes import read_boxes
 
     table, notes = read_boxes(path, store.table, store.findings, store.scheme, by_name)
     for note in notes:

@@ -4,7 +4,7 @@
     found = localise_both(child, parent, "m.boxes.csv", base, "Nodule", "OUT")
     found.lines("Nodule")
 
-Scored are the pointing game and the energy inside the boxes (``cxr_monai.evaluation.localisation``): neither needs a
+Scored are the pointing game and the energy inside the boxes (``cxr_monai.attribution.localisation``): neither needs a
 map threshold, which would have to be chosen on still other boxed images.
 """
 
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.explainer import Explainer
+from cxr_monai.attribution.localisation import raster, score
+from cxr_monai.attribution.localisation_tables import Scored, localisation_tables, values_of
+from cxr_monai.attribution.reference_boxes import boxed_findings
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.boxes import boxed_findings
-from cxr_monai.evaluation.localisation import raster, score
-from cxr_monai.evaluation.localisation_tables import Scored, localisation_tables, values_of
-from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.finetune.disease import held_out
 from cxr_monai.plurals import counted
 from cxr_monai.report.localising import Part, read_part

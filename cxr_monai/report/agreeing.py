@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.agreement import RANK, compare, compare_seeds, measures, seed_cases
+from cxr_monai.attribution.drawing import compare_figure, save
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.pairing import named_alike
+from cxr_monai.attribution.panels import Gallery
+from cxr_monai.attribution.regions import Threshold
 from cxr_monai.data.joining import without
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.errors import Code, EvaluationError, RadiographError
 from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.metrics import MEAN
-from cxr_monai.explain.agreement import RANK, compare, compare_seeds, measures, seed_cases
-from cxr_monai.explain.drawing import compare_figure, save
-from cxr_monai.explain.pairing import named_alike
-from cxr_monai.explain.regions import Threshold
-from cxr_monai.explain.showing import Gallery
-from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.report.map_pages import agreement_page
@@ -107,7 +107,7 @@ def agree_files(
     Raises:
         UsageError: ``output-exists``.
         StorageError: ``disk-full`` or ``write-failed``.
-        EvaluationError: ``maps-invalid`` for what `cxr_monai.explain.agreement` cannot compare, or if no case is left.
+        EvaluationError: ``maps-invalid`` for what `cxr_monai.attribution.agreement` cannot compare, or if no case is left.
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for a threshold that is none.
     """

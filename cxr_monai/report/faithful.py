@@ -3,7 +3,7 @@
     faithful_files("OUT/bundle", files, names, "faithful", Options(methods=("cam", "occlusion")), "manifest.csv")
 
 A method fails, and is said to explain nothing, if its maps survive when weights are drawn anew
-(``cxr_monai.explain.randomisation.BOUND``).
+(``cxr_monai.attribution.randomisation.BOUND``).
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cxr_monai.attribution.drawing import save
+from cxr_monai.attribution.methods import method_named
+from cxr_monai.attribution.randomisation import BOUND
+from cxr_monai.attribution.subject import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.bundle.about import about
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level
-from cxr_monai.explain.drawing import save
-from cxr_monai.explain.methods import method_named
-from cxr_monai.explain.randomisation import BOUND
-from cxr_monai.explaining.judging import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted
@@ -200,7 +200,7 @@ def judge(
     """Return the figures of some cases.
 
     Args:
-        subject, images, cases: see ``cxr_monai.explaining.judging``.
+        subject, images, cases: see ``cxr_monai.attribution.subject``.
         patients: of `patients_of`.
         options: see there.
         notes: sentences that come first.

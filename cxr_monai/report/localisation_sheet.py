@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.localisation import raster
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import RadiographError
-from cxr_monai.evaluation.localisation import raster
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.report.reading import records
 
@@ -47,8 +47,8 @@ def write_sheet(localisation: "Localisation", part: "Part", root: Path, folder: 
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    from cxr_monai.explain.drawing import draw_overlay
-    from cxr_monai.explain.regions import Threshold
+    from cxr_monai.attribution.drawing import draw_overlay
+    from cxr_monai.attribution.regions import Threshold
 
     out = Path(folder) / NAME
     out.unlink(missing_ok=True)  # of an earlier run
@@ -95,8 +95,8 @@ def _chosen(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _panel(case: dict[str, Any], part: "Part", root: Path) -> Any:
+    from cxr_monai.attribution.drawing import Panel
     from cxr_monai.data.radiograph import read_radiograph
-    from cxr_monai.explain.drawing import Panel
 
     image, finding = case["image"], case["finding"]
     view = part.store.view(image)

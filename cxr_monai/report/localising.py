@@ -1,7 +1,7 @@
 """Maps against the boxes of radiologists: files in; tables, a sheet, a page and an MLflow run out.
 
     localisation, written = localise_files("maps", "m.boxes.csv", "manifest.csv", "localisation")
-    localisation.scores, localisation.gains         # tables; see cxr_monai.evaluation.localisation_tables
+    localisation.scores, localisation.gains         # tables; see cxr_monai.attribution.localisation_tables
 
 Two controls are scored on the same cases: a random map (uniform noise on the map's own grid, enlarged as it is) and a
 centre map (where the finding's boxes are on other images). All three have their map thresholds chosen on other images
@@ -22,15 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from cxr_monai.bundle.folder import Bundle
-from cxr_monai.completion import require_complete, seal
-from cxr_monai.data.joining import join_on_image
-from cxr_monai.data.manifest import Manifest, read_manifest
-from cxr_monai.data.splits import assign_patients
-from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.boxes import in_shares, read_boxes
-from cxr_monai.evaluation.localisation import (
+from cxr_monai.attribution.localisation import (
     CHOOSING_SIDE,
     ENOUGH,
     POOLED,
@@ -44,10 +36,18 @@ from cxr_monai.evaluation.localisation import (
     raster,
     score,
 )
-from cxr_monai.evaluation.localisation_tables import FEWEST, Scored, localisation_tables, values_of
+from cxr_monai.attribution.localisation_tables import FEWEST, Scored, localisation_tables, values_of
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.reference_boxes import in_shares, read_boxes
+from cxr_monai.bundle.folder import Bundle
+from cxr_monai.completion import require_complete, seal
+from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.data.splits import assign_patients
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.evaluation.patients import trained_on
-from cxr_monai.explain.store import MapStore
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted, have, out_of
 from cxr_monai.progress import progress_bar

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from cxr_monai.attribution.agreement import RANK
+from cxr_monai.attribution.randomisation import BOUND
 from cxr_monai.durable import write_durably
-from cxr_monai.explain.agreement import RANK
-from cxr_monai.explain.randomisation import BOUND
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, signed, whole

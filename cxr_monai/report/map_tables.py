@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.localisation_tables import FEWEST
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, effective_patients, interval
-from cxr_monai.evaluation.localisation_tables import FEWEST
 from cxr_monai.evaluation.metrics import MEAN
 
 

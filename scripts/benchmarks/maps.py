@@ -17,7 +17,7 @@ def measure_maps(arguments: argparse.Namespace) -> Iterator[Row]:
     import torch
     from monai.visualize import GradCAM
 
-    from cxr_monai.explain.methods import explain_with
+    from cxr_monai.attribution.methods import explain_with
     from cxr_monai.networks.class_maps import ClassMaps
     from cxr_monai.networks.folding import for_prediction
     from cxr_monai.networks.inferers import bfloat16_supported
@@ -67,7 +67,7 @@ def measure_maps(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def measure_explain(arguments: argparse.Namespace) -> Iterator[Row]:
     """``cxr-monai explain`` on every image of the manifest, all findings, decoding and writing included."""
-    from cxr_monai.explaining.explainer import Explainer
+    from cxr_monai.attribution.explainer import Explainer
     from cxr_monai.predict import gather_files
 
     files, names = gather_files([arguments.manifest])

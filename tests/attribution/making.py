@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cxr_monai.attribution.map_store import MapStore, MapWriter
+from cxr_monai.attribution.view import View
 from cxr_monai.data.manifest import Manifest, build_manifest
-from cxr_monai.explain.store import MapStore, MapWriter
-from cxr_monai.explain.view import View
 
 FINDINGS = ("Effusion", "Mass", "Hernia")
 SIDE = 48

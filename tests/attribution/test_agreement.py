@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from cxr_monai.attribution.agreement import RANK, compare, compare_seeds, measures, seed_cases
+from cxr_monai.attribution.map_store import MapStore, MapWriter
+from cxr_monai.attribution.view import View
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.explain.agreement import RANK, compare, compare_seeds, measures, seed_cases
-from cxr_monai.explain.store import MapStore, MapWriter
-from cxr_monai.explain.view import View
 
 WHOLE = View(64, 64, 0, 0, 64, 64)
 NAN = float("nan")

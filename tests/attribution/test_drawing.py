@@ -18,9 +18,9 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from cxr_monai.attribution.drawing import DPI, Panel, colours, compare_figure, draw_overlay, save, sheet_figure
+from cxr_monai.attribution.regions import Threshold, strongest
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.drawing import DPI, Panel, colours, compare_figure, draw_overlay, save, sheet_figure
-from cxr_monai.explain.regions import Threshold, strongest
 from cxr_monai.labels import NIH14
 
 GREY = np.full((40, 80), 0.5, np.float32)

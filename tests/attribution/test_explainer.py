@@ -12,11 +12,11 @@ from monai.transforms import CenterSpatialCropd, Compose
 from PIL import Image
 from torch import nn
 
+from cxr_monai.attribution import map_store as stores
+from cxr_monai.attribution.explainer import GRAIN, Explainer, operating_points, root_of
+from cxr_monai.attribution.methods import METHODS
 from cxr_monai.errors import Code, CxrError, RadiographError, SettingError, UsageError
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.explain import store as stores
-from cxr_monai.explain.methods import METHODS
-from cxr_monai.explaining.explainer import GRAIN, Explainer, operating_points, root_of
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.fixed_batches import fixed_batch_size
 from cxr_monai.transforms import LoadRadiographd, NormaliseRadiographd, QuantiseRadiographd, ResizeShortestd

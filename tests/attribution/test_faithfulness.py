@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from cxr_monai.attribution.faithfulness import area, baseline_of, curves, moved, sensitivity, unexplained
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.faithfulness import area, baseline_of, curves, moved, sensitivity, unexplained
 
 IMAGE = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]])
 NOTHING = torch.zeros(1, 2, 2)

@@ -12,9 +12,9 @@ from monai.networks.nets import DenseNet
 from monai.transforms import Compose
 from torch import nn
 
+from cxr_monai.attribution.methods import METHODS
+from cxr_monai.attribution.subject import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.errors import Code, RadiographError, SettingError
-from cxr_monai.explain.methods import METHODS
-from cxr_monai.explaining.judging import Subject, cases_of, faithfulness, randomisation, read_some
 
 FINDINGS = ("Mass", "Nodule", "Hernia")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from cxr_monai.attribution.similarity import overlap, rank_correlation, similarity
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.likeness import overlap, rank_correlation, similarity
 
 NAN = float("nan")
 

@@ -8,9 +8,7 @@ from monai.networks.nets import DenseNet121
 from monai.visualize import GradCAM
 from torch import nn
 
-from cxr_monai.cli import explain as cli
-from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.methods import (
+from cxr_monai.attribution.methods import (
     EARLY,
     LAST,
     METHODS,
@@ -19,6 +17,8 @@ from cxr_monai.explain.methods import (
     explain_with,
     without_in_place,
 )
+from cxr_monai.cli import explain as cli
+from cxr_monai.errors import Code, SettingError
 
 SIZE = 96
 CHANNELS = range(4)

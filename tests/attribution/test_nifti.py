@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from cxr_monai.attribution.map_nifti import write_nifti
 from cxr_monai.data.radiograph import read_radiograph
-from cxr_monai.explain.nifti import write_nifti
 
 HEAT = np.arange(34 * 40, dtype=np.float32).reshape(34, 40) / 2  # no two alike: a transposition would show
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from cxr_monai.attribution.drawing import Panel, compare_figure
+from cxr_monai.attribution.gallery import write_nifti_maps, write_overlays, write_pictures, write_sheet
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.panels import Gallery
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
-from cxr_monai.explain.drawing import Panel, compare_figure
-from cxr_monai.explain.pictures import write_nifti_maps, write_overlays, write_pictures, write_sheet
-from cxr_monai.explain.showing import Gallery
-from cxr_monai.explain.store import MapStore
 from tests.attribution.making import made_images, made_manifest, made_store
 
 ROWS = {"a/1.png": (0.9, 0.6, 0.1), "a/2.png": (0.2, 0.3, 0.7), "b/2.png": (0.3, 0.1, 0.2)}
@@ -150,7 +150,7 @@ def test_one_picture_an_image_with_the_maps_of_its_findings(tmp_path: Path, monk
         drawn.append(([[panel.finding or panel.title for panel in row] for row in rows], note))
         return compare_figure(rows, heading=heading, note=note)
 
-    monkeypatch.setattr("cxr_monai.explain.pictures.compare_figure", figure)
+    monkeypatch.setattr("cxr_monai.attribution.gallery.compare_figure", figure)
     names = ["A", "B", "C", "D", "E"]
     rows = {"a/1.png": (0.9, 0.8, 0.7, 0.6, 0.5), "a/2.png": (0.1, 0.3, 0.2, 0.0, 0.0), "b/1.png": (0.6, 0.6, 0, 0, 0)}
     made_images(tmp_path, list(rows))

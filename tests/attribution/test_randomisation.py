@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from cxr_monai.attribution.randomisation import BOUND, Stage, cascade, randomised, some_stages, survival
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.randomisation import BOUND, Stage, cascade, randomised, some_stages, survival
 
 
 class Scaled(nn.Module):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cxr_monai.attribution.regions import Part, Threshold, parse_threshold, parts, strongest
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.regions import Part, Threshold, parse_threshold, parts, strongest
 
 HEAT = np.array(
     [

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.selection import Example, select
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, EvaluationError, ManifestError, SettingError, SplitError
-from cxr_monai.explain.selection import Example, select
 from cxr_monai.schemes import scheme
 
 FINDINGS = ["Mass", "Edema"]

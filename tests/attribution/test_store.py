@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution import map_store as module
+from cxr_monai.attribution.map_store import ABOUT, TABLE, MapStore, MapWriter
+from cxr_monai.attribution.view import View
 from cxr_monai.errors import Code, EvaluationError, StorageError, UsageError
-from cxr_monai.explain import store as module
-from cxr_monai.explain.store import ABOUT, TABLE, MapStore, MapWriter
-from cxr_monai.explain.view import View
 
 FINDINGS = ("Mass", "Pleural_Thickening", "Hernia")
 WHAT: dict[str, Any] = {

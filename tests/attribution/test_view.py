@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from cxr_monai.explain.view import View
+from cxr_monai.attribution.view import View
 
 RAMP = np.array([[0.0, 10.0]], np.float32)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from cxr_monai.attribution.explainer import Explainer
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.errors import BundleError, Code, UsageError, WeightsError
-from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.predict import Predictor
 from tests.bundles.making import LABELS, tiny_bundle
 from tests.bundles.running import run

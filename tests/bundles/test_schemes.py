@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
-from cxr_monai.explain.store import MapStore
 from cxr_monai.schemes import SCHEMES
 from tests.bundles.running import (
     CONFIGS,

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.environment import without_monai_warning
 from cxr_monai.errors import CxrError
-from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import NIH14
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
 from cxr_monai.training.checkpoints import digest, read_checkpoint
@@ -241,7 +241,7 @@ def test_ten_crop_is_the_mean_of_ten_crops(trained: Trained, phantoms: Phantoms,
 def test_explanation_of_a_manifest(
     trained: Trained, phantoms: Phantoms, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_monai.explain.methods.STEPS", 2)  # what more of them give is tests/explain's
+    monkeypatch.setattr("cxr_monai.attribution.methods.STEPS", 2)  # what more of them give is tests/explain's
     run(trained.bundle, "explain", manifest=str(phantoms.manifest), output_dir="out", count=2)
     pictures = sorted(path.name for path in (elsewhere / "out" / "explanations").glob("*.png"))
     assert len(pictures) == 3

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
-from cxr_monai.explain.store import MapStore
 from cxr_monai.labels import NIH14
 from tests.bundles.running import Phantoms, Trained
 

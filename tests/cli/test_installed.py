@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
-from cxr_monai.explain.store import MapStore
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.keys import make_key, trust

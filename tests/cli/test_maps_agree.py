@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.map_store import MapWriter
+from cxr_monai.attribution.view import View
 from cxr_monai.cli import main
-from cxr_monai.explain.store import MapWriter
-from cxr_monai.explain.view import View
 
 pytest_plugins = ["tests.bundles.fixtures"]
 

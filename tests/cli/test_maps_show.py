@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cxr_monai.attribution import drawing, gallery
+from cxr_monai.attribution.drawing import Panel
+from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import maps_show
 from cxr_monai.data.manifest import write_manifest
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError, UsageError
-from cxr_monai.explain import drawing, pictures
-from cxr_monai.explain.drawing import Panel
-from cxr_monai.explain.store import MapStore
 from tests.attribution.making import SIDE, made_images, made_manifest, made_store
 
 pytest_plugins = ["tests.bundles.fixtures"]
@@ -47,7 +47,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
         return drawing.compare_figure([[Panel(np.zeros((4, 4), np.float32))]])
 
     drawn_with.clear()
-    monkeypatch.setattr(pictures, "compare_figure", compare)
+    monkeypatch.setattr(gallery, "compare_figure", compare)
     return drawn
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import CxrError
-from cxr_monai.explain.store import MapStore
 from cxr_monai.finetune.localising import boxed_labels, localise_both, scored
 from cxr_monai.report.localising import read_part
 from tests.bundles.running import code_of

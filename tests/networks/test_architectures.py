@@ -10,10 +10,10 @@ from monai.bundle import run as monai_run
 from monai.data import load_net_with_metadata
 from torch import nn
 
+from cxr_monai.attribution.methods import explain_with
 from cxr_monai.bundle import workflow as configuration
 from cxr_monai.bundle.trained import write_meaning
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.methods import explain_with
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.architectures import (
     ARCHITECTURES,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from cxr_monai.attribution.methods import explain_with
+from cxr_monai.attribution.randomisation import cascade, randomised
 from cxr_monai.errors import Code, SettingError, WeightsError
-from cxr_monai.explain.methods import explain_with
-from cxr_monai.explain.randomisation import cascade, randomised
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.ensemble import Ensemble, joined, within_member
 from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_difference

@@ -8,8 +8,8 @@ import torch
 from monai.visualize import GradCAM
 from torch import nn
 
+from cxr_monai.attribution.methods import Method, explain_with
 from cxr_monai.errors import SettingError
-from cxr_monai.explain.methods import Method, explain_with
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.folding import for_prediction, largest_difference

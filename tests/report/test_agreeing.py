@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cxr_monai.attribution.map_store import MapWriter
+from cxr_monai.attribution.view import View
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, EvaluationError, SettingError
-from cxr_monai.explain.store import MapWriter
-from cxr_monai.explain.view import View
 from cxr_monai.report.agreeing import Options, agree_files
 
 FINDINGS = ("Mass", "Nodule")

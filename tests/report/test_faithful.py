@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from cxr_monai.attribution.methods import METHODS, MapMethod
+from cxr_monai.attribution.subject import Subject
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.explain.methods import METHODS, MapMethod
-from cxr_monai.explaining.judging import Subject
 from cxr_monai.report.faithful import FAILED, PASSED, Options, judge, write_faithfulness
 from tests.attribution.test_judging import Planted, cases, subject_of
 

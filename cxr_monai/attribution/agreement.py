@@ -22,11 +22,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.pairing import named_alike
+from cxr_monai.attribution.similarity import overlap, rank_correlation
 from cxr_monai.data.matching import match_images
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.explain.likeness import overlap, rank_correlation
-from cxr_monai.explain.pairing import named_alike
-from cxr_monai.explain.store import MapStore
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 

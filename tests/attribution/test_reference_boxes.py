@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.reference_boxes import boxed_findings, in_shares, read_boxes
 from cxr_monai.errors import Code, CxrError, EvaluationError, ManifestError
-from cxr_monai.evaluation.boxes import boxed_findings, in_shares, read_boxes
 from cxr_monai.schemes import SCHEMES
 
 FINDINGS = ("Mass", "Nodule", "Infiltration")

@@ -6,9 +6,9 @@ second.grid(first.images[0])
 
 from collections.abc import Sequence
 
+from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.errors import Code
-from cxr_monai.explain.store import MapStore
 
 
 def named_alike(stores: Sequence[MapStore], by_name: bool = False) -> list[MapStore]:

@@ -21,14 +21,14 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import nn
 
+from cxr_monai.attribution.explainer import Explainer
+from cxr_monai.attribution.faithfulness import Curves, area, baseline_of, curves, moved, sensitivity, unexplained
+from cxr_monai.attribution.methods import Method
+from cxr_monai.attribution.randomisation import cascade, some_stages, survival
+from cxr_monai.attribution.view import View
 from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import take_any_modality
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
-from cxr_monai.explain.faithfulness import Curves, area, baseline_of, curves, moved, sensitivity, unexplained
-from cxr_monai.explain.methods import Method
-from cxr_monai.explain.randomisation import cascade, some_stages, survival
-from cxr_monai.explain.view import View
-from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.networks.weights import load_weights
 from cxr_monai.plurals import out_of
@@ -186,7 +186,7 @@ def faithfulness(
         subject, images: ``[N, C, H, W]``.
         cases: of `cases_of`.
         methods: names.
-        baseline: of ``cxr_monai.explain.faithfulness.baseline_of``.
+        baseline: of ``cxr_monai.attribution.faithfulness.baseline_of``.
         steps: of the curves.
         controls: random places that each map is moved to.
         samples: of infidelity and sensitivity; neither for 0.
@@ -230,7 +230,7 @@ def randomisation(
     draws: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Test methods by drawing weights anew, see ``cxr_monai.explain.randomisation``.
+    """Test methods by drawing weights anew, see ``cxr_monai.attribution.randomisation``.
 
     Args:
         subject, images, cases, methods, seed: as for `faithfulness`.

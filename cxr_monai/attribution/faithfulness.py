@@ -5,7 +5,7 @@
 
 Three figures, each of one image and one finding: deletion and insertion (Petsiuk et al. 2018, RISE, arXiv 1806.07421),
 infidelity and sensitivity (Yeh et al. 2019, arXiv 1901.09392; Captum's). Whether a map depends on what was learned at
-all is another question (``cxr_monai.explain.randomisation``).
+all is another question (``cxr_monai.attribution.randomisation``).
 
 A place is taken away by putting the baseline there: the image blurred until only its broad shading is left, or its mean
 grey. Neither is a radiograph, and a network may answer to the edges of the hole. Each figure therefore stands beside a

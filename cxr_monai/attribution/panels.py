@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cxr_monai.attribution.drawing import Box, Panel
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.pairing import named_alike
 from cxr_monai.data.joining import join_on_image, without
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.matching import match_images
 from cxr_monai.data.radiograph import Radiograph, read_radiograph
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
-from cxr_monai.explain.drawing import Box, Panel
-from cxr_monai.explain.pairing import named_alike
-from cxr_monai.explain.store import MapStore
 from cxr_monai.plurals import be, counted
 
 NORMAL, NONE_REPORTED = "Normal", "No finding reported"

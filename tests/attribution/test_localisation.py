@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_monai.errors import EvaluationError
-from cxr_monai.evaluation.localisation import (
+from cxr_monai.attribution.localisation import (
     POOLED,
     centre_boxes,
     centre_map,
@@ -18,13 +17,14 @@ from cxr_monai.evaluation.localisation import (
     raster,
     score,
 )
-from cxr_monai.evaluation.localisation_tables import (
+from cxr_monai.attribution.localisation_tables import (
     SCORES,
     Scored,
     localisation_tables,
     paired_difference,
     values_of,
 )
+from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.proportions import wilson
 
 HEAT = np.array([

@@ -26,8 +26,8 @@ from captum.attr import (
 from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 
+from cxr_monai.attribution.view import Points, weights_at
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.view import Points, weights_at
 from cxr_monai.networks.class_maps import ClassMaps, evaluating, grid_points
 from cxr_monai.networks.fixed_batches import evenly
 from cxr_monai.networks.heads import INDEPENDENT, Head, with_head

@@ -31,9 +31,9 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.textpath import text_to_path
 from PIL import Image
 
+from cxr_monai.attribution.regions import Threshold, parts, strongest
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.regions import Threshold, parts, strongest
 from cxr_monai.plurals import be, counted
 
 Box = tuple[float, float, float, float]

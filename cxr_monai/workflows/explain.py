@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.attribution.drawing import Box, Panel, compare_figure, save
+from cxr_monai.attribution.explainer import Explainer
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.panels import Gallery
+from cxr_monai.attribution.selection import Example
 from cxr_monai.bundle.about import about as about_bundle
 from cxr_monai.bundle.folder import Bundle
 from cxr_monai.durable import refuse_taken
-from cxr_monai.explain.drawing import Box, Panel, compare_figure, save
-from cxr_monai.explain.selection import Example
-from cxr_monai.explain.showing import Gallery
-from cxr_monai.explain.store import MapStore
-from cxr_monai.explaining.explainer import Explainer
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.stopping import kept_so_far

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.view import Points, View
 from cxr_monai.completion import COMPLETE, OWN, altered, missing, seal
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.durable import refuse_taken, write_durably, write_together
 from cxr_monai.errors import Code, EvaluationError, UsageError
-from cxr_monai.explain.view import Points, View
 from cxr_monai.outputs import check_folder
 from cxr_monai.plurals import counted
 from cxr_monai.schemes import scheme

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cxr_monai.attribution.similarity import rank_correlation, similarity
 from cxr_monai.data.loading import seed_of
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.explain.likeness import rank_correlation, similarity
 from cxr_monai.networks.ensemble import within_member
 
 BOUND = 0.5

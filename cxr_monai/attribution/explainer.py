@@ -20,6 +20,9 @@ from monai.utils import convert_to_tensor
 from torch import nn
 from torch.utils.data import Dataset
 
+from cxr_monai.attribution.map_store import MapStore, MapWriter
+from cxr_monai.attribution.methods import Method, cam_times_layercam, explain_with, method_named, without_in_place
+from cxr_monai.attribution.view import Points, View
 from cxr_monai.bundle.about import about as about_bundle
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.bundle.folder import Bundle, head_of
@@ -29,9 +32,6 @@ from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.explain.methods import Method, cam_times_layercam, explain_with, method_named, without_in_place
-from cxr_monai.explain.store import MapStore, MapWriter
-from cxr_monai.explain.view import Points, View
 from cxr_monai.labels import parse
 from cxr_monai.networks.class_maps import ClassMaps, grid_points
 from cxr_monai.networks.fixed_batches import evenly
@@ -57,7 +57,7 @@ class Explainer:
         preprocessing: the bundle's pipeline, file to network input.
         findings: the labels of the network's head.
         shape: ``[C, H, W]`` of its input.
-        method: a name of ``cxr_monai.explain.methods.METHODS``.
+        method: a name of ``cxr_monai.attribution.methods.METHODS``.
         wanted: findings to make maps of; all where None.
         target_layer: for methods that explain a layer; the method's own choice where None.
         map_stride: pixels of the input between two points of a ``cam``; the network's own where None.

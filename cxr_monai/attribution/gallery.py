@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.drawing import SUFFIXES, Panel, compare_figure, save, sheet_figure
+from cxr_monai.attribution.map_nifti import write_nifti
+from cxr_monai.attribution.panels import Gallery
+from cxr_monai.attribution.regions import Threshold
 from cxr_monai.data.files import IMAGE_SUFFIXES, write_errors
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError, RadiographError
-from cxr_monai.explain.drawing import SUFFIXES, Panel, compare_figure, save, sheet_figure
-from cxr_monai.explain.nifti import write_nifti
-from cxr_monai.explain.regions import Threshold
-from cxr_monai.explain.showing import Gallery
 from cxr_monai.progress import progress_bar
 
 HALF = Threshold(0.5)
