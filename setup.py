@@ -44,7 +44,7 @@ setup(
     packages=[*find_packages(include=["cxr_monai", "cxr_monai.*"]), "cxr_monai.bundles"],
     package_dir={"cxr_monai.bundles": "bundles"},
     package_data={
-        "cxr_monai.report": ["*.j2"],
+        "cxr_monai.report": ["templates/*.j2"],
         "cxr_monai.sharing.inspection": ["*.json"],
         "cxr_monai.bundles": [f"{name}/{part}" for name in BUNDLES for part in ("*", "configs/*", "docs/*")],
     },

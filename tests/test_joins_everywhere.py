@@ -28,12 +28,12 @@ from cxr_monai.data.splits import lists
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.finetune.localising import boxed_images
-from cxr_monai.report.evaluating import _in_common as both_systems
-from cxr_monai.report.localising import read_part
 from cxr_monai.report.map_tables import rows_of
 from cxr_monai.studies import compare as study
 from cxr_monai.studies.folds import out_of_fold
 from cxr_monai.studies.plan import Job
+from cxr_monai.workflows.evaluate import _in_common as both_systems
+from cxr_monai.workflows.localise import read_part
 from tests.data.test_source_dicom import write as write_dicom
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.evaluation.streaming import PredictionRows
 from cxr_monai.outputs import result_folder
-from cxr_monai.report.localising import read_localisation
+from cxr_monai.workflows.localise import read_localisation
 
 DEEP = b"[" * 100_000
 WRONG = {"deep": DEEP, "cut": b'{"format": 1, ', "list": b"[1]", "bytes": b"\xff\xfe{"}

@@ -41,7 +41,6 @@ LAYERS = {
     "training": 5,
     "sharing": 5,
     "report": 6,
-    "running": 7,
     "workflows": 7,
     "mlflow_model": 7,
     "studies": 9,

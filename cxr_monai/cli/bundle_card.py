@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the card, say where it is."""
-    from cxr_monai.report.card import write_card
+    from cxr_monai.report.pages.model_card import write_card
 
     bundle = folder_of(arguments.bundle)
     path = write_card(bundle, arguments.evaluation, arguments.out, arguments.localisation, arguments.force)

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fit, copy, write."""
     from cxr_monai.evaluation.fitted import RULES
-    from cxr_monai.report.calibrating import calibrate_bundle
+    from cxr_monai.workflows.calibrate import calibrate_bundle
 
     fitted = calibrate_bundle(
         open_bundle(arguments),

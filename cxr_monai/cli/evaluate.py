@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.fitted import RULES
     from cxr_monai.evaluation.metrics import as_text
-    from cxr_monai.report.evaluating import Options, evaluate_files, track
+    from cxr_monai.workflows.evaluate import Options, evaluate_files, track
 
     options = Options(
         method=arguments.method,

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.metrics import as_text
-    from cxr_monai.report.agreeing import Options, agree_files, track_agreement
+    from cxr_monai.workflows.agree import Options, agree_files, track_agreement
 
     options = Options(
         findings=arguments.finding,

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.metrics import as_text
     from cxr_monai.predict import gather_files
-    from cxr_monai.report.faithful import Options, faithful_files, track_faithfulness
+    from cxr_monai.workflows.faithful import Options, faithful_files, track_faithfulness
 
     options = Options(
         methods=tuple(dict.fromkeys(arguments.method)),

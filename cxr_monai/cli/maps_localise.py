@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.metrics import as_text
     from cxr_monai.labels import spelling
-    from cxr_monai.report.localising import Choosing, Options, localise_files, track
+    from cxr_monai.workflows.localise import Choosing, Options, localise_files, track
 
     localisation, written = localise_files(
         arguments.maps,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from cxr_monai.cli.places import folder_of
 
 if TYPE_CHECKING:
-    from cxr_monai.running.command import Command
     from cxr_monai.sharing.trust.open_trusted import Opened
+    from cxr_monai.workflows.run.command import Command
 
 DESCRIPTION = """\
 Run a bundle's configuration: train, evaluate, inference or explain. It is 'python -m monai.bundle run' in few words,
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Look at the bundle, run its configuration, return the exit status."""
     from cxr_monai.errors import CxrError, UsageError
-    from cxr_monai.running.process import is_first_process, run_command
+    from cxr_monai.workflows.run.process import is_first_process, run_command
 
     if {"--help", "-h"} & set(arguments.settings):
         return _show_settings(arguments.bundle, arguments.configuration)
@@ -77,10 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> "Command":
     """Return the command if the bundle may run it, and say what was found."""
-    from cxr_monai.running.command import monai_command
-    from cxr_monai.running.process import is_first_process
     from cxr_monai.sharing.trust.open_trusted import opened
     from cxr_monai.sharing.trust.verify import verify_folder
+    from cxr_monai.workflows.run.command import monai_command
+    from cxr_monai.workflows.run.process import is_first_process
 
     bundle = opened(arguments.bundle, otherwise="'python -m monai.bundle run', which checks nothing, if you made it")
     if bundle.record is not None:
@@ -108,8 +108,8 @@ def _show_settings(bundle: str, configuration: str) -> int:
     """Print what may be set. The bundle is only read."""
     import textwrap
 
-    from cxr_monai.running.command import configurations, files_of
-    from cxr_monai.running.settings import settings_of
+    from cxr_monai.workflows.run.command import configurations, files_of
+    from cxr_monai.workflows.run.options import settings_of
 
     root = folder_of(bundle).resolve()
     files, _ = files_of(root, configuration)

@@ -26,7 +26,7 @@ from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.finetune.disease import held_out
 from cxr_monai.plurals import counted
-from cxr_monai.report.localising import Part, read_part
+from cxr_monai.workflows.localise import Part, read_part
 
 FIGURES = ("pointing", "energy")
 

@@ -18,7 +18,7 @@ from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.report.reading import records
 
 if TYPE_CHECKING:
-    from cxr_monai.report.localising import Localisation, Part
+    from cxr_monai.workflows.localise import Localisation, Part
 
 NAME = "cases.png"
 EACH = 3

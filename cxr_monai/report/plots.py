@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxr_monai.durable import write_durably
+from cxr_monai.report.confusion import comparison, confusion, cooccurrence, findings, subgroups
 from cxr_monai.report.figures import PANELS
-from cxr_monai.report.relations import comparison, confusion, cooccurrence, findings, subgroups
 from cxr_monai.report.shapes import TONES, Forest, Mark, Matrix, Panel, Panels, row_texts, spread
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.report import words, worth
+from cxr_monai.report.confusion import ALONE
 from cxr_monai.report.reading import (
     MEAN,
     chosen_points,
@@ -25,7 +26,6 @@ from cxr_monai.report.reading import (
     value,
     why_empty,
 )
-from cxr_monai.report.relations import ALONE
 
 if TYPE_CHECKING:
     from cxr_monai.evaluation.evaluate import Evaluation

@@ -13,8 +13,8 @@ from cxr_monai.durable import remove, write_durably
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
-from cxr_monai.report.diary import escaped, line
-from cxr_monai.report.study_page import write_study_page
+from cxr_monai.report.auroc_table import escaped, line
+from cxr_monai.report.pages.study_page import write_study_page
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult
 

@@ -204,7 +204,7 @@ class Evaluation:
         manifest, split, findings: what is evaluated on.
         output_dir: where the results go.
         report: what is made of ``predictions.csv`` in the end, given the folder; returns figures by name and the files
-            that it wrote (``cxr_monai.report.evaluating.Report``).
+            that it wrote (``cxr_monai.workflows.evaluate.Report``).
         force: an earlier evaluation in the folder may be written over.
     """
 

@@ -13,7 +13,7 @@ from cxr_monai.bundle.origin import HEADING, add_parent, is_recorded, write_orig
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.data.manifest import Manifest, build_manifest
 from cxr_monai.origins import ONLY_TRIED, PHANTOM_LABELS
-from cxr_monai.report.card import card, markdown
+from cxr_monai.report.pages.model_card import card, markdown
 from cxr_monai.sharing.trust.lineage import read_lineage, trace, write_lineage
 from tests.bundles.making import LABELS, tiny_bundle
 from tests.report.making import make_evaluation, make_sample

@@ -7,7 +7,7 @@ import pytest
 
 from cxr_monai.cli import main
 from tests.report.making import make_sample
-from tests.report.test_localising import made, usual
+from tests.workflows.test_localise import made, usual
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.localising import boxed_labels, localise_both, scored
-from cxr_monai.report.localising import read_part
+from cxr_monai.workflows.localise import read_part
 from tests.bundles.running import code_of
 from tests.finetune.making import Family
 from tests.finetune.test_transfer import trained

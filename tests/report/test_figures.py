@@ -8,7 +8,7 @@ import pytest
 
 from cxr_monai.evaluation.evaluate import Evaluation
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.report import figures, reading, relations, shapes
+from cxr_monai.report import confusion, figures, reading, shapes
 from tests.report.making import ODD, make_evaluation
 
 NAN = float("nan")
@@ -57,9 +57,9 @@ def test_confusion_by_hand() -> None:
     # twelve images of A alone (B reported in three), ten of none of them (A in one), one of both, which is in no row
     scores = [[0.9, 0.1]] * 9 + [[0.4, 0.7]] * 3 + [[0.1, 0.1]] * 9 + [[0.5, 0.1]] + [[0.9, 0.9]]
     labels: list[list[float]] = [[1, 0]] * 12 + [[0, 0]] * 9 + [[0, NAN]] + [[1, 1]]
-    matrix = relations.confusion(small(scores, labels, {"A": 0.5, "B": 0.6}))
+    matrix = confusion.confusion(small(scores, labels, {"A": 0.5, "B": 0.6}))
     assert matrix is not None
-    assert matrix.rows == ("A", "B", relations.NONE)
+    assert matrix.rows == ("A", "B", confusion.NONE)
     assert matrix.columns == ("A", "B")
     assert matrix.counts == (12, 0, 10)
     np.testing.assert_allclose(matrix.values, [[9 / 12, 3 / 12], [NAN, NAN], [1 / 10, 0]])
@@ -67,8 +67,8 @@ def test_confusion_by_hand() -> None:
 
 def test_confusion_needs_thresholds() -> None:
     evaluation = small([[0.9]], [[1]], {"A": 0.5})
-    assert relations.confusion(replace(evaluation, operating_points=pd.DataFrame())) is None
-    two = relations.confusion(small([[0.9, 0.1]] * 10, [[1, 0]] * 10, {"A": 0.5}))
+    assert confusion.confusion(replace(evaluation, operating_points=pd.DataFrame())) is None
+    two = confusion.confusion(small([[0.9, 0.1]] * 10, [[1, 0]] * 10, {"A": 0.5}))
     assert two is not None
     np.testing.assert_array_equal(two.values[0], [1, NAN])  # no threshold of B, no share
 
@@ -76,7 +76,7 @@ def test_confusion_needs_thresholds() -> None:
 def test_cooccurrence_by_hand() -> None:
     # A in 20 images; B is unknown in 8 of these and present in 3 of the other 12; all 3 images of B are among them
     labels: list[list[float]] = [[1, 1]] * 3 + [[1, 0]] * 9 + [[1, NAN]] * 8 + [[0, 0]] * 5
-    matrix = relations.cooccurrence(small([[0.5, 0.5]] * 25, labels, {"A": 0.5}))
+    matrix = confusion.cooccurrence(small([[0.5, 0.5]] * 25, labels, {"A": 0.5}))
     assert matrix is not None
     assert matrix.counts == (20, 3)
     np.testing.assert_allclose(matrix.values, [[NAN, 3 / 12], [NAN, NAN]])  # three images of B are too few
@@ -131,7 +131,7 @@ def test_letters_of_rules_with_the_same_initial(evaluation: Evaluation) -> None:
 
 
 def test_gaps_of_groups_with_too_few_have_words_instead(evaluation: Evaluation) -> None:
-    forest = relations.subgroups(evaluation)
+    forest = confusion.subgroups(evaluation)
     assert forest is not None
     rows = {row.label: row for row in forest.rows if not row.heading}
     assert (rows["AP"].value, rows["AP"].strong) == (-0.06, True)
@@ -146,7 +146,7 @@ def test_differences_that_rest_on_too_few_do_not_set_the_scale(evaluation: Evalu
     hernia = table["finding"] == "Hernia"
     table.loc[hernia, ["difference", "patient_low", "patient_high"]] = [-0.3, -0.5, -0.1]
     table.loc[hernia, "verdict"] = "too few to say"
-    forest = relations.comparison(replace(evaluation, comparison=table))
+    forest = confusion.comparison(replace(evaluation, comparison=table))
     assert forest is not None
     rows = {row.label: row for row in forest.rows}
     assert np.isnan(rows["Hernia"].value)
@@ -157,7 +157,7 @@ def test_differences_that_rest_on_too_few_do_not_set_the_scale(evaluation: Evalu
 
 
 def test_auroc_is_sorted_with_what_has_none_last_and_then_the_mean(evaluation: Evaluation) -> None:
-    forest = relations.findings(evaluation)
+    forest = confusion.findings(evaluation)
     assert forest is not None
     values = [row.value for row in forest.rows[:-1]]
     assert values[:5] == sorted(values[:5], reverse=True)

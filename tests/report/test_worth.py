@@ -20,7 +20,8 @@ from cxr_monai.evaluation.conformal import ConformalSets
 from cxr_monai.evaluation.evaluate import Evaluation, evaluate
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.report import card, page, summary, words
+from cxr_monai.report import summary, words
+from cxr_monai.report.pages import evaluation_page, model_card
 from tests.bundles.making import tiny_bundle
 
 FINDINGS = ("Mass", "Edema", "Hernia")
@@ -378,12 +379,12 @@ def sentences(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 def test_the_card_and_the_page_say_the_same(kind: str, tmp_path: Path) -> None:
     evaluation, bundle = judged(kind, 0), Bundle.open(tiny_bundle(tmp_path / "bundle", 0))
     told = list(sentences(evaluation))
-    parts = {part.title: part.points for part in card.card(bundle, evaluation)}
+    parts = {part.title: part.points for part in model_card.card(bundle, evaluation)}
     assert (
         list(parts["What it is worth"]) + list(parts["Limits and recommendations"])[: -1 - len(evaluation.notes)]
         == told
     )
-    shown = html.unescape(page.render(evaluation))
+    shown = html.unescape(evaluation_page.render(evaluation))
     assert all(f"<strong>{lead}</strong> {text}" in shown for lead, text in told)
 
 
@@ -398,7 +399,7 @@ def test_every_sentence_is_true_of_its_figures(kind: str) -> None:
             assert SENTENCES[lead](text, truth), (kind, seed, lead, text)
             told.add(lead)
         praised += bool(summary.can(evaluation))
-        for name, box in zip(FINDINGS, page.cards(evaluation), strict=True):
+        for name, box in zip(FINDINGS, evaluation_page.cards(evaluation), strict=True):
             if box.right:
                 for sentence in (box.right, box.missed, *box.lines):
                     check_box(sentence, truth.points[words.spoken(name)], truth)

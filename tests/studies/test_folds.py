@@ -20,10 +20,10 @@ from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
 from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
-from cxr_monai.report.evaluating import Options, evaluate_files
 from cxr_monai.schemes import LabelScheme
 from cxr_monai.studies.folds import finish_folds, fold_manifest, metrics_by_fold, out_of_fold, prepare_folds
 from cxr_monai.studies.plan import Job
+from cxr_monai.workflows.evaluate import Options, evaluate_files
 from tests.bundles.making import LABELS, NETWORK, tiny_bundle
 from tests.bundles.running import content
 

@@ -12,9 +12,9 @@ import pytest
 from monai.bundle import ConfigWorkflow, scripts, workflows
 
 from cxr_monai.errors import CxrError
-from cxr_monai.running.command import configurations, monai_command
-from cxr_monai.running.settings import settings_of
 from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
+from cxr_monai.workflows.run.command import configurations, monai_command
+from cxr_monai.workflows.run.options import settings_of
 from tests.bundles.running import SHIPPED, process_as_it_was
 
 CONFIGS = SHIPPED / "configs"

@@ -24,7 +24,6 @@ from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
-from cxr_monai.report.map_pages import agreement_page
 from cxr_monai.report.map_tables import (
     few_note,
     figures_of,
@@ -36,6 +35,7 @@ from cxr_monai.report.map_tables import (
     write_book,
     write_tables,
 )
+from cxr_monai.report.pages.map_pages import agreement_page
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def agree_files(
     Raises:
         UsageError: ``output-exists``.
         StorageError: ``disk-full`` or ``write-failed``.
-        EvaluationError: ``maps-invalid`` for what `cxr_monai.attribution.agreement` cannot compare, or if no case is left.
+        EvaluationError: ``maps-invalid`` for what `agreement` cannot compare, or if no case is left.
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for a threshold that is none.
     """

@@ -210,8 +210,8 @@ def _localise_files(
     match_names: bool,
 ) -> tuple[Localisation, list[Path]]:
     """Do what :func:`localise_files` does, in an empty folder."""
-    from cxr_monai.report.localisation_page import write_page
     from cxr_monai.report.localisation_sheet import write_sheet
+    from cxr_monai.report.pages.localisation_page import write_page
 
     table = read_manifest(manifest, check_files=False, match_names=match_names)
     part, notes = read_part(maps, boxes, table)

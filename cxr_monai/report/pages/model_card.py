@@ -24,13 +24,14 @@ from cxr_monai.evaluation.evaluate import Evaluation, read_evaluation
 from cxr_monai.origins import labels_of, learned_from
 from cxr_monai.outputs import bytes_of, check_new_folder, check_output
 from cxr_monai.plurals import counted, plural
-from cxr_monai.report import localisation_page, summary, tables, words
+from cxr_monai.report import metric_tables, summary, words
+from cxr_monai.report.auroc_table import escaped, line
 from cxr_monai.report.cells import Cell, Table
-from cxr_monai.report.diary import escaped, line
-from cxr_monai.report.localising import Localisation, read_localisation
+from cxr_monai.report.confusion import group_word
+from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.reading import chosen_rule, rules, table_of
-from cxr_monai.report.relations import group_word
 from cxr_monai.sharing.trust.lineage import read_lineage
+from cxr_monai.workflows.localise import Localisation, read_localisation
 
 NOT_A_DEVICE = "This is not a medical device and not for diagnosis."
 UNKNOWN = "unknown"
@@ -351,12 +352,12 @@ def _training_data(bundle: Bundle) -> Part:
 def _figures(evaluation: Evaluation) -> Part:
     rule = chosen_rule(evaluation)
     shown = [
-        tables.findings_table(evaluation),
-        *(table for name, table in tables.operating_tables(evaluation) if name == rule),
-        tables.calibration_table(evaluation),
-        tables.subgroup_matrix(evaluation),
-        tables.sensitivity_matrix(evaluation),
-        tables.site_table(evaluation),
+        metric_tables.findings_table(evaluation),
+        *(table for name, table in metric_tables.operating_tables(evaluation) if name == rule),
+        metric_tables.calibration_table(evaluation),
+        metric_tables.subgroup_matrix(evaluation),
+        metric_tables.sensitivity_matrix(evaluation),
+        metric_tables.site_table(evaluation),
     ]
     points = tuple((point.lead, point.text) for point in summary.can(evaluation))
     return Part("What it is worth", points=points, tables=tuple(t for t in shown if t is not None), own=False)

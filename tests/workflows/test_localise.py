@@ -21,12 +21,12 @@ from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.evaluation.patients import remember_patients
-from cxr_monai.report.localisation_page import section, sentences
-from cxr_monai.report.localising import Choosing, Localisation, Options, localise_files, read_localisation, track
-from cxr_monai.report.page import render
+from cxr_monai.report.pages.evaluation_page import render
+from cxr_monai.report.pages.localisation_page import section, sentences
+from cxr_monai.workflows.localise import Choosing, Localisation, Options, localise_files, read_localisation, track
 from tests.attribution.making import made_images
 from tests.report.making import make_evaluation, make_sample
-from tests.report.test_page import Page
+from tests.report.pages.test_evaluation_page import Page
 
 pytest_plugins = ["tests.bundles.fixtures"]
 

@@ -21,7 +21,7 @@ from cxr_monai.report.reading import records, value
 from cxr_monai.report.words import between, number
 
 if TYPE_CHECKING:
-    from cxr_monai.report.localising import Localisation
+    from cxr_monai.workflows.localise import Localisation
 
 TEMPLATE = "localisation.html.j2"
 PAGE = "localisation.html"
@@ -45,7 +45,7 @@ def write_page(localisation: "Localisation", folder: str | Path) -> Path:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    from cxr_monai.report.page import flat, template
+    from cxr_monai.report.pages.evaluation_page import flat, template
 
     page = Path(folder) / PAGE
     book = {name: entry for name, entry in localisation.book.items() if entry is not None}

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from cxr_monai.report.cells import Table
-from cxr_monai.report.reading import records
-from cxr_monai.report.study_page import (
+from cxr_monai.report.pages.study_page import (
     comparison_table,
     diary_table,
     differences,
@@ -18,8 +17,9 @@ from cxr_monai.report.study_page import (
     sentences,
     write_study_page,
 )
+from cxr_monai.report.reading import records
 from cxr_monai.report.words import DASH, MINUS
-from tests.report.test_page import Page
+from tests.report.pages.test_evaluation_page import Page
 
 NAN = float("nan")
 ODD = 'a<b>&"c" $x$ 胸'

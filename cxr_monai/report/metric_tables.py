@@ -28,8 +28,8 @@ from cxr_monai.report.cells import (
     whole,
     with_ends,
 )
+from cxr_monai.report.confusion import group_word
 from cxr_monai.report.reading import MEAN, chosen_points, finding_rows, records, rules, table_of, value
-from cxr_monai.report.relations import group_word
 from cxr_monai.report.words import number
 
 if TYPE_CHECKING:

@@ -30,12 +30,12 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC, learned_from, official_split
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import agreeing, be, counted
-from cxr_monai.report.card import is_of
-from cxr_monai.report.localising import Localisation, read_localisation
-from cxr_monai.report.page import write_report
+from cxr_monai.report.pages.evaluation_page import write_report
+from cxr_monai.report.pages.model_card import is_of
 from cxr_monai.report.plots import write_plots
 from cxr_monai.schemes import FINDINGS, LabelScheme, scheme
 from cxr_monai.training.tracking import Tracker
+from cxr_monai.workflows.localise import Localisation, read_localisation
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted
-from cxr_monai.report.map_pages import faithfulness_page
 from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, track, write_book, write_tables
+from cxr_monai.report.pages.map_pages import faithfulness_page
 
 PASSED, FAILED = "depends on the weights", "explains nothing"
 UNDECIDED = "undecided: no map differs from place to place"

@@ -7,7 +7,7 @@ import warnings
 
 from cxr_monai.environment import MONAI_WARNING
 from cxr_monai.errors import Code, CxrError, TrainingError, ours
-from cxr_monai.running.command import Command
+from cxr_monai.workflows.run.command import Command
 
 TRACEBACK = "CXR_MONAI_TRACEBACK"
 """The variable of the environment that asks for Python's own account of an error."""

@@ -17,10 +17,11 @@ from markupsafe import Markup
 from cxr_monai.durable import write_durably
 from cxr_monai.origins import labels_of
 from cxr_monai.plurals import counted
-from cxr_monai.report import localisation_page, relations, summary, svg, tables, words
-from cxr_monai.report.card import card
-from cxr_monai.report.diary import markdown
+from cxr_monai.report import confusion, metric_tables, summary, svg, words
+from cxr_monai.report.auroc_table import markdown
 from cxr_monai.report.figures import PANELS
+from cxr_monai.report.pages import localisation_page
+from cxr_monai.report.pages.model_card import card
 from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, value
 from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from cxr_monai.bundle.folder import Bundle
     from cxr_monai.evaluation.evaluate import Evaluation
-    from cxr_monai.report.localising import Localisation
+    from cxr_monai.workflows.localise import Localisation
 
 TEMPLATE = "report.html.j2"
 
@@ -78,8 +79,8 @@ def write_report(
         evaluation: see ``cxr_monai.evaluation.evaluate``. Its ``book["rule"]`` says which of the operating points the
             physicians' part speaks of; by default the first.
         folder: made if it is not there.
-        localisation: of the system's maps, see ``cxr_monai.report.localising``; a section of the page.
-        bundle: the system, where it is one; its model card (``cxr_monai.report.card``) is a section, too.
+        localisation: of the system's maps, see ``cxr_monai.workflows.localise``; a section of the page.
+        bundle: the system, where it is one; its model card (``cxr_monai.report.pages.model_card``) is a section, too.
 
     Returns:
         the page.
@@ -106,7 +107,7 @@ def template(name: str) -> "Template":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("cxr_monai.report", "."),
+        loader=PackageLoader("cxr_monai.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -148,7 +149,7 @@ def cards(evaluation: "Evaluation") -> list[Card]:
 
 def _content(evaluation: "Evaluation") -> dict[str, Any]:
     rule, book = chosen_rule(evaluation), evaluation.book
-    matrices = {"confusion": relations.confusion(evaluation), "cooccurrence": relations.cooccurrence(evaluation)}
+    matrices = {"confusion": confusion.confusion(evaluation), "cooccurrence": confusion.cooccurrence(evaluation)}
     return {
         "system": _system(evaluation.book),
         "book": evaluation.book,
@@ -164,25 +165,25 @@ def _content(evaluation: "Evaluation") -> dict[str, Any]:
         "rule": rule,
         "rule_words": words.rule_words(rule) if rule else "",
         "cards": cards(evaluation),
-        "elsewhere": tables.elsewhere_table(evaluation),
+        "elsewhere": metric_tables.elsewhere_table(evaluation),
         "tables": {
-            "findings": tables.findings_table(evaluation),
-            "means": tables.means_table(evaluation),
-            "calibration": tables.calibration_table(evaluation),
-            "conformal": tables.conformal_table(evaluation),
-            "studies": tables.studies_table(evaluation),
-            "gaps": tables.subgroup_matrix(evaluation),
-            "sensitivity_gaps": tables.sensitivity_matrix(evaluation),
-            "comparison": tables.comparison_table(evaluation),
-            "site": tables.site_table(evaluation),
-            "prevalence": tables.prevalence_table(evaluation),
+            "findings": metric_tables.findings_table(evaluation),
+            "means": metric_tables.means_table(evaluation),
+            "calibration": metric_tables.calibration_table(evaluation),
+            "conformal": metric_tables.conformal_table(evaluation),
+            "studies": metric_tables.studies_table(evaluation),
+            "gaps": metric_tables.subgroup_matrix(evaluation),
+            "sensitivity_gaps": metric_tables.sensitivity_matrix(evaluation),
+            "comparison": metric_tables.comparison_table(evaluation),
+            "site": metric_tables.site_table(evaluation),
+            "prevalence": metric_tables.prevalence_table(evaluation),
         },
-        "operating": tables.operating_tables(evaluation),
+        "operating": metric_tables.operating_tables(evaluation),
         "panels": {name: _drawn(make(evaluation)) for name, make in PANELS.items()},
         "forests": {
-            "findings": drawn_forest(relations.findings(evaluation)),
-            "subgroups": drawn_forest(relations.subgroups(evaluation)),
-            "comparison": drawn_forest(relations.comparison(evaluation)),
+            "findings": drawn_forest(confusion.findings(evaluation)),
+            "subgroups": drawn_forest(confusion.subgroups(evaluation)),
+            "comparison": drawn_forest(confusion.comparison(evaluation)),
         },
         "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
         "bookkeeping": flat(evaluation.book),

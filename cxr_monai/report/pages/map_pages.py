@@ -18,13 +18,13 @@ from cxr_monai.durable import write_durably
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
-from cxr_monai.report.page import flat, template
+from cxr_monai.report.pages.evaluation_page import flat, template
 from cxr_monai.report.reading import MEAN, records, value
 from cxr_monai.report.words import between, number
 
 if TYPE_CHECKING:
-    from cxr_monai.report.agreeing import Agreement
-    from cxr_monai.report.faithful import Faithfulness
+    from cxr_monai.workflows.agree import Agreement
+    from cxr_monai.workflows.faithful import Faithfulness
 
 _WIDTH = 1200  # pixels of a picture on a page; the file beside it has all
 

@@ -20,7 +20,7 @@ from cxr_monai.evaluation.metrics import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, p_value, signed, whole
-from cxr_monai.report.page import drawn_forest, template
+from cxr_monai.report.pages.evaluation_page import drawn_forest, template
 from cxr_monai.report.plots import write_plot
 from cxr_monai.report.reading import records, value
 from cxr_monai.report.shapes import Axis, Forest, Row, around_axis

@@ -13,18 +13,18 @@ from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.evaluate import Evaluation, write_tables
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.report.card import ASKED, NOT_A_DEVICE, card, check_same, markdown, write_card
-from cxr_monai.report.evaluating import Options, evaluate_files
-from cxr_monai.report.localising import write_tables as write_localisation
-from cxr_monai.report.page import render
+from cxr_monai.report.pages.evaluation_page import render
+from cxr_monai.report.pages.model_card import ASKED, NOT_A_DEVICE, card, check_same, markdown, write_card
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.lineage import write_lineage
+from cxr_monai.workflows.evaluate import Options, evaluate_files
+from cxr_monai.workflows.localise import write_tables as write_localisation
 from tests.bundles.making import LABELS, tiny_bundle
 from tests.bundles.running import content
 from tests.report.making import make_evaluation, make_sample
-from tests.report.test_localising import localised, made, usual
-from tests.report.test_page import Page
+from tests.report.pages.test_evaluation_page import Page
+from tests.workflows.test_localise import localised, made, usual
 
 HEADINGS = [
     "The model", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data", "What it is worth",

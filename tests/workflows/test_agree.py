@@ -12,7 +12,7 @@ from cxr_monai.attribution.map_store import MapWriter
 from cxr_monai.attribution.view import View
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, EvaluationError, SettingError
-from cxr_monai.report.agreeing import Options, agree_files
+from cxr_monai.workflows.agree import Options, agree_files
 
 FINDINGS = ("Mass", "Nodule")
 IMAGES = [f"secret-{number:02d}.png" for number in range(16)]

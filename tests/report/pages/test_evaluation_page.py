@@ -12,8 +12,8 @@ import pytest
 
 from cxr_monai.errors import Code, StorageError
 from cxr_monai.evaluation.evaluate import Evaluation
-from cxr_monai.report.diary import markdown
-from cxr_monai.report.page import cards, render, write_report
+from cxr_monai.report.auroc_table import markdown
+from cxr_monai.report.pages.evaluation_page import cards, render, write_report
 from cxr_monai.report.words import DASH, NBSP
 from tests.report.making import ODD, make_evaluation, make_sample
 

@@ -12,7 +12,7 @@ from torch import nn
 from cxr_monai.attribution.methods import METHODS, MapMethod
 from cxr_monai.attribution.subject import Subject
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.report.faithful import FAILED, PASSED, Options, judge, write_faithfulness
+from cxr_monai.workflows.faithful import FAILED, PASSED, Options, judge, write_faithfulness
 from tests.attribution.test_judging import Planted, cases, subject_of
 
 OPTIONS = Options(("cam", "the image"), steps=4, controls=2, samples=2, stages=2, draws=3, replicates=50)

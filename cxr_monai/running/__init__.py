@@ -1,1 +1,0 @@
-"""``cxr-monai run``: MONAI's own command for a configuration, of a bundle that was looked at before."""
