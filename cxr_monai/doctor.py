@@ -249,7 +249,7 @@ def _imagenet() -> Iterator[Result]:
     """Tell whether ``init_weights: imagenet`` works without the internet: the file is there, and is the right one."""
     import torch
 
-    from cxr_monai.networks.weights import IMAGENET_URL, download_imagenet
+    from cxr_monai.networks.weight_loading import IMAGENET_URL, download_imagenet
 
     file = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_URL.rsplit("/", 1)[-1]
     if not file.is_file():

@@ -16,8 +16,8 @@ import pandas as pd
 
 from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.plurals import counted
-from cxr_monai.predict import Predictor
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Bu
 
     Raises:
         SharingError: the inspection refuses the bundle.
-        BundleError, WeightsError: as ``cxr_monai.predict.Predictor``.
+        BundleError, WeightsError: as ``cxr_monai.inference.predictor.Predictor``.
     """
     with tempfile.TemporaryDirectory() as folder:  # what MLflow keeps beside the bundle is no part of it
         copy_parts(Path(path), Path(folder) / "bundle")

@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import CxrError

@@ -31,8 +31,8 @@ import pandas as pd
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.data.dataset import label_counts
 from cxr_monai.data.manifest import Manifest, read_manifest, under, write_manifest
@@ -41,12 +41,12 @@ from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.predictions import PredictionsFile, about_file, join, read_predictions, write_predictions
 from cxr_monai.finetune.disease import AGAINST, LEAST_VALIDATION, question
-from cxr_monai.finetune.heads import Features, HeadSettings, Part, features_of, train_head
-from cxr_monai.finetune.networks import finetune_network
+from cxr_monai.finetune.linear_probe import Features, HeadSettings, Part, features_of, train_head
+from cxr_monai.finetune.whole_network import finetune_network
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.labels import NIH14
-from cxr_monai.networks.weights import set_prior
+from cxr_monai.networks.weight_loading import set_prior
 from cxr_monai.plurals import counted
-from cxr_monai.predict import Predictor
 from cxr_monai.progress import duration, progress_bar
 from cxr_monai.schemes import scheme
 from cxr_monai.studies.compare import difference_over_seeds

@@ -236,7 +236,7 @@ def test_imagenets_weights_are_looked_for_and_checked_without_a_download(
     damaged = only(doctor._imagenet())
     assert damaged.status == Status.WARN
     assert str(file) in damaged.advice
-    monkeypatch.setattr("cxr_monai.networks.weights._verify", lambda *_: None)
+    monkeypatch.setattr("cxr_monai.networks.weight_loading._verify", lambda *_: None)
     assert only(doctor._imagenet()) == Result("ImageNet weights", Status.OK, str(file))
 
 

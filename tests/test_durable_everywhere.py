@@ -20,8 +20,8 @@ GROWS = "it grows, and a line that was cut off is told by its reader"
 AWAY = "sets aside, by its name alone, what somebody may still want"
 ALLOWED = {
     ("cxr_monai/cli/__init__.py", "os.open"): "the null device",
-    ("cxr_monai/data/cache.py", "self.pixels_path.open"): "the cache's pixels: known when they are on the disk",
-    ("cxr_monai/data/phantom/dicom.py", "header.save_as"): WHOLE,
+    ("cxr_monai/data/cache/pixels.py", "self.pixels_path.open"): "the cache's pixels: known when they are on the disk",
+    ("cxr_monai/data/phantom/dicom_film.py", "header.save_as"): WHOLE,
     ("cxr_monai/data/phantom/write.py", "Image.fromarray(pixels).save"): WHOLE,
     ("cxr_monai/data/phantom/write.py", "Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save"): WHOLE,
     ("cxr_monai/evaluation/streaming.py", "self.part.open"): GROWS,
@@ -41,7 +41,7 @@ ALLOWED = {
     ("cxr_monai/sharing/export/model_zoo.py", "path.rename"): WHOLE,
     ("cxr_monai/sharing/export/model_zoo.py", "ConfigParser.export_config_file"): WHOLE,
     ("cxr_monai/studies/jobs.py", "log.open"): "what a training prints, as it comes",
-    ("cxr_monai/studies/run.py", "folder.rename"): AWAY,
+    ("cxr_monai/studies/run_experiment.py", "folder.rename"): AWAY,
     ("cxr_monai/training/checkpoints.py", "os.replace"): "the last checkpoint becomes the one before it",
     ("cxr_monai/training/journal.py", "self.path.open"): GROWS,
     ("cxr_monai/training/tracking.py", "os.replace"): AWAY,
@@ -111,7 +111,7 @@ OTHERS = {
     ("cxr_monai/workflows/faithful.py", "save"),
     ("cxr_monai/sharing/package/privacy.py", "zipfile.ZipFile"),
     ("cxr_monai/training/checkpoints.py", "self.save"),
-    ("cxr_monai/training/workflow.py", "self.checkpoints.save"),
+    ("cxr_monai/training/runs.py", "self.checkpoints.save"),
     ("scripts/download_nih.py", "extract"),
 }
 

@@ -27,7 +27,7 @@ from cxr_monai.data.sources import dicom, folder
 from cxr_monai.data.splits import lists
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.predictions import PredictionsFile, join
-from cxr_monai.finetune.localising import boxed_images
+from cxr_monai.finetune.box_comparison import boxed_images
 from cxr_monai.report.map_tables import rows_of
 from cxr_monai.studies import compare as study
 from cxr_monai.studies.folds import out_of_fold

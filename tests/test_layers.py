@@ -36,7 +36,7 @@ LAYERS = {
     "transforms": 2,
     "bundle": 2,
     "evaluation": 2,
-    "predict": 4,
+    "inference": 4,
     "attribution": 5,
     "training": 5,
     "sharing": 5,
@@ -121,13 +121,13 @@ def test_importing_the_package_imports_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("source", "module", "is_package", "names"),
     [
-        ("import os, cxr_monai.predict", "cxr_monai.labels", False, ["os", "cxr_monai.predict"]),
-        ("from cxr_monai import predict", "cxr_monai.labels", False, ["cxr_monai.predict"]),
-        ("from cxr_monai.predict import Predictor", "cxr_monai.labels", False, ["cxr_monai.predict"]),
-        ("from . import predict", "cxr_monai.labels", False, ["cxr_monai.predict"]),
-        ("from .predict import x", "cxr_monai", True, ["cxr_monai.predict"]),
-        ("from ..predict import x", "cxr_monai.data.files", False, ["cxr_monai.predict"]),
-        ("def f():\n  from cxr_monai.predict import x", "cxr_monai.labels", False, ["cxr_monai.predict"]),
+        ("import os, cxr_monai.doctor", "cxr_monai.labels", False, ["os", "cxr_monai.doctor"]),
+        ("from cxr_monai import doctor", "cxr_monai.labels", False, ["cxr_monai.doctor"]),
+        ("from cxr_monai.doctor import examine", "cxr_monai.labels", False, ["cxr_monai.doctor"]),
+        ("from . import doctor", "cxr_monai.labels", False, ["cxr_monai.doctor"]),
+        ("from .doctor import x", "cxr_monai", True, ["cxr_monai.doctor"]),
+        ("from ..doctor import x", "cxr_monai.data.files", False, ["cxr_monai.doctor"]),
+        ("def f():\n  from cxr_monai.doctor import x", "cxr_monai.labels", False, ["cxr_monai.doctor"]),
     ],
 )
 def test_no_way_to_import_is_overlooked(source: str, module: str, is_package: bool, names: list[str]) -> None:

@@ -24,8 +24,8 @@ from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.methods import Method, cam_times_layercam, explain_with, method_named, without_in_place
 from cxr_monai.attribution.view import Points, View
 from cxr_monai.bundle.about import about as about_bundle
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
-from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import split_error, take_any_modality
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.loading import reading_loader
@@ -35,10 +35,10 @@ from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.labels import parse
 from cxr_monai.networks.class_maps import ClassMaps, grid_points
 from cxr_monai.networks.fixed_batches import evenly
-from cxr_monai.networks.folding import TOLERANCE, largest_difference
+from cxr_monai.networks.fusion import TOLERANCE, largest_difference
 from cxr_monai.networks.heads import INDEPENDENT, Head, with_head
 from cxr_monai.networks.inferers import autocast_dtype, bfloat16_supported
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.networks.weight_loading import load_weights
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.transforms import visible_part

@@ -20,7 +20,7 @@ import pandas as pd
 from cxr_monai.attribution.localisation import Scores
 from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, effective_patients, interval
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.proportions import by_patient, effective_trials, wilson
 
 LEVELS = tuple(step / 10 for step in range(1, 10))

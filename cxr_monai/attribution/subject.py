@@ -26,11 +26,11 @@ from cxr_monai.attribution.faithfulness import Curves, area, baseline_of, curves
 from cxr_monai.attribution.methods import Method
 from cxr_monai.attribution.randomisation import cascade, some_stages, survival
 from cxr_monai.attribution.view import View
-from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.data.dataset import take_any_modality
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
 from cxr_monai.networks.heads import INDEPENDENT, Head
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.networks.weight_loading import load_weights
 from cxr_monai.plurals import out_of
 from cxr_monai.progress import progress_bar
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.networks.inferers import autocast_dtype
 
 

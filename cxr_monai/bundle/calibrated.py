@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from cxr_monai.bundle.folder import write_json
+from cxr_monai.bundle.bundle_folder import write_json
 
 COMPONENT = "cxr_monai.evaluation.carried.bundle_calibration"
 _COMPONENTS = (COMPONENT, "cxr_monai.evaluation.fitted.read_fitted")

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.bundle.bundle_folder import CONFIGS, METADATA, Bundle, write_json
 from cxr_monai.bundle.calibrated import carries, carry_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.folder import CONFIGS, METADATA, Bundle, write_json
 from cxr_monai.bundle.origin import of_members
 from cxr_monai.bundle.trained import save_weights
 from cxr_monai.durable import copy_durably, copy_tree, durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.networks.ensemble import definition, joined
-from cxr_monai.networks.weights import load_state_dict, load_weights
+from cxr_monai.networks.weight_loading import load_state_dict, load_weights
 from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.plurals import counted
 from cxr_monai.strict_json import parse_strictly

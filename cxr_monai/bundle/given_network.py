@@ -15,16 +15,16 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.networks.folding import TOLERANCE, largest_difference
+from cxr_monai.networks.fusion import TOLERANCE, largest_difference
 from cxr_monai.networks.heads import INDEPENDENT
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.networks.weight_loading import load_weights
 
 
 def check_given_network(parser: ConfigParser, inference: Path) -> None:
     """Compare a configuration's ready made ``network_def`` with the bundle's own network under the same weights.
 
     Two synthetic images are answered by both, on the CPU; a probability may differ by
-    ``cxr_monai.networks.folding.TOLERANCE``. The configuration's ``input_channels`` is then the bundle's own: a frozen
+    ``cxr_monai.networks.fusion.TOLERANCE``. The configuration's ``input_channels`` is then the bundle's own: a frozen
     program has no layer that would tell.
 
     Args:

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from cxr_monai.bundle.bundle_folder import METADATA, Bundle, read_json, write_json
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.folder import METADATA, Bundle, read_json, write_json
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
 from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse
-from cxr_monai.networks.fitting import Account, fit
 from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
-from cxr_monai.networks.weights import load_state_dict
+from cxr_monai.networks.state_fitting import Account, fit
+from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.outputs import check_new_folder
 from cxr_monai.plurals import agreeing, counted
 

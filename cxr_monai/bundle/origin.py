@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle.folder import METADATA, read_json, write_json
+from cxr_monai.bundle.bundle_folder import METADATA, read_json, write_json
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import write_durably

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from cxr_monai.bundle.bundle_folder import CONFIGS, write_json
 from cxr_monai.bundle.calibrated import with_calibration
 from cxr_monai.bundle.configuration import running_parser, same
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.folder import CONFIGS, write_json
 from cxr_monai.bundle.workflow import scheme_of
 from cxr_monai.durable import copy_durably, copy_tree, make_folder, write_durably
 from cxr_monai.errors import BundleError, Code

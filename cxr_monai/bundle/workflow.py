@@ -272,7 +272,7 @@ def check_unchanged(parser: ConfigParser) -> None:
     Raises:
         BundleError: ``bundle-disagrees`` if an override, or another configuration, says something else; a network that
             is given ready made must answer as the bundle's own does (``cxr_monai.bundle.given_network``).
-        WeightsError: as ``cxr_monai.networks.weights.load_weights``, for such a network.
+        WeightsError: as ``cxr_monai.networks.weight_loading.load_weights``, for such a network.
     """
     config = parser.config
     file = Path(config["bundle_root"]) / "configs" / "inference.json"

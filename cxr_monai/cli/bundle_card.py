@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_force, add_read_bundle, folder_of
+from cxr_monai.cli.shared_arguments import add_force, add_read_bundle, folder_of
 
 DESCRIPTION = """\
 A model card: what a bundle is, what it was judged on, what it is worth in figures with intervals, its limits, where it

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_bundle, add_force, open_bundle
+from cxr_monai.cli.shared_arguments import add_bundle, add_force, open_bundle
 
 DESCRIPTION = """\
 A bundle's network as a file that runs without this package, or the bundle as MONAI's model zoo takes it.
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export, say how equal it is."""
     from pathlib import Path
 
-    from cxr_monai.bundle.folder import Bundle
+    from cxr_monai.bundle.bundle_folder import Bundle
     from cxr_monai.errors import Code, UsageError
 
     if arguments.format != "zoo":

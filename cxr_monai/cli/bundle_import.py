@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.shared_arguments import add_force
 
 DESCRIPTION = """\
 Other people's weights as a bundle to predict with: those of zoogzog/chexnet and its descendants, arnoweng/CheXNet, and
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the action and return its exit status."""
     from cxr_monai.bundle.importing import import_bundle
-    from cxr_monai.networks.fitting import Account
+    from cxr_monai.networks.state_fitting import Account
 
     record = import_bundle(
         arguments.file, arguments.out, arguments.kind, arguments.labels, arguments.rows, arguments.force

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_force, add_read_bundle, folder_of
+from cxr_monai.cli.shared_arguments import add_force, add_read_bundle, folder_of
 
 DESCRIPTION = """\
 What would this bundle execute? Every callable, expression, import, file reference, network address and file of weights,

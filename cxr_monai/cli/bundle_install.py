@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_trusted
+from cxr_monai.cli.shared_arguments import add_trusted
 
 DESCRIPTION = """\
 Install a bundle of another hospital: an archive, an unpacked folder, or an address with its digest.

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_trusted
+from cxr_monai.cli.shared_arguments import add_trusted
 
 DESCRIPTION = """\
 Make a pair of keys to sign bundles with: NAME.pem, which stays with you and which nobody else can read, and NAME.pub,

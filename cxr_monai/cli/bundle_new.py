@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_force
+from cxr_monai.cli.shared_arguments import add_force
 
 DESCRIPTION = """\
 Copy a bundle that comes with this package, to train, change and share; the packaged one stays as it is."""

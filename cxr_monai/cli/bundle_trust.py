@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_trusted
+from cxr_monai.cli.shared_arguments import add_trusted
 
 DESCRIPTION = """\
 Trust a hospital's public key, under a name of your own: bundles that it signed can then be verified and installed.

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cxr_monai.cli.places import add_trusted
+from cxr_monai.cli.shared_arguments import add_trusted
 from cxr_monai.plurals import counted
 
 DESCRIPTION = """\

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     import time
 
-    from cxr_monai.data.preparations import cache_root, clear, limit_bytes, preparations
+    from cxr_monai.data.cache.eviction import cache_root, clear, limit_bytes, preparations
     from cxr_monai.errors import Code, UsageError
 
     root = cache_root(arguments.cache_dir)

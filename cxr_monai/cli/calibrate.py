@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cxr_monai.cli.evaluate import add_fitting
-from cxr_monai.cli.places import add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.shared_arguments import add_bundle, add_force, add_match_names, open_bundle
 
 DESCRIPTION = """\
 Fit calibration, operating points and sets of findings on validation predictions, and write them into a copy of a bundle

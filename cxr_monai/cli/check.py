@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_monai.cli.places import add_any_modality, add_force
+from cxr_monai.cli.shared_arguments import add_any_modality, add_force
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import agreeing, counted
 

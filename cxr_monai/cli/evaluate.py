@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_force, add_match_names, read_bundle
+from cxr_monai.cli.shared_arguments import add_force, add_match_names, read_bundle
 
 DESCRIPTION = """\
 Judge predictions of any system against a manifest: AUROC, average precision and Brier score of each finding with
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.fitted import RULES
-    from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.workflows.evaluate import Options, evaluate_files, track
 
     options = Options(

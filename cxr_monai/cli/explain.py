@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
 from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
 
@@ -104,9 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_wrong_use(arguments)
     from cxr_monai.attribution.explainer import Explainer, root_of
     from cxr_monai.attribution.map_store import ABOUT
+    from cxr_monai.inference.predictor import gather_files, names_are_identities
     from cxr_monai.labels import spelling
     from cxr_monai.outputs import check_folder
-    from cxr_monai.predict import gather_files, names_are_identities
 
     check_folder(arguments.out, ())
     if arguments.pictures and not (arguments.out / ABOUT).is_file():  # else these maps are continued, or refused
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted, bundle = None, open_bundle(arguments)
     if arguments.boxes:
         from cxr_monai.attribution.reference_boxes import boxed_findings
-        from cxr_monai.bundle.folder import Bundle
+        from cxr_monai.bundle.bundle_folder import Bundle
 
         by_name = arguments.match_names or names_are_identities(arguments.inputs)
         wanted, notes = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme, by_name)

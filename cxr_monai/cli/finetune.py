@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_any_modality, add_match_names, add_trust_folder
+from cxr_monai.cli.shared_arguments import add_any_modality, add_match_names, add_trust_folder
 
 DESCRIPTION = """\
 Fine-tune a parent bundle for one disease, and judge the child against its parent on the same held-out patients.
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _heads(arguments: argparse.Namespace, diseases: list[str], settings: dict[str, object]) -> int:
-    from cxr_monai.finetune.heads import finetune_heads
+    from cxr_monai.finetune.linear_probe import finetune_heads
 
     amp = settings.pop("amp", True)
     made, refused = finetune_heads(
@@ -98,7 +98,7 @@ def _heads(arguments: argparse.Namespace, diseases: list[str], settings: dict[st
 
 def _networks(arguments: argparse.Namespace, diseases: list[str], settings: dict[str, object]) -> int:
     from cxr_monai.errors import Code, TrainingError
-    from cxr_monai.finetune.networks import finetune_network
+    from cxr_monai.finetune.whole_network import finetune_network
 
     several = len(diseases) > 1
     made, refused = 0, []

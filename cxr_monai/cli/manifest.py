@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_monai.cli.places import add_match_names
+from cxr_monai.cli.shared_arguments import add_match_names
 from cxr_monai.errors import Code, StorageError, UsageError
 from cxr_monai.plurals import counted
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_force, add_match_names
+from cxr_monai.cli.shared_arguments import add_force, add_match_names
 
 DESCRIPTION = """\
 Compare two folders of maps of the same images, finding by finding: rank correlation of their places, IoU of what is
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, "--present: the manifest says what is there; name it with --manifest.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
-    from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.workflows.agree import Options, agree_files, track_agreement
 
     options = Options(

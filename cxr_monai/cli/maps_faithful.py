@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
 
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(Code.USAGE, f"--{name} {getattr(arguments, name)}: it must be at least {least}.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
-    from cxr_monai.evaluation.metrics import as_text
-    from cxr_monai.predict import gather_files
+    from cxr_monai.evaluation.metrics_table import as_text
+    from cxr_monai.inference.predictor import gather_files
     from cxr_monai.workflows.faithful import Options, faithful_files, track_faithfulness
 
     options = Options(

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.places import add_force, add_match_names, read_bundle
+from cxr_monai.cli.shared_arguments import add_force, add_match_names, read_bundle
 
 DESCRIPTION = """\
 Score maps against boxes: pointing game, energy inside the box, IoU and IoBB of the detected box (Wang et al. 2017), per
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--split {arguments.split} and --choose-split: the same images.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
-    from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.labels import spelling
     from cxr_monai.workflows.localise import Choosing, Options, localise_files, track
 

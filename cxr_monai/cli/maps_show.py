@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_monai.cli.places import add_force, add_match_names
+from cxr_monai.cli.shared_arguments import add_force, add_match_names
 from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
 

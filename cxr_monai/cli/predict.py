@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.places import add_any_modality, add_bundle, add_force, open_bundle
+from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, open_bundle
 from cxr_monai.plurals import out_of, was
 
 DESCRIPTION = """\
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
     from cxr_monai.bundle.digest import file_digest
     from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
+    from cxr_monai.inference.predictor import Predictions, Predictor, gather_files
     from cxr_monai.outputs import check_output
-    from cxr_monai.predict import Predictions, Predictor, gather_files
 
     # what an interrupted run left decides later whether it may go on
     check_output(arguments.out, arguments.force or part_of(arguments.out).exists())

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from cxr_monai.cli.places import folder_of
+from cxr_monai.cli.shared_arguments import folder_of
 
 if TYPE_CHECKING:
     from cxr_monai.sharing.trust.open_trusted import Opened

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.cli.places import add_any_modality
+from cxr_monai.cli.shared_arguments import add_any_modality
 from cxr_monai.plurals import counted
 
 DESCRIPTION = """\
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=None if arguments.seeds is None else parse_seeds(arguments.seeds),
         folds=arguments.folds if arguments.folds in (None, "auto") else parse_folds(arguments.folds),
     )
-    from cxr_monai.studies.run import check_at_once, prepare, run_study
+    from cxr_monai.studies.run_experiment import check_at_once, prepare, run_study
 
     check_at_once(arguments.jobs)
     if arguments.dry_run:
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         experiment=arguments.experiment,
         restart=arguments.restart,
     )
-    from cxr_monai.evaluation.metrics import as_text
+    from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.training.tracking import where_runs_are
 
     print(f"\n{study.question}\n\n{as_text(tables.findings)}\n")

@@ -18,13 +18,13 @@ from monai.transforms import Compose, Randomizable
 from monai.transforms.traits import RandomizableTrait
 from monai.utils import convert_to_tensor
 
-from cxr_monai.data.cache import Entry, PixelCache
+from cxr_monai.data.cache.eviction import cache_root
+from cxr_monai.data.cache.pixels import Entry, PixelCache
 from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.notes import FilmNotes
-from cxr_monai.data.preparations import cache_root
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, StorageError, ours
 from cxr_monai.schemes import LabelScheme
 
@@ -161,14 +161,14 @@ class RadiographDataset(Dataset):
 
     So one bad file of 112,120 stops neither a training nor an evaluation: masked losses and metrics leave it out, and
     ``error`` (empty for good files) tells which, with its code. What is left out is counted and reported by
-    whoever reads the batches (``cxr_monai.training.handlers``, ``cxr_monai.predict``).
+    whoever reads the batches (``cxr_monai.training.handlers``, ``cxr_monai.inference.predictor``).
 
     Args:
         data: items with ``image``, ``label`` and ``name``; see :func:`complete_items` for what may be left out.
         transform: MONAI's ``Compose``.
         shape: ``[C, H, W]`` of a transformed image, for the blanks.
         cache_dir: where :meth:`prepare` keeps what stands in the pipeline up to ``QuantiseRadiographd``:
-            ``auto`` for the user's cache (``cxr_monai.data.cache``), a folder, or None (``none``) for nowhere.
+            ``auto`` for the user's cache (``cxr_monai.data.cache.pixels``), a folder, or None (``none``) for nowhere.
         seed: of the random transforms.
         any_modality: read DICOM files whatever their headers say they show.
         with_notes: items have ``notes`` too, what reading said of the file, a line each (:func:`batch_notes`).

@@ -154,7 +154,7 @@ def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded]
 
             return decode_nifti
         if kind == "DICOM":
-            from cxr_monai.data.formats.dicom import decode_dicom
+            from cxr_monai.data.formats.dicom_reader import decode_dicom
 
             return partial(decode_dicom, any_modality=any_modality)
     except Exception as error:  # what goes wrong in a library's own import may be anything

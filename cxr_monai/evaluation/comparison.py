@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, delong_paired
 from cxr_monai.evaluation.bootstrap import ENOUGH, PatientBootstrap
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import counted
 

@@ -26,8 +26,8 @@ from cxr_monai.evaluation.calibration import Calibrator, fit_calibrator
 from cxr_monai.evaluation.conformal import ConformalSets, fit_conformal
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at, figures
 from cxr_monai.evaluation.patients import patients_of
+from cxr_monai.evaluation.recalibration import recalibrate
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.evaluation.site import recalibrate
 from cxr_monai.plurals import be, out_of
 from cxr_monai.strict_json import parse_strictly
 
@@ -250,7 +250,7 @@ def refit(
     Args:
         fitted: the bundle's own.
         sample: the site's images, raw probabilities.
-        how: ``intercept``, ``slope`` or ``auto`` (by the amount of data); see ``cxr_monai.evaluation.site``.
+        how: ``intercept``, ``slope`` or ``auto`` (by the amount of data); see ``cxr_monai.evaluation.recalibration``.
         points: ``keep`` moves the thresholds with the scale, so that every decision stays what it was (but for findings
             that `Fitted.within` lowers now, or did before); ``choose`` chooses them anew.
         rules, coverage, fitted_on: as in :func:`fit`.

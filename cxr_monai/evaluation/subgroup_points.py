@@ -7,7 +7,7 @@ A threshold that serves all groups on average may miss more in one of them (unde
 2021, doi:10.1038/s41591-021-01595-0), which AUROC within groups cannot show.
 
 Intervals are Wilson's at the number of independent images that the patients are worth; gaps are those of
-`cxr_monai.evaluation.gaps`.
+`cxr_monai.evaluation.disparity`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ import pandas as pd
 from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.comparison import MINIMUM_PATIENTS, patients_with
-from cxr_monai.evaluation.gaps import correlation, share_gap
+from cxr_monai.evaluation.disparity import correlation, share_gap
 from cxr_monai.evaluation.groups import ATTRIBUTES, corrected, groups, judge, ordered
 from cxr_monai.evaluation.proportions import by_patient, effective_trials, wilson
 from cxr_monai.evaluation.sample import Sample

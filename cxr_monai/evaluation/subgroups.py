@@ -5,7 +5,7 @@
 
 A gap is the group's figure minus the rest's: the rest are the images of the attribute's other known groups. Both are
 taken from the same resampled patients, so that a patient with images on both sides (an AP and a PA view) counts as one.
-Interval and p-value are those of `cxr_monai.evaluation.gaps`, corrected by Holm over all gaps of one attribute.
+Interval and p-value are those of `cxr_monai.evaluation.disparity`, corrected by Holm over all gaps of one attribute.
 
 A gap in AUROC says that the model ranks worse within a group. It does not say why: the group may be sicker, its images
 harder, its labels noisier. Equal AUROCs do not mean equal treatment at one threshold: see
@@ -26,9 +26,9 @@ from cxr_monai.evaluation.comparison import (
     patients_with,
     patients_with_any,
 )
-from cxr_monai.evaluation.gaps import Areas, area_gap
+from cxr_monai.evaluation.disparity import Areas, area_gap
 from cxr_monai.evaluation.groups import ATTRIBUTES, corrected, groups, judge, notes_on, ordered
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.subgroup_points import subgroup_points
 from cxr_monai.plurals import out_of

@@ -16,8 +16,8 @@ from typing import Any
 import ignite.distributed as idist
 import pandas as pd
 
+from cxr_monai.bundle.bundle_folder import Bundle, read_json, write_json
 from cxr_monai.bundle.configuration import running_parser, same
-from cxr_monai.bundle.folder import Bundle, read_json, write_json
 from cxr_monai.bundle.origin import TRAINED_ON, add_parent
 from cxr_monai.bundle.workflow import PATHS
 from cxr_monai.completion import seal
@@ -26,12 +26,12 @@ from cxr_monai.data.manifest import Manifest, split_digest
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.evaluation.predictions import write_predictions
+from cxr_monai.finetune.against_parent import Judged, judge
+from cxr_monai.finetune.box_comparison import Localised, localise_both
 from cxr_monai.finetune.disease import held_out, patients_by_label
-from cxr_monai.finetune.judging import Judged, judge
-from cxr_monai.finetune.localising import Localised, localise_both
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.origins import PHANTOM_SOURCE, source_of
 from cxr_monai.plurals import be, counted
-from cxr_monai.predict import Predictor
 from cxr_monai.schemes import LabelScheme
 from cxr_monai.sharing.trust.lineage import write_lineage
 from cxr_monai.sharing.trust.open_trusted import open_trusted

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.bundle import workflow
+from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.configuration import running_parser, same, settle_bundle_root
 from cxr_monai.bundle.evaluated import INHERITED
-from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.errors import BundleError, Code, SettingError, WeightsError
+from cxr_monai.finetune.box_comparison import boxed_images
 from cxr_monai.finetune.disease import question
-from cxr_monai.finetune.localising import boxed_images
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import with_outputs
 from cxr_monai.sharing.trust.open_trusted import open_trusted
@@ -39,7 +39,7 @@ def start(
         parent: a bundle's folder, or the name of one that is installed.
         disease, against: see ``cxr_monai.finetune.disease.question``.
         trust_folder: see ``cxr_monai.sharing.trust.open_trusted.open_trusted``.
-        boxes: looked at before anything trains (``cxr_monai.finetune.localising.boxed_images``).
+        boxes: looked at before anything trains (``cxr_monai.finetune.box_comparison.boxed_images``).
         seed: of the training.
         match_names: a box is of the image of its file name, whatever their folders.
 

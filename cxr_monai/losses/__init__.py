@@ -2,10 +2,10 @@
 
 from cxr_monai.losses.auc_margin import AUCMarginLoss
 from cxr_monai.losses.by_name import LOSSES, loss
+from cxr_monai.losses.class_weights import class_balanced, weighted_bce
 from cxr_monai.losses.focusing import AsymmetricLoss, FocalLoss
 from cxr_monai.losses.masked import MaskedBCEWithLogitsLoss
 from cxr_monai.losses.soft_target import SoftTargetLoss
-from cxr_monai.losses.weights import class_balanced, weighted_bce
 
 __all__ = [
     "LOSSES",

@@ -8,10 +8,10 @@ from torch import nn
 
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.losses.auc_margin import AUCMarginLoss
+from cxr_monai.losses.class_weights import Counts, class_balanced, weighted_bce
 from cxr_monai.losses.focusing import AsymmetricLoss, FocalLoss
 from cxr_monai.losses.masked import MaskedBCEWithLogitsLoss
 from cxr_monai.losses.soft_target import SoftTargetLoss
-from cxr_monai.losses.weights import Counts, class_balanced, weighted_bce
 
 
 def _bce(label_smoothing: float = 0.0) -> MaskedBCEWithLogitsLoss:

@@ -31,7 +31,7 @@ from torch import nn
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.networks import heads
 from cxr_monai.networks.ensemble import Ensemble
-from cxr_monai.networks.folding import folded
+from cxr_monai.networks.fusion import folded
 from cxr_monai.plurals import counted
 
 _STEPS = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
@@ -58,7 +58,7 @@ class ClassMaps(nn.Module):
         shape: ``[C, H, W]`` of an image.
         stride: pixels of the input between two points of the map: that of the network (32 for DenseNet121) where None,
             or half, a quarter of it, ...
-        fast: compute in bfloat16 on a CPU with convolutions folded (``cxr_monai.networks.folding``).
+        fast: compute in bfloat16 on a CPU with convolutions folded (``cxr_monai.networks.fusion``).
         head: of the network; logits and maps are its labels'.
 
     Attributes:

@@ -12,7 +12,7 @@ from cxr_monai.report import words
 from cxr_monai.report.reading import MEAN, finding_rows, records, value
 
 if TYPE_CHECKING:
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.evaluation.assessment import Evaluation
 
 
 def markdown(evaluation: "Evaluation") -> str:

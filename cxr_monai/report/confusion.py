@@ -25,7 +25,7 @@ from cxr_monai.report.reading import (
 from cxr_monai.report.shapes import Forest, Matrix, Row, around_axis, unit_axis
 
 if TYPE_CHECKING:
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.evaluation.assessment import Evaluation
 
 ALONE = "no other group"  # stands in the note of a subgroup that has nothing to compare with
 TOO_FEW = "too few to say"

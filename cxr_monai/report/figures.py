@@ -18,7 +18,7 @@ from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, i
 from cxr_monai.report.shapes import Axis, Mark, Panel, Panels, Tone, logit_axis, unit_axis, zoomed_axis
 
 if TYPE_CHECKING:
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.evaluation.assessment import Evaluation
 
 CLIP = 1e-5
 """Scores nearer to 0 or 1 than this are drawn there: a logit axis has no end."""

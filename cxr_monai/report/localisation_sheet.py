@@ -14,7 +14,7 @@ import pandas as pd
 from cxr_monai.attribution.localisation import raster
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import RadiographError
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.report.reading import records
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, effective_patients, interval
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 
 
 def rows_of(images: Sequence[str], manifest: Manifest) -> tuple[pd.DataFrame, list[str]]:

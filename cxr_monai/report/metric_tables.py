@@ -33,7 +33,7 @@ from cxr_monai.report.reading import MEAN, chosen_points, finding_rows, records,
 from cxr_monai.report.words import number
 
 if TYPE_CHECKING:
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.evaluation.assessment import Evaluation
 
 SET = "set"  # the row of the image-level sets in the conformal table
 ELSEWHERE = (0.01, 0.05, 0.2)

@@ -21,7 +21,7 @@ from cxr_monai.report.figures import PANELS
 from cxr_monai.report.shapes import TONES, Forest, Mark, Matrix, Panel, Panels, row_texts, spread
 
 if TYPE_CHECKING:
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.evaluation.assessment import Evaluation
 
 DPI = 130
 WIDE = 5  # panels in a row
@@ -54,7 +54,7 @@ def write_plots(evaluation: "Evaluation", folder: str | Path) -> list[Path]:
     """Write every picture that the evaluation has something for.
 
     Args:
-        evaluation: see ``cxr_monai.evaluation.evaluate``.
+        evaluation: see ``cxr_monai.evaluation.assessment``.
         folder: made if it is not there; pictures of an earlier evaluation that have nothing to show now are removed.
 
     Returns:

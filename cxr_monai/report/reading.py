@@ -14,7 +14,7 @@ import pandas as pd
 from cxr_monai.plurals import counted, have
 
 if TYPE_CHECKING:
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.evaluation.assessment import Evaluation
 
 MEAN = "mean"
 

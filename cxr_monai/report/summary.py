@@ -28,7 +28,7 @@ from cxr_monai.report.reading import (
 )
 
 if TYPE_CHECKING:
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.evaluation.assessment import Evaluation
 
 OPEN = 0.7
 """An interval of the AUROC that holds 0.5 and reaches this says that there are too few images, not that it guesses."""

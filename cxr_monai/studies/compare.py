@@ -25,10 +25,10 @@ from scipy.stats import t as student
 
 from cxr_monai.data.joining import without
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.assessment import mean_interval
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
 from cxr_monai.evaluation.comparison import MINIMUM_PATIENTS, holm, patients_with, standard_error, with_mean
-from cxr_monai.evaluation.evaluate import mean_interval
-from cxr_monai.evaluation.metrics import MEAN, finding_table
+from cxr_monai.evaluation.metrics_table import MEAN, finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import counted

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
-from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest, write_manifest
 from cxr_monai.data.matching import match_images, require_clear
@@ -30,7 +30,7 @@ from cxr_monai.data.splits import kfold
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
 from cxr_monai.evaluation.fitted import describe_sample, fit
-from cxr_monai.evaluation.metrics import finding_table
+from cxr_monai.evaluation.metrics_table import finding_table
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
 from cxr_monai.evaluation.sample import Sample

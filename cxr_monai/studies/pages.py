@@ -10,7 +10,7 @@ import pandas as pd
 
 from cxr_monai.completion import seal
 from cxr_monai.durable import remove, write_durably
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
 from cxr_monai.report.auroc_table import escaped, line

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cxr_monai.errors import Code, CxrError, UsageError
-from cxr_monai.networks.weights import initialise
+from cxr_monai.networks.weight_loading import initialise
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 
-from cxr_monai.data.preparations import limit_bytes, preparations
+from cxr_monai.data.cache.eviction import limit_bytes, preparations
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.losses.soft_target import SoftTargetLoss, has_target

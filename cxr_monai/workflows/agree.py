@@ -21,7 +21,7 @@ from cxr_monai.data.joining import without
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.errors import Code, EvaluationError, RadiographError
 from cxr_monai.evaluation.auroc import check_level
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.report.map_tables import (

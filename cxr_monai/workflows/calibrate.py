@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cxr_monai.bundle.bundle_folder import METADATA, Bundle, head_of
 from cxr_monai.bundle.calibrated import write_calibration
-from cxr_monai.bundle.folder import METADATA, Bundle, head_of
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, EvaluationError

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.evaluate import MAIN, TABLES, Evaluation, evaluate, write_tables
+from cxr_monai.evaluation.assessment import MAIN, TABLES, Evaluation, evaluate, write_tables
 from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted
 from cxr_monai.evaluation.patients import refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
@@ -50,7 +50,7 @@ class Options:
 
     Attributes:
         method, rules, coverage: what is fitted where ``fit`` is given; see ``cxr_monai.evaluation.fitted.fit``.
-        margin, prevalence, replicates, level, seed: see ``cxr_monai.evaluation.evaluate.evaluate``.
+        margin, prevalence, replicates, level, seed: see ``cxr_monai.evaluation.assessment.evaluate``.
     """
 
     method: str = "auto"

@@ -14,7 +14,7 @@ from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.panels import Gallery
 from cxr_monai.attribution.selection import Example
 from cxr_monai.bundle.about import about as about_bundle
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.durable import refuse_taken
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar

@@ -20,7 +20,7 @@ from cxr_monai.attribution.methods import method_named
 from cxr_monai.attribution.randomisation import BOUND
 from cxr_monai.attribution.subject import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.bundle.about import about
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, EvaluationError

@@ -39,14 +39,14 @@ from cxr_monai.attribution.localisation import (
 from cxr_monai.attribution.localisation_tables import FEWEST, Scored, localisation_tables, values_of
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.reference_boxes import in_shares, read_boxes
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.completion import require_complete, seal
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted, have, out_of

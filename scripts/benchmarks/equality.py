@@ -39,11 +39,11 @@ def _in_a_process(bundle: Path | None, settings: dict[str, Any]) -> dict[str, An
         os.environ["ONEDNN_MAX_CPU_ISA"] = settings["instructions"]  # oneDNN reads it at its first use
     import torch
 
-    from cxr_monai.bundle.folder import Bundle
+    from cxr_monai.bundle.bundle_folder import Bundle
     from cxr_monai.networks.fixed_batches import FixedBatches
-    from cxr_monai.networks.folding import folded
+    from cxr_monai.networks.fusion import folded
     from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
-    from cxr_monai.networks.weights import load_weights
+    from cxr_monai.networks.weight_loading import load_weights
 
     torch.set_num_threads(settings.get("threads", CORES))
     network, shape = densenet().eval(), (1, SIZE, SIZE)

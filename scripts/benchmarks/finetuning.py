@@ -11,8 +11,8 @@ from benchmarks.common import Row
 
 def measure_finetune(arguments: argparse.Namespace) -> Iterator[Row]:
     """All 14 at once, and one ordinary training of the same head with a frozen network, from a warm cache of images."""
-    from cxr_monai.finetune.heads import finetune_heads
-    from cxr_monai.finetune.networks import finetune_network
+    from cxr_monai.finetune.linear_probe import finetune_heads
+    from cxr_monai.finetune.whole_network import finetune_network
     from cxr_monai.labels import NIH14
 
     with tempfile.TemporaryDirectory() as folder:

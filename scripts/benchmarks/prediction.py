@@ -15,8 +15,8 @@ def measure_predict(arguments: argparse.Namespace) -> Iterator[Row]:
     import numpy as np
     import torch
 
-    from cxr_monai.evaluation.metrics import finding_table
-    from cxr_monai.predict import Predictor
+    from cxr_monai.evaluation.metrics_table import finding_table
+    from cxr_monai.inference.predictor import Predictor
 
     files, labels, findings = large_files(arguments)
     few = [str(file) for file in files[: 4 * BATCH]]
@@ -69,7 +69,7 @@ def large_files(arguments: argparse.Namespace) -> tuple[list[Path], Any, list[st
     import numpy as np
     from PIL import Image
 
-    from cxr_monai.bundle.folder import Bundle
+    from cxr_monai.bundle.bundle_folder import Bundle
     from cxr_monai.data.manifest import read_manifest
 
     findings = list(Bundle.open(arguments.bundle).labels)
@@ -97,8 +97,8 @@ def baseline_predictor(bundle: Path) -> Callable[[Sequence[Any], int], Any]:
     from monai.inferers import SimpleInferer
     from monai.transforms import CenterSpatialCrop, Compose, LoadImage, NormalizeIntensity, Resize, ScaleIntensityRange
 
-    from cxr_monai.bundle.folder import Bundle
-    from cxr_monai.networks.weights import load_weights
+    from cxr_monai.bundle.bundle_folder import Bundle
+    from cxr_monai.networks.weight_loading import load_weights
     from cxr_monai.transforms import IMAGENET_MEAN, IMAGENET_STD
 
     opened = Bundle.open(bundle)
@@ -126,7 +126,7 @@ def baseline_predictor(bundle: Path) -> Callable[[Sequence[Any], int], Any]:
 def measure_runtime(arguments: argparse.Namespace) -> Iterator[Row]:
     import torch
 
-    from cxr_monai.networks.folding import folded
+    from cxr_monai.networks.fusion import folded
     from cxr_monai.networks.inferers import AutocastInferer
     from cxr_monai.networks.openvino_runtime import openvino_network
 

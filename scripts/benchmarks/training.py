@@ -94,7 +94,7 @@ def our_trainer(batches: Sequence[Any], compiled: bool = False) -> Any:
 
     from cxr_monai.losses import MaskedBCEWithLogitsLoss
     from cxr_monai.networks.inferers import AutocastInferer
-    from cxr_monai.networks.weights import initialise
+    from cxr_monai.networks.weight_loading import initialise
     from cxr_monai.training.optimisers import optimizer
     from cxr_monai.training.step import TrainingStep
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.networks.nets import DenseNet121
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
 from tests.bundles.running import (

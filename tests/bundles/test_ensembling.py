@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from cxr_monai.attribution.explainer import Explainer
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
-from cxr_monai.bundle.folder import Bundle
 from cxr_monai.errors import BundleError, Code, UsageError, WeightsError
-from cxr_monai.predict import Predictor
+from cxr_monai.inference.predictor import Predictor
 from tests.bundles.making import LABELS, tiny_bundle
 from tests.bundles.running import run
 

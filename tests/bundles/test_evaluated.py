@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import cxr_monai
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.evaluated import EVALUATED, Reach, items_of, mentions, only
-from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.errors import BundleError, Code
 from tests.bundles.making import tiny_bundle
 

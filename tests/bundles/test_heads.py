@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from cxr_monai.attribution.explainer import Explainer
-from cxr_monai.bundle.folder import Bundle, head_of
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.errors import CxrError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
-from cxr_monai.predict import Predictor
 from cxr_monai.schemes import SCHEMES
 from tests.bundles.running import (
     CONFIGS,

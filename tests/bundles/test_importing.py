@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.importing import import_bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import Code, CxrError
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.foreign import XRV_TARGETS
-from cxr_monai.predict import Predictor
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from tests.bundles.running import CONFIGS, Phantoms, few, read, rewrite, run, train
 from tests.networks.originals import chexnet_old, forward, state_dict, torchxrayvision

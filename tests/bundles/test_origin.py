@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.ensembling import ensemble_bundle
-from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.origin import HEADING, add_parent, is_recorded, write_origin
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.data.manifest import Manifest, build_manifest

@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 
 from cxr_monai.errors import CxrError
-from cxr_monai.networks.weights import load_state_dict
+from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.training import preflight
 from cxr_monai.training.checkpoints import digest, read_checkpoint
 from tests.bundles.running import SHIPPED, Phantoms, code_of, content, few, rewrite, train

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.attribution.map_store import MapStore
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.schemes import SCHEMES

@@ -14,11 +14,11 @@ import pytest
 import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import parse
 from cxr_monai.networks.foreign import recognise
-from cxr_monai.networks.weights import IMAGENET, download_imagenet, initialise, load_state_dict, load_weights
+from cxr_monai.networks.weight_loading import IMAGENET, download_imagenet, initialise, load_state_dict, load_weights
 from tests.bundles.running import (
     CONFIGS,
     SHIPPED,

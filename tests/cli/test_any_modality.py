@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.data.dataset import RadiographDataset
 from cxr_monai.data.manifest import build_manifest, read_manifest, write_manifest
@@ -150,7 +150,7 @@ def test_finetune_hands_it_to_the_training_and_to_the_judge(
         assert given.get("any_modality", False) is switch
         raise TrainingError
 
-    monkeypatch.setattr("cxr_monai.finetune.networks.ConfigWorkflow", training)
+    monkeypatch.setattr("cxr_monai.finetune.whole_network.ConfigWorkflow", training)
     words = ["finetune", "--parent", bundle, "--trust-folder", "--disease", "Mass", "--manifest", films]
     words += ["--out", tmp_path / "out", *(["--any-modality"] if switch else [])]
     with pytest.raises(TrainingError):
@@ -191,7 +191,7 @@ def test_a_child_is_judged_on_them(films: Path, bundle: Path, tmp_path: Path, mo
 
 
 def test_heads_are_trained_on_them(films: Path, bundle: Path) -> None:
-    from cxr_monai.finetune.heads import features_of
+    from cxr_monai.finetune.linear_probe import features_of
 
     manifest = read_manifest(films)
     with pytest.raises(CxrError) as caught:
@@ -203,7 +203,7 @@ def test_heads_are_trained_on_them(films: Path, bundle: Path) -> None:
 def test_a_study_gives_it_to_every_training(
     films: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cxr_monai.studies import run as studies
+    from cxr_monai.studies import run_experiment as studies
 
     class StudyError(Exception):
         pass

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.digest import content_digest
-from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest, split_digest, write_manifest
 from cxr_monai.evaluation.calibration import Calibrator

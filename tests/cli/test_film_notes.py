@@ -10,7 +10,7 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
-from cxr_monai.predict import Predictor
+from cxr_monai.inference.predictor import Predictor
 from tests.bundles.making import tiny_bundle
 from tests.bundles.running import run
 from tests.data.test_radiograph_dicom import SIDE, dicom, lut, written

@@ -182,7 +182,7 @@ def test_a_cache_that_may_not_be_written_is_a_warning(
     def refuse(folder: Path) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("cxr_monai.data.cache._private", refuse)
+    monkeypatch.setattr("cxr_monai.data.cache.pixels._private", refuse)
     path = draw(tmp_path / "a.png", 0)
     data = dataset(path, cache=tmp_path / "cache")
     data.prepare()
@@ -194,7 +194,7 @@ def test_a_full_disk_stops_the_training(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("cxr_monai.data.cache._private", refuse)
+    monkeypatch.setattr("cxr_monai.data.cache.pixels._private", refuse)
     with pytest.raises(StorageError) as caught:
         dataset(draw(tmp_path / "a.png", 0), cache=tmp_path / "cache").prepare()
     assert caught.value.code == Code.DISK_FULL

@@ -303,7 +303,7 @@ print(read_radiograph("a.dcm").pixels.shape)
 
 
 def test_a_library_that_cannot_be_imported_is_the_machines_fault(read, monkeypatch):
-    monkeypatch.delitem(sys.modules, "cxr_monai.data.formats.dicom")
+    monkeypatch.delitem(sys.modules, "cxr_monai.data.formats.dicom_reader")
     monkeypatch.setitem(sys.modules, "cxr_monai.data.formats.dicom_grey", None)
     with pytest.raises(CxrError) as caught:
         read(dicom(BYTES))
@@ -312,7 +312,7 @@ def test_a_library_that_cannot_be_imported_is_the_machines_fault(read, monkeypat
 
 
 def test_a_fault_of_our_own_is_not_called_damage_of_the_file(read, monkeypatch):
-    from cxr_monai.data.formats import dicom as decoder
+    from cxr_monai.data.formats import dicom_reader as decoder
 
     monkeypatch.delattr(decoder, "_spacing")
     with pytest.raises(NameError):

@@ -10,7 +10,7 @@ from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.auroc import delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
 from cxr_monai.evaluation.comparison import holm
-from cxr_monai.evaluation.gaps import share_gap
+from cxr_monai.evaluation.disparity import share_gap
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.subgroup_points import subgroup_points
 from cxr_monai.evaluation.subgroups import subgroup_table

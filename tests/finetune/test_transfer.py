@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.disease import disease_manifest
-from cxr_monai.predict import Predictor
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.schemes import SCHEMES
 from tests.bundles.making import LABELS, SIZE
 from tests.bundles.running import code_of, edit, our_errors, process_as_it_was, read, rewrite, workflow

@@ -15,9 +15,9 @@ from onnxruntime import InferenceSession
 from PIL import Image
 from scipy.special import expit
 
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle
-from cxr_monai.bundle.folder import Bundle
-from cxr_monai.predict import Predictor
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.keys import make_key, trust

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.bundle.ensembling import ensemble_bundle
-from cxr_monai.bundle.folder import Bundle, read_json
 from cxr_monai.bundle.trained import write_meaning
 from cxr_monai.bundle.workflow import MEANING
 from cxr_monai.cli import main
@@ -20,7 +20,7 @@ from cxr_monai.errors import Code, EvaluationError, WeightsError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.carried import OTHER_WEIGHTS, bundle_calibration
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.predict import Predictor
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.sharing.export.model_zoo import zoo_layout
 from cxr_monai.sharing.export.network_export import export
 from tests.bundles.making import LABELS

@@ -11,8 +11,8 @@ from monai.bundle import ConfigParser
 from onnxruntime import InferenceSession
 from scipy.special import expit, softmax
 
-from cxr_monai.bundle.folder import Bundle
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.networks.weight_loading import load_weights
 from tests.interop.exported import Exported, assert_near, opened, through, through_onnx
 
 pytest_plugins = ["tests.interop.fixtures"]

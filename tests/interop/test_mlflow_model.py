@@ -14,10 +14,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.mlflow_model import BundleModel
-from cxr_monai.predict import Predictor
 from tests.bundles.making import LABELS
 from tests.bundles.running import code_of, edit, plain_environment, process_as_it_was, run
 from tests.interop.using import Site

@@ -19,7 +19,7 @@ from monai.networks.utils import convert_to_torchscript
 from PIL import Image
 
 from cxr_monai.errors import CxrError
-from cxr_monai.evaluation.metrics import finding_table
+from cxr_monai.evaluation.metrics_table import finding_table
 from tests.bundles.making import LABELS, SIZE, tiny_network
 from tests.bundles.running import SHIPPED, code_of, our_errors
 from tests.interop.using import Site

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_monai.predict import Predictor
+from cxr_monai.inference.predictor import Predictor
 
 PARTS = ("train",) * 8 + ("val",) * 4 + ("test",) * 4
 

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 import torch
 
-from cxr_monai.bundle.folder import Bundle
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.networks.weight_loading import load_weights
 from tests.bundles.running import Phantoms, Trained
 from tests.interop.exported import assert_near, opened, through, through_onnx
 

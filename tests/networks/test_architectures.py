@@ -24,7 +24,7 @@ from cxr_monai.networks.architectures import (
     input_channels,
 )
 from cxr_monai.networks.class_maps import ClassMaps
-from cxr_monai.networks.weights import initialise
+from cxr_monai.networks.weight_loading import initialise
 from tests.bundles.running import Phantoms, few, process_as_it_was, read, rewrite, train, workflow
 
 pytest_plugins = ["tests.bundles.fixtures"]

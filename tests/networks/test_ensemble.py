@@ -9,10 +9,10 @@ from cxr_monai.attribution.randomisation import cascade, randomised
 from cxr_monai.errors import Code, SettingError, WeightsError
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.ensemble import Ensemble, joined, within_member
-from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_difference
+from cxr_monai.networks.fusion import TOLERANCE, for_prediction, largest_difference
 from cxr_monai.networks.heads import head
 from cxr_monai.networks.inferers import bfloat16_supported
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.networks.weight_loading import load_weights
 from tests.bundles.making import tiny_network
 
 SHAPE = (1, 64, 64)

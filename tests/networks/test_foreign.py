@@ -11,9 +11,9 @@ from torch import nn
 
 from cxr_monai.errors import Code, CxrError, SettingError, WeightsError
 from cxr_monai.labels import NIH14
-from cxr_monai.networks.fitting import fit
 from cxr_monai.networks.foreign import XRV_TARGETS, Foreign, recognise
-from cxr_monai.networks.weights import initialise
+from cxr_monai.networks.state_fitting import fit
+from cxr_monai.networks.weight_loading import initialise
 from tests.networks.originals import NAMINGS, chexnet, chexnet_old, forward, state_dict, torchxrayvision
 
 

@@ -12,10 +12,10 @@ from cxr_monai.attribution.methods import Method, explain_with
 from cxr_monai.errors import SettingError
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.class_maps import ClassMaps
-from cxr_monai.networks.folding import for_prediction, largest_difference
+from cxr_monai.networks.fusion import for_prediction, largest_difference
 from cxr_monai.networks.heads import HEADS, INDEPENDENT, Head, head, with_head
 from cxr_monai.networks.inferers import AutocastInferer
-from cxr_monai.networks.weights import set_prior
+from cxr_monai.networks.weight_loading import set_prior
 from cxr_monai.schemes import SCHEMES
 from tests.networks.test_class_maps import densenet
 

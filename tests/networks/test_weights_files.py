@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from cxr_monai.errors import CxrError
-from cxr_monai.networks.weights import load_state_dict, load_weights
+from cxr_monai.networks.weight_loading import load_state_dict, load_weights
 from cxr_monai.networks.weights_files import Danger, examine
 
 SECONDS = 5.0

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_monai.evaluation.evaluate import Evaluation
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.sample import Sample
 
 ODD = 'A<b>&"x" $y$ |z|'
@@ -65,7 +65,7 @@ def make_evaluation(
     site: bool = True,
     book: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Return an evaluation with the tables of ``cxr_monai.evaluation.evaluate``; parts can be left out."""
+    """Return an evaluation with the tables of ``cxr_monai.evaluation.assessment``; parts can be left out."""
     sample = make_sample() if sample is None else sample
     findings = _findings(sample)
     judged = [name for name, area in zip(findings["finding"], findings["auroc"], strict=True) if area == area]

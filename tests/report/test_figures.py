@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.evaluation.evaluate import Evaluation
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report import confusion, figures, reading, shapes
 from tests.report.making import ODD, make_evaluation

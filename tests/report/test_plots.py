@@ -9,7 +9,7 @@ import pytest
 from matplotlib._pylab_helpers import Gcf
 from PIL import Image
 
-from cxr_monai.evaluation.evaluate import Evaluation
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report.plots import write_plots
 from tests.report.making import make_evaluation, make_sample
 

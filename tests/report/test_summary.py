@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.evaluation.evaluate import Evaluation
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report import summary
 from cxr_monai.report.words import NBSP
 from tests.report.making import make_evaluation

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.evaluation.assessment import Evaluation, evaluate
 from cxr_monai.evaluation.conformal import ConformalSets
-from cxr_monai.evaluation.evaluate import Evaluation, evaluate
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report import summary, words

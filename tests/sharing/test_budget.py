@@ -13,9 +13,9 @@ import torch
 
 from cxr_monai import budget
 from cxr_monai.budget import OverBudget, check_time, limited
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
-from cxr_monai.evaluation.evaluate import read_evaluation
+from cxr_monai.evaluation.assessment import read_evaluation
 from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.networks.weights_files import examine
 from cxr_monai.sharing.inspection import bundle_inspection

@@ -13,14 +13,14 @@ from onnxruntime import InferenceSession
 from PIL import Image
 from scipy.special import expit, logit
 
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle
-from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code, CxrError, SettingError, UsageError, WeightsError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.inference.predictor import Predictor
 from cxr_monai.networks.heads import Head, head
-from cxr_monai.predict import Predictor
 from cxr_monai.schemes import scheme
 from cxr_monai.sharing.export import network_export as module
 from cxr_monai.sharing.export.network_export import BATCHES, TOLERANCE, export, images, largest_difference, shape_of

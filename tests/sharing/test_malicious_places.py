@@ -51,8 +51,8 @@ TAKING = [
     ("cxr_monai.training.handlers.PredictionsWriter", "path"), ("cxr_monai.training.tracking.Tracker", "output_dir"),
     ("cxr_monai.bundle.trained.TrainedBundle", "output_dir"), ("cxr_monai.bundle.trained.TrainedBundle", "bundle_root"),
     ("cxr_monai.data.dataset.open_manifest", "manifest"), ("cxr_monai.data.dataset.inference_items", "dataset_dir"),
-    ("cxr_monai.evaluation.fitted.read_fitted", "path"), ("cxr_monai.networks.weights.load_weights", "path"),
-    ("cxr_monai.networks.weights.initialise", "init_weights"), ("cxr_monai.finetune.child.Child", "boxes"),
+    ("cxr_monai.evaluation.fitted.read_fitted", "path"), ("cxr_monai.networks.weight_loading.load_weights", "path"),
+    ("cxr_monai.networks.weight_loading.initialise", "init_weights"), ("cxr_monai.finetune.child.Child", "boxes"),
     ("cxr_monai.finetune.child.Child", "parent"), ("Lambda", "json_file"), ("Lambda", "data_dir"),
 ]  # fmt: skip
 
@@ -232,7 +232,7 @@ def test_no_two_pieces_make_a_path_that_leads_upwards(tmp_path: Path, dots: str,
     sections = {f"x{n}": {"_target_": "CheckpointLoader", "load_path": value} for n, value in enumerate(values)}
     found = judged_arguments(refused(tmp_path, evaluate=SETTINGS | pieces | sections))
     assert found == sections.keys()
-    network = HONEST["network_def"] | {"_target_": "cxr_monai.networks.weights.load_weights", "path": values[0]}
+    network = HONEST["network_def"] | {"_target_": "cxr_monai.networks.weight_loading.load_weights", "path": values[0]}
     modules = {"imports": SETTINGS["imports"]}
     found = judged_arguments(refused(tmp_path, inference=HONEST | modules | pieces | {"network_def": network}))
     assert "network_def" in found

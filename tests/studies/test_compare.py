@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from cxr_monai.data.manifest import build_manifest
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.comparison import compare
-from cxr_monai.evaluation.metrics import finding_table
+from cxr_monai.evaluation.metrics_table import finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.studies.compare import Tables, difference_over_seeds, tabulate
 from cxr_monai.studies.plan import Published, Study, StudyResult

@@ -12,8 +12,8 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import members_of
-from cxr_monai.bundle.folder import Bundle
 from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, under, write_manifest
 from cxr_monai.data.splits import random as random_split
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError

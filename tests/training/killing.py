@@ -27,8 +27,8 @@ import pandas as pd
 import torch._dynamo  # noqa: F401  by the first optimiser
 from mlflow import MlflowClient
 
-from cxr_monai.networks.weights import load_state_dict
-from cxr_monai.training import checkpoints, pictures, workflow  # noqa: F401
+from cxr_monai.networks.weight_loading import load_state_dict
+from cxr_monai.training import checkpoints, input_sheet
 from tests.bundles.running import run
 
 # a DenseNet of thousands of weights instead of millions, with all that is particular to a long training switched on
@@ -71,7 +71,7 @@ def train(bundle: str, manifest: str, out: Path, cache: Path, workers: int, minu
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{out.with_suffix('.db')}"
-    pictures.network_input_sheet = partial(pictures.network_input_sheet, rows=1)  # drawing three is half the time
+    input_sheet.network_input_sheet = partial(input_sheet.network_input_sheet, rows=1)  # drawing three is half the time
     run(
         Path(bundle),
         "train",

@@ -9,8 +9,8 @@ import pytest
 from cxr_monai.bundle.trained import TrainedBundle
 from cxr_monai.errors import StorageError
 from cxr_monai.training.checkpoints import Checkpoints, digest, read_checkpoint
+from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.journal import Journal
-from cxr_monai.training.metrics import FindingMetrics
 from tests.bundles.running import SHIPPED, Phantoms, few, rewrite, train
 from tests.disks import fill, make_room, small_disk
 from tests.training.killing import SETTINGS

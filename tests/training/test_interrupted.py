@@ -17,8 +17,8 @@ import torch
 from cxr_monai.stopping import Interrupted, interruptible
 from cxr_monai.training import checkpoints
 from cxr_monai.training.checkpoints import digest, read_checkpoint
+from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.journal import Journal
-from cxr_monai.training.metrics import FindingMetrics
 from cxr_monai.training.step import TrainingStep
 from tests.bundles.running import SHIPPED, Phantoms, few, plain_environment, rewrite, train
 from tests.training.killing import SETTINGS

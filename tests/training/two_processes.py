@@ -17,7 +17,7 @@ from ignite.engine import Engine
 from cxr_monai.training.averaging import Average
 from cxr_monai.training.distributed import highest
 from cxr_monai.training.handlers import LeftOut
-from cxr_monai.training.metrics import MeanLoss
+from cxr_monai.training.ignite_metrics import MeanLoss
 
 STEPS = {0: [(1.0, 2), (2.0, 2), (4.0, 2)], 1: [(5.0, 1), (8.0, 2), (16.0, 2)]}
 """Of each rank: loss and images of three steps."""

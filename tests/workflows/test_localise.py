@@ -14,12 +14,12 @@ from cxr_monai.attribution.localisation import POOLED, centre_map, raster, score
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.reference_boxes import in_shares, read_boxes
 from cxr_monai.attribution.view import View
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.report.pages.evaluation_page import render
 from cxr_monai.report.pages.localisation_page import section, sentences

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_monai.data.phantom.cohort import Study, held_out_patients, make_cohort
-from cxr_monai.data.phantom.dicom import write_dicom
+from cxr_monai.data.phantom.dicom_film import write_dicom
 from cxr_monai.data.phantom.draw import draw_phantom
 from cxr_monai.data.phantom.mark import CARD, FIRST_LINE, write_mark
 from cxr_monai.durable import durable_folder, write_durably

@@ -28,8 +28,8 @@ from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from cxr_monai.bundle.folder import Bundle
-    from cxr_monai.evaluation.evaluate import Evaluation
+    from cxr_monai.bundle.bundle_folder import Bundle
+    from cxr_monai.evaluation.assessment import Evaluation
     from cxr_monai.workflows.localise import Localisation
 
 TEMPLATE = "report.html.j2"
@@ -76,7 +76,7 @@ def write_report(
     """Write ``report.html`` and ``report.md`` into a folder.
 
     Args:
-        evaluation: see ``cxr_monai.evaluation.evaluate``. Its ``book["rule"]`` says which of the operating points the
+        evaluation: see ``cxr_monai.evaluation.assessment``. Its ``book["rule"]`` says which of the operating points the
             physicians' part speaks of; by default the first.
         folder: made if it is not there.
         localisation: of the system's maps, see ``cxr_monai.workflows.localise``; a section of the page.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr_monai.durable import write_durably
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.origins import is_synthetic
 from cxr_monai.plurals import counted
 from cxr_monai.report import words

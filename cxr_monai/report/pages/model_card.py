@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.bundle.bundle_folder import METADATA, Bundle, read_json
 from cxr_monai.bundle.copying import copy_parts
-from cxr_monai.bundle.folder import METADATA, Bundle, read_json
 from cxr_monai.bundle.origin import TRAINED_ON, is_recorded
 from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.evaluation.evaluate import Evaluation, read_evaluation
+from cxr_monai.evaluation.assessment import Evaluation, read_evaluation
 from cxr_monai.origins import labels_of, learned_from
 from cxr_monai.outputs import bytes_of, check_new_folder, check_output
 from cxr_monai.plurals import counted, plural

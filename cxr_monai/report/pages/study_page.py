@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.durable import write_durably
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, p_value, signed, whole

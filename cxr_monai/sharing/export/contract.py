@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from cxr_monai.bundle.bundle_folder import Bundle, head_of, read_json
 from cxr_monai.bundle.calibrated import calibration_item
-from cxr_monai.bundle.folder import Bundle, head_of, read_json
 from cxr_monai.networks.heads import SoftmaxHead
 from cxr_monai.transforms import Normalisation, normalise
 

@@ -27,14 +27,14 @@ import torch
 from monai.bundle import ckpt_export, onnx_export
 from torch import nn
 
+from cxr_monai.bundle.bundle_folder import Bundle, head_of, read_json, write_json
 from cxr_monai.bundle.calibrated import calibration_item, with_calibration
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.folder import Bundle, head_of, read_json, write_json
 from cxr_monai.durable import copy_durably, durable_folder
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.networks.heads import with_head
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.networks.weight_loading import load_weights
 from cxr_monai.outputs import bytes_of, check_folder, check_new_folder
 from cxr_monai.sharing.export.contract import INPUT, OUTPUT, contract, gives
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.errors import Code, StorageError
-from cxr_monai.evaluation.evaluate import Evaluation
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report.auroc_table import markdown
 from cxr_monai.report.pages.evaluation_page import cards, render, write_report
 from cxr_monai.report.words import DASH, NBSP

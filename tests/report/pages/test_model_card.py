@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle
-from cxr_monai.bundle.folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.evaluation.evaluate import Evaluation, write_tables
+from cxr_monai.evaluation.assessment import Evaluation, write_tables
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.report.pages.evaluation_page import render
 from cxr_monai.report.pages.model_card import ASKED, NOT_A_DEVICE, card, check_same, markdown, write_card

@@ -11,8 +11,14 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.logistic import logit
 from cxr_monai.evaluation.operating_points import operating_table
+from cxr_monai.evaluation.recalibration import (
+    MINIMUM,
+    check_operating_points,
+    choose_update,
+    recalibrate,
+    shift_prevalence,
+)
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.evaluation.site import MINIMUM, check_operating_points, choose_update, recalibrate, shift_prevalence
 
 NAN = np.nan
 

@@ -9,7 +9,7 @@ import pytest
 
 from cxr_monai.data.manifest import build_manifest
 from cxr_monai.evaluation.comparison import BETTER, NOT_DISTINGUISHABLE, TOO_FEW, WORSE
-from cxr_monai.finetune.judging import judge
+from cxr_monai.finetune.against_parent import judge
 from cxr_monai.labels import NIH14
 from cxr_monai.schemes import SCHEMES
 

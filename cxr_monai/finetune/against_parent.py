@@ -26,8 +26,8 @@ from cxr_monai.evaluation.comparison import BETTER, NOT_DISTINGUISHABLE, TOO_FEW
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.finetune.box_comparison import Localised
 from cxr_monai.finetune.disease import held_out
-from cxr_monai.finetune.localising import Localised
 from cxr_monai.plurals import counted
 from cxr_monai.schemes import FINDINGS, LabelScheme
 

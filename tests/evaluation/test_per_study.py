@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from cxr_monai.errors import EvaluationError
+from cxr_monai.evaluation.per_study import HOW, by_study, study_notes
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.evaluation.studies import HOW, by_study, study_notes
 
 NAN = np.nan
 

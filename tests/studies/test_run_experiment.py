@@ -22,10 +22,10 @@ from cxr_monai.errors import BundleError, CxrError, EvaluationError, StorageErro
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.networks.architectures import definition
 from cxr_monai.plurals import counted
-from cxr_monai.studies import run as studies
+from cxr_monai.studies import run_experiment as studies
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Study, StudyResult, read_study
-from cxr_monai.studies.run import run_study
+from cxr_monai.studies.run_experiment import run_study
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
 from tests.bundles import running

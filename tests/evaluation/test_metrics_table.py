@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.evaluation.metrics import MEAN, as_text, finding_table, write_table
+from cxr_monai.evaluation.metrics_table import MEAN, as_text, finding_table, write_table
 
 NAN = np.nan
 

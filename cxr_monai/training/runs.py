@@ -11,26 +11,26 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.configuration import running_parser
-from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.bundle.origin import write_origin
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.fitted import describe_sample, fit
-from cxr_monai.evaluation.metrics import write_table
+from cxr_monai.evaluation.metrics_table import write_table
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join, read_predictions
-from cxr_monai.networks.weights import load_state_dict
+from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.outputs import check_folder
 from cxr_monai.progress import closing_bars
 from cxr_monai.stopping import Interrupted, as_interrupted, same_command
 from cxr_monai.training.checkpoints import Best, Checkpoints
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.handlers import PredictionsWriter
+from cxr_monai.training.ignite_metrics import FindingMetrics
+from cxr_monai.training.input_sheet import NetworkInputSheet, training_curves
 from cxr_monai.training.lock import OutputLock
-from cxr_monai.training.metrics import FindingMetrics
-from cxr_monai.training.pictures import NetworkInputSheet, training_curves
 from cxr_monai.training.settings import course
 from cxr_monai.training.tracking import Tracker
 

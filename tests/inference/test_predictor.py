@@ -15,10 +15,10 @@ import torch
 from cxr_monai.data.dataset import RadiographDataset
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import CxrError
+from cxr_monai.inference.predictor import Predictor, gather_files
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.fixed_batches import FixedBatches
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
-from cxr_monai.predict import Predictor, gather_files
 from tests.bundles.making import tiny_bundle
 from tests.bundles.running import Phantoms, Trained, code_of, run
 
@@ -213,7 +213,7 @@ def test_openvino_computes_in_float32_where_bfloat16_is_too_coarse(
     pytest.importorskip("openvino")
     bundle = tiny_bundle(tmp_path / "bundle", 0)
     assert Predictor(bundle, runtime="openvino").about["precision"] == "bfloat16"
-    monkeypatch.setattr("cxr_monai.predict.largest_difference", lambda *_: 1.0)
+    monkeypatch.setattr("cxr_monai.inference.predictor.largest_difference", lambda *_: 1.0)
     assert Predictor(bundle, runtime="openvino").about["precision"] == "float32"
     assert "OpenVINO computes in float32" in caplog.text
 
@@ -273,6 +273,6 @@ def test_no_row_is_lost_to_an_error_that_is_not_the_file_s(
 def test_a_reader_that_ends_early_is_an_error(
     predictor: Predictor, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_monai.predict.reading_loader", lambda *told: list(reading_loader(*told))[:-1])
+    monkeypatch.setattr("cxr_monai.inference.predictor.reading_loader", lambda *told: list(reading_loader(*told))[:-1])
     with pytest.raises(RuntimeError, match="5 files were to be read, 4 came back"):
         predictor.predict(phantoms.files("test")[:5], batch_size=2)

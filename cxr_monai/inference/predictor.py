@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 
 from cxr_monai.bundle.about import about
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
-from cxr_monai.bundle.folder import Bundle, head_of
 from cxr_monai.data.dataset import RadiographDataset, batch_errors, batch_notes, items_of_files, take_any_modality
 from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.loading import reading_loader
@@ -28,10 +28,10 @@ from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.networks.fixed_batches import FixedBatches
-from cxr_monai.networks.folding import TOLERANCE, for_prediction, largest_difference
+from cxr_monai.networks.fusion import TOLERANCE, for_prediction, largest_difference
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
-from cxr_monai.networks.weights import load_weights
+from cxr_monai.networks.weight_loading import load_weights
 from cxr_monai.plurals import counted, was
 from cxr_monai.progress import progress_bar
 from cxr_monai.transforms import plain_tensors
@@ -66,7 +66,7 @@ class Predictor:
         weights: instead of the bundle's own.
         device: a GPU if there is one, where None.
         amp: bfloat16 where the device has it; on a CPU a copy of the network that is folded for prediction
-            (``cxr_monai.networks.folding``).
+            (``cxr_monai.networks.fusion``).
         raw: leave the bundle's calibration out. A bundle without one gives raw probabilities in any case, and so do
             ``weights`` that are not its own.
         any_modality: read DICOM files whatever their headers say they show.

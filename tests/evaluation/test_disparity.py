@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, norm, t
 
-from cxr_monai.evaluation.gaps import Areas, area_gap, correlation, share_gap, welch
+from cxr_monai.evaluation.disparity import Areas, area_gap, correlation, share_gap, welch
 
 NAN = np.nan
 

@@ -30,11 +30,11 @@ from cxr_monai.evaluation.conformal import conformal_table, risk_coverage
 from cxr_monai.evaluation.curves import curves
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.groups import ATTRIBUTES
-from cxr_monai.evaluation.metrics import MEAN
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.operating_points import operating_table
+from cxr_monai.evaluation.per_study import HOW, by_study, study_notes
+from cxr_monai.evaluation.recalibration import check_operating_points, shift_prevalence
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.evaluation.site import check_operating_points, shift_prevalence
-from cxr_monai.evaluation.studies import HOW, by_study, study_notes
 from cxr_monai.evaluation.subgroups import subgroup_table
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar

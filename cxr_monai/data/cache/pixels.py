@@ -10,7 +10,7 @@ again and a replaced file is. Paths are stored as hashes only.
 - Processes map the file: they share the system's page cache and copy nothing.
 - A preparation's folder has mode 0700: it holds radiographs. The cache is ``$CXR_MONAI_CACHE``, else ``cxr-monai``
   below ``$XDG_CACHE_HOME`` or ``~/.cache``. It grows to ``$CXR_MONAI_CACHE_GB`` (50) decimal gigabytes; the
-  preparations that were not used for longest make room (``cxr_monai.data.preparations``). ``cxr-monai cache info`` and
+  preparations that were not used for longest make room (``eviction``). ``cxr-monai cache info`` and
   ``cxr-monai cache clear`` look after it.
 """
 
@@ -32,7 +32,7 @@ import numpy as np
 from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 
-from cxr_monai.data.preparations import INDEX, LOCK, PIXELS, Preparation, delete, limit_bytes, preparations
+from cxr_monai.data.cache.eviction import INDEX, LOCK, PIXELS, Preparation, delete, limit_bytes, preparations
 from cxr_monai.durable import storage_error
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import RadiographError

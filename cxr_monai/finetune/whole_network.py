@@ -11,7 +11,7 @@ from monai.bundle import ConfigWorkflow
 
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.errors import ours
-from cxr_monai.finetune.judging import Judged
+from cxr_monai.finetune.against_parent import Judged
 
 
 def finetune_network(

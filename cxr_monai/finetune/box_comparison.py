@@ -21,7 +21,7 @@ from cxr_monai.attribution.explainer import Explainer
 from cxr_monai.attribution.localisation import raster, score
 from cxr_monai.attribution.localisation_tables import Scored, localisation_tables, values_of
 from cxr_monai.attribution.reference_boxes import boxed_findings
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.finetune.disease import held_out

@@ -19,8 +19,8 @@ from torch import nn
 
 from cxr_monai.durable import make_folder, write_durably
 from cxr_monai.errors import Code, DownloadError, SettingError, WeightsError
-from cxr_monai.networks.fitting import differences, fit
 from cxr_monai.networks.foreign import STEM, Kind, recognise
+from cxr_monai.networks.state_fitting import differences, fit
 from cxr_monai.networks.weights_files import Danger, examine, read_header
 from cxr_monai.outputs import check_output
 from cxr_monai.strict_json import parse_strictly

@@ -17,9 +17,9 @@ import pytest
 from filelock import FileLock
 
 from cxr_monai.cli import main
-from cxr_monai.data import cache as caching
-from cxr_monai.data.cache import PixelCache
-from cxr_monai.data.preparations import cache_root, clear, limit_bytes, preparations
+from cxr_monai.data.cache import pixels as caching
+from cxr_monai.data.cache.eviction import cache_root, clear, limit_bytes, preparations
+from cxr_monai.data.cache.pixels import PixelCache
 from cxr_monai.errors import Code, RadiographError, SettingError, StorageError
 
 SIZE = 40
@@ -149,7 +149,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from tests.data.test_cache import plane
+from tests.data.cache.test_pixels import plane
 from cxr_monai.data import cache
 cache._TOGETHER = 3000
 def slow(path):

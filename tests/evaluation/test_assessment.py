@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cxr_monai.errors import EvaluationError
-from cxr_monai.evaluation.evaluate import TABLES, Evaluation, evaluate, read_evaluation, write_tables
+from cxr_monai.evaluation.assessment import TABLES, Evaluation, evaluate, read_evaluation, write_tables
 from cxr_monai.evaluation.fitted import fit
 from tests.evaluation.making import FINDINGS, made_sample
 

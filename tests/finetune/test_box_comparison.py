@@ -13,7 +13,7 @@ from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import CxrError
-from cxr_monai.finetune.localising import boxed_labels, localise_both, scored
+from cxr_monai.finetune.box_comparison import boxed_labels, localise_both, scored
 from cxr_monai.workflows.localise import read_part
 from tests.bundles.running import code_of
 from tests.finetune.making import Family

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from cxr_monai.bundle.folder import Bundle
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
-from cxr_monai.finetune.heads import features_of, finetune_heads
-from cxr_monai.predict import Predictor
+from cxr_monai.finetune.linear_probe import features_of, finetune_heads
+from cxr_monai.inference.predictor import Predictor
 from tests.bundles.running import code_of
 from tests.finetune.making import Family
 from tests.finetune.test_transfer import trained

@@ -24,9 +24,9 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cxr_monai.bundle.about import about
+from cxr_monai.bundle.bundle_folder import Bundle, head_of, read_json
 from cxr_monai.bundle.calibrated import calibration_item, write_calibration
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.folder import Bundle, head_of, read_json
 from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
@@ -38,19 +38,19 @@ from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import describe_sample, fit, read_fitted
-from cxr_monai.evaluation.metrics import finding_table, write_table
+from cxr_monai.evaluation.metrics_table import finding_table, write_table
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import PredictionsFile, join, write_predictions
+from cxr_monai.finetune.against_parent import Judged
+from cxr_monai.finetune.box_comparison import Localised, boxed_labels, localise_both
 from cxr_monai.finetune.child import finish, write_judged
 from cxr_monai.finetune.disease import held_out, question, with_known
-from cxr_monai.finetune.judging import Judged
-from cxr_monai.finetune.localising import Localised, boxed_labels, localise_both
 from cxr_monai.finetune.parent import inherited, open_parent
 from cxr_monai.finetune.stages import classifier_of
 from cxr_monai.losses import MaskedBCEWithLogitsLoss, loss
 from cxr_monai.networks.architectures import input_channels
 from cxr_monai.networks.inferers import AutocastInferer
-from cxr_monai.networks.weights import initialise, load_weights
+from cxr_monai.networks.weight_loading import initialise, load_weights
 from cxr_monai.outputs import check_new_folder
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
@@ -129,7 +129,7 @@ def features_of(
 
     Raises:
         TrainingError: ``preflight-failed`` if no image can be read.
-        WeightsError: as ``cxr_monai.networks.weights.load_weights``.
+        WeightsError: as ``cxr_monai.networks.weight_loading.load_weights``.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parser = parent.parser()

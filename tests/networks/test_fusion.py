@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN, SEResNet50
 from torch import nn
 
-from cxr_monai.networks.folding import TOLERANCE, _Convolution, folded, for_prediction
+from cxr_monai.networks.fusion import TOLERANCE, _Convolution, folded, for_prediction
 from cxr_monai.networks.inferers import bfloat16_supported
 
 pytestmark = pytest.mark.skipif(
@@ -161,7 +161,7 @@ def test_what_cannot_be_folded_is_used_as_it_is(caplog: pytest.LogCaptureFixture
 
 def test_a_copy_that_disagrees_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     network = lived(densenet())
-    monkeypatch.setattr("cxr_monai.networks.folding.TOLERANCE", 1e-9)
+    monkeypatch.setattr("cxr_monai.networks.fusion.TOLERANCE", 1e-9)
     with caplog.at_level(logging.INFO):
         assert for_prediction(network, (1, 64, 64)) is network
     assert "differs" in caplog.text

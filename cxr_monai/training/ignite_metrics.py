@@ -11,14 +11,14 @@ from ignite.metrics import Metric
 from monai.utils import evenly_divisible_all_gather
 
 from cxr_monai.errors import Code, TrainingError
-from cxr_monai.evaluation.metrics import MEAN, as_text, finding_table
+from cxr_monai.evaluation.metrics_table import MEAN, as_text, finding_table
 
 
 class FindingMetrics(Metric):
     """Mean AUROC; each finding's AUROC and the loss go into ``engine.state.metrics`` beside it.
 
     Logits and labels of all images are kept (and gathered from all processes), so that AUROC and loss are exact and not
-    means over batches. :meth:`result` gives the last table, see ``cxr_monai.evaluation.metrics.finding_table``.
+    means over batches. :meth:`result` gives the last table, see ``cxr_monai.evaluation.metrics_table.finding_table``.
 
     Args:
         findings: names of the channels, in order.

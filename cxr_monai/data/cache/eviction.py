@@ -1,6 +1,6 @@
 """The folder of decoded radiographs as a whole: where it lies, how large it may become, what it holds, what goes.
 
-Each *preparation* (``cxr_monai.data.cache``) has a folder named by 16 hexadecimal digits. Nothing else is ever looked
+Each *preparation* (``pixels``) has a folder named by 16 hexadecimal digits. Nothing else is ever looked
 into, and of such a folder only the files that the cache made are deleted.
 """
 
