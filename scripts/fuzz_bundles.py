@@ -39,8 +39,8 @@ from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.keys import make_key, trust
 from cxr_monai.sharing.trust.sign import sign
 from cxr_monai.sharing.trust.verify import verify
+from tests.sharing.archives import Hospital, make_bundle
 from tests.sharing.damaging import CANARY, damaged_archive, damaged_configuration, would_run
-from tests.sharing.making import Hospital, make_bundle
 from tests.sharing.zoo import CONFIGURATIONS
 
 HANG = 120

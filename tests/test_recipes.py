@@ -11,7 +11,7 @@ from cxr_monai.bundle.workflow import written_out
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.architectures import definition
 from cxr_monai.studies.plan import read_study
-from tests.bundles.running import SHIPPED, our_errors, process_as_it_was, read, workflow
+from tests.support.bundle_runs import SHIPPED, our_errors, process_as_it_was, read, workflow
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.json"))

@@ -15,7 +15,7 @@ from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.panels import Gallery
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
-from tests.attribution.making import made_images, made_manifest, made_store
+from tests.attribution.map_stores import made_images, made_manifest, made_store
 
 ROWS = {"a/1.png": (0.9, 0.6, 0.1), "a/2.png": (0.2, 0.3, 0.7), "b/2.png": (0.3, 0.1, 0.2)}
 

@@ -12,7 +12,7 @@ from monai.networks.nets import DenseNet121
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
-from tests.bundles.running import (
+from tests.support.bundle_runs import (
     CONFIGS,
     SHIPPED,
     Phantoms,
@@ -24,8 +24,6 @@ from tests.bundles.running import (
     read,
     workflow,
 )
-
-pytest_plugins = ["tests.bundles.fixtures"]
 
 OVERLAYS = [("train", "multi_gpu_train"), ("train", "one_cycle"), ("evaluate", "ten_crop"), ("inference", "ten_crop")]
 OVERLAYS += [("evaluate", "flip"), ("inference", "flip")]

@@ -13,8 +13,8 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
 from cxr_monai.errors import BundleError, Code, UsageError, WeightsError
 from cxr_monai.inference.predictor import Predictor
-from tests.bundles.making import LABELS, tiny_bundle
-from tests.bundles.running import run
+from tests.support.bundle_runs import run
+from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 
 @pytest.fixture(scope="module")

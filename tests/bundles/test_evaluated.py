@@ -10,7 +10,7 @@ import cxr_monai
 from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.evaluated import EVALUATED, Reach, items_of, mentions, only
 from cxr_monai.errors import BundleError, Code
-from tests.bundles.making import tiny_bundle
+from tests.support.tiny_bundles import tiny_bundle
 
 
 @pytest.mark.parametrize(

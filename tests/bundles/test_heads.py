@@ -19,7 +19,7 @@ from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.inference.predictor import Predictor
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
 from cxr_monai.schemes import SCHEMES
-from tests.bundles.running import (
+from tests.support.bundle_runs import (
     CONFIGS,
     SHIPPED,
     TINY,
@@ -36,8 +36,6 @@ from tests.bundles.running import (
     train,
     workflow,
 )
-
-pytest_plugins = ["tests.bundles.fixtures"]
 
 SCHEME = {"softmax": "findings_normal", "hierarchical": "hierarchy"}
 

@@ -18,10 +18,8 @@ from cxr_monai.inference.predictor import Predictor
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.foreign import XRV_TARGETS
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
-from tests.bundles.running import CONFIGS, Phantoms, few, read, rewrite, run, train
 from tests.networks.originals import chexnet_old, forward, state_dict, torchxrayvision
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import CONFIGS, Phantoms, few, read, rewrite, run, train
 
 
 def save(state: dict[str, torch.Tensor], path: Path) -> Path:

@@ -15,8 +15,8 @@ from cxr_monai.data.manifest import Manifest, build_manifest
 from cxr_monai.origins import ONLY_TRIED, PHANTOM_LABELS
 from cxr_monai.report.pages.model_card import card, markdown
 from cxr_monai.sharing.trust.lineage import read_lineage, trace, write_lineage
-from tests.bundles.making import LABELS, tiny_bundle
-from tests.report.making import make_evaluation, make_sample
+from tests.report.synthetic_evaluation import make_evaluation, make_sample
+from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 DEVICE = "Research and education. Not a medical device; not for diagnosis."
 

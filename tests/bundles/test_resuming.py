@@ -12,9 +12,7 @@ from cxr_monai.errors import CxrError
 from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.training import preflight
 from cxr_monai.training.checkpoints import digest, read_checkpoint
-from tests.bundles.running import SHIPPED, Phantoms, code_of, content, few, rewrite, train
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import SHIPPED, Phantoms, code_of, content, few, rewrite, train
 
 SETTINGS: dict[str, Any] = {"learning_rate": 0.001, "patience": 50}
 

@@ -15,7 +15,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.schemes import SCHEMES
-from tests.bundles.running import (
+from tests.support.bundle_runs import (
     CONFIGS,
     SHIPPED,
     TINY,
@@ -30,8 +30,6 @@ from tests.bundles.running import (
     run,
     workflow,
 )
-
-pytest_plugins = ["tests.bundles.fixtures"]
 
 CATEGORIES = SHIPPED.with_name("cxr_categories")
 NORMAL = SCHEMES["categories_normal"]

@@ -19,7 +19,8 @@ from cxr_monai.errors import CxrError
 from cxr_monai.labels import parse
 from cxr_monai.networks.foreign import recognise
 from cxr_monai.networks.weight_loading import IMAGENET, download_imagenet, initialise, load_state_dict, load_weights
-from tests.bundles.running import (
+from tests.bundles.test_verify import Silent
+from tests.support.bundle_runs import (
     CONFIGS,
     SHIPPED,
     Phantoms,
@@ -34,10 +35,6 @@ from tests.bundles.running import (
     train,
     workflow,
 )
-from tests.bundles.test_verify import Silent
-
-pytest_plugins = ["tests.bundles.fixtures"]
-
 
 # ---------------------------------------------------------------- values
 

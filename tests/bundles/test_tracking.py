@@ -18,7 +18,7 @@ from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
 from cxr_monai.training.tracking import Tracker, _without_paths
-from tests.bundles.running import (
+from tests.support.bundle_runs import (
     SHIPPED,
     TINY,
     Phantoms,
@@ -30,8 +30,6 @@ from tests.bundles.running import (
     rewrite,
     run,
 )
-
-pytest_plugins = ["tests.bundles.fixtures"]
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,7 @@ from monai.data import load_net_with_metadata
 from monai.networks.nets import DenseNet121
 
 from cxr_monai.labels import NIH14
-from tests.bundles.running import CONFIGS, SHIPPED, Trained, process_as_it_was, read
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import CONFIGS, SHIPPED, Trained, process_as_it_was, read
 
 # Written from the MONAI Bundle Specification (its table of metadata.json); MONAI's own cannot be downloaded here.
 SCHEMA = Path(__file__).with_name("meta_schema.json")

@@ -21,8 +21,8 @@ from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
 from cxr_monai.training.checkpoints import digest, read_checkpoint
-from tests.bundles import running
-from tests.bundles.running import (
+from tests.support import bundle_runs
+from tests.support.bundle_runs import (
     CONFIGS,
     SHIPPED,
     TINY,
@@ -38,9 +38,6 @@ from tests.bundles.running import (
     train,
     workflow,
 )
-
-pytest_plugins = ["tests.bundles.fixtures"]
-
 
 # ---------------------------------------------------------------- what a training leaves behind
 
@@ -400,7 +397,7 @@ def prepared(phantoms: Phantoms, elsewhere: Path, **settings: Any) -> Any:
 
 
 def test_preflight_changes_neither_weights_nor_random_state(phantoms: Phantoms, elsewhere: Path) -> None:
-    with running.process_as_it_was():
+    with bundle_runs.process_as_it_was():
         parser = prepared(phantoms, elsewhere)
         network, preflight = parser.get_parsed_content("network"), parser.get_parsed_content("preflight")
         before, state = {name: t.clone() for name, t in network.state_dict().items()}, torch.get_rng_state()

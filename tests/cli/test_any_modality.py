@@ -14,11 +14,9 @@ from cxr_monai.cli import main
 from cxr_monai.data.dataset import RadiographDataset
 from cxr_monai.data.manifest import build_manifest, read_manifest, write_manifest
 from cxr_monai.errors import CxrError
-from tests.bundles.making import LABELS, tiny_bundle
-from tests.bundles.running import code_of, process_as_it_was, run, workflow
 from tests.data.test_radiograph_dicom import SIDE, dicom, written
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import code_of, process_as_it_was, run, workflow
+from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cxr_monai.cli import main
-from tests.bundles.running import SHIPPED, content
+from tests.support.bundle_runs import SHIPPED, content
 
 
 def test_list_names_the_shipped_bundles(capsys: pytest.CaptureFixture[str]) -> None:

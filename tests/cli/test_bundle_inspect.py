@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxr_monai.cli import main
-from tests.bundles.running import SHIPPED
+from tests.support.bundle_runs import SHIPPED
 
 
 def test_a_shipped_bundle_is_not_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,12 +19,10 @@ from cxr_monai.evaluation.fitted import Fitted, read_fitted
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.labels import NIH14
 from cxr_monai.origins import SYNTHETIC
-from tests.bundles.making import LABELS as TINY_LABELS
-from tests.bundles.making import tiny_bundle
-from tests.bundles.running import Phantoms, Trained, content
-from tests.evaluation.making import made_manifest, made_scores, made_table, on_disk
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.evaluation.synthetic_scores import made_manifest, made_scores, made_table, on_disk
+from tests.support.bundle_runs import Phantoms, Trained, content
+from tests.support.tiny_bundles import LABELS as TINY_LABELS
+from tests.support.tiny_bundles import tiny_bundle
 
 
 @pytest.fixture

@@ -11,11 +11,9 @@ import pytest
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.inference.predictor import Predictor
-from tests.bundles.making import tiny_bundle
-from tests.bundles.running import run
 from tests.data.test_radiograph_dicom import SIDE, dicom, lut, written
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import run
+from tests.support.tiny_bundles import tiny_bundle
 
 LATERAL = "a lateral view: models here learn from frontal ones"
 BLACK = "nearly black: its brightest pixel is below 40% of the range that the file declares"

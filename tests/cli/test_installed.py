@@ -14,10 +14,8 @@ from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.keys import make_key, trust
 from cxr_monai.sharing.trust.sign import sign
-from tests.bundles.running import Phantoms, Trained
-from tests.sharing.making import METRICS
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.sharing.archives import METRICS
+from tests.support.bundle_runs import Phantoms, Trained
 
 NAME = "cxr-tiny"
 

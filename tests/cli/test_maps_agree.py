@@ -11,8 +11,6 @@ from cxr_monai.attribution.map_store import MapWriter
 from cxr_monai.attribution.view import View
 from cxr_monai.cli import main
 
-pytest_plugins = ["tests.bundles.fixtures"]
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking_store: str) -> Path:

@@ -8,9 +8,7 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.labels import NIH14
-from tests.bundles.running import Phantoms, Trained
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import Phantoms, Trained
 
 QUICK = ("--steps", "2", "--controls", "1", "--samples", "0", "--stages", "1", "--draws", "1", "--replicates", "20")
 

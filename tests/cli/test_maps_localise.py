@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.cli import main
-from tests.report.making import make_sample
+from tests.report.synthetic_evaluation import make_sample
 from tests.workflows.test_localise import made, usual
 
 

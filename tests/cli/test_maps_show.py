@@ -16,9 +16,7 @@ from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import maps_show
 from cxr_monai.data.manifest import write_manifest
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError, UsageError
-from tests.attribution.making import SIDE, made_images, made_manifest, made_store
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.attribution.map_stores import SIDE, made_images, made_manifest, made_store
 
 ROWS = {"a/1.png": (0.9, 0.6, 0.1), "a/2.png": (0.2, 0.3, 0.7), "b/3.png": (0.4, 0.1, 0.2)}
 

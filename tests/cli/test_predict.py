@@ -13,9 +13,7 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.labels import NIH14
-from tests.bundles.running import Phantoms, Trained
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import Phantoms, Trained
 
 
 def predict(bundle: Path, *inputs: Path, words: tuple[str, ...] = ()) -> int:

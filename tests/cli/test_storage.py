@@ -21,9 +21,9 @@ from cxr_monai.data.phantom.mark import CARD, FIRST_LINE
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.keys import make_key, trust
 from cxr_monai.sharing.trust.sign import sign
-from tests.bundles.making import tiny_bundle
-from tests.disks import fill, make_room, small_disk
 from tests.networks import originals
+from tests.support.small_disks import fill, make_room, small_disk
+from tests.support.tiny_bundles import tiny_bundle
 
 MEGABYTE = 1 << 20
 

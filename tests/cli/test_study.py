@@ -9,11 +9,9 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.cli.study import parse_settings
-from tests.bundles.making import LABELS, NETWORK
-from tests.bundles.running import SHIPPED, Phantoms
-from tests.studies.making import study_file
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.studies.fake_studies import study_file
+from tests.support.bundle_runs import SHIPPED, Phantoms
+from tests.support.tiny_bundles import LABELS, NETWORK
 
 
 @pytest.mark.parametrize(

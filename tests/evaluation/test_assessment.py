@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.assessment import TABLES, Evaluation, evaluate, read_evaluation, write_tables
 from cxr_monai.evaluation.fitted import fit
-from tests.evaluation.making import FINDINGS, made_sample
+from tests.evaluation.synthetic_scores import FINDINGS, made_sample
 
 SAMPLE = made_sample(80, 3, 2)
 

@@ -13,7 +13,7 @@ from cxr_monai.evaluation.fitted import RULES, Fitted, describe_sample, fit, rea
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at
 from cxr_monai.evaluation.patients import refuse_shared, remember_patients, trained_on
 from cxr_monai.evaluation.sample import Sample
-from tests.evaluation.making import FINDINGS, made_manifest, made_sample, made_scores, made_table
+from tests.evaluation.synthetic_scores import FINDINGS, made_manifest, made_sample, made_scores, made_table
 
 VAL, TEST = made_table(300, 2, 3, "val"), made_table(300, 2, 4, "test")
 MANIFEST = made_manifest(VAL, TEST)

@@ -8,7 +8,7 @@ import pytest
 
 from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.evaluation.predictions import join, read_predictions
-from tests.evaluation.making import FINDINGS, made_manifest, made_scores, made_table
+from tests.evaluation.synthetic_scores import FINDINGS, made_manifest, made_scores, made_table
 
 MANIFEST = made_manifest(made_table(4, 2))
 PREDICTIONS = made_scores(MANIFEST.table)

@@ -13,8 +13,6 @@ from cxr_monai.finetune.against_parent import judge
 from cxr_monai.labels import NIH14
 from cxr_monai.schemes import SCHEMES
 
-pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
-
 VS_NORMAL = SCHEMES["Pneumonia_vs_normal"]
 
 

@@ -15,11 +15,9 @@ from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.box_comparison import boxed_labels, localise_both, scored
 from cxr_monai.workflows.localise import read_part
-from tests.bundles.running import code_of
-from tests.finetune.making import Family
+from tests.finetune.family import Family
 from tests.finetune.test_transfer import trained
-
-pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
+from tests.support.bundle_runs import code_of
 
 SIZE = 64
 

@@ -13,11 +13,9 @@ from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.linear_probe import features_of, finetune_heads
 from cxr_monai.inference.predictor import Predictor
-from tests.bundles.running import code_of
-from tests.finetune.making import Family
+from tests.finetune.family import Family
 from tests.finetune.test_transfer import trained
-
-pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
+from tests.support.bundle_runs import code_of
 
 EPOCHS = 3
 

@@ -8,9 +8,7 @@ from cxr_monai.errors import SettingError
 from cxr_monai.finetune.stages import blocks_of, classifier_of, stages
 from cxr_monai.training.freezing import Unfreeze
 from cxr_monai.training.optimisers import factor_of, optimizer
-from tests.bundles.making import tiny_network
-
-pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
+from tests.support.tiny_bundles import tiny_network
 
 
 @pytest.fixture(scope="module")

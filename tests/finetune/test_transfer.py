@@ -13,11 +13,9 @@ from cxr_monai.errors import CxrError
 from cxr_monai.finetune.disease import disease_manifest
 from cxr_monai.inference.predictor import Predictor
 from cxr_monai.schemes import SCHEMES
-from tests.bundles.making import LABELS, SIZE
-from tests.bundles.running import code_of, edit, our_errors, process_as_it_was, read, rewrite, workflow
-from tests.finetune.making import QUICK, TRANSFER, Family
-
-pytest_plugins = ["tests.bundles.fixtures", "tests.finetune.fixtures"]
+from tests.finetune.family import QUICK, TRANSFER, Family
+from tests.support.bundle_runs import code_of, edit, our_errors, process_as_it_was, read, rewrite, workflow
+from tests.support.tiny_bundles import LABELS, SIZE
 
 
 def test_child_is_a_complete_bundle(family: Family) -> None:
@@ -111,7 +109,7 @@ def test_refused(family: Family, tmp_path: Path, settings: dict[str, object], co
 
 
 def test_parent_with_another_preprocessing_is_refused(family: Family, tmp_path: Path) -> None:
-    from tests.bundles.making import tiny_bundle
+    from tests.support.tiny_bundles import tiny_bundle
 
     other = tiny_bundle(tmp_path / "other", seed=2)
     edit(other, "inference", lambda config: config["preprocessing"]["transforms"].pop(2))
@@ -127,7 +125,7 @@ def test_parent_with_another_preprocessing_is_refused(family: Family, tmp_path: 
 
 
 def test_a_received_parent_must_be_trusted(family: Family, tmp_path: Path) -> None:
-    from tests.bundles.making import tiny_bundle
+    from tests.support.tiny_bundles import tiny_bundle
 
     received = tiny_bundle(tmp_path / "received", seed=2)
     (received / "captum.py").write_text("raise SystemExit('canary')")

@@ -19,10 +19,8 @@ from cxr_monai.inference.predictor import Predictor, gather_files
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.fixed_batches import FixedBatches
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
-from tests.bundles.making import tiny_bundle
-from tests.bundles.running import Phantoms, Trained, code_of, run
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import Phantoms, Trained, code_of, run
+from tests.support.tiny_bundles import tiny_bundle
 
 
 @pytest.fixture(scope="module")

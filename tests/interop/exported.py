@@ -22,8 +22,8 @@ from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.keys import make_key, trust
 from cxr_monai.sharing.trust.sign import sign
-from tests.bundles.making import HEADED, tiny_bundle
-from tests.sharing.making import METRICS
+from tests.sharing.archives import METRICS
+from tests.support.tiny_bundles import HEADED, tiny_bundle
 
 CASES = (*HEADED, "ensemble")
 NEAR = 1e-4

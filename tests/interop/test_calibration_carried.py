@@ -23,14 +23,12 @@ from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.inference.predictor import Predictor
 from cxr_monai.sharing.export.model_zoo import zoo_layout
 from cxr_monai.sharing.export.network_export import export
-from tests.bundles.making import LABELS
-from tests.bundles.running import edit, our_errors, run
-from tests.interop.deploy import Image, Operator
 from tests.interop.exported import NEAR, headed_bundle, probabilities
-from tests.interop.label import BundleInferTask
+from tests.interop.monai_deploy import Image, Operator
+from tests.interop.monai_label import BundleInferTask
 from tests.interop.test_images_in_memory import SERIES, pixels
-
-pytest_plugins = ["tests.interop.fixtures"]
+from tests.support.bundle_runs import edit, our_errors, run
+from tests.support.tiny_bundles import LABELS
 
 STEPS: tuple[tuple[Calibrator, ...], ...] = (
     (Calibrator("platt", {"slope": 2.5, "intercept": 1.5}),),

@@ -15,8 +15,6 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.networks.weight_loading import load_weights
 from tests.interop.exported import Exported, assert_near, opened, through, through_onnx
 
-pytest_plugins = ["tests.interop.fixtures"]
-
 
 def test_torchscript_through_the_configuration_inside_it(exported: Exported, films: list[Path]) -> None:
     network, _, config, _ = opened(exported.files / "model.ts")

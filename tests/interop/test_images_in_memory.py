@@ -10,12 +10,10 @@ import torch
 from PIL import Image as Picture
 
 from cxr_monai.errors import Code, RadiographError
-from tests.bundles.running import our_errors
-from tests.interop.deploy import Image, Operator
 from tests.interop.exported import NEAR, Exported
-from tests.interop.label import BundleInferTask
-
-pytest_plugins = ["tests.interop.fixtures"]
+from tests.interop.monai_deploy import Image, Operator
+from tests.interop.monai_label import BundleInferTask
+from tests.support.bundle_runs import our_errors
 
 SERIES: dict[str, Any] = {"row_pixel_spacing": 0.2, "col_pixel_spacing": 0.2, "depth_pixel_spacing": 1.0}
 SERIES["nifti_affine_transform"] = np.eye(4)

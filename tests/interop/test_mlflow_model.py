@@ -18,11 +18,9 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
 from cxr_monai.inference.predictor import Predictor
 from cxr_monai.mlflow_model import BundleModel
-from tests.bundles.making import LABELS
-from tests.bundles.running import code_of, edit, plain_environment, process_as_it_was, run
-from tests.interop.using import Site
-
-pytest_plugins = ["tests.interop.clients"]
+from tests.interop.site import Site
+from tests.support.bundle_runs import code_of, edit, plain_environment, process_as_it_was, run
+from tests.support.tiny_bundles import LABELS
 
 LOAD = """
 import json, sys

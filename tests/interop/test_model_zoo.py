@@ -15,10 +15,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, create_workflow, verify_net_in_out
 
-from tests.bundles.running import SHIPPED, our_errors
-from tests.interop.using import Site
-
-pytest_plugins = ["tests.interop.clients"]
+from tests.interop.site import Site
+from tests.support.bundle_runs import SHIPPED, our_errors
 
 BUNDLES = ("cxr_nih14", "cxr_categories", "cxr_transfer")
 

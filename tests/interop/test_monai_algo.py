@@ -11,11 +11,9 @@ from monai.fl.utils.constants import ExtraItems, FlStatistics, ModelType, Weight
 from monai.fl.utils.exchange_object import ExchangeObject
 
 from cxr_monai.errors import CxrError
-from tests.bundles.making import LABELS, tiny_network
-from tests.bundles.running import SHIPPED, code_of, our_errors
-from tests.interop.using import Site
-
-pytest_plugins = ["tests.interop.clients"]
+from tests.interop.site import Site
+from tests.support.bundle_runs import SHIPPED, code_of, our_errors
+from tests.support.tiny_bundles import LABELS, tiny_network
 
 # MONAI says of every round that the server could run code here
 pytestmark = [

@@ -20,12 +20,10 @@ from PIL import Image
 
 from cxr_monai.errors import CxrError
 from cxr_monai.evaluation.metrics_table import finding_table
-from tests.bundles.making import LABELS, SIZE, tiny_network
-from tests.bundles.running import SHIPPED, code_of, our_errors
-from tests.interop.using import Site
-from tests.interop.workflows import PLAIN, close, own_network, run, workflow
-
-pytest_plugins = ["tests.interop.clients"]
+from tests.interop.monai_workflows import PLAIN, close, own_network, run, workflow
+from tests.interop.site import Site
+from tests.support.bundle_runs import SHIPPED, code_of, our_errors
+from tests.support.tiny_bundles import LABELS, SIZE, tiny_network
 
 # MONAI says before each configuration that it can run code (docs/sharing.md)
 says_so = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")

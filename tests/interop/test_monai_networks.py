@@ -12,12 +12,10 @@ from monai.bundle import ConfigWorkflow
 from monai.networks.utils import convert_to_torchscript
 
 from cxr_monai.errors import CxrError
-from tests.bundles.making import tiny_network
-from tests.bundles.running import SHIPPED, code_of, our_errors
-from tests.interop.using import Site
-from tests.interop.workflows import PLAIN, close, own_network, run, workflow
-
-pytest_plugins = ["tests.interop.clients"]
+from tests.interop.monai_workflows import PLAIN, close, own_network, run, workflow
+from tests.interop.site import Site
+from tests.support.bundle_runs import SHIPPED, code_of, our_errors
+from tests.support.tiny_bundles import tiny_network
 
 
 def torchscript(path: Path, network: torch.nn.Module, frozen: bool = False) -> str:

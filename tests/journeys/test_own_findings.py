@@ -12,10 +12,8 @@ from fire.parser import DefaultParseValue
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14, parse
-from tests.bundles.making import NETWORK
-from tests.bundles.running import SHIPPED, TINY, Phantoms, code_of, run
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import SHIPPED, TINY, Phantoms, code_of, run
+from tests.support.tiny_bundles import NETWORK
 
 
 def hospital(own: tuple[str, str], phantoms: Phantoms) -> dict[str, Any]:

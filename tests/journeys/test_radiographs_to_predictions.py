@@ -10,9 +10,7 @@ from mlflow import MlflowClient
 
 from cxr_monai.cli import main
 from cxr_monai.labels import NIH14
-from tests.bundles.running import TINY, Phantoms, content, monai_bundle, run
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import TINY, Phantoms, content, monai_bundle, run
 
 
 def test_from_radiographs_to_predictions(

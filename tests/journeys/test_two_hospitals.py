@@ -19,10 +19,8 @@ import torch
 
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.networks.weight_loading import load_weights
-from tests.bundles.running import Phantoms, Trained
 from tests.interop.exported import assert_near, opened, through, through_onnx
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import Phantoms, Trained
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

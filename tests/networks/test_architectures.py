@@ -25,9 +25,7 @@ from cxr_monai.networks.architectures import (
 )
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.weight_loading import initialise
-from tests.bundles.running import Phantoms, few, process_as_it_was, read, rewrite, train, workflow
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import Phantoms, few, process_as_it_was, read, rewrite, train, workflow
 
 SIDE = 64
 # one of each class: their sizes differ in numbers alone, and take seconds to make

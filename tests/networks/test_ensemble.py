@@ -13,7 +13,7 @@ from cxr_monai.networks.fusion import TOLERANCE, for_prediction, largest_differe
 from cxr_monai.networks.heads import head
 from cxr_monai.networks.inferers import bfloat16_supported
 from cxr_monai.networks.weight_loading import load_weights
-from tests.bundles.making import tiny_network
+from tests.support.tiny_bundles import tiny_network
 
 SHAPE = (1, 64, 64)
 

@@ -9,7 +9,7 @@ import pytest
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report import confusion, figures, reading, shapes
-from tests.report.making import ODD, make_evaluation
+from tests.report.synthetic_evaluation import ODD, make_evaluation
 
 NAN = float("nan")
 

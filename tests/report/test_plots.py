@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report.plots import write_plots
-from tests.report.making import make_evaluation, make_sample
+from tests.report.synthetic_evaluation import make_evaluation, make_sample
 
 ALL = {
     "roc.png", "precision_recall.png", "reliability.png", "scores.png", "operating_points.png", "risk_coverage.png",

@@ -9,7 +9,7 @@ import pytest
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report import summary
 from cxr_monai.report.words import NBSP
-from tests.report.making import make_evaluation
+from tests.report.synthetic_evaluation import make_evaluation
 
 NAN = float("nan")
 

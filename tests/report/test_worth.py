@@ -22,7 +22,7 @@ from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report import summary, words
 from cxr_monai.report.pages import evaluation_page, model_card
-from tests.bundles.making import tiny_bundle
+from tests.support.tiny_bundles import tiny_bundle
 
 FINDINGS = ("Mass", "Edema", "Hernia")
 KINDS = (

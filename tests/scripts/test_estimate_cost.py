@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.networks.nets import DenseNet121
 
-from tests.bundles.running import process_as_it_was
+from tests.support.bundle_runs import process_as_it_was
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,10 +9,9 @@ import pytest
 
 from cxr_monai.data.manifest import build_manifest
 from cxr_monai.labels import NIH14
-from tests.bundles.making import tiny_bundle
-from tests.bundles.running import Phantoms, process_as_it_was, rewrite
+from tests.support.bundle_runs import Phantoms, process_as_it_was, rewrite
+from tests.support.tiny_bundles import tiny_bundle
 
-pytest_plugins = ["tests.bundles.fixtures"]
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -5,7 +5,7 @@ import pytest
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.keys import make_key, trust
 from cxr_monai.sharing.trust.sign import sign
-from tests.sharing.making import Hospital, make_bundle
+from tests.sharing.archives import Hospital, make_bundle
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 
 from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
 from cxr_monai.sharing.trust.sign import sign
-from tests.sharing.making import entry, manifest_again
+from tests.sharing.archives import entry, manifest_again
 
 CANARY = "CANARY"
 """The file that a program of the bundle would write, in the folder that is looked at."""

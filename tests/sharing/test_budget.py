@@ -27,7 +27,7 @@ from cxr_monai.sharing.package.pack import refuse_inspected
 from cxr_monai.sharing.trust import lineage
 from cxr_monai.sharing.trust.lineage import State, read_lineage, trace
 from cxr_monai.strict_json import parse_strictly
-from tests.bundles.running import SHIPPED
+from tests.support.bundle_runs import SHIPPED
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fuzz_bundles.py"
 

@@ -24,7 +24,7 @@ from cxr_monai.networks.heads import Head, head
 from cxr_monai.schemes import scheme
 from cxr_monai.sharing.export import network_export as module
 from cxr_monai.sharing.export.network_export import BATCHES, TOLERANCE, export, images, largest_difference, shape_of
-from tests.bundles.making import LABELS, SIZE, tiny_bundle, tiny_network
+from tests.support.tiny_bundles import LABELS, SIZE, tiny_bundle, tiny_network
 
 CASES: dict[str, dict[str, Any]] = {
     "sigmoid": {},

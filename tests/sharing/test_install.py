@@ -21,8 +21,8 @@ from cxr_monai.sharing.package import download
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.installed import find, installed
 from cxr_monai.sharing.trust.open_trusted import ONLY_INSTALLED, open_trusted
-from tests.bundles.running import content
-from tests.sharing.making import Hospital, content_of, make_bundle, signed_version
+from tests.sharing.archives import Hospital, content_of, make_bundle, signed_version
+from tests.support.bundle_runs import content
 
 
 @pytest.fixture(scope="module")

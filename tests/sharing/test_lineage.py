@@ -13,7 +13,7 @@ from cxr_monai.cli import main
 from cxr_monai.errors import SharingError
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.lineage import LINEAGE, Node, State, at_hand, read_lineage, trace, write_lineage
-from tests.sharing.making import Hospital, edit_metadata, make_bundle, signed_version
+from tests.sharing.archives import Hospital, edit_metadata, make_bundle, signed_version
 
 NOWHERE = Path("no-store")
 

@@ -20,8 +20,8 @@ from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.keys import read_signer
 from cxr_monai.sharing.trust.sign import sign
 from cxr_monai.sharing.trust.verify import verify
-from tests.bundles.running import content
-from tests.sharing.making import Hospital, content_of, entry, manifest_again, plain_zip, rewritten
+from tests.sharing.archives import Hospital, content_of, entry, manifest_again, plain_zip, rewritten
+from tests.support.bundle_runs import content
 
 SECONDS = 10
 BYTES = 64 << 20

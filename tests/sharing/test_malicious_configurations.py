@@ -17,8 +17,8 @@ from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.inspection.remarks import Verdict
 from cxr_monai.sharing.inspection.signatures import signatures
 from scripts.sync_signatures import FILE, arguments, table
-from tests.bundles.making import tiny_bundle
-from tests.sharing.judging import HONEST, LOAD, refused
+from tests.sharing.inspected_configurations import HONEST, LOAD, refused
+from tests.support.tiny_bundles import tiny_bundle
 
 
 def test_honest_one_passes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.inspection.places import names_a_place
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict
 from scripts.sync_signatures import find
-from tests.sharing.judging import HONEST, refused
+from tests.sharing.inspected_configurations import HONEST, refused
 
 OUTSIDE = {
     "absolute": "/tmp/evil",

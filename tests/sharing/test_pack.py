@@ -22,8 +22,8 @@ from cxr_monai.errors import BundleError, EvaluationError, SharingError
 from cxr_monai.sharing.package import privacy
 from cxr_monai.sharing.package.file_list import MANIFEST
 from cxr_monai.sharing.package.pack import pack
-from tests.bundles.running import content
-from tests.sharing.making import METRICS, Hospital, content_of, edit_metadata, make_bundle
+from tests.sharing.archives import METRICS, Hospital, content_of, edit_metadata, make_bundle
+from tests.support.bundle_runs import content
 
 
 @pytest.fixture

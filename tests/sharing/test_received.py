@@ -24,7 +24,7 @@ from cxr_monai.sharing.trust.installed import find, installed
 from cxr_monai.sharing.trust.keys import read_signer, trust
 from cxr_monai.sharing.trust.sign import sign
 from cxr_monai.sharing.trust.verify import verify
-from tests.sharing.making import Hospital, rewritten, signed_version
+from tests.sharing.archives import Hospital, rewritten, signed_version
 
 
 def unpacked(hospital: Hospital, root: Path) -> Path:

@@ -18,11 +18,9 @@ from cxr_monai.cli import main
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.open_trusted import ONLY_INSTALLED
-from tests.bundles.making import tiny_bundle
-from tests.bundles.running import SHIPPED, Phantoms, plain_environment
-from tests.sharing.making import Hospital, make_bundle
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.sharing.archives import Hospital, make_bundle
+from tests.support.bundle_runs import SHIPPED, Phantoms, plain_environment
+from tests.support.tiny_bundles import tiny_bundle
 
 
 class Ran:

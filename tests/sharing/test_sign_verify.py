@@ -15,7 +15,7 @@ from cxr_monai.sharing.trust import sign as signing
 from cxr_monai.sharing.trust.keys import make_key, read_signer, trust, trusted_signers
 from cxr_monai.sharing.trust.sign import sign
 from cxr_monai.sharing.trust.verify import verify
-from tests.sharing.making import Hospital, content_of, signed_version
+from tests.sharing.archives import Hospital, content_of, signed_version
 
 
 def test_signature_is_added_and_verified_and_its_signer_named(hospital: Hospital, tmp_path: Path) -> None:

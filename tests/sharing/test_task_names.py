@@ -5,7 +5,7 @@ import re
 import pytest
 
 from cxr_monai.sharing.export.task_names import LONGEST, default_name, says_classification
-from tests.interop.label import task_type
+from tests.interop.monai_label import task_type
 
 TITLES = {
     "Chest X-ray, 14 findings": "chest_x_ray_14_findings_classification",

@@ -19,8 +19,8 @@ from cxr_monai.errors import BundleError, Code, UsageError
 from cxr_monai.sharing.export import model_zoo
 from cxr_monai.sharing.export.model_zoo import zoo_layout
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
-from tests.bundles.making import NETWORK, SIZE, tiny_bundle, tiny_network
-from tests.bundles.running import process_as_it_was
+from tests.support.bundle_runs import process_as_it_was
+from tests.support.tiny_bundles import NETWORK, SIZE, tiny_bundle, tiny_network
 
 SCHEMA = Path(__file__).parents[1] / "bundles" / "meta_schema.json"
 URL = "https://hospital.example/weights/"

@@ -11,10 +11,8 @@ from cxr_monai.errors import CxrError
 from cxr_monai.networks.architectures import definition
 from cxr_monai.studies.checking import check
 from cxr_monai.studies.plan import read_study
-from tests.bundles.running import SHIPPED, Phantoms
-from tests.studies.making import BASE, LABELS, empty_images, study_file
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.studies.fake_studies import BASE, LABELS, empty_images, study_file
+from tests.support.bundle_runs import SHIPPED, Phantoms
 
 
 @pytest.fixture(scope="module")

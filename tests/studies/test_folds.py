@@ -24,8 +24,8 @@ from cxr_monai.schemes import LabelScheme
 from cxr_monai.studies.folds import finish_folds, fold_manifest, metrics_by_fold, out_of_fold, prepare_folds
 from cxr_monai.studies.plan import Job
 from cxr_monai.workflows.evaluate import Options, evaluate_files
-from tests.bundles.making import LABELS, NETWORK, tiny_bundle
-from tests.bundles.running import content
+from tests.support.bundle_runs import content
+from tests.support.tiny_bundles import LABELS, NETWORK, tiny_bundle
 
 FOLDS, PATIENTS = 3, 60
 

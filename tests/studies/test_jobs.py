@@ -14,7 +14,7 @@ from cxr_monai.studies import jobs
 from cxr_monai.studies.jobs import Place, State, run_job, run_process
 from cxr_monai.studies.plan import Job, Study
 from cxr_monai.training.lock import OutputLock
-from tests.studies.making import FakeRunner, empty_images
+from tests.studies.fake_studies import FakeRunner, empty_images
 
 PATIENT = """
 import signal, sys, time

@@ -9,7 +9,7 @@ import pytest
 from cxr_monai.errors import StudyError
 from cxr_monai.studies.plan import Published, read_study
 from cxr_monai.studies.questions import QUESTIONS
-from tests.bundles.running import SHIPPED, read
+from tests.support.bundle_runs import SHIPPED, read
 
 
 def written(folder: Path, content: Any) -> Path:

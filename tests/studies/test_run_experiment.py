@@ -28,13 +28,11 @@ from cxr_monai.studies.plan import Study, StudyResult, read_study
 from cxr_monai.studies.run_experiment import run_study
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
-from tests.bundles import running
-from tests.bundles.making import tiny_bundle, tiny_network
-from tests.bundles.running import SHIPPED, Phantoms, content
-from tests.disks import fill, make_room, small_disk
-from tests.studies.making import LABELS, FakeRunner, empty_images, study_file
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.studies.fake_studies import LABELS, FakeRunner, empty_images, study_file
+from tests.support import bundle_runs
+from tests.support.bundle_runs import SHIPPED, Phantoms, content
+from tests.support.small_disks import fill, make_room, small_disk
+from tests.support.tiny_bundles import tiny_bundle, tiny_network
 
 VARIANTS = {"plain": {}, "fast": {"learning_rate": 0.003}}
 
@@ -358,7 +356,7 @@ def in_this_process(words: Sequence[str], log: Path, environment: Mapping[str, s
     log.write_text("in this process\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PARENT, environment[PARENT])
-        running.run(folder, Path(files[0]).stem, **settings)
+        bundle_runs.run(folder, Path(files[0]).stem, **settings)
     return 0
 
 

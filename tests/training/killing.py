@@ -29,7 +29,7 @@ from mlflow import MlflowClient
 
 from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.training import checkpoints, input_sheet
-from tests.bundles.running import run
+from tests.support.bundle_runs import run
 
 # a DenseNet of thousands of weights instead of millions, with all that is particular to a long training switched on
 SETTINGS: dict[str, Any] = {

@@ -11,11 +11,9 @@ from cxr_monai.errors import StorageError
 from cxr_monai.training.checkpoints import Checkpoints, digest, read_checkpoint
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.journal import Journal
-from tests.bundles.running import SHIPPED, Phantoms, few, rewrite, train
-from tests.disks import fill, make_room, small_disk
+from tests.support.bundle_runs import SHIPPED, Phantoms, few, rewrite, train
+from tests.support.small_disks import fill, make_room, small_disk
 from tests.training.killing import SETTINGS
-
-pytest_plugins = ["tests.bundles.fixtures"]
 
 MEGABYTES = 8 << 20
 

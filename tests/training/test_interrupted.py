@@ -20,10 +20,8 @@ from cxr_monai.training.checkpoints import digest, read_checkpoint
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.journal import Journal
 from cxr_monai.training.step import TrainingStep
-from tests.bundles.running import SHIPPED, Phantoms, few, plain_environment, rewrite, train
+from tests.support.bundle_runs import SHIPPED, Phantoms, few, plain_environment, rewrite, train
 from tests.training.killing import SETTINGS
-
-pytest_plugins = ["tests.bundles.fixtures"]
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.bundles.running import SHIPPED, Phantoms, plain_environment
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import SHIPPED, Phantoms, plain_environment
 
 KILLS = 20
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.bundles.running import plain_environment
+from tests.support.bundle_runs import plain_environment
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 

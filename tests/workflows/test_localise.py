@@ -24,11 +24,9 @@ from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.report.pages.evaluation_page import render
 from cxr_monai.report.pages.localisation_page import section, sentences
 from cxr_monai.workflows.localise import Choosing, Localisation, Options, localise_files, read_localisation, track
-from tests.attribution.making import made_images
-from tests.report.making import make_evaluation, make_sample
+from tests.attribution.map_stores import made_images
 from tests.report.pages.test_evaluation_page import Page
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.report.synthetic_evaluation import make_evaluation, make_sample
 
 FINDINGS = ("Mass", "Nodule")
 HEIGHT, WIDTH, CELL = 48, 64, 8

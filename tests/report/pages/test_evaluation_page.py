@@ -15,7 +15,7 @@ from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report.auroc_table import markdown
 from cxr_monai.report.pages.evaluation_page import cards, render, write_report
 from cxr_monai.report.words import DASH, NBSP
-from tests.report.making import ODD, make_evaluation, make_sample
+from tests.report.synthetic_evaluation import ODD, make_evaluation, make_sample
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 NAN = float("nan")

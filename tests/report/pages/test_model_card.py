@@ -20,10 +20,10 @@ from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.lineage import write_lineage
 from cxr_monai.workflows.evaluate import Options, evaluate_files
 from cxr_monai.workflows.localise import write_tables as write_localisation
-from tests.bundles.making import LABELS, tiny_bundle
-from tests.bundles.running import content
-from tests.report.making import make_evaluation, make_sample
 from tests.report.pages.test_evaluation_page import Page
+from tests.report.synthetic_evaluation import make_evaluation, make_sample
+from tests.support.bundle_runs import content
+from tests.support.tiny_bundles import LABELS, tiny_bundle
 from tests.workflows.test_localise import localised, made, usual
 
 HEADINGS = [

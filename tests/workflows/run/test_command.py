@@ -15,7 +15,7 @@ from cxr_monai.errors import CxrError
 from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
 from cxr_monai.workflows.run.command import configurations, monai_command
 from cxr_monai.workflows.run.options import settings_of
-from tests.bundles.running import SHIPPED, process_as_it_was
+from tests.support.bundle_runs import SHIPPED, process_as_it_was
 
 CONFIGS = SHIPPED / "configs"
 

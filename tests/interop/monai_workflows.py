@@ -8,9 +8,9 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import DenseNet
 
-from tests.bundles.making import tiny_network
-from tests.bundles.running import our_errors
-from tests.interop.using import Site
+from tests.interop.site import Site
+from tests.support.bundle_runs import our_errors
+from tests.support.tiny_bundles import tiny_network
 
 PLAIN = {"num_workers": 0, "batch_size": 4, "amp": False, "seed": 0}
 

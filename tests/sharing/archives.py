@@ -14,7 +14,7 @@ from cxr_monai.bundle.digest import content_digest
 from cxr_monai.sharing.package.file_list import MANIFEST, Contents
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.sign import sign
-from tests.bundles.running import SHIPPED
+from tests.support.bundle_runs import SHIPPED
 
 METRICS = {"findings": [{"finding": "mean", "auroc": 0.7}], "book": {"split": {"parts": {"test": 24}}}}
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from monai.networks.nets import DenseNet
 
-from tests.bundles.running import SHIPPED
+from tests.support.bundle_runs import SHIPPED
 
 LABELS = ("Effusion", "Mass")
 SIZE = 32

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cxr_monai.labels import NIH14
-from tests.bundles.running import SHIPPED
+from tests.support.bundle_runs import SHIPPED
 
 TRANSFER = SHIPPED.with_name("cxr_transfer")
 QUICK: dict[str, Any] = {"batch_size": 8, "num_workers": 0, "cache_dir": "none", "amp": False}

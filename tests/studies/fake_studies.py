@@ -13,7 +13,7 @@ from scipy.special import expit
 from cxr_monai.data.manifest import build_manifest, read_manifest, write_manifest
 from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.training.journal import Journal
-from tests.bundles.making import LABELS, NETWORK, tiny_bundle
+from tests.support.tiny_bundles import LABELS, NETWORK, tiny_bundle
 
 BASE: dict[str, Any] = {"labels": list(LABELS), "image_size": 32, "epochs": 2, "network_def": NETWORK}
 """Of a network that is made in milliseconds."""

@@ -1,7 +1,4 @@
-"""A calibrated bundle with a small network, a few films, and other people's programs on them in this process.
-
-Test modules take the fixtures by ``pytest_plugins = ["tests.interop.clients"]``.
-"""
+"""A calibrated bundle with a small network and a few films, and bundles of every head with every export."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +9,12 @@ import pytest
 from cxr_monai.data.phantom import make_phantoms
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted
-from tests.bundles.making import LABELS, tiny_bundle
-from tests.bundles.running import process_as_it_was
-from tests.interop.using import PARTS, Site
+from cxr_monai.sharing.export.model_zoo import zoo_layout
+from cxr_monai.sharing.export.network_export import export
+from tests.interop.exported import CASES, Exported, exchanged, headed_bundle, make_films, probabilities
+from tests.interop.site import PARTS, Site
+from tests.support.bundle_runs import process_as_it_was
+from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +51,19 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> Iterato
     with process_as_it_was():
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
         yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_films(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="session", params=CASES)
+def exported(request: pytest.FixtureRequest, films: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A bundle of each head, sent to another hospital, with every export that is made there."""
+    home = tmp_path_factory.mktemp(request.param)
+    bundle = headed_bundle(request.param, home)
+    installed = exchanged(bundle, home)
+    export(installed, home / "files")
+    zoo, _ = zoo_layout(installed, home / "zoo", "cxr_tiny_classification")
+    return Exported(bundle, home / "files", zoo, probabilities(bundle, films))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundles.making import tiny_bundle
-from tests.bundles.running import Phantoms, rewrite, run
-from tests.finetune.making import QUICK, TRANSFER, Family, ill
+from tests.finetune.family import QUICK, TRANSFER, Family, ill
+from tests.support.bundle_runs import Phantoms, rewrite, run
+from tests.support.tiny_bundles import tiny_bundle
 
 
 @pytest.fixture(scope="session")
