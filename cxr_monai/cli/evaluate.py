@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.fitted import RULES
     from cxr_monai.evaluation.metrics_table import as_text
-    from cxr_monai.workflows.evaluate import Options, evaluate_files, track
+    from cxr_monai.workflows.evaluate import Options, evaluate_files, track_evaluation
 
     options = Options(
         method=arguments.method,
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         options=options,
         force=arguments.force,
     )
-    runs = track(arguments.experiment, arguments.out, evaluation, written) if arguments.experiment else ""
+    runs = track_evaluation(arguments.experiment, arguments.out, evaluation, written) if arguments.experiment else ""
     shown = ["finding", "images", "positives", "auroc", "auroc_patient_low", "auroc_patient_high", "average_precision"]
     print(as_text(evaluation.findings[shown]))
     if evaluation.comparison is not None:

@@ -21,6 +21,8 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest, read_manifest, split_digest
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, StudyError, UsageError
+from cxr_monai.evaluation.metric_names import ALL_PARTS, metric_name
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.outputs import check_folder
 from cxr_monai.plurals import counted, was
@@ -179,7 +181,9 @@ def run_study(
             tracker.fail(error)
             raise
         means = zip(tables.comparison["variant"], tables.comparison["mean_auroc"], strict=True)
-        tracker.metrics({f"mean_auroc {variant}": value for variant, value in means})
+        judged_on = ALL_PARTS if study.folds else place.part
+        names = {variant: metric_name("auroc", MEAN, part=judged_on, variant=variant) for variant in study.variants}
+        tracker.metrics({names[variant]: value for variant, value in means})
         for path in written:
             (tracker.bundle if path.is_dir() else tracker.file)(path)
         tracker.finish("FAILED" if result.failed else "FINISHED")

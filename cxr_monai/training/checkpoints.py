@@ -29,13 +29,14 @@ from cxr_monai.errors import Code, CxrError, SettingError, TrainingError, Weight
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.stopping import Interrupted, asked, wait_for_step
 from cxr_monai.training.distributed import from_main, highest
+from cxr_monai.training.ignite_metrics import KEY_METRIC
 from cxr_monai.training.schedules import validated
 from cxr_monai.training.speed import go_on_with_threads
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-SELECT = ("mean_auroc", "loss")
+SELECT = (KEY_METRIC, "loss")
 VALIDATION_RISK = 60.0
 """Seconds of training that an end within the validation may cost."""
 _FRESH = "To train from the start in the same folder, add --restart True."
@@ -192,7 +193,7 @@ class Best:
 
     def __call__(self, engine: Engine) -> None:
         metrics = self.validator.state.metrics if validated(engine, self.validator) else {}
-        auroc, loss = metrics.get("mean_auroc", math.nan), metrics.get("loss", math.nan)
+        auroc, loss = metrics.get(KEY_METRIC, math.nan), metrics.get("loss", math.nan)
         score = (-math.inf if math.isnan(auroc) else auroc, -math.inf if math.isnan(loss) else -loss)
         if self.select == "loss":
             score = score[::-1]

@@ -20,6 +20,7 @@ from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.progress import duration, progress_bar, spoke
 from cxr_monai.training.distributed import from_main
+from cxr_monai.training.ignite_metrics import KEY_METRIC
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class EpochLine:
         shown = {
             "train loss": state.metrics.get("train_loss"),
             "val loss": val.get("loss"),
-            "val mean AUROC": val.get("mean_auroc"),
+            "val mean AUROC": val.get(KEY_METRIC),
         }
         figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
         logger.info(

@@ -11,11 +11,16 @@ from ignite.metrics import Metric
 from monai.utils import evenly_divisible_all_gather
 
 from cxr_monai.errors import Code, TrainingError
+from cxr_monai.evaluation.metric_names import metric_values
 from cxr_monai.evaluation.metrics_table import MEAN, as_text, finding_table
+
+KEY_METRIC = "mean_auroc"
+"""The name of the key metric in the bundles' configurations; MLflow has it as ``auroc_mean``, see ``metric_names``."""
 
 
 class FindingMetrics(Metric):
-    """Mean AUROC; each finding's AUROC and the loss go into ``engine.state.metrics`` beside it.
+    """Mean AUROC, the key metric of the bundles; ``auroc_FINDING``, ``auroc_mean`` and ``loss`` go into
+    ``engine.state.metrics`` beside it.
 
     Logits and labels of all images are kept (and gathered from all processes), so that AUROC and loss are exact and not
     means over batches. :meth:`result` gives the last table, see ``cxr_monai.evaluation.metrics_table.finding_table``.
@@ -60,12 +65,7 @@ class FindingMetrics(Metric):
     def completed(self, engine: Engine, name: str) -> None:
         super().completed(engine, name)
         engine.state.metrics["loss"] = self.loss
-        defined = self.result().dropna(subset="auroc")
-        engine.state.metrics |= {
-            f"auroc_{finding}": value
-            for finding, value in zip(defined["finding"], defined["auroc"], strict=True)
-            if finding != MEAN
-        }
+        engine.state.metrics |= metric_values(self.result().dropna(subset="auroc"), "finding", ["auroc"], ends=())
 
     def result(self) -> pd.DataFrame:
         """Return the last table.

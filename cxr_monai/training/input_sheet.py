@@ -138,7 +138,7 @@ def training_curves(history: Sequence[dict[str, float]], out: str | Path) -> Pat
     """Draw losses, mean AUROC and learning rate by epoch.
 
     Args:
-        history: one dictionary an epoch with ``epoch`` and any of ``train_loss``, ``val_loss``, ``val_mean_auroc``,
+        history: one dictionary an epoch with ``epoch`` and any of ``train_loss``, ``val_loss``, ``val_auroc_mean``,
             ``learning_rate``.
         out: of the PNG.
     """
@@ -149,7 +149,7 @@ def training_curves(history: Sequence[dict[str, float]], out: str | Path) -> Pat
         for axis, title, names in zip(
             panels,
             ("loss", "mean AUROC (validation)", "learning rate"),
-            (("train_loss", "val_loss"), ("val_mean_auroc",), ("learning_rate",)),
+            (("train_loss", "val_loss"), ("val_auroc_mean",), ("learning_rate",)),
             strict=True,
         ):
             for name in names:

@@ -18,6 +18,7 @@ from cxr_monai.bundle.origin import write_origin
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.fitted import describe_sample, fit
+from cxr_monai.evaluation.metric_names import metric_name, metric_values
 from cxr_monai.evaluation.metrics_table import write_table
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join, read_predictions
@@ -238,7 +239,8 @@ class Evaluation:
             self.tracker.data_set(self.manifest, self.split, self.findings)
             self.evaluator.run()
             metrics = self.evaluator.state.metrics
-            self.tracker.metrics({f"{self.split}_{name}": value for name, value in metrics.items()})
+            names = ("loss", "images_per_second")
+            self.tracker.metrics({metric_name(name, part=self.split): metrics[name] for name in names})
             if idist.get_rank() == 0:
                 self._write()
         except BaseException as error:
@@ -250,13 +252,13 @@ class Evaluation:
 
     def _write(self) -> None:
         if self.report is None:
+            self.tracker.metrics(metric_values(self.metrics.result(), "finding", ["auroc"], (), self.split))
             write_results(self.metrics, self.output_dir, self.tracker)
             return
         self.tracker.text(self.metrics.text(), "metrics.txt")
         figures, written = self.report(self.output_dir)
         self.tracker.metrics(figures)
-        for path in written:
-            self.tracker.file(path, "plots" if path.suffix == ".png" else None)
+        self.tracker.files(written, "plots")
         logger.info("the report: %s", self.output_dir / "report.html")
 
 

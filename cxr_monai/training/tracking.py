@@ -9,7 +9,7 @@ patient must not leave the hospital's disk that way, so this uses MLflow's clien
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from cxr_monai.bundle.workflow import PATHS, silence_mlflow
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, how_to_see_runs, without_password
 from cxr_monai.errors import Code, StorageError
+from cxr_monai.evaluation.metric_names import metric_name
 from cxr_monai.plurals import counted, have
 from cxr_monai.training.delivery import Delivery
+from cxr_monai.training.ignite_metrics import KEY_METRIC
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
 from cxr_monai.training.mlmodel import model_files
 from cxr_monai.training.schedules import validated
@@ -170,6 +172,12 @@ class Tracker:
         relative = os.path.relpath(Path(path).resolve(), self.output_dir)
         self._again("artifact", path=relative, folder=folder)
 
+    def files(self, paths: Iterable[Path], pictures: str) -> None:
+        """Log files, PNGs into a folder of their own; tables of cases name images and are not logged."""
+        for path in paths:
+            if not path.name.endswith("cases.csv"):
+                self.file(path, pictures if path.suffix == ".png" else None)
+
     def bundle(self, root: Path) -> None:
         """Log a bundle, as a folder and as an MLflow model (``mlflow.pyfunc.load_model("runs:/RUN/bundle")``)."""
         if self._journal is None:
@@ -224,6 +232,38 @@ class Tracker:
         return how_to_see_runs(self.tracking_uri, self._experiment_id)
 
 
+def track_results(
+    kind: str,
+    experiment: str,
+    out: str | Path,
+    settings: Mapping[str, Any],
+    figures: Mapping[str, float],
+    files: Iterable[Path],
+    pictures: str = "pictures",
+) -> str:
+    """Log results that stand in a folder as an MLflow run; a server that is away is a warning.
+
+    Args:
+        kind: of run: ``evaluation``, ``localisation``, ``agreement``, ``faithfulness``.
+        experiment: MLflow's.
+        out: the folder.
+        settings: what the figures were made of; None is left out.
+        figures: by name, see ``cxr_monai.evaluation.metric_names``.
+        files: what goes along, but tables of cases (``*cases.csv``), which name images.
+        pictures: the run's folder for PNGs.
+
+    Returns:
+        what shows the run.
+    """
+    configuration = {key: str(value) for key, value in settings.items() if value is not None}
+    tracker = Tracker(experiment, str(out), kind=kind, configuration=configuration)
+    tracker.start()
+    tracker.metrics(figures)
+    tracker.files(files, pictures)
+    tracker.finish()
+    return tracker.where()
+
+
 def where_runs_are(output_dir: str | Path, kind: str) -> str:
     """Return what shows the runs of a folder's training or study (`ONE_A_FOLDER`), in the store of this process."""
     uri = default_tracking_uri()
@@ -261,7 +301,8 @@ class TrackEpochs:
     def __call__(self, engine: Engine) -> None:
         values = dict(engine.state.metrics)
         val = self.validator.state.metrics if validated(engine, self.validator) else {}
-        values |= {f"val_{name}": value for name, value in val.items() if name != "images_per_second"}
+        elsewhere = ("images_per_second", KEY_METRIC)  # the latter is among the findings' as auroc_mean
+        values |= {metric_name(name, part="val"): value for name, value in val.items() if name not in elsewhere}
         values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         values = {name: float(value) for name, value in values.items()}
         epoch = engine.state.epoch

@@ -24,6 +24,7 @@ from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.assessment import MAIN, TABLES, Evaluation, evaluate, write_tables
 from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted
+from cxr_monai.evaluation.metric_names import metric_values, part_name
 from cxr_monai.evaluation.patients import refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
@@ -34,7 +35,7 @@ from cxr_monai.report.pages.evaluation_page import write_report
 from cxr_monai.report.pages.model_card import is_of
 from cxr_monai.report.plots import write_plots
 from cxr_monai.schemes import FINDINGS, LabelScheme, scheme
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import track_results
 from cxr_monai.workflows.localise import Localisation, read_localisation
 
 logger = logging.getLogger(__name__)
@@ -441,31 +442,16 @@ class Report:
             result, written = _judge(
                 sample, self.manifest, self.manifest_name, file, fitted, made, self.options, notes, system=system
             )
-        return figures_by_name(result), [Path(output_dir) / path.relative_to(made) for path in written]
+        return tracked_figures(result), [Path(output_dir) / path.relative_to(made) for path in written]
 
 
-def track(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> str:
+def track_evaluation(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> str:
     """Log an evaluation as an MLflow run, and return what shows it; a server that is away is a warning."""
-    tracker = Tracker(experiment, str(out), kind="evaluation", configuration=dict(_flat(evaluation.book)))
-    tracker.start()
-    tracker.metrics(figures_by_name(evaluation))
-    for path in written:
-        tracker.file(path, "plots" if path.suffix == ".png" else None)
-    tracker.finish()
-    return tracker.where()
+    return track_results("evaluation", experiment, out, evaluation.book, tracked_figures(evaluation), written, "plots")
 
 
-def figures_by_name(evaluation: Evaluation) -> dict[str, float]:
-    """Return the figures that runs are compared by: ``auroc_Effusion``, ``auroc_Effusion_patient_low``, ..."""
-    kinds = ("auroc", "average_precision", "brier")
-    columns = [f"{kind}{end}" for kind in kinds for end in ("", "_patient_low", "_patient_high")]
-    return {
-        f"{kind}_{row['finding']}{end}": float(row[f"{kind}{end}"])
-        for row in evaluation.findings[["finding", *columns]].to_dict(orient="records")
-        for kind in kinds
-        for end in ("", "_patient_low", "_patient_high")
-    }
-
-
-def _flat(book: Mapping[str, Any]) -> Mapping[str, str]:
-    return {key: str(value) for key, value in book.items() if value is not None}
+def tracked_figures(evaluation: Evaluation) -> dict[str, float]:
+    """Return the figures that runs are compared by: ``test_auroc_Mass``, ``test_auroc_Mass_patient_low``, ..."""
+    figures, ends = ("auroc", "average_precision", "brier"), ("patient_low", "patient_high")
+    part = part_name(evaluation.book["split"]["parts"])
+    return metric_values(evaluation.findings, "finding", figures, ends, part)

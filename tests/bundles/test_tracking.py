@@ -89,7 +89,7 @@ def test_figures_of_every_epoch(client: MlflowClient, tracked: Run, trained: Tra
     truth = phantoms.table.query("split == 'val'")
     defined = [name for name in NIH14 if 0 < truth[name].sum() < len(truth)]
     per_epoch = {
-        "train_loss", "val_loss", "learning_rate", "images_per_second", "val_mean_auroc",
+        "train_loss", "val_loss", "learning_rate", "images_per_second", "val_auroc_mean",
         *(f"val_auroc_{name}" for name in defined),
     }  # fmt: skip
     assert per_epoch <= set(tracked.data.metrics)
@@ -99,7 +99,7 @@ def test_figures_of_every_epoch(client: MlflowClient, tracked: Run, trained: Tra
     table = {row["finding"]: row for row in json.loads((trained.out / "metrics.json").read_text())["findings"]}
     assert tracked.data.metrics["learning_rate"] == 0.0003
     assert tracked.data.metrics["images_per_second"] > 0
-    assert tracked.data.metrics["val_mean_auroc"] == pytest.approx(table["mean"]["auroc"])
+    assert tracked.data.metrics["val_auroc_mean"] == pytest.approx(table["mean"]["auroc"])
     for name in defined:
         assert tracked.data.metrics[f"val_auroc_{name}"] == pytest.approx(table[name]["auroc"]), name
 
@@ -204,7 +204,7 @@ def test_evaluation_has_a_run_of_its_own(
     run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", experiment="an evaluation")
     (tracked,) = runs(tracking_store, "an evaluation")
     assert tracked.info.status == "FINISHED"
-    assert "test_mean_auroc" in tracked.data.metrics
+    assert "test_auroc_mean" in tracked.data.metrics
     assert [entry.dataset.name for entry in tracked.inputs.dataset_inputs] == ["test"]
 
 

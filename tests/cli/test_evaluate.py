@@ -198,7 +198,7 @@ def test_logged_to_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     link = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
     assert link in capsys.readouterr().out.partition("the runs: ")[2]
     (run,) = client.search_runs([experiment.experiment_id])
-    assert run.data.metrics["auroc_Mass"] == pytest.approx(metrics()["findings"][0]["auroc"])
+    assert run.data.metrics["test_auroc_Mass"] == pytest.approx(metrics()["findings"][0]["auroc"])
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"report.html", "metrics.csv", "metrics.json", "plots"} <= logged
 
