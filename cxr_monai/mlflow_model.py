@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_monai.bundle.copying import copy_parts
+from cxr_monai.bundle.digest import PARTS
+from cxr_monai.bundle.writing import copy_parts
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.inference.predictor import Predictor
 from cxr_monai.plurals import counted
@@ -72,7 +73,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Bu
         BundleError, WeightsError: as ``cxr_monai.inference.predictor.Predictor``.
     """
     with tempfile.TemporaryDirectory() as folder:  # what MLflow keeps beside the bundle is no part of it
-        copy_parts(Path(path), Path(folder) / "bundle")
+        copy_parts(Path(path), Path(folder) / "bundle", PARTS)
         return BundleModel(Predictor(open_trusted(Path(folder) / "bundle")))
 
 

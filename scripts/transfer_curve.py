@@ -141,7 +141,7 @@ def path_of(out: Path, way: str, count: int | None, number: int) -> Path:
 
 def origin(way: str, parent: Bundle, given: argparse.Namespace) -> dict[str, Any]:
     """Return what a prediction was made by; with any other value it is another one."""
-    made_by = {"bundle": parent.digest(), "manifest": file_digest(given.manifest), "against": given.against}
+    made_by = {"bundle": parent.digest, "manifest": file_digest(given.manifest), "against": given.against}
     return made_by if way == "head" else made_by | {"epochs": given.epochs}
 
 

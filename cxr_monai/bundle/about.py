@@ -24,7 +24,7 @@ def about(
     calibrated = calibration is not None and calibration.calibrates
     left = [name for name, steps in calibration.calibrators.items() if not steps] if calibrated else []
     return {
-        "bundle": bundle.digest(),
+        "bundle": bundle.digest,
         "bundle_name": bundle.title,
         "label_scheme": bundle.scheme.to_json(),
         "own_weights": Path(weights).resolve() == bundle.weights,

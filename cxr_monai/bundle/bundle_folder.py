@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.digest import content_digest
+from cxr_monai.bundle.digest import CALIBRATION, content_digest
 from cxr_monai.bundle.evaluated import MEANING, only
 from cxr_monai.bundle.workflow import check_agreement, scheme_of
 from cxr_monai.durable import write_durably
@@ -57,7 +58,7 @@ class Bundle:
                 fix="A training leaves its bundle in OUT/bundle.",
                 where=root,
             )
-        metadata = read_json(root / "configs" / "metadata.json")
+        metadata = read_json(root / METADATA)
         inference = read_json(root / "configs" / "inference.json")
         for name in CONFIGS:
             path = root / "configs" / name
@@ -87,12 +88,18 @@ class Bundle:
         return self.root / "models" / "model.pt"
 
     @property
+    def calibration(self) -> Path:
+        """The file of calibration and operating points (``cxr_monai.evaluation.fitted``); not every bundle has it."""
+        return self.root / CALIBRATION
+
+    @property
     def title(self) -> str:
         """Name and version, as people call it."""
         return f"{self.metadata.get('name') or self.root.name}, version {self.metadata.get('version') or 'unknown'}"
 
+    @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 over the names and contents of its files, hexadecimal (``cxr_monai.bundle.digest``)."""
+        """The SHA-256 over the names and contents of its files, hexadecimal; read once, when it is first asked for."""
         return content_digest(self.root)
 
     def parser(self) -> ConfigParser:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxr_monai.bundle.bundle_folder import write_json
+from cxr_monai.bundle.digest import CALIBRATION
 
 COMPONENT = "cxr_monai.evaluation.carried.bundle_calibration"
 _COMPONENTS = (COMPONENT, "cxr_monai.evaluation.fitted.read_fitted")
@@ -35,7 +36,7 @@ def write_calibration(root: str | Path, fitted: _Calibration) -> None:
     """
     # whoever is killed on the way leaves a file without its copy, never two that disagree
     carry_calibration(root, None)
-    fitted.write(Path(root) / "models" / "calibration.json")
+    fitted.write(Path(root) / CALIBRATION)
     carry_calibration(root, fitted.carried())
 
 
@@ -74,7 +75,7 @@ def with_calibration(
 
 def carries(root: str | Path) -> bool:
     """Return whether a bundle is calibrated, by its file or its ``inference.json``."""
-    return bool(calibration_item(root).get("values")) or (Path(root) / "models" / "calibration.json").is_file()
+    return bool(calibration_item(root).get("values")) or (Path(root) / CALIBRATION).is_file()
 
 
 def calibration_item(root: str | Path) -> dict[str, Any]:

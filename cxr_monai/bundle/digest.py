@@ -6,6 +6,8 @@ from pathlib import Path
 
 FOLDERS = ("configs", "docs", "models")
 FILES = ("LICENSE", "lineage.json", "metrics.json")
+PARTS = (*FOLDERS, *FILES)
+CALIBRATION = "models/calibration.json"
 
 
 def part_files(root: Path) -> Iterator[Path]:

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle.bundle_folder import CONFIGS, METADATA, Bundle, write_json
+from cxr_monai.bundle.bundle_folder import CONFIGS, Bundle, write_json
 from cxr_monai.bundle.calibrated import carries, carry_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.origin import of_members
 from cxr_monai.bundle.trained import save_weights
-from cxr_monai.durable import copy_durably, copy_tree, durable_folder, write_durably
+from cxr_monai.bundle.writing import CONFIGURATION, check_new_bundle, new_bundle
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.networks.ensemble import definition, joined
 from cxr_monai.networks.weight_loading import load_state_dict, load_weights
-from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.plurals import counted
 from cxr_monai.strict_json import parse_strictly
 
@@ -54,20 +54,20 @@ def ensemble_bundle(bundles: Sequence[str | Path], out: str | Path, replace: boo
         WeightsError: a bundle has no weights, or those of another network.
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    opened, out = [Bundle.open(bundle) for bundle in bundles], Path(out)
+    opened = [Bundle.open(bundle) for bundle in bundles]
     if len(opened) < 2:
         raise BundleError(
             Code.BUNDLE_INVALID,
             f"an ensemble of {counted(len(opened), 'bundle')}: it takes two.",
             fix="Name at least two.",
         )
-    check_new_folder(out, METADATA, replace, sum(bytes_of(bundle.root) for bundle in opened))
+    check_new_bundle(out, [bundle.root for bundle in opened], replace)
     first = opened[0]
     for other in opened[1:]:
         _check_same(first, other)
-    with durable_folder(out, replace) as made:
-        _write(opened, made)
-        bundle = Bundle.open(made)
+    with new_bundle(out, first.root, replace, CONFIGURATION) as folder:
+        _write(opened, folder)
+        bundle = Bundle.open(folder)
         load_weights(bundle.parser().get_parsed_content("network_def"), bundle.weights)
     return Bundle.open(out)
 
@@ -100,11 +100,6 @@ def _inference(bundle: Bundle) -> dict[str, Any]:
 
 def _write(opened: Sequence[Bundle], folder: Path) -> None:
     first, count = opened[0], len(opened)
-    for part in ("configs", "docs"):
-        if (first.root / part).is_dir():
-            copy_tree(first.root / part, folder / part)
-    if (first.root / "LICENSE").is_file():
-        copy_durably(first.root / "LICENSE", folder / "LICENSE")
     network_def = definition(count, _inference(first)["network_def"])
     settings = set(_inference(first))
     for path in sorted((folder / "configs").glob("*.json")):
@@ -144,7 +139,7 @@ def _metadata(metadata: dict[str, Any], opened: Sequence[Bundle]) -> dict[str, A
             "ensemble": {
                 "mean_of": "outputs",
                 "members": [
-                    {"bundle": bundle.digest(), "name": str(bundle.metadata.get("name", ""))} for bundle in opened
+                    {"bundle": bundle.digest, "name": str(bundle.metadata.get("name", ""))} for bundle in opened
                 ],
             },
         }

@@ -15,17 +15,16 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.bundle_folder import METADATA, Bundle, read_json, write_json
+from cxr_monai.bundle.bundle_folder import METADATA, read_json, write_json
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
-from cxr_monai.durable import copy_tree, durable_folder
+from cxr_monai.bundle.writing import CONFIGURATION, check_new_bundle, new_bundle
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse
 from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
 from cxr_monai.networks.state_fitting import Account, fit
 from cxr_monai.networks.weight_loading import load_state_dict
-from cxr_monai.outputs import check_new_folder
 from cxr_monai.plurals import agreeing, counted
 
 IMAGE_SIZE = 224
@@ -93,7 +92,7 @@ def import_bundle(
         StorageError: ``disk-full`` or ``write-failed``.
     """
     file, out = Path(file), Path(out)
-    check_new_folder(out, METADATA, force, file.stat().st_size if file.is_file() else 0)
+    check_new_bundle(out, force=force, room=file.stat().st_size if file.is_file() else 0)
     found = recognise(load_state_dict(file), file, kind)
     origin = _origin(found, file)
     known = _rows(found, rows, file)
@@ -105,17 +104,14 @@ def import_bundle(
     _check_finite(network, file)
     account.left_out[:0] = found.left_out
     record = _record(file, found, chosen, account)
-    with durable_folder(out, force) as made:
-        copy_tree(shipped("cxr_nih14"), made)
-        inference = read_json(made / "configs" / "inference.json")
+    with new_bundle(out, shipped("cxr_nih14"), force, CONFIGURATION) as folder:
+        inference = read_json(folder / "configs" / "inference.json")
         meaning = {key: inference[key] for key in MEANING if key in inference}
         meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "margin": origin.margin}
         meaning |= {"normalisation": origin.normalisation}
-        write_meaning(made, {**meaning, "network_def": network_def}, origin.channels)
-        _describe(made, origin, record)
-        (made / "models").mkdir(exist_ok=True)
-        save_weights(made / "models" / "model.pt", plain_state(network))
-        Bundle.open(made)
+        write_meaning(folder, {**meaning, "network_def": network_def}, origin.channels)
+        _describe(folder, origin, record)
+        save_weights(folder / "models" / "model.pt", plain_state(network))
     return record
 
 
@@ -214,7 +210,7 @@ def _record(file: Path, found: Foreign, labels: Sequence[str], account: Account)
 
 def _describe(root: Path, origin: _Origin, record: dict[str, Any]) -> None:
     """Give the bundle its name and its origin."""
-    path = root / "configs" / "metadata.json"
+    path = root / METADATA
     metadata = read_json(path)
     metadata |= {
         "name": f"{origin.name}, {counted(len(record['labels']), 'finding')}",

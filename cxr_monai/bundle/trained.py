@@ -19,7 +19,8 @@ from cxr_monai.bundle.calibrated import with_calibration
 from cxr_monai.bundle.configuration import running_parser, same
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.workflow import scheme_of
-from cxr_monai.durable import copy_durably, copy_tree, make_folder, write_durably
+from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
+from cxr_monai.durable import make_folder, write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse
 from cxr_monai.networks.architectures import input_channels
@@ -63,12 +64,7 @@ class TrainedBundle:
         """Write everything but the weights; those of an earlier training go, since they mean something else now."""
         for earlier in (self.weights, self.weights.with_name("calibration.json")):
             earlier.unlink(missing_ok=True)
-        for part in ("configs", "docs"):
-            if (self.source / part).is_dir():
-                copy_tree(self.source / part, self.root / part)
-        for file in ("LICENSE",):
-            if (self.source / file).is_file():
-                copy_durably(self.source / file, self.root / file)
+        copy_parts(self.source, self.root, CONFIGURATION)
         make_folder(self.weights.parent)
         write_meaning(self.root, self.meaning, self.channels)
 

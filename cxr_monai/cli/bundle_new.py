@@ -22,15 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Copy it."""
-    from pathlib import Path
-
     from cxr_monai.bundle.shipped import shipped
-    from cxr_monai.durable import copy_tree, durable_folder
-    from cxr_monai.outputs import bytes_of, check_new_folder
+    from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 
-    source, out = shipped(arguments.name), Path(arguments.out)
-    check_new_folder(out, "configs/metadata.json", arguments.force, bytes_of(source))
-    with durable_folder(out, arguments.force) as made:
-        copy_tree(source, made)
-    print(f"{out}: a copy of {arguments.name}; its docs/README.md explains every setting")
+    source = shipped(arguments.name)
+    check_new_bundle(arguments.out, [source], arguments.force)
+    with new_bundle(arguments.out, source, arguments.force):
+        pass
+    print(f"{arguments.out}: a copy of {arguments.name}; its docs/README.md explains every setting")
     return 0

@@ -197,7 +197,7 @@ def _card(judged: Judged, parent: Bundle, scheme: LabelScheme, data: Mapping[str
     """Return the model card as Markdown."""
     label, own = judged.label, judged.comparisons[0]
     against = "a normal chest (images with other findings alone were left out)"
-    calibrated = read_fitted(child.root / "models" / "calibration.json", child.labels)
+    calibrated = read_fitted(child.calibration, child.labels)
     rows = [
         f"| {who} | {value:.3f} | {own.calibration[key]['ece_mass']:.3f} | {own.calibration[key]['brier']:.3f} |"
         for who, key, value in (("child", "child", own.child), ("parent", "parent", own.parent))
@@ -213,7 +213,7 @@ def _card(judged: Judged, parent: Bundle, scheme: LabelScheme, data: Mapping[str
         f"It gives the probability of {label} in a frontal chest radiograph, against "
         f"{against if scheme.against_normal else 'all other images'}. It was fine-tuned from the bundle "
         f"'{parent.metadata.get('name', '')}' (version {parent.metadata.get('version', '')}, SHA-256 "
-        f"{parent.digest()}).",
+        f"{parent.digest}).",
         "",
         "## Better than its parent?",
         "",

@@ -31,10 +31,11 @@ from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
 from cxr_monai.bundle.workflow import check_ranges
+from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
 from cxr_monai.data.dataset import RadiographDataset, items, label_counts, open_manifest, prevalences
 from cxr_monai.data.loading import EpochSampler, reading_loader
 from cxr_monai.data.manifest import Manifest, under
-from cxr_monai.durable import copy_tree, durable_folder
+from cxr_monai.durable import durable_folder
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import describe_sample, fit, read_fitted
@@ -343,13 +344,13 @@ def _child(
     part = base.part(held_out(base)[0])
     values, there = features.of(list(part.table["image"]))
     images = part.table["image"].iloc[there]
-    fitted = read_fitted(root / "models" / "calibration.json", bundle.labels)
+    fitted = read_fitted(bundle.calibration, bundle.labels)
     child = _table(linear, values, list(images), label)
     if fitted is not None:
         child[label] = fitted.apply(child[[label]].to_numpy(), [label])[:, 0]
     theirs = features.parent.set_index("image").loc[list(images)].reset_index()
     write_judged(folder, "child", child, told | {"calibrated": fitted is not None and fitted.calibrates})
-    write_judged(folder, "parent", theirs, {"bundle": parent.digest(), "precision": told["precision"]})
+    write_judged(folder, "parent", theirs, {"bundle": parent.digest, "precision": told["precision"]})
     said = {"disease": label, "against": against, "blocks": 0, "augmentation": "none", "best_epoch": epoch}
     said |= {one.name: getattr(settings, one.name) for one in fields(settings)}
     tables = {"child": child, "parent": theirs}
@@ -361,12 +362,11 @@ def _write(
     root: Path, parent: Bundle, taken: Mapping[str, Any], label: str, own: LabelScheme, network: nn.Module
 ) -> None:
     """Write a bundle without its calibration, as a training leaves it."""
-    copy_tree(shipped("cxr_transfer"), root)
+    copy_parts(shipped("cxr_transfer"), root, CONFIGURATION)
     inference = read_json(root / "configs" / "inference.json")
     meaning = {key: inference[key] for key in MEANING if key in inference} | dict(taken)
     meaning |= {"labels": [label], "label_scheme": own.to_json()}
     write_meaning(root, meaning, input_channels(network))
-    (root / "models").mkdir()
     save_weights(root / "models" / "model.pt", plain_state(network))
 
 

@@ -204,7 +204,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     if unread:
         notes.append(f"Images that could not be read and have no prediction: {unread:,}.")
     bundles = [Bundle.open(job.folder / "train" / BUNDLE) for job in jobs]
-    digests = [bundle.digest() for bundle in bundles]
+    digests = [bundle.digest for bundle in bundles]
     about = {
         "bundle": {
             "name": f"the networks of {counted(len(jobs), 'training')}, each on patients it had not seen",
@@ -224,7 +224,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     if members_of(made) != digests:
         ensemble_bundle([bundle.root for bundle in bundles], made, replace=made.exists())
     bundle = Bundle.open(made)
-    told = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=bundle.digest())
+    told = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=bundle.digest)
     fitted = fit(sample, fitted_on=told | {"out_of_fold": True}, within=head_of(bundle.parser()).within)
     notes += fitted.notes
     trained = manifest.table["fold"].notna()  # each fold trains some network: with three folds or more, all of them

@@ -155,7 +155,7 @@ class Training:
         network = getattr(self.validator.network, "module", self.validator.network)
         network.load_state_dict(load_state_dict(bundle.weights))
         about = {
-            "bundle": bundle.digest(),
+            "bundle": bundle.digest,
             "bundle_name": bundle.title,
             "label_scheme": bundle.scheme.to_json(),
             "part": "val",

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cxr_monai.bundle.bundle_folder import METADATA, Bundle, head_of
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import write_calibration
+from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 from cxr_monai.data.manifest import read_manifest
-from cxr_monai.durable import copy_tree, durable_folder
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted, refit
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join, read_predictions
-from cxr_monai.outputs import bytes_of, check_new_folder
-from cxr_monai.sharing.package.file_list import MANIFEST, METRICS, SIGNATURE
 from cxr_monai.sharing.trust.lineage import write_lineage
 
 
@@ -51,8 +49,8 @@ def calibrate_bundle(
         EvaluationError: ``evaluation-invalid`` for calibrated predictions or those of another bundle,
             ``calibration-invalid`` if there is nothing to recalibrate.
     """
-    opened, new = Bundle.open(bundle), Path(out)
-    check_new_folder(new, METADATA, force, bytes_of(opened.root), opened.root)
+    opened = Bundle.open(bundle)
+    check_new_bundle(out, [opened.root], force)
     file = read_predictions(predictions)
     table = read_manifest(manifest, check_files=False, scheme=opened.scheme, match_names=match_names)
     if file.calibrated:
@@ -63,11 +61,11 @@ def calibrate_bundle(
             where=predictions,
         )
     sample, left_out = join(file, table, split, opened.labels, some=True)
-    told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest())
+    told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest)
     if recalibrate is None:
         fitted = fit(sample, method, rules, coverage, told, head_of(opened.parser()).within)
     else:
-        own = read_fitted(opened.root / "models" / "calibration.json", opened.labels)
+        own = read_fitted(opened.calibration, opened.labels)
         if own is None:
             raise EvaluationError(
                 Code.CALIBRATION_INVALID,
@@ -77,16 +75,14 @@ def calibrate_bundle(
             )
         fitted = refit(own, sample, recalibrate, points, rules, coverage, {**told, "before": dict(own.fitted_on)})
     fitted = replace(fitted, notes=(*left_out, *fitted.notes))
-    with durable_folder(new, force) as made:
-        # a copy is not what was signed, and not what was measured
-        copy_tree(opened.root, made, {MANIFEST, SIGNATURE, METRICS, "__pycache__"})
-        write_calibration(made, fitted)
+    with new_bundle(out, opened.root, force) as folder:
+        write_calibration(folder, fitted)
         write_lineage(
-            made,
+            folder,
             [opened.root],
             "cxr-monai calibrate",
             data=fitted.fitted_on,
             settings={"method": method, "recalibrate": recalibrate or "no", "points": points},
         )
-        remember_patients(fitted, sample, new.resolve(), copy_of=opened.root)
+        remember_patients(fitted, sample, Path(out).resolve(), copy_of=opened.root)
     return fitted

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.digest import CALIBRATION
 from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
@@ -165,7 +166,7 @@ def _evaluate(
         told = describe_sample(raw_fit[0], table, predictions=raw_fit[1])
         fitted = fit(raw_fit[0], options.method, options.rules, options.coverage, told)
     elif bundle is not None:
-        path = Path(bundle) / "models" / "calibration.json"
+        path = Path(bundle) / CALIBRATION
         fitted = read_fitted(path, sample.findings)
         if fitted is None:
             raise EvaluationError(
@@ -427,7 +428,7 @@ class Report:
         sample, notes = join(file, self.manifest, self.split, findings)
         notes = [*_made_of(Bundle.open(self.bundle_root).scheme), *notes]
         own = file.about.get("own_weights", True)
-        fitted = read_fitted(Path(self.bundle_root) / "models" / "calibration.json", self.findings, raw=not own)
+        fitted = read_fitted(Path(self.bundle_root) / CALIBRATION, self.findings, raw=not own)
         if not own:
             notes.append("These are not the bundle's own weights, so its calibration and thresholds are left out.")
         if fitted is not None:

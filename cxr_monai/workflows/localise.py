@@ -346,7 +346,7 @@ def leave_out_seen(part: Part, options: Options, bundle: str | Path | None = Non
 def _listed(part: Part, bundle: str | Path) -> tuple[set[str] | None, list[str]]:
     """Return the part's patients that the bundle was trained on; None, and a sentence, where that is not known."""
     made_by, opened = part.store.about.get("bundle") or {}, Bundle.open(bundle)
-    if made_by.get("digest") != opened.digest():
+    if made_by.get("digest") != opened.digest:
         raise EvaluationError(
             Code.MAPS_INVALID,
             f"these maps were made by another bundle ({made_by.get('name') or 'without a name'}) than "

@@ -277,6 +277,6 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_digest_tells_of_any_change(copy: Path) -> None:
-    before = Bundle.open(copy).digest()
+    before = Bundle.open(copy).digest
     (copy / "LICENSE").write_text("mine", encoding="utf-8")
-    assert Bundle.open(copy).digest() != before
+    assert Bundle.open(copy).digest != before

@@ -54,7 +54,7 @@ def test_it_is_complete_and_says_what_it_is(bundles: list[Path], made: Bundle) -
     assert names == {*(f"{name}.json" for name in kept), "logging.conf"}
     assert {path.name for path in made.root.iterdir()} == {"configs", "docs", "models", "LICENSE"}
     assert [path.name for path in (made.root / "models").iterdir()] == ["model.pt"]
-    assert members_of(made.root) == [Bundle.open(bundle).digest() for bundle in bundles]
+    assert members_of(made.root) == [Bundle.open(bundle).digest for bundle in bundles]
     assert made.metadata["name"].endswith("mean of 2 networks")
     assert "## An ensemble" in (made.root / "docs" / "README.md").read_text()
     assert members_of(bundles[0]) == members_of(made.root / "nowhere") == []

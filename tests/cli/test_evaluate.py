@@ -383,7 +383,7 @@ def test_a_system_that_has_learned_from_phantoms_is_told_of_on_any_images(
     Fitted(dict.fromkeys(("Mass", "Edema", "Hernia"), ()), {}, {}, {}, fitted_on={"patients_digest": "ab" * 32}).write(
         root / "models" / "calibration.json"
     )
-    about = {"bundle": Bundle.open(root).digest(), "label_scheme": "findings", "bundle_name": "Mine, version 3"}
+    about = {"bundle": Bundle.open(root).digest, "label_scheme": "findings", "bundle_name": "Mine, version 3"}
     (folder / "test.csv.json").write_text(json.dumps(about))
     assert evaluate("--bundle", str(root)) == 0
     (note,) = (note for note in metrics()["notes"] if note.startswith("The system: "))

@@ -55,7 +55,7 @@ def test_second_epoch_trains_blocks_with_frozen_statistics(family: Family) -> No
 
 def test_lineage_names_the_parent_and_what_was_measured(family: Family) -> None:
     content = json.loads((family.child / "lineage.json").read_text())
-    own, digest = content["own"], Bundle.open(family.parent).digest()
+    own, digest = content["own"], Bundle.open(family.parent).digest
     assert content["format"] == 1
     assert own["parents"] == [digest]
     assert content["ancestors"][digest]["name"] == "Chest X-ray, 14 findings"

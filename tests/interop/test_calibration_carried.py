@@ -11,10 +11,10 @@ import pytest
 
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.calibrated import write_calibration
-from cxr_monai.bundle.copying import copy_parts
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.bundle.trained import write_meaning
 from cxr_monai.bundle.workflow import MEANING
+from cxr_monai.bundle.writing import copy_parts
 from cxr_monai.cli import main
 from cxr_monai.errors import Code, EvaluationError, WeightsError
 from cxr_monai.evaluation.calibration import Calibrator

@@ -86,7 +86,7 @@ def test_another_process_opens_it_and_predicts_what_predict_does(
 
 def test_the_bundle_is_there_once_and_as_it_was_signed(logged: Logged, tmp_path: Path, store: str) -> None:
     local = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path), tracking_uri=store))
-    assert Bundle.open(local).digest() == Bundle.open(logged.out / "bundle").digest()
+    assert Bundle.open(local).digest == Bundle.open(logged.out / "bundle").digest()
     run_id = logged.uri.split("/")[1]
     weights = [path for path in _files(MlflowClient(store), run_id) if path.endswith((".pt", ".pkl", ".pth"))]
     assert weights == ["bundle/models/model.pt"]

@@ -201,7 +201,7 @@ def test_the_bundle_averages_all_networks_and_knows_whom_it_has_seen(
     manifest: Manifest, jobs: list[Job], finished: Path
 ) -> None:
     bundle = finished / "bundle"
-    assert members_of(bundle) == [Bundle.open(job.folder / "train" / "bundle").digest() for job in jobs]
+    assert members_of(bundle) == [Bundle.open(job.folder / "train" / "bundle").digest for job in jobs]
     fitted = read_fitted(bundle / "models" / "calibration.json", LABELS)
     assert fitted is not None
     assert (fitted.fitted_on["images"], fitted.fitted_on["out_of_fold"]) == (2 * PATIENTS, True)
@@ -225,7 +225,7 @@ def test_finished_again_the_bundle_stays_and_another_network_makes_another(
     _, notes = finish_folds(own, manifest, tmp_path / "out")
     assert "Images that could not be read and have no prediction: 1." in notes
     assert weights.stat().st_mtime_ns != before
-    assert members_of(weights.parents[1])[0] == Bundle.open(own[0].folder / "train" / "bundle").digest()
+    assert members_of(weights.parents[1])[0] == Bundle.open(own[0].folder / "train" / "bundle").digest
 
 
 def test_another_bundle_is_not_replaced(manifest: Manifest, jobs: list[Job], tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def bundle_of(bundle: Path, trained_on: Sequence[str]) -> dict[str, dict[str, ob
     """Write the list beside a bundle; returns what maps by it say of it."""
     fitted = Fitted({}, {}, {}, {}, fitted_on={"patients_digest": "salt"})
     remember_patients(fitted, make_sample(4), bundle, trained_on)
-    return {"bundle": {"name": "B", "digest": Bundle.open(bundle).digest(), "own_weights": True}}
+    return {"bundle": {"name": "B", "digest": Bundle.open(bundle).digest, "own_weights": True}}
 
 
 def with_bundle(folder: Path, bundle: Path, options: Options = FEW) -> Localisation:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle.bundle_folder import METADATA, Bundle, read_json
-from cxr_monai.bundle.copying import copy_parts
+from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.origin import TRAINED_ON, is_recorded
-from cxr_monai.durable import durable_folder, write_durably
+from cxr_monai.bundle.writing import check_new_bundle, new_bundle
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.assessment import Evaluation, read_evaluation
 from cxr_monai.origins import labels_of, learned_from
-from cxr_monai.outputs import bytes_of, check_new_folder, check_output
+from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, plural
 from cxr_monai.report import metric_tables, summary, words
 from cxr_monai.report.auroc_table import escaped, line
@@ -130,7 +130,7 @@ def write_card(
     if out.suffix == ".md":
         check_output(out, force)
     else:
-        check_new_folder(out, METADATA, force, bytes_of(opened.root), opened.root)
+        check_new_bundle(out, [opened.root], force)
     check_same(opened, judged, evaluation)
     maps = None
     if localisation is not None:
@@ -140,10 +140,9 @@ def write_card(
     if out.suffix == ".md":
         write_durably(out, text)
         return out
-    with durable_folder(out, force) as made:
-        copy_parts(opened.root, made)
-        write_durably(made / "docs" / "card.md", text)
-        write_durably(made / "metrics.json", (Path(evaluation) / "metrics.json").read_bytes())
+    with new_bundle(out, opened.root, force) as folder:
+        write_durably(folder / "docs" / "card.md", text)
+        write_durably(folder / "metrics.json", (Path(evaluation) / "metrics.json").read_bytes())
     return out / "docs" / "card.md"
 
 
@@ -159,7 +158,7 @@ def check_same(bundle: Bundle, evaluation: Evaluation, where: str | Path) -> Non
 def is_of(bundle: Bundle, digest: Any) -> bool:
     """Tell whether a digest is a bundle's own, or what it had before its calibration was fitted and written."""
     fitted_on = _calibration(bundle).get("fitted_on") or {}
-    return digest is not None and digest in (bundle.digest(), fitted_on.get("bundle"))
+    return digest is not None and digest in (bundle.digest, fitted_on.get("bundle"))
 
 
 def _refuse_others(bundle: Bundle, digest: Any, where: str | Path) -> None:
@@ -167,7 +166,7 @@ def _refuse_others(bundle: Bundle, digest: Any, where: str | Path) -> None:
         judged = f"of the bundle {str(digest)[:12]}..." if digest else "of a system that they do not name"
         raise BundleError(
             Code.BUNDLE_DISAGREES,
-            f"these figures are {judged}, this one is {bundle.digest()[:12]}...",
+            f"these figures are {judged}, this one is {bundle.digest[:12]}...",
             fix="Predict or explain with this bundle, judge what came out, and give that folder.",
             where=where,
         )
@@ -233,7 +232,7 @@ def _model(bundle: Bundle) -> Part:
     stack = {"MONAI": "monai_version", "PyTorch": "pytorch_version", "NumPy": "numpy_version"}
     points = [
         ("Name:", bundle.title),
-        ("Digest:", bundle.digest()),
+        ("Digest:", bundle.digest),
         ("What it does:", _said(bundle, "description")),
         ("Task:", _said(bundle, "task")),
         ("Authors:", _said(bundle, "authors")),
@@ -421,8 +420,7 @@ def _unknown(bundle: Bundle, localisation: Localisation | None) -> Part:
 
 
 def _calibration(bundle: Bundle) -> Mapping[str, Any]:
-    path = bundle.root / "models" / "calibration.json"
-    return read_json(path) if path.is_file() else {}
+    return read_json(bundle.calibration) if bundle.calibration.is_file() else {}
 
 
 def _count(number: Any, noun: str = "") -> str:

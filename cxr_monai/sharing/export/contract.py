@@ -76,7 +76,7 @@ def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping
         "_desc_": "What the exported network takes and gives. Research and education; not a medical device.",
         "format": FORMAT,
         "bundle": {
-            "digest": bundle.digest(),
+            "digest": bundle.digest,
             "name": bundle.metadata.get("name"),
             "version": bundle.metadata.get("version"),
         },
@@ -123,8 +123,7 @@ def _normalisation(bundle: Bundle, channels: int) -> dict[str, Any]:
 
 
 def _calibration(bundle: Bundle) -> dict[str, Any] | None:
-    path = bundle.root / "models" / "calibration.json"
-    content = read_json(path) if path.is_file() else _carried(bundle)
+    content = read_json(bundle.calibration) if bundle.calibration.is_file() else _carried(bundle)
     if content is None:
         return None
     rows: Mapping[str, Any] = content["findings"]

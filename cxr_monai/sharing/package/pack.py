@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle.digest import FILES, FOLDERS, content_digest, file_digest
+from cxr_monai.bundle.digest import CALIBRATION, FILES, FOLDERS, content_digest, file_digest
 from cxr_monai.completion import require_complete, require_own
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_durably, durable_file, storage_error, write_durably
@@ -138,7 +138,7 @@ def _add_metrics(root: Path, staged: Path, metrics: Path) -> None:
     require_complete(content, path, "cxr-monai evaluate")
     made_by = _book(content).get("bundle")
     own = {content_digest(root)}
-    calibration = root / "models" / "calibration.json"
+    calibration = root / CALIBRATION
     if calibration.is_file():  # fitted on predictions of the same weights, before it was written
         own.add(str((_read(calibration).get("fitted_on") or {}).get("bundle")))
     if made_by not in own:

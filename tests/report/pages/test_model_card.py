@@ -33,7 +33,7 @@ HEADINGS = [
 
 
 def of_bundle(root: Path, **book: object) -> Evaluation:
-    return make_evaluation(make_sample(60, LABELS), book={"bundle": Bundle.open(root).digest(), **book})
+    return make_evaluation(make_sample(60, LABELS), book={"bundle": Bundle.open(root).digest, **book})
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_lineage_of_an_ensemble_and_of_a_child(root: Path, evaluation: Evaluatio
     ensemble = ensemble_bundle([root, other], tmp_path / "ensemble")
     made = {part.title: part for part in card(ensemble, evaluation)}
     assert [text.rpartition(" ")[2] for _, text in made["Lineage"].points] == [
-        Bundle.open(member).digest() for member in (root, other)
+        Bundle.open(member).digest for member in (root, other)
     ]
     assert "DenseNet, the mean of 2 of them" in dict(made["The model"].points)["Network:"]
     write_lineage(other, [root], "cxr-monai finetune", data={"images": 30}, measured={"verdict": "worse"})
@@ -135,7 +135,7 @@ def test_lineage_of_an_ensemble_and_of_a_child(root: Path, evaluation: Evaluatio
     told = dict(made["Lineage"].points)
     assert told.pop("Software:").startswith("cxr-monai ")
     assert told == {
-        "Parent:": Bundle.open(root).digest(), "Made by:": "cxr-monai finetune", "Data:": "images 30",
+        "Parent:": Bundle.open(root).digest, "Made by:": "cxr-monai finetune", "Data:": "images 30",
         "Measured:": "verdict worse",
     }  # fmt: skip
     assert "No parent is recorded" in markdown(Bundle.open(root), card(Bundle.open(root), evaluation))
@@ -214,7 +214,7 @@ def test_an_evaluation_describes_the_bundle_that_predicted_and_no_other(root: Pa
     manifest.to_csv(tmp_path / "m.csv", index=False)
     scores = dict(zip(LABELS, sample.scores.T, strict=True))
     sample.table[["image"]].assign(**scores).to_csv(tmp_path / "p.csv", index=False)
-    about = {"bundle": Bundle.open(root).digest() if own else "f" * 64, "label_scheme": "findings"}
+    about = {"bundle": Bundle.open(root).digest if own else "f" * 64, "label_scheme": "findings"}
     (tmp_path / "p.csv.json").write_text(json.dumps(about))
     files = tmp_path / "p.csv", tmp_path / "m.csv", tmp_path / "out"
     evaluate_files(*files, bundle=root, options=Options(replicates=10))
@@ -231,7 +231,7 @@ def test_maps_of_this_bundle_are_a_part_and_others_are_refused(
     write_tables(evaluation, tmp_path / "evaluation")
     (tmp_path / "localised").mkdir()
     told = localised(made(tmp_path / "localised", usual()))
-    for digest in (Bundle.open(root).digest(), "f" * 64):
+    for digest in (Bundle.open(root).digest, "f" * 64):
         write_localisation(replace(told, book={**told.book, "bundle": {"digest": digest}}), tmp_path / "maps")
         folders = tmp_path / "evaluation", tmp_path / "card.md", tmp_path / "maps"
         if digest == "f" * 64:
