@@ -245,7 +245,7 @@ def test_maps_of_this_bundle_are_a_part_and_others_are_refused(
 
 
 def test_the_page_lists_every_key_and_every_item_of_claim() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "model-cards.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "model-cards.md").read_text(encoding="utf-8")
     assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.M)) == ASKED
     claim = page.partition("## CLAIM")[2]
     rows = re.findall(r"^\| ([\d, ]+) \| .+ \| (.+) \|$", claim, re.M)
