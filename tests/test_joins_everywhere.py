@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.attribution.agreement import compare, compare_seeds
+from cxr_monai.attribution.boxed_cases import read_boxed_cases
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.panels import Gallery
 from cxr_monai.attribution.reference_boxes import boxed_findings, read_boxes
@@ -28,12 +29,11 @@ from cxr_monai.data.splits import lists
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.finetune.box_comparison import boxed_images
-from cxr_monai.report.map_tables import rows_of
 from cxr_monai.studies import compare as study
 from cxr_monai.studies.folds import out_of_fold
 from cxr_monai.studies.plan import Job
 from cxr_monai.workflows.evaluate import _in_common as both_systems
-from cxr_monai.workflows.localise import read_part
+from cxr_monai.workflows.map_results import manifest_rows
 from tests.data.test_source_dicom import write as write_dicom
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,7 +162,9 @@ def boxes_beside_a_manifest(tmp_path, images, names, by_name, caplog) -> Found:
 
 def boxed_cases(tmp_path, images, names, by_name, caplog) -> Found:
     store = store_of(tmp_path / "maps", names)
-    part, notes = read_part(store.folder, boxes_of(tmp_path / "b.csv", names), table_of(tmp_path, images, by_name))
+    part, notes = read_boxed_cases(
+        store.folder, boxes_of(tmp_path / "b.csv", names), table_of(tmp_path, images, by_name)
+    )
     at = {name: position for position, name in enumerate(names)}
     mine = zip(part.table["patient_id"], part.table["image"], strict=True)
     return {patient.removeprefix("of "): at[name] for patient, name in mine}, str(notes)
@@ -222,7 +224,7 @@ def pictures_by_name(tmp_path, images, names, by_name, caplog) -> Found:
 
 
 def whose_maps(tmp_path, images, names, by_name, caplog) -> Found:
-    rows, notes = rows_of(names, table_of(tmp_path, images, by_name))
+    rows, notes = manifest_rows(names, table_of(tmp_path, images, by_name))
     at = {name: position for position, name in enumerate(names)}
     return {patient.removeprefix("of "): at[name] for name, patient in rows["patient_id"].items()}, str(notes)
 
@@ -378,8 +380,8 @@ ALLOWED: Mapping[str, str] = {
     "report/localising.py: part.table.drop_duplicates('image').set_index('image')": OWN,
     "report/localising.py: part.table['image'].isin(present.index[sides == 0])": OWN,
     "report/localising.py: map(str, part.store.grid(part.table['image'].iloc[0]).shape[1:])": OWN,
-    "report/map_tables.py: cases['image'].isin(patients.index)": SAME,
-    "report/map_tables.py: cases['image'].map(patients)": SAME,
+    "attribution/case_means.py: cases['image'].isin(patients.index)": SAME,
+    "attribution/case_means.py: cases['image'].map(patients)": SAME,
     "studies/compare.py: sample.table['image'].isin(shared)": SAME,
     "studies/compare.py: set(sample.table['image'])": SAME,
     "studies/folds.py: file.table['image'].map(known)": SAME,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_monai.attribution.localisation_result import read_localisation
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.data.phantom.mark import MARK, is_marked
@@ -15,7 +16,6 @@ from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.evaluation.streaming import PredictionRows
 from cxr_monai.outputs import result_folder
-from cxr_monai.workflows.localise import read_localisation
 
 DEEP = b"[" * 100_000
 WRONG = {"deep": DEEP, "cut": b'{"format": 1, ', "list": b"[1]", "bytes": b"\xff\xfe{"}

@@ -17,7 +17,9 @@ over the same images: 1 says that the two models differ no more than two seeds o
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,27 @@ from cxr_monai.progress import progress_bar
 RASTER = 64
 """Pixels of the longer side of what maps are compared on: finer than any grid of theirs by far."""
 RANK = "rank_correlation"
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How far two folders of maps agree.
+
+    Attributes:
+        findings: one row a finding and one ``mean``: ``finding, cases, patients, only_first, only_second, empty`` (maps
+            of one alone; both 0 everywhere) and of each measure its mean, ``_low`` and ``_high``.
+        seeds: one row a measure and finding, and ``all``: disagreement between the models, within the seeds, and what
+            share of the first is just the seed; None without seeds.
+        cases: one row an image and finding; ``shown`` is its row in the sheet.
+        book: what the figures were made of.
+        notes: sentences.
+    """
+
+    findings: pd.DataFrame
+    seeds: pd.DataFrame | None
+    cases: pd.DataFrame
+    book: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def iou_name(share: float) -> str:

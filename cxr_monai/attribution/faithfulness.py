@@ -14,8 +14,10 @@ control that has the same edges: the same map at a random place (`moved`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from captum.metrics import infidelity, sensitivity_max
 from scipy.ndimage import gaussian_filter
@@ -51,6 +53,32 @@ class Curves:
     shares: np.ndarray
     deletion: np.ndarray
     insertion: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Faithfulness:
+    """What the maps of some methods are worth as explanations.
+
+    Attributes:
+        methods: one row a method: ``method, cases, patients, empty`` and of each measure its mean, ``_low`` and
+            ``_high``: ``deletion, insertion, unexplained``, each with ``_control`` and ``_gain``; ``sensitivity``;
+            ``survival`` (the highest mean rank correlation of all stages), ``survival_stage`` and ``verdict``.
+        stages: one row a method and stage: ``method, stage, random_parts, cases, patients``, means of
+            ``rank_correlation`` and ``ssim``; None where weights were left alone.
+        curves: ``method, map, share, deletion, insertion``, means over cases.
+        cases: one row a method and case.
+        level: of the intervals.
+        book: what the figures were made of.
+        notes: sentences.
+    """
+
+    methods: pd.DataFrame
+    stages: pd.DataFrame | None
+    curves: pd.DataFrame
+    cases: pd.DataFrame
+    level: float
+    book: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def baseline_of(image: torch.Tensor, kind: str = "blur") -> torch.Tensor:

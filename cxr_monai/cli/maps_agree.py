@@ -72,9 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.metrics_table import as_text
-    from cxr_monai.workflows.agree import Options, agree_files, track_agreement
+    from cxr_monai.workflows.agree import AgreementOptions, agree_files, track_agreement
 
-    options = Options(
+    options = AgreementOptions(
         findings=arguments.finding,
         thresholds=tuple(dict.fromkeys(arguments.threshold)),
         seeds=arguments.seeds,

@@ -95,9 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.inference.predictor import gather_files
-    from cxr_monai.workflows.faithful import Options, faithful_files, track_faithfulness
+    from cxr_monai.workflows.faithful import FaithfulnessOptions, faithful_files, track_faithfulness
 
-    options = Options(
+    options = FaithfulnessOptions(
         methods=tuple(dict.fromkeys(arguments.method)),
         findings=arguments.finding,
         count=arguments.count,

@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.labels import spelling
-    from cxr_monai.workflows.localise import Choosing, Options, localise_files, track
+    from cxr_monai.workflows.localise import Choosing, LocalisationOptions, localise_files, track_localisation
 
     localisation, written = localise_files(
         arguments.maps,
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.match_names,
         ),
         match_names=arguments.match_names,
-        options=Options(
+        options=LocalisationOptions(
             split=arguments.split,
             findings=[spelling(name) for name in arguments.finding],
             seen=arguments.seen,
@@ -126,7 +126,9 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         force=arguments.force,
     )
-    runs = track(arguments.experiment, arguments.out, localisation, written) if arguments.experiment else ""
+    runs = (
+        track_localisation(arguments.experiment, arguments.out, localisation, written) if arguments.experiment else ""
+    )
     shown = ["finding", "map", "cases", "pointing", "pointing_low", "pointing_high", "energy", "iou", "iou_above_0.1"]
     print(as_text(localisation.scores[[*shown, "iobb_above_0.1", "map_threshold"]]))
     gains = localisation.gains

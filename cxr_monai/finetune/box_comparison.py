@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.boxed_cases import BoxedCases, read_boxed_cases
 from cxr_monai.attribution.explainer import Explainer
 from cxr_monai.attribution.localisation import raster, score
 from cxr_monai.attribution.localisation_tables import Scored, localisation_tables, values_of
@@ -26,7 +27,6 @@ from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.finetune.disease import held_out
 from cxr_monai.plurals import counted
-from cxr_monai.workflows.localise import Part, read_part
 
 FIGURES = ("pointing", "energy")
 
@@ -133,7 +133,7 @@ def localise_both(
     """
     named = boxed_images(boxes, base, label)
     kept = replace(base, table=base.table[base.table["image"].isin(named)].reset_index(drop=True))
-    parts: dict[str, Part] = {}
+    parts: dict[str, BoxedCases] = {}
     for who, root in (("child", child), ("parent", parent)):
         if label not in Bundle.open(root).labels:
             continue
@@ -141,11 +141,11 @@ def localise_both(
         shutil.rmtree(folder, ignore_errors=True)
         explainer = Explainer.of_bundle(root, wanted=[label], amp=amp, any_modality=any_modality)
         explainer.write_maps(kept.paths(), list(kept.table["image"]), folder)
-        parts[who] = read_part(folder, boxes, base)[0]
+        parts[who] = read_boxed_cases(folder, boxes, base)[0]
     return scored(parts, label)
 
 
-def scored(parts: Mapping[str, Part], label: str) -> Localised:
+def scored(parts: Mapping[str, BoxedCases], label: str) -> Localised:
     """Score maps of ``child``, and of ``parent`` if it is there, in the cases that all have."""
     tables = {who: part.table.set_index("image") for who, part in parts.items()}
     common = [image for image in tables["child"].index if all(image in table.index for table in tables.values())]
@@ -162,7 +162,7 @@ def scored(parts: Mapping[str, Part], label: str) -> Localised:
     )
 
 
-def _values(part: Part, image: str, label: str) -> np.ndarray:
+def _values(part: BoxedCases, image: str, label: str) -> np.ndarray:
     store, view = part.store, part.store.view(image)
     heat = view.place(
         store.grid(image)[list(store.findings).index(label)], store.points, raster(view.height, view.width)

@@ -5,17 +5,15 @@
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
-from cxr_monai.report.reading import MEAN, finding_rows, records, value
-
-if TYPE_CHECKING:
-    from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.report.reading import finding_rows, records, value
 
 
-def markdown(evaluation: "Evaluation") -> str:
+def markdown(evaluation: Evaluation) -> str:
     """Return the table as Markdown: finding, AUROC, both intervals, number of images with the label; the mean last."""
     level = words.percent(evaluation.level).replace(words.NBSP, " ")
     heads = ("Finding", "AUROC", f"{level} interval, images (DeLong)", f"{level} interval, patients", "#Labels")

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.report import words
-from cxr_monai.report.reading import MEAN, value
+from cxr_monai.report.reading import value
 from cxr_monai.report.words import between, number
 
 KINDS = (("", "images"), ("_patient", "patients"))

@@ -6,13 +6,14 @@ subgroups(evaluation)       # Forest: each group's mean AUROC against the rest's
 comparison(evaluation)      # Forest: second system minus first
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.report import words
 from cxr_monai.report.reading import (
-    MEAN,
     chosen_points,
     chosen_rule,
     finding_rows,
@@ -24,9 +25,6 @@ from cxr_monai.report.reading import (
 )
 from cxr_monai.report.shapes import Forest, Matrix, Row, around_axis, unit_axis
 
-if TYPE_CHECKING:
-    from cxr_monai.evaluation.assessment import Evaluation
-
 ALONE = "no other group"  # stands in the note of a subgroup that has nothing to compare with
 TOO_FEW = "too few to say"
 FEWEST = 10
@@ -34,7 +32,7 @@ FEWEST = 10
 NONE = "None of them"
 
 
-def confusion(evaluation: "Evaluation") -> Matrix | None:
+def confusion(evaluation: Evaluation) -> Matrix | None:
     """Return what is reported on images that have one finding alone.
 
     Row A: images whose label A is 1 and no other label is (others may be unknown). Column B: the share of those in
@@ -64,7 +62,7 @@ def confusion(evaluation: "Evaluation") -> Matrix | None:
     return Matrix("confusion", "Confusion between findings", about, (*names, NONE), names, counts, values)
 
 
-def cooccurrence(evaluation: "Evaluation") -> Matrix | None:
+def cooccurrence(evaluation: Evaluation) -> Matrix | None:
     """Return which labels come together: of the images with A and a known label B, the share that has B."""
     labels = evaluation.sample.labels
     known, present = (~np.isnan(labels)).astype(float), (labels == 1).astype(float)
@@ -82,7 +80,7 @@ def cooccurrence(evaluation: "Evaluation") -> Matrix | None:
     return Matrix("cooccurrence", "Labels that come together", about, names, names, counts, values)
 
 
-def findings(evaluation: "Evaluation") -> Forest | None:
+def findings(evaluation: Evaluation) -> Forest | None:
     """Return each finding's AUROC with the interval over patients, best first, the mean last."""
     ordered = sorted(finding_rows(evaluation), key=lambda row: (np.isnan(value(row, "auroc")), -value(row, "auroc")))
     rows = [
@@ -109,7 +107,7 @@ def findings(evaluation: "Evaluation") -> Forest | None:
     return Forest("auroc", "AUROC by finding", about, axis, 0.5, tuple(rows), "with the label", 3, False)
 
 
-def subgroups(evaluation: "Evaluation") -> Forest | None:
+def subgroups(evaluation: Evaluation) -> Forest | None:
     """Return the gap of each group's mean AUROC to the rest's; groups with too few to say stand there without a bar."""
     table = table_of(evaluation, "subgroups")
     if table.empty:
@@ -135,7 +133,7 @@ def subgroups(evaluation: "Evaluation") -> Forest | None:
     return Forest("subgroups", "Subgroups", about, axis, 0.0, tuple(rows), "images")
 
 
-def comparison(evaluation: "Evaluation") -> Forest | None:
+def comparison(evaluation: Evaluation) -> Forest | None:
     """Return the differences in AUROC of two systems, second minus first, with the intervals over patients."""
     table = evaluation.comparison
     if table is None or table.empty:

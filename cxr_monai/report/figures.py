@@ -7,18 +7,16 @@ The panels of one picture share their axes, save where that would hide what matt
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import logit
 
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report import words
 from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, interval, rules, table_of, value
 from cxr_monai.report.shapes import Axis, Mark, Panel, Panels, Tone, logit_axis, unit_axis, zoomed_axis
-
-if TYPE_CHECKING:
-    from cxr_monai.evaluation.assessment import Evaluation
 
 CLIP = 1e-5
 """Scores nearer to 0 or 1 than this are drawn there: a logit axis has no end."""
@@ -32,7 +30,7 @@ TRADED: Mapping[str, tuple[str, Tone, bool]] = {
 }
 
 
-def roc(evaluation: "Evaluation") -> Panels | None:
+def roc(evaluation: Evaluation) -> Panels | None:
     """ROC curves with bands over patients, and the chosen operating point."""
     points, panels = chosen_points(evaluation), []
     axes = unit_axis("false alarms (1 \u2212 specificity)"), unit_axis("found (sensitivity)")
@@ -55,7 +53,7 @@ def roc(evaluation: "Evaluation") -> Panels | None:
     return _panels("roc", "ROC curves", about, panels, square=True)
 
 
-def precision_recall(evaluation: "Evaluation") -> Panels | None:
+def precision_recall(evaluation: Evaluation) -> Panels | None:
     """Precision-recall curves with bands, and the prevalence, which is what guessing reaches."""
     points, panels = chosen_points(evaluation), []
     axes = unit_axis("found (recall)"), unit_axis("right reports (precision)")
@@ -82,7 +80,7 @@ def precision_recall(evaluation: "Evaluation") -> Panels | None:
     return _panels("precision_recall", "Precision-recall curves", about, panels, square=True)
 
 
-def reliability(evaluation: "Evaluation") -> Panels | None:
+def reliability(evaluation: Evaluation) -> Panels | None:
     """What was observed against what was promised, before and after calibration; each panel has its own range."""
     table = table_of(evaluation, "reliability")
     if table.empty:
@@ -114,7 +112,7 @@ def reliability(evaluation: "Evaluation") -> Panels | None:
     return _panels("reliability", "Reliability", about, panels, square=True)
 
 
-def scores(evaluation: "Evaluation") -> Panels | None:
+def scores(evaluation: Evaluation) -> Panels | None:
     """How scores of images with and without the label are distributed, on a scale of log-odds."""
     sample, points = evaluation.sample, chosen_points(evaluation)
     axis = _score_axis(evaluation)
@@ -147,7 +145,7 @@ def scores(evaluation: "Evaluation") -> Panels | None:
     return _panels("scores", "Score distributions", about, panels)
 
 
-def operating_points(evaluation: "Evaluation") -> Panels | None:
+def operating_points(evaluation: Evaluation) -> Panels | None:
     """What each threshold would give, with the chosen ones."""
     sample, table = evaluation.sample, evaluation.operating_points
     letters = rule_letters(evaluation)
@@ -177,7 +175,7 @@ def operating_points(evaluation: "Evaluation") -> Panels | None:
     return _panels("operating_points", "Trade-offs of the threshold", about, panels)
 
 
-def abstention(evaluation: "Evaluation") -> Panels | None:
+def abstention(evaluation: Evaluation) -> Panels | None:
     """How the error falls as the least certain images are left to others."""
     table = table_of(evaluation, "risk_coverage")
     if table.empty:
@@ -197,7 +195,7 @@ def abstention(evaluation: "Evaluation") -> Panels | None:
     return _panels("risk_coverage", "Abstaining: error against images answered", about, panels)
 
 
-PANELS: Mapping[str, Callable[["Evaluation"], Panels | None]] = {
+PANELS: Mapping[str, Callable[[Evaluation], Panels | None]] = {
     "roc": roc,
     "precision_recall": precision_recall,
     "reliability": reliability,
@@ -208,7 +206,7 @@ PANELS: Mapping[str, Callable[["Evaluation"], Panels | None]] = {
 """By the name of the file."""
 
 
-def rule_letters(evaluation: "Evaluation") -> dict[str, str]:
+def rule_letters(evaluation: Evaluation) -> dict[str, str]:
     """Return a letter for each rule: its own first letter where that is free, else the next free one."""
     letters: dict[str, str] = {}
     for rule in rules(evaluation):
@@ -236,7 +234,7 @@ def trade_off(scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) ->
         }
 
 
-def _findings(evaluation: "Evaluation") -> list[tuple[str, Mapping[str, Any]]]:
+def _findings(evaluation: Evaluation) -> list[tuple[str, Mapping[str, Any]]]:
     return [(str(row["finding"]), row) for row in finding_rows(evaluation)]
 
 
@@ -256,7 +254,7 @@ def _panels(name: str, title: str, about: str, panels: list[Panel], square: bool
     return Panels(name, title, about, tuple(panels), square) if any(not panel.empty for panel in panels) else None
 
 
-def _score_axis(evaluation: "Evaluation") -> Axis:
+def _score_axis(evaluation: Evaluation) -> Axis:
     """Return one axis for all findings: that holds all scores of each but one in a thousand at each end."""
     given = np.clip(evaluation.sample.scores, CLIP, 1 - CLIP)
     ends = np.quantile(given, [0.001, 0.999], axis=0).ravel() if given.size else np.zeros(0)

@@ -8,10 +8,12 @@ Cells and their texts are those of `cells`.
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import (
@@ -29,18 +31,15 @@ from cxr_monai.report.cells import (
     with_ends,
 )
 from cxr_monai.report.confusion import group_word
-from cxr_monai.report.reading import MEAN, chosen_points, finding_rows, records, rules, table_of, value
+from cxr_monai.report.reading import chosen_points, finding_rows, records, rules, table_of, value
 from cxr_monai.report.words import number
-
-if TYPE_CHECKING:
-    from cxr_monai.evaluation.assessment import Evaluation
 
 SET = "set"  # the row of the image-level sets in the conformal table
 ELSEWHERE = (0.01, 0.05, 0.2)
 """Prevalences at which the physicians' table tells what a report would be worth."""
 
 
-def findings_table(evaluation: "Evaluation") -> Table:
+def findings_table(evaluation: Evaluation) -> Table:
     """Return ``metrics.csv`` for reading: counts, AUROC, average precision, Brier score, each with its intervals."""
     rows = []
     for row in records(evaluation.findings):
@@ -63,7 +62,7 @@ def findings_table(evaluation: "Evaluation") -> Table:
     return Table("Each finding, and the mean over those that have a value", heads, tuple(rows), tuple(notes))
 
 
-def means_table(evaluation: "Evaluation") -> Table | None:
+def means_table(evaluation: Evaluation) -> Table | None:
     """Return macro and positive-weighted means; None if there are none."""
     table = table_of(evaluation, "means")
     if table.empty:
@@ -77,7 +76,7 @@ def means_table(evaluation: "Evaluation") -> Table | None:
     return Table("Means over findings", ("Mean", *map(figure_name, figures)), tuple(rows))
 
 
-def operating_tables(evaluation: "Evaluation") -> list[tuple[str, Table]]:
+def operating_tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
     """Return (rule, table) of each rule: counts and every figure at its thresholds."""
     shown = ("sensitivity", "specificity", "ppv", "npv", "f1", "lr_positive", "lr_negative")
     table, tables = evaluation.operating_points, []
@@ -104,7 +103,7 @@ def operating_tables(evaluation: "Evaluation") -> list[tuple[str, Table]]:
     return tables
 
 
-def elsewhere_table(evaluation: "Evaluation") -> Table | None:
+def elsewhere_table(evaluation: Evaluation) -> Table | None:
     """Return how many of 100 reports would be right at other prevalences; sensitivity and specificity held fixed."""
     from cxr_monai.evaluation.operating_points import predictive_values_at
 
@@ -127,7 +126,7 @@ def elsewhere_table(evaluation: "Evaluation") -> Table | None:
     return Table("If the finding is rarer or more frequent where you work", heads, tuple(rows))
 
 
-def calibration_table(evaluation: "Evaluation") -> Table | None:
+def calibration_table(evaluation: Evaluation) -> Table | None:
     """Return calibration before and after, two lines a finding where there are two states."""
     table = table_of(evaluation, "calibration")
     if table.empty:
@@ -145,7 +144,7 @@ def calibration_table(evaluation: "Evaluation") -> Table | None:
     return Table("Calibration", ("Finding", "Probabilities", *map(figure_name, shown)), tuple(rows))
 
 
-def conformal_table(evaluation: "Evaluation") -> Table | None:
+def conformal_table(evaluation: Evaluation) -> Table | None:
     """Return coverage reached against coverage promised, and how often the answer is withheld."""
     table = table_of(evaluation, "conformal")
     if table.empty:
@@ -173,7 +172,7 @@ def conformal_table(evaluation: "Evaluation") -> Table | None:
     return Table("Answers with a stated coverage", heads, tuple(rows), tuple(note for note in notes if note))
 
 
-def studies_table(evaluation: "Evaluation") -> Table | None:
+def studies_table(evaluation: Evaluation) -> Table | None:
     """Return figures by study, a column for each way of joining a study's images."""
     table = table_of(evaluation, "studies")
     if table.empty:
@@ -192,19 +191,19 @@ def studies_table(evaluation: "Evaluation") -> Table | None:
     return Table("By study", ("Finding", "Studies", "With the label", *heads), tuple(rows))
 
 
-def subgroup_matrix(evaluation: "Evaluation") -> Table | None:
+def subgroup_matrix(evaluation: Evaluation) -> Table | None:
     """Return the gap in AUROC of each finding in each group; a dot where there are too few to say."""
     return _gaps(evaluation, table_of(evaluation, "subgroups"), "", "AUROC")
 
 
-def sensitivity_matrix(evaluation: "Evaluation") -> Table | None:
+def sensitivity_matrix(evaluation: Evaluation) -> Table | None:
     """Return the gap in sensitivity at the chosen threshold: below 0, more is missed in the group than in the rest."""
     table = table_of(evaluation, "subgroup_points")
     table = table_of(evaluation, "subgroups") if table.empty else table
     return _gaps(evaluation, table, "sensitivity_", "sensitivity")
 
 
-def _gaps(evaluation: "Evaluation", table: pd.DataFrame, prefix: str, figure: str) -> Table | None:
+def _gaps(evaluation: Evaluation, table: pd.DataFrame, prefix: str, figure: str) -> Table | None:
     if table.empty or f"{prefix}gap" not in table.columns or table[f"{prefix}gap"].isna().all():
         return None
     columns = list(dict.fromkeys(zip(table["attribute"].astype("str"), table["group"].astype("str"), strict=True)))
@@ -229,7 +228,7 @@ def _gaps(evaluation: "Evaluation", table: pd.DataFrame, prefix: str, figure: st
     return Table(f"Gaps in {figure}: group minus rest", heads, tuple(rows), notes, matrix=True)
 
 
-def comparison_table(evaluation: "Evaluation") -> Table | None:
+def comparison_table(evaluation: Evaluation) -> Table | None:
     """Return both systems side by side, the difference with both intervals and both tests."""
     table = table_of(evaluation, "comparison")
     if table.empty:
@@ -257,7 +256,7 @@ def comparison_table(evaluation: "Evaluation") -> Table | None:
     return Table(f"{second} minus {first}", heads, tuple(rows))
 
 
-def site_table(evaluation: "Evaluation") -> Table | None:
+def site_table(evaluation: Evaluation) -> Table | None:
     """Return whether the old operating points still hold here."""
     table = table_of(evaluation, "site")
     if table.empty:
@@ -279,7 +278,7 @@ def site_table(evaluation: "Evaluation") -> Table | None:
     return Table("Do the operating points still hold?", heads, tuple(rows), notes)
 
 
-def prevalence_table(evaluation: "Evaluation") -> Table | None:
+def prevalence_table(evaluation: Evaluation) -> Table | None:
     """Return what a probability becomes at the stated prevalence."""
     table = table_of(evaluation, "prevalence")
     if table.empty:

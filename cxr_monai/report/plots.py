@@ -11,17 +11,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cxr_monai.durable import write_durably
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report.confusion import comparison, confusion, cooccurrence, findings, subgroups
 from cxr_monai.report.figures import PANELS
 from cxr_monai.report.shapes import TONES, Forest, Mark, Matrix, Panel, Panels, row_texts, spread
-
-if TYPE_CHECKING:
-    from cxr_monai.evaluation.assessment import Evaluation
 
 DPI = 130
 WIDE = 5  # panels in a row
@@ -50,7 +48,7 @@ SETTINGS = {
 }
 
 
-def write_plots(evaluation: "Evaluation", folder: str | Path) -> list[Path]:
+def write_plots(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     """Write every picture that the evaluation has something for.
 
     Args:

@@ -7,25 +7,22 @@ interval(row, "ppv")                    # (low, high): over patients, else over 
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted, have
 
-if TYPE_CHECKING:
-    from cxr_monai.evaluation.assessment import Evaluation
 
-MEAN = "mean"
-
-
-def rules(evaluation: "Evaluation") -> list[str]:
+def rules(evaluation: Evaluation) -> list[str]:
     """Return the rules of the evaluation's operating points, in the table's order."""
     table = evaluation.operating_points
     return [] if table.empty else [str(rule) for rule in table["rule"].unique()]
 
 
-def chosen_rule(evaluation: "Evaluation") -> str | None:
+def chosen_rule(evaluation: Evaluation) -> str | None:
     """Return the rule that sentences and panels speak of: ``book["rule"]`` where that is one, else the table's first.
 
     None where the evaluation has no operating points.
@@ -35,7 +32,7 @@ def chosen_rule(evaluation: "Evaluation") -> str | None:
     return wanted if wanted in there else next(iter(there), None)
 
 
-def chosen_points(evaluation: "Evaluation") -> dict[str, dict[str, Any]]:
+def chosen_points(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """Return the row of the chosen rule by finding; empty where there are no operating points."""
     table = evaluation.operating_points
     if table.empty:
@@ -44,12 +41,12 @@ def chosen_points(evaluation: "Evaluation") -> dict[str, dict[str, Any]]:
     return {str(row["finding"]): row for row in records(table)}
 
 
-def finding_rows(evaluation: "Evaluation") -> list[dict[str, Any]]:
+def finding_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Return the rows of the table of findings without its mean."""
     return records(evaluation.findings[evaluation.findings["finding"] != MEAN])
 
 
-def mean_row(evaluation: "Evaluation") -> dict[str, Any]:
+def mean_row(evaluation: Evaluation) -> dict[str, Any]:
     """Return the mean's row of the table of findings; empty if there is none."""
     return next(iter(records(evaluation.findings[evaluation.findings["finding"] == MEAN])), {})
 
@@ -90,7 +87,7 @@ def why_empty(row: Mapping[str, Any]) -> str:
     return "it could not be computed"
 
 
-def table_of(evaluation: "Evaluation", name: str) -> pd.DataFrame:
+def table_of(evaluation: Evaluation, name: str) -> pd.DataFrame:
     """Return a table of the evaluation; an empty one where it has none."""
     table = getattr(evaluation, name, None)
     return pd.DataFrame() if table is None else table

@@ -8,15 +8,16 @@ said (no label, too few images, another hospital) stands beside what can.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.report import words, worth
 from cxr_monai.report.confusion import ALONE
 from cxr_monai.report.reading import (
-    MEAN,
     chosen_points,
     finding_rows,
     interval,
@@ -26,9 +27,6 @@ from cxr_monai.report.reading import (
     value,
     why_empty,
 )
-
-if TYPE_CHECKING:
-    from cxr_monai.evaluation.assessment import Evaluation
 
 OPEN = 0.7
 """An interval of the AUROC that holds 0.5 and reaches this says that there are too few images, not that it guesses."""
@@ -45,14 +43,14 @@ class Point:
     text: str
 
 
-def can(evaluation: "Evaluation") -> list[Point]:
+def can(evaluation: Evaluation) -> list[Point]:
     """Return what the figures allow to say in the model's favour; may be empty."""
     points = [_sorts(evaluation), _best_reports(evaluation), _probabilities(evaluation, readable=True)]
     points += [_abstains(evaluation)]
     return [point for point in points if point is not None]
 
 
-def cannot(evaluation: "Evaluation") -> list[Point]:
+def cannot(evaluation: Evaluation) -> list[Point]:
     """Return what the model can't do and what this report can't say."""
     points = [
         _guesses(evaluation),
@@ -77,7 +75,7 @@ def cannot(evaluation: "Evaluation") -> list[Point]:
     return [point for point in points if point is not None]
 
 
-def levels(evaluation: "Evaluation") -> list[tuple[str, list[str]]]:
+def levels(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
     """Return how well findings are told apart: (words, names), best first, by the lower limits of the AUROCs.
 
     Findings of too few patients are in none: their intervals may be too narrow. Nor are those that guessing would tell
@@ -90,7 +88,7 @@ def levels(evaluation: "Evaluation") -> list[tuple[str, list[str]]]:
     return [(text, names) for text, names in named.items() if names]
 
 
-def final_state(evaluation: "Evaluation") -> pd.DataFrame:
+def final_state(evaluation: Evaluation) -> pd.DataFrame:
     """Return the calibration rows of the probabilities as they are used: calibrated if they were, else as predicted."""
     table = table_of(evaluation, "calibration")
     if table.empty:
@@ -100,12 +98,12 @@ def final_state(evaluation: "Evaluation") -> pd.DataFrame:
     return table[table["state"] == state]
 
 
-def _judged(evaluation: "Evaluation") -> list[dict[str, Any]]:
+def _judged(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Return the rows of the findings that have a value and enough patients."""
     return [row for row in finding_rows(evaluation) if not why_empty(row) and not words.rough(row)]
 
 
-def _sorts(evaluation: "Evaluation") -> Point | None:
+def _sorts(evaluation: Evaluation) -> Point | None:
     row = mean_row(evaluation)
     groups = "; ".join(f"{text} for {words.listed(names)}" for text, names in levels(evaluation))
     if not groups:
@@ -124,7 +122,7 @@ def _sorts(evaluation: "Evaluation") -> Point | None:
     )
 
 
-def _guesses(evaluation: "Evaluation") -> Point | None:
+def _guesses(evaluation: Evaluation) -> Point | None:
     rows = [row for row in _judged(evaluation) if worth.ranking(row) == "guessing"]
     mean = mean_row(evaluation) if len(finding_rows(evaluation)) > 1 else {}
     if not rows and worth.ranking(mean) != "guessing":
@@ -146,7 +144,7 @@ def _guesses(evaluation: "Evaluation") -> Point | None:
     )
 
 
-def _backwards(evaluation: "Evaluation") -> Point | None:
+def _backwards(evaluation: Evaluation) -> Point | None:
     rows = [row for row in _judged(evaluation) if worth.ranking(row) == "worse"]
     if not rows:
         return None
@@ -160,7 +158,7 @@ def _backwards(evaluation: "Evaluation") -> Point | None:
     )
 
 
-def _tells_nothing(evaluation: "Evaluation") -> Point | None:
+def _tells_nothing(evaluation: Evaluation) -> Point | None:
     """Say where reports do not depend on the label: every image is reported, none is, or both kinds alike."""
     points = chosen_points(evaluation)
     everything = [words.spoken(name) for name, point in points.items() if worth.reports_all(point)]
@@ -183,7 +181,7 @@ def _tells_nothing(evaluation: "Evaluation") -> Point | None:
     return Point("Some of its reports tell nothing:", f"{text}.")
 
 
-def _best_reports(evaluation: "Evaluation") -> Point | None:
+def _best_reports(evaluation: Evaluation) -> Point | None:
     judged = {str(row["finding"]) for row in _judged(evaluation) if worth.ranking(row) == "better"}
     points = chosen_points(evaluation)
     trusted = [(interval(row, "ppv")[0], name, row) for name, row in points.items() if name in judged]
@@ -196,7 +194,7 @@ def _best_reports(evaluation: "Evaluation") -> Point | None:
     return Point("Some of its reports can be built on.", words.right_when_reported(name, row, evaluation.level) + also)
 
 
-def _probabilities(evaluation: "Evaluation", readable: bool) -> Point | None:
+def _probabilities(evaluation: Evaluation, readable: bool) -> Point | None:
     table = final_state(evaluation)
     rough = {words.spoken(str(row["finding"])) for row in finding_rows(evaluation) if words.rough(row)}
     ranked = {words.spoken(str(row["finding"])) for row in _judged(evaluation) if worth.ranking(row) == "better"}
@@ -234,7 +232,7 @@ def _probabilities(evaluation: "Evaluation", readable: bool) -> Point | None:
     return Point("Its probabilities are no frequencies", f"for {words.listed(bad)}: use them to rank, no more.{off}")
 
 
-def _abstains(evaluation: "Evaluation") -> Point | None:
+def _abstains(evaluation: Evaluation) -> Point | None:
     table = table_of(evaluation, "conformal")
     if table.empty or "abstained" not in table.columns:
         return None
@@ -253,7 +251,7 @@ def _abstains(evaluation: "Evaluation") -> Point | None:
     )
 
 
-def _rules_out(evaluation: "Evaluation") -> Point | None:
+def _rules_out(evaluation: Evaluation) -> Point | None:
     """Say how much is missed; where every image is reported nothing can be, and `_tells_nothing` says so."""
     rough = {str(row["finding"]) for row in finding_rows(evaluation) if words.rough(row)}
     points = {name: row for name, row in chosen_points(evaluation).items() if not worth.reports_all(row)}
@@ -272,7 +270,7 @@ def _rules_out(evaluation: "Evaluation") -> Point | None:
     return Point("It can't rule a finding out.", f"{text}, at the operating points of this report.")
 
 
-def _false_reports(evaluation: "Evaluation") -> Point | None:
+def _false_reports(evaluation: Evaluation) -> Point | None:
     points = chosen_points(evaluation)
     right = [(value(row, "ppv"), name) for name, row in points.items()]
     right = sorted(item for item in right if not math.isnan(item[0]))
@@ -290,7 +288,7 @@ def _false_reports(evaluation: "Evaluation") -> Point | None:
     )
 
 
-def _gaps(evaluation: "Evaluation") -> Point | None:
+def _gaps(evaluation: Evaluation) -> Point | None:
     table = table_of(evaluation, "subgroups")
     if table.empty or "gap" not in table.columns:
         return None
@@ -312,7 +310,7 @@ def _gaps(evaluation: "Evaluation") -> Point | None:
     )
 
 
-def _missed_more(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) -> str:
+def _missed_more(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return where one threshold for all misses surely more than in the rest; empty if nowhere."""
     surely = [row for row in rows if value(row, "sensitivity_p_holm") < 1 - evaluation.level]
     more = sorted((row for row in surely if value(row, "sensitivity_gap") < 0), key=lambda row: row["sensitivity_gap"])
@@ -327,7 +325,7 @@ def _missed_more(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) ->
     )
 
 
-def _nothing_known(evaluation: "Evaluation") -> Point | None:
+def _nothing_known(evaluation: Evaluation) -> Point | None:
     rows = finding_rows(evaluation)
     empty = [words.spoken(str(row["finding"])) for row in rows if why_empty(row)]
     few = [words.spoken(str(row["finding"])) for row in rows if not why_empty(row) and words.rough(row)]

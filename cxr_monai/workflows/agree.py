@@ -1,17 +1,18 @@
 """From two folders of maps to what they have in common: tables, a sheet of the images that differ most, an MLflow run.
 
-agree_files("A/maps", "B/maps", "agreement", Options(seeds=("A/maps", "A2/maps", "A3/maps")), manifest="manifest.csv")
+options = AgreementOptions(seeds=("A/maps", "A2/maps", "A3/maps"))
+agree_files("A/maps", "B/maps", "agreement", options, manifest="manifest.csv")
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cxr_monai.attribution.agreement import RANK, compare, compare_seeds, measures, seed_cases
+from cxr_monai.attribution.agreement import RANK, Agreement, compare, compare_seeds, measures, seed_cases
+from cxr_monai.attribution.case_means import few_note, mean_table, share_table
 from cxr_monai.attribution.drawing import compare_figure, save
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.pairing import named_alike
@@ -24,22 +25,19 @@ from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
-from cxr_monai.report.map_tables import (
-    few_note,
-    figures_of,
-    means,
-    patients_of,
-    rows_of,
-    shares,
-    track,
-    write_book,
-    write_tables,
-)
 from cxr_monai.report.pages.map_pages import agreement_page
+from cxr_monai.workflows.map_results import (
+    figures_of,
+    image_patients,
+    manifest_rows,
+    track_maps,
+    write_book,
+    write_map_tables,
+)
 
 
 @dataclass(frozen=True)
-class Options:
+class AgreementOptions:
     """How to compare; the defaults are those of ``cxr-monai maps agree``.
 
     Attributes:
@@ -63,29 +61,8 @@ class Options:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """What came out.
-
-    Attributes:
-        findings: one row a finding and one ``mean``: ``finding, cases, patients, only_first, only_second, empty`` (maps
-            of one alone; both 0 everywhere) and of each measure its mean, ``_low`` and ``_high``.
-        seeds: one row a measure and finding, and ``all``: disagreement between the models, within the seeds, and what
-            share of the first is just the seed; None without seeds.
-        cases: one row an image and finding; ``shown`` is its row in the sheet.
-        book: what the figures were made of.
-        notes: sentences.
-    """
-
-    findings: pd.DataFrame
-    seeds: pd.DataFrame | None
-    cases: pd.DataFrame
-    book: dict[str, Any]
-    notes: tuple[str, ...]
-
-
-MAIN = "agreement.json"
-WRITTEN = ("agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png", "agreement.html")
+AGREEMENT = "agreement.json"
+_WRITTEN = ("agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png", "agreement.html")
 """The files beside it."""
 
 
@@ -93,7 +70,7 @@ def agree_files(
     first: str | Path,
     second: str | Path,
     out: str | Path,
-    options: Options | None = None,
+    options: AgreementOptions | None = None,
     manifest: str | Path | None = None,
     force: bool = False,
     match_names: bool = False,
@@ -111,13 +88,18 @@ def agree_files(
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for a threshold that is none.
     """
-    with result_folder(out, MAIN, force, WRITTEN) as made:
-        agreement, written = _agree_files(first, second, made, options or Options(), manifest, match_names)
+    with result_folder(out, AGREEMENT, force, _WRITTEN) as made:
+        agreement, written = _agree_files(first, second, made, options or AgreementOptions(), manifest, match_names)
     return agreement, [Path(out) / path.relative_to(made) for path in written]
 
 
 def _agree_files(
-    first: str | Path, second: str | Path, out: Path, options: Options, manifest: str | Path | None, match_names: bool
+    first: str | Path,
+    second: str | Path,
+    out: Path,
+    options: AgreementOptions,
+    manifest: str | Path | None,
+    match_names: bool,
 ) -> tuple[Agreement, list[Path]]:
     """Do what :func:`agree_files` does, in an empty folder."""
     check_level(options.level)
@@ -132,12 +114,12 @@ def _agree_files(
     images = int(cases["image"].nunique())
     cases, notes = _chosen(cases, table, options)
     notes = [*_of_one_alone(stores), *notes]
-    patients, told, _ = patients_of(list(cases["image"]), table)
+    patients, told, _ = image_patients(list(cases["image"]), table)
     names = measures(options.thresholds)
     drawing = (options.replicates, options.level, options.seed)
     order = {name: at for at, name in enumerate(stores[0].findings)}
     by_finding = cases.sort_values("finding", key=lambda column: column.map(order), kind="stable")
-    findings_table = _with_counts(means(by_finding, "finding", names, patients, *drawing, mean=True), cases)
+    findings_table = _with_counts(mean_table(by_finding, "finding", names, patients, *drawing, mean=True), cases)
     seeds = None
     if options.seeds:
         within = compare_seeds(seed_stores, options.thresholds, findings)
@@ -157,9 +139,9 @@ def _agree_files(
     notes += few_note(findings_table["patients"])
     agreement = Agreement(findings_table, seeds, cases, book, tuple(notes))
     tables = {"agreement": findings_table, "agreement_cases": cases} | ({} if seeds is None else {"seeds": seeds})
-    written = write_tables(tables, out)
+    written = write_map_tables(tables, out)
     drawn = [picture] if isinstance(picture, Path) else []
-    write_book(out / MAIN, options.level, book, agreement.notes)
+    write_book(out / AGREEMENT, options.level, book, agreement.notes)
     return agreement, [*written, *drawn, agreement_page(agreement, drawn[0] if drawn else None, out)]
 
 
@@ -174,11 +156,13 @@ def _of_one_alone(stores: Sequence[MapStore]) -> list[str]:
     return notes
 
 
-def _chosen(cases: pd.DataFrame, manifest: Manifest | None, options: Options) -> tuple[pd.DataFrame, list[str]]:
+def _chosen(
+    cases: pd.DataFrame, manifest: Manifest | None, options: AgreementOptions
+) -> tuple[pd.DataFrame, list[str]]:
     """Leave out images that the manifest lacks and, where asked, findings that it does not say are there."""
     notes: list[str] = []
     if manifest is not None:
-        labels, notes = rows_of(list(cases["image"]), manifest)
+        labels, notes = manifest_rows(list(cases["image"]), manifest)
         cases = cases[cases["image"].isin(labels.index)]
         if options.present:
             there = [
@@ -217,14 +201,14 @@ def _seed_shares(
     tables = []
     for name in names:
         columns = {f"between_{name}": "between", f"within_{name}": "within"}
-        made = shares(both.rename(columns=columns), "finding", "within", "between", patients, *drawing)
+        made = share_table(both.rename(columns=columns), "finding", "within", "between", patients, *drawing)
         made.insert(0, "measure", name)
         tables.append(made)
     return pd.concat(tables, ignore_index=True)
 
 
 def _with_sheet(
-    cases: pd.DataFrame, stores: Sequence[MapStore], manifest: Manifest | None, out: Path, options: Options
+    cases: pd.DataFrame, stores: Sequence[MapStore], manifest: Manifest | None, out: Path, options: AgreementOptions
 ) -> tuple[pd.DataFrame, Path | str | None]:
     """Draw the cases that differ most, an image once; returns the picture, or why there is none."""
     ordered = cases.dropna(subset=[RANK]).sort_values(measures(options.thresholds), kind="stable")
@@ -269,4 +253,4 @@ def track_agreement(experiment: str, out: str | Path, agreement: Agreement, writ
             f"seed_share_{row['measure']}_{row['finding']}": float(row["share"])
             for row in agreement.seeds.to_dict(orient="records")
         }
-    return track(experiment, out, "agreement", agreement.book, figures, written)
+    return track_maps(experiment, out, "agreement", agreement.book, figures, written)

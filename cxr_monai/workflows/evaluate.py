@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.digest import CALIBRATION
 from cxr_monai.bundle.origin import TRAINED_ON
@@ -37,7 +38,6 @@ from cxr_monai.report.pages.model_card import is_of
 from cxr_monai.report.plots import write_plots
 from cxr_monai.schemes import FINDINGS, LabelScheme, scheme
 from cxr_monai.training.tracking import track_results
-from cxr_monai.workflows.localise import Localisation, read_localisation
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """From a bundle and files to what its maps are worth as explanations: tables, curves, a page, an MLflow run.
 
-    faithful_files("OUT/bundle", files, names, "faithful", Options(methods=("cam", "occlusion")), "manifest.csv")
+    options = FaithfulnessOptions(methods=("cam", "occlusion"))
+    faithful_files("OUT/bundle", files, names, "faithful", options, "manifest.csv")
 
 A method fails, and is said to explain nothing, if its maps survive when weights are drawn anew
 (``cxr_monai.attribution.randomisation.BOUND``).
@@ -15,7 +16,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cxr_monai.attribution.case_means import few_note, mean_table
 from cxr_monai.attribution.drawing import save
+from cxr_monai.attribution.faithfulness import Faithfulness
 from cxr_monai.attribution.methods import method_named
 from cxr_monai.attribution.randomisation import BOUND
 from cxr_monai.attribution.subject import Subject, cases_of, faithfulness, randomisation, read_some
@@ -28,15 +31,15 @@ from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted
-from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, track, write_book, write_tables
 from cxr_monai.report.pages.map_pages import faithfulness_page
+from cxr_monai.workflows.map_results import figures_of, image_patients, track_maps, write_book, write_map_tables
 
 PASSED, FAILED = "depends on the weights", "explains nothing"
 UNDECIDED = "undecided: no map differs from place to place"
 
 
 @dataclass(frozen=True)
-class Options:
+class FaithfulnessOptions:
     """How to test; the defaults are those of ``cxr-monai maps faithful``.
 
     Attributes:
@@ -71,34 +74,8 @@ class Options:
     any_modality: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Faithfulness:
-    """What came out.
-
-    Attributes:
-        methods: one row a method: ``method, cases, patients, empty`` and of each measure its mean, ``_low`` and
-            ``_high``: ``deletion, insertion, unexplained``, each with ``_control`` and ``_gain``; ``sensitivity``;
-            ``survival`` (the highest mean rank correlation of all stages), ``survival_stage`` and ``verdict``.
-        stages: one row a method and stage: ``method, stage, random_parts, cases, patients``, means of
-            ``rank_correlation`` and ``ssim``; None where weights were left alone.
-        curves: ``method, map, share, deletion, insertion``, means over cases.
-        cases: one row a method and case.
-        level: of the intervals.
-        book: what the figures were made of.
-        notes: sentences.
-    """
-
-    methods: pd.DataFrame
-    stages: pd.DataFrame | None
-    curves: pd.DataFrame
-    cases: pd.DataFrame
-    level: float
-    book: dict[str, Any]
-    notes: tuple[str, ...]
-
-
-MAIN = "faithfulness.json"
-WRITTEN = (
+FAITHFULNESS = "faithfulness.json"
+_WRITTEN = (
     "faithfulness.csv", "randomisation.csv", "curves.csv", "faithfulness_cases.csv", "curves.png", "faithfulness.html",
 )  # fmt: skip
 """The files beside it."""
@@ -109,7 +86,7 @@ def faithful_files(
     files: Sequence[str | Path],
     names: Sequence[str],
     out: str | Path,
-    options: Options | None = None,
+    options: FaithfulnessOptions | None = None,
     manifest: str | Path | None = None,
     weights: str | Path | None = None,
     force: bool = False,
@@ -139,9 +116,17 @@ def faithful_files(
         ManifestError: whatever is wrong with the manifest.
         SettingError: ``setting-invalid`` for an unknown method, finding, layer, stride or baseline.
     """
-    with result_folder(out, MAIN, force, WRITTEN) as folder:
+    with result_folder(out, FAITHFULNESS, force, _WRITTEN) as folder:
         made, written, left_out = _faithful_files(
-            bundle, files, names, folder, Path(out).name, options or Options(), manifest, weights, match_names
+            bundle,
+            files,
+            names,
+            folder,
+            Path(out).name,
+            options or FaithfulnessOptions(),
+            manifest,
+            weights,
+            match_names,
         )
     write_errors(Path(out), left_out)
     return made, [Path(out) / path.relative_to(folder) for path in written]
@@ -153,7 +138,7 @@ def _faithful_files(
     names: Sequence[str],
     out: Path,
     called: str,
-    options: Options,
+    options: FaithfulnessOptions,
     manifest: str | Path | None,
     weights: str | Path | None,
     match_names: bool,
@@ -165,7 +150,7 @@ def _faithful_files(
     table = None
     if manifest is not None:
         table = read_manifest(manifest, check_files=False, match_names=match_names)
-    patients, told, notes = patients_of(names, table)
+    patients, told, notes = image_patients(names, table)
     there = set(patients.index)
     files = [file for file, name in zip(files, names, strict=True) if name in there]
     names = [name for name in names if name in there]
@@ -194,7 +179,7 @@ def judge(
     images: Any,
     cases: pd.DataFrame,
     patients: pd.Series,
-    options: Options,
+    options: FaithfulnessOptions,
     notes: Sequence[str] = (),
 ) -> Faithfulness:
     """Return the figures of some cases.
@@ -224,7 +209,7 @@ def judge(
     names = [
         name for name in map(str, judged) if name.startswith(("deletion", "insertion", "unexplained", "sensitivity"))
     ]
-    methods = means(judged, "method", names, patients, *drawing)
+    methods = mean_table(judged, "method", names, patients, *drawing)
     empty = judged.groupby("method")["empty"].sum()
     methods.insert(3, "empty", [int(empty[method]) for method in methods["method"]])
     stages = None
@@ -252,7 +237,7 @@ def judge(
 def _stages(survived: pd.DataFrame, patients: pd.Series, drawing: tuple[int, float, int]) -> pd.DataFrame:
     tables = []
     for method, of in survived.groupby("method", sort=False):
-        table = means(of, "stage", ["rank_correlation", "ssim"], patients, *drawing)
+        table = mean_table(of, "stage", ["rank_correlation", "ssim"], patients, *drawing)
         table.insert(0, "method", method)
         parts = of.groupby("stage")["random_parts"].first()
         table.insert(2, "random_parts", [int(parts[stage]) for stage in table["stage"]])
@@ -295,10 +280,10 @@ def write_faithfulness(made: Faithfulness, out: str | Path) -> list[Path]:
         StorageError: ``disk-full`` or ``write-failed``.
     """
     tables = {"faithfulness": made.methods, "curves": made.curves, "faithfulness_cases": made.cases}
-    written = write_tables(tables | ({} if made.stages is None else {"randomisation": made.stages}), out)
+    written = write_map_tables(tables | ({} if made.stages is None else {"randomisation": made.stages}), out)
     picture = Path(out) / "curves.png"
     save(_drawn(made.curves), picture)
-    write_book(Path(out) / MAIN, made.level, made.book, made.notes)
+    write_book(Path(out) / FAITHFULNESS, made.level, made.book, made.notes)
     return [*written, picture, faithfulness_page(made, picture, out)]
 
 
@@ -335,4 +320,4 @@ def track_faithfulness(experiment: str, out: str | Path, made: Faithfulness, wri
             f"survival_{row['method']}_{row['stage']}": float(row["rank_correlation"])
             for row in made.stages.to_dict(orient="records")
         }
-    return track(experiment, out, "faithfulness", made.book, figures, written)
+    return track_maps(experiment, out, "faithfulness", made.book, figures, written)

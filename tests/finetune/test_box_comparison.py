@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from cxr_monai.attribution.boxed_cases import read_boxed_cases
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.box_comparison import boxed_labels, localise_both, scored
-from cxr_monai.workflows.localise import read_part
 from tests.finetune.family import Family
 from tests.finetune.test_transfer import trained
 from tests.support.bundle_runs import code_of
@@ -68,7 +68,9 @@ def test_parent_that_does_not_know_the_disease(family: Family, tmp_path: Path) -
     left = boxes_of(family, tmp_path / "left.csv", (0, 0, SIZE // 2, SIZE))
     child = looking(family.child, tmp_path / "child")
     localise_both(child, family.parent, left, read_manifest(family.manifest), "Effusion", tmp_path, amp=False)
-    alone = scored({"child": read_part(tmp_path / "maps_child", left, read_manifest(family.manifest))[0]}, "Effusion")
+    alone = scored(
+        {"child": read_boxed_cases(tmp_path / "maps_child", left, read_manifest(family.manifest))[0]}, "Effusion"
+    )
     assert set(alone.figures) == {"child"}
     assert alone.differences == {}
     assert "parent" not in " ".join(alone.lines("Effusion"))

@@ -12,7 +12,7 @@ from cxr_monai.attribution.map_store import MapWriter
 from cxr_monai.attribution.view import View
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, EvaluationError, SettingError
-from cxr_monai.workflows.agree import Options, agree_files
+from cxr_monai.workflows.agree import AgreementOptions, agree_files
 
 FINDINGS = ("Mass", "Nodule")
 IMAGES = [f"secret-{number:02d}.png" for number in range(16)]
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tables_sheet_and_page(folder: Path, tmp_path: Path) -> None:
     seeds = [folder / name for name in ("S1", "S2", "S3")]
-    options = Options(thresholds=(0.5, 0.8), seeds=seeds, **QUICK)
+    options = AgreementOptions(thresholds=(0.5, 0.8), seeds=seeds, **QUICK)
     agreement, written = agree_files(folder / "A", folder / "B", tmp_path, options, folder / "manifest.csv", force=True)
     names = ["agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png", "agreement.html"]
     assert [path.name for path in written] == names
@@ -87,19 +87,19 @@ def test_tables_sheet_and_page(folder: Path, tmp_path: Path) -> None:
 
 
 def test_only_where_the_finding_is_present(folder: Path, tmp_path: Path) -> None:
-    options = Options(present=True, **QUICK)
+    options = AgreementOptions(present=True, **QUICK)
     agreement, _ = agree_files(folder / "A", folder / "B", tmp_path, options, folder / "manifest.csv", force=True)
     assert agreement.findings["finding"].tolist() == ["Mass", "mean"]  # unknown is not present
     assert agreement.findings["cases"].tolist() == [8, 8]
     assert set(agreement.cases["image"]) == set(IMAGES[1:9])
-    only = Options(present=True, findings=("Nodule",))
+    only = AgreementOptions(present=True, findings=("Nodule",))
     with pytest.raises(EvaluationError, match="the manifest says is there") as caught:
         agree_files(folder / "A", folder / "B", tmp_path, only, folder / "manifest.csv", force=True)
     assert caught.value.code == Code.MAPS_INVALID
 
 
 def test_without_images_there_is_no_sheet(folder: Path, tmp_path: Path) -> None:
-    options = Options(root=tmp_path, **QUICK)
+    options = AgreementOptions(root=tmp_path, **QUICK)
     agreement, written = agree_files(folder / "A", folder / "B", tmp_path / "out", options)
     assert "agreement.png" not in [path.name for path in written]
     assert any("no sheet" in note and "--root" in note for note in agreement.notes)
@@ -108,11 +108,11 @@ def test_without_images_there_is_no_sheet(folder: Path, tmp_path: Path) -> None:
 
 
 def test_none_is_wanted(folder: Path, tmp_path: Path) -> None:
-    _, written = agree_files(folder / "A", folder / "B", tmp_path, Options(count=0, replicates=20))
+    _, written = agree_files(folder / "A", folder / "B", tmp_path, AgreementOptions(count=0, replicates=20))
     assert [path.name for path in written] == ["agreement.csv", "agreement_cases.csv", "agreement.html"]
 
 
 def test_a_threshold_that_is_none(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as caught:
-        agree_files(folder / "A", folder / "B", tmp_path, Options(thresholds=(1.5,)))
+        agree_files(folder / "A", folder / "B", tmp_path, AgreementOptions(thresholds=(1.5,)))
     assert caught.value.code == Code.SETTING_INVALID

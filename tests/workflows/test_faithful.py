@@ -12,10 +12,10 @@ from torch import nn
 from cxr_monai.attribution.methods import METHODS, MapMethod
 from cxr_monai.attribution.subject import Subject
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.workflows.faithful import FAILED, PASSED, Options, judge, write_faithfulness
+from cxr_monai.workflows.faithful import FAILED, PASSED, FaithfulnessOptions, judge, write_faithfulness
 from tests.attribution.test_judging import Planted, cases, subject_of
 
-OPTIONS = Options(("cam", "the image"), steps=4, controls=2, samples=2, stages=2, draws=3, replicates=50)
+OPTIONS = FaithfulnessOptions(("cam", "the image"), steps=4, controls=2, samples=2, stages=2, draws=3, replicates=50)
 
 
 @pytest.fixture
@@ -67,7 +67,9 @@ def test_few_patients_and_no_stages(subject: Subject, tmp_path: Path) -> None:
     images = spots(3)
     chosen = cases(images)
     patients = pd.Series("one", index=chosen["image"])
-    made = judge(subject, images, chosen, patients, Options(steps=2, controls=1, samples=0, stages=0, replicates=20))
+    made = judge(
+        subject, images, chosen, patients, FaithfulnessOptions(steps=2, controls=1, samples=0, stages=0, replicates=20)
+    )
     assert made.stages is None
     assert "verdict" not in made.methods
     assert made.methods["patients"].tolist() == [1]
@@ -84,5 +86,5 @@ def test_nothing_speaks_for_any(subject: Subject) -> None:
     chosen = cases(images, 2)
     patients = pd.Series(chosen["image"].to_numpy(), index=chosen["image"])
     with pytest.raises(EvaluationError, match="all 2 maps are 0 everywhere") as caught:
-        judge(subject, images, chosen, patients, Options(replicates=20))
+        judge(subject, images, chosen, patients, FaithfulnessOptions(replicates=20))
     assert caught.value.code == Code.MAPS_INVALID

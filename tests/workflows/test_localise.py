@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from cxr_monai.attribution.localisation import POOLED, centre_map, raster, score
+from cxr_monai.attribution.localisation_result import Localisation, read_localisation
+from cxr_monai.attribution.localisation_scoring import LocalisationOptions
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.reference_boxes import in_shares, read_boxes
 from cxr_monai.attribution.view import View
@@ -23,7 +25,7 @@ from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.report.pages.evaluation_page import render
 from cxr_monai.report.pages.localisation_page import section, sentences
-from cxr_monai.workflows.localise import Choosing, Localisation, Options, localise_files, read_localisation, track
+from cxr_monai.workflows.localise import Choosing, localise_files, track_localisation
 from tests.attribution.map_stores import made_images
 from tests.report.pages.test_evaluation_page import Page
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
@@ -31,7 +33,7 @@ from tests.report.synthetic_evaluation import make_evaluation, make_sample
 FINDINGS = ("Mass", "Nodule")
 HEIGHT, WIDTH, CELL = 48, 64, 8
 """The view is the middle 48 by 48, the grid 6 by 6."""
-FEW = Options(replicates=60, draws=2)
+FEW = LocalisationOptions(replicates=60, draws=2)
 Place = tuple[int, int]
 COLUMNS = ["image", "finding", "x", "y", "width", "height", "image_width", "image_height"]
 
@@ -93,12 +95,12 @@ def usual(count: int = 24, seed: int = 0) -> dict[tuple[str, str], Place]:
     return cases
 
 
-def localised(folder: Path, choosing: Choosing | None = None, options: Options = FEW) -> Localisation:
+def localised(folder: Path, choosing: Choosing | None = None, options: LocalisationOptions = FEW) -> Localisation:
     files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv"
     return localise_files(*files, folder / "out", choosing=choosing, options=options, force=True)[0]
 
 
-def refused(code: Code, folder: Path, choosing: Choosing | None = None, options: Options = FEW) -> str:
+def refused(code: Code, folder: Path, choosing: Choosing | None = None, options: LocalisationOptions = FEW) -> str:
     with pytest.raises(CxrError) as raised:
         localised(folder, choosing, options)
     assert raised.value.code is code
@@ -300,7 +302,7 @@ def bundle_of(bundle: Path, trained_on: Sequence[str]) -> dict[str, dict[str, ob
     return {"bundle": {"name": "B", "digest": Bundle.open(bundle).digest, "own_weights": True}}
 
 
-def with_bundle(folder: Path, bundle: Path, options: Options = FEW) -> Localisation:
+def with_bundle(folder: Path, bundle: Path, options: LocalisationOptions = FEW) -> Localisation:
     files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv", folder / "out"
     return localise_files(*files, bundle=bundle, options=options, force=True)[0]
 
@@ -385,7 +387,9 @@ def test_a_manifest_without_a_split_says_so(tmp_path: Path) -> None:
         (None, replace(FEW, findings=("Mass", "Edema")), Code.MAPS_INVALID, "no maps of Edema, only of Mass, Nodule"),
     ],
 )
-def test_what_is_not_there(tmp_path: Path, choosing: Choosing | None, options: Options, code: Code, said: str) -> None:
+def test_what_is_not_there(
+    tmp_path: Path, choosing: Choosing | None, options: LocalisationOptions, code: Code, said: str
+) -> None:
     assert said in refused(code, made(tmp_path, usual(12)), choosing, options)
 
 
@@ -551,7 +555,7 @@ def test_mlflow_is_told_no_image_and_no_patient(
     files = folder / "maps", folder / "boxes.csv", folder / "manifest.csv"
     monkeypatch.setattr("cxr_monai.training.delivery.PATIENCE", 60)  # making a store takes long on a busy machine
     localisation, written = localise_files(*files, folder / "out", options=FEW, force=True)
-    track("localised maps", folder / "out", localisation, written)
+    track_localisation("localised maps", folder / "out", localisation, written)
     client = mlflow.MlflowClient(tracking_store)
     experiment = client.get_experiment_by_name("localised maps")
     assert experiment is not None

@@ -10,11 +10,14 @@ words are those of `words` and `summary`, the drawings those of `figures` and `r
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
+from cxr_monai.attribution.localisation_result import Localisation
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.durable import write_durably
+from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.origins import labels_of
 from cxr_monai.plurals import counted
 from cxr_monai.report import confusion, metric_tables, summary, svg, words
@@ -23,16 +26,8 @@ from cxr_monai.report.figures import PANELS
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.pages.model_card import card
 from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, value
+from cxr_monai.report.rendering import flat, template
 from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-    from cxr_monai.bundle.bundle_folder import Bundle
-    from cxr_monai.evaluation.assessment import Evaluation
-    from cxr_monai.workflows.localise import Localisation
-
-TEMPLATE = "report.html.j2"
 
 
 @dataclass(frozen=True)
@@ -68,10 +63,10 @@ class DrawnForest:
 
 
 def write_report(
-    evaluation: "Evaluation",
+    evaluation: Evaluation,
     folder: str | Path,
-    localisation: "Localisation | None" = None,
-    bundle: "Bundle | None" = None,
+    localisation: Localisation | None = None,
+    bundle: Bundle | None = None,
 ) -> Path:
     """Write ``report.html`` and ``report.md`` into a folder.
 
@@ -95,28 +90,14 @@ def write_report(
     return page
 
 
-def render(evaluation: "Evaluation", localisation: "Localisation | None" = None, bundle: "Bundle | None" = None) -> str:
+def render(evaluation: Evaluation, localisation: Localisation | None = None, bundle: Bundle | None = None) -> str:
     """Return the page."""
     section = localisation_page.section(localisation) if localisation is not None else None
     parts = [part for part in card(bundle, evaluation, localisation) if part.own] if bundle is not None else []
-    return template(TEMPLATE).render(**_content(evaluation), localisation=section, card=parts)
+    return template("report.html.j2").render(**_content(evaluation), localisation=section, card=parts)
 
 
-def template(name: str) -> "Template":
-    """Return one of the templates of this package: what is put into it is escaped, what is missing is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("cxr_monai.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
-
-
-def cards(evaluation: "Evaluation") -> list[Card]:
+def cards(evaluation: Evaluation) -> list[Card]:
     """Return what the physicians' part says of each finding, in the evaluation's order."""
     points, made = chosen_points(evaluation), []
     for row in finding_rows(evaluation):
@@ -147,7 +128,7 @@ def cards(evaluation: "Evaluation") -> list[Card]:
     return made
 
 
-def _content(evaluation: "Evaluation") -> dict[str, Any]:
+def _content(evaluation: Evaluation) -> dict[str, Any]:
     rule, book = chosen_rule(evaluation), evaluation.book
     matrices = {"confusion": confusion.confusion(evaluation), "cooccurrence": confusion.cooccurrence(evaluation)}
     return {
@@ -213,7 +194,7 @@ def drawn_forest(shape: Forest | None) -> DrawnForest | None:
     return DrawnForest(shape, tuple(rows), ticks)
 
 
-def _judged_on(evaluation: "Evaluation") -> str:
+def _judged_on(evaluation: Evaluation) -> str:
     """Return what was judged on, as a phrase; drawn images are called so."""
     images, patients = len(evaluation.sample), int(evaluation.sample.patients.max(initial=-1)) + 1
     drawn = int(evaluation.book.get("synthetic_images") or 0)
@@ -231,21 +212,3 @@ def _system(book: Mapping[str, Any]) -> str:
     told = bundle if isinstance(bundle, Mapping) else {"digest": bundle}
     named = book.get("bundle_name") or told.get("name") or "a bundle"
     return f"{named} ({str(told['digest'])[:12]})" if told.get("digest") else str(named)
-
-
-def flat(book: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """Return bookkeeping as pairs; what is nested gets the names above it."""
-    pairs: list[tuple[str, str]] = []
-    for key, entry in book.items():
-        name = f"{above}{str(key).replace('_', ' ')}"
-        if isinstance(entry, Mapping):
-            pairs += flat(entry, f"{name}: ")
-        elif isinstance(entry, bool):
-            pairs.append((name, "yes" if entry else "no"))
-        elif isinstance(entry, int):
-            pairs.append((name, f"{entry:,}" if above != "split: " or key != "seed" else str(entry)))
-        elif entry is None:
-            pairs.append((name, words.DASH))
-        else:
-            pairs.append((name, ", ".join(map(str, entry)) if isinstance(entry, list | tuple) else str(entry)))
-    return pairs

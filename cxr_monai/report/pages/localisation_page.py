@@ -1,6 +1,6 @@
 """Localisation for reading: ``localisation.html``, and the same section in ``report.html``.
 
-    write_page(localisation, "OUT")             # OUT/localisation.html
+    write_localisation_page(localisation, "OUT")             # OUT/localisation.html
     section(localisation)                       # what the template's section is handed
 
 Every figure of the map stands above those of the two controls: a figure that a centre map reaches, too, says nothing
@@ -9,8 +9,9 @@ about the image.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cxr_monai.attribution.localisation_result import Localisation
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.origins import is_synthetic
@@ -18,13 +19,9 @@ from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
 from cxr_monai.report.reading import records, value
+from cxr_monai.report.rendering import flat, template
 from cxr_monai.report.words import between, number
 
-if TYPE_CHECKING:
-    from cxr_monai.workflows.localise import Localisation
-
-TEMPLATE = "localisation.html.j2"
-PAGE = "localisation.html"
 _SHOWN = {
     "pointing": "Pointing game",
     "energy": "Energy in the box",
@@ -39,22 +36,20 @@ _GAINS = ("pointing", "energy", "iou", "iou_above_0.1")
 _LEVELS = tuple(f"{step / 10}" for step in range(1, 10))
 
 
-def write_page(localisation: "Localisation", folder: str | Path) -> Path:
+def write_localisation_page(localisation: Localisation, folder: str | Path) -> Path:
     """Write ``localisation.html``: one file, nothing is loaded from anywhere.
 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    from cxr_monai.report.pages.evaluation_page import flat, template
-
-    page = Path(folder) / PAGE
+    page = Path(folder) / "localisation.html"
     book = {name: entry for name, entry in localisation.book.items() if entry is not None}
     content = {"localisation": section(localisation), "bookkeeping": flat(book), "dash": words.DASH}
-    write_durably(page, template(TEMPLATE).render(**content).encode())
+    write_durably(page, template("localisation.html.j2").render(**content).encode())
     return page
 
 
-def section(localisation: "Localisation") -> dict[str, Any]:
+def section(localisation: Localisation) -> dict[str, Any]:
     """Return what the section shows."""
     book = localisation.book
     return {
@@ -75,7 +70,7 @@ def section(localisation: "Localisation") -> dict[str, Any]:
     }
 
 
-def sentences(localisation: "Localisation") -> list[str]:
+def sentences(localisation: Localisation) -> list[str]:
     """Return what the figures of the mean, or of the only finding, say in counts and against both controls."""
     named = _named(localisation)
     rows = {row["map"]: row for row in records(localisation.scores) if row["finding"] == named}
@@ -104,7 +99,7 @@ def sentences(localisation: "Localisation") -> list[str]:
     return said
 
 
-def scores_table(localisation: "Localisation") -> Table:
+def scores_table(localisation: Localisation) -> Table:
     """Return each finding's figures, those of the controls below them."""
     method = localisation.book["method"]
     by_map = _by_map(localisation)
@@ -134,7 +129,7 @@ def scores_table(localisation: "Localisation") -> Table:
     return Table("Maps against boxes", heads, tuple(rows), notes)
 
 
-def gains_table(localisation: "Localisation") -> Table:
+def gains_table(localisation: Localisation) -> Table:
     """Return what the map gains over each control; bold where the interval excludes zero."""
     gains, rows = _gains(localisation), []
     controls = list(dict.fromkeys(control for _, control, _ in gains))
@@ -153,7 +148,7 @@ def gains_table(localisation: "Localisation") -> Table:
     return Table("What the map gains over the controls", heads, tuple(rows), (note,))
 
 
-def levels_table(localisation: "Localisation", kind: str) -> Table:
+def levels_table(localisation: Localisation, kind: str) -> Table:
     """Return the share of cases above each IoU or IoBB, of every finding, and of the controls for the mean."""
     method = localisation.book["method"]
     rows = []
@@ -168,7 +163,7 @@ def levels_table(localisation: "Localisation", kind: str) -> Table:
     return Table(f"Share of cases with {_SHOWN[kind]} > T", heads, tuple(rows), matrix=True)
 
 
-def _named(localisation: "Localisation") -> str:
+def _named(localisation: Localisation) -> str:
     """Return the finding that the sentences speak of: the mean if it is over several, else the one with most cases."""
     if len(localisation.book.get("in_mean", ())) > 1:
         return MEAN
@@ -176,7 +171,7 @@ def _named(localisation: "Localisation") -> str:
     return str(own["finding"].iloc[int(own["cases"].argmax())])
 
 
-def _by_map(localisation: "Localisation") -> dict[str, dict[str, Mapping[str, Any]]]:
+def _by_map(localisation: Localisation) -> dict[str, dict[str, Mapping[str, Any]]]:
     by_map: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in records(localisation.scores):
         by_map.setdefault(str(row["finding"]), {})[str(row["map"])] = row
@@ -185,5 +180,5 @@ def _by_map(localisation: "Localisation") -> dict[str, dict[str, Mapping[str, An
     return by_map
 
 
-def _gains(localisation: "Localisation") -> dict[tuple[str, str, str], Mapping[str, Any]]:
+def _gains(localisation: Localisation) -> dict[tuple[str, str, str], Mapping[str, Any]]:
     return {(str(row["finding"]), str(row["over"]), str(row["score"])): row for row in records(localisation.gains)}

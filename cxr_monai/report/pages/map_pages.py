@@ -8,23 +8,21 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from cxr_monai.attribution.agreement import RANK
+from cxr_monai.attribution.agreement import RANK, Agreement
+from cxr_monai.attribution.faithfulness import Faithfulness
 from cxr_monai.attribution.randomisation import BOUND
 from cxr_monai.durable import write_durably
+from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
-from cxr_monai.report.pages.evaluation_page import flat, template
-from cxr_monai.report.reading import MEAN, records, value
+from cxr_monai.report.reading import records, value
+from cxr_monai.report.rendering import flat, template
 from cxr_monai.report.words import between, number
-
-if TYPE_CHECKING:
-    from cxr_monai.workflows.agree import Agreement
-    from cxr_monai.workflows.faithful import Faithfulness
 
 _WIDTH = 1200  # pixels of a picture on a page; the file beside it has all
 
@@ -77,7 +75,7 @@ _HOW_AGREE = (
 )
 
 
-def faithfulness_page(made: "Faithfulness", picture: str | Path, folder: str | Path) -> Path:
+def faithfulness_page(made: Faithfulness, picture: str | Path, folder: str | Path) -> Path:
     """Write ``faithfulness.html``.
 
     Raises:
@@ -99,7 +97,7 @@ def faithfulness_page(made: "Faithfulness", picture: str | Path, folder: str | P
     )
 
 
-def agreement_page(agreement: "Agreement", picture: str | Path | None, folder: str | Path) -> Path:
+def agreement_page(agreement: Agreement, picture: str | Path | None, folder: str | Path) -> Path:
     """Write ``agreement.html``; without a picture where there is none.
 
     Raises:
@@ -119,7 +117,7 @@ def agreement_page(agreement: "Agreement", picture: str | Path | None, folder: s
     )
 
 
-def faithfulness_sentences(made: "Faithfulness") -> list[str]:
+def faithfulness_sentences(made: Faithfulness) -> list[str]:
     """Return what each method's figures say, one sentence or two a method."""
     said = []
     for row in records(made.methods):
@@ -146,7 +144,7 @@ def faithfulness_sentences(made: "Faithfulness") -> list[str]:
     return said
 
 
-def agreement_sentences(agreement: "Agreement") -> list[str]:
+def agreement_sentences(agreement: Agreement) -> list[str]:
     """Return the mean agreement, and what of the disagreement is just the seed."""
     row = next(row for row in records(agreement.findings) if row["finding"] == MEAN)
     ends = value(row, f"{RANK}_low"), value(row, f"{RANK}_high")
@@ -163,7 +161,7 @@ def agreement_sentences(agreement: "Agreement") -> list[str]:
     return said
 
 
-def _methods(made: "Faithfulness") -> Table:
+def _methods(made: Faithfulness) -> Table:
     names = {"deletion": "Deletion", "insertion": "Insertion", "unexplained": "Unexplained"}
     shown = {name: text for name, text in names.items() if name in made.methods}
     tested = made.stages is not None
@@ -198,7 +196,7 @@ def _methods(made: "Faithfulness") -> Table:
     )
 
 
-def _stages(made: "Faithfulness") -> list[Table]:
+def _stages(made: Faithfulness) -> list[Table]:
     if made.stages is None:
         return []
     stages = list(dict.fromkeys(made.stages["stage"]))
@@ -217,7 +215,7 @@ def _stages(made: "Faithfulness") -> list[Table]:
     return [Table("When weights are drawn anew", heads, tuple(rows), (note,))]
 
 
-def _findings(agreement: "Agreement") -> Table:
+def _findings(agreement: Agreement) -> Table:
     figures = [name for name in map(str, agreement.findings) if f"{name}_low" in agreement.findings]
     rows = []
     for row in records(agreement.findings):
@@ -231,7 +229,7 @@ def _findings(agreement: "Agreement") -> Table:
     return Table("Agreement", heads, tuple(rows), (note,))
 
 
-def _seeds(agreement: "Agreement") -> list[Table]:
+def _seeds(agreement: Agreement) -> list[Table]:
     if agreement.seeds is None:
         return []
     tables = []

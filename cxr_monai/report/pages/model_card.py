@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.origin import TRAINED_ON, is_recorded
 from cxr_monai.bundle.writing import check_new_bundle, new_bundle
@@ -31,7 +32,6 @@ from cxr_monai.report.confusion import group_word
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.reading import chosen_rule, rules, table_of
 from cxr_monai.sharing.trust.lineage import read_lineage
-from cxr_monai.workflows.localise import Localisation, read_localisation
 
 NOT_A_DEVICE = "This is not a medical device and not for diagnosis."
 UNKNOWN = "unknown"

@@ -20,9 +20,10 @@ from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, name_of, p_value, signed, whole
-from cxr_monai.report.pages.evaluation_page import drawn_forest, template
+from cxr_monai.report.pages.evaluation_page import drawn_forest
 from cxr_monai.report.plots import write_plot
 from cxr_monai.report.reading import records, value
+from cxr_monai.report.rendering import template
 from cxr_monai.report.shapes import Axis, Forest, Row, around_axis
 from cxr_monai.report.words import number
 

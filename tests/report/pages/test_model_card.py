@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_monai.attribution.localisation_result import write_localisation
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.cli import main
@@ -19,7 +20,6 @@ from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.lineage import write_lineage
 from cxr_monai.workflows.evaluate import Options, evaluate_files
-from cxr_monai.workflows.localise import write_tables as write_localisation
 from tests.report.pages.test_evaluation_page import Page
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
 from tests.support.bundle_runs import content

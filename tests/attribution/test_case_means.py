@@ -1,14 +1,10 @@
-"""Means of maps' figures with intervals over patients, ratios of sums, and what MLflow is told."""
-
-from pathlib import Path
+"""Means over cases with intervals over patients, and ratios of sums."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.data.manifest import build_manifest
-from cxr_monai.errors import Code, ManifestError
-from cxr_monai.report.map_tables import few_note, figures_of, means, patients_of, shares, write_tables
+from cxr_monai.attribution.case_means import few_note, mean_table, share_table
 
 NAN = float("nan")
 
@@ -37,7 +33,7 @@ def test_means_by_hand() -> None:
         }
     )
     patients = pd.Series({"a": "p", "b": "p", "c": "q"})
-    made = means(table, "finding", ["x"], patients, 50, mean=True)
+    made = mean_table(table, "finding", ["x"], patients, 50, mean=True)
     assert made["finding"].tolist() == ["Mass", "Hernia", "mean"]
     assert made["cases"].tolist() == [3, 1, 4]  # what is not known, or of nobody, is left out
     assert made["patients"].tolist() == [2, 1, 2]
@@ -49,7 +45,7 @@ def test_means_by_hand() -> None:
 
 def test_intervals_are_about_those_of_the_normal_distribution() -> None:
     table, patients = cases(60)
-    made = means(table, "finding", ["x", "y"], patients, 2000).set_index("finding")
+    made = mean_table(table, "finding", ["x", "y"], patients, 2000).set_index("finding")
     for finding, of in table.groupby("finding"):
         for name in ("x", "y"):
             half = 2.0 * of[name].std() / 60**0.5  # Student's t of 59: 2.0
@@ -64,7 +60,7 @@ def test_images_of_one_patient_are_no_independent_evidence() -> None:
     apart = pd.Series({image: image for image in copies["image"].unique()})
 
     def width(of: pd.DataFrame, patients: pd.Series) -> float:
-        made = means(of, "finding", ["x"], patients, 1000)
+        made = mean_table(of, "finding", ["x"], patients, 1000)
         return float((made["x_high"] - made["x_low"]).iloc[0])
 
     assert width(copies, same) == pytest.approx(width(table, own), rel=0.1)
@@ -74,7 +70,7 @@ def test_images_of_one_patient_are_no_independent_evidence() -> None:
 def test_a_group_without_any_value() -> None:
     table, patients = cases(10)
     table.loc[table["finding"] == "Hernia", "x"] = NAN
-    made = means(table, "finding", ["x"], patients, 50, mean=True).set_index("finding")
+    made = mean_table(table, "finding", ["x"], patients, 50, mean=True).set_index("finding")
     assert made.loc["Hernia", ["cases", "patients"]].tolist() == [0, 0]
     assert np.isnan(made.loc["Hernia", "x"])
     assert made.loc["mean", "x"] == made.loc["Mass", "x"]
@@ -83,7 +79,7 @@ def test_a_group_without_any_value() -> None:
 
 def test_shares_are_ratios_of_sums() -> None:
     table, patients = cases(30)
-    made = shares(table, "finding", "x", "y", patients, 500).set_index("finding")
+    made = share_table(table, "finding", "x", "y", patients, 500).set_index("finding")
     assert made.index.tolist() == ["Mass", "Hernia", "all"]
     mass = table[table["finding"] == "Mass"]
     assert made.loc["Mass", "share"] == pytest.approx(mass["x"].sum() / mass["y"].sum())
@@ -93,36 +89,5 @@ def test_shares_are_ratios_of_sums() -> None:
     assert (made["low"] < made["share"]).all()
     assert (made["share"] < made["high"]).all()
     # pairs stay together: a ratio that is the same in every case is known exactly
-    exact = shares(table.assign(x=2 * table["y"]), "finding", "x", "y", patients, 100)
+    exact = share_table(table.assign(x=2 * table["y"]), "finding", "x", "y", patients, 100)
     np.testing.assert_allclose(exact[["share", "low", "high"]], 2)
-
-
-def test_patients_of_a_manifest() -> None:
-    table = pd.DataFrame({"image": ["a.png", "b.png", "c.png"], "patient_id": ["1", "1", "2"], "Mass": [0, 1, 0]})
-    manifest = build_manifest(table, "/nowhere", "local")
-    patients, told, notes = patients_of(["c.png", "a.png", "c.png", "x.png"], manifest)
-    assert patients.to_dict() == {"c.png": "2", "a.png": "1"}
-    assert told == "patients"
-    assert notes == ["1 of 3 images are not in the manifest and are left out."]
-    # by file name, where the paths differ
-    assert patients_of(["other/b.png"], manifest)[0].to_dict() == {"other/b.png": "1"}
-    with pytest.raises(ManifestError) as caught:
-        patients_of(["x.png"], manifest)
-    assert caught.value.code == Code.MANIFEST_INVALID
-
-
-def test_without_a_manifest_each_image_is_a_patient() -> None:
-    patients, told, _ = patients_of(["a", "b", "a"], None)
-    assert patients.to_dict() == {"a": "a", "b": "b"}
-    assert told.startswith("images: no manifest was given")
-
-
-def test_tables_and_figures(tmp_path: Path) -> None:
-    table = pd.DataFrame({"method": ["cam", "gradcam++"], "x": [1 / 3, NAN], "x_low": [0.1, NAN], "x_high": [0.5, NAN]})
-    written = write_tables({"one": table}, tmp_path / "new" / "folder")
-    assert [path.name for path in written] == ["one.csv"]
-    assert written[0].read_text() == "method,x,x_low,x_high\ncam,0.3333,0.1000,0.5000\ngradcam++,,,\n"
-    figures = figures_of(table, "method", ["x"])
-    assert figures["x_cam"] == 1 / 3
-    assert figures["x_cam_high"] == 0.5
-    assert np.isnan(figures["x_gradcam++"])

@@ -6,19 +6,22 @@ named by their number in ``cases.csv``: neither a patient nor a file stands on t
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from cxr_monai.attribution.boxed_cases import BoxedCases
+from cxr_monai.attribution.drawing import Panel, draw_overlay
 from cxr_monai.attribution.localisation import raster
+from cxr_monai.attribution.localisation_result import Localisation
+from cxr_monai.attribution.regions import Threshold
+from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import RadiographError
 from cxr_monai.evaluation.metrics_table import MEAN
-from cxr_monai.report.reading import records
-
-if TYPE_CHECKING:
-    from cxr_monai.workflows.localise import Localisation, Part
 
 NAME = "cases.png"
 EACH = 3
@@ -29,7 +32,7 @@ _MARGINS = {"left": 0.01, "right": 0.99, "bottom": 0.02, "wspace": 0.04, "hspace
 _FOUND: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.9, "linestyle": (0, (4, 2)), "fill": False}
 
 
-def write_sheet(localisation: "Localisation", part: "Part", root: Path, folder: Path) -> Path | None:
+def write_case_sheet(localisation: Localisation, part: BoxedCases, root: Path, folder: Path) -> Path | None:
     """Write ``cases.png``.
 
     Args:
@@ -44,12 +47,6 @@ def write_sheet(localisation: "Localisation", part: "Part", root: Path, folder: 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    from cxr_monai.attribution.drawing import draw_overlay
-    from cxr_monai.attribution.regions import Threshold
-
     out = Path(folder) / NAME
     out.unlink(missing_ok=True)  # of an earlier run
     method = localisation.book["method"]
@@ -63,7 +60,9 @@ def write_sheet(localisation: "Localisation", part: "Part", root: Path, folder: 
     for line, (finding, share) in zip(grid, thresholds.items(), strict=True):
         sides = _chosen(localisation.cases[localisation.cases["finding"] == finding])
         places = [
-            (case, at + EACH * side) for side, cases in enumerate(sides) for at, case in enumerate(records(cases))
+            (case, column + EACH * side)
+            for side, cases in enumerate(sides)
+            for column, case in enumerate(cases.to_dict(orient="records"))
         ]
         for case, column in places:
             axes = line[column]
@@ -94,10 +93,7 @@ def _chosen(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return best, ordered.iloc[len(best) :].tail(EACH).iloc[::-1]
 
 
-def _panel(case: dict[str, Any], part: "Part", root: Path) -> Any:
-    from cxr_monai.attribution.drawing import Panel
-    from cxr_monai.data.radiograph import read_radiograph
-
+def _panel(case: dict[Any, Any], part: BoxedCases, root: Path) -> Any:
     image, finding = case["image"], case["finding"]
     view = part.store.view(image)
     path = Path(part.store.about.get("root") or root) / image

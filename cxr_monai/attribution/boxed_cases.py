@@ -1,0 +1,83 @@
+"""Cases to score maps on: a finding that somebody drew a box around, in an image that has a map of it and a patient.
+
+cases, notes = read_boxed_cases("maps", "m.boxes.csv", read_manifest("manifest.csv", check_files=False))
+cases.table                             # image, finding, patient_id, split
+cases.boxes["00000013_005.png", "Mass"]     # [B, 4]: left, top, right, bottom in shares of the image
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.reference_boxes import in_shares, read_boxes
+from cxr_monai.data.joining import join_on_image
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.plurals import be, counted, have, out_of
+
+
+@dataclass(frozen=True, eq=False)
+class BoxedCases:
+    """Cases of one store of maps.
+
+    Attributes:
+        table: ``image`` (as the store names it), ``finding, patient_id, split``, one row a case, in the store's order.
+        boxes: of each (image, finding), ``[B, 4]`` in shares of the image.
+    """
+
+    store: MapStore
+    table: pd.DataFrame
+    boxes: Mapping[tuple[str, str], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, rows: np.ndarray) -> "BoxedCases":
+        """Return some cases, by a boolean mask; the boxes are those of these cases."""
+        table = self.table[np.asarray(rows)].reset_index(drop=True)
+        keys = zip(table["image"], table["finding"], strict=True)
+        return BoxedCases(self.store, table, {key: self.boxes[key] for key in keys})
+
+
+def read_boxed_cases(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[BoxedCases, list[str]]:
+    """Return the cases that have a box, a map and a patient, and sentences on those that lack one.
+
+    Raises:
+        EvaluationError: ``maps-invalid`` if no case has a map; ``boxes-invalid``.
+        ManifestError: ``manifest-invalid`` if no boxed image is in the manifest.
+    """
+    store = MapStore.open(maps)
+    drawn, said = read_boxes(boxes, store.table, store.findings, store.scheme, manifest.by_name)
+    of = in_shares(drawn)
+    keys = pd.DataFrame(list(of), columns=["stored", "finding"])
+    people = manifest.table[["image", "patient_id", "split"]]
+    by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name, root=manifest.root)
+    joined = by_side.table.set_index(["stored", "finding"])
+    known = [key for key in of if key in joined.index]
+    notes = list(said)
+    if by_side.notes("boxed images", "the manifest"):  # cases are counted, images are logged
+        notes.append(
+            f"{out_of(len(of) - len(known), len(of), 'boxed case')} {be(len(of))} not in the manifest, and left out."
+        )
+    channel = {finding: at for at, finding in enumerate(store.findings)}
+    kept = [key for key in known if not np.isnan(store.grid(key[0])[channel[key[1]]]).any()]
+    if not kept:
+        raise EvaluationError(
+            Code.MAPS_INVALID,
+            f"none of the {counted(len(known), 'boxed case')} has a map.",
+            fix="Explain these images, and every finding of them, not those over their operating point alone.",
+            where=maps,
+        )
+    if len(kept) < len(known):
+        notes.append(
+            f"{out_of(len(known) - len(kept), len(known), 'boxed case')} {have(len(known))} "
+            "no map (the finding was under its operating"
+            " point), and are left out: the figures are of the others."
+        )
+    table = joined.loc[pd.MultiIndex.from_tuples(kept), ["patient_id", "split"]].reset_index()
+    table = table.set_axis(["image", "finding", "patient_id", "split"], axis=1)
+    return BoxedCases(store, table, {key: of[key] for key in kept}), notes

@@ -1,0 +1,93 @@
+"""The result of scoring maps against boxes, and its files.
+
+write_localisation(localisation, "localisation")    # localisation.csv, gains.csv, cases.csv, localisation.json
+read_localisation("localisation").scores
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_monai.completion import require_complete, seal
+from cxr_monai.durable import write_durably
+from cxr_monai.errors import Code, EvaluationError
+
+LOCALISATION = "localisation.json"
+"""The file that is written last: where it is, the localisation is complete."""
+
+
+@dataclass(frozen=True, eq=False)
+class Localisation:
+    """What `localise_files` found.
+
+    Attributes:
+        scores: ``localisation.csv``: `localisation_tables`' scores with ``map_threshold`` (in shares of the map's
+            maximum), ``chosen_on`` (the finding, or all findings) and ``empty`` (cases whose map is 0 everywhere).
+        gains: ``gains.csv``.
+        cases: ``cases.csv``, one row a case; its box is the detected one in pixels of the stored image.
+        level: of all intervals.
+        book: what is needed to judge the figures.
+        notes: remarks, in full sentences.
+    """
+
+    scores: pd.DataFrame
+    gains: pd.DataFrame
+    cases: pd.DataFrame
+    level: float
+    book: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def write_localisation(localisation: Localisation, folder: str | Path) -> list[Path]:
+    """Write ``localisation.csv``, ``gains.csv``, ``cases.csv`` (four decimals), ``localisation.json`` (all digits)."""
+    folder = Path(folder)
+    tables = {"localisation": localisation.scores, "gains": localisation.gains, "cases": localisation.cases}
+    written = []
+    for name, table in tables.items():
+        written.append(folder / f"{name}.csv")
+        write_durably(written[-1], table.to_csv(index=False, float_format="%.4f").encode())
+    content: dict[str, Any] = {
+        "level": localisation.level,
+        "book": dict(localisation.book),
+        "notes": list(localisation.notes),
+        "scores": _plain(localisation.scores),
+        "gains": _plain(localisation.gains),
+    }
+    seal(content, folder, [path.name for path in written])
+    path = folder / LOCALISATION
+    write_durably(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    return [*written, path]
+
+
+def read_localisation(folder: str | Path) -> Localisation:
+    """Return what `write_localisation` wrote, without the cases.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid`` if the folder holds none, ``result-incomplete``.
+    """
+    path = Path(folder) / LOCALISATION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        scores, gains = (pd.DataFrame(content[name]) for name in ("scores", "gains"))
+        scores, gains = (table.fillna(np.nan).infer_objects() for table in (scores, gains))
+        localisation = Localisation(
+            scores, gains, pd.DataFrame(), float(content["level"]), content["book"], tuple(content["notes"])
+        )
+    except (RecursionError, OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            f"no localisation is here ({error}).",
+            fix="'cxr-monai maps localise MAPS --boxes B.csv --manifest M.csv --out DIR' makes one.",
+            where=folder,
+        ) from error
+    require_complete(content, path, "cxr-monai maps localise")
+    return localisation
+
+
+def _plain(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict(orient="records")
