@@ -347,7 +347,7 @@ def test_the_users_word_for_split_lists(lists_of_another_folder: list[str], tmp_
 def test_every_command_that_joins_takes_the_users_word() -> None:
     """Those with a manifest, boxes or labels beside other names of images."""
     asking = {path.stem for path in (ROOT / "cxr_monai/cli").glob("*.py") if "add_match_names(" in path.read_text()}
-    assert asking - {"places"} == {
+    assert asking - {"shared_arguments"} == {
         "calibrate", "evaluate", "explain", "finetune", "manifest", "maps_agree", "maps_faithful", "maps_localise",
         "maps_show", "split",
     }  # fmt: skip
@@ -361,25 +361,25 @@ ALLOWED: Mapping[str, str] = {
     "data/sources/nih.py: set(frame['image'])": "NIH's names are identities",
     "data/sources/nih.py: boxes['image'].map(lambda image: sizes[image][0])": OWN,
     "data/sources/nih.py: boxes['image'].map(lambda image: sizes[image][1])": OWN,
-    "evaluation/boxes.py: table['image'].map({image: at for at, image in enumerate(stored['image'])})": SAME,
-    "evaluation/boxes.py: table.merge(sizes, on='image')": SAME,
+    "attribution/reference_boxes.py: table['image'].map({image: at for at, image in enumerate(stored['image'])})": SAME,
+    "attribution/reference_boxes.py: table.merge(sizes, on='image')": SAME,
     "evaluation/predictions.py: wanted.isin(joined['image'])": SAME,
-    "explain/agreement.py: between.dropna(subset=[RANK]).merge(within, on=['image', 'finding'], "
+    "attribution/agreement.py: between.dropna(subset=[RANK]).merge(within, on=['image', 'finding'], "
     "suffixes=('_between', '_within'))": "named_alike before",
-    "explain/showing.py: by_side.table.drop(columns='image').set_index('named')": SAME,
-    "explain/showing.py: store.table.set_index('image')": OWN,
+    "attribution/panels.py: by_side.table.drop(columns='image').set_index('named')": SAME,
+    "attribution/panels.py: store.table.set_index('image')": OWN,
     "mlflow_model.py: predicted.table.set_index('image')": OWN,
-    "finetune/heads.py: features.parent.set_index('image')": "features of one manifest's images",
-    "finetune/judging.py: set(child.table['image'])": SAME,
-    "finetune/judging.py: set(parent.table['image'])": SAME,
-    "finetune/judging.py: one.table['image'].isin(both)": SAME,
-    "finetune/localising.py: base.table['image'].isin(named)": SAME,
-    "finetune/localising.py: part.table.set_index('image')": "maps that were made of one manifest's images",
-    "report/agreeing.py: cases['image'].isin(labels.index)": SAME,
-    "report/evaluating.py: manifest.table.set_index('image')": SAME,
-    "report/localising.py: part.table.drop_duplicates('image').set_index('image')": OWN,
-    "report/localising.py: part.table['image'].isin(present.index[sides == 0])": OWN,
-    "report/localising.py: map(str, part.store.grid(part.table['image'].iloc[0]).shape[1:])": OWN,
+    "finetune/linear_probe.py: features.parent.set_index('image')": "features of one manifest's images",
+    "finetune/against_parent.py: set(child.table['image'])": SAME,
+    "finetune/against_parent.py: set(parent.table['image'])": SAME,
+    "finetune/against_parent.py: one.table['image'].isin(both)": SAME,
+    "finetune/box_comparison.py: base.table['image'].isin(named)": SAME,
+    "finetune/box_comparison.py: part.table.set_index('image')": "maps that were made of one manifest's images",
+    "workflows/agree.py: cases['image'].isin(labels.index)": SAME,
+    "workflows/evaluate.py: manifest.table.set_index('image')": SAME,
+    "workflows/localise.py: part.table.drop_duplicates('image').set_index('image')": OWN,
+    "workflows/localise.py: part.table['image'].isin(present.index[sides == 0])": OWN,
+    "attribution/localisation_scoring.py: map(str, part.store.grid(part.table['image'].iloc[0]).shape[1:])": OWN,
     "attribution/case_means.py: cases['image'].isin(patients.index)": SAME,
     "attribution/case_means.py: cases['image'].map(patients)": SAME,
     "studies/compare.py: sample.table['image'].isin(shared)": SAME,
