@@ -3,6 +3,7 @@
 #                          stopped (DEMO_ARGS=--restart: everything anew)
 #   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout (IMAGES=NAME chooses among its folders)
 #   make test              format, lint, types, tests
+#   make site              the documentation as a site, in build/site; open build/site/index.html
 #   make lowest            the lowest versions that setup.py allows, of all but torch: installed apart, tried (about five minutes)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Two processes of one thread each: most tests wait or compute alone. A file's tests stay together, and so does what they share.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: help install demo test lint lowest clean
+.PHONY: help install demo test lint site lowest clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +41,10 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+site: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open build/site/index.html"
 
 lowest: install
 	$(BIN)/python scripts/lowest.py

@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (HERE / "cxr_monai/__init__.py").read_text(), re.M)
 assert VERSION is not None
 
-# The bundles stand at the top level of the repository and travel inside the package as data.
+# The bundles stand at the top level of the repository and travel inside the package as data; apps/ becomes a package.
 BUNDLES = [path.name for path in sorted((HERE / "bundles").iterdir()) if (path / "configs").is_dir()]
 
 # Each floor is the lowest version without a hole that is known of (the advisory beside it), or else the lowest that
@@ -31,6 +31,11 @@ EXPORT = [
     "onnxruntime>=1.26",  # what could be set of a session was not limited before
 ]
 OPENVINO = ["openvino>=2025.0"]
+DOCS = [  # 'make site'; why these: docs/decisions/0020-documentation-site.md
+    "mkdocs-material>=9.8",
+    "mkdocstrings>=1.0.8",
+    "mkdocstrings-python>=2.0.11",
+]
 TEST = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "pandas-stubs"]
 
 setup(
@@ -41,9 +46,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["cxr_monai", "cxr_monai.*"]), "cxr_monai.bundles"],
-    package_dir={"cxr_monai.bundles": "bundles"},
+    packages=[
+        *find_packages(include=["cxr_monai", "cxr_monai.*"]),
+        "cxr_monai.bundles",
+        *(name.replace("apps", "cxr_monai_apps", 1) for name in find_packages(include=["apps", "apps.*"])),
+    ],
+    package_dir={"cxr_monai.bundles": "bundles", "cxr_monai_apps": "apps"},
     package_data={
+        "cxr_monai": ["py.typed", "*.pyi"],
+        "cxr_monai_apps": ["py.typed"],
         "cxr_monai.report": ["templates/*.j2"],
         "cxr_monai.sharing.inspection": ["*.json"],
         "cxr_monai.bundles": [f"{name}/{part}" for name in BUNDLES for part in ("*", "configs/*", "docs/*")],
@@ -79,9 +90,11 @@ setup(
         "openvino": OPENVINO,  # cxr-monai predict --runtime openvino
         "sharing": SHARING,  # cxr-monai bundle sign, verify, install
         "export": EXPORT,  # cxr-monai bundle export --format onnx
+        "docs": DOCS,
         "test": TEST,
-        "dev": [*DICOM, *SHARING, *EXPORT, *TEST, *OPENVINO],
+        "dev": [*DICOM, *SHARING, *EXPORT, *DOCS, *TEST, *OPENVINO],
     },
+    # a program of apps/ adds its own: "cxr-monai-node = cxr_monai_apps.node:main"
     entry_points={"console_scripts": ["cxr-monai = cxr_monai.cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",

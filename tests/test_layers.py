@@ -160,6 +160,68 @@ def test_the_library_imports_nothing_that_stands_on_it(module: str) -> None:
     assert [name for name in imports_of(module) if name.split(".")[0] in OUTSIDE] == []
 
 
+def not_public(source: str, module: str, is_package: bool, listed: dict[str, set[str]]) -> list[str]:
+    """Return what a program imports of the library, or of other programs, beyond the names listed in ``__all__``."""
+    beyond = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            beyond += [alias.name for alias in node.names if alias.name.startswith("cxr_monai.")]
+            names = [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [(node.module or "", alias.name) for alias in node.names]
+            if names[0][0].split(".")[0] == "cxr_monai":
+                beyond += [f"{base}.{name}" for base, name in names if name not in listed.get(base, set())]
+        else:
+            continue
+        # a program is imported by itself alone, relatively
+        beyond += [base for base, _ in names if base.split(".")[0] in OUTSIDE or base.split(".")[0] == "cxr_monai_apps"]
+    relative = set(imported(source, module, is_package, set()))
+    program = ".".join(module.split(".")[:2])
+    return beyond + [name for name in sorted(relative) if name.startswith("apps.") and not name.startswith(program)]
+
+
+def listed_names(path: Path) -> set[str]:
+    """Return the names in ``__all__`` of a module, read from its source."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            value = getattr(node, "value", None)
+            return {str(item) for item in ast.literal_eval(value)} if isinstance(value, ast.expr) else set()
+    return set()
+
+
+def test_programs_import_what_the_library_lists_and_no_other_program() -> None:
+    listed = {module: listed_names(path) for module, path in MODULES.items()}
+    apps = LIBRARY.parent / "apps"
+    beyond = {
+        str(path.relative_to(apps)): not_public(
+            path.read_text("utf-8"), name_of(path), path.name == "__init__.py", listed
+        )
+        for path in apps.rglob("*.py")
+    }
+
+    assert {path: names for path, names in beyond.items() if names} == {}
+    assert "__init__.py" in beyond
+
+
+@pytest.mark.parametrize(
+    ("source", "beyond"),
+    [
+        ("import cxr_monai, torch\nfrom cxr_monai.inference import Model\nfrom . import dicom", []),
+        ("from cxr_monai.inference import Model, _open", ["cxr_monai.inference._open"]),
+        ("from cxr_monai.inference.model import Model", ["cxr_monai.inference.model.Model"]),
+        ("from cxr_monai import inference", ["cxr_monai.inference"]),
+        ("import cxr_monai.inference.model", ["cxr_monai.inference.model"]),
+        ("from ..reading import pages", ["apps.reading"]),
+        ("def f():\n  from cxr_monai_apps.reading import pages", ["cxr_monai_apps.reading"]),
+        ("import scripts.demo", ["scripts.demo"]),
+    ],
+)
+def test_what_a_program_may_not_import_is_found(source: str, beyond: list[str]) -> None:
+    listed = {"cxr_monai.inference": {"Model"}}
+    assert not_public(source, "apps.node.server", False, listed) == beyond
+
+
 def test_importing_the_package_imports_nothing_else() -> None:
     assert imports_of("cxr_monai") == []
 

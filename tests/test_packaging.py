@@ -1,23 +1,21 @@
 """What a fresh clone installs, and what travels in the wheel."""
 
-import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+import cxr_monai
 from scripts import lowest
 
 HERE = Path(__file__).resolve().parent.parent
-
-
-def setup_keywords() -> dict[str, ast.expr]:
-    tree = ast.parse((HERE / "setup.py").read_text())
-    call = next(
-        node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
-    )
-    return {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
 
 
 def constraints() -> dict[str, str]:
@@ -78,11 +76,72 @@ def test_no_torchvision_anywhere() -> None:
     assert importing == []
 
 
-def test_the_bundles_travel_with_the_package() -> None:
-    keywords = setup_keywords()
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree, built in a copy of it, offline."""
+    folder = tmp_path_factory.mktemp("wheel")
+    leave_out = shutil.ignore_patterns("__pycache__")
+    for name in ("cxr_monai", "bundles", "apps"):
+        shutil.copytree(HERE / name, folder / "tree" / name, ignore=leave_out)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(HERE / name, folder / "tree")
+    build = "import sys, setuptools.build_meta as backend; backend.build_wheel(sys.argv[1])"
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", build, str(folder)],
+        cwd=folder / "tree",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return next(folder.glob("cxr_monai-*.whl"))
 
-    assert ast.literal_eval(keywords["package_dir"]) == {"cxr_monai.bundles": "bundles"}
-    assert (HERE / "bundles/cxr_nih14/configs/train.json").is_file()
+
+def test_all_that_is_used_travels_in_the_wheel(wheel: Path) -> None:
+    files = set(zipfile.ZipFile(wheel).namelist())
+    kinds = ("*.py", "*.pyi", "py.typed", "*.j2", "*.json")
+    library = {str(path.relative_to(HERE)) for kind in kinds for path in HERE.glob(f"cxr_monai/**/{kind}")}
+    bundles = {
+        f"cxr_monai/{path.relative_to(HERE)}" for path in HERE.glob("bundles/*/*/*") if path.suffix in (".json", ".md")
+    }
+    apps = {f"cxr_monai_{path.relative_to(HERE)}" for path in (*HERE.glob("apps/**/*.py"), HERE / "apps/py.typed")}
+
+    assert {"cxr_monai/py.typed", "cxr_monai_apps/py.typed", "cxr_monai_apps/__init__.py"} <= files
+    assert "cxr_monai/bundles/cxr_nih14/configs/train.json" in files
+    assert (library | bundles | apps) - files == set()
+    assert {name.split("/")[0] for name in files if ".dist-info/" not in name} == {"cxr_monai", "cxr_monai_apps"}
+
+
+def test_the_wheel_works_where_nothing_else_of_this_repository_is(wheel: Path, tmp_path: Path) -> None:
+    """Unpacked into an environment of its own that finds the required packages, and nothing else, in this one."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    packages = next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    zipfile.ZipFile(wheel).extractall(packages)
+    (packages / "required.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("site-packages")))
+    script = next(
+        line for line in next(packages.glob("*.dist-info/entry_points.txt")).read_text().split("\n") if " = " in line
+    )
+    module, function = script.split(" = ")[1].split(":")
+    check = f"""
+import sys, cxr_monai, cxr_monai_apps
+from cxr_monai.bundle.shipped import shipped_bundles
+from {module} import {function} as command
+assert all(one.__file__.startswith(sys.argv[1]) for one in (cxr_monai, cxr_monai_apps))
+assert sorted(shipped_bundles()) == ["cxr_categories", "cxr_nih14", "cxr_transfer"]
+assert all(str(folder).startswith(sys.argv[1]) for folder in shipped_bundles().values())
+command(["--help"])
+"""
+    ran = subprocess.run(
+        [str(tmp_path / "venv/bin/python"), "-c", check, str(packages)],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (script.split(" = ")[0], ran.returncode, ran.stderr) == ("cxr-monai", 0, "")
+    assert "usage: cxr-monai" in ran.stdout
 
 
 def test_warnings_are_errors() -> None:
@@ -91,9 +150,21 @@ def test_warnings_are_errors() -> None:
     assert settings["filterwarnings"][0] == "error"
 
 
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", ".ci/run"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CITATION.cff", "Makefile", ".ci/run"],
+)
 def test_what_a_visitor_looks_for_is_there(name: str) -> None:
     assert (HERE / name).stat().st_size > 100
+
+
+def test_the_citation_is_of_this_version() -> None:
+    """It was valid by the schema of Citation File Format 1.2.0; what changes with a release is compared here."""
+    citation = yaml.safe_load((HERE / "CITATION.cff").read_text("utf-8"))
+
+    assert citation["cff-version"] == "1.2.0"
+    assert {"title", "message", "authors", "type"} <= set(citation)
+    assert (citation["version"], citation["license"]) == (cxr_monai.__version__, "Apache-2.0")
 
 
 def test_the_first_screen_of_the_readme_gives_both_commands() -> None:
@@ -109,11 +180,13 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
     for page in [
         HERE / "README.md",
         HERE / "CONTRIBUTING.md",
+        HERE / "SECURITY.md",
         *HERE.glob("docs/**/*.md"),
         *HERE.glob("bundles/*/docs/*.md"),
     ]:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            if not target.startswith("http") and not (page.parent / target).exists():
+            generated = target.removeprefix("../").startswith("reference/")  # tests/test_site.py follows these
+            if not target.startswith("http") and not generated and not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")
 
     assert broken == []
