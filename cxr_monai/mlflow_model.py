@@ -17,7 +17,7 @@ import pandas as pd
 from cxr_monai.bundle.digest import PARTS
 from cxr_monai.bundle.writing import copy_parts
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.plurals import counted
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 
@@ -30,11 +30,11 @@ class BundleModel:
     """Predicts radiographs as ``cxr-monai predict`` does, calibrated where the bundle is.
 
     Args:
-        predictor: of the bundle.
+        model: of the bundle.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
+    def __init__(self, model: Model) -> None:
+        self.model = model
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return a row an image, in their order: each label's probability, and ``error``.
@@ -52,10 +52,8 @@ class BundleModel:
             SettingError: ``setting-invalid`` for a table without the column, or for what is neither path nor bytes.
         """
         images, index = _images(data)
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [_path(image, Path(folder) / str(number)) for number, image in enumerate(images)]
-            names = [str(number) for number in range(len(images))]
-            predicted = self.predictor.predict(paths, names)
+        names = [str(number) for number in range(len(images))]
+        predicted = self.model.predict([_film(image) for image in images], names)
         table = predicted.table.set_index("image").reindex(names).astype("float64")
         errors = {name: f"{code}: {reason}" for name, code, reason in predicted.errors}
         table[ERROR] = [errors.get(name, "") for name in names]
@@ -70,11 +68,11 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Bu
 
     Raises:
         SharingError: the inspection refuses the bundle.
-        BundleError, WeightsError: as ``cxr_monai.inference.predictor.Predictor``.
+        BundleError, WeightsError: as ``cxr_monai.inference.model.Model.open``.
     """
     with tempfile.TemporaryDirectory() as folder:  # what MLflow keeps beside the bundle is no part of it
         copy_parts(Path(path), Path(folder) / "bundle", PARTS)
-        return BundleModel(Predictor(open_trusted(Path(folder) / "bundle")))
+        return BundleModel(Model.open(open_trusted(Path(folder) / "bundle")))
 
 
 def _images(data: Any) -> tuple[Sequence[Any], Any]:
@@ -91,10 +89,9 @@ def _images(data: Any) -> tuple[Sequence[Any], Any]:
     return images, pd.RangeIndex(len(images))
 
 
-def _path(image: Any, place: Path) -> Path:
+def _film(image: Any) -> Path | bytes:
     if isinstance(image, bytes | bytearray):
-        place.write_bytes(image)
-        return place
+        return bytes(image)
     if isinstance(image, str | Path):
         return Path(image)
     raise SettingError(

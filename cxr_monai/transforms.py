@@ -137,7 +137,7 @@ def check_size(size: int) -> int:
 
 
 class LoadRadiographd(MapTransform):
-    """File path, or the film itself as an array or tensor, to float32 tensor ``[1, H, W]`` in [0, 1], bright = dense.
+    """Path, a file's bytes, or the film as an array or tensor, to float32 ``[1, H, W]`` in [0, 1], bright = dense.
 
     See ``cxr_monai.data.radiograph`` for files and ``cxr_monai.data.radiograph_array`` for arrays: which axis is which
     and which values are black and white follow stated rules; what they leave open is refused. Beside the key ``image``
@@ -160,8 +160,9 @@ class LoadRadiographd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             given = result[key]
-            if isinstance(given, str | os.PathLike):
-                radiograph = read_radiograph(os.fspath(given), any_modality=self.any_modality)
+            if isinstance(given, str | bytes | os.PathLike):
+                film = given if isinstance(given, bytes) else os.fspath(given)
+                radiograph = read_radiograph(film, any_modality=self.any_modality)
             else:
                 axes, value_range, bits = (result.get(f"{key}_{name}") for name in ("axes", "value_range", "bits"))
                 radiograph = radiograph_of_array(given, axes, value_range, bits)

@@ -43,7 +43,7 @@ from cxr_monai.evaluation.predictions import PredictionsFile, about_file, join, 
 from cxr_monai.finetune.disease import AGAINST, LEAST_VALIDATION, question
 from cxr_monai.finetune.linear_probe import Features, HeadSettings, Part, features_of, train_head
 from cxr_monai.finetune.whole_network import finetune_network
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.weight_loading import set_prior
 from cxr_monai.plurals import counted
@@ -108,7 +108,7 @@ def network(way: str, parent: Bundle, drawn: Manifest, label: str, folder: Path,
         more = {"labels": [label], "label_scheme": name, "manifest": str(folder / "m.csv")}
         train({**same, **more, **common, "output_dir": str(folder / "OUT")})
     part = drawn.part("test")
-    predicted = Predictor(folder / "OUT" / "bundle").predict(part.paths(), list(part.table["image"])).table
+    predicted = Model.open(folder / "OUT" / "bundle").predict(part.paths(), list(part.table["image"])).table
     shutil.rmtree(folder)
     return predicted.set_index("image")[label].reindex(part.table["image"]).to_numpy()
 

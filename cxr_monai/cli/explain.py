@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_wrong_use(arguments)
     from cxr_monai.attribution.explainer import Explainer, root_of
     from cxr_monai.attribution.map_store import ABOUT
-    from cxr_monai.inference.predictor import gather_files, names_are_identities
+    from cxr_monai.data.inputs import gather_files, names_are_identities
     from cxr_monai.labels import spelling
     from cxr_monai.outputs import check_folder
 

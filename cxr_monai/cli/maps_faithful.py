@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(Code.USAGE, f"--{name} {getattr(arguments, name)}: it must be at least {least}.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.data.inputs import gather_files
     from cxr_monai.evaluation.metrics_table import as_text
-    from cxr_monai.inference.predictor import gather_files
     from cxr_monai.workflows.faithful import FaithfulnessOptions, faithful_files, track_faithfulness
 
     options = FaithfulnessOptions(

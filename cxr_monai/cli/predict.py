@@ -59,25 +59,26 @@ def run(arguments: argparse.Namespace) -> int:
     if Path(arguments.out).is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
     from cxr_monai.bundle.digest import file_digest
+    from cxr_monai.data.inputs import gather_files
     from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
-    from cxr_monai.inference.predictor import Predictions, Predictor, gather_files
+    from cxr_monai.inference.model import Model, Predictions
     from cxr_monai.outputs import check_output
 
     # what an interrupted run left decides later whether it may go on
     check_output(arguments.out, arguments.force or part_of(arguments.out).exists())
     files, names = gather_files(arguments.inputs)
-    predictor = Predictor(
+    model = Model.open(
         open_bundle(arguments),
-        arguments.weights,
+        weights=arguments.weights,
         amp=not arguments.float32,
         runtime=arguments.runtime,
         raw=arguments.raw,
         any_modality=arguments.any_modality,
     )
-    findings = predictor.bundle.labels
+    findings = model.labels
     check_output(arguments.out, force=True, room=len(files) * (12 * len(findings) + 16))
     head = {
-        **predictor.about,
+        **model.about,
         "weights": file_digest(Path(arguments.weights)) if arguments.weights else None,
         "batch_size": arguments.batch_size,
         "any_modality": arguments.any_modality,
@@ -90,9 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     def keep(part: Predictions) -> None:
         rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors, part.notes)
 
-    predictor.predict(files[rows.done :], names[rows.done :], arguments.batch_size, arguments.workers, keep)
-    rows.finish(predictor.about)
-    kind = "calibrated" if predictor.about["calibrated"] else "not calibrated"
+    model.predict(files[rows.done :], names[rows.done :], arguments.batch_size, arguments.workers, keep)
+    rows.finish(model.about)
+    kind = "calibrated" if model.about["calibrated"] else "not calibrated"
     print(f"{out_of(rows.kept, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
     for note in rows.notes.lines(rows.kept):
         print(f"note: {note}")

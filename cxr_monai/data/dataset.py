@@ -161,7 +161,7 @@ class RadiographDataset(Dataset):
 
     So one bad file of 112,120 stops neither a training nor an evaluation: masked losses and metrics leave it out, and
     ``error`` (empty for good files) tells which, with its code. What is left out is counted and reported by
-    whoever reads the batches (``cxr_monai.training.handlers``, ``cxr_monai.inference.predictor``).
+    whoever reads the batches (``cxr_monai.training.handlers``, ``cxr_monai.inference.reading``).
 
     Args:
         data: items with ``image``, ``label`` and ``name``; see :func:`complete_items` for what may be left out.
@@ -267,28 +267,26 @@ class RadiographDataset(Dataset):
         item = self.data[index]
         label = torch.from_numpy(np.asarray(item["label"]).astype(np.float32))  # a copy: the manifest's is shared
         try:
-            (image, notes), error = self._image(index), ""
-        except RuntimeError as wrapped:
-            cause = ours(wrapped)
-            if not isinstance(cause, RadiographError):
-                raise cause or wrapped from wrapped.__cause__  # a fault of the machine is not the file's
-            image, notes, error = torch.zeros(self.shape), (), f"{cause.code}: {cause.message}"
+            (image, film), error = self._image(index), ""
+        except RadiographError as unreadable:
+            image, film, error = torch.zeros(self.shape), {}, f"{unreadable.code}: {unreadable.message}"
             label = torch.full_like(label, torch.nan)
-        said = {"notes": "\n".join(notes)} if self.with_notes else {}
-        return {"image": image, "label": label, "name": item["name"], "error": error, **said}
+        return {"image": image, "label": label, "name": item["name"], "error": error, **self.details(film)}
 
-    def _image(self, index: int) -> tuple[torch.Tensor, Sequence[str]]:
+    def details(self, film: Mapping[str, Any]) -> dict[str, Any]:
+        """Return further entries of an item: of what its file said, if that was read now; empty if it cannot be."""
+        return {"notes": "\n".join(film.get("image_notes", ()))} if self.with_notes else {}
+
+    def _image(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
         """Return an image as the network is given it, and what reading said of its file, if that was read now."""
         film = self._kept(index)
         if film is None:  # a film in memory may come with what its values mean: image_axes, image_bits
             film = {key: value for key, value in self.data[index].items() if str(key).startswith("image")}
-            film = self._once(film)
-        notes = film.get("image_notes", ())
-        if self._once.transforms:  # what follows is given what a cache keeps, with a cache and without
-            film = {"image": film["image"]}
-        film = self._each_time(film)
-        image = convert_to_tensor(film["image"], dtype=torch.float32, track_meta=False).contiguous()
-        return image, film.get("image_notes", notes)
+            film = _run(self._once, film)
+        # what follows is given what a cache keeps, with a cache and without
+        shown = _run(self._each_time, {"image": film["image"]} if self._once.transforms else film)
+        image = convert_to_tensor(shown["image"], dtype=torch.float32, track_meta=False).contiguous()
+        return image, film | shown
 
     def _kept(self, index: int) -> dict[str, Any] | None:
         entry = self._entries[index]
@@ -303,12 +301,24 @@ class RadiographDataset(Dataset):
 
     def _levels(self, path: str) -> np.ndarray:
         """Return a file's plane as the cache keeps it."""
-        try:
-            film = self._once({"image": path})
-        except RuntimeError as wrapped:
-            cause = ours(wrapped)
-            raise cause or wrapped from None
+        film = _run(self._once, {"image": path})
         return grey_levels(np.asarray(film["image"])[0], film["image_bits"])
+
+
+def _run(transform: Compose, film: dict[str, Any]) -> dict[str, Any]:
+    """Return what a pipeline makes of a film.
+
+    Raises:
+        RadiographError: what is wrong with the film, which MONAI wraps into a ``RuntimeError``.
+        CxrError: another error of ours; RuntimeError: any other fault of a transform.
+    """
+    try:
+        result: dict[str, Any] = transform(film)
+        return result
+    except RuntimeError as wrapped:
+        if (cause := ours(wrapped)) is None:
+            raise
+        raise cause from cause.__cause__
 
 
 class _UntoldError(Exception):

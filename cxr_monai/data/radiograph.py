@@ -61,11 +61,13 @@ class Radiograph:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, any_modality: bool = False) -> Radiograph:
+def read_radiograph(
+    path: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, any_modality: bool = False
+) -> Radiograph:
     """Read one radiograph.
 
     Args:
-        path: the file.
+        path: the file, or its content as bytes.
         max_pixels: larger images are refused, by their header.
         any_modality: accept a DICOM whose Modality or Body Part Examined isn't that of a chest radiograph.
 
@@ -74,7 +76,7 @@ def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, any_modal
         CxrError: ``runtime-missing`` where a library that reads it cannot be imported.
     """
     try:
-        decoded = _decode(_content(Path(path), max_pixels), max_pixels, any_modality)
+        decoded = _decode(_content(path, max_pixels), max_pixels, any_modality)
         if decoded.pixels.min() == decoded.pixels.max():
             raise RadiographError(
                 Code.RADIOGRAPH_CONSTANT,
@@ -82,14 +84,14 @@ def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, any_modal
                 fix="Export the radiograph again, or leave the file out.",
             )
     except RadiographError as error:
-        error.where = str(path)
+        error.where = None if isinstance(path, bytes) else str(path)
         raise
     except (MemoryError, CxrError):
         raise
     except Exception as error:  # Pillow, nibabel, pydicom and its decoders raise nearly anything on damaged content
         if _is_ours(error):
             raise
-        raise _from_foreign(error, path) from error
+        raise _from_foreign(error, None if isinstance(path, bytes) else path) from error
     return Radiograph(
         decoded.pixels[np.newaxis],
         decoded.spacing,
@@ -101,11 +103,11 @@ def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, any_modal
     )
 
 
-def _content(path: Path, max_pixels: int) -> bytes:
+def _content(given: str | Path | bytes, max_pixels: int) -> bytes:
     limit = 8 * max_pixels + 2**24  # 16-bit RGBA without compression, and a generous header
     try:
-        size = path.stat().st_size
-        if not path.is_file():
+        size = len(given) if isinstance(given, bytes) else Path(given).stat().st_size
+        if not isinstance(given, bytes) and not Path(given).is_file():
             raise RadiographError(Code.RADIOGRAPH_NOT_FOUND, "it is not a file.", fix="Give the image file itself.")
         if size > limit:
             raise RadiographError(
@@ -114,7 +116,7 @@ def _content(path: Path, max_pixels: int) -> bytes:
                 f"{counted(max_pixels, 'pixel')} has less than {limit:,}.",
                 fix="If the image really is that large, read it with a larger max_pixels.",
             )
-        data = path.read_bytes()
+        data = given if isinstance(given, bytes) else Path(given).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or "not a possible file name"
         raise RadiographError(
@@ -190,7 +192,7 @@ def _windowed(decoded: Decoded) -> str:
     return f" after its {rule}" if rule.startswith(("window", "LUT")) else ""
 
 
-def _from_foreign(error: Exception, path: str | Path) -> RadiographError:
+def _from_foreign(error: Exception, path: str | Path | None) -> RadiographError:
     # the library's own words may quote a header, and so a patient: they stay in the traceback (``__cause__``)
     truncated = isinstance(error, EOFError) or (isinstance(error, OSError) and "truncated" in str(error))
     return RadiographError(

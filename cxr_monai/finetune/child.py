@@ -29,7 +29,7 @@ from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.finetune.against_parent import Judged, judge
 from cxr_monai.finetune.box_comparison import Localised, localise_both
 from cxr_monai.finetune.disease import held_out, patients_by_label
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.origins import PHANTOM_SOURCE, source_of
 from cxr_monai.plurals import be, counted
 from cxr_monai.schemes import LabelScheme
@@ -100,8 +100,8 @@ class Child:
         part = base.part(held_out(base)[0])
         tables = {}
         for who, root in (("child", bundle.root), ("parent", self.parent)):
-            predictor = Predictor(root, amp=self.amp, any_modality=self.any_modality)
-            predicted = predictor.predict(part.paths(), list(part.table["image"]))
+            model = Model.open(root, amp=self.amp, any_modality=self.any_modality)
+            predicted = model.predict(part.paths(), list(part.table["image"]))
             tables[who] = predicted.table
             write_judged(self.output_dir, who, predicted.table, predicted.about)
         found = None

@@ -68,7 +68,7 @@ def measure_maps(arguments: argparse.Namespace) -> Iterator[Row]:
 def measure_explain(arguments: argparse.Namespace) -> Iterator[Row]:
     """``cxr-monai explain`` on every image of the manifest, all findings, decoding and writing included."""
     from cxr_monai.attribution.explainer import Explainer
-    from cxr_monai.inference.predictor import gather_files
+    from cxr_monai.data.inputs import gather_files
 
     files, names = gather_files([arguments.manifest])
     explainer = Explainer.of_bundle(arguments.bundle)

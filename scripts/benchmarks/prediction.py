@@ -16,7 +16,7 @@ def measure_predict(arguments: argparse.Namespace) -> Iterator[Row]:
     import torch
 
     from cxr_monai.evaluation.metrics_table import finding_table
-    from cxr_monai.inference.predictor import Predictor
+    from cxr_monai.inference.model import Model
 
     files, labels, findings = large_files(arguments)
     few = [str(file) for file in files[: 4 * BATCH]]
@@ -35,8 +35,8 @@ def measure_predict(arguments: argparse.Namespace) -> Iterator[Row]:
         "cxr-monai predict --runtime openvino": {"runtime": "openvino"},
         "cxr-monai predict --runtime openvino --float32": {"runtime": "openvino", "amp": False},
     }.items():
-        predictor = Predictor(arguments.bundle, **settings)  # type: ignore[arg-type]
-        ways[name] = lambda predictor=predictor: predictor.predict(files).table[findings].to_numpy()  # type: ignore
+        model = Model.open(arguments.bundle, **settings)  # type: ignore[arg-type]
+        ways[name] = lambda model=model: model.predict(files).table[findings].to_numpy()  # type: ignore
     rates: dict[str, list[float]] = {name: [] for name in ways}
     made: dict[str, np.ndarray] = {}
     for _ in range(arguments.repeats):  # in turns: what disturbs the machine disturbs all

@@ -12,7 +12,7 @@ from cxr_monai.attribution.explainer import Explainer
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
 from cxr_monai.errors import BundleError, Code, UsageError, WeightsError
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from tests.support.bundle_runs import run
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 
@@ -37,7 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def odds(bundle: Path, files: list[Path]) -> np.ndarray:
-    values = Predictor(bundle, raw=True, amp=False).predict(files, num_workers=0).table[list(LABELS)].to_numpy(float)
+    values = Model.open(bundle, raw=True, amp=False).predict(files, num_workers=0).table[list(LABELS)].to_numpy(float)
     return np.log(values / (1 - values))
 
 

@@ -16,7 +16,7 @@ from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.errors import CxrError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
 from cxr_monai.schemes import SCHEMES
 from tests.support.bundle_runs import (
@@ -78,12 +78,12 @@ def test_all_configurations_have_the_head(headed: tuple[str, Path]) -> None:
 
 def test_predictions_keep_what_the_head_promises(headed: tuple[str, Path], phantoms: Phantoms, elsewhere: Path) -> None:
     name, bundle = headed
-    predictor = Predictor(bundle, raw=True, amp=False)
-    by_api = predictor.predict(phantoms.files("test")[:4]).table
-    kept(name, list(predictor.bundle.labels), by_api.iloc[:, 1:].to_numpy())
+    model = Model.open(bundle, raw=True, amp=False)
+    by_api = model.predict(phantoms.files("test")[:4]).table
+    kept(name, list(model.labels), by_api.iloc[:, 1:].to_numpy())
     run(bundle, "inference", manifest=str(phantoms.manifest), output_dir="out", raw=True, amp=False, num_workers=0)
     by_config = pd.read_csv("out/predictions.csv")
-    kept(name, list(predictor.bundle.labels), by_config.iloc[:, 1:].to_numpy())
+    kept(name, list(model.labels), by_config.iloc[:, 1:].to_numpy())
     both = by_api.assign(image=[f"images/{Path(path).name}" for path in by_api["image"]])
     rows = by_config.set_index("image").loc[both["image"]].to_numpy()
     np.testing.assert_allclose(rows, both.iloc[:, 1:].to_numpy(), atol=1e-5)
@@ -130,7 +130,7 @@ def test_calibration_does_not_turn_findings_and_categories_around(
     Fitted({label: up.get(label, ()) for label in labels}, {}, {}, {}, within=own["within"]).write(
         copy / "models" / "calibration.json"
     )
-    predicted = Predictor(copy, amp=False).predict(phantoms.files("test")[:4]).table
+    predicted = Model.open(copy, amp=False).predict(phantoms.files("test")[:4]).table
     kept(name, list(labels), predicted.iloc[:, 1:].to_numpy())
     assert (predicted["Mass"] == predicted["Lung"]).all()  # raised above its category, and lowered to it
     run(copy, "inference", manifest=str(phantoms.manifest), output_dir="out", amp=False, num_workers=0)
@@ -157,7 +157,7 @@ def test_a_bundle_made_before_there_were_heads_predicts_as_ever(
     for config in CONFIGS:
         edit(copy, config, older)
     files = phantoms.files("test")[:2]
-    tables = [Predictor(bundle).predict(files).table for bundle in (trained.bundle, copy)]
+    tables = [Model.open(bundle).predict(files).table for bundle in (trained.bundle, copy)]
     pd.testing.assert_frame_equal(*tables)
     assert Explainer.of_bundle(copy).findings == Bundle.open(trained.bundle).labels
 

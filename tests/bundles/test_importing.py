@@ -14,7 +14,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.importing import import_bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import Code, CxrError
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.foreign import XRV_TARGETS
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
@@ -47,7 +47,7 @@ def chexnet(chexnet_state: dict[str, torch.Tensor], tmp_path_factory: pytest.Tem
 
 
 def probabilities(bundle: Path, image: Path) -> torch.Tensor:
-    table = Predictor(bundle, amp=False).predict([image]).table
+    table = Model.open(bundle, amp=False).predict([image]).table
     return torch.tensor(table.iloc[0, 1:].to_list())
 
 

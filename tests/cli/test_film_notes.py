@@ -10,7 +10,7 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from tests.data.test_radiograph_dicom import SIDE, dicom, lut, written
 from tests.support.bundle_runs import run
 from tests.support.tiny_bundles import tiny_bundle
@@ -70,9 +70,9 @@ def test_an_interrupted_prediction_counts_all(
     films: Path, bundle: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["predict", str(bundle), str(films), "--workers", "0", "--batch-size", "2", "--out", "p.csv"]
-    predict = Predictor.predict
+    predict = Model.predict
 
-    def interrupted(self: Predictor, files: Any, names: Any, size: int, workers: int, each: Any) -> Any:
+    def interrupted(self: Model, files: Any, names: Any, size: int, workers: int, each: Any) -> Any:
         calls = []
 
         def stop(part: Any) -> None:
@@ -83,9 +83,9 @@ def test_an_interrupted_prediction_counts_all(
 
         return predict(self, files, names, size, workers, stop)
 
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    monkeypatch.setattr(Model, "predict", interrupted)
     assert main(words) == 130
-    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(Model, "predict", predict)
     capsys.readouterr()
     assert main(words) == 0
     assert notes_of(capsys.readouterr().out) == SAID

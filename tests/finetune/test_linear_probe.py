@@ -12,7 +12,7 @@ from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.linear_probe import features_of, finetune_heads
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from tests.finetune.family import Family
 from tests.finetune.test_transfer import trained
 from tests.support.bundle_runs import code_of
@@ -59,7 +59,7 @@ def test_they_are_what_ordinary_training_of_the_head_gives(heads: Path, family: 
 def test_predictions_from_kept_features_are_the_bundles_own(heads: Path, family: Family) -> None:
     told = pd.read_csv(heads / "Mass" / "predictions_child.csv")
     root = Path(json.loads((family.manifest.parent / "m.csv.json").read_text())["root"])
-    again = Predictor(heads / "Mass" / "bundle", amp=False).predict([root / image for image in told["image"]]).table
+    again = Model.open(heads / "Mass" / "bundle", amp=False).predict([root / image for image in told["image"]]).table
     assert told["Mass"].to_numpy() == pytest.approx(again["Mass"].to_numpy(), abs=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_features_give_the_parents_predictions(family: Family) -> None:
 
     test = read_manifest(family.manifest).part("test")
     features = features_of(Bundle.open(family.parent), test, amp=False)
-    theirs = Predictor(family.parent, amp=False).predict(test.paths(), list(test.table["image"])).table
+    theirs = Model.open(family.parent, amp=False).predict(test.paths(), list(test.table["image"])).table
     assert list(features.images) == list(test.table["image"])
     pd.testing.assert_frame_equal(features.parent, theirs, atol=1e-5, rtol=0, check_dtype=False)
 

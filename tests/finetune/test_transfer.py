@@ -11,7 +11,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.disease import disease_manifest
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.schemes import SCHEMES
 from tests.finetune.family import QUICK, TRANSFER, Family
 from tests.support.bundle_runs import code_of, edit, our_errors, process_as_it_was, read, rewrite, workflow
@@ -83,7 +83,7 @@ def test_judged_predictions_are_the_bundles_own(family: Family) -> None:
     files = [family.manifest.parent / image for image in told["image"]]
     root = Path(json.loads((family.manifest.parent / "m.csv.json").read_text())["root"])
     files = [root / image for image in told["image"]]
-    again = Predictor(family.child, amp=False).predict(files).table
+    again = Model.open(family.child, amp=False).predict(files).table
     assert told["Effusion"].to_numpy() == pytest.approx(again["Effusion"].to_numpy(), abs=1e-6)
 
 

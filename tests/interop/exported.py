@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.install import install
 from cxr_monai.sharing.trust.keys import make_key, trust
@@ -71,7 +71,7 @@ def headed_bundle(case: str, folder: Path) -> Path:
 
 def probabilities(bundle: Path, films: list[Path], raw: bool = True) -> dict[str, np.ndarray]:
     """Return what ``predict`` gives in float32, by label."""
-    table = Predictor(bundle, device="cpu", amp=False, raw=raw).predict(films, num_workers=0).table
+    table = Model.open(bundle, device="cpu", amp=False, raw=raw).predict(films, num_workers=0).table
     return {str(label): table[label].to_numpy(float) for label in table.columns[1:]}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 
 PARTS = ("train",) * 8 + ("val",) * 4 + ("test",) * 4
 
@@ -24,7 +24,7 @@ class Site:
 
     def predict(self, **settings: Any) -> pd.DataFrame:
         """Return what the library itself predicts of all films, by their names, in float32."""
-        predicted = Predictor(self.bundle, device="cpu", amp=False, **settings).predict(
+        predicted = Model.open(self.bundle, device="cpu", amp=False, **settings).predict(
             self.films, [film.name for film in self.films]
         )
         return predicted.table.set_index("image")

@@ -20,7 +20,7 @@ from cxr_monai.errors import Code, EvaluationError, WeightsError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.carried import OTHER_WEIGHTS, bundle_calibration
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.sharing.export.model_zoo import zoo_layout
 from cxr_monai.sharing.export.network_export import export
 from tests.interop.exported import NEAR, headed_bundle, probabilities
@@ -102,7 +102,7 @@ def test_every_export_and_client_calibrates(
         patched.chdir(calibrated)
         assert_everywhere(calibrated, right, films)
     for path in (zoo, without_file):
-        table = Predictor(path, device="cpu", amp=False).predict(films, num_workers=0).table
+        table = Model.open(path, device="cpu", amp=False).predict(films, num_workers=0).table
         assert all(np.allclose(table[label], values, rtol=0, atol=NEAR) for label, values in right.items())
     for at, film in enumerate(films):
         assert BundleInferTask(zoo)(str(film))["pred"].numpy() == pytest.approx(
@@ -134,7 +134,7 @@ def test_from_another_bundles_folder(
     Fitted({label: (Calibrator("temperature", {"temperature": 2}),) for label in labels}, {}, {}, {}).write(
         other / "models" / "calibration.json"
     )
-    changed = Predictor(other, device="cpu").calibration
+    changed = Model.open(other, device="cpu").calibration
     assert changed is not None
     assert changed.calibrators[labels[0]][0].parameters == {"temperature": 2}
 
@@ -207,7 +207,7 @@ def test_a_bundle_that_never_was_calibrated_is_no_warning(
 ) -> None:
     export(plain, tmp_path / "files", ["torchscript"])
     assert said(tmp_path / "files" / "model.ts", films, caplog) == ("", [])
-    assert "uncalibrated_because" not in Predictor(plain, device="cpu").about
+    assert "uncalibrated_because" not in Model.open(plain, device="cpu").about
     script_alone = copied(plain, tmp_path / "script_classification", tmp_path / "files" / "model.ts")
     (script_alone / "models" / "model.pt").unlink()
     caplog.clear()
@@ -227,12 +227,12 @@ def test_ensembles_of_calibrated_networks_say_that_they_are_not(
         why, warnings = said(path, films, caplog)
         assert why.startswith("it is the mean of networks that were calibrated one by one")
         assert len(warnings) == 1
-    predictor = Predictor(made, device="cpu", amp=False)
-    assert predictor.about["calibrated"] is False
-    assert predictor.about["uncalibrated_because"] == why
-    assert Predictor(made, device="cpu", raw=True).about.get("uncalibrated_because") is None
+    model = Model.open(made, device="cpu", amp=False)
+    assert model.about["calibrated"] is False
+    assert model.about["uncalibrated_because"] == why
+    assert Model.open(made, device="cpu", raw=True).about.get("uncalibrated_because") is None
     write_calibration(made, fitted_of(Bundle.open(made).labels))
-    assert Predictor(made, device="cpu").about["calibrated"] is True
+    assert Model.open(made, device="cpu").about["calibrated"] is True
     assert read_json(made / "configs" / "inference.json")["calibration"].get("lost") is None
 
 
@@ -252,7 +252,7 @@ def test_a_calibration_that_could_not_be_fitted_says_why(plain: Path, tmp_path: 
     few = copied(plain, tmp_path / "few")
     note = "Effusion is not calibrated: temperature needs 10 positives and 10 negatives, and there are 3 and 9."
     write_calibration(few, Fitted(dict.fromkeys(LABELS, ()), {}, {}, {}, notes=(note, "Mass has no operating points.")))
-    assert Predictor(few, device="cpu").about["uncalibrated_because"] == note
+    assert Model.open(few, device="cpu").about["uncalibrated_because"] == note
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.mlflow_model import BundleModel
 from tests.interop.site import Site
 from tests.support.bundle_runs import code_of, edit, plain_environment, process_as_it_was, run
@@ -53,7 +53,7 @@ def logged(site: Site, tmp_path_factory: pytest.TempPathFactory, store: str) -> 
     experiment = client.get_experiment_by_name("models")
     assert experiment is not None
     (found,) = client.search_runs([experiment.experiment_id])
-    predicted = Predictor(out / "bundle").predict(site.films)
+    predicted = Model.open(out / "bundle").predict(site.films)
     return Logged(out, f"runs:/{found.info.run_id}/bundle", predicted.table)
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_has_its_row_and_its_reason(model: Any, logged: Logg
 
 @pytest.mark.parametrize("data", [pd.DataFrame({"path": ["a.png"]}), [3.5]])
 def test_what_is_no_image_is_refused(data: Any, logged: Logged) -> None:
-    made = BundleModel(Predictor(logged.out / "bundle"))
+    made = BundleModel(Model.open(logged.out / "bundle"))
     with pytest.raises(CxrError) as error:
         made.predict(data)
     assert code_of(error) == "setting-invalid"
@@ -181,5 +181,5 @@ def test_a_server_that_is_away_gets_the_model_later(site: Site, away: Path, stor
     opened = mlflow.pyfunc.load_model(f"runs:/{found.info.run_id}/bundle")
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     table = opened.predict(pd.DataFrame({"image": [str(site.films[0])]}))
-    expected = Predictor(site.bundle).predict(site.films[:1]).table
+    expected = Model.open(site.bundle).predict(site.films[:1]).table
     assert table["Mass"].tolist() == pytest.approx(expected["Mass"].tolist(), abs=1e-6)

@@ -19,7 +19,7 @@ from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code, CxrError, SettingError, UsageError, WeightsError
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.inference.predictor import Predictor
+from cxr_monai.inference.model import Model
 from cxr_monai.networks.heads import Head, head
 from cxr_monai.schemes import scheme
 from cxr_monai.sharing.export import network_export as module
@@ -104,7 +104,7 @@ def test_whoever_follows_the_contract_gets_what_the_bundle_predicts(tmp_path: Pa
     p = expit(values[0].astype(float))
     p[0] = expit(step["parameters"]["slope"] * logit(p[0]) + step["parameters"]["intercept"])
 
-    row = Predictor(bundle, amp=False).predict([tmp_path / "a.png"], num_workers=0).table.iloc[0]
+    row = Model.open(bundle, amp=False).predict([tmp_path / "a.png"], num_workers=0).table.iloc[0]
     assert np.allclose(p, row[list(LABELS)].to_numpy(float), atol=1e-5)
     assert contract["calibration"]["labels"]["Effusion"]["operating_points"] == {"youden": {"threshold": 0.3}}
     assert contract["calibration"]["fitted_on"] == {"images": 9}

@@ -1,4 +1,4 @@
-"""The Predictor: one row an image in the order given, bad files reported, the numbers of ``evaluate.json``."""
+"""The Model: one row an image in the order given, bad files reported, the numbers of ``evaluate.json``."""
 
 import json
 import random
@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from cxr_monai.data.dataset import RadiographDataset
+from cxr_monai.data.inputs import gather_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import CxrError
-from cxr_monai.inference.predictor import Predictor, gather_files
+from cxr_monai.inference.model import Model
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.fixed_batches import FixedBatches
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
@@ -24,14 +25,14 @@ from tests.support.tiny_bundles import tiny_bundle
 
 
 @pytest.fixture(scope="module")
-def predictor(trained: Trained) -> Predictor:
+def model(trained: Trained) -> Model:
     """The tiny trained bundle, in float32."""
-    return Predictor(trained.bundle, amp=False)
+    return Model.open(trained.bundle, amp=False)
 
 
-def test_one_row_an_image_in_the_order_given(predictor: Predictor, phantoms: Phantoms) -> None:
+def test_one_row_an_image_in_the_order_given(model: Model, phantoms: Phantoms) -> None:
     files = phantoms.files("test")[:5][::-1]
-    result = predictor.predict(files, batch_size=2)
+    result = model.predict(files, batch_size=2)
     assert list(result.table.columns) == ["image", *NIH14]
     assert list(result.table["image"]) == [str(file) for file in files]
     assert result.errors == []
@@ -40,48 +41,49 @@ def test_one_row_an_image_in_the_order_given(predictor: Predictor, phantoms: Pha
     assert len(np.unique(values.round(6), axis=0)) == 5  # each image its own row
 
 
-def test_batches_and_names_change_nothing(predictor: Predictor, phantoms: Phantoms) -> None:
+def test_batches_and_names_change_nothing(model: Model, phantoms: Phantoms) -> None:
     files = phantoms.files("test")[:5]
-    one = predictor.predict(files, batch_size=1)
-    all_ = predictor.predict(files, names=["a", "b", "c", "d", "e"], batch_size=5)
+    one = model.predict(files, batch_size=1)
+    all_ = model.predict(files, names=["a", "b", "c", "d", "e"], batch_size=5)
     assert list(all_.table["image"]) == ["a", "b", "c", "d", "e"]
     np.testing.assert_allclose(one.table[list(NIH14)], all_.table[list(NIH14)], rtol=0, atol=1e-6)
 
 
 @pytest.mark.skipif(not bfloat16_supported(torch.device("cpu")), reason="this processor has no bfloat16 instructions")
 def test_in_bfloat16_a_film_has_the_same_bits_whatever_is_beside_it(trained: Trained, phantoms: Phantoms) -> None:
-    predictor, files = Predictor(trained.bundle), phantoms.files("test")[:5]
-    assert isinstance(predictor.network, FixedBatches)
+    model, files = Model.open(trained.bundle), phantoms.files("test")[:5]
+    network = model._computation.network
+    assert isinstance(network, FixedBatches)
     shapes: set[tuple[int, ...]] = set()
-    predictor.network.network.register_forward_pre_hook(lambda _, given: shapes.add(tuple(given[0].shape)))
-    together = predictor.predict(files, batch_size=5).table[list(NIH14)].to_numpy()
-    in_another_order = predictor.predict(files[::-1], batch_size=3).table[list(NIH14)].to_numpy()[::-1]
-    alone = np.concatenate([predictor.predict([file]).table[list(NIH14)].to_numpy() for file in files])
+    network.network.register_forward_pre_hook(lambda _, given: shapes.add(tuple(given[0].shape)))
+    together = model.predict(files, batch_size=5).table[list(NIH14)].to_numpy()
+    in_another_order = model.predict(files[::-1], batch_size=3).table[list(NIH14)].to_numpy()[::-1]
+    alone = np.concatenate([model.predict([file]).table[list(NIH14)].to_numpy() for file in files])
     np.testing.assert_array_equal(in_another_order, together)
     np.testing.assert_array_equal(alone, together)
-    assert shapes == {(predictor.network.size, *predictor.shape)}  # where bits depend on it, all is equal by that
+    assert shapes == {(network.size, *model.shape)}  # where bits depend on it, all is equal by that
 
 
-def test_equal_to_evaluation(predictor: Predictor, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+def test_equal_to_evaluation(model: Model, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
     run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", batch_size=8, amp=False)
     evaluated = pd.read_csv(elsewhere / "out" / "predictions.csv")
     files = phantoms.files("test")
     names = [file.relative_to(phantoms.root).as_posix() for file in files]
-    predicted = predictor.predict(files, names).table
+    predicted = model.predict(files, names).table
     assert list(predicted["image"]) == list(evaluated["image"])
     np.testing.assert_allclose(predicted[list(NIH14)], evaluated[list(NIH14)], rtol=0, atol=1e-6)
     about = json.loads((elsewhere / "out" / "predictions.csv.json").read_text())
-    assert predictor.about["bundle"] == about["bundle"]
-    assert predictor.about["precision"] == about["precision"] == "float32"
+    assert model.about["bundle"] == about["bundle"]
+    assert model.about["precision"] == about["precision"] == "float32"
 
 
-def test_bad_files_are_reported_and_the_rest_is_done(predictor: Predictor, phantoms: Phantoms, tmp_path: Path) -> None:
+def test_bad_files_are_reported_and_the_rest_is_done(model: Model, phantoms: Phantoms, tmp_path: Path) -> None:
     good = phantoms.files("test")[:2]
     empty, text, cut = tmp_path / "empty.png", tmp_path / "text.png", tmp_path / "cut.png"
     empty.touch()
     text.write_text("not a picture")
     cut.write_bytes(good[0].read_bytes()[:100])
-    result = predictor.predict([empty, good[0], text, tmp_path / "gone.png", good[1], cut], batch_size=4)
+    result = model.predict([empty, good[0], text, tmp_path / "gone.png", good[1], cut], batch_size=4)
     assert list(result.table["image"]) == [str(file) for file in good]
     assert [(name, code) for name, code, _ in result.errors] == [
         (str(empty), "radiograph-empty"),
@@ -90,28 +92,28 @@ def test_bad_files_are_reported_and_the_rest_is_done(predictor: Predictor, phant
         (str(cut), "radiograph-truncated"),
     ]
     assert all(reason for _, _, reason in result.errors)
-    alone = predictor.predict(good).table
+    alone = model.predict(good).table
     np.testing.assert_allclose(result.table[list(NIH14)], alone[list(NIH14)], rtol=0, atol=1e-6)
 
 
-def test_nothing_read_gives_an_empty_table(predictor: Predictor, tmp_path: Path) -> None:
-    result = predictor.predict([tmp_path / "gone.png"])
+def test_nothing_read_gives_an_empty_table(model: Model, tmp_path: Path) -> None:
+    result = model.predict([tmp_path / "gone.png"])
     assert result.table.empty
     assert list(result.table.columns) == ["image", *NIH14]
     assert len(result.errors) == 1
 
 
 def test_bundle_works_from_anywhere_by_a_relative_path(
-    copy: Path, phantoms: Phantoms, predictor: Predictor, elsewhere: Path
+    copy: Path, phantoms: Phantoms, model: Model, elsewhere: Path
 ) -> None:
     moved = copy.rename(elsewhere / "moved to another place")
     file = phantoms.files("test")[0]
-    result = Predictor(moved.name, amp=False).predict([file])
-    np.testing.assert_allclose(result.table[list(NIH14)], predictor.predict([file]).table[list(NIH14)], atol=1e-6)
+    result = Model.open(moved.name, amp=False).predict([file])
+    np.testing.assert_allclose(result.table[list(NIH14)], model.predict([file]).table[list(NIH14)], atol=1e-6)
 
 
 def test_network_is_in_eval_mode_and_repeats_itself(trained: Trained, phantoms: Phantoms) -> None:
-    made = Predictor(trained.bundle)
+    made = Model.open(trained.bundle)
     first = made.predict(phantoms.files("test")[:2]).table
     second = made.predict(phantoms.files("test")[:2]).table
     pd.testing.assert_frame_equal(first, second)
@@ -122,13 +124,13 @@ def test_network_is_in_eval_mode_and_repeats_itself(trained: Trained, phantoms: 
 def test_missing_weights(copy: Path) -> None:
     (copy / "models" / "model.pt").unlink()
     with pytest.raises(CxrError) as error:
-        Predictor(copy)
+        Model.open(copy)
     assert code_of(error) == "weights-missing"
 
 
 def test_missing_bundle(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match="OUT/bundle") as error:
-        Predictor(tmp_path / "nowhere")
+        Model.open(tmp_path / "nowhere")
     assert code_of(error) == "bundle-invalid"
 
 
@@ -194,11 +196,11 @@ def test_crops_give_the_mean_of_their_logits() -> None:
 # ---------------------------------------------------------------- faster ways to the same numbers
 
 
-def test_openvino_gives_the_same_probabilities(trained: Trained, predictor: Predictor, phantoms: Phantoms) -> None:
+def test_openvino_gives_the_same_probabilities(trained: Trained, model: Model, phantoms: Phantoms) -> None:
     pytest.importorskip("openvino")
     files = phantoms.files("test")[:5]
-    exact = predictor.predict(files)
-    made = Predictor(trained.bundle, amp=False, runtime="openvino").predict(files, batch_size=2)
+    exact = model.predict(files)
+    made = Model.open(trained.bundle, amp=False, runtime="openvino").predict(files, batch_size=2)
     np.testing.assert_allclose(made.table[list(NIH14)], exact.table[list(NIH14)], rtol=0, atol=1e-4)
     assert made.about["runtime"] == "openvino"
     assert exact.about["runtime"] == "torch"
@@ -210,51 +212,51 @@ def test_openvino_computes_in_float32_where_bfloat16_is_too_coarse(
 ) -> None:
     pytest.importorskip("openvino")
     bundle = tiny_bundle(tmp_path / "bundle", 0)
-    assert Predictor(bundle, runtime="openvino").about["precision"] == "bfloat16"
-    monkeypatch.setattr("cxr_monai.inference.predictor.largest_difference", lambda *_: 1.0)
-    assert Predictor(bundle, runtime="openvino").about["precision"] == "float32"
+    assert Model.open(bundle, runtime="openvino").about["precision"] == "bfloat16"
+    monkeypatch.setattr("cxr_monai.inference.computation.largest_difference", lambda *_: 1.0)
+    assert Model.open(bundle, runtime="openvino").about["precision"] == "float32"
     assert "OpenVINO computes in float32" in caplog.text
 
 
 def test_a_runtime_that_is_not_there_is_named(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(CxrError, match=r"cxr-monai\[openvino\]") as error:
-        Predictor(trained.bundle, runtime="openvino")
+        Model.open(trained.bundle, runtime="openvino")
     assert code_of(error) == "runtime-missing"
     with pytest.raises(CxrError, match="torch and openvino"):
-        Predictor(trained.bundle, runtime="tensorrt")
+        Model.open(trained.bundle, runtime="tensorrt")
 
 
 @pytest.mark.parametrize("workers", [None, 0, 1, 2])
 def test_however_many_read_the_rows_are_those_of_the_files(
-    predictor: Predictor, phantoms: Phantoms, tmp_path: Path, workers: int | None
+    model: Model, phantoms: Phantoms, tmp_path: Path, workers: int | None
 ) -> None:
     files = [*phantoms.files("test")[:7], tmp_path / "gone.png", phantoms.files("test")[0]]
     names = [str(number) for number in range(9)]
-    result = predictor.predict(files, names, batch_size=2, num_workers=workers)
+    result = model.predict(files, names, batch_size=2, num_workers=workers)
     assert list(result.table["image"]) == ["0", "1", "2", "3", "4", "5", "6", "8"]
     assert [(name, code) for name, code, _ in result.errors] == [("7", "radiograph-not-found")]
     values = result.table[list(NIH14)].to_numpy()
     np.testing.assert_allclose(values[0], values[-1], rtol=0, atol=1e-6)
-    alone = predictor.predict(files[3:4]).table[list(NIH14)].to_numpy()
+    alone = model.predict(files[3:4]).table[list(NIH14)].to_numpy()
     np.testing.assert_allclose(values[3:4], alone, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [None, 0, 2])
-def test_predicting_leaves_the_process_alone(predictor: Predictor, phantoms: Phantoms, workers: int | None) -> None:
+def test_predicting_leaves_the_process_alone(model: Model, phantoms: Phantoms, workers: int | None) -> None:
     def state() -> list[str]:
         states = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()  # noqa: NPY002
         return [str(part) for part in (signal.getsignal(signal.SIGTERM), torch.get_num_threads(), *states)]
 
     torch.rand(3)
     before = state()
-    predictor.predict(phantoms.files("test")[:3], batch_size=2, num_workers=workers)
+    model.predict(phantoms.files("test")[:3], batch_size=2, num_workers=workers)
     assert state() == before
 
 
 @pytest.mark.parametrize("workers", [None, 0, 2])
 def test_no_row_is_lost_to_an_error_that_is_not_the_file_s(
-    predictor: Predictor, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch, workers: int | None
+    model: Model, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch, workers: int | None
 ) -> None:
     read = RadiographDataset.__getitem__
 
@@ -265,12 +267,12 @@ def test_no_row_is_lost_to_an_error_that_is_not_the_file_s(
 
     monkeypatch.setattr(RadiographDataset, "__getitem__", short_of_memory)
     with pytest.raises(MemoryError, match="no room"):
-        predictor.predict(phantoms.files("test")[:5], batch_size=2, num_workers=workers)
+        model.predict(phantoms.files("test")[:5], batch_size=2, num_workers=workers)
 
 
 def test_a_reader_that_ends_early_is_an_error(
-    predictor: Predictor, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch
+    model: Model, phantoms: Phantoms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_monai.inference.predictor.reading_loader", lambda *told: list(reading_loader(*told))[:-1])
+    monkeypatch.setattr("cxr_monai.inference.reading.reading_loader", lambda *told: list(reading_loader(*told))[:-1])
     with pytest.raises(RuntimeError, match="5 files were to be read, 4 came back"):
-        predictor.predict(phantoms.files("test")[:5], batch_size=2)
+        model.predict(phantoms.files("test")[:5], batch_size=2)

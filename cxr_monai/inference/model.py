@@ -1,0 +1,301 @@
+"""An opened bundle: films in, calibrated probabilities and class activation maps out.
+
+    model = Model.open("OUT/bundle")
+    result = model.predict(["a.png", "b.dcm"])
+    result.table                # image and one column a finding, each in [0, 1]
+    result.errors               # (image, code, reason) of the files that could not be read
+
+    for batch in model.read(films):                                     # probabilities and maps of one forward pass
+        probabilities, maps = model.probabilities_and_maps(batch.images)
+
+A bundle is opened here and nowhere else: prediction, maps, tests of maps, exports, linear probes and MLflow's model all
+stand on a ``Model``. Neither MLflow nor Captum nor matplotlib is imported.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from monai.transforms import Compose
+from torch import nn
+
+from cxr_monai.bundle.about import about as describe
+from cxr_monai.bundle.bundle_folder import Bundle, head_of
+from cxr_monai.bundle.calibrated import calibration_item
+from cxr_monai.data.dataset import take_any_modality
+from cxr_monai.data.notes import FilmNotes
+from cxr_monai.evaluation.carried import calibration_in
+from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.inference.computation import Computation, check_runtime, fastest_class_maps, fastest_computation
+from cxr_monai.inference.reading import FilmBatch, FilmReader
+from cxr_monai.networks.class_maps import ClassMaps
+from cxr_monai.networks.fixed_batches import evenly
+from cxr_monai.networks.heads import INDEPENDENT, Head
+from cxr_monai.networks.inferers import autocast_dtype
+from cxr_monai.networks.weight_loading import load_weights
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a model is opened with: plain values, which another process can be given.
+
+    Attributes:
+        bundle: the bundle's folder; empty for a model of parts.
+        weights: instead of the bundle's own.
+        device: such as ``cpu`` or ``cuda:1``; a GPU if there is one, where None.
+        amp: bfloat16 where the device has it; on a CPU a copy of the network that is fused for prediction
+            (``cxr_monai.networks.fusion``). False computes in float32.
+        runtime: ``torch``, or ``openvino`` on a CPU (``cxr_monai.networks.openvino_runtime``).
+        raw: leave the bundle's calibration out. A bundle without one gives raw probabilities in any case, and so do
+            ``weights`` that are not its own.
+        any_modality: read DICOM files whatever their headers say they show.
+        batch_size: films at a time.
+        num_workers: films that are read at a time (``cxr_monai.data.loading.reading_loader``); None suits the machine.
+    """
+
+    bundle: str = ""
+    weights: str | None = None
+    device: str | None = None
+    amp: bool = True
+    runtime: str = "torch"
+    raw: bool = False
+    any_modality: bool = False
+    batch_size: int = 16
+    num_workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of films.
+
+    Attributes:
+        table: ``image`` and one column a finding, each in [0, 1].
+        errors: image, stable code and reason of each file that was left out.
+        about: bundle digest, precision, calibrated or not.
+        notes: what reading said of the images in the table.
+    """
+
+    table: pd.DataFrame
+    errors: list[tuple[str, str, str]]
+    about: Mapping[str, Any]
+    notes: FilmNotes = field(default_factory=FilmNotes)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its weights and everything that turns films into calibrated probabilities and maps.
+
+    ``Model.open`` makes it of a bundle, and such a model is pickled as its settings: the bundle is opened again where
+    it arrives.
+
+    Attributes:
+        network: in evaluation mode, float32, on the device.
+        preprocessing: film to network input.
+        labels: of the head, in their order.
+        shape: ``[C, H, W]`` of the network's input.
+        head: makes the labels' log-odds of the network's outputs.
+        calibration: of the probabilities; None: they are raw.
+        settings: what the model was opened with.
+        bundle: that it was made of; None for a network without one.
+
+    Raises:
+        SettingError: ``runtime-missing``, or ``setting-invalid`` for another runtime or one that the device lacks.
+    """
+
+    network: nn.Module
+    preprocessing: Compose
+    labels: tuple[str, ...]
+    shape: tuple[int, ...]
+    head: Head = INDEPENDENT
+    calibration: Fitted | None = None
+    settings: ModelSettings = field(default_factory=ModelSettings)
+    bundle: Bundle | None = None
+
+    def __post_init__(self) -> None:
+        self.network.eval().to(self.device)
+        if self.settings.any_modality:
+            take_any_modality(self.preprocessing)
+        check_runtime(self.settings.runtime, self.device)
+        _ = self._described  # the bundle's digest as it was opened
+        if self.settings.runtime != "torch":
+            _ = self._computation  # whether it is installed is known before the first film
+
+    @classmethod
+    def open(cls, bundle: str | Path | ModelSettings, **settings: Any) -> "Model":
+        """Open a bundle and load its weights.
+
+        Args:
+            bundle: its folder, or all settings at once.
+            settings: of :class:`ModelSettings`, by name.
+
+        Raises:
+            BundleError: if the folder is no valid bundle.
+            EvaluationError: ``calibration-invalid`` for a damaged calibration.
+            WeightsError: if the weights are missing or belong to another network.
+            SettingError: as :class:`Model`.
+        """
+        given = bundle if isinstance(bundle, ModelSettings) else ModelSettings(str(bundle))
+        plain: dict[str, Any] = {
+            name: str(value) if isinstance(value, Path | torch.device) else value for name, value in settings.items()
+        }
+        given = replace(given, **plain)
+        opened = Bundle.open(given.bundle)
+        weights = Path(given.weights).resolve() if given.weights else opened.weights
+        given = replace(given, bundle=str(opened.root), weights=str(weights) if given.weights else None)
+        parser = opened.parser()
+        network = load_weights(parser.get_parsed_content("network_def"), weights, _device(given.device))
+        preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
+        item = calibration_item(opened.root)
+        calibration = calibration_in(opened.root, item, opened.labels, weights, given.raw)
+        return cls(
+            network, preprocessing, tuple(opened.labels), tuple(shape), head_of(parser), calibration, given, opened
+        )
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self.settings.bundle:
+            return Model.open, (self.settings,)
+        return Model, tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+    def with_network(self, network: nn.Module) -> "Model":
+        """Return the model with another network of the same inputs and outputs; it is no bundle's any more."""
+        return replace(self, network=network, settings=replace(self.settings, bundle=""), bundle=None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return _device(self.settings.device)
+
+    @cached_property
+    def _computation(self) -> Computation:
+        settings = self.settings
+        return fastest_computation(self.network, self.shape, self.head, self.device, settings.runtime, settings.amp)
+
+    @cached_property
+    def _class_maps(self) -> dict[int | None, ClassMaps]:
+        return {}
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        if self.bundle is None:
+            return {}
+        weights = self.settings.weights or self.bundle.weights
+        return describe(str(self.bundle.root), str(weights), self.device, self.settings.amp, self.calibration)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What stands beside predictions: bundle, labels, weights, precision, calibrated or not, runtime."""
+        precision = str(autocast_dtype(self.device, self._computation.amp)).removeprefix("torch.")
+        return self._described | {"precision": precision, "runtime": self.settings.runtime}
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What stands beside maps: the bundle's name and digest, its labels, and whether the weights are its own."""
+        if self.bundle is None:
+            return {}
+        told = self._described
+        name = self.bundle.metadata.get("name", "")
+        return {"name": name, "digest": told["bundle"], **{key: told[key] for key in ("label_scheme", "own_weights")}}
+
+    def read(
+        self,
+        films: Sequence[Any],
+        names: Sequence[str] | None = None,
+        desc: str = "reading",
+        done: int = 0,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+    ) -> Iterator[FilmBatch]:
+        """Yield films in batches, as :meth:`FilmReader.read`; batch size and workers are the settings' where None."""
+        settings = self.settings
+        workers = settings.num_workers if num_workers is None else num_workers
+        reader = FilmReader(self.preprocessing, self.shape, batch_size or settings.batch_size, workers)
+        return reader.read(films, names, desc, done)
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the labels' log-odds, float32 ``[B, F]`` on the CPU, for images ``[B, C, H, W]``."""
+        with torch.inference_mode():
+            return self._computation.logits(images.to(self.device)).cpu()
+
+    def probabilities(self, logits: torch.Tensor) -> np.ndarray:
+        """Return probabilities, float32 ``[B, F]`` in [0, 1], calibrated where the model is, of log-odds ``[B, F]``."""
+        # in float32 its last bit depends on where a value stands: vectors have a kernel, what is left another
+        values = logits.cpu().double().sigmoid().float().numpy()
+        return values if self.calibration is None else self.calibration.apply(values, self.labels).astype("float32")
+
+    def class_maps(self, stride: int | None = None) -> ClassMaps:
+        """Return the network that gives log-odds and class activation maps; it is made once for a stride.
+
+        Raises:
+            SettingError: ``setting-invalid`` if the network has no class maps, or none of this stride.
+        """
+        if stride not in self._class_maps:
+            self._class_maps[stride] = fastest_class_maps(
+                self.network, self.shape, stride, self.head, self.device, self.settings.amp
+            )
+        return self._class_maps[stride]
+
+    def probabilities_and_maps(
+        self, images: torch.Tensor, stride: int | None = None
+    ) -> tuple[np.ndarray, torch.Tensor]:
+        """Return probabilities and class activation maps of one forward pass.
+
+        Args:
+            images: float32 ``[B, C, H, W]``, as the network is given them.
+            stride: pixels of the input between two points of a map; the network's own where None.
+
+        Returns:
+            probabilities ``[B, F]`` as :meth:`probabilities`, and maps float32 ``[B, F, h, w]``, which may be negative.
+
+        Raises:
+            SettingError: as :meth:`class_maps`.
+        """
+        mapped = self.class_maps(stride)
+        dtype = autocast_dtype(self.device, self.settings.amp and self.device.type != "cpu")
+        images = images.to(self.device)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32),
+        ):
+            logits, maps = evenly(mapped, images.contiguous(memory_format=torch.channels_last))
+        return self.probabilities(logits), maps
+
+    def predict(
+        self,
+        films: Sequence[Any],
+        names: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        each: Callable[[Predictions], Any] = lambda part: None,
+    ) -> Predictions:
+        """Predict films; those that cannot be read are reported, the rest is done.
+
+        Args:
+            films, names: as for :meth:`FilmReader.read`; names stand in the table's column ``image``.
+            batch_size, num_workers: other ones than the settings'.
+            each: is given the predictions of every batch as soon as they are there. A list that is continued behind
+                whole batches has the same batches as before, and so the same values.
+        """
+        tables, errors, notes = [self._table([], np.empty((0, len(self.labels)), "float32"))], [], FilmNotes()
+        for batch in self.read(films, names, "predicting", 0, batch_size, num_workers):
+            logits = self.logits(batch.images)[batch.readable]
+            table = self._table([batch.names[position] for position in batch.readable], self.probabilities(logits))
+            part = Predictions(table, batch.errors, self.about, batch.notes)
+            each(part)
+            tables.append(table)
+            errors += batch.errors
+            notes.add_all(part.notes.to_json())
+        return Predictions(pd.concat(tables, ignore_index=True), errors, self.about, notes)
+
+    def _table(self, images: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
+        table = pd.DataFrame(probabilities, columns=list(self.labels))
+        table.insert(0, "image", pd.Series(images, dtype="str"))
+        return table
+
+
+def _device(name: str | None) -> torch.device:
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,0 +1,111 @@
+"""Films to batches as a network takes them; a film that cannot be read is reported, the rest is done.
+
+The one loop over files of prediction, maps, tests of maps and linear probes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Compose
+
+from cxr_monai.data.dataset import RadiographDataset, batch_errors, batch_notes
+from cxr_monai.data.loading import reading_loader
+from cxr_monai.data.notes import FilmNotes
+from cxr_monai.errors import Code, RadiographError
+from cxr_monai.plurals import counted, was
+from cxr_monai.progress import progress_bar
+from cxr_monai.transforms import plain_tensors
+
+_UNKNOWN = torch.full((4,), torch.nan, dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class FilmBatch:
+    """Some films as a network takes them.
+
+    Attributes:
+        names: of all B films.
+        images: float32 ``[B, C, H, W]``; blank where a film could not be read.
+        readable: the positions of the films that could be read, N of them.
+        errors: name, stable code and reason of the others.
+        remarks: what is odd about each of the B films, a line each.
+        geometry: float64 ``[B, 4]``: rows and columns of the stored image, distance of its rows and columns in mm; NaN
+            where unknown.
+    """
+
+    names: list[str]
+    images: torch.Tensor
+    readable: list[int]
+    errors: list[tuple[str, str, str]]
+    remarks: list[str]
+    geometry: torch.Tensor
+
+    @property
+    def notes(self) -> FilmNotes:
+        """The remarks, each kind once."""
+        return batch_notes({"name": self.names, "notes": self.remarks})
+
+
+class _FilmDataset(RadiographDataset):
+    """Items have ``notes``, and ``geometry`` as :class:`FilmBatch`."""
+
+    def details(self, film: Mapping[str, Any]) -> dict[str, Any]:
+        geometry = _UNKNOWN
+        if "image_shape" in film:
+            spacing = film.get("image_spacing") or (torch.nan, torch.nan)
+            geometry = torch.tensor([*film["image_shape"], *spacing], dtype=torch.float64)
+        return {**super().details(film), "geometry": geometry}
+
+
+@dataclass(frozen=True)
+class FilmReader:
+    """How films are read.
+
+    Attributes:
+        preprocessing: a bundle's pipeline, film to network input.
+        shape: ``[C, H, W]`` of that input.
+        batch_size: films at a time.
+        num_workers: films that are read at a time (``cxr_monai.data.loading.reading_loader``).
+    """
+
+    preprocessing: Compose
+    shape: tuple[int, ...]
+    batch_size: int = 16
+    num_workers: int | None = None
+
+    def read(
+        self, films: Sequence[Any], names: Sequence[str] | None = None, desc: str = "reading", done: int = 0
+    ) -> Iterator[FilmBatch]:
+        """Yield films in batches, in their order, with a progress bar; memory does not grow with their number.
+
+        Args:
+            films: paths of PNG, JPEG, DICOM or NIfTI files, their contents as bytes, arrays
+                (``cxr_monai.data.radiograph_array``), or items with ``image`` that say more of an array.
+            names: of the films in the results; the paths as given where None, else ``image 1``, ``image 2``, ...
+            desc: what the progress bar says.
+            done: films that were done before, for the progress bar.
+        """
+        items = [dict(film) if isinstance(film, Mapping) else {"image": film} for film in films]
+        for item, name in zip(items, names, strict=True) if names is not None else ():
+            item["name"] = name
+        for item in items:
+            item["image"] = str(item["image"]) if isinstance(item["image"], Path) else item["image"]
+        dataset, count = _FilmDataset(items, self.preprocessing, self.shape, with_notes=True), 0
+        with plain_tensors(), progress_bar(total=done + len(items), initial=done, desc=desc, unit="images") as bar:
+            for batch in reading_loader(dataset, self.batch_size, self.num_workers) if items else ():
+                read = [position for position, error in enumerate(batch["error"]) if not error]
+                yield FilmBatch(
+                    batch["name"], batch["image"], read, batch_errors(batch), batch["notes"], batch["geometry"]
+                )
+                count += len(batch["name"])
+                bar.update(len(batch["name"]))
+        if count != len(items):
+            raise RuntimeError(f"{counted(len(items), 'file')} {was(len(items))} to be read, {count} came back")
+
+
+def first_error(errors: Sequence[tuple[str, str, str]]) -> RadiographError | None:
+    """Return the error of the first film that could not be read; None if there is none."""
+    return next((RadiographError(Code(code), reason, where=name) for name, code, reason in errors), None)
