@@ -181,6 +181,7 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
         HERE / "README.md",
         HERE / "CONTRIBUTING.md",
         HERE / "SECURITY.md",
+        HERE / "CHANGELOG.md",
         *HERE.glob("docs/**/*.md"),
         *HERE.glob("bundles/*/docs/*.md"),
     ]:
