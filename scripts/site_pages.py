@@ -139,4 +139,5 @@ def _parsers(command: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
 
 def package_page(name: str, what: str) -> str:
     """Return the page of one package of the library, which a search finds after the pages for people."""
-    return f"---\nsearch:\n  boost: 0.3\n---\n\n# cxr_monai.{name}: {what}\n\n::: cxr_monai.{name}\n    options:\n      show_submodules: true\n"
+    head = "---\nsearch:\n  boost: 0.3\n---\n"
+    return f"{head}\n# cxr_monai.{name}: {what}\n\n::: cxr_monai.{name}\n    options:\n      show_submodules: true\n"
