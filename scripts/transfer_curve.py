@@ -41,7 +41,9 @@ from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.predictions import PredictionsFile, about_file, join, read_predictions, write_predictions
 from cxr_monai.finetune.disease import AGAINST, LEAST_VALIDATION, question
-from cxr_monai.finetune.linear_probe import Features, HeadSettings, Part, features_of, train_head
+from cxr_monai.finetune.features import FeatureBatches, Features, features_of
+from cxr_monai.finetune.linear_probe import ProbeSettings, train_probe
+from cxr_monai.finetune.task import FineTuneTask
 from cxr_monai.finetune.whole_network import finetune_network
 from cxr_monai.inference.model import Model
 from cxr_monai.labels import NIH14
@@ -86,9 +88,11 @@ def head(features: Features, drawn: Manifest, label: str, images: Sequence[str],
     """Return probabilities ``[N]`` of a classifier that starts anew on kept features."""
     torch.manual_seed(seed)
     linear = torch.nn.Linear(features.values.shape[1], 1)
-    train, val = (Part.of(features, drawn, part, label) for part in ("train", "val"))
+    settings = ProbeSettings.of({"seed": seed})
+    train = FeatureBatches(features, drawn, "train", label, settings.batch_size, seed)
     set_prior(linear, [float(train.labels.mean())])
-    train_head(linear, train, val, HeadSettings.of({"seed": seed}), label_counts(drawn, "train", [label]))
+    val = FeatureBatches(features, drawn, "val", label)
+    train_probe(linear, train, val, settings, label_counts(drawn, "train", [label]))
     values, _ = features.of(images)
     with torch.no_grad():
         return linear(values).sigmoid()[:, 0].numpy()
@@ -100,7 +104,8 @@ def network(way: str, parent: Bundle, drawn: Manifest, label: str, folder: Path,
     write_manifest(drawn, folder / "m.csv")
     common = {"seed": seed, "tracking_uri": f"sqlite:///{given.out.resolve() / 'mlflow.db'}", "epochs": given.epochs}
     if way == "full":
-        finetune_network(parent.root, label, folder / "m.csv", folder / "OUT", given.against, overrides=common)
+        task = FineTuneTask(parent.root, folder / "m.csv", given.against)
+        finetune_network(task, label, folder / "OUT", common)
     else:
         inference = read_json(parent.root / "configs" / "inference.json")
         same = {key: inference[key] for key in ("image_size", "normalisation", "margin")}
@@ -265,7 +270,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"{root} has been trained on {label}; give a parent that does not know it")
     if problem := changed([job for job in jobs(counts, given) if job not in todo], parent, given):
         parser.error(problem)
-    features = features_of(parent, manifest) if any(way == "head" for way, *_ in todo) else None
+    features = features_of(Model.open(parent.root), manifest) if any(way == "head" for way, *_ in todo) else None
     part = manifest.part("test")
     for way, count, number in progress_bar(todo, total=len(todo), desc="draws", unit="draws"):
         drawn = draw(manifest, label, count, number)

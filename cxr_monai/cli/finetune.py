@@ -1,9 +1,14 @@
 """``cxr-monai finetune``: a child bundle for one disease from a parent bundle."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr_monai.cli.shared_arguments import add_any_modality, add_match_names, add_trust_folder
+
+if TYPE_CHECKING:
+    from cxr_monai.finetune.task import FineTuneTask
 
 DESCRIPTION = """\
 Fine-tune a parent bundle for one disease, and judge the child against its parent on the same held-out patients.
@@ -58,73 +63,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from cxr_monai.cli.study import parse_settings
+    from cxr_monai.finetune.task import FineTuneTask
     from cxr_monai.labels import NIH14
     from cxr_monai.outputs import check_folder
 
     check_folder(arguments.out, ())
     diseases = list(NIH14) if arguments.disease.lower() == "all" else [arguments.disease]
     settings = parse_settings(arguments.settings)
-    if arguments.head_only:
-        return _heads(arguments, diseases, settings)
-    return _networks(arguments, diseases, settings)
+    task = FineTuneTask(**{one.name: getattr(arguments, one.name) for one in fields(FineTuneTask)})
+    train = _train_probes if arguments.head_only else _train_networks
+    return train(task, diseases, arguments.out, settings)
 
 
-def _heads(arguments: argparse.Namespace, diseases: list[str], settings: dict[str, object]) -> int:
-    from cxr_monai.finetune.linear_probe import finetune_heads
+def _train_probes(task: "FineTuneTask", diseases: list[str], out: Path, settings: dict[str, object]) -> int:
+    from cxr_monai.finetune.linear_probe import train_linear_probes
 
-    amp = settings.pop("amp", True)
-    made, refused = finetune_heads(
-        arguments.parent,
-        diseases,
-        arguments.manifest,
-        arguments.out,
-        arguments.against,
-        arguments.dataset_dir,
-        settings,
-        bool(amp),
-        arguments.trust_folder,
-        arguments.boxes,
-        arguments.match_names,
-        arguments.any_modality,
-    )
-    for label, judged in made.items():
-        print("\n".join([f"\n{arguments.out / label / 'bundle'}", *judged.lines()]))
-    if refused and not made:
+    amp = bool(settings.pop("amp", True))
+    results, refused = train_linear_probes(task, diseases, out, settings, amp)
+    for label, result in results.items():
+        print("\n".join([f"\n{out / label / 'bundle'}", *result.lines()]))
+    if refused and not results:
         raise next(iter(refused.values()))
     for label, error in refused.items():
         print(f"\nnot made: {label}: {error}")
     return 0
 
 
-def _networks(arguments: argparse.Namespace, diseases: list[str], settings: dict[str, object]) -> int:
+def _train_networks(task: "FineTuneTask", diseases: list[str], out: Path, settings: dict[str, object]) -> int:
     from cxr_monai.errors import Code, TrainingError
     from cxr_monai.finetune.whole_network import finetune_network
 
     several = len(diseases) > 1
-    made, refused = 0, []
+    children, refused = 0, []
     for disease in diseases:
-        out = arguments.out / disease if several else arguments.out
+        folder = out / disease if several else out
         try:
-            judged = finetune_network(
-                arguments.parent,
-                disease,
-                arguments.manifest,
-                out,
-                arguments.against,
-                arguments.dataset_dir,
-                settings,
-                arguments.trust_folder,
-                arguments.boxes,
-                arguments.match_names,
-                arguments.any_modality,
-            )
+            result = finetune_network(task, disease, folder, settings)
         except TrainingError as error:
             if not several or error.code != Code.TOO_FEW_PATIENTS:
                 raise
             refused.append(f"{disease}: {error}")
             continue
-        made += 1
-        print("\n".join([f"\n{out / 'bundle'}", *judged.lines()]))
+        children += 1
+        print("\n".join([f"\n{folder / 'bundle'}", *result.lines()]))
     for line in refused:
         print(f"\nnot made: {line}")
-    return 0 if made else 1
+    return 0 if children else 1

@@ -101,7 +101,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Judged:
+class FineTuneResult:
     """What came of a fine-tuning.
 
     Attributes:
@@ -146,7 +146,7 @@ def judge(
     scheme: LabelScheme,
     parent_root: Path | None = None,
     replicates: int = 1000,
-) -> Judged:
+) -> FineTuneResult:
     """Compare the predictions of two bundles on the part of a manifest that was held out.
 
     Args:
@@ -172,7 +172,7 @@ def judge(
         comparisons.append(_compare(asked, *_common(*samples), theirs is not None, replicates))
     if theirs is not None and parent_root is not None:
         notes += _seen(parent_root, set(base.part(part).table["patient_id"]))
-    return Judged(label, part, tuple(comparisons), tuple(notes))
+    return FineTuneResult(label, part, tuple(comparisons), tuple(notes))
 
 
 def _sample(table: pd.DataFrame, manifest: Manifest, part: str, label: str) -> Sample:

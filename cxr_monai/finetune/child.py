@@ -26,7 +26,7 @@ from cxr_monai.data.manifest import Manifest, split_digest
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.fitted import read_fitted
 from cxr_monai.evaluation.predictions import write_predictions
-from cxr_monai.finetune.against_parent import Judged, judge
+from cxr_monai.finetune.against_parent import FineTuneResult, judge
 from cxr_monai.finetune.box_comparison import Localised, localise_both
 from cxr_monai.finetune.disease import held_out, patients_by_label
 from cxr_monai.inference.model import Model
@@ -91,7 +91,7 @@ class Child:
             and (key in _SHAPED or not same(value, shipped.get(key)))
         }
 
-    def run(self) -> Judged | None:
+    def run(self) -> FineTuneResult | None:
         """Predict the held-out part with both, judge, write; nothing in other processes than the first."""
         if idist.get_rank() != 0:
             return None
@@ -130,7 +130,7 @@ def finish(
     tables: Mapping[str, pd.DataFrame],
     settings: Mapping[str, Any],
     found: Localised | None = None,
-) -> Judged:
+) -> FineTuneResult:
     """Judge a child by its and its parent's predictions, and write card, metadata and lineage into its bundle.
 
     Beside the bundle stands then ``judged.json``: what came of it, and the mark of completion of the predictions.
@@ -193,7 +193,7 @@ def _data(manifest: Manifest, label: str) -> dict[str, Any]:
     return content
 
 
-def _card(judged: Judged, parent: Bundle, scheme: LabelScheme, data: Mapping[str, Any], child: Bundle) -> str:
+def _card(judged: FineTuneResult, parent: Bundle, scheme: LabelScheme, data: Mapping[str, Any], child: Bundle) -> str:
     """Return the model card as Markdown."""
     label, own = judged.label, judged.comparisons[0]
     against = "a normal chest (images with other findings alone were left out)"

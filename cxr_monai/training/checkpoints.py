@@ -154,14 +154,13 @@ def _damaged(path: Path, reason: str) -> TrainingError:
     return TrainingError(Code.CHECKPOINT_DAMAGED, f"{reason}.", where=path)
 
 
-class Best:
-    """Keep the weights of the best validated epoch, and write them to ``OUT/bundle/models/model.pt``.
+class BestWeights:
+    """Keep the weights of the best validated epoch in memory.
 
     The mean AUROC decides, then the validation loss, or the other way round: an epoch with a figure beats one whose
     figure is NaN (no finding has positives and negatives). Attach it after the validation.
 
     Args:
-        bundle: the bundle that is being trained.
         network: whose weights are kept: the one that is validated.
         validator: whose ``mean_auroc`` and ``loss`` decide.
         select: which of the two decides first; ``loss`` is what CheXNet and its descendants look at.
@@ -174,15 +173,11 @@ class Best:
     """
 
     def __init__(
-        self,
-        bundle: TrainedBundle,
-        network: torch.nn.Module,
-        validator: Engine,
-        select: Literal["mean_auroc", "loss"] = "mean_auroc",
+        self, network: torch.nn.Module, validator: Engine, select: Literal["mean_auroc", "loss"] = "mean_auroc"
     ) -> None:
         if select not in SELECT:
             raise SettingError(Code.SETTING_INVALID, f"--select {select!r}: it must be one of {', '.join(SELECT)}.")
-        self.bundle, self.network, self.validator, self.select = bundle, network, validator, select
+        self.network, self.validator, self.select = network, validator, select
         self.score: tuple[float, float] = (-math.inf, -math.inf)
         self.epoch = 0
         self.weights: dict[str, torch.Tensor] = {}
@@ -210,18 +205,40 @@ class Best:
         self.epoch = engine.state.epoch
         # a copy: the network goes on learning, and a checkpoint within a later epoch holds these
         self.weights = {name: tensor.clone() for name, tensor in plain_state(self.network).items()}
-        self.write()
-
-    def write(self) -> None:
-        """Write the kept weights into the bundle."""
-        if self.weights and idist.get_rank() == 0:
-            self.bundle.save_weights(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
         return {"score": list(self.score), "epoch": self.epoch, "weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.score, self.epoch, self.weights = tuple(state["score"]), state["epoch"], dict(state["weights"])
+
+
+class Best(BestWeights):
+    """Write the weights of the best validated epoch to ``OUT/bundle/models/model.pt`` as well.
+
+    Args:
+        bundle: the bundle that is being trained.
+        network, validator, select: as of :class:`BestWeights`.
+    """
+
+    def __init__(
+        self,
+        bundle: TrainedBundle,
+        network: torch.nn.Module,
+        validator: Engine,
+        select: Literal["mean_auroc", "loss"] = "mean_auroc",
+    ) -> None:
+        super().__init__(network, validator, select)
+        self.bundle = bundle
+
+    def _keep(self, engine: Engine) -> None:
+        super()._keep(engine)
+        self.write()
+
+    def write(self) -> None:
+        """Write the kept weights into the bundle."""
+        if self.weights and idist.get_rank() == 0:
+            self.bundle.save_weights(self.weights)
 
 
 class Checkpoints:

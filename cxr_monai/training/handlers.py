@@ -288,6 +288,7 @@ class StopWithoutGain:
 
     def attach(self, engine: Engine) -> None:
         self._stopping = EarlyStopping(self.patience, lambda _: -self.validator.state.metrics["loss"], engine)
+        self._stopping.logger = logger  # Ignite's own writes to the terminal whatever the application logs
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

@@ -5,7 +5,7 @@ A training leaves in ``OUT``: ``bundle/`` (complete, calibrated on the validatio
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,21 +174,30 @@ class Training:
         self.tracker.file(curves, "pictures")
         self.tracker.metrics({"best_epoch": self.best.epoch}, self.trainer.state.epoch)
         write_results(self.metrics, self.output_dir, self.tracker)
-        self._calibrate(bundle)
+        calibrate_on_validation(bundle, self.manifest, self.findings, self.output_dir, self.calibration)
         self.tracker.bundle(bundle.root)
         logger.info("the bundle: %s", bundle.root)
 
-    def _calibrate(self, bundle: Bundle) -> None:
-        """Fit calibration and operating points on the validation part, and leave them in the bundle."""
-        file = read_predictions(self.output_dir / "predictions_val.csv")
-        sample, _ = join(file, self.manifest, "val", self.findings)
-        told = describe_sample(sample, self.manifest, predictions="predictions_val.csv", bundle=file.about["bundle"])
-        fitted = fit(sample, self.calibration, fitted_on=told, within=head_of(bundle.parser()).within)
-        trained_on = self.manifest.part("train").table["patient_id"]
-        remember_patients(fitted, sample, bundle.root, trained_on)
-        write_calibration(bundle.root, fitted)
-        for sentence in fitted.shortages():
-            logger.info("%s (why: its calibration.json)", sentence)
+
+def calibrate_on_validation(
+    bundle: Bundle, manifest: Manifest, findings: Sequence[str], output_dir: Path, method: str = "auto"
+) -> None:
+    """Fit calibration and operating points on the validation part, and leave them in a bundle.
+
+    Args:
+        bundle: without a calibration.
+        manifest, findings: what was trained on.
+        output_dir: of the training; its ``predictions_val.csv`` holds the raw probabilities.
+        method: see ``cxr_monai.evaluation.fitted.fit``.
+    """
+    file = read_predictions(output_dir / "predictions_val.csv")
+    sample, _ = join(file, manifest, "val", findings)
+    fitted_on = describe_sample(sample, manifest, predictions="predictions_val.csv", bundle=file.about["bundle"])
+    fitted = fit(sample, method, fitted_on=fitted_on, within=head_of(bundle.parser()).within)
+    remember_patients(fitted, sample, bundle.root, manifest.part("train").table["patient_id"])
+    write_calibration(bundle.root, fitted)
+    for sentence in fitted.shortages():
+        logger.info("%s (why: its calibration.json)", sentence)
 
 
 RESULTS = ("metrics.json", "metrics.csv", "predictions.csv", "report.html")

@@ -55,7 +55,9 @@ class TrainingStep:
 
     def __call__(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         device = engine.state.device
-        torch.manual_seed(seed_of(self.seed, engine.state.iteration, idist.get_rank()))
+        # torch.manual_seed formats the whole stack at each call where CUDA is not in use
+        seed = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
+        seed(seed_of(self.seed, engine.state.iteration, idist.get_rank()))
         images, labels = engine.prepare_batch(batchdata, device, engine.non_blocking, **engine.to_kwargs)
         if self.mixup:
             images, labels = mixup(images, labels, self.mixup, self._generator(engine))

@@ -189,13 +189,14 @@ def test_a_child_is_judged_on_them(films: Path, bundle: Path, tmp_path: Path, mo
 
 
 def test_heads_are_trained_on_them(films: Path, bundle: Path) -> None:
-    from cxr_monai.finetune.linear_probe import features_of
+    from cxr_monai.finetune.features import features_of
+    from cxr_monai.inference.model import Model
 
     manifest = read_manifest(films)
     with pytest.raises(CxrError) as caught:
-        features_of(Bundle.open(bundle), manifest, num_workers=0)
+        features_of(Model.open(bundle, num_workers=0), manifest)
     assert code_of(caught) == "preflight-failed"
-    assert len(features_of(Bundle.open(bundle), manifest, num_workers=0, any_modality=True).images) == 24
+    assert len(features_of(Model.open(bundle, num_workers=0, any_modality=True), manifest).images) == 24
 
 
 def test_a_study_gives_it_to_every_training(

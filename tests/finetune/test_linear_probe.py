@@ -11,7 +11,9 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
-from cxr_monai.finetune.linear_probe import features_of, finetune_heads
+from cxr_monai.finetune.features import features_of
+from cxr_monai.finetune.linear_probe import train_linear_probes
+from cxr_monai.finetune.task import FineTuneTask
 from cxr_monai.inference.model import Model
 from tests.finetune.family import Family
 from tests.finetune.test_transfer import trained
@@ -67,7 +69,7 @@ def test_features_give_the_parents_predictions(family: Family) -> None:
     from cxr_monai.data.manifest import read_manifest
 
     test = read_manifest(family.manifest).part("test")
-    features = features_of(Bundle.open(family.parent), test, amp=False)
+    features = features_of(Model.open(family.parent, amp=False), test)
     theirs = Model.open(family.parent, amp=False).predict(test.paths(), list(test.table["image"])).table
     assert list(features.images) == list(test.table["image"])
     pd.testing.assert_frame_equal(features.parent, theirs, atol=1e-5, rtol=0, check_dtype=False)
@@ -80,13 +82,13 @@ def test_settings_that_mean_nothing_are_refused(
     family: Family, tmp_path: Path, settings: dict[str, object], code: str
 ) -> None:
     with pytest.raises(CxrError) as error:
-        finetune_heads(family.parent, ["Mass"], family.manifest, tmp_path, overrides=settings)
+        train_linear_probes(FineTuneTask(family.parent, family.manifest), ["Mass"], tmp_path, settings)
     assert code_of(error) == code
 
 
 def test_a_child_is_not_overwritten(heads: Path, family: Family) -> None:
     with pytest.raises(CxrError) as error:
-        finetune_heads(family.parent, ["Mass"], family.manifest, heads)
+        train_linear_probes(FineTuneTask(family.parent, family.manifest), ["Mass"], heads)
     assert code_of(error) == "output-exists"
 
 
