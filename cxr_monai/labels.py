@@ -56,7 +56,7 @@ def canonical(name: str) -> str:
     return found
 
 
-def parse(labels: str | Iterable[str]) -> list[str]:
+def parse_labels(labels: str | Iterable[str]) -> list[str]:
     """Return the findings that a setting names, in its order.
 
     Args:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.labels import NIH14, parse, spelling
+from cxr_monai.labels import NIH14, parse_labels, spelling
 
 _KEYS = ("name", "groups", "against_normal", "hierarchy", "leave_out", "findings")
 _LABEL = re.compile(r"\w(?:[\w .()+-]*[\w.()+-])?")  # what a CSV's header, a command line and MONAI leave as it is
@@ -254,7 +254,7 @@ FINDINGS = SCHEMES["findings"]
 """Each of the 14 findings is a label; nothing is derived."""
 
 
-def scheme(spec: str | Mapping[str, Any]) -> LabelScheme:
+def label_scheme(spec: str | Mapping[str, Any]) -> LabelScheme:
     """Return the scheme that a setting means.
 
     Args:
@@ -285,18 +285,18 @@ def scheme(spec: str | Mapping[str, Any]) -> LabelScheme:
     return LabelScheme.from_json(content, path.stem, path)
 
 
-def channels(labels: str | Iterable[str], scheme: LabelScheme) -> list[str]:
+def channel_labels(labels: str | Iterable[str], scheme: LabelScheme) -> list[str]:
     """Return the labels of a network's channels, in its order.
 
     Args:
-        labels: as `cxr_monai.labels.parse` takes them.
+        labels: as `cxr_monai.labels.parse_labels` takes them.
         scheme: whose labels they must be. Any name passes where it derives none: a manifest's own findings are labels.
 
     Raises:
         SettingError: ``setting-invalid`` for labels of another scheme.
         ManifestError: ``unknown-finding`` for no label, or one that stands twice.
     """
-    names = parse(labels)
+    names = parse_labels(labels)
     strange = [name for name in names if name not in scheme.groups]
     if strange and scheme.derived:
         raise SettingError(

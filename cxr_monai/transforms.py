@@ -275,7 +275,7 @@ def visible_part(pipeline: Compose, height: int, width: int) -> tuple[float, flo
     return top, left, rows, columns
 
 
-def random_view(keys: KeysCollection, size: int) -> RandAffined:
+def random_affine_crop(keys: KeysCollection, size: int) -> RandAffined:
     """Return MONAI's ``RandAffined`` as a random resized crop with a small rotation, in one resampling.
 
     The view is ``size`` pixels wide and covers 90 to 110 % of ``size`` pixels of its input (each axis on its own, so
@@ -397,7 +397,7 @@ def augmentation(keys: KeysCollection, name: str, size: int, scale: Sequence[flo
     """Return what makes a training's views of an image, by name; mirroring is apart (``horizontal_flip``).
 
     - ``none``: the centre, as in validation.
-    - ``default``: :func:`random_view`, and another exposure for half of the images (:class:`RandExposured`).
+    - ``default``: :func:`random_affine_crop`, and another exposure for half of the images (:class:`RandExposured`).
     - ``random_resized_crop``: :class:`RandResizedCropd`, what zoogzog/chexnet trains with. It cuts from what the steps
       before leave of the image: with their margin of 8/7 a part may be as small as 72 pixels, enlarged to 224.
 
@@ -413,7 +413,7 @@ def augmentation(keys: KeysCollection, name: str, size: int, scale: Sequence[flo
     if name == "none":
         return Compose([CenterSpatialCropd(keys, roi_size=(check_size(size), size))])
     if name == "default":
-        return Compose([random_view(keys, size), RandExposured(keys, prob=0.5)])
+        return Compose([random_affine_crop(keys, size), RandExposured(keys, prob=0.5)])
     if name == "random_resized_crop":
         return Compose([RandResizedCropd(keys, size, scale)])
     raise SettingError(Code.SETTING_INVALID, f"--augmentation {name!r}: it must be one of {', '.join(AUGMENTATIONS)}.")
@@ -461,7 +461,7 @@ class WithMirrord(MapTransform):
         return result
 
 
-class Calibrated(MapTransform):
+class CalibrateProbabilitiesd(MapTransform):
     """Probabilities through a bundle's calibration; as they are where it has none.
 
     For the key ``pred``, ``pred_calibrated`` tells whether they went through one; where they ought to have and did not,

@@ -69,9 +69,9 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
         "epochs": 12,
         "learning_rate": 0.001,
     }
-    config["table"] |= {"_target_": "cxr_monai.finetune.disease.disease_manifest", "findings": "@findings"}
+    config["table"] |= {"_target_": "cxr_monai.components.disease_manifest", "findings": "@findings"}
     made = {
-        "_target_": "cxr_monai.finetune.stages.stages",
+        "_target_": "cxr_monai.components.fine_tuning_stages",
         "network": "@network",
         "epochs": "@epochs",
         "head_epochs": "@head_epochs",
@@ -84,7 +84,7 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
     config["optimizer"]["rates"] = "$@stages.rates"
     config["freezer"] |= {"plan": "$@stages.plan", "norm_statistics": "@norm_statistics"}
     child = {
-        "_target_": "cxr_monai.finetune.child.Child",
+        "_target_": "cxr_monai.components.ChildBundle",
         "parent": "@parent",
         "manifest": "@table",
         "manifest_path": "@manifest",
@@ -100,7 +100,7 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
     }
     config = inserted(config, "training", {"child": child})
     given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "boxes", "match_names", "seed")}
-    config["initialize"] = [{"_target_": "cxr_monai.finetune.parent.start", **given}]
+    config["initialize"] = [{"_target_": "cxr_monai.components.prepare_fine_tuning", **given}]
     config["run"] = ["$@training.run()", "$@child.run()"]
     return config
 

@@ -50,7 +50,7 @@ from cxr_monai.labels import NIH14
 from cxr_monai.networks.weight_loading import set_prior
 from cxr_monai.plurals import counted
 from cxr_monai.progress import duration, progress_bar
-from cxr_monai.schemes import scheme
+from cxr_monai.schemes import label_scheme
 from cxr_monai.studies.compare import difference_over_seeds
 
 WAYS = ("head", "full", "random")
@@ -248,7 +248,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     label, name = question(given.disease, given.against)
     base = read_manifest(given.manifest)
-    manifest = under(base, scheme(name))
+    manifest = under(base, label_scheme(name))
     manifest = replace(manifest, table=manifest.table[manifest.table[label].notna()].reset_index(drop=True))
     everybody = _positive(manifest.table, label, "train").size
     counts = [None if one == ALL else int(one) for one in given.counts.split(",")]

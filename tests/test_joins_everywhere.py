@@ -20,7 +20,7 @@ from cxr_monai.attribution.boxed_cases import read_boxed_cases
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.panels import Gallery
 from cxr_monai.attribution.reference_boxes import boxed_findings, read_boxes
-from cxr_monai.attribution.selection import select
+from cxr_monai.attribution.selection import images_to_explain
 from cxr_monai.attribution.view import View
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import Manifest, boxes_path, build_manifest, read_manifest, write_manifest
@@ -155,7 +155,7 @@ def boxes_beside_a_manifest(tmp_path, images, names, by_name, caplog) -> Found:
     path = tmp_path / "m.csv"
     write_manifest(table_of(images_on_disk(tmp_path, images), images, by_name), path)
     boxes_of(boxes_path(path), names)
-    examples = select(None, str(path), None, "test", None, FINDINGS)
+    examples = images_to_explain(None, str(path), None, "test", None, FINDINGS)
     boxed = {example.name: example.boxes for example in examples if example.boxes}
     return {image: round(boxes[0][1] * 48) for image, boxes in boxed.items()}, caplog.text
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cxr_monai.errors import Code, ManifestError
-from cxr_monai.labels import NIH14, NO_FINDING, canonical, parse
+from cxr_monai.labels import NIH14, NO_FINDING, canonical, parse_labels
 
 
 def test_the_order_is_nihs() -> None:
@@ -54,7 +54,7 @@ def test_an_unknown_finding_is_refused_and_the_known_ones_are_listed(spelt: str)
     ],
 )
 def test_a_setting_becomes_names_in_its_order(given: str | list[str], names: list[str]) -> None:
-    assert parse(given) == names
+    assert parse_labels(given) == names
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_a_setting_becomes_names_in_its_order(given: str | list[str], names: lis
 )
 def test_empty_names_and_repetitions_are_refused(given: str | list[str], said: str) -> None:
     with pytest.raises(ManifestError, match=said) as caught:
-        parse(given)
+        parse_labels(given)
     assert caught.value.code == Code.UNKNOWN_FINDING
     assert "--labels" in str(caught.value)
 
 
 def test_blanks_around_the_names_of_a_list_are_forgiven_as_in_a_string() -> None:
-    assert parse(["Mass ", " edema"]) == parse("Mass , edema") == ["Mass", "Edema"]
+    assert parse_labels(["Mass ", " edema"]) == parse_labels("Mass , edema") == ["Mass", "Edema"]

@@ -45,6 +45,7 @@ LAYERS = {
     "mlflow_model": 7,
     "studies": 9,
     "finetune": 9,
+    "components": 10,
     "doctor": 10,
     "cli": 11,
 }
@@ -181,8 +182,9 @@ def not_public(source: str, module: str, is_package: bool, listed: dict[str, set
 
 
 def listed_names(path: Path) -> set[str]:
-    """Return the names in ``__all__`` of a module, read from its source."""
-    for node in ast.parse(path.read_text("utf-8")).body:
+    """Return the names in ``__all__`` of a module, read from its stub where it has one, else from its source."""
+    stub = path.with_suffix(".pyi")
+    for node in ast.parse((stub if stub.is_file() else path).read_text("utf-8")).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
             value = getattr(node, "value", None)

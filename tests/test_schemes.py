@@ -11,7 +11,7 @@ import pytest
 
 from cxr_monai.errors import Code, CxrError, SettingError
 from cxr_monai.labels import NIH14
-from cxr_monai.schemes import SCHEMES, LabelScheme, channels, scheme
+from cxr_monai.schemes import SCHEMES, LabelScheme, channel_labels, label_scheme
 
 NAN = np.nan
 # a small vocabulary, so that rows can be written by hand
@@ -20,7 +20,7 @@ SMALL = {"findings": ["Mass", "Nodule", "Edema"]}
 
 def refused(spec: Any) -> str:
     with pytest.raises(SettingError) as error:
-        scheme(spec)
+        label_scheme(spec)
     assert error.value.code == Code.SCHEME_INVALID
     return error.value.message
 
@@ -39,9 +39,9 @@ def test_the_shipped_schemes() -> None:
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_json_and_back(name: str, tmp_path: Path) -> None:
-    assert scheme(SCHEMES[name].to_json()) == SCHEMES[name]
+    assert label_scheme(SCHEMES[name].to_json()) == SCHEMES[name]
     (tmp_path / "own.json").write_text(json.dumps(SCHEMES[name].to_json()), encoding="utf-8")
-    assert scheme(str(tmp_path / "own.json")) == SCHEMES[name]
+    assert label_scheme(str(tmp_path / "own.json")) == SCHEMES[name]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_json_and_back(name: str, tmp_path: Path) -> None:
 )
 def test_labels_by_hand(row: list[float], lung: float, edema: float, normal: float, edema_vs_normal: float) -> None:
     groups = {"Lung": ["Mass", "Nodule"], "Edema": ["Edema"], "Normal": []}
-    made = scheme({"groups": groups, **SMALL}).derive(np.array([row]), SMALL["findings"])
+    made = label_scheme({"groups": groups, **SMALL}).derive(np.array([row]), SMALL["findings"])
     np.testing.assert_array_equal(made, [[lung, edema, normal]])
-    against = scheme(
+    against = label_scheme(
         {"groups": {"Edema": ["Edema"]}, "against_normal": True, "leave_out": ["Mass", "Nodule"], **SMALL}
     ).derive(np.array([row]), SMALL["findings"])
     np.testing.assert_array_equal(against, [[edema_vs_normal]])
@@ -70,7 +70,7 @@ def test_labels_by_hand(row: list[float], lung: float, edema: float, normal: flo
 
 def test_columns_are_found_by_name() -> None:
     labels = np.array([[7, 1, 0, 0]], dtype=np.float32)  # a column that is no finding of the scheme
-    made = scheme({"groups": {"Lung": ["Mass", "Nodule"], "Edema": ["Edema"]}, **SMALL})
+    made = label_scheme({"groups": {"Lung": ["Mass", "Nodule"], "Edema": ["Edema"]}, **SMALL})
     np.testing.assert_array_equal(made.derive(labels, ["Other", "Edema", "Nodule", "Mass"]), [[0, 1]])
 
 
@@ -90,7 +90,9 @@ def test_labels_that_a_finding_makes_true() -> None:
 
 
 def test_spelling_is_forgiven() -> None:
-    made = scheme({"groups": {"Air": ["pleural thickening", "infiltrate"], "mass": ["MASS"]}, "leave_out": rest()})
+    made = label_scheme(
+        {"groups": {"Air": ["pleural thickening", "infiltrate"], "mass": ["MASS"]}, "leave_out": rest()}
+    )
     assert made.groups == {"Air": ("Pleural_Thickening", "Infiltration"), "Mass": ("Mass",)}
 
 
@@ -159,22 +161,22 @@ def test_damaged_files(text: str, said: str, tmp_path: Path) -> None:
 def test_a_file_names_the_scheme(tmp_path: Path) -> None:
     path = tmp_path / "fluid.json"
     path.write_text(json.dumps({"groups": {"All": SMALL["findings"]}, **SMALL}), encoding="utf-8")
-    assert scheme(str(path)).name == "fluid"
+    assert label_scheme(str(path)).name == "fluid"
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("catgories", "categories"), ("Masss_vs_normal", "Mass_vs_normal")])
 def test_unknown_names_bring_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(SettingError, match="FINDING_vs_normal") as error:
-        scheme(name)
+        label_scheme(name)
     assert error.value.code == Code.SETTING_INVALID
     assert error.value.fix == f"Did you mean {nearest}?"
 
 
 def test_channels_are_labels_of_the_scheme() -> None:
-    assert channels("Normal,Lung", SCHEMES["categories_normal"]) == ["Normal", "Lung"]
-    assert channels(["Fracture"], SCHEMES["findings"]) == ["Fracture"]
+    assert channel_labels("Normal,Lung", SCHEMES["categories_normal"]) == ["Normal", "Lung"]
+    assert channel_labels(["Fracture"], SCHEMES["findings"]) == ["Fracture"]
     with pytest.raises(CxrError, match="'categories' has no Mass; its labels are Lung, Cardiomegaly") as error:
-        channels(["Lung", "Mass"], SCHEMES["categories"])
+        channel_labels(["Lung", "Mass"], SCHEMES["categories"])
     assert error.value.code == Code.SETTING_INVALID
 
 

@@ -21,7 +21,7 @@ from cxr_monai.transforms import (
     WithMirrord,
     augmentation,
     normalise,
-    random_view,
+    random_affine_crop,
     resize,
     visible_part,
 )
@@ -202,7 +202,7 @@ def test_a_file_becomes_a_tensor_whose_rows_are_the_pictures(tmp_path: Path) -> 
 
 def test_a_random_view_has_its_size_and_repeats_under_its_seed() -> None:
     data = {"image": plane(72, 96)}
-    first, second = random_view("image", 64), random_view("image", 64)
+    first, second = random_affine_crop("image", 64), random_affine_crop("image", 64)
     views = [first.set_random_state(seed=3)(data)["image"]]
     again = second.set_random_state(seed=3)
     assert torch.equal(torch.as_tensor(views[0]), torch.as_tensor(again(data)["image"]))
@@ -212,7 +212,7 @@ def test_a_random_view_has_its_size_and_repeats_under_its_seed() -> None:
 
 
 def test_several_keys_get_the_same_view() -> None:
-    result = random_view(["image", "mask"], 48).set_random_state(seed=0)(
+    result = random_affine_crop(["image", "mask"], 48).set_random_state(seed=0)(
         {"image": plane(64, 64), "mask": plane(64, 64)}
     )
     assert torch.equal(torch.as_tensor(result["image"]), torch.as_tensor(result["mask"]))
@@ -220,7 +220,7 @@ def test_several_keys_get_the_same_view() -> None:
 
 def test_outside_a_random_view_is_black_and_inside_nothing_is_brighter() -> None:
     white = {"image": torch.ones(1, 64, 64)}  # without a margin, a turned or moved view reaches beyond the image
-    view = random_view("image", 64).set_random_state(seed=1)
+    view = random_affine_crop("image", 64).set_random_state(seed=1)
     lowest, highest = [], []
     for _ in range(20):
         pixels = torch.as_tensor(view(white)["image"])
@@ -236,7 +236,7 @@ def test_a_random_view_never_mirrors_or_turns_the_patient_over() -> None:
     # brighter to the right in one plane, downwards in the other
     ramp = torch.linspace(0, 1, 72)
     data = {"right": ramp.expand(1, 72, 72).clone(), "down": ramp[:, None].expand(1, 72, 72).clone()}
-    view = random_view(["right", "down"], 64).set_random_state(seed=2)
+    view = random_affine_crop(["right", "down"], 64).set_random_state(seed=2)
     for _ in range(100):
         result = view(data)
         right, down = torch.as_tensor(result["right"])[0], torch.as_tensor(result["down"])[0]
@@ -252,7 +252,7 @@ def test_a_random_view_never_mirrors_or_turns_the_patient_over() -> None:
 def test_the_zoom_stays_in_its_range() -> None:
     # the ramp rises 1/95 a pixel of the input; a view of 90 to 110 % of 64 pixels rises as much a pixel times that
     ramp = torch.linspace(0, 1, 96).expand(1, 96, 96).clone()
-    view = random_view("image", 64).set_random_state(seed=5)
+    view = random_affine_crop("image", 64).set_random_state(seed=5)
     steps = []
     for _ in range(200):
         pixels = torch.as_tensor(view({"image": ramp})["image"])[0, 16:48, 16:48]
@@ -341,7 +341,7 @@ def test_augmentations_by_name() -> None:
     none = augmentation("image", "none", 64)
     assert torch.equal(torch.as_tensor(none(image)["image"]), plane(72, 80)[:, 4:68, 8:72])
     for name, expected in {
-        "default": Compose([random_view("image", 64), RandExposured("image", 0.5)]),
+        "default": Compose([random_affine_crop("image", 64), RandExposured("image", 0.5)]),
         "random_resized_crop": Compose([RandResizedCropd("image", 64, (0.5, 1.0))]),
     }.items():
         made = augmentation("image", name, 64, scale=(0.5, 1.0)).set_random_state(seed=4)
@@ -366,7 +366,7 @@ def test_a_random_view_moves_along_both_axes(axis: int) -> None:
     # the value at the view's centre is the place that it looks at; rotation and zoom leave the centre where it is
     ramp = torch.arange(96.0)
     image = (ramp[:, None] if axis == 0 else ramp).expand(96, 96)[None].clone()
-    view = random_view("image", 64).set_random_state(seed=6)
+    view = random_affine_crop("image", 64).set_random_state(seed=6)
     places = [
         float(torch.as_tensor(view({"image": image})["image"])[0, 31:33, 31:33].mean()) - 47.5 for _ in range(100)
     ]

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.methods import Method, cam_times_layercam, explain_with, method_named, without_in_place
 from cxr_monai.attribution.view import Points, View
-from cxr_monai.bundle.about import about as about_bundle
+from cxr_monai.bundle.about import describe_predictions as about_bundle
 from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.data.dataset import split_error, take_any_modality
@@ -32,7 +32,7 @@ from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import Code, RadiographError, SettingError, ours
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.labels import parse
+from cxr_monai.labels import parse_labels
 from cxr_monai.networks.class_maps import ClassMaps, grid_points
 from cxr_monai.networks.fixed_batches import evenly
 from cxr_monai.networks.fusion import TOLERANCE, largest_difference
@@ -102,7 +102,7 @@ class Explainer:
         self.method, self.device = str(method), torch.device(device)
         self.network, self.head, self.preprocessing = network.eval().to(self.device), head, preprocessing
         self.findings = tuple(findings)
-        self.kept = self.findings if wanted is None else tuple(parse(wanted))
+        self.kept = self.findings if wanted is None else tuple(parse_labels(wanted))
         missing = [name for name in self.kept if name not in self.findings]
         if missing:
             raise SettingError(

@@ -32,7 +32,7 @@ from cxr_monai.durable import refuse_taken, write_durably, write_together
 from cxr_monai.errors import Code, EvaluationError, UsageError
 from cxr_monai.outputs import check_folder
 from cxr_monai.plurals import counted
-from cxr_monai.schemes import scheme
+from cxr_monai.schemes import label_scheme
 from cxr_monai.strict_json import parse_strictly
 
 FORMAT = 1
@@ -59,7 +59,7 @@ class MapStore:
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
         self.findings: tuple[str, ...] = tuple(about["findings"])
-        self.scheme = scheme((about.get("bundle") or {}).get("label_scheme", "findings"))
+        self.scheme = label_scheme((about.get("bundle") or {}).get("label_scheme", "findings"))
         self.points: Points | None = tuple(about["points"]) if about["points"] else None
         self.parts = sorted(folder.glob("maps_*.npz"))
         self._place: dict[str, tuple[int, int]] = {}

@@ -35,7 +35,7 @@ class Example:
     boxes: list[tuple[str, float, float, float, float]] = field(default_factory=list)
 
 
-def select(
+def images_to_explain(
     images: str | Sequence[str] | None,
     manifest: str | None,
     dataset_dir: str | None,

@@ -9,7 +9,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.networks.inferers import autocast_dtype
 
 
-def about(
+def describe_predictions(
     bundle_root: str, weights: str, device: torch.device, amp: bool = True, calibration: Any = None
 ) -> dict[str, Any]:
     """Describe predictions.

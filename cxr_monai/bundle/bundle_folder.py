@@ -16,7 +16,7 @@ from cxr_monai.bundle.workflow import check_agreement, scheme_of
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, ours
 from cxr_monai.networks.heads import INDEPENDENT, Head
-from cxr_monai.schemes import LabelScheme, channels
+from cxr_monai.schemes import LabelScheme, channel_labels
 from cxr_monai.strict_json import parse_strictly
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
@@ -73,7 +73,7 @@ class Bundle:
         try:
             check_agreement(inference, metadata)
             made = scheme_of(inference)
-            labels = tuple(channels(inference["labels"], made))
+            labels = tuple(channel_labels(inference["labels"], made))
             return cls(root, metadata, labels, made, int(inference["image_size"]))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise BundleError(

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from cxr_monai.bundle.bundle_folder import write_json
 from cxr_monai.bundle.digest import CALIBRATION
 
-COMPONENT = "cxr_monai.evaluation.carried.bundle_calibration"
-_COMPONENTS = (COMPONENT, "cxr_monai.evaluation.fitted.read_fitted")
+COMPONENT = "cxr_monai.components.bundle_calibration"
+_COMPONENTS = (COMPONENT, "cxr_monai.components.read_calibration")
 _CONFIGS = ("inference.json", "explain.json")
 
 
@@ -61,7 +61,7 @@ def with_calibration(
         config: of a bundle.
         values: the calibration, or None.
         lost: why there is none, or None.
-        more: other arguments of the component, as ``cxr_monai.evaluation.carried.bundle_calibration`` takes them.
+        more: other arguments of the component, as ``cxr_monai.components.bundle_calibration`` takes them.
     """
     section = config.get("calibration")
     if not isinstance(section, Mapping) or section.get("_target_") not in _COMPONENTS:

@@ -29,7 +29,7 @@ from cxr_monai.strict_json import parse_strictly
 _README = """
 ## An ensemble
 
-The network of this bundle is the mean of {count} that were trained apart (`cxr_monai.networks.ensemble.Ensemble`; their
+The network of this bundle is the mean of {count} that were trained apart (`cxr_monai.components.Ensemble`; their
 weights are `members.0. ...` in `models/model.pt`). Their outputs are averaged: log-odds, or what goes into the head. It
 costs {count} times as much to predict. `configs/metadata.json` has the digests of the bundles that it was made of. It
 is evaluated, run and explained like any other. It is not trained and has no `train.json`: train its members.

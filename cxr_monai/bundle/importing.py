@@ -21,7 +21,7 @@ from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
 from cxr_monai.bundle.writing import CONFIGURATION, check_new_bundle, new_bundle
 from cxr_monai.errors import Code, UsageError, WeightsError
-from cxr_monai.labels import parse
+from cxr_monai.labels import parse_labels
 from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
 from cxr_monai.networks.state_fitting import Account, fit
 from cxr_monai.networks.weight_loading import load_state_dict
@@ -165,7 +165,7 @@ def _rows(found: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[
             fix="Start a training from it: --init_weights.",
             where=file,
         )
-    known = found.rows if rows is None else parse(rows)
+    known = found.rows if rows is None else parse_labels(rows)
     if known is None or len(known) != len(weight):
         told = "nothing tells what they stand for" if known is None else f"--rows names {len(known)}"
         raise UsageError(
@@ -186,7 +186,7 @@ def _labels(known: Sequence[str | None], labels: str | Sequence[str] | None, fil
             fix="If it was, say what its outputs are: --rows.",
             where=file,
         )
-    chosen = trained if labels is None else parse(labels)
+    chosen = trained if labels is None else parse_labels(labels)
     missing = [label for label in chosen if label not in trained]
     if missing:
         raise UsageError(

@@ -8,7 +8,7 @@ from typing import Any
 from cxr_monai.data.manifest import RESERVED
 from cxr_monai.data.tables import read_header
 from cxr_monai.errors import Code, ManifestError
-from cxr_monai.labels import parse, spelling
+from cxr_monai.labels import parse_labels, spelling
 from cxr_monai.plurals import counted
 from cxr_monai.schemes import LabelScheme
 
@@ -34,7 +34,7 @@ def check_labels(config: Mapping[str, Any], scheme: LabelScheme) -> None:
     findings = findings_of(Path(manifest))
     if not findings or labels is None:
         return
-    names = parse(labels)
+    names = parse_labels(labels)
     missing = [name for name in names if name not in findings]
     if missing:
         raise ManifestError(

@@ -22,7 +22,7 @@ from cxr_monai.bundle.workflow import scheme_of
 from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
 from cxr_monai.durable import make_folder, write_durably
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.labels import parse
+from cxr_monai.labels import parse_labels
 from cxr_monai.networks.architectures import input_channels
 
 # What the network is given under each normalisation, rounded outwards (cxr_monai.transforms.normalise).
@@ -127,7 +127,7 @@ def _check_pipeline(source: Path, pipeline: Any) -> None:
 def _meaning(parser: ConfigParser) -> dict[str, Any]:
     config = parser.config
     meaning = {key: config[key] for key in MEANING if key in config}
-    meaning["labels"] = parse(config["labels"])
+    meaning["labels"] = parse_labels(config["labels"])
     meaning["label_scheme"] = scheme_of(config).to_json()
     meaning["network_def"] = _literal(parser, config["network_def"], "network_def")
     return meaning

@@ -1,7 +1,7 @@
 """What every configuration of our bundles calls first: refuse unknown overrides, fix the seed, speak plainly.
 
 MONAI accepts any ``--name value`` on the command line. A name that no component reads changes nothing and nobody is
-told: ``--epoch 3`` trains the default number of epochs. :func:`start` refuses such names and offers the nearest one.
+told: ``--epoch 3`` trains the default number of epochs. :func:`prepare_run` refuses it and offers the nearest name.
 """
 
 import copy
@@ -28,9 +28,9 @@ from cxr_monai.bundle.table_labels import check_labels
 from cxr_monai.bundle.unknown_settings import refuse_unknown
 from cxr_monai.bundle.warning import explain_warning
 from cxr_monai.errors import BundleError, Code, SettingError, ours
-from cxr_monai.labels import parse
+from cxr_monai.labels import parse_labels
 from cxr_monai.networks.architectures import check_image_size, definition, image_size_remark, in_channels_of
-from cxr_monai.schemes import LabelScheme, scheme
+from cxr_monai.schemes import LabelScheme, label_scheme
 from cxr_monai.stopping import as_interrupted, install
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ PATHS = (
 )  # fmt: skip
 
 
-def start(seed: int = 0, trains: bool = False) -> None:
+def prepare_run(seed: int = 0, trains: bool = False) -> None:
     """Check the settings of the configuration that calls this, then prepare the process to run it.
 
     Args:
@@ -202,7 +202,7 @@ def scheme_of(content: Mapping[str, Any]) -> LabelScheme:
     Raises:
         SettingError: ``setting-invalid`` or ``scheme-invalid`` if there is no such scheme.
     """
-    return scheme(content.get("label_scheme", "findings"))
+    return label_scheme(content.get("label_scheme", "findings"))
 
 
 def check_ranges(config: Mapping[str, Any]) -> None:
@@ -254,8 +254,8 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
     formats = metadata.get("network_data_format", {})
     channels = formats.get("outputs", {}).get("pred", {}).get("channel_def", {})
     theirs = [channels[key] for key in sorted(channels, key=int)]
-    if "labels" in config and theirs and parse(config["labels"]) != theirs:
-        ours = ", ".join(parse(config["labels"]))
+    if "labels" in config and theirs and parse_labels(config["labels"]) != theirs:
+        ours = ", ".join(parse_labels(config["labels"]))
         raise _disagrees("labels", f"the labels are {ours}, but the metadata's channel_def says {', '.join(theirs)}.")
     if scheme_of(config) != scheme_of(metadata):
         own, written = (json.dumps(scheme_of(content).to_json()) for content in (config, metadata))

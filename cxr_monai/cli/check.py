@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.data.manifest import read_manifest
     from cxr_monai.durable import write_together
     from cxr_monai.outputs import check_folder, check_output
-    from cxr_monai.schemes import scheme
+    from cxr_monai.schemes import label_scheme
 
     if arguments.out:
         check_folder(arguments.out, ["check.txt", "check.png"], arguments.force)
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:  # named after the manifest and made of it alone: a newer one takes its place
         name = arguments.manifest.name.removesuffix(".gz").removesuffix(".csv")
         drawn = check_output(arguments.manifest.with_name(f"{name}.check.png"), force=True)
-    labels = scheme(arguments.scheme) if arguments.scheme else None
+    labels = label_scheme(arguments.scheme) if arguments.scheme else None
     wrong: list[str] = []
     try:
         manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=not arguments.table_only)

@@ -173,10 +173,10 @@ def read_truth(path: Path, store: "MapStore", by_name: bool = False) -> dict[tup
 
 def log(arguments: argparse.Namespace, pictures: list[Path]) -> None:
     """Log a sheet as an MLflow run: the picture, which names no image, and not the table beside it."""
-    from cxr_monai.training.tracking import Tracker
+    from cxr_monai.training.tracking import MLflowTracker
 
     settings = {name: str(getattr(arguments, name)) for name in ("threshold", "count", "seed")}
-    tracker = Tracker(arguments.experiment, str(pictures[0].parent), kind="explanation", configuration=settings)
+    tracker = MLflowTracker(arguments.experiment, str(pictures[0].parent), kind="explanation", configuration=settings)
     tracker.start()
     for picture in pictures:
         tracker.file(picture, "sheets")

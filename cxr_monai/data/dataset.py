@@ -59,7 +59,7 @@ def open_manifest(
     return read_manifest(manifest, root=dataset_dir, scheme=scheme, match_names=match_names)
 
 
-def items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
+def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
     """Return one dictionary an image: ``image`` (path), ``label`` (float32 ``[F]``, NaN unknown), ``name``.
 
     Args:
@@ -79,7 +79,7 @@ def items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> lis
     ]
 
 
-def prevalences(manifest: Manifest, split: str, findings: Sequence[str]) -> list[float]:
+def label_prevalences(manifest: Manifest, split: str, findings: Sequence[str]) -> list[float]:
     """Return each finding's share of positives among the known labels of a split; NaN where none is known."""
     return manifest.part(split).table[list(findings)].mean().tolist()
 
@@ -116,13 +116,13 @@ def inference_items(manifest: str | None, dataset_dir: str | None, findings: Seq
 
 
 def items_of_files(paths: Sequence[str | Path], names: Sequence[str], findings: Sequence[str]) -> list[dict[str, Any]]:
-    """Return items as :func:`items` does, for files without labels."""
+    """Return items as :func:`manifest_items` does, for files without labels."""
     unknown = np.full(len(findings), np.nan, dtype=np.float32)
     return [{"image": str(path), "label": unknown, "name": name} for path, name in zip(paths, names, strict=True)]
 
 
 def complete_items(data: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return items as :func:`items` gives them for what other programs give: a path alone, or no label, or no name.
+    """Return items as :func:`manifest_items` gives them for what other programs give: a path, or no label, or no name.
 
     An item without a name is called by the path of its image, else by its place in the list (``image 1``); one
     without a label has unknown ones, as many as the others have (a single NaN where none has any).

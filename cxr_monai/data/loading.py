@@ -98,7 +98,7 @@ def seed_of(*key: int) -> int:
     return int(np.random.SeedSequence((len(key), *key)).generate_state(1)[0])
 
 
-def loader(
+def data_loader(
     dataset: Dataset,
     batch_size: int,
     num_workers: int | None = None,
@@ -142,13 +142,13 @@ def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = 
     process' signal handlers, random states and number of threads.) The process' random states stay as they are.
 
     Args:
-        dataset, batch_size: as for :func:`loader`.
+        dataset, batch_size: as for :func:`data_loader`.
         num_workers: files that are read at a time; as many as there are cores where None; with 0 the caller reads.
     """
     if num_workers == 0:
         return _read_here(dataset, batch_size)
     if torch.cuda.is_available():
-        made = loader(dataset, batch_size, num_workers)
+        made = data_loader(dataset, batch_size, num_workers)
         made.generator = torch.Generator()  # else the processes' seed is drawn from everybody's
         return made
     return _read_ahead(dataset, batch_size, num_workers or usable_cores())

@@ -24,7 +24,7 @@ def sampling_weights(
     """Return the weights that ``EpochSampler`` draws the items of a data set with; None takes each once an epoch.
 
     Args:
-        data: items with ``label``, ``[F]``, as ``cxr_monai.data.dataset.items`` gives them.
+        data: items with ``label``, ``[F]``, as ``cxr_monai.data.dataset.manifest_items`` gives them.
         sampling: ``natural`` (None), or ``balanced``, see :func:`balanced_weights`.
 
     Raises:

@@ -3,7 +3,7 @@
 Programs that open a bundle without telling where its folder is (MONAI Deploy), or a file that was exported from it,
 find no ``models/calibration.json``. So ``inference.json`` carries the calibration's numbers too (``values``), and what
 ought to be calibrated and is not says so: as a warning, in the postprocessed dictionary
-(``cxr_monai.transforms.Calibrated``) and beside the predictions (``cxr_monai.bundle.about``).
+(``cxr_monai.transforms.CalibrateProbabilitiesd``) and beside the predictions (``cxr_monai.bundle.about``).
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Any
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import Fitted, is_elsewhere, read_fitted
+from cxr_monai.evaluation.fitted import Fitted, is_elsewhere, read_calibration
 from cxr_monai.strict_json import parse_strictly
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def bundle_calibration(
     is_there = file is not None and file.is_file()
     if file is not None and weights is not None and Path(weights).resolve() != file.with_name("model.pt").resolve():
         return _lost(OTHER_WEIGHTS, findings) if is_there or values else None
-    fitted = read_fitted(file, findings) if file is not None and is_there else None
+    fitted = read_calibration(file, findings) if file is not None and is_there else None
     carried = None if values is None else _read(values, findings)
     if file is not None and fitted is not None and carried is not None and fitted.carried() != carried.carried():
         own = _carried_beside(file) == values

@@ -135,7 +135,7 @@ class Fitted:
         write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_fitted(
+def read_calibration(
     path: str | Path, findings: Sequence[str], raw: bool = False, weights: str | Path | None = None
 ) -> Fitted | None:
     """Read ``models/calibration.json``; None where a bundle has none, or it is of other weights, which the log says.

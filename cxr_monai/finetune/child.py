@@ -24,7 +24,7 @@ from cxr_monai.completion import seal
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.data.manifest import Manifest, split_digest
 from cxr_monai.durable import write_durably
-from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.evaluation.predictions import write_predictions
 from cxr_monai.finetune.against_parent import FineTuneResult, judge
 from cxr_monai.finetune.box_comparison import Localised, localise_both
@@ -43,7 +43,7 @@ _UNSAID = (*PATHS, "experiment", "run_name", "tracking_uri", "restart", "labels"
 logger = logging.getLogger(__name__)
 
 
-class Child:
+class ChildBundle:
     """The last component of ``cxr_transfer``.
 
     Args:
@@ -197,7 +197,7 @@ def _card(judged: FineTuneResult, parent: Bundle, scheme: LabelScheme, data: Map
     """Return the model card as Markdown."""
     label, own = judged.label, judged.comparisons[0]
     against = "a normal chest (images with other findings alone were left out)"
-    calibrated = read_fitted(child.calibration, child.labels)
+    calibrated = read_calibration(child.calibration, child.labels)
     rows = [
         f"| {who} | {value:.3f} | {own.calibration[key]['ece_mass']:.3f} | {own.calibration[key]['brier']:.3f} |"
         for who, key, value in (("child", "child", own.child), ("parent", "parent", own.parent))

@@ -21,7 +21,7 @@ from monai.handlers import ValidationHandler
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from cxr_monai.bundle.about import about
+from cxr_monai.bundle.about import describe_predictions
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.origin import write_origin
@@ -29,11 +29,11 @@ from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
 from cxr_monai.bundle.workflow import check_ranges
 from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
-from cxr_monai.data.dataset import label_counts, open_manifest, prevalences
+from cxr_monai.data.dataset import label_counts, label_prevalences, open_manifest
 from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.durable import durable_folder
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
-from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.evaluation.metrics_table import write_table
 from cxr_monai.finetune.against_parent import FineTuneResult
 from cxr_monai.finetune.box_comparison import boxed_labels, localise_both
@@ -44,17 +44,17 @@ from cxr_monai.finetune.parent import inherited, open_parent
 from cxr_monai.finetune.stages import classifier_of
 from cxr_monai.finetune.task import FineTuneTask
 from cxr_monai.inference.model import Model
-from cxr_monai.losses import MaskedBCEWithLogitsLoss, loss
+from cxr_monai.losses import MaskedBCEWithLogitsLoss, training_loss
 from cxr_monai.networks.architectures import input_channels
-from cxr_monai.networks.weight_loading import initialise
+from cxr_monai.networks.weight_loading import initialise_network
 from cxr_monai.outputs import check_new_folder
-from cxr_monai.schemes import LabelScheme, scheme
+from cxr_monai.schemes import LabelScheme, label_scheme
 from cxr_monai.training.checkpoints import BestWeights
-from cxr_monai.training.handlers import PredictionsWriter, StopWithoutGain
+from cxr_monai.training.handlers import EarlyStopper, PredictionsWriter
 from cxr_monai.training.ignite_metrics import FindingMetrics
-from cxr_monai.training.optimisers import optimizer
+from cxr_monai.training.optimisers import training_optimizer
 from cxr_monai.training.runs import calibrate_on_validation
-from cxr_monai.training.schedules import StepSchedule, schedule
+from cxr_monai.training.schedules import ScheduleStepper, learning_rate_schedule
 from cxr_monai.training.step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -133,20 +133,23 @@ def train_probe(
     evaluator = SupervisedEvaluator(
         val_data_loader=val, network=linear, key_val_metric={"mean_auroc": metrics}, **engine
     )
-    stepper, best = optimizer(linear, settings.learning_rate, settings.weight_decay), BestWeights(linear, evaluator)
-    rates = schedule(stepper, settings.schedule, settings.epochs, len(train), factor=0.3)  # type: ignore[arg-type]
+    stepper, best = (
+        training_optimizer(linear, settings.learning_rate, settings.weight_decay),
+        BestWeights(linear, evaluator),
+    )
+    rates = learning_rate_schedule(stepper, settings.schedule, settings.epochs, len(train), factor=0.3)  # type: ignore[arg-type]
     trainer = SupervisedTrainer(
         max_epochs=settings.epochs,
         train_data_loader=train,
         network=linear,
         optimizer=stepper,
-        loss_function=loss(settings.loss, counts),
+        loss_function=training_loss(settings.loss, counts),
         iteration_update=TrainingStep(settings.seed),
         train_handlers=[
             ValidationHandler(1, evaluator),
             best,
-            StepSchedule(rates, evaluator),
-            StopWithoutGain(settings.patience, evaluator),
+            ScheduleStepper(rates, evaluator),
+            EarlyStopper(settings.patience, evaluator),
         ],
         **engine,
     )
@@ -191,7 +194,7 @@ def train_linear_probes(
     asked: dict[str, tuple[LabelScheme, Manifest]] = {}
     for label, name in questions:
         try:
-            asked[label] = scheme(name), with_known(under(base, scheme(name)), label)
+            asked[label] = label_scheme(name), with_known(under(base, label_scheme(name)), label)
         except TrainingError as error:
             refused[label] = error
             logger.warning("%s: %s", label, error)
@@ -229,7 +232,7 @@ class _Probes:
         linear, counts = network.get_submodule(classifier_of(network)), label_counts(manifest, "train", [label])
         probe = train_probe(linear, train, val, settings, counts)  # type: ignore[arg-type]
         bundle = self._write(folder / "bundle", network, manifest, label, labels)
-        described = about(str(bundle.root), str(bundle.weights), torch.device("cpu"), amp)
+        described = describe_predictions(str(bundle.root), str(bundle.weights), torch.device("cpu"), amp)
         path = str(folder / "predictions_val.csv")
         PredictionsWriter(path, [label], {**described, "epoch": probe.epoch, "part": "val"}).attach(probe.evaluator)
         probe.evaluator.run()
@@ -248,10 +251,10 @@ class _Probes:
         """Return the parent's network with one output: the parent's row for the label, if it has one."""
         definition = inherited(self.parent, 1)["network_def"]
         torch.manual_seed(self.settings.seed)  # of a row that the parent does not have
-        network = initialise(
+        network = initialise_network(
             ConfigParser({"network_def": definition}).get_parsed_content("network_def"),
             self.parent.weights,
-            prevalences=prevalences(manifest, "train", [label]),
+            prevalences=label_prevalences(manifest, "train", [label]),
             findings=[label],
         )
         return network.eval()
@@ -276,7 +279,7 @@ class _Probes:
         images = list(names.iloc[positions])
         with torch.no_grad():
             probabilities = linear(values).sigmoid().double().numpy()
-        fitted = read_fitted(bundle.calibration, bundle.labels)
+        fitted = read_calibration(bundle.calibration, bundle.labels)
         if fitted is not None:
             probabilities = fitted.apply(probabilities, [label])
         child = pd.DataFrame({"image": images, label: probabilities[:, 0]})

@@ -17,14 +17,14 @@ from cxr_monai.data.dataset import open_manifest
 from cxr_monai.errors import BundleError, Code, SettingError, WeightsError
 from cxr_monai.finetune.box_comparison import boxed_images
 from cxr_monai.finetune.disease import question
-from cxr_monai.labels import parse
+from cxr_monai.labels import parse_labels
 from cxr_monai.networks.architectures import with_outputs
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 
 logger = logging.getLogger(__name__)
 
 
-def start(
+def prepare_fine_tuning(
     parent: str | None,
     disease: str | None,
     against: str = "normal",
@@ -33,7 +33,7 @@ def start(
     seed: int = 0,
     match_names: bool = False,
 ) -> None:
-    """Take over the parent's settings, then do what every training's start does (``cxr_monai.bundle.workflow.start``).
+    """Take over the parent's settings, then prepare the run (``cxr_monai.bundle.workflow.prepare_run``).
 
     Args:
         parent: a bundle's folder, or the name of one that is installed.
@@ -59,7 +59,7 @@ def start(
             parser[key] = value
         elif not same(config[key], value):
             logger.info("--%s is not the parent's", key)
-    if not same(config["labels"], shipped["labels"]) and parse(config["labels"]) != [label]:
+    if not same(config["labels"], shipped["labels"]) and parse_labels(config["labels"]) != [label]:
         raise SettingError(
             Code.SETTING_INVALID,
             f"--labels {config['labels']!r}: the one label is the disease, {label}.",
@@ -70,7 +70,7 @@ def start(
     parser["labels"] = [label]
     if boxes and config["manifest"]:
         boxed_images(boxes, open_manifest(config["manifest"], config["dataset_dir"], match_names=match_names), label)
-    workflow.start(seed, trains=True)
+    workflow.prepare_run(seed, trains=True)
 
 
 def open_parent(path: str | None, bundle_root: str | Path, trust_folder: bool = False) -> Bundle:

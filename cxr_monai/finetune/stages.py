@@ -24,7 +24,7 @@ class Stages:
     """What trains when and how fast.
 
     Attributes:
-        plan: epochs for which a module is frozen (``cxr_monai.training.freezing.Unfreeze``).
+        plan: epochs for which a module is frozen (``cxr_monai.training.freezing.GradualUnfreezing``).
         rates: factors of the learning rate (``cxr_monai.training.optimisers``).
     """
 
@@ -32,7 +32,7 @@ class Stages:
     rates: Mapping[str, float]
 
 
-def stages(
+def fine_tuning_stages(
     network: nn.Module,
     epochs: int,
     head_epochs: int = 3,

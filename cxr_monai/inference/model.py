@@ -24,7 +24,7 @@ import torch
 from monai.transforms import Compose
 from torch import nn
 
-from cxr_monai.bundle.about import about as describe
+from cxr_monai.bundle.about import describe_predictions as describe
 from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.data.dataset import take_any_modality

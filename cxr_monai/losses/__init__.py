@@ -1,7 +1,7 @@
-"""Losses that leave unknown labels out instead of taking them for absent findings; :func:`loss` makes them by name."""
+"""Losses that leave unknown labels out, never taking them for absent findings; :func:`training_loss`: by name."""
 
 from cxr_monai.losses.auc_margin import AUCMarginLoss
-from cxr_monai.losses.by_name import LOSSES, loss
+from cxr_monai.losses.by_name import LOSSES, training_loss
 from cxr_monai.losses.class_weights import class_balanced, weighted_bce
 from cxr_monai.losses.focusing import AsymmetricLoss, FocalLoss
 from cxr_monai.losses.masked import MaskedBCEWithLogitsLoss
@@ -15,6 +15,6 @@ __all__ = [
     "MaskedBCEWithLogitsLoss",
     "SoftTargetLoss",
     "class_balanced",
-    "loss",
+    "training_loss",
     "weighted_bce",
 ]

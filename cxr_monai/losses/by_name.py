@@ -39,7 +39,7 @@ _REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-def loss(
+def training_loss(
     name: str = "bce",
     counts: Counts = (),
     label_smoothing: float = 0.0,

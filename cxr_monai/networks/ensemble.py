@@ -49,7 +49,7 @@ class Ensemble(nn.Module):
 def definition(members: int, network_def: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``network_def`` of an ensemble of networks that all have this one."""
     return {
-        "_target_": f"{Ensemble.__module__}.{Ensemble.__qualname__}",
+        "_target_": "cxr_monai.components.Ensemble",
         "members": members,
         "network": dict(network_def),
     }

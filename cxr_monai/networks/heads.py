@@ -199,7 +199,7 @@ class HierarchicalHead(_Coupled):
         ]
 
 
-def head(name: str, labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Head:
+def classification_head(name: str, labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Head:
     """Return a head by name.
 
     Args:

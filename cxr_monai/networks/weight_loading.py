@@ -164,7 +164,7 @@ def load_weights(network: nn.Module, path: str | Path, device: torch.device | st
     return place(network, device)
 
 
-def initialise(
+def initialise_network(
     network: nn.Module,
     init_weights: str | Path,
     device: torch.device | str = "cpu",

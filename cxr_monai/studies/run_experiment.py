@@ -44,7 +44,7 @@ from cxr_monai.studies.pages import about, write_pages
 from cxr_monai.studies.plan import Job, Study, StudyResult
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import FREE
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import MLflowTracker
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def run_study(
         settings = {name: _settings(prepared, name) for name in prepared.checked}
         set_aside(prepared.study.jobs(out), settings, restart)
         name = experiment or study.name
-        tracker = Tracker(name, str(out), study.name, kind="study", configuration=about(prepared.study))
+        tracker = MLflowTracker(name, str(out), study.name, kind="study", configuration=about(prepared.study))
         tracker.start(resume=True)
         place = replace(prepared.place, experiment=name, parent=tracker.id, at_once=at_once)
         try:

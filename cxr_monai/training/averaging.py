@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cxr_monai.errors import Code, SettingError
 
 
-class Average:
+class WeightAveraging:
     """PyTorch's ``AveragedModel`` as a handler: after each step, average = decay * average + (1 - decay) * weights.
 
     The decay rises with the steps, ``min(decay, (1 + n) / (10 + n))``, so that an average over a short training does

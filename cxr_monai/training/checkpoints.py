@@ -213,7 +213,7 @@ class BestWeights:
         self.score, self.epoch, self.weights = tuple(state["score"]), state["epoch"], dict(state["weights"])
 
 
-class Best(BestWeights):
+class BestWeights(BestWeights):
     """Write the weights of the best validated epoch to ``OUT/bundle/models/model.pt`` as well.
 
     Args:

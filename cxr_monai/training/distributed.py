@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cxr_monai.errors import Code, CxrError, UsageError
-from cxr_monai.networks.weight_loading import initialise
+from cxr_monai.networks.weight_loading import initialise_network
 
 T = TypeVar("T")
 
@@ -57,17 +57,17 @@ def leave_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def is_main(device: torch.device) -> bool:
+def is_main_process(device: torch.device) -> bool:
     """Tell whether this is the process that writes and tracks; ``device`` makes sure the group was joined."""
     return idist.get_rank() == 0
 
 
-def share(device: torch.device) -> tuple[int, int]:
+def rank_and_world_size(device: torch.device) -> tuple[int, int]:
     """Return this process' rank and how many there are; ``device`` makes sure the group was joined."""
     return idist.get_rank(), idist.get_world_size()
 
 
-def distribute(
+def distribute_network(
     network: nn.Module,
     init_weights: str,
     device: torch.device,
@@ -77,8 +77,8 @@ def distribute(
     find_unused_parameters: bool = False,
     head: str = "sigmoid",
 ) -> nn.Module:
-    """Give a network its first weights (see ``initialise``) and wrap it, so that every process steps alike."""
-    network = initialise(network, init_weights, device, prevalences, findings, compile=compile, head=head)
+    """Give a network its first weights (see ``initialise_network``) and wrap it, so that every process steps alike."""
+    network = initialise_network(network, init_weights, device, prevalences, findings, compile=compile, head=head)
     return DistributedDataParallel(
         network,
         device_ids=[device] if device.type == "cuda" else None,

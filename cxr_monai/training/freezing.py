@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cxr_monai.errors import Code, SettingError
 
 
-class Unfreeze:
+class GradualUnfreezing:
     """Freeze parts of a network for the first epochs of a training.
 
     What is frozen depends on the number of the epoch alone, so nothing need be kept for a resumed training.

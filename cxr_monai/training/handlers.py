@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def use(handler: T) -> T:
+def existing_handler(handler: T) -> T:
     """Return a handler as it is: a list of handlers in a configuration can so hold one that has a name of its own.
 
     MONAI reads the entries of such a list as dictionaries, and a plain ``"@best"`` stops its check of properties.
@@ -36,7 +36,7 @@ def use(handler: T) -> T:
     return handler
 
 
-class Progress:
+class ProgressBar:
     """A bar with images a second and time left; without a terminal a line now and then, see ``cxr_monai.progress``.
 
     ``images_per_second`` (over training batches of all processes, data loading included) goes into
@@ -104,7 +104,7 @@ def batch_size(loader: Any) -> int:
     return getattr(getattr(loader, "batch_sampler", None), "batch_size", None) or 1
 
 
-class EpochLine:
+class EpochLogger:
     """Log one line at the end of each epoch: losses, mean AUROC, speed, time left. Attach it after the validation."""
 
     def __init__(self, validator: Engine) -> None:
@@ -135,7 +135,7 @@ class EpochLine:
         spoke()
 
 
-class LeftOut:
+class UnreadableFiles:
     """Collect the files that could not be read; say so after the first epoch and write ``errors.csv``.
 
     Args:
@@ -275,7 +275,7 @@ class PredictionsWriter:
             raise TrainingError(Code.NO_IMAGES, "no file could be read.", where=f"{self.path}.errors.csv")
 
 
-class StopWithoutGain:
+class EarlyStopper:
     """Ignite's early stopping on the validation loss, attached to the trainer itself (after the validation).
 
     Args:

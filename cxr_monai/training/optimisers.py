@@ -47,7 +47,7 @@ def factor_of(name: str, rates: Mapping[str, float]) -> float:
     return rates[max(fitting, key=len)] if fitting else 1.0
 
 
-def optimizer(
+def training_optimizer(
     network: nn.Module,
     learning_rate: float,
     weight_decay: float = 0.0,

@@ -36,7 +36,7 @@ def first_batch(loader: Any, most: int) -> dict[str, Any]:
     return loader.collate_fn([dataset[index] for index in range(min(batch_size(loader), most, len(dataset)))])
 
 
-class Preflight:
+class PreflightCheck:
     """Run one batch of each part forward (and the training batch backward) without changing the network.
 
     On a busy processor the number of threads may be lowered, see ``training.speed``.

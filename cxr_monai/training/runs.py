@@ -26,21 +26,21 @@ from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.outputs import check_folder
 from cxr_monai.progress import closing_bars
 from cxr_monai.stopping import Interrupted, as_interrupted, same_command
-from cxr_monai.training.checkpoints import Best, Checkpoints
+from cxr_monai.training.checkpoints import BestWeights, Checkpoints
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.handlers import PredictionsWriter
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.input_sheet import NetworkInputSheet, training_curves
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import course
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import MLflowTracker
 
 METHODS = ("auto", "temperature", "platt", "isotonic", "none")
 
 logger = logging.getLogger(__name__)
 
 
-class Training:
+class TrainingRun:
     """The steps around Ignite's loop, as one ``run`` that leaves a complete folder or a named error.
 
     The same command started again continues: after a kill from the newest checkpoint, after the end with nothing left
@@ -62,9 +62,9 @@ class Training:
         validator: Any,
         preflight: Any,
         sheet: NetworkInputSheet,
-        best: Best,
+        best: BestWeights,
         checkpoints: Checkpoints,
-        tracker: Tracker,
+        tracker: MLflowTracker,
         metrics: FindingMetrics,
         manifest: Manifest,
         findings: list[str],
@@ -204,7 +204,7 @@ RESULTS = ("metrics.json", "metrics.csv", "predictions.csv", "report.html")
 """What tells that an evaluation is in a folder."""
 
 
-class Evaluation:
+class EvaluationRun:
     """Evaluate one part of a manifest: ``metrics.csv``, ``metrics.json``, ``predictions.csv``, an MLflow run.
 
     Args:
@@ -214,7 +214,7 @@ class Evaluation:
         manifest, split, findings: what is evaluated on.
         output_dir: where the results go.
         report: what is made of ``predictions.csv`` in the end, given the folder; returns figures by name and the files
-            that it wrote (``cxr_monai.workflows.evaluate.Report``).
+            that it wrote (``cxr_monai.workflows.evaluate.EvaluationReport``).
         force: an earlier evaluation in the folder may be written over.
     """
 
@@ -222,7 +222,7 @@ class Evaluation:
         self,
         evaluator: Any,
         metrics: FindingMetrics,
-        tracker: Tracker,
+        tracker: MLflowTracker,
         manifest: Manifest,
         split: str,
         findings: list[str],
@@ -271,7 +271,7 @@ class Evaluation:
         logger.info("the report: %s", self.output_dir / "report.html")
 
 
-def write_results(metrics: FindingMetrics, output_dir: Path, tracker: Tracker) -> None:
+def write_results(metrics: FindingMetrics, output_dir: Path, tracker: MLflowTracker) -> None:
     """Write the table of an evaluation and give it to the tracker."""
     write_table(metrics.result(), output_dir)
     tracker.file(output_dir / "metrics.csv")

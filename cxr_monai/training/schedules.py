@@ -29,7 +29,7 @@ def validated(trainer: Engine, validator: Engine) -> bool:
     return validator.state.epoch == trainer.state.epoch
 
 
-def schedule(
+def learning_rate_schedule(
     optimizer: torch.optim.Optimizer,
     name: Literal["constant", "cosine", "one_cycle", "plateau"],
     epochs: int,
@@ -38,7 +38,7 @@ def schedule(
     factor: float = 0.3,
     patience: int = 1,
 ) -> LRScheduler:
-    """Return a scheduler of the optimiser's learning rate; :class:`StepSchedule` steps it.
+    """Return a scheduler of the optimiser's learning rate; :class:`ScheduleStepper` steps it.
 
     - ``constant``: the rate stays.
     - ``cosine``: it falls along half a cosine to a hundredth, which is the last step's (Loshchilov and Hutter 2017,
@@ -143,7 +143,7 @@ class WarmUpThenPlateau(ReduceLROnPlateau):
             super().step(metrics, epoch)
 
 
-class StepSchedule:
+class ScheduleStepper:
     """Step a scheduler whenever its kind is due; attach it after the validation and before the checkpoints.
 
     ``ReduceLROnPlateau`` is stepped with the validation loss of each epoch that was validated, any other of PyTorch's
@@ -151,7 +151,7 @@ class StepSchedule:
     schedule does).
 
     Args:
-        scheduler: PyTorch's, or what :func:`schedule` returns.
+        scheduler: PyTorch's, or what :func:`learning_rate_schedule` returns.
         validator: whose ``loss`` decides.
     """
 

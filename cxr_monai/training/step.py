@@ -35,7 +35,7 @@ class TrainingStep:
             labels as it knows, or, with a loss without ``known_labels``, as it has images. (Batch normalisation sees
             the parts.)
         mixup: alpha of Zhang et al. 2018, arXiv 1710.09412; 0 mixes nothing.
-        freeze: ``cxr_monai.training.freezing.Unfreeze``, which holds frozen layers in evaluation mode; or None.
+        freeze: ``cxr_monai.training.freezing.GradualUnfreezing``, which holds frozen layers in evaluation mode.
 
     Gives MONAI's ``image``, ``label``, ``pred`` (logits) and ``loss``, and fires MONAI's events in its order.
 

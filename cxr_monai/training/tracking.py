@@ -46,7 +46,7 @@ ONE_A_FOLDER = ("training", "study")
 """Kinds of runs of which a folder has one, which goes on; of all others there may be many."""
 
 
-class Tracker:
+class MLflowTracker:
     """An MLflow run around a training or an evaluation, by way of a journal (``training.journal``).
 
     Whatever the server does, the training goes on: events are written to ``OUT/tracking`` first, and a thread sends
@@ -256,7 +256,7 @@ def track_results(
         what shows the run.
     """
     configuration = {key: str(value) for key, value in settings.items() if value is not None}
-    tracker = Tracker(experiment, str(out), kind=kind, configuration=configuration)
+    tracker = MLflowTracker(experiment, str(out), kind=kind, configuration=configuration)
     tracker.start()
     tracker.metrics(figures)
     tracker.files(files, pictures)
@@ -286,13 +286,13 @@ def quiet_mlflow() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-class TrackEpochs:
+class EpochTracker:
     """Log each epoch to a tracker: losses, learning rate, every finding's AUROC, images a second.
 
     Attach it to the trainer after the validation, and after the checkpoints: they come first.
     """
 
-    def __init__(self, tracker: Tracker, validator: Engine, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, tracker: MLflowTracker, validator: Engine, optimizer: torch.optim.Optimizer) -> None:
         self.tracker, self.validator, self.optimizer = tracker, validator, optimizer
 
     def attach(self, engine: Engine) -> None:

@@ -9,7 +9,7 @@ from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted, refit
+from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_calibration, refit
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join, read_predictions
 from cxr_monai.sharing.trust.lineage import write_lineage
@@ -65,7 +65,7 @@ def calibrate_bundle(
     if recalibrate is None:
         fitted = fit(sample, method, rules, coverage, told, head_of(opened.parser()).within)
     else:
-        own = read_fitted(opened.calibration, opened.labels)
+        own = read_calibration(opened.calibration, opened.labels)
         if own is None:
             raise EvaluationError(
                 Code.CALIBRATION_INVALID,

@@ -25,7 +25,7 @@ from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.assessment import MAIN, TABLES, Evaluation, evaluate, write_tables
-from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_fitted
+from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_calibration
 from cxr_monai.evaluation.metric_names import metric_values, part_name
 from cxr_monai.evaluation.patients import refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
@@ -36,7 +36,7 @@ from cxr_monai.plurals import agreeing, be, counted
 from cxr_monai.report.pages.evaluation_page import write_report
 from cxr_monai.report.pages.model_card import is_of
 from cxr_monai.report.plots import write_plots
-from cxr_monai.schemes import FINDINGS, LabelScheme, scheme
+from cxr_monai.schemes import FINDINGS, LabelScheme, label_scheme
 from cxr_monai.training.tracking import track_results
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def evaluate_files(
             ``predictions`` and reports on the other.
         compare: predictions of a second system for the same images.
         localisation: a folder that ``cxr-monai maps localise`` wrote, for a section of the report.
-        label_scheme: what the predicted labels are made of, see ``cxr_monai.schemes.scheme``; what the bundle's
+        label_scheme: what the predicted labels are made of, see ``cxr_monai.schemes.label_scheme``; what the bundle's
             metadata, or the JSON beside the predictions, says where None.
         match_names: file names are identities, whatever the folders.
         options: everything else.
@@ -167,7 +167,7 @@ def _evaluate(
         fitted = fit(raw_fit[0], options.method, options.rules, options.coverage, told)
     elif bundle is not None:
         path = Path(bundle) / CALIBRATION
-        fitted = read_fitted(path, sample.findings)
+        fitted = read_calibration(path, sample.findings)
         if fitted is None:
             raise EvaluationError(
                 Code.CALIBRATION_INVALID,
@@ -186,7 +186,7 @@ def _evaluate(
 
 def _scheme(named: str | None, bundle: str | Path | None, file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
     """Return the label scheme that the truth is of, and a sentence where the system was made for another one."""
-    beside = scheme(file.about["label_scheme"]) if "label_scheme" in file.about else None
+    beside = label_scheme(file.about["label_scheme"]) if "label_scheme" in file.about else None
     own = beside if bundle is None else Bundle.open(bundle).scheme
     if beside is not None and own is not None and own != beside:
         raise EvaluationError(
@@ -196,7 +196,7 @@ def _scheme(named: str | None, bundle: str | Path | None, file: PredictionsFile)
             fix="Name the bundle that predicted.",
             where=file.path,
         )
-    made = scheme(named) if named is not None else own or FINDINGS
+    made = label_scheme(named) if named is not None else own or FINDINGS
     if own is None or own == made:
         return made, []
     return made, [f"The truth is of the label scheme {made.name!r}; the system was made for that of {own.name!r}."]
@@ -393,7 +393,7 @@ def _prevalences(stated: Mapping[str, float] | float | None, findings: Sequence[
     return dict(stated) if isinstance(stated, Mapping) else dict.fromkeys(findings, float(stated))
 
 
-class Report:
+class EvaluationReport:
     """The last step of a bundle's ``evaluate.json``: the whole evaluation of the predictions that were just written.
 
     Args:
@@ -428,7 +428,7 @@ class Report:
         sample, notes = join(file, self.manifest, self.split, findings)
         notes = [*_made_of(Bundle.open(self.bundle_root).scheme), *notes]
         own = file.about.get("own_weights", True)
-        fitted = read_fitted(Path(self.bundle_root) / CALIBRATION, self.findings, raw=not own)
+        fitted = read_calibration(Path(self.bundle_root) / CALIBRATION, self.findings, raw=not own)
         if not own:
             notes.append("These are not the bundle's own weights, so its calibration and thresholds are left out.")
         if fitted is not None:

@@ -13,7 +13,7 @@ from cxr_monai.attribution.explainer import Explainer
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.panels import Gallery
 from cxr_monai.attribution.selection import Example
-from cxr_monai.bundle.about import about as about_bundle
+from cxr_monai.bundle.about import describe_predictions as about_bundle
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.durable import refuse_taken
 from cxr_monai.plurals import counted
@@ -26,7 +26,7 @@ SHEET = 12
 """Rows of the sheet at most."""
 
 
-class Explanation:
+class ExplanationRun:
     """Maps and pictures of some images.
 
     Args:

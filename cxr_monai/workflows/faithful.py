@@ -22,7 +22,6 @@ from cxr_monai.attribution.faithfulness import Faithfulness
 from cxr_monai.attribution.methods import method_named
 from cxr_monai.attribution.randomisation import BOUND
 from cxr_monai.attribution.subject import Subject, cases_of, faithfulness, randomisation, read_some
-from cxr_monai.bundle.about import about
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.manifest import read_manifest
@@ -167,8 +166,7 @@ def _faithful_files(
     cases = cases_of(subject, images, names, [spelling(name) for name in options.findings])
     made = judge(subject, images, cases, patients, options, notes)
     opened = Bundle.open(bundle)
-    digest = about(str(opened.root), str(weights or opened.weights), subject.device, False, None)["bundle"]
-    book = {"bundle": {"name": opened.metadata.get("name", ""), "digest": digest}, **made.book}
+    book = {"bundle": {"name": opened.metadata.get("name", ""), "digest": opened.digest}, **made.book}
     book |= {"images": len(names), "intervals_over": told}
     made = Faithfulness(made.methods, made.stages, made.curves, made.cases, made.level, book, made.notes)
     return made, write_faithfulness(made, out), left_out

@@ -29,7 +29,7 @@ from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted
 from cxr_monai.report.pages.localisation_page import write_localisation_page
 from cxr_monai.report.reading import records, value
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import MLflowTracker
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def _counted(part: BoxedCases) -> str:
 def track_localisation(experiment: str, out: str | Path, localisation: Localisation, written: Sequence[Path]) -> str:
     """Log a localisation as an MLflow run, without the table of cases, which names patients; return what shows it."""
     configuration = {key: str(entry) for key, entry in localisation.book.items() if entry is not None}
-    tracker = Tracker(experiment, str(out), kind="localisation", configuration=configuration)
+    tracker = MLflowTracker(experiment, str(out), kind="localisation", configuration=configuration)
     tracker.start()
     tracker.metrics(_figures(localisation))
     for path in written:

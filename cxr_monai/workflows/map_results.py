@@ -13,7 +13,7 @@ import pandas as pd
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import write_durably
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import MLflowTracker
 
 
 def manifest_rows(images: Sequence[str], manifest: Manifest) -> tuple[pd.DataFrame, list[str]]:
@@ -85,7 +85,7 @@ def track_maps(
         written: files.
     """
     settings = {key: str(value) for key, value in settings.items() if value is not None}
-    tracker = Tracker(experiment, str(out), kind=kind, configuration=settings)
+    tracker = MLflowTracker(experiment, str(out), kind=kind, configuration=settings)
     tracker.start()
     tracker.metrics(figures)
     for path in written:

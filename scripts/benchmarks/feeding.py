@@ -20,11 +20,11 @@ def measure_feed(arguments: argparse.Namespace) -> Iterator[Row]:
     from monai.bundle import ConfigParser
     from monai.data import PersistentDataset, set_track_meta
 
-    from cxr_monai.data.dataset import RadiographDataset, items
+    from cxr_monai.data.dataset import RadiographDataset, manifest_items
     from cxr_monai.data.manifest import read_manifest
 
     torch.set_num_threads(1)
-    set_track_meta(False)  # as a training does (cxr_monai.bundle.workflow.start), for both
+    set_track_meta(False)  # as a training does (cxr_monai.components.prepare_run), for both
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs" / "train.json"))
     pipeline = parser.get_parsed_content("train#preprocessing")
@@ -33,7 +33,7 @@ def measure_feed(arguments: argparse.Namespace) -> Iterator[Row]:
     from monai.transforms import Compose
 
     table = read_manifest(arguments.manifest)
-    data = items(table, "train", [table.findings[0]])[:500]
+    data = manifest_items(table, "train", [table.findings[0]])[:500]
     with tempfile.TemporaryDirectory() as folder:
         for what, chosen in {"before the random transforms": steps[:first_random], "with them": steps}.items():
             ours = RadiographDataset(data, Compose(chosen), (1, SIZE, SIZE), Path(folder) / "ours")

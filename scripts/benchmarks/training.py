@@ -94,14 +94,14 @@ def our_trainer(batches: Sequence[Any], compiled: bool = False) -> Any:
 
     from cxr_monai.losses import MaskedBCEWithLogitsLoss
     from cxr_monai.networks.inferers import AutocastInferer
-    from cxr_monai.networks.weight_loading import initialise
-    from cxr_monai.training.optimisers import optimizer
+    from cxr_monai.networks.weight_loading import initialise_network
+    from cxr_monai.training.optimisers import training_optimizer
     from cxr_monai.training.step import TrainingStep
 
-    network = initialise(densenet(), "none", device=torch.device("cpu"), compile=compiled)
+    network = initialise_network(densenet(), "none", device=torch.device("cpu"), compile=compiled)
     return SupervisedTrainer(
         max_epochs=1, device=torch.device("cpu"), train_data_loader=batches, network=network,
-        loss_function=MaskedBCEWithLogitsLoss(), optimizer=optimizer(network, 3e-4, 0.0, "adamw"),
+        loss_function=MaskedBCEWithLogitsLoss(), optimizer=training_optimizer(network, 3e-4, 0.0, "adamw"),
         inferer=AutocastInferer(), iteration_update=TrainingStep(), optim_set_to_none=True,
     )  # fmt: skip
 

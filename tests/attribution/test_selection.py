@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.attribution.selection import Example, select
+from cxr_monai.attribution.selection import Example, images_to_explain
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, EvaluationError, ManifestError, SettingError, SplitError
-from cxr_monai.schemes import scheme
+from cxr_monai.schemes import label_scheme
 
 FINDINGS = ["Mass", "Edema"]
 
@@ -22,7 +22,7 @@ def files(folder: Path, *names: str) -> list[Path]:
 
 
 def named(images: object, **settings: object) -> list[Example]:
-    return select(images, None, None, "test", 8, FINDINGS, **settings)  # type: ignore[arg-type]
+    return images_to_explain(images, None, None, "test", 8, FINDINGS, **settings)  # type: ignore[arg-type]
 
 
 def test_named_files_in_their_order(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def chosen(manifest: Path, count: int, split: str = "test", findings: list[str] = FINDINGS) -> list[str]:
-    return [example.name for example in select(None, str(manifest), None, split, count, findings)]
+    return [example.name for example in images_to_explain(None, str(manifest), None, split, count, findings)]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_boxed_images_come_first_and_bring_their_boxes(manifest: Path) -> None:
     (manifest.parent / "boxes.csv").write_text(
         "image,finding,x,y,width,height,image_width,image_height\n4.png,Edema,1.5,2,3,4,64,64\n4.png,Mass,5,6,7,8,64,64\n"
     )
-    examples = select(None, str(manifest), None, "test", 2, FINDINGS)
+    examples = images_to_explain(None, str(manifest), None, "test", 2, FINDINGS)
     assert [example.name for example in examples] == ["1.png", "4.png"]
     assert examples[0].boxes == []
     assert examples[1].boxes == [("Edema", 1.5 / 64, 2 / 64, 3 / 64, 4 / 64), ("Mass", 5 / 64, 6 / 64, 7 / 64, 8 / 64)]
@@ -117,21 +117,21 @@ def test_a_table_beside_the_manifest_that_is_none_of_boxes(name: str, content: s
 
 def test_a_header_without_a_box_is_no_error(manifest: Path) -> None:
     (manifest.parent / "m.boxes.csv").write_text(HEADER)
-    assert all(example.boxes == [] for example in select(None, str(manifest), None, "test", 2, FINDINGS))
+    assert all(example.boxes == [] for example in images_to_explain(None, str(manifest), None, "test", 2, FINDINGS))
 
 
 def test_a_category_has_the_labels_and_boxes_of_its_findings(manifest: Path) -> None:
     (manifest.parent / "boxes.csv").write_text(
         "image,finding,x,y,width,height,image_width,image_height\n4.png,Edema,16,2,3,4,64,64\n"
     )
-    both = scheme({"groups": {"Any": FINDINGS, "Normal": []}, "findings": FINDINGS})
-    examples = select(None, str(manifest), None, "test", 2, ["Any", "Normal"], both)
+    both = label_scheme({"groups": {"Any": FINDINGS, "Normal": []}, "findings": FINDINGS})
+    examples = images_to_explain(None, str(manifest), None, "test", 2, ["Any", "Normal"], both)
     assert [(example.name, example.present) for example in examples] == [("4.png", ("Any",)), ("0.png", ("Normal",))]
     assert examples[0].boxes == [("Any", 0.25, 2 / 64, 3 / 64, 4 / 64)]
 
 
 def test_examples_carry_their_file_and_the_findings_that_are_present(manifest: Path) -> None:
-    examples = {example.name: example for example in select(None, str(manifest), None, "test", 9, FINDINGS)}
+    examples = {example.name: example for example in images_to_explain(None, str(manifest), None, "test", 9, FINDINGS)}
     assert examples["5.png"].present == ("Mass", "Edema")
     assert examples["2.png"].present == ("Mass",)  # Edema is unknown
     assert examples["3.png"].path == manifest.parent / "images" / "3.png"
@@ -150,10 +150,12 @@ def test_the_findings_asked_for_and_the_split_decide(manifest: Path) -> None:
 
 def test_named_images_go_before_a_manifest(manifest: Path, tmp_path: Path) -> None:
     (other,) = files(tmp_path, "other.png")
-    assert [example.name for example in select(str(other), str(manifest), None, "test", 3, FINDINGS)] == ["other.png"]
+    assert [example.name for example in images_to_explain(str(other), str(manifest), None, "test", 3, FINDINGS)] == [
+        "other.png"
+    ]
 
 
 def test_another_root_moves_the_files(manifest: Path, tmp_path: Path) -> None:
     files(tmp_path / "moved", *(f"{n}.png" for n in range(8)))
-    (example,) = select(None, str(manifest), str(tmp_path / "moved"), "test", 1, FINDINGS)
+    (example,) = images_to_explain(None, str(manifest), str(tmp_path / "moved"), "test", 1, FINDINGS)
     assert example.path == tmp_path / "moved" / "1.png"

@@ -9,9 +9,9 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from cxr_monai.training.checkpoints import Best, Checkpoints, read_checkpoint
-from cxr_monai.training.handlers import StopWithoutGain
-from cxr_monai.training.schedules import StepSchedule
+from cxr_monai.training.checkpoints import BestWeights, Checkpoints, read_checkpoint
+from cxr_monai.training.handlers import EarlyStopper
+from cxr_monai.training.schedules import ScheduleStepper
 
 
 def epochs(metrics: Sequence[dict[str, float]], handler: Callable[[Engine], Any]) -> Engine:
@@ -48,17 +48,17 @@ class Sampler:
         self.started = (epoch, skip)
 
 
-def train_with(metrics: Sequence[dict[str, float]], folder: Path, **settings: Any) -> tuple[Best, Bundle]:
+def train_with(metrics: Sequence[dict[str, float]], folder: Path, **settings: Any) -> tuple[BestWeights, Bundle]:
     """Run epochs with these validation metrics and return the handler of the best and its bundle.
 
     The network's only weight is the number of the epoch.
     """
     network, bundle = torch.nn.Linear(1, 1, bias=False), Bundle()
-    made: list[Best] = []
+    made: list[BestWeights] = []
 
     class Handlers:
         def __init__(self, validator: Engine) -> None:
-            made.append(Best(bundle, network, validator, **settings))  # type: ignore[arg-type]
+            made.append(BestWeights(bundle, network, validator, **settings))  # type: ignore[arg-type]
 
         def attach(self, engine: Engine) -> None:
             engine.add_event_handler(Events.EPOCH_STARTED, lambda: network.weight.data.fill_(engine.state.epoch))
@@ -115,20 +115,20 @@ def test_best_epoch_by_loss(aurocs: list[float], losses: list[float], best: int,
 def test_training_stops_after_patience_epochs_without_a_lower_loss(
     losses: list[float], patience: int, last: int
 ) -> None:
-    trainer = epochs([{"loss": loss} for loss in losses], lambda validator: StopWithoutGain(patience, validator))
+    trainer = epochs([{"loss": loss} for loss in losses], lambda validator: EarlyStopper(patience, validator))
     assert trainer.state.epoch == last
 
 
 def test_patience_counts_validations() -> None:
     losses = [{}, {"loss": 2.0}, {}, {"loss": 3.0}, {}, {"loss": 4.0}, {}]
-    assert epochs(losses, lambda validator: StopWithoutGain(2, validator)).state.epoch == 6
+    assert epochs(losses, lambda validator: EarlyStopper(2, validator)).state.epoch == 6
 
 
 def rate(losses: Sequence[dict[str, float]]) -> float:
     """Return the learning rate that is left of 1 after these epochs, with the bundle's own schedule."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=1)
-    epochs(losses, lambda validator: StepSchedule(scheduler, validator))
+    epochs(losses, lambda validator: ScheduleStepper(scheduler, validator))
     return float(optimizer.param_groups[0]["lr"])
 
 

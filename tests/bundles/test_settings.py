@@ -16,9 +16,15 @@ from monai.networks.nets import DenseNet121, EfficientNetBN
 
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError
-from cxr_monai.labels import parse
+from cxr_monai.labels import parse_labels
 from cxr_monai.networks.foreign import recognise
-from cxr_monai.networks.weight_loading import IMAGENET, download_imagenet, initialise, load_state_dict, load_weights
+from cxr_monai.networks.weight_loading import (
+    IMAGENET,
+    download_imagenet,
+    initialise_network,
+    load_state_dict,
+    load_weights,
+)
 from tests.bundles.test_verify import Silent
 from tests.support.bundle_runs import (
     CONFIGS,
@@ -98,7 +104,7 @@ def test_value_that_does_not_exist(setting: str, value: Any, code: str, phantoms
     ],
 )
 def test_labels_of_the_command_line(given: Any, expected: list[str]) -> None:
-    assert parse(given) == expected
+    assert parse_labels(given) == expected
 
 
 def test_output_is_never_the_bundle_it_starts_from(shipped_copy: Path, phantoms: Phantoms, elsewhere: Path) -> None:
@@ -236,7 +242,7 @@ def test_torchvision_weights_give_the_same_features(
     """A grey image through the one-channel network is the same image repeated three times through the original."""
     file = tmp_path / "densenet121.pth"
     torch.save(torchvision_style(imagenet, old), file)
-    made = initialise(network(channels), file)
+    made = initialise_network(network(channels), file)
     grey = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
     expected = features(imagenet, grey.expand(-1, 3, -1, -1))
     given = features(made, grey.expand(-1, channels, -1, -1))
@@ -257,7 +263,7 @@ def test_torchvision_names_map_one_to_one(imagenet: DenseNet121) -> None:
 def test_what_was_adapted_is_said(imagenet: DenseNet121, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.save(torchvision_style(imagenet, old=False), tmp_path / "w.pth")
     with caplog.at_level("INFO", logger="cxr_monai"):
-        initialise(network(), tmp_path / "w.pth")
+        initialise_network(network(), tmp_path / "w.pth")
     assert "1 adapted, 2 left out" in caplog.text
     assert "summed over RGB" in caplog.text
     assert "class_layers.out.weight [1000, 1024]" in caplog.text
@@ -267,7 +273,7 @@ def test_none_says_so(caplog: pytest.LogCaptureFixture) -> None:
     before = network()
     state = {name: tensor.clone() for name, tensor in before.state_dict().items()}
     with caplog.at_level("INFO", logger="cxr_monai"):
-        after = initialise(before, "none").state_dict()
+        after = initialise_network(before, "none").state_dict()
     assert all(torch.equal(state[name], after[name]) for name in state)
     assert "random weights" in caplog.text
 
@@ -276,13 +282,13 @@ def test_classifier_that_starts_anew_knows_the_prevalences(imagenet: DenseNet121
     torch.save(torchvision_style(imagenet, old=False), tmp_path / "w.pth")
     prevalences = [0.1, 0.5, float("nan"), 0.0]
     for source in ("none", tmp_path / "w.pth"):
-        bias = initialise(network(findings=4), source, prevalences=prevalences).class_layers.out.bias
+        bias = initialise_network(network(findings=4), source, prevalences=prevalences).class_layers.out.bias
         torch.testing.assert_close(bias.sigmoid(), torch.tensor([0.1, 0.5, 0.5, 0.001]))
 
 
 def test_checkpoint_is_taken_whole(trained: Trained) -> None:
     last = trained.out / "checkpoints" / "last.pt"  # {"model": ..., "optimizer": ..., ...}
-    made = initialise(network(), last, prevalences=[0.3] * 14).state_dict()
+    made = initialise_network(network(), last, prevalences=[0.3] * 14).state_dict()
     best = torch.load(trained.bundle / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(made[name], best[name]) for name in best)
 
@@ -304,7 +310,7 @@ def test_weights_of_another_network(made: Any, complaint: str, trained: Trained)
 
 def test_checkpoint_of_another_network_starts_no_training(trained: Trained) -> None:
     with pytest.raises(CxrError) as error:
-        initialise(network(3), trained.bundle / "models" / "model.pt")
+        initialise_network(network(3), trained.bundle / "models" / "model.pt")
     assert code_of(error) == "weights-mismatch"
 
 
@@ -318,7 +324,10 @@ class Evil:
 def test_pickled_objects_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Evil()}, tmp_path / "evil.pt")
-    for call in (lambda: load_state_dict(tmp_path / "evil.pt"), lambda: initialise(network(), tmp_path / "evil.pt")):
+    for call in (
+        lambda: load_state_dict(tmp_path / "evil.pt"),
+        lambda: initialise_network(network(), tmp_path / "evil.pt"),
+    ):
         with pytest.raises(CxrError, match="pickled Python objects") as error:
             call()
         assert code_of(error) == "weights-unsafe"

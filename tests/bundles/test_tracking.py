@@ -17,7 +17,7 @@ import cxr_monai
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import NIH14
-from cxr_monai.training.tracking import Tracker, _without_paths
+from cxr_monai.training.tracking import MLflowTracker, _without_paths
 from tests.support.bundle_runs import (
     SHIPPED,
     TINY,
@@ -267,14 +267,14 @@ def test_a_server_that_goes_away_does_not_end_the_training(
     def away(*words: Any, **named: Any) -> None:
         raise MlflowException("the server is gone")
 
-    def start_then_lose(tracker: Tracker, resume: bool = False) -> None:
+    def start_then_lose(tracker: MLflowTracker, resume: bool = False) -> None:
         begin(tracker, resume)
         for method in ("log_inputs", "log_batch", "log_artifact", "log_artifacts", "log_text", "set_terminated"):
             lost.setattr(MlflowClient, method, away)
 
     store = f"sqlite:///{tmp_path / 'goes.db'}"
-    begin, lost = Tracker.start, pytest.MonkeyPatch()
-    monkeypatch.setattr(Tracker, "start", start_then_lose)
+    begin, lost = MLflowTracker.start, pytest.MonkeyPatch()
+    monkeypatch.setattr(MLflowTracker, "start", start_then_lose)
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     train(manifest, experiment="goes away", tracking_uri=store)
     assert (elsewhere / "OUT" / "bundle" / "models" / "model.pt").is_file()

@@ -162,7 +162,7 @@ def test_fine_tuning_reads_them_everywhere(
 
     given: list[Any] = []
 
-    class Judge(child.Child):
+    class Judge(child.ChildBundle):
         def run(self) -> None:
             given.append(self.any_modality)
 
@@ -179,7 +179,7 @@ def test_a_child_is_judged_on_them(films: Path, bundle: Path, tmp_path: Path, mo
 
     judged: dict[str, Any] = {}
     monkeypatch.setattr(child, "finish", lambda *given: judged.update(given[6]))
-    one = object.__new__(child.Child)
+    one = object.__new__(child.ChildBundle)
     one.parent, one.manifest, one.manifest_path, one.dataset_dir = bundle, read_manifest(films), str(films), None
     one.scheme, one.label, one.output_dir, one.amp = Bundle.open(bundle).scheme, "Mass", tmp_path, False
     one.boxes, one.match_names, one.any_modality, one.settings = None, False, True, {}

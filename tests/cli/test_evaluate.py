@@ -15,7 +15,7 @@ from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest, split_digest, write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import Fitted, read_fitted
+from cxr_monai.evaluation.fitted import Fitted, read_calibration
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.labels import NIH14
 from cxr_monai.origins import SYNTHETIC
@@ -142,7 +142,7 @@ def test_what_is_left_out_of_a_calibration_is_said(folder: Path, capsys: pytest.
     assert main(["calibrate", str(bundle), *words]) == 0
     said = "1 of 360 predicted images are not in the manifest and are left out."
     assert f"note: {said}" in capsys.readouterr().out
-    fitted = read_fitted(folder / "copy" / "models" / "calibration.json", TINY_LABELS)
+    fitted = read_calibration(folder / "copy" / "models" / "calibration.json", TINY_LABELS)
     assert fitted is not None
     assert said in fitted.notes
 
@@ -268,7 +268,7 @@ def test_predictions_of_another_scheme_than_the_bundles(
 
 
 def test_a_training_leaves_a_calibration_of_its_validation_part(trained: Trained, phantoms: Phantoms) -> None:
-    fitted = read_fitted(trained.bundle / "models" / "calibration.json", NIH14)
+    fitted = read_calibration(trained.bundle / "models" / "calibration.json", NIH14)
     assert fitted is not None
     rows = phantoms.table.query("split == 'val'")
     assert fitted.fitted_on["images"] == len(rows)

@@ -17,12 +17,12 @@ from PIL import Image
 from cxr_monai.data.dataset import (
     RadiographDataset,
     inference_items,
-    items,
     items_of_files,
     label_counts,
+    manifest_items,
     open_manifest,
 )
-from cxr_monai.data.loading import Draw, EpochSampler, loader
+from cxr_monai.data.loading import Draw, EpochSampler, data_loader
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError, SplitError, StorageError
 from cxr_monai.transforms import (
@@ -116,7 +116,7 @@ def test_a_bad_file_is_blank_with_unknown_labels_and_its_code(
         assert result["name"] == "bad.png"
         assert result["error"].startswith(f"{code}: ")
         assert str(tmp_path) not in result["error"]
-    batch = next(iter(loader(data, 3)))
+    batch = next(iter(data_loader(data, 3)))
     assert [bool(error) for error in batch["error"]] == [False, True, False]
     assert batch["image"].shape == (3, *SHAPE)
 
@@ -290,11 +290,11 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_items_of_a_split_in_the_networks_order(manifest: Path) -> None:
-    found = items(open_manifest(str(manifest)), "train", ["Edema", "Mass"])
+    found = manifest_items(open_manifest(str(manifest)), "train", ["Edema", "Mass"])
     assert [(one["name"], one["label"].tolist()) for one in found] == [("0.png", [1, 0]), ("1.png", [0, 1])]
     assert found[0]["image"] == str(manifest.parent / "images" / "0.png")
     assert found[0]["label"].dtype == np.float32
-    everything = items(open_manifest(str(manifest)), None, ["Mass"])
+    everything = manifest_items(open_manifest(str(manifest)), None, ["Mass"])
     assert [one["name"] for one in everything] == ["0.png", "1.png", "2.png", "3.png"]
     assert np.isnan(everything[2]["label"][0])
 
@@ -302,9 +302,9 @@ def test_items_of_a_split_in_the_networks_order(manifest: Path) -> None:
 def test_items_refuse_what_the_manifest_lacks(manifest: Path, tmp_path: Path) -> None:
     table = open_manifest(str(manifest))
     with pytest.raises(ManifestError, match="'Nodule'"):
-        items(table, "train", ["Nodule"])
+        manifest_items(table, "train", ["Nodule"])
     with pytest.raises(SplitError, match="'test'"):
-        items(table, "test", ["Mass"])
+        manifest_items(table, "test", ["Mass"])
     with pytest.raises(SettingError, match="--manifest"):
         open_manifest(None)
     with pytest.raises(ManifestError) as caught:
@@ -355,7 +355,7 @@ class Numbers(torch.utils.data.Dataset):
 
 
 def batches(count: int, size: int, **settings: object) -> list[list[int]]:
-    return [batch.tolist() for batch in loader(Numbers(count), size, **settings)]  # type: ignore[arg-type]
+    return [batch.tolist() for batch in data_loader(Numbers(count), size, **settings)]  # type: ignore[arg-type]
 
 
 def test_without_a_sampler_every_image_comes_once_in_order() -> None:
@@ -370,7 +370,7 @@ def test_a_random_view_depends_on_seed_epoch_and_index_alone(tmp_path: Path, wor
     transform = Compose([LoadRadiographd("image"), RandExposured("image", prob=0.9)])
     data = RadiographDataset([item(path) for path in files], transform, SHAPE, seed=5)
     sampler = EpochSampler(6, 2, seed=5)
-    loading = loader(data, 2, num_workers=workers, sampler=sampler)
+    loading = data_loader(data, 2, num_workers=workers, sampler=sampler)
     seen = {}
     for epoch in (1, 2):
         sampler.start(epoch)
@@ -392,7 +392,7 @@ def test_workers_suit_the_machine(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    loading = loader(Numbers(4), 2, num_workers=asked)
+    loading = data_loader(Numbers(4), 2, num_workers=asked)
     assert loading.num_workers == workers
     assert loading.persistent_workers == (workers > 0)
     assert loading.pin_memory == gpu

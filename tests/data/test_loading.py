@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from cxr_monai.data.loading import Draw, EpochSampler, loader, reading_loader, seed_of
+from cxr_monai.data.loading import Draw, EpochSampler, data_loader, reading_loader, seed_of
 
 
 def indices(sampler: EpochSampler, epoch: int, skip: int = 0) -> list[list[int]]:
@@ -88,7 +88,7 @@ class Echo:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_whatever_reads_them(workers: int) -> None:
     sampler = EpochSampler(12, 4, seed=1)
-    made = loader(Echo(), 4, num_workers=workers, sampler=sampler)  # type: ignore[arg-type]
+    made = data_loader(Echo(), 4, num_workers=workers, sampler=sampler)  # type: ignore[arg-type]
     for epoch in (1, 2):
         expected = indices(sampler, epoch)
         sampler.start(epoch)

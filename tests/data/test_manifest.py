@@ -26,7 +26,7 @@ from cxr_monai.data.manifest import (
 )
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.errors import Code, ManifestError, SplitError, StorageError
-from cxr_monai.schemes import FINDINGS, SCHEMES, scheme
+from cxr_monai.schemes import FINDINGS, SCHEMES, label_scheme
 
 HEADER = "image,patient_id,study_id,view,age,sex,source,split,Mass,Edema"
 GOOD = """\
@@ -440,7 +440,7 @@ GROUPED = {"groups": {"Any": ["Mass", "Edema"], "Normal": []}, **VOCABULARY}
 
 
 def test_a_schemes_labels_are_columns_beside_the_findings(tmp_path: Path) -> None:
-    manifest = read_manifest(write(tmp_path, GOOD), scheme=scheme(GROUPED))
+    manifest = read_manifest(write(tmp_path, GOOD), scheme=label_scheme(GROUPED))
     assert manifest.findings == ("Mass", "Edema", "Any", "Normal")
     # Edema, Mass: (0, 1), (1, ?), (?, 0), (1, 0)
     np.testing.assert_array_equal(manifest.labels(["Any", "Normal"]), [[1, 0], [1, 0], [np.nan, np.nan], [1, 0]])
@@ -449,7 +449,7 @@ def test_a_schemes_labels_are_columns_beside_the_findings(tmp_path: Path) -> Non
 
 def test_against_normal_a_findings_own_column_changes(tmp_path: Path) -> None:
     against = {"groups": {"Mass": ["Mass"]}, "against_normal": True, "leave_out": ["Edema"], **VOCABULARY}
-    manifest = read_manifest(write(tmp_path, GOOD), scheme=scheme(against))
+    manifest = read_manifest(write(tmp_path, GOOD), scheme=label_scheme(against))
     assert manifest.findings == ("Mass", "Edema")
     # the last image has no mass, but an edema
     np.testing.assert_array_equal(manifest.labels(["Mass"])[:, 0], [1, np.nan, np.nan, np.nan])
@@ -470,5 +470,5 @@ def test_a_scheme_of_findings_that_the_manifest_lacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Any", "view"])
 def test_a_column_that_a_label_would_overwrite(name: str) -> None:
     with pytest.raises(ManifestError, match=f"columns of its own called {name}") as caught:
-        under(small(Any=[0, 0, 0]), scheme({"groups": {name: ["Mass"]}, "findings": ["Mass"]}))
+        under(small(Any=[0, 0, 0]), label_scheme({"groups": {name: ["Mass"]}, "findings": ["Mass"]}))
     assert caught.value.code == Code.MANIFEST_INVALID

@@ -97,9 +97,9 @@ def test_no_image_is_drawn_hundreds_of_times(nih: np.ndarray) -> None:
 
 def test_by_name_as_a_configuration_has_it() -> None:
     data = [{"label": np.float32([0])}] * 4 + [{"label": np.float32([1])}]
-    component = {"_target_": "cxr_monai.data.sampling.sampling_weights", "data": "@data", "sampling": "@sampling"}
+    component = {"_target_": "cxr_monai.components.sampling_weights", "data": "@data", "sampling": "@sampling"}
     sampler = {
-        "_target_": "cxr_monai.data.loading.EpochSampler", "count": 5, "batch_size": 2, "weights": component
+        "_target_": "cxr_monai.components.EpochSampler", "count": 5, "batch_size": 2, "weights": component
     }  # fmt: skip
     for sampling, expected in (("natural", None), ("balanced", [1.0, 1.0, 1.0, 1.0, 2.0])):
         parser = ConfigParser({"data": "$None", "sampling": sampling, "sampler": sampler})

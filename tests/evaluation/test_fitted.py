@@ -9,7 +9,7 @@ import pytest
 
 from cxr_monai.errors import Code, CxrError, EvaluationError
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import RULES, Fitted, describe_sample, fit, read_fitted, refit
+from cxr_monai.evaluation.fitted import RULES, Fitted, describe_sample, fit, read_calibration, refit
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at
 from cxr_monai.evaluation.patients import refuse_shared, remember_patients, trained_on
 from cxr_monai.evaluation.sample import Sample
@@ -83,7 +83,7 @@ def test_a_finding_is_never_more_probable_than_its_category(tmp_path: Path) -> N
     np.testing.assert_array_equal(after[:, 1:], plain[:, 1:])
     np.testing.assert_array_equal(made.apply(raw[:, :1], [finding]), plain[:, :1])  # its category isn't there
     made.write(tmp_path / "calibration.json")
-    again = read_fitted(tmp_path / "calibration.json", FINDINGS)
+    again = read_calibration(tmp_path / "calibration.json", FINDINGS)
     assert again is not None
     np.testing.assert_array_equal(again.apply(raw, FINDINGS), after)
 
@@ -100,7 +100,7 @@ def test_points_are_chosen_on_what_is_lowered_to_the_category() -> None:
 
 
 def test_written_and_read_it_does_the_same(fitted: Fitted, file: Path) -> None:
-    again = read_fitted(file, FINDINGS)
+    again = read_calibration(file, FINDINGS)
     assert again is not None
     test = part("test")
     np.testing.assert_array_equal(again.apply(test.scores, FINDINGS), fitted.apply(test.scores, FINDINGS))
@@ -143,7 +143,7 @@ def test_damaged_file(file: Path, spoil) -> None:
     spoil(content)
     file.write_text(json.dumps(content))
     with pytest.raises(EvaluationError) as error:
-        read_fitted(file, FINDINGS)
+        read_calibration(file, FINDINGS)
     assert error.value.code == Code.CALIBRATION_INVALID
     assert error.value.where == str(file)
 
@@ -151,14 +151,14 @@ def test_damaged_file(file: Path, spoil) -> None:
 def test_not_json(file: Path) -> None:
     file.write_text("{")
     with pytest.raises(EvaluationError, match="not a calibration"):
-        read_fitted(file, FINDINGS)
+        read_calibration(file, FINDINGS)
 
 
 def test_none_where_there_is_none_or_it_is_of_other_weights(file: Path, tmp_path: Path) -> None:
-    assert read_fitted(tmp_path / "nothing.json", FINDINGS) is None
-    assert read_fitted(file, FINDINGS, raw=True) is None
-    assert read_fitted(file, FINDINGS, weights=tmp_path / "other.pt") is None
-    assert read_fitted(file, FINDINGS, weights=file.with_name("model.pt")) is not None
+    assert read_calibration(tmp_path / "nothing.json", FINDINGS) is None
+    assert read_calibration(file, FINDINGS, raw=True) is None
+    assert read_calibration(file, FINDINGS, weights=tmp_path / "other.pt") is None
+    assert read_calibration(file, FINDINGS, weights=file.with_name("model.pt")) is not None
 
 
 @pytest.mark.parametrize(

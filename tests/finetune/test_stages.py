@@ -5,9 +5,9 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN
 
 from cxr_monai.errors import SettingError
-from cxr_monai.finetune.stages import blocks_of, classifier_of, stages
-from cxr_monai.training.freezing import Unfreeze
-from cxr_monai.training.optimisers import factor_of, optimizer
+from cxr_monai.finetune.stages import blocks_of, classifier_of, fine_tuning_stages
+from cxr_monai.training.freezing import GradualUnfreezing
+from cxr_monai.training.optimisers import factor_of, training_optimizer
 from tests.support.tiny_bundles import tiny_network
 
 
@@ -42,17 +42,17 @@ def test_every_parameter_but_the_classifiers_is_in_one_block(kind: str, densenet
 
 
 def test_plan_and_rates(densenet: torch.nn.Module) -> None:
-    made = stages(densenet, epochs=12, head_epochs=3, block_epochs=2, block_rate=0.5)
+    made = fine_tuning_stages(densenet, epochs=12, head_epochs=3, block_epochs=2, block_rate=0.5)
     assert [made.plan[f"features.denseblock{at}"] for at in (4, 3, 2, 1)] == [3, 5, 7, 7]
     assert [made.rates[f"features.denseblock{at}"] for at in (4, 3, 2, 1)] == [0.5, 0.25, 0.125, 0.125]
     assert factor_of("class_layers.out.weight", made.rates) == 1
-    one = stages(densenet, epochs=12, blocks=1, unfreeze={"features.norm5": 1})
+    one = fine_tuning_stages(densenet, epochs=12, blocks=1, unfreeze={"features.norm5": 1})
     assert [one.plan[name] for name in ("features.norm5", "features.denseblock4", "features.denseblock3")] == [1, 3, 12]
 
 
 def test_the_classifier_alone(densenet: torch.nn.Module) -> None:
-    made = stages(densenet, epochs=4, blocks=0)
-    freezer = Unfreeze(densenet, made.plan)
+    made = fine_tuning_stages(densenet, epochs=4, blocks=0)
+    freezer = GradualUnfreezing(densenet, made.plan)
     for epoch in (1, 4):
         freezer.start(epoch)
         training = [name for name, parameter in densenet.named_parameters() if parameter.requires_grad]
@@ -61,9 +61,9 @@ def test_the_classifier_alone(densenet: torch.nn.Module) -> None:
 
 def test_optimiser_moves_blocks_at_their_rates() -> None:
     network = tiny_network(0)
-    made = stages(network, epochs=4, block_rate=0.1)
+    made = fine_tuning_stages(network, epochs=4, block_rate=0.1)
     before = {name: tensor.clone() for name, tensor in network.named_parameters()}
-    stepper = optimizer(network, 0.01, rates=made.rates)
+    stepper = training_optimizer(network, 0.01, rates=made.rates)
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     stepper.step()
@@ -79,7 +79,7 @@ def test_frozen_statistics_stay_where_scales_train() -> None:
     network = tiny_network(0)
     running = {name: tensor.clone() for name, tensor in network.named_buffers()}
     for statistics, same in (("frozen", True), ("adapted", False)):
-        freezer = Unfreeze(network, {}, statistics)  # type: ignore[arg-type]
+        freezer = GradualUnfreezing(network, {}, statistics)  # type: ignore[arg-type]
         freezer.start(1)
         network.train()
         freezer.hold()
@@ -91,4 +91,4 @@ def test_frozen_statistics_stay_where_scales_train() -> None:
 @pytest.mark.parametrize("factor", [0, -1, "fast", float("inf")])
 def test_rates_out_of_range(factor: object) -> None:
     with pytest.raises(SettingError, match="above 0"):
-        optimizer(tiny_network(0), 0.01, rates={"features": factor})  # type: ignore[dict-item]
+        training_optimizer(tiny_network(0), 0.01, rates={"features": factor})  # type: ignore[dict-item]

@@ -177,7 +177,7 @@ def test_an_older_bundle_without_its_folder_says_that_nobody_knows(
     assert_everywhere(tmp_path / "files" / "model.ts", probabilities(old, films, raw=False), films)
     # a signed one names the component of before: a warning, and the output says that it is raw
     for name in ("inference", "explain"):
-        edit(old, name, lambda config: config["calibration"].update(_target_="cxr_monai.evaluation.fitted.read_fitted"))
+        edit(old, name, lambda config: config["calibration"].update(_target_="cxr_monai.components.read_calibration"))
     why, warnings = said(old, films, caplog)
     assert why == ""
     assert warnings == ["not calibrated: bundle_root (.) is not the bundle's folder"]
@@ -191,7 +191,7 @@ def test_exports_of_a_bundle_from_before_can_be_opened(
 ) -> None:
     old = copied(plain, tmp_path / "old")
     for name in ("inference", "explain"):
-        edit(old, name, lambda config: config["calibration"].update(_target_="cxr_monai.evaluation.fitted.read_fitted"))
+        edit(old, name, lambda config: config["calibration"].update(_target_="cxr_monai.components.read_calibration"))
     if of_one == "calibrated":
         fitted_of(LABELS).write(old / "models" / "calibration.json")
     right = probabilities(old, films, raw=False)

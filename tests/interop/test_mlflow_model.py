@@ -160,13 +160,13 @@ def test_a_logged_bundle_that_was_changed_into_a_program_is_not_opened(
 
 def test_a_server_that_is_away_gets_the_model_later(site: Site, away: Path, store: str) -> None:
     from cxr_monai.training.journal import Journal
-    from cxr_monai.training.tracking import Tracker
+    from cxr_monai.training.tracking import MLflowTracker
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{free.getsockname()[1]}"
     (away / "OUT").mkdir()
-    tracker = Tracker("later", str(away / "OUT"), tracking_uri=gone, configuration={})
+    tracker = MLflowTracker("later", str(away / "OUT"), tracking_uri=gone, configuration={})
     bundle = away / "OUT" / "bundle"
     bundle.symlink_to(site.bundle)
     tracker.start()

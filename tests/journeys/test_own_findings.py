@@ -11,7 +11,7 @@ from fire.parser import DefaultParseValue
 
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
-from cxr_monai.labels import NIH14, parse
+from cxr_monai.labels import NIH14, parse_labels
 from tests.support.bundle_runs import SHIPPED, TINY, Phantoms, code_of, run
 from tests.support.tiny_bundles import NETWORK
 
@@ -53,7 +53,7 @@ def test_the_error_has_the_setting_to_paste(
     offered = refused(hospital(own, phantoms))
     assert offered == settings
     _, value = shlex.split(offered[-1])  # as a shell, then MONAI's command line, take it
-    assert parse(DefaultParseValue(value)) == list(own)
+    assert parse_labels(DefaultParseValue(value)) == list(own)
 
 
 def test_from_a_label_table_to_predictions(phantoms: Phantoms, elsewhere: Path) -> None:

@@ -17,16 +17,16 @@ from cxr_monai.losses import (
     MaskedBCEWithLogitsLoss,
     SoftTargetLoss,
     class_balanced,
-    loss,
+    training_loss,
     weighted_bce,
 )
-from cxr_monai.networks.heads import head
+from cxr_monai.networks.heads import classification_head
 
 NAN = float("nan")
 COUNTS = [(10, 90), (1, 99), (50, 50)]
 BCE = MaskedBCEWithLogitsLoss()
 LABELS = ["Mass", "Edema", "Normal"]
-SOFTMAX = head("softmax", LABELS, {"Normal": ()})
+SOFTMAX = classification_head("softmax", LABELS, {"Normal": ()})
 
 
 def draw(seed: int, *shape: int) -> torch.Tensor:
@@ -38,7 +38,7 @@ def logit(p: float) -> float:
 
 
 def named(name: str, **settings: Any) -> torch.nn.Module:
-    return loss(name, COUNTS, head="softmax" if name == "soft_target" else "sigmoid", **settings)
+    return training_loss(name, COUNTS, head="softmax" if name == "soft_target" else "sigmoid", **settings)
 
 
 def some(rows: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,7 +75,8 @@ def test_equals_the_known_labels_alone(name: str) -> None:
     logits, target = some()
     target[4:, 1:] = NAN  # of the other findings four images are known
     each = [
-        loss(name, [COUNTS[at]])(logits[:images, [at]], target[:images, [at]]) for at, images in enumerate((12, 4, 4))
+        training_loss(name, [COUNTS[at]])(logits[:images, [at]], target[:images, [at]])
+        for at, images in enumerate((12, 4, 4))
     ]
     torch.testing.assert_close(named(name)(logits, target), (12 * each[0] + 4 * each[1] + 4 * each[2]) / 20)
 
@@ -338,5 +339,5 @@ def test_defaults_are_the_papers_and_options_reach_it(name: str) -> None:
 def test_wrong_settings_are_named(name: Any, settings: dict[str, Any], code: str, says: str) -> None:
     head_name = settings.pop("head", "softmax" if name == "soft_target" else "sigmoid")
     with pytest.raises(SettingError, match=says) as error:
-        loss(name, COUNTS, head=head_name, **settings)
+        training_loss(name, COUNTS, head=head_name, **settings)
     assert error.value.code == code

@@ -24,7 +24,7 @@ from cxr_monai.networks.architectures import (
     input_channels,
 )
 from cxr_monai.networks.class_maps import ClassMaps
-from cxr_monai.networks.weight_loading import initialise
+from cxr_monai.networks.weight_loading import initialise_network
 from tests.support.bundle_runs import Phantoms, few, process_as_it_was, read, rewrite, train, workflow
 
 SIDE = 64
@@ -45,7 +45,7 @@ def networks() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     whole = {}
     for name in CONVOLUTIONAL:
-        network = initialise(made(definition(name, SIDE, 2, 3)), "none", prevalences=[0.1, 0.2, 0.3]).train()
+        network = initialise_network(made(definition(name, SIDE, 2, 3)), "none", prevalences=[0.1, 0.2, 0.3]).train()
         for layer in network.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.reset_running_stats()
@@ -243,7 +243,7 @@ def test_vit_gives_logits_alone_and_says_why_it_has_no_class_maps() -> None:
     small = {"hidden_size": 24, "mlp_dim": 32, "num_layers": 2, "num_heads": 2}
     network_def = {**definition("ViT", 32, 1, 3), **small}
     plain = made(network_def)
-    network = initialise(made(network_def), "none", prevalences=[0.1, 0.2, 0.3]).eval()
+    network = initialise_network(made(network_def), "none", prevalences=[0.1, 0.2, 0.3]).eval()
     network.load_state_dict(plain.state_dict())
     pixels = images()[:, :1, :32, :32]
     with torch.inference_mode():

@@ -10,7 +10,7 @@ from cxr_monai.errors import Code, SettingError, WeightsError
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.ensemble import Ensemble, joined, within_member
 from cxr_monai.networks.fusion import TOLERANCE, for_prediction, largest_difference
-from cxr_monai.networks.heads import head
+from cxr_monai.networks.heads import classification_head
 from cxr_monai.networks.inferers import bfloat16_supported
 from cxr_monai.networks.weight_loading import load_weights
 from tests.support.tiny_bundles import tiny_network
@@ -87,7 +87,7 @@ def test_class_maps_are_the_mean_of_the_members(
 
 @torch.inference_mode()
 def test_a_head_comes_after_the_mean(members: list[nn.Module], ensemble: Ensemble) -> None:
-    softmax = head("softmax", ["Mass", "Normal"], {"Mass": ["Mass"], "Normal": []})
+    softmax = classification_head("softmax", ["Mass", "Normal"], {"Mass": ["Mass"], "Normal": []})
     each = [ClassMaps(member, SHAPE)(images()) for member in members]
     outputs, maps = (each[0][0] + each[1][0]) / 2, (each[0][1] + each[1][1]) / 2
     logits, made = ClassMaps(ensemble, SHAPE, head=softmax)(images())

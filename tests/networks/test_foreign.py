@@ -13,7 +13,7 @@ from cxr_monai.errors import Code, CxrError, SettingError, WeightsError
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.foreign import XRV_TARGETS, Foreign, recognise
 from cxr_monai.networks.state_fitting import fit
-from cxr_monai.networks.weight_loading import initialise
+from cxr_monai.networks.weight_loading import initialise_network
 from tests.networks.originals import NAMINGS, chexnet, chexnet_old, forward, state_dict, torchxrayvision
 
 
@@ -196,7 +196,7 @@ def test_training_starts_from_a_chexnet_by_name(tmp_path: Path, caplog: pytest.L
     torch.save({"epoch": 3, "state_dict": chexnet_old(original), "best_loss": 0.1, "optimizer": {}}, file)
     findings = ["Pneumonia", "Silicosis"]
     with caplog.at_level("INFO", logger="cxr_monai"):
-        made = initialise(small(2), file, prevalences=[0.2, 0.3], findings=findings)
+        made = initialise_network(small(2), file, prevalences=[0.2, 0.3], findings=findings)
     grey = images(1)
     expected = forward(original, grey.expand(-1, 3, -1, -1))[:, 6]
     torch.testing.assert_close(made.eval()(grey)[:, 0], expected, rtol=0, atol=1e-4)
@@ -218,25 +218,25 @@ def test_training_starts_from_a_bundle_by_name(tmp_path: Path) -> None:
     channels = '{"0": "Mass", "1": "Edema", "2": "Hernia"}'
     metadata = root / "configs" / "metadata.json"
     metadata.write_text(f'{{"network_data_format": {{"outputs": {{"pred": {{"channel_def": {channels}}}}}}}}}')
-    made = initialise(resnet(2), root / "models" / "model.pt", findings=["Hernia", "Mass"])
+    made = initialise_network(resnet(2), root / "models" / "model.pt", findings=["Hernia", "Mass"])
     assert torch.equal(made.fc.weight, source.fc.weight[[2, 0]])  # type: ignore[arg-type, union-attr, index]
     assert torch.equal(made.conv1.weight, source.conv1.weight)  # type: ignore[arg-type, union-attr]
     metadata.write_text("{}")
     with pytest.raises(WeightsError, match="does not tell their findings or their head") as caught:
-        initialise(resnet(2), root / "models" / "model.pt", findings=["Hernia", "Mass"])
+        initialise_network(resnet(2), root / "models" / "model.pt", findings=["Hernia", "Mass"])
     assert caught.value.code == Code.BUNDLE_INVALID
 
 
 def test_imagenet_is_refused_for_a_network_without_such_weights() -> None:
     with pytest.raises(SettingError, match="DenseNet121, DenseNet169, DenseNet201, the network is ResNet") as caught:
-        initialise(resnet(), "imagenet")
+        initialise_network(resnet(), "imagenet")
     assert caught.value.code == Code.SETTING_INVALID
 
 
 def test_a_whole_pickled_model_says_how_to_export_it(tmp_path: Path) -> None:
     torch.save(resnet(), tmp_path / "model.pt")
     with pytest.raises(CxrError, match="weights_only=False") as caught:
-        initialise(resnet(), tmp_path / "model.pt")
+        initialise_network(resnet(), tmp_path / "model.pt")
     assert caught.value.code == Code.WEIGHTS_UNSAFE
 
 
@@ -262,7 +262,9 @@ def test_outputs_of_another_head_are_not_taken(
     network = resnet(3)
     nn.init.zeros_(network.fc.weight)  # type: ignore[arg-type]
     with caplog.at_level("INFO", logger="cxr_monai"):
-        made = initialise(network, file, prevalences=[0.3, 0.2, 0.1], findings=["Lung", "Mass", "Hernia"], head=ours)
+        made = initialise_network(
+            network, file, prevalences=[0.3, 0.2, 0.1], findings=["Lung", "Mass", "Hernia"], head=ours
+        )
     assert torch.equal(made.conv1.weight, source.conv1.weight)  # type: ignore[arg-type, union-attr]
     if theirs == ours:
         assert torch.equal(made.fc.weight, source.fc.weight)  # type: ignore[arg-type, union-attr]
@@ -278,7 +280,9 @@ def test_outputs_that_nobody_knows_are_not_taken_by_position(tmp_path: Path, cap
     network = resnet(3)
     nn.init.zeros_(network.fc.weight)  # type: ignore[arg-type]
     with caplog.at_level("INFO", logger="cxr_monai"):
-        made = initialise(network, tmp_path / "w.pt", prevalences=[0.3, 0.2, 0.1], findings=["Mass", "Edema", "Hernia"])
+        made = initialise_network(
+            network, tmp_path / "w.pt", prevalences=[0.3, 0.2, 0.1], findings=["Mass", "Edema", "Hernia"]
+        )
     assert not made.fc.weight.any()  # type: ignore[operator, union-attr]
     assert made.fc.bias.sigmoid().tolist() == pytest.approx([0.3, 0.2, 0.1])  # type: ignore[operator, union-attr]
     assert "fc.weight [3, 4]: nothing tells what its outputs stand for" in caplog.text
@@ -288,7 +292,7 @@ def test_outputs_that_nobody_knows_are_not_taken_by_position(tmp_path: Path, cap
 def test_keys_that_are_no_names(tmp_path: Path) -> None:
     torch.save({0: torch.zeros(1)}, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match="no state dictionary of tensors") as caught:
-        initialise(resnet(), tmp_path / "w.pt")
+        initialise_network(resnet(), tmp_path / "w.pt")
     assert caught.value.code == Code.WEIGHTS_MISMATCH
 
 

@@ -13,7 +13,7 @@ from cxr_monai.errors import SettingError
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.fusion import for_prediction, largest_difference
-from cxr_monai.networks.heads import HEADS, INDEPENDENT, Head, head, with_head
+from cxr_monai.networks.heads import HEADS, INDEPENDENT, Head, classification_head, with_head
 from cxr_monai.networks.inferers import AutocastInferer
 from cxr_monai.networks.weight_loading import set_prior
 from cxr_monai.schemes import SCHEMES
@@ -22,9 +22,9 @@ from tests.networks.test_class_maps import densenet
 SHAPE = (1, 64, 64)
 # of three outputs each
 SMALL: dict[str, Head] = {
-    "sigmoid": head("sigmoid", ["Lung", "Mass", "Edema"], {}),
-    "softmax": head("softmax", ["Mass", "Edema", "Normal"], {"Normal": ()}),
-    "hierarchical": head("hierarchical", ["Lung", "Mass", "Edema"], {"Lung": ("Mass", "Edema")}),
+    "sigmoid": classification_head("sigmoid", ["Lung", "Mass", "Edema"], {}),
+    "softmax": classification_head("softmax", ["Mass", "Edema", "Normal"], {"Normal": ()}),
+    "hierarchical": classification_head("hierarchical", ["Lung", "Mass", "Edema"], {"Lung": ("Mass", "Edema")}),
 }
 
 
@@ -33,7 +33,7 @@ def draw(seed: int, *shape: int) -> torch.Tensor:
 
 
 def of_scheme(name: str, scheme: str) -> Head:
-    return head(name, SCHEMES[scheme].labels, SCHEMES[scheme].groups)
+    return classification_head(name, SCHEMES[scheme].labels, SCHEMES[scheme].groups)
 
 
 # ---------------------------------------------------------------- probabilities
@@ -62,7 +62,7 @@ def test_softmax_is_softmax_and_adds_up_to_one(scheme: str, scale: float) -> Non
 
 def test_log_odds_keep_what_a_probability_would_round_to_one() -> None:
     # two outputs: the log-odds are their difference, where softmax gives 1 and 0
-    made = head("softmax", ["Mass", "Normal"], {"Normal": ()})
+    made = classification_head("softmax", ["Mass", "Normal"], {"Normal": ()})
     assert made(torch.tensor([[200.0, -100.0]])).tolist() == [[300.0, -300.0]]
 
 
@@ -288,7 +288,7 @@ def test_a_network_is_folded_whatever_its_head(network: nn.Module, images: torch
 )  # fmt: skip
 def test_labels_that_a_head_cannot_have(name: str, labels: list[str], groups: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says) as error:
-        head(name, labels, groups)
+        classification_head(name, labels, groups)
     assert error.value.code == "setting-invalid"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.inspection.remarks import Remark
 
-LOAD = {"_target_": "cxr_monai.transforms.LoadRadiographd", "keys": "image"}
+LOAD = {"_target_": "cxr_monai.components.LoadRadiographd", "keys": "image"}
 HONEST: dict[str, Any] = {
     "imports": ["$import os"],
     "bundle_root": ".",
@@ -15,7 +15,7 @@ HONEST: dict[str, Any] = {
     "dataset_dir": None,
     "image_size": 32,
     "network_def": {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": 1, "out_channels": 1},
-    "head_def": {"_target_": "cxr_monai.networks.heads.head", "name": "sigmoid", "labels": ["Mass"]},
+    "head_def": {"_target_": "cxr_monai.components.classification_head", "name": "sigmoid", "labels": ["Mass"]},
     "preprocessing": {"_target_": "Compose", "transforms": [LOAD]},
     "dataset": {"_target_": "Dataset", "data": [], "shape": [1, "@image_size", "@image_size"]},
 }

@@ -16,7 +16,7 @@ from cxr_monai.budget import OverBudget, check_time, limited
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
 from cxr_monai.evaluation.assessment import read_evaluation
-from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.networks.weights_files import examine
 from cxr_monai.sharing.inspection import bundle_inspection
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
@@ -152,7 +152,7 @@ HOSTILE = {
 }
 FILES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "models/calibration.json": (
-        "calibration-invalid", lambda root: read_fitted(root / "models" / "calibration.json", ["a"])),
+        "calibration-invalid", lambda root: read_calibration(root / "models" / "calibration.json", ["a"])),
     "lineage.json": ("lineage-invalid", read_lineage),
     "metrics.json": ("evaluation-invalid", read_evaluation),
     "bundle.manifest.json": ("archive-invalid", lambda root: read_contents(root / "bundle.manifest.json")),
@@ -196,7 +196,7 @@ def test_calibration_with_other_types_is_refused_with_its_code_or_read(key: str,
     (row if key in row else content)[key] = value
     path = bundle / "models" / "calibration.json"
     path.write_text(json.dumps(content))
-    assert code_of(lambda: read_fitted(path, ["a"])) in ("", "calibration-invalid")
+    assert code_of(lambda: read_calibration(path, ["a"])) in ("", "calibration-invalid")
 
 
 @pytest.mark.parametrize("channels", [{"0": ["a"]}, {"@4": "a"}, [["a"]], 5, {"0": {}}], ids=str)

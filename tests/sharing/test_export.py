@@ -20,8 +20,8 @@ from cxr_monai.errors import BundleError, Code, CxrError, SettingError, UsageErr
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.inference.model import Model
-from cxr_monai.networks.heads import Head, head
-from cxr_monai.schemes import scheme
+from cxr_monai.networks.heads import Head, classification_head
+from cxr_monai.schemes import label_scheme
 from cxr_monai.sharing.export import network_export as module
 from cxr_monai.sharing.export.network_export import BATCHES, TOLERANCE, export, images, largest_difference, shape_of
 from tests.support.tiny_bundles import LABELS, SIZE, tiny_bundle, tiny_network
@@ -53,8 +53,8 @@ def expected(case: str, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
         return mean, mean
     outputs = tiny_network(0)(batch)
     labels = CASES[case].get("labels", LABELS)
-    groups = scheme(CASES[case].get("label_scheme", "findings")).groups
-    return outputs, head(CASES[case].get("head", "sigmoid"), labels, groups)(outputs)
+    groups = label_scheme(CASES[case].get("label_scheme", "findings")).groups
+    return outputs, classification_head(CASES[case].get("head", "sigmoid"), labels, groups)(outputs)
 
 
 @pytest.mark.parametrize("case", [*CASES, "ensemble"])

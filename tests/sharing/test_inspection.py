@@ -202,7 +202,7 @@ CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "weights_only": lambda c: {"x": {"_target_": "PersistentDataset", "weights_only": False}},
     "pickle_module": lambda c: {"x": {"_target_": "PersistentDataset", "pickle_module": "dill"}},
     "debug": lambda c: {"x": {"_target_": "DenseNet121", "_debug_": True}},
-    "trust_folder": lambda c: {"x": {"_target_": "cxr_monai.finetune.child.Child", "trust_folder": True}},
+    "trust_folder": lambda c: {"x": {"_target_": "cxr_monai.components.ChildBundle", "trust_folder": True}},
     # downloads
     "PerceptualLoss": lambda c: {"x": {"_target_": "PerceptualLoss"}},
     "CSVDataset": lambda c: {"x": {"_target_": "CSVDataset", "src": "$'http' + '://evil.example'"}},
@@ -581,7 +581,7 @@ def test_a_local_place_of_tracking_passes(bundle: Path, uri: str | None) -> None
 
 def test_what_writes_is_named_in_our_own_bundles() -> None:
     told = {r.text for r in inspect(shipped_bundles()["cxr_nih14"]).remarks if r.verdict == Verdict.ATTENTION}
-    assert {"cxr_monai.training.tracking.Tracker", "cxr_monai.bundle.trained.TrainedBundle"} <= told
+    assert {"cxr_monai.components.MLflowTracker", "cxr_monai.components.TrainedBundle"} <= told
 
 
 def test_inspecting_imports_nothing_that_could_run_a_bundle(bundle: Path) -> None:
@@ -616,11 +616,11 @@ def test_no_folder_is_an_error(tmp_path: Path) -> None:
         ("torch.devices", "refused"),
         ("os.path.join", "allowed"),
         ("os.path", "refused"),
-        ("cxr_monai.labels.parse", "allowed"),
+        ("cxr_monai.components.parse_labels", "allowed"),
         ("cxr_monai.labels", "refused"),
         ("monai.apps.DenseNet121", "refused"),
         ("monai.losses.PerceptualLoss", "refused"),
-        ("cxr_monai.training.tracking.Tracker", "attention"),
+        ("cxr_monai.components.MLflowTracker", "attention"),
     ],
 )
 def test_callables_are_judged_one_by_one(name: str, verdict: str) -> None:

@@ -62,7 +62,7 @@ WAYS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "network": lambda w: {"network_def": w},
     "argument of the network": lambda w: {"x": w, "network_def": {"_target_": "DenseNet121", "act": ["@x"]}},
     "network's size": lambda w: {"x": w, "network_def": {"_target_": "DenseNet121", "in_channels": "$len([@x])"}},
-    "head": lambda w: {"head_def": {"_target_": "cxr_monai.networks.heads.head", "groups": w}},
+    "head": lambda w: {"head_def": {"_target_": "cxr_monai.components.classification_head", "groups": w}},
     "shape": lambda w: {"dataset": {"shape": [1, 2, w]}},
     "shape by reference": lambda w: {"x": w, "dataset": {"shape": [1, 2, "$@x"]}},
     "shape of a copied data set": lambda w: {"x": {"shape": [w]}, "dataset": "%x"},
@@ -121,7 +121,7 @@ def test_every_component_that_is_not_known_to_read_and_compute_is_refused_there(
     named = {remark.where for remark in found if remark.kind == "callable"}
     assert named >= {f"preprocessing#transforms#{number}#_target_" for number in range(len(ELSEWHERE))}
     assert {"SaveImage", "SaveClassificationd", "CheckpointSaver", "SupervisedTrainer"} <= {*ELSEWHERE}
-    assert {"cxr_monai.training.handlers.PredictionsWriter", "cxr_monai.training.tracking.Tracker"} <= {*ELSEWHERE}
+    assert {"cxr_monai.components.PredictionsWriter", "cxr_monai.components.MLflowTracker"} <= {*ELSEWHERE}
 
 
 def test_names_that_read_and_compute_are_allowed_ones_and_none_that_writes() -> None:
@@ -214,7 +214,7 @@ KINDS = {
     "transform": {"_target_": "CenterSpatialCropD", "keys": "image", "roi_size": "32"},
     "transform's other name": {"_target_": "SpatialPadDict", "keys": "image", "spatial_size": ["a"]},
     "loader": {"_target_": "DataLoader", "num_workers": "4"},
-    "ours": {"_target_": "cxr_monai.transforms.ResizeShortestd", "keys": "image", "size": "224"},
+    "ours": {"_target_": "cxr_monai.components.ResizeShortestd", "keys": "image", "size": "224"},
     "torch's": {"_target_": "torch.utils.data.DataLoader", "batch_size": "4"},
     "weights that are downloaded": {"_target_": "TorchVisionFCModel", "model_name": "resnet18", "weights": "DEFAULT"},
 }  # fmt: skip

@@ -48,12 +48,12 @@ TAKING = [
     ("NPZDictItemDataset", "npzfile"), ("ImageDataset", "image_files"),
     ("load_decathlon_datalist", "data_list_file_path"),
     ("load_decathlon_datalist", "base_dir"), ("load_decathlon_properties", "data_property_file_path"),
-    ("cxr_monai.training.handlers.PredictionsWriter", "path"), ("cxr_monai.training.tracking.Tracker", "output_dir"),
-    ("cxr_monai.bundle.trained.TrainedBundle", "output_dir"), ("cxr_monai.bundle.trained.TrainedBundle", "bundle_root"),
-    ("cxr_monai.data.dataset.open_manifest", "manifest"), ("cxr_monai.data.dataset.inference_items", "dataset_dir"),
-    ("cxr_monai.evaluation.fitted.read_fitted", "path"), ("cxr_monai.networks.weight_loading.load_weights", "path"),
-    ("cxr_monai.networks.weight_loading.initialise", "init_weights"), ("cxr_monai.finetune.child.Child", "boxes"),
-    ("cxr_monai.finetune.child.Child", "parent"), ("Lambda", "json_file"), ("Lambda", "data_dir"),
+    ("cxr_monai.components.PredictionsWriter", "path"), ("cxr_monai.components.MLflowTracker", "output_dir"),
+    ("cxr_monai.components.TrainedBundle", "output_dir"), ("cxr_monai.components.TrainedBundle", "bundle_root"),
+    ("cxr_monai.components.open_manifest", "manifest"), ("cxr_monai.components.inference_items", "dataset_dir"),
+    ("cxr_monai.components.read_calibration", "path"), ("cxr_monai.components.load_weights", "path"),
+    ("cxr_monai.components.initialise_network", "init_weights"), ("cxr_monai.components.ChildBundle", "boxes"),
+    ("cxr_monai.components.ChildBundle", "parent"), ("Lambda", "json_file"), ("Lambda", "data_dir"),
 ]  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def test_no_two_pieces_make_a_path_that_leads_upwards(tmp_path: Path, dots: str,
     sections = {f"x{n}": {"_target_": "CheckpointLoader", "load_path": value} for n, value in enumerate(values)}
     found = judged_arguments(refused(tmp_path, evaluate=SETTINGS | pieces | sections))
     assert found == sections.keys()
-    network = HONEST["network_def"] | {"_target_": "cxr_monai.networks.weight_loading.load_weights", "path": values[0]}
+    network = HONEST["network_def"] | {"_target_": "cxr_monai.components.load_weights", "path": values[0]}
     modules = {"imports": SETTINGS["imports"]}
     found = judged_arguments(refused(tmp_path, inference=HONEST | modules | pieces | {"network_def": network}))
     assert "network_def" in found
@@ -364,7 +364,7 @@ def test_places_of_the_closed_list_pass(tmp_path: Path, value: Any) -> None:
         "imports": ["$import os", "$import pathlib"], "bundle_root": ".", "output_dir": "output", "dataset_dir": None,
         "mine": "results", "joined": "$@output_dir + '/a'", "deep": {"place": "@joined"},
         "x": {"_target_": "CheckpointLoader", "load_path": value, "load_dict": {}},
-        "y": {"_target_": "cxr_monai.training.handlers.PredictionsWriter", "path": value},
+        "y": {"_target_": "cxr_monai.components.PredictionsWriter", "path": value},
     }  # fmt: skip
     assert refused(tmp_path, evaluate=config) == ()
 

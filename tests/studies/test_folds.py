@@ -17,7 +17,7 @@ from cxr_monai.bundle.ensembling import members_of
 from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, under, write_manifest
 from cxr_monai.data.splits import random as random_split
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
-from cxr_monai.evaluation.fitted import read_fitted
+from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
 from cxr_monai.schemes import LabelScheme
@@ -202,7 +202,7 @@ def test_the_bundle_averages_all_networks_and_knows_whom_it_has_seen(
 ) -> None:
     bundle = finished / "bundle"
     assert members_of(bundle) == [Bundle.open(job.folder / "train" / "bundle").digest for job in jobs]
-    fitted = read_fitted(bundle / "models" / "calibration.json", LABELS)
+    fitted = read_calibration(bundle / "models" / "calibration.json", LABELS)
     assert fitted is not None
     assert (fitted.fitted_on["images"], fitted.fitted_on["out_of_fold"]) == (2 * PATIENTS, True)
     patients = set(manifest.table["patient_id"])
@@ -257,7 +257,7 @@ def test_calibrated_findings_stay_within_their_categories(tmp_path: Path) -> Non
         values = np.hstack([category, category * given])
         write_predictions(job.folder / "test" / "predictions.csv", list(part["image"]), values, labels, {})
     finish_folds(jobs, manifest, tmp_path / "out")
-    fitted = read_fitted(tmp_path / "out" / "bundle" / "models" / "calibration.json", labels)
+    fitted = read_calibration(tmp_path / "out" / "bundle" / "models" / "calibration.json", labels)
     assert fitted is not None
     assert fitted.within == dict.fromkeys(LABELS, "Lung")
     raw = read_predictions(tmp_path / "out" / "predictions_oof.csv").table[labels].to_numpy()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxr_monai.training.distributed import distribute, leave_group
+from cxr_monai.training.distributed import distribute_network, leave_group
 
 THREADS = Path("/proc/self/task")
 
@@ -26,7 +26,7 @@ class Trainer:
 @pytest.mark.skipif(not THREADS.is_dir(), reason="needs /proc")
 def test_group_that_is_left_has_no_threads_any_more() -> None:
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    trainer = Trainer(distribute(nn.Linear(3, 2), "none", torch.device("cpu")))
+    trainer = Trainer(distribute_network(nn.Linear(3, 2), "none", torch.device("cpu")))
     trainer.network(torch.ones(1, 3)).sum().backward()
     torch.distributed.broadcast_object_list([None], src=0)
     assert threads_of_group()

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cxr_monai.errors import SettingError
-from cxr_monai.training.freezing import Unfreeze
-from cxr_monai.training.optimisers import optimizer
+from cxr_monai.training.freezing import GradualUnfreezing
+from cxr_monai.training.optimisers import training_optimizer
 
 PLAN = {"features.denseblock4": 1, "features": 2}
 
@@ -26,8 +26,8 @@ def network() -> nn.Module:
 def train(network: nn.Module, plan: dict[str, int], epochs: int, first: int = 1) -> list[dict[str, torch.Tensor]]:
     """Train on two batches an epoch with weight decay, from an epoch on; returns the state before and after each."""
     plain = getattr(network, "module", network)
-    freeze = Unfreeze(network, plan)
-    stepper = optimizer(network, 0.01, weight_decay=0.1)
+    freeze = GradualUnfreezing(network, plan)
+    stepper = training_optimizer(network, 0.01, weight_decay=0.1)
     states = [{name: tensor.clone() for name, tensor in plain.state_dict().items()}]
 
     def step(engine: Engine, seed: int) -> None:
@@ -81,7 +81,7 @@ def test_a_single_parameter_may_be_frozen(network: nn.Module) -> None:
 
 
 def test_a_name_is_whole_parts(network: nn.Module) -> None:
-    freeze = Unfreeze(network, {"features.denseblock1.denselayer1": 1})
+    freeze = GradualUnfreezing(network, {"features.denseblock1.denselayer1": 1})
     freeze.start(1)
     frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     assert frozen == {name for name in frozen if ".denseblock1.denselayer1." in name}
@@ -92,7 +92,7 @@ def test_what_is_frozen_depends_on_the_epoch_alone(network: nn.Module) -> None:
     """A resumed training that starts in the second epoch finds the same frozen as one that came there."""
     before, after = train(network, PLAN, 1, first=2)
     assert changed(before, after) == below(before, "class_layers", "features.denseblock4")
-    freeze = Unfreeze(network, PLAN)
+    freeze = GradualUnfreezing(network, PLAN)
     for epoch in (3, 1, 3):  # in any order
         freeze.start(epoch)
         frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
@@ -107,7 +107,7 @@ def test_frozen_layers_give_what_they_give_in_evaluation(network: nn.Module) -> 
     images = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     network.eval()
     expected = network.features(images)  # type: ignore[operator]
-    freeze = Unfreeze(network, {"features": 1})
+    freeze = GradualUnfreezing(network, {"features": 1})
     freeze.start(1)
     network.train()
     freeze.hold()
@@ -117,7 +117,7 @@ def test_frozen_layers_give_what_they_give_in_evaluation(network: nn.Module) -> 
 
 def test_nothing_is_frozen_before_the_first_epoch(network: nn.Module) -> None:
     """Networks are wrapped for several processes before, and only gradients that exist then are exchanged."""
-    Unfreeze(network, PLAN)
+    GradualUnfreezing(network, PLAN)
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
@@ -153,6 +153,6 @@ def test_wrapped_for_several_processes(network: nn.Module, tmp_path: Path) -> No
 )  # fmt: skip
 def test_plans_that_cannot_be(network: nn.Module, plan: Any, told: str) -> None:
     with pytest.raises(SettingError, match="--unfreeze") as error:
-        Unfreeze(network, plan)
+        GradualUnfreezing(network, plan)
     assert error.value.code == "setting-invalid"
     assert error.match(told)

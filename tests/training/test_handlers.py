@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine
 
 from cxr_monai import progress
-from cxr_monai.training.handlers import Progress
+from cxr_monai.training.handlers import ProgressBar
 
 
 def test_a_trainings_lines_give_epoch_speed_and_the_time_left_of_all(
@@ -25,7 +25,7 @@ def test_a_trainings_lines_give_epoch_speed_and_the_time_left_of_all(
 
     loader = torch.utils.data.DataLoader(torch.zeros(96, 1), batch_size=16)
     trainer = Engine(step)
-    Progress().attach(trainer)
+    ProgressBar().attach(trainer)
     trainer.run(loader, max_epochs=2)
     assert capsys.readouterr().err.splitlines() == [
         "training 1/2: 48 of 96 images (50 %), 1.5 images/s, 32 s left; loss 0.5000; "

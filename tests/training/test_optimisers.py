@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cxr_monai.errors import SettingError
-from cxr_monai.training.optimisers import OPTIMISERS, optimizer, parameter_groups
+from cxr_monai.training.optimisers import OPTIMISERS, parameter_groups, training_optimizer
 
 
 def network() -> nn.Sequential:
@@ -24,7 +24,7 @@ def network() -> nn.Sequential:
 
 def step(made: nn.Module, gradient: float, **settings: Any) -> dict[str, float]:
     """Take one step with the same gradient everywhere; returns each parameter's (one) value."""
-    stepper = optimizer(made, **settings)
+    stepper = training_optimizer(made, **settings)
     for parameter in made.parameters():
         parameter.grad = torch.full_like(parameter, gradient)
     stepper.step()
@@ -52,13 +52,13 @@ def test_every_parameter_of_densenet_is_in_one_group() -> None:
 @pytest.mark.parametrize("only", [nn.Linear(2, 1, bias=False), nn.BatchNorm2d(2)])
 def test_a_network_with_one_kind_of_parameters(only: nn.Module) -> None:
     assert len(parameter_groups(only, 0.1)) == 1
-    assert len(optimizer(only, 0.1, 0.1).param_groups) == 1
+    assert len(training_optimizer(only, 0.1, 0.1).param_groups) == 1
 
 
 def test_frozen_parameters_are_in_the_groups_and_stay_as_they_are() -> None:
     made = network()
     made[0].weight.requires_grad_(False)
-    stepper = optimizer(made, 0.1, 0.5)
+    stepper = training_optimizer(made, 0.1, 0.5)
     made[3].weight.grad = torch.ones_like(made[3].weight)
     stepper.step()
     assert made[0].weight.unique().item() == 1
@@ -91,7 +91,7 @@ def test_without_decay_adamw_is_adam_to_the_last_bit() -> None:
         torch.manual_seed(0)
         made = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
         stepper = (
-            optimizer(made, 0.01, name=kind)  # type: ignore[arg-type]
+            training_optimizer(made, 0.01, name=kind)  # type: ignore[arg-type]
             if kind
             else torch.optim.Adam(made.parameters(), 0.01, fused=True)  # what the bundle had before
         )
@@ -107,7 +107,7 @@ def test_without_decay_adamw_is_adam_to_the_last_bit() -> None:
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_all_are_fused(name: Any) -> None:
-    assert [group["fused"] for group in optimizer(network(), 0.1, name=name).param_groups] == [True, True]
+    assert [group["fused"] for group in training_optimizer(network(), 0.1, name=name).param_groups] == [True, True]
 
 
 def test_a_network_wrapped_for_several_processes(tmp_path: Path) -> None:
@@ -135,5 +135,5 @@ def test_a_network_wrapped_for_several_processes(tmp_path: Path) -> None:
 )
 def test_settings_outside_their_ranges(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingError, match=told) as error:
-        optimizer(network(), **{"learning_rate": 0.1, **settings})
+        training_optimizer(network(), **{"learning_rate": 0.1, **settings})
     assert error.value.code == "setting-invalid"

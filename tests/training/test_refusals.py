@@ -23,7 +23,7 @@ from cxr_monai.training.journal import ID_TAG, Journal, new_id
 from cxr_monai.training.mlflow_events import CONTINUES_TAG
 from cxr_monai.training.mlflow_names import LONGEST_NAME, mlflow_name, mlflow_value
 from cxr_monai.training.refusals import TurnedAwayError, is_refusal, reason_of, refuses_this_event
-from cxr_monai.training.tracking import Tracker
+from cxr_monai.training.tracking import MLflowTracker
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_a_deleted_study_does_not_block_its_trainings(tmp_path: Path, client: Ml
 def test_a_setting_that_a_resumed_training_changed_is_a_tag(tmp_path: Path, client: MlflowClient, store: str) -> None:
     for epochs, resume in ((3, False), (5, True), (5, True), (8, True)):
         settings = {"epochs": epochs, "seed": 0}
-        tracker = Tracker(tmp_path.name, str(tmp_path), "one", store, configuration=settings)
+        tracker = MLflowTracker(tmp_path.name, str(tmp_path), "one", store, configuration=settings)
         tracker.start(resume=resume)
         tracker.finish()
     (run,) = runs_of(client, tmp_path.name)
@@ -385,7 +385,7 @@ def test_a_refused_event_of_a_training_is_said_once_and_counted(
         raise MlflowException.invalid_parameter_value("no texts here")
 
     monkeypatch.setattr(MlflowClient, "log_text", refuse)
-    tracker = Tracker(tmp_path.name, str(tmp_path), "one", store, configuration={})
+    tracker = MLflowTracker(tmp_path.name, str(tmp_path), "one", store, configuration={})
     tracker.start()
     for number in range(3):
         tracker.text("a", f"{number}.txt")

@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, StepLR
 
 from cxr_monai.errors import SettingError
-from cxr_monai.training.schedules import SCHEDULES, StepSchedule, WarmUpThenPlateau, schedule
+from cxr_monai.training.schedules import SCHEDULES, ScheduleStepper, WarmUpThenPlateau, learning_rate_schedule
 
 Rates = list[float]
 
@@ -48,7 +48,7 @@ def train(
             validator.state.metrics = {"loss": loss}
 
     trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
-    StepSchedule(scheduler, validator).attach(trainer)
+    ScheduleStepper(scheduler, validator).attach(trainer)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: after.append(optimizer.param_groups[0]["lr"]))
     trainer.load_state_dict(
         {"epoch": first - 1, "epoch_length": steps_per_epoch, "max_epochs": first - 1 + len(losses)}
@@ -58,7 +58,7 @@ def train(
 
 
 def used(name: Any, epochs: int, steps: int, **others: Any) -> Rates:
-    return train(schedule(optimizer(), name, epochs, steps, **others), [1.0] * epochs, steps)[0]
+    return train(learning_rate_schedule(optimizer(), name, epochs, steps, **others), [1.0] * epochs, steps)[0]
 
 
 def test_constant() -> None:
@@ -114,7 +114,7 @@ def test_one_cycle_is_highest_after_the_warm_up(steps: int) -> None:
 
 def test_one_cycle_moves_the_momentum_against_the_rate() -> None:
     adam = optimizer()
-    scheduler = schedule(adam, "one_cycle", 1, 21, warmup_epochs=0.5)
+    scheduler = learning_rate_schedule(adam, "one_cycle", 1, 21, warmup_epochs=0.5)
     momenta = []
     for _ in range(20):
         momenta.append(adam.param_groups[0]["betas"][0])
@@ -128,7 +128,7 @@ def test_one_cycle_moves_the_momentum_against_the_rate() -> None:
 @pytest.mark.parametrize("warmup", [0, 0.5])
 @pytest.mark.parametrize(("name", "last"), [("cosine", 0.01), ("one_cycle", 1 / 25 / 1e4)])
 def test_the_last_step_has_the_end_of_the_schedule_and_so_it_stays(name: str, last: float, warmup: float) -> None:
-    steps, after = train(schedule(optimizer(), name, 3, 7, warmup), [1.0] * 3, 7)  # type: ignore[arg-type]
+    steps, after = train(learning_rate_schedule(optimizer(), name, 3, 7, warmup), [1.0] * 3, 7)  # type: ignore[arg-type]
     assert steps[-1] == last
     assert after[-1] == last  # what is told of the last epoch
     assert min(steps[:-1]) > last
@@ -150,28 +150,28 @@ def test_plateau_by_hand() -> None:
     rates = used("plateau", 2, 2)
     assert rates == [1.0] * 4
     # patience 1: the second validation in a row without a lower loss lets the rate fall, before the next epoch
-    steps, after = train(schedule(optimizer(), "plateau", 6, 2), [3, 3, 3, 2, 2, 2], 2)
+    steps, after = train(learning_rate_schedule(optimizer(), "plateau", 6, 2), [3, 3, 3, 2, 2, 2], 2)
     assert after == pytest.approx([1, 1, 0.3, 0.3, 0.3, 0.09])
     assert steps == pytest.approx([1] * 6 + [0.3] * 6)
 
 
 def test_plateau_with_other_settings() -> None:
-    scheduler = schedule(optimizer(), "plateau", 3, 1, factor=0.5, patience=0)
+    scheduler = learning_rate_schedule(optimizer(), "plateau", 3, 1, factor=0.5, patience=0)
     assert train(scheduler, [1, 1, 1], 1)[1] == [1.0, 0.5, 0.25]
 
 
 def test_plateau_after_a_warm_up() -> None:
     # seven steps of warm-up in epochs of two: the validations of epochs 1 to 3 (steps 2, 4, 6) don't count
-    scheduler = schedule(optimizer(), "plateau", 8, 2, warmup_epochs=3.5)
+    scheduler = learning_rate_schedule(optimizer(), "plateau", 8, 2, warmup_epochs=3.5)
     steps, after = train(scheduler, [0, 9, 9, 3, 3, 3, 3, 3], 2)
     assert steps[:8] == [step / 8 for step in range(1, 9)]
     assert after == pytest.approx([3 / 8, 5 / 8, 7 / 8, 1, 1, 0.3, 0.3, 0.09])
 
 
 def test_epochs_without_validation_leave_a_plateau_alone() -> None:
-    assert train(schedule(optimizer(), "plateau", 7, 1), [3, None, None, 3, None, 3, 3], 1)[1] == pytest.approx(
-        [1, 1, 1, 1, 1, 0.3, 0.3]
-    )
+    assert train(learning_rate_schedule(optimizer(), "plateau", 7, 1), [3, None, None, 3, None, 3, 3], 1)[
+        1
+    ] == pytest.approx([1, 1, 1, 1, 1, 0.3, 0.3])
 
 
 def test_a_scheduler_of_pytorchs_own_steps_with_every_batch() -> None:
@@ -186,7 +186,7 @@ def test_a_plateau_of_pytorchs_own_steps_with_every_validation() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_groups_keep_the_ratio_of_their_rates(name: Any) -> None:
-    scheduler = schedule(optimizer([1.0, 0.25]), name, 4, 5, 1)
+    scheduler = learning_rate_schedule(optimizer([1.0, 0.25]), name, 4, 5, 1)
     train(scheduler, [1.0, 2.0, 2.0, 2.0], 5)
     first, second = (group["lr"] for group in scheduler.optimizer.param_groups)
     assert first < 1.0 or name == "constant"
@@ -206,12 +206,12 @@ def through_a_file(state: Any) -> Any:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_resumed_training_has_the_same_rates_to_the_last_bit(name: Any, warmup: float, stop: int) -> None:
     losses = [3.0, 4.0, 4.0, 5.0, 1.0, 2.0]
-    whole = schedule(optimizer([0.3, 0.1]), name, 6, 3, warmup)
+    whole = learning_rate_schedule(optimizer([0.3, 0.1]), name, 6, 3, warmup)
     expected, after = train(whole, losses, 3)
-    before = schedule(optimizer([0.3, 0.1]), name, 6, 3, warmup)
+    before = learning_rate_schedule(optimizer([0.3, 0.1]), name, 6, 3, warmup)
     begun = train(before, losses[:stop], 3)
     state = through_a_file({"optimizer": before.optimizer.state_dict(), "scheduler": before.state_dict()})
-    resumed = schedule(optimizer([0.3, 0.1]), name, 6, 3, warmup)
+    resumed = learning_rate_schedule(optimizer([0.3, 0.1]), name, 6, 3, warmup)
     resumed.optimizer.load_state_dict(state["optimizer"])
     resumed.load_state_dict(state["scheduler"])
     rest = train(resumed, losses[stop:], 3, first=stop + 1)
@@ -225,20 +225,20 @@ def test_a_resumed_training_has_the_same_rates_to_the_last_bit(name: Any, warmup
 @pytest.mark.parametrize("name", ["constant", "plateau"])
 def test_a_training_without_an_end_can_be_made_longer(name: Any) -> None:
     losses = [3.0, 4.0, 4.0, 5.0]
-    short, longer = (schedule(optimizer(), name, epochs, 3, 1) for epochs in (2, 4))
+    short, longer = (learning_rate_schedule(optimizer(), name, epochs, 3, 1) for epochs in (2, 4))
     begun = train(short, losses[:2], 3)
-    resumed = schedule(optimizer(), name, 4, 3, 1)
+    resumed = learning_rate_schedule(optimizer(), name, 4, 3, 1)
     resumed.optimizer.load_state_dict(short.optimizer.state_dict())
     resumed.load_state_dict(short.state_dict())
     assert begun[0] + train(resumed, losses[2:], 3, first=3)[0] == train(longer, losses, 3)[0]
 
 
 def test_within_an_epoch_the_state_is_that_of_the_steps_taken() -> None:
-    scheduler = schedule(optimizer(), "plateau", 3, 4, 1)
+    scheduler = learning_rate_schedule(optimizer(), "plateau", 3, 4, 1)
     assert isinstance(scheduler, WarmUpThenPlateau)
     for _ in range(2):
         scheduler.warm_up()
-    resumed = schedule(optimizer(), "plateau", 3, 4, 1)
+    resumed = learning_rate_schedule(optimizer(), "plateau", 3, 4, 1)
     assert isinstance(resumed, WarmUpThenPlateau)
     resumed.load_state_dict(through_a_file(scheduler.state_dict()))
     for each in (scheduler, resumed):
@@ -263,5 +263,5 @@ def test_within_an_epoch_the_state_is_that_of_the_steps_taken() -> None:
 )
 def test_settings_outside_their_ranges(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingError, match=told) as error:
-        schedule(optimizer(), **{"name": "plateau", "epochs": 4, "steps_per_epoch": 5, **settings})
+        learning_rate_schedule(optimizer(), **{"name": "plateau", "epochs": 4, "steps_per_epoch": 5, **settings})
     assert error.value.code == "setting-invalid"

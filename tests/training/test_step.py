@@ -18,7 +18,7 @@ from torch import nn
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
 from cxr_monai.networks.inferers import AutocastInferer
-from cxr_monai.training.averaging import Average
+from cxr_monai.training.averaging import WeightAveraging
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.step import TrainingStep
 
@@ -222,7 +222,7 @@ def test_options_outside_their_range_are_refused(name: str, value: float) -> Non
 @pytest.mark.parametrize("bound", [0.15, 0.25, 0.5])  # the rising decay reaches it at the third step, the fourth, later
 def test_the_average_by_hand(bound: float) -> None:
     network = nn.Linear(1, 1, bias=False)
-    average = Average(network, decay=bound)
+    average = WeightAveraging(network, decay=bound)
     expected = None
     for count, value in enumerate([1.0, 2.0, 4.0, 8.0]):
         with torch.no_grad():
@@ -236,9 +236,9 @@ def test_the_average_by_hand(bound: float) -> None:
 
 
 def test_batch_statistics_are_averaged_and_a_state_goes_on_where_it_was() -> None:
-    def run(steps: range, state: dict[str, Any] | None = None) -> Average:
+    def run(steps: range, state: dict[str, Any] | None = None) -> WeightAveraging:
         network = nn.BatchNorm1d(2)
-        average = Average(network, decay=0.9)
+        average = WeightAveraging(network, decay=0.9)
         if state is not None:
             average.load_state_dict(state)
         for number in steps:
@@ -255,10 +255,10 @@ def test_batch_statistics_are_averaged_and_a_state_goes_on_where_it_was() -> Non
 
 def test_no_average_is_the_network_itself() -> None:
     network = small()
-    assert Average(network).network is network
-    assert Average(network).state_dict() == {}
+    assert WeightAveraging(network).network is network
+    assert WeightAveraging(network).state_dict() == {}
     with pytest.raises(SettingError, match="--ema_decay"):
-        Average(network, 1.0)
+        WeightAveraging(network, 1.0)
 
 
 # -- one training a folder

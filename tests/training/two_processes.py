@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from ignite.engine import Engine
 
-from cxr_monai.training.averaging import Average
+from cxr_monai.training.averaging import WeightAveraging
 from cxr_monai.training.distributed import highest
-from cxr_monai.training.handlers import LeftOut
+from cxr_monai.training.handlers import UnreadableFiles
 from cxr_monai.training.ignite_metrics import MeanLoss
 
 STEPS = {0: [(1.0, 2), (2.0, 2), (4.0, 2)], 1: [(5.0, 1), (8.0, 2), (16.0, 2)]}
@@ -29,7 +29,7 @@ def batch(rank: int, step: int) -> dict[str, list[str]]:
     return {"name": names, "error": ["decode-failed: torn" if (rank, step) == (1, 0) else "", ""]}
 
 
-def steps(rank: int, numbers: range, mean: MeanLoss, left_out: LeftOut) -> None:
+def steps(rank: int, numbers: range, mean: MeanLoss, left_out: UnreadableFiles) -> None:
     """Count some steps as a training does."""
     for number in numbers:
         loss, images = STEPS[rank][number]
@@ -42,12 +42,12 @@ def steps(rank: int, numbers: range, mean: MeanLoss, left_out: LeftOut) -> None:
 def work(rank: int, folder: Path) -> dict[str, Any]:
     """Two steps, a checkpoint of the first process, and a third step of what both have loaded."""
     torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    mean, left_out = MeanLoss(), LeftOut(str(folder), most=1.0)
+    mean, left_out = MeanLoss(), UnreadableFiles(str(folder), most=1.0)
     steps(rank, range(2), mean, left_out)
     states: list[Any] = [mean.state_dict(), left_out.state_dict()]  # all call it, the first one's is written
     own = [dict(state) for state in states]
     torch.distributed.broadcast_object_list(states, src=0)
-    again, left_again = MeanLoss(), LeftOut(str(folder), most=1.0)
+    again, left_again = MeanLoss(), UnreadableFiles(str(folder), most=1.0)
     again.load_state_dict(states[0])
     again.reset()  # as at an epoch's start
     left_again.load_state_dict(states[1])
@@ -55,7 +55,7 @@ def work(rank: int, folder: Path) -> dict[str, Any]:
         steps(rank, range(2, 3), counted, files)
     seen, errors = left_again._together()
     network = torch.nn.BatchNorm1d(1)
-    average = Average(network, 0.5)
+    average = WeightAveraging(network, 0.5)
     network.running_mean.fill_(1.0 + rank)
     average(Engine(lambda *_: None))
     before = float(average.network.running_mean)

@@ -43,9 +43,9 @@ FILES_BY_KEY = frozenset({
 })  # fmt: skip
 """Arguments the keys of whose sections become parts of the names of files."""
 OBJECTS = (
-    "cxr_monai.data.dataset.open_manifest",
-    "cxr_monai.finetune.disease.disease_manifest",
-    "cxr_monai.data.sampling.sampling_weights",
+    "cxr_monai.components.open_manifest",
+    "cxr_monai.components.disease_manifest",
+    "cxr_monai.components.sampling_weights",
 )
 """What may be given instead of a path, an object: made of a path that is judged where it stands, or of none."""
 _DEEPEST = 50
