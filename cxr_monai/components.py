@@ -90,7 +90,7 @@ _NAMES_BY_MODULE = {
         "MeanLoss",
     ),
     "training.checkpoints": (
-        "BestWeights",
+        "BestBundleWeights",
         "Checkpoints",
     ),
     "training.tracking": (

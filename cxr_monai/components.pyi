@@ -29,7 +29,7 @@ from cxr_monai.networks.weight_loading import load_weights as load_weights
 from cxr_monai.schemes import channel_labels as channel_labels
 from cxr_monai.schemes import label_scheme as label_scheme
 from cxr_monai.training.averaging import WeightAveraging as WeightAveraging
-from cxr_monai.training.checkpoints import BestWeights as BestWeights
+from cxr_monai.training.checkpoints import BestBundleWeights as BestBundleWeights
 from cxr_monai.training.checkpoints import Checkpoints as Checkpoints
 from cxr_monai.training.distributed import distribute_network as distribute_network
 from cxr_monai.training.distributed import is_main_process as is_main_process
@@ -69,7 +69,7 @@ from cxr_monai.workflows.explain import ExplanationRun as ExplanationRun
 
 __all__ = [
     "AutocastInferer",
-    "BestWeights",
+    "BestBundleWeights",
     "CalibrateProbabilitiesd",
     "Checkpoints",
     "ChildBundle",

@@ -213,7 +213,7 @@ class BestWeights:
         self.score, self.epoch, self.weights = tuple(state["score"]), state["epoch"], dict(state["weights"])
 
 
-class BestWeights(BestWeights):
+class BestBundleWeights(BestWeights):
     """Write the weights of the best validated epoch to ``OUT/bundle/models/model.pt`` as well.
 
     Args:

@@ -26,7 +26,7 @@ from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.outputs import check_folder
 from cxr_monai.progress import closing_bars
 from cxr_monai.stopping import Interrupted, as_interrupted, same_command
-from cxr_monai.training.checkpoints import BestWeights, Checkpoints
+from cxr_monai.training.checkpoints import BestBundleWeights, Checkpoints
 from cxr_monai.training.distributed import from_main
 from cxr_monai.training.handlers import PredictionsWriter
 from cxr_monai.training.ignite_metrics import FindingMetrics
@@ -62,7 +62,7 @@ class TrainingRun:
         validator: Any,
         preflight: Any,
         sheet: NetworkInputSheet,
-        best: BestWeights,
+        best: BestBundleWeights,
         checkpoints: Checkpoints,
         tracker: MLflowTracker,
         metrics: FindingMetrics,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from cxr_monai.training.checkpoints import BestWeights, Checkpoints, read_checkpoint
+from cxr_monai.training.checkpoints import BestBundleWeights, Checkpoints, read_checkpoint
 from cxr_monai.training.handlers import EarlyStopper
 from cxr_monai.training.schedules import ScheduleStepper
 
@@ -48,17 +48,17 @@ class Sampler:
         self.started = (epoch, skip)
 
 
-def train_with(metrics: Sequence[dict[str, float]], folder: Path, **settings: Any) -> tuple[BestWeights, Bundle]:
+def train_with(metrics: Sequence[dict[str, float]], folder: Path, **settings: Any) -> tuple[BestBundleWeights, Bundle]:
     """Run epochs with these validation metrics and return the handler of the best and its bundle.
 
     The network's only weight is the number of the epoch.
     """
     network, bundle = torch.nn.Linear(1, 1, bias=False), Bundle()
-    made: list[BestWeights] = []
+    made: list[BestBundleWeights] = []
 
     class Handlers:
         def __init__(self, validator: Engine) -> None:
-            made.append(BestWeights(bundle, network, validator, **settings))  # type: ignore[arg-type]
+            made.append(BestBundleWeights(bundle, network, validator, **settings))  # type: ignore[arg-type]
 
         def attach(self, engine: Engine) -> None:
             engine.add_event_handler(Events.EPOCH_STARTED, lambda: network.weight.data.fill_(engine.state.epoch))
