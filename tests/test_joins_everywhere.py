@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.attribution.agreement import compare, compare_seeds
+from cxr_monai.attribution.agreement import compare_maps, compare_seeds
 from cxr_monai.attribution.boxed_cases import read_boxed_cases
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.panels import Gallery
@@ -171,7 +171,7 @@ def boxed_cases(tmp_path, images, names, by_name, caplog) -> Found:
 
 
 def two_folders_of_maps(tmp_path, images, names, by_name, caplog) -> Found:
-    cases = compare(store_of(tmp_path / "a", images), store_of(tmp_path / "b", names), by_name=by_name)
+    cases = compare_maps(store_of(tmp_path / "a", images), store_of(tmp_path / "b", names), by_name=by_name)
     cases = cases[cases["finding"] == "Mass"]
     alike = {image: at for at, image in enumerate(images)}
     for image, value, agreement in cases[["image", "second_probability", "rank_correlation"]].itertuples(index=False):
@@ -377,9 +377,9 @@ ALLOWED: Mapping[str, str] = {
     "finetune/box_comparison.py: part.table.set_index('image')": "maps that were made of one manifest's images",
     "workflows/agree.py: cases['image'].isin(labels.index)": SAME,
     "workflows/evaluate.py: manifest.table.set_index('image')": SAME,
-    "workflows/localise.py: part.table.drop_duplicates('image').set_index('image')": OWN,
-    "workflows/localise.py: part.table['image'].isin(present.index[sides == 0])": OWN,
-    "attribution/localisation_scoring.py: map(str, part.store.grid(part.table['image'].iloc[0]).shape[1:])": OWN,
+    "workflows/localise.py: cases.table.drop_duplicates('image').set_index('image')": OWN,
+    "workflows/localise.py: cases.table['image'].isin(present.index[halves == 0])": OWN,
+    "attribution/localisation_scoring.py: map(str, store.grid(table['image'].iloc[0]).shape[1:])": OWN,
     "attribution/case_means.py: cases['image'].isin(patients.index)": SAME,
     "attribution/case_means.py: cases['image'].map(patients)": SAME,
     "studies/compare.py: sample.table['image'].isin(shared)": SAME,

@@ -1,6 +1,6 @@
 """Do two networks, or two methods, look at the same places? And how much of a difference is chance?
 
-    cases = compare(MapStore.open("A/maps"), MapStore.open("B/maps"))       # a row an image and finding
+    cases = compare_maps(MapStore.open("A/maps"), MapStore.open("B/maps"))       # a row an image and finding
     within = compare_seeds([MapStore.open(seed) for seed in seeds])         # one recipe, trained with other seeds
     shared = seed_cases(cases, within)                                      # sum of 'within' over sum of 'between'
 
@@ -17,63 +17,40 @@ over the same images: 1 says that the two models differ no more than two seeds o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.pairing import named_alike
-from cxr_monai.attribution.similarity import overlap, rank_correlation
+from cxr_monai.attribution.similarity import map_overlap, rank_correlation
 from cxr_monai.data.matching import match_images
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
-RASTER = 64
+_RASTER = 64
 """Pixels of the longer side of what maps are compared on: finer than any grid of theirs by far."""
 RANK = "rank_correlation"
 
 
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """How far two folders of maps agree.
-
-    Attributes:
-        findings: one row a finding and one ``mean``: ``finding, cases, patients, only_first, only_second, empty`` (maps
-            of one alone; both 0 everywhere) and of each measure its mean, ``_low`` and ``_high``.
-        seeds: one row a measure and finding, and ``all``: disagreement between the models, within the seeds, and what
-            share of the first is just the seed; None without seeds.
-        cases: one row an image and finding; ``shown`` is its row in the sheet.
-        book: what the figures were made of.
-        notes: sentences.
-    """
-
-    findings: pd.DataFrame
-    seeds: pd.DataFrame | None
-    cases: pd.DataFrame
-    book: dict[str, Any]
-    notes: tuple[str, ...]
-
-
-def iou_name(share: float) -> str:
+def _iou_name(share: float) -> str:
     """Return the column of the IoU at a share of the maximum: ``iou_0.5``."""
     return f"iou_{share:g}"
 
 
-def measures(thresholds: Sequence[float]) -> list[str]:
-    """Return the columns of `compare` that say how far two maps agree."""
-    return [RANK, *map(iou_name, thresholds)]
+def agreement_measures(thresholds: Sequence[float]) -> list[str]:
+    """Return the columns of `compare_maps` that say how far two maps agree."""
+    return [RANK, *map(_iou_name, thresholds)]
 
 
-def compare(
+def compare_maps(
     first: MapStore,
     second: MapStore,
     thresholds: Sequence[float] = (0.5,),
     findings: Sequence[str] | None = None,
-    doing: str = "comparing",
+    description: str = "comparing",
     by_name: bool = False,
 ) -> pd.DataFrame:
     """Compare two stores' maps of the images that both have.
@@ -82,7 +59,7 @@ def compare(
         first, second: of two models, or by two methods.
         thresholds: shares of each map's maximum, for the IoU.
         findings: those to compare; where None, all that both have.
-        doing: what the progress bar says.
+        description: what the progress bar says.
         by_name: file names are identities, whatever their folders.
 
     Returns:
@@ -100,22 +77,22 @@ def compare(
     images, chosen = _in_common([first, second], findings)
     channels = [[store.findings.index(name) for name in chosen] for store in (first, second)]
     rows = []
-    for image in progress_bar(images, total=len(images), desc=doing, unit="images"):
+    for image in progress_bar(images, total=len(images), desc=description, unit="images"):
         maps = [store.grid(image)[columns] for store, columns in zip((first, second), channels, strict=True)]
-        there = [~np.isnan(of).any((-2, -1)) for of in maps]
-        both = np.flatnonzero(there[0] & there[1])
-        placed = _on_one_raster(image, first, second, [of[both] for of in maps])
+        kept_first, kept_second = (~np.isnan(grids).any((-2, -1)) for grids in maps)
+        both = np.flatnonzero(kept_first & kept_second)
+        placed = _on_one_raster(image, first, second, [grids[both] for grids in maps])
         values = np.full((len(chosen), 1 + len(thresholds)), np.nan)
         if both.size:
             values[both, 0] = rank_correlation(*placed)
             for column, share in enumerate(thresholds, start=1):
-                values[both, column] = overlap(*placed, share)
-        for row in np.flatnonzero(there[0] | there[1]):
+                values[both, column] = map_overlap(*placed, share)
+        for row in np.flatnonzero(kept_first | kept_second):
             finding = chosen[row]
-            kept = "both" if there[0][row] and there[1][row] else "first" if there[0][row] else "second"
-            told = [store.probability(image, finding) for store in (first, second)]
-            rows.append((image, finding, *told, kept, *values[row]))
-    columns = ["image", "finding", "first_probability", "second_probability", "kept", *measures(thresholds)]
+            kept = "both" if kept_first[row] and kept_second[row] else "first" if kept_first[row] else "second"
+            probabilities = [store.probability(image, finding) for store in (first, second)]
+            rows.append((image, finding, *probabilities, kept, *values[row]))
+    columns = ["image", "finding", "first_probability", "second_probability", "kept", *agreement_measures(thresholds)]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -129,14 +106,14 @@ def compare_seeds(
 
     Args:
         stores: three or more.
-        thresholds, findings, by_name: as for `compare`.
+        thresholds, findings, by_name: as for `compare_maps`.
 
     Returns:
         one row an image and finding: ``image, finding, pairs, rank_correlation, iou_0.5, ...``, means over the pairs of
         stores that have a figure; ``pairs`` is their number.
 
     Raises:
-        EvaluationError: ``maps-invalid`` for fewer than three, for the same folder twice, or as `compare`.
+        EvaluationError: ``maps-invalid`` for fewer than three, for the same folder twice, or as `compare_maps`.
     """
     folders = {store.folder.resolve() for store in stores}
     if len(folders) < 3 or len(folders) < len(stores):
@@ -148,11 +125,11 @@ def compare_seeds(
         )
     pairs = list(combinations(named_alike(stores, by_name), 2))
     tables = [
-        compare(*pair, thresholds, findings, f"seeds {number} of {len(pairs)}")
+        compare_maps(*pair, thresholds, findings, f"seeds {number} of {len(pairs)}")
         for number, pair in enumerate(pairs, start=1)
     ]
     every = pd.concat(tables, ignore_index=True).dropna(subset=[RANK])
-    means = every.groupby(["image", "finding"], sort=False)[measures(thresholds)].mean()
+    means = every.groupby(["image", "finding"], sort=False)[agreement_measures(thresholds)].mean()
     means.insert(0, "pairs", every.groupby(["image", "finding"], sort=False).size())
     return means.reset_index()
 
@@ -161,7 +138,7 @@ def seed_cases(between: pd.DataFrame, within: pd.DataFrame) -> pd.DataFrame:
     """Return disagreements between two models and within the seeds, of the cases that have both.
 
     Args:
-        between: of `compare`.
+        between: of `compare_maps`.
         within: of `compare_seeds`, with the same thresholds; its stores named as the others (`named_alike`).
 
     Returns:
@@ -228,7 +205,7 @@ def _on_one_raster(
             f"the image {image!r} is {wide[0]}x{tall[0]} in one and {wide[1]}x{tall[1]} in the other, another picture.",
             where=second.folder,
         )
-    scale = RASTER / max(views[0].height, views[0].width)
+    scale = _RASTER / max(views[0].height, views[0].width)
     shape = max(1, round(views[0].height * scale)), max(1, round(views[0].width * scale))
     seen = np.logical_and(*(view.place(np.ones((1, 1)), shape=shape) > 0 for view in views))
     if not seen.any():
@@ -236,7 +213,7 @@ def _on_one_raster(
             Code.MAPS_INVALID, f"no part of the image {image!r} is seen by both.", where=second.folder
         )
     placed = [
-        np.stack([view.place(grid, store.points, shape)[seen] for grid in of]) if len(of) else np.empty((0, 0))
-        for view, store, of in zip(views, (first, second), maps, strict=True)
+        np.stack([view.place(grid, store.points, shape)[seen] for grid in grids]) if len(grids) else np.empty((0, 0))
+        for view, store, grids in zip(views, (first, second), maps, strict=True)
     ]
     return placed[0], placed[1]

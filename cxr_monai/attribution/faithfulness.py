@@ -1,7 +1,7 @@
 """Does the network's output depend on what a map points at? Measured by changing the image there.
 
-    judged = curves(score, image, heat, baseline_of(image))      # delete, or insert, the strongest places first
-    area(judged.shares, judged.deletion)                         # low: what the map points at was needed
+    curves = deletion_insertion(score, image, heat, baseline_of(image))     # the strongest places first
+    area(curves.shares, curves.deletion)                                    # low: what the map points at was needed
 
 Three figures, each of one image and one finding: deletion and insertion (Petsiuk et al. 2018, RISE, arXiv 1806.07421),
 infidelity and sensitivity (Yeh et al. 2019, arXiv 1901.09392; Captum's). Whether a map depends on what was learned at
@@ -14,10 +14,8 @@ control that has the same edges: the same map at a random place (`moved`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from captum.metrics import infidelity, sensitivity_max
 from scipy.ndimage import gaussian_filter
@@ -55,32 +53,6 @@ class Curves:
     insertion: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Faithfulness:
-    """What the maps of some methods are worth as explanations.
-
-    Attributes:
-        methods: one row a method: ``method, cases, patients, empty`` and of each measure its mean, ``_low`` and
-            ``_high``: ``deletion, insertion, unexplained``, each with ``_control`` and ``_gain``; ``sensitivity``;
-            ``survival`` (the highest mean rank correlation of all stages), ``survival_stage`` and ``verdict``.
-        stages: one row a method and stage: ``method, stage, random_parts, cases, patients``, means of
-            ``rank_correlation`` and ``ssim``; None where weights were left alone.
-        curves: ``method, map, share, deletion, insertion``, means over cases.
-        cases: one row a method and case.
-        level: of the intervals.
-        book: what the figures were made of.
-        notes: sentences.
-    """
-
-    methods: pd.DataFrame
-    stages: pd.DataFrame | None
-    curves: pd.DataFrame
-    cases: pd.DataFrame
-    level: float
-    book: dict[str, Any]
-    notes: tuple[str, ...]
-
-
 def baseline_of(image: torch.Tensor, kind: str = "blur") -> torch.Tensor:
     """Return what stands where a part of the image is taken away.
 
@@ -115,7 +87,7 @@ def moved(heat: torch.Tensor, seed: int) -> torch.Tensor:
     return turned.roll((down, across), (0, 1))
 
 
-def curves(
+def deletion_insertion(
     score: Score,
     image: torch.Tensor,
     heat: torch.Tensor,
@@ -175,7 +147,7 @@ def unexplained(
 
     Args:
         score: the logit, of which effects add up.
-        image, heat, baseline, batch_size: as for `curves`.
+        image, heat, baseline, batch_size: as for `deletion_insertion`.
         samples: squares.
         seed: of their places; the same for every map.
 

@@ -2,7 +2,7 @@
 
     scores = score(heat, boxes)                         # heat [h, w] on the whole image, boxes [B, 4] in shares of it
     scores.pointing, scores.energy                      # need no threshold
-    scores.iou[s], scores.iobb[s], scores.detected[s]   # of the map cut at SHARES[s] of its maximum
+    scores.iou[s], scores.iobb[s], scores.detected[s]   # of the map cut at MAP_THRESHOLDS[s] of its maximum
 
 A case is one finding in one image. Maps lie on a raster that covers the whole stored image, its longer side at most
 `SIDE` pixels (`raster`); boxes are left, top, right, bottom in shares of the image, so that no size enters. For a case
@@ -42,13 +42,13 @@ SIDE = 256
 """Pixels of the longer side of the raster that maps are scored on."""
 CHOOSING_SIDE = 128
 """The same where map thresholds are chosen, in steps that are coarser than what it changes."""
-SHARES = tuple(step / 20 for step in range(1, 20))
+MAP_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """Map thresholds to choose from, in shares of the map's maximum."""
-ENOUGH = 10
+FEWEST_CASES = 10
 """A finding with fewer cases to choose its threshold on takes the one chosen on all findings together."""
 REFERENCE = 1024
 """The pointing game's tolerance is in pixels of an image whose longer side has so many (NIH's)."""
-POOLED = "all findings"
+POOLED_FINDINGS = "all findings"
 _TOUCHING = np.ones((3, 3))
 
 
@@ -75,7 +75,9 @@ def raster(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def score(heat: np.ndarray, boxes: np.ndarray, shares: Sequence[float] = SHARES, tolerance: float = 0.0) -> Scores:
+def score(
+    heat: np.ndarray, boxes: np.ndarray, shares: Sequence[float] = MAP_THRESHOLDS, tolerance: float = 0.0
+) -> Scores:
     """Score one map against the boxes of its case; see the module's head.
 
     Args:
@@ -198,19 +200,19 @@ def centre_boxes(boxes: Mapping[tuple[str, str], np.ndarray], finding: str) -> n
     return np.concatenate(own or list(boxes.values()))
 
 
-def choose_shares(
-    iou: np.ndarray, findings: Sequence[str], wanted: Sequence[str], shares: Sequence[float] = SHARES
+def choose_map_thresholds(
+    iou: np.ndarray, findings: Sequence[str], wanted: Sequence[str], shares: Sequence[float] = MAP_THRESHOLDS
 ) -> dict[str, tuple[float, str]]:
     """Choose each finding's map threshold: the one with the largest mean IoU (the lowest of several).
 
     Args:
         iou: float ``[N, S]`` of N cases of other images than those to be scored.
         findings: of the N cases.
-        wanted: findings to choose for; one with fewer than `ENOUGH` cases takes what is best for all N.
+        wanted: findings to choose for; one with fewer than `FEWEST_CASES` cases takes what is best for all N.
         shares: the S thresholds.
 
     Returns:
-        finding to (threshold, what it was chosen on: the finding or `POOLED`).
+        finding to (threshold, what it was chosen on: the finding or `POOLED_FINDINGS`).
 
     Raises:
         EvaluationError: ``evaluation-invalid`` without a case.
@@ -223,6 +225,6 @@ def choose_shares(
     of, chosen = np.asarray(findings, dtype=object), {}
     for finding in wanted:
         own = of == finding
-        rows, told = (own, finding) if own.sum() >= ENOUGH else (np.ones(len(of), dtype=bool), POOLED)
+        rows, told = (own, finding) if own.sum() >= FEWEST_CASES else (np.ones(len(of), dtype=bool), POOLED_FINDINGS)
         chosen[finding] = shares[int(iou[rows].mean(axis=0).argmax())], told
     return chosen

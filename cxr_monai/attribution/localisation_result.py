@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.attribution.result_tables import write_result_tables
 from cxr_monai.completion import require_complete, seal
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
@@ -23,7 +24,7 @@ LOCALISATION = "localisation.json"
 
 @dataclass(frozen=True, eq=False)
 class Localisation:
-    """What `localise_files` found.
+    """The scores of maps against boxes.
 
     Attributes:
         scores: ``localisation.csv``: `localisation_tables`' scores with ``map_threshold`` (in shares of the map's
@@ -31,7 +32,7 @@ class Localisation:
         gains: ``gains.csv``.
         cases: ``cases.csv``, one row a case; its box is the detected one in pixels of the stored image.
         level: of all intervals.
-        book: what is needed to judge the figures.
+        provenance: what is needed to judge the figures: bundle, method, cases, settings.
         notes: remarks, in full sentences.
     """
 
@@ -39,7 +40,7 @@ class Localisation:
     gains: pd.DataFrame
     cases: pd.DataFrame
     level: float
-    book: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -47,16 +48,13 @@ def write_localisation(localisation: Localisation, folder: str | Path) -> list[P
     """Write ``localisation.csv``, ``gains.csv``, ``cases.csv`` (four decimals), ``localisation.json`` (all digits)."""
     folder = Path(folder)
     tables = {"localisation": localisation.scores, "gains": localisation.gains, "cases": localisation.cases}
-    written = []
-    for name, table in tables.items():
-        written.append(folder / f"{name}.csv")
-        write_durably(written[-1], table.to_csv(index=False, float_format="%.4f").encode())
+    written = write_result_tables(tables, folder)
     content: dict[str, Any] = {
         "level": localisation.level,
-        "book": dict(localisation.book),
+        "book": dict(localisation.provenance),
         "notes": list(localisation.notes),
-        "scores": _plain(localisation.scores),
-        "gains": _plain(localisation.gains),
+        "scores": _json_rows(localisation.scores),
+        "gains": _json_rows(localisation.gains),
     }
     seal(content, folder, [path.name for path in written])
     path = folder / LOCALISATION
@@ -65,7 +63,7 @@ def write_localisation(localisation: Localisation, folder: str | Path) -> list[P
 
 
 def read_localisation(folder: str | Path) -> Localisation:
-    """Return what `write_localisation` wrote, without the cases.
+    """Read what `write_localisation` wrote; its table of cases stays empty.
 
     Raises:
         EvaluationError: ``evaluation-invalid`` if the folder holds none, ``result-incomplete``.
@@ -89,5 +87,6 @@ def read_localisation(folder: str | Path) -> Localisation:
     return localisation
 
 
-def _plain(table: pd.DataFrame) -> list[dict[Any, Any]]:
+def _json_rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the rows of a table with None where a cell is empty."""
     return table.astype(object).where(table.notna(), None).to_dict(orient="records")

@@ -49,7 +49,7 @@ def write_case_sheet(localisation: Localisation, part: BoxedCases, root: Path, f
     """
     out = Path(folder) / NAME
     out.unlink(missing_ok=True)  # of an earlier run
-    method = localisation.book["method"]
+    method = localisation.provenance["method"]
     own = localisation.scores[(localisation.scores["map"] == method) & (localisation.scores["finding"] != MEAN)]
     thresholds = dict(zip(own["finding"], own["map_threshold"], strict=True))
     wide, tall = EACH * 2 * _INCHES + 0.3, len(thresholds) * (_INCHES + 0.42) + 0.5

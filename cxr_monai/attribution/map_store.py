@@ -125,6 +125,11 @@ class MapStore:
             raise EvaluationError(Code.MAPS_INVALID, f"these maps cannot be read ({error}).", where=folder) from error
 
     @property
+    def method(self) -> str:
+        """The method that made the maps."""
+        return str(self.about.get("method") or "map")
+
+    @property
     def images(self) -> list[str]:
         """Names, in the order in which they were given."""
         return list(self._place)

@@ -1,7 +1,7 @@
 """How alike two maps are: in the order of their places, in the part above a threshold, in their structure.
 
     rank_correlation(first, second)             # [..., P], [..., P] -> [...]: 1 same order, 0 unrelated, -1 reversed
-    overlap(first, second, share=0.5)           # IoU of what is at least half of each map's maximum
+    map_overlap(first, second, share=0.5)           # IoU of what is at least half of each map's maximum
     similarity(first, second)                   # [N, h, w], [N, h, w] -> [N]: SSIM
 
 None depends on a map's unit: two methods, or two networks, may be compared. A map that is 0 everywhere says that
@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from cxr_monai.errors import Code, SettingError
 
-RASTER = 64
+_SIDE = 64
 """Rows and columns on which the structure of maps is compared."""
 
 
@@ -42,7 +42,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(empty, np.nan, np.clip(correlation, -1, 1))
 
 
-def overlap(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+def map_overlap(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
     """Return the intersection over the union of what is at least ``share`` of each map's own maximum.
 
     Args:
@@ -66,7 +66,7 @@ def overlap(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
     return np.where(np.isnan(highest[0] + highest[1])[..., 0], np.nan, iou)
 
 
-def similarity(first: np.ndarray, second: np.ndarray, raster: int = RASTER) -> np.ndarray:
+def similarity(first: np.ndarray, second: np.ndarray, raster: int = _SIDE) -> np.ndarray:
     """Return MONAI's structural similarity (SSIM, Wang et al. 2004, doi:10.1109/TIP.2003.819861; Gaussian window of
     11).
 

@@ -22,7 +22,15 @@ from monai.utils import convert_to_tensor
 from torch import nn
 
 from cxr_monai.attribution.explainer import Explainer
-from cxr_monai.attribution.faithfulness import Curves, area, baseline_of, curves, moved, sensitivity, unexplained
+from cxr_monai.attribution.faithfulness import (
+    Curves,
+    area,
+    baseline_of,
+    deletion_insertion,
+    moved,
+    sensitivity,
+    unexplained,
+)
 from cxr_monai.attribution.methods import Method
 from cxr_monai.attribution.randomisation import cascade, some_stages, survival
 from cxr_monai.attribution.view import View
@@ -320,7 +328,7 @@ def _judged(
     figures: list[dict[str, float]] = []
     tables = []
     for number, moved_to in enumerate([heat, *(moved(heat, seed * 1000 + draw) for draw in range(controls))]):
-        made = curves(probability, image, moved_to, gone, steps, seed, BATCH)
+        made = deletion_insertion(probability, image, moved_to, gone, steps, seed, BATCH)
         figures.append({name: area(made.shares, getattr(made, name)) for name in _CURVES})
         if samples:
             figures[-1]["unexplained"] = unexplained(logit, image, moved_to, gone, samples, seed, BATCH)

@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, "--present: the manifest says what is there; name it with --manifest.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.evaluation.bootstrap import Intervals
     from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.workflows.agree import AgreementOptions, agree_files, track_agreement
 
@@ -81,9 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         present=arguments.present,
         count=arguments.count,
         root=arguments.root,
-        replicates=arguments.replicates,
-        level=arguments.level,
-        seed=arguments.seed,
+        intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
     )
     agreement, written = agree_files(
         arguments.first,

@@ -93,9 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(Code.USAGE, f"--{name} {getattr(arguments, name)}: it must be at least {least}.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.attribution.faithfulness_tables import FaithfulnessOptions
     from cxr_monai.data.inputs import gather_files
+    from cxr_monai.evaluation.bootstrap import Intervals
     from cxr_monai.evaluation.metrics_table import as_text
-    from cxr_monai.workflows.faithful import FaithfulnessOptions, faithful_files, track_faithfulness
+    from cxr_monai.workflows.faithful import faithful_files, track_faithfulness
 
     options = FaithfulnessOptions(
         methods=tuple(dict.fromkeys(arguments.method)),
@@ -109,9 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         samples=arguments.samples,
         stages=arguments.stages,
         draws=arguments.draws,
-        replicates=arguments.replicates,
-        level=arguments.level,
-        seed=arguments.seed,
+        intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
         any_modality=arguments.any_modality,
     )
     manifest = arguments.manifest

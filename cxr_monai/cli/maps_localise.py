@@ -95,9 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--split {arguments.split} and --choose-split: the same images.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.attribution.localisation_scoring import LocalisationOptions
+    from cxr_monai.evaluation.bootstrap import Intervals
     from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.labels import spelling
-    from cxr_monai.workflows.localise import Choosing, LocalisationOptions, localise_files, track_localisation
+    from cxr_monai.workflows.localise import Choosing, localise_files, track_localisation
 
     localisation, written = localise_files(
         arguments.maps,
@@ -120,9 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
             seen=arguments.seen,
             tolerance=arguments.tolerance,
             draws=arguments.draws,
-            replicates=arguments.replicates,
-            level=arguments.level,
-            seed=arguments.seed,
+            intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
         ),
         force=arguments.force,
     )
@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     gains = localisation.gains
     print("\ngain of the map, paired")
     print(as_text(gains[gains["score"].isin(["pointing", "iou"])]))
-    print(f"\nmap thresholds from {localisation.book['map_thresholds_from']}")
+    print(f"\nmap thresholds from {localisation.provenance['map_thresholds_from']}")
     for note in localisation.notes:
         print(f"note: {note}")
     print(f"\nthe page: {arguments.out / 'localisation.html'}")

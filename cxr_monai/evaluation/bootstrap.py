@@ -28,6 +28,21 @@ _BLOCK = 128  # replicates at a time: a block's counts stay in the cache
 _LARGEST = 4_000_000  # numbers of one kind in a block: keeps the memory bounded where positives are many
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """How intervals over patients are made.
+
+    Attributes:
+        replicates: draws of all patients, with replacement.
+        level: share of such intervals that hold the true value, in (0, 1).
+        seed: of the draws.
+    """
+
+    replicates: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """What each replicate says about a ranking.

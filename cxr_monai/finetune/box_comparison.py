@@ -20,7 +20,7 @@ import pandas as pd
 from cxr_monai.attribution.boxed_cases import BoxedCases, read_boxed_cases
 from cxr_monai.attribution.explainer import Explainer
 from cxr_monai.attribution.localisation import raster, score
-from cxr_monai.attribution.localisation_tables import Scored, localisation_tables, values_of
+from cxr_monai.attribution.localisation_tables import ScoredCases, localisation_tables, score_row
 from cxr_monai.attribution.reference_boxes import boxed_findings
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.manifest import Manifest
@@ -151,7 +151,7 @@ def scored(parts: Mapping[str, BoxedCases], label: str) -> Localised:
     common = [image for image in tables["child"].index if all(image in table.index for table in tables.values())]
     values = np.array([[_values(part, image, label) for part in parts.values()] for image in common])
     patients = pd.factorize(tables["child"].loc[common, "patient_id"])[0]
-    made = localisation_tables(Scored((label,), np.zeros(len(common), dtype=int), patients, tuple(parts), values))
+    made = localisation_tables(ScoredCases((label,), np.zeros(len(common), dtype=int), patients, tuple(parts), values))
     rows = made.scores[made.scores["finding"] == label].set_index("map")[list(FIGURES)].astype(float)
     gains = made.gains[made.gains["finding"] == label].set_index("score")[["gain", "low", "high"]].astype(float)
     return Localised(
@@ -167,4 +167,4 @@ def _values(part: BoxedCases, image: str, label: str) -> np.ndarray:
     heat = view.place(
         store.grid(image)[list(store.findings).index(label)], store.points, raster(view.height, view.width)
     )
-    return values_of(score(heat, part.boxes[image, label], (0.5,)))
+    return score_row(score(heat, part.boxes[image, label], (0.5,)))

@@ -1,4 +1,4 @@
-"""Maps against the boxes of radiologists: files in; tables, a sheet, a page and an MLflow run out.
+"""Maps against the boxes of radiologists: files in; tables, pictures of cases, a page and an MLflow run out.
 
     localisation, written = localise_files("maps", "m.boxes.csv", "manifest.csv", "localisation")
     localisation.scores, localisation.gains         # tables; see cxr_monai.attribution.localisation_tables
@@ -18,23 +18,25 @@ import pandas as pd
 
 from cxr_monai.attribution.boxed_cases import BoxedCases, read_boxed_cases
 from cxr_monai.attribution.localisation_result import LOCALISATION, Localisation, write_localisation
-from cxr_monai.attribution.localisation_scoring import LocalisationOptions, localise, method_of
+from cxr_monai.attribution.localisation_scoring import LocalisationOptions, localise
 from cxr_monai.attribution.localisation_sheet import write_case_sheet
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.metric_names import metric_values
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted
 from cxr_monai.report.pages.localisation_page import write_localisation_page
-from cxr_monai.report.reading import records, value
-from cxr_monai.training.tracking import MLflowTracker
+from cxr_monai.training.tracking import track_results
+
+_FILES = ("localisation.csv", "gains.csv", "cases.csv", "cases.png", "localisation.html")  # beside `LOCALISATION`
 
 
 @dataclass(frozen=True)
 class Choosing:
-    """Where map thresholds and the centre map come from; one half of the patients where nothing is set.
+    """The cases that map thresholds and the centre map come from; one half of the patients where nothing is set.
 
     Attributes:
         split: images of this part of the manifest; the others are scored.
@@ -50,10 +52,6 @@ class Choosing:
     manifest: str | Path | None = None
     other_hospital: bool = False
     match_names: bool = False
-
-
-_WRITTEN = ("localisation.csv", "gains.csv", "cases.csv", "cases.png", "localisation.html")
-"""The files beside `LOCALISATION`."""
 
 
 def localise_files(
@@ -73,7 +71,7 @@ def localise_files(
     Args:
         maps: a folder of maps, see ``cxr-monai explain``.
         boxes: ``M.boxes.csv`` or NIH's list.
-        manifest: patients and split; the image files are needed for the sheet alone.
+        manifest: patients and split; the image files are needed for the pictures of cases alone.
         out: the folder.
         bundle: that made the maps; the list beside it says who it was trained on, whatever split the manifest has.
         choosing: where map thresholds come from.
@@ -92,191 +90,167 @@ def localise_files(
         BundleError: if ``bundle`` is none.
         ManifestError: whatever is wrong with the manifest.
     """
-    with result_folder(out, LOCALISATION, force, _WRITTEN) as made:
-        localisation, written = _localise_files(
-            maps, boxes, manifest, made, bundle, choosing or Choosing(), options or LocalisationOptions(), match_names
-        )
-    return localisation, [Path(out) / path.relative_to(made) for path in written]
+    choosing, options = choosing or Choosing(), options or LocalisationOptions()
+    with result_folder(out, LOCALISATION, force, _FILES) as folder:
+        table = read_manifest(manifest, check_files=False, match_names=match_names)
+        cases, notes = read_boxed_cases(maps, boxes, table)
+        chosen_on, cases, source, more_notes = _sides(cases, table, choosing, options, bundle)
+        localisation = localise(chosen_on, cases, options, (*notes, *more_notes), source)
+        provenance = {
+            **localisation.provenance,
+            "manifest": Path(manifest).name,
+            "boxes": Path(boxes).name,
+            "label_version": table.label_version,
+            "date": time.strftime("%Y-%m-%d"),
+            "version": importlib.metadata.version("cxr-monai"),
+        }
+        localisation = replace(localisation, provenance=provenance)
+        pictures = [path] if (path := write_case_sheet(localisation, cases, table.root, folder)) else []
+        if not pictures:
+            note = "There is no sheet of cases: the image files are not where the manifest says."
+            localisation = replace(localisation, notes=(*localisation.notes, note))
+        written = [*write_localisation(localisation, folder), *pictures]
+        written.append(write_localisation_page(localisation, folder))
+    return localisation, [Path(out) / path.relative_to(folder) for path in written]
 
 
-def _localise_files(
-    maps: str | Path,
-    boxes: str | Path,
-    manifest: str | Path,
-    folder: Path,
-    bundle: str | Path | None,
+def _sides(
+    cases: BoxedCases,
+    manifest: Manifest,
     choosing: Choosing,
     options: LocalisationOptions,
-    match_names: bool,
-) -> tuple[Localisation, list[Path]]:
-    """Do what :func:`localise_files` does, in an empty folder."""
-    table = read_manifest(manifest, check_files=False, match_names=match_names)
-    part, notes = read_boxed_cases(maps, boxes, table)
+    bundle: str | Path | None,
+) -> tuple[BoxedCases, BoxedCases, str, list[str]]:
+    """Return the cases to choose map thresholds on, those to score, what the former are, and remarks.
+
+    Raises:
+        EvaluationError: ``images-seen``, ``patients-shared``, ``maps-invalid``, ``evaluation-invalid``.
+    """
     aside = None
     if choosing.split is not None:
-        aside = _some(part, part.table["split"] == choosing.split, f"in the split {choosing.split!r}, to choose on")
-        part = _some(part, part.table["split"] != choosing.split, f"outside the split {choosing.split!r}")
+        aside = _select(cases, cases.table["split"] == choosing.split, f"in the split {choosing.split!r}, to choose on")
+        cases = _select(cases, cases.table["split"] != choosing.split, f"outside the split {choosing.split!r}")
     if options.findings:
-        part = _of_findings(part, options.findings)
-    part, said = leave_out_seen(part, options, bundle)
-    chosen_on, part, told, of_choosing = _choosing_part(part, aside, table, choosing, options.seed)
-    localisation = localise(chosen_on, part, options, (*notes, *said, *of_choosing), told)
-    book = {**localisation.book, "manifest": Path(manifest).name, "boxes": Path(boxes).name}
-    book |= {"label_version": table.label_version, "date": time.strftime("%Y-%m-%d")}
-    book |= {"version": importlib.metadata.version("cxr-monai")}
-    localisation = replace(localisation, book=book)
-    sheet = write_case_sheet(localisation, part, table.root, folder)
-    if sheet is None:
-        said_so = "There is no sheet of cases: the image files are not where the manifest says."
-        localisation = replace(localisation, notes=(*localisation.notes, said_so))
-    written = [
-        *write_localisation(localisation, folder),
-        *([sheet] if sheet else []),
-        write_localisation_page(localisation, folder),
-    ]
-    return localisation, written
-
-
-def _of_findings(part: BoxedCases, findings: Sequence[str]) -> BoxedCases:
-    absent = [name for name in findings if name not in part.store.findings]
-    if absent:
+        absent = [name for name in options.findings if name not in cases.store.findings]
+        if absent:
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"there are no maps of {', '.join(absent)}, only of {', '.join(cases.store.findings)}.",
+                where=cases.store.folder,
+            )
+        cases = _select(cases, cases.table["finding"].isin(options.findings), f"of {', '.join(options.findings)}")
+    cases, notes = _without_training_patients(cases, options, bundle)
+    if aside is not None:
+        chosen_on, source = aside, f"the split {choosing.split!r}"
+    elif choosing.maps is not None:
+        chosen_on, others = _other_maps(cases, manifest, choosing)
+        source = f"other maps ({Path(choosing.maps).name})"
+        notes += [f"To choose on: {note}" for note in others]
+    else:
+        rows = _half(cases, options.intervals.seed)
+        chosen_on, cases, source = cases.take(rows), cases.take(~rows), "one half of the patients"
+    patients = set(cases.table["patient_id"])
+    shared = patients & set(chosen_on.table["patient_id"])
+    if shared and not choosing.other_hospital:
         raise EvaluationError(
-            Code.MAPS_INVALID,
-            f"there are no maps of {', '.join(absent)}, only of {', '.join(part.store.findings)}.",
-            where=part.store.folder,
+            Code.PATIENTS_SHARED,
+            f"{len(shared):,} of the {counted(len(patients), 'patient')} to be scored are patients that map thresholds"
+            " would be chosen on.",
+            fix="Choose them on others. If these are other people with the same numbers (phantoms, another hospital),"
+            " say so with --other-hospital.",
         )
-    return _some(part, part.table["finding"].isin(findings), f"of {', '.join(findings)}")
+    people = counted(chosen_on.table["patient_id"].nunique(), "patient")
+    return chosen_on, cases, f"{source}, {counted(len(chosen_on), 'case')} of {people}", notes
 
 
-def leave_out_seen(
-    part: BoxedCases, options: LocalisationOptions, bundle: str | Path | None = None
+def _without_training_patients(
+    cases: BoxedCases, options: LocalisationOptions, bundle: str | Path | None
 ) -> tuple[BoxedCases, list[str]]:
-    """Return the part to be judged without what the model was trained on, as far as that is known.
+    """Return the cases that the model was not trained on, as far as that is known, and remarks.
 
-    Args:
-        part: boxed cases.
-        options: its ``split`` and ``seen``.
-        bundle: that made the maps; without it the manifest's split is all that is known.
-
-    Returns:
-        the part, and sentences on what was left out or is not known.
+    Without a bundle the manifest's split is all that is known.
 
     Raises:
         EvaluationError: ``images-seen``, with counts; ``maps-invalid`` if the bundle did not make the maps;
             ``calibration-invalid`` if the list beside it is damaged; ``evaluation-invalid`` if nothing is left.
         BundleError: if ``bundle`` is none.
     """
-    listed, notes = (None, []) if bundle is None else _listed(part, bundle)
+    trained, notes = (None, []) if bundle is None else _training_patients(cases, bundle)
     if options.split is not None:
-        part = _some(part, part.table["split"] == options.split, f"in the split {options.split!r}")
-    table = part.table
-    ways = {
+        cases = _select(cases, cases.table["split"] == options.split, f"in the split {options.split!r}")
+    table = cases.table
+    reasons = {
         "in the manifest's training part": (table["split"] == "train").to_numpy(),
-        "of patients that the bundle was trained on": table["patient_id"].isin(listed or ()).to_numpy(),
+        "of patients that the bundle was trained on": table["patient_id"].isin(trained or ()).to_numpy(),
     }
-    seen = np.any(list(ways.values()), axis=0)
+    seen = np.any(list(reasons.values()), axis=0)
     if seen.any():
         images, patients = table.loc[seen, "image"].nunique(), table.loc[seen, "patient_id"].nunique()
-        how = " or ".join(way for way, rows in ways.items() if rows.any())
-        told = (
+        sentence = (
             f"{images:,} of the {counted(table['image'].nunique(), 'boxed image')} ({patients:,} of "
-            f"{counted(table['patient_id'].nunique(), 'patient')}) are {how}"
+            f"{counted(table['patient_id'].nunique(), 'patient')}) are "
+            + " or ".join(reason for reason, rows in reasons.items() if rows.any())
         )
         if options.seen == "refuse":
             raise EvaluationError(
                 Code.IMAGES_SEEN,
-                f"{told}: a model points better at what it was trained on.",
+                f"{sentence}: a model points better at what it was trained on.",
                 fix="Score other patients with --split test, or leave these out with --seen skip; --seen allow scores"
                 " them all the same and says so.",
             )
         if options.seen == "skip":
-            notes.append(f"{told}, and left out.")
-            part = _some(part, ~seen, "that the model was not trained on")
+            notes.append(f"{sentence}, and left out.")
+            cases = _select(cases, ~seen, "that the model was not trained on")
         else:
-            notes.append(f"{told}: what the model was trained on, it points at better than it would elsewhere.")
-    splits = set(part.table["split"])
-    if splits == {""} and listed is None:
+            notes.append(f"{sentence}: what the model was trained on, it points at better than it would elsewhere.")
+    splits = set(cases.table["split"])
+    if splits == {""} and trained is None:
         notes.append("The manifest has no split of these images: whether the model was trained on them is not known.")
     elif "val" in splits:
-        patients = part.table.loc[part.table["split"] == "val", "patient_id"].nunique()
+        patients = cases.table.loc[cases.table["split"] == "val", "patient_id"].nunique()
         notes.append(
-            f"{counted(patients, 'patient')} {be(patients)} of the validation "
-            "part, on which the model's epoch was chosen."
+            f"{counted(patients, 'patient')} {be(patients)} of the validation part, on which the model's epoch was"
+            " chosen."
         )
-    return part, notes
+    return cases, notes
 
 
-def _listed(part: BoxedCases, bundle: str | Path) -> tuple[set[str] | None, list[str]]:
-    """Return the part's patients that the bundle was trained on; None, and a sentence, where that is not known."""
-    made_by, opened = part.store.about.get("bundle") or {}, Bundle.open(bundle)
-    if made_by.get("digest") != opened.digest:
+def _training_patients(cases: BoxedCases, bundle: str | Path) -> tuple[set[str] | None, list[str]]:
+    """Return the cases' patients that the bundle was trained on; None, and a sentence, where that is not known."""
+    maker, opened = cases.store.about.get("bundle") or {}, Bundle.open(bundle)
+    if maker.get("digest") != opened.digest:
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"these maps were made by another bundle ({made_by.get('name') or 'without a name'}) than "
+            f"these maps were made by another bundle ({maker.get('name') or 'without a name'}) than "
             f"{opened.root.name}, or by another state of it.",
             fix="Name the bundle that 'cxr-monai explain' was given, or leave --bundle out.",
-            where=part.store.folder,
+            where=cases.store.folder,
         )
-    if not made_by.get("own_weights", True):
+    if not maker.get("own_weights", True):
         return None, ["These maps are of other weights than the bundle's own: who they were trained on is not known."]
-    listed = trained_on(opened.root, part.table["patient_id"])
-    if listed is None:
+    patients = trained_on(opened.root, cases.table["patient_id"])
+    if patients is None:
         return None, ["Who the bundle was trained on is not known: no list of its training's patients lies beside it."]
-    return listed, []
+    return patients, []
 
 
-def _some(part: BoxedCases, rows: pd.Series | np.ndarray, which: str) -> BoxedCases:
+def _select(cases: BoxedCases, rows: pd.Series | np.ndarray, description: str) -> BoxedCases:
+    """Return the cases of a boolean mask; an error names what there is instead if it selects none."""
     if not np.asarray(rows).any():
-        counts = part.table["split"].replace("", "no split").value_counts()
-        there = ", ".join(f"{count:,} in {name}" for name, count in counts.items())
-        raise EvaluationError(Code.EVALUATION_INVALID, f"there is no boxed case {which}; there are {there}.")
-    return part.take(np.asarray(rows))
+        counts = cases.table["split"].replace("", "no split").value_counts()
+        parts = ", ".join(f"{count:,} in {name}" for name, count in counts.items())
+        raise EvaluationError(Code.EVALUATION_INVALID, f"there is no boxed case {description}; there are {parts}.")
+    return cases.take(np.asarray(rows))
 
 
-def _choosing_part(
-    part: BoxedCases, aside: BoxedCases | None, manifest: Manifest, choosing: Choosing, seed: int
-) -> tuple[BoxedCases, BoxedCases, str, list[str]]:
-    """Return the cases to choose on, those to score, what the former are, and what was left out of them.
-
-    Raises:
-        EvaluationError: ``patients-shared``, ``maps-invalid``, or ``evaluation-invalid``.
-    """
-    if choosing.maps is None and aside is None:
-        if part.table["patient_id"].nunique() < 2:
-            raise EvaluationError(
-                Code.EVALUATION_INVALID,
-                "map thresholds are chosen on one half of the patients, and there is one patient.",
-                fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv.",
-            )
-        rows = _half(part, seed)
-        return part.take(rows), part.take(~rows), f"one half of the patients, {_counted(part.take(rows))}", []
-    notes: list[str] = []
-    if aside is not None:
-        other, told = aside, f"the split {choosing.split!r}"
-    else:
-        other, notes = _other_maps(part, manifest, choosing)
-        told = f"other maps ({Path(str(choosing.maps)).name})"
-    shared = set(part.table["patient_id"]) & set(other.table["patient_id"])
-    if shared and not choosing.other_hospital:
-        raise EvaluationError(
-            Code.PATIENTS_SHARED,
-            f"{len(shared):,} of the {counted(part.table['patient_id'].nunique(), 'patient')} "
-            "to be scored are patients that map"
-            " thresholds would be chosen on.",
-            fix="Choose them on others. If these are other people with the same numbers (phantoms, another hospital),"
-            " say so with --other-hospital.",
-        )
-    return other, part, f"{told}, {_counted(other)}", [f"To choose on: {note}" for note in notes]
-
-
-def _other_maps(part: BoxedCases, manifest: Manifest, choosing: Choosing) -> tuple[BoxedCases, list[str]]:
+def _other_maps(cases: BoxedCases, manifest: Manifest, choosing: Choosing) -> tuple[BoxedCases, list[str]]:
+    """Return the cases of another store of maps, and remarks on those that were left out."""
     if choosing.maps is None or choosing.boxes is None:
         raise EvaluationError(Code.EVALUATION_INVALID, "maps to choose on need their boxes: --choose-boxes B.csv.")
-    people = manifest
     if choosing.manifest is not None:
-        people = read_manifest(choosing.manifest, check_files=False, match_names=choosing.match_names)
-    other, notes = read_boxed_cases(choosing.maps, choosing.boxes, people)
-    ours, theirs = method_of(part.store), method_of(other.store)
+        manifest = read_manifest(choosing.manifest, check_files=False, match_names=choosing.match_names)
+    others, notes = read_boxed_cases(choosing.maps, choosing.boxes, manifest)
+    ours, theirs = cases.store.method, others.store.method
     if ours != theirs:
         raise EvaluationError(
             Code.MAPS_INVALID,
@@ -284,41 +258,28 @@ def _other_maps(part: BoxedCases, manifest: Manifest, choosing: Choosing) -> tup
             fix=f"Explain the images of --choose-on by {ours}.",
             where=choosing.maps,
         )
-    return other, notes
+    return others, notes
 
 
-def _half(part: BoxedCases, seed: int) -> np.ndarray:
-    """Return the cases of one half of the patients, every finding's cases dealt evenly."""
-    present = pd.crosstab(part.table["image"], part.table["finding"]).clip(upper=1).astype(float)
-    images = part.table.drop_duplicates("image").set_index("image").loc[present.index, ["patient_id"]]
-    sides = assign_patients(Manifest(images.join(present).reset_index(), Path(), ""), (0.5, 0.5), seed=seed)
-    return part.table["image"].isin(present.index[sides == 0]).to_numpy()
-
-
-def _counted(part: BoxedCases) -> str:
-    return f"{counted(len(part), 'case')} of {counted(part.table['patient_id'].nunique(), 'patient')}"
+def _half(cases: BoxedCases, seed: int) -> np.ndarray:
+    """Return a mask of the cases of one half of the patients, every finding's cases dealt evenly."""
+    if cases.table["patient_id"].nunique() < 2:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            "map thresholds are chosen on one half of the patients, and there is one patient.",
+            fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv.",
+        )
+    present = pd.crosstab(cases.table["image"], cases.table["finding"]).clip(upper=1).astype(float)
+    images = cases.table.drop_duplicates("image").set_index("image").loc[present.index, ["patient_id"]]
+    halves = assign_patients(Manifest(images.join(present).reset_index(), Path(), ""), (0.5, 0.5), seed=seed)
+    return cases.table["image"].isin(present.index[halves == 0]).to_numpy()
 
 
 def track_localisation(experiment: str, out: str | Path, localisation: Localisation, written: Sequence[Path]) -> str:
     """Log a localisation as an MLflow run, without the table of cases, which names patients; return what shows it."""
-    configuration = {key: str(entry) for key, entry in localisation.book.items() if entry is not None}
-    tracker = MLflowTracker(experiment, str(out), kind="localisation", configuration=configuration)
-    tracker.start()
-    tracker.metrics(_figures(localisation))
-    for path in written:
-        if path.name != "cases.csv":
-            tracker.file(path, "pictures" if path.suffix == ".png" else None)
-    tracker.finish()
-    return tracker.where()
-
-
-def _figures(localisation: Localisation) -> dict[str, float]:
-    """Return what runs are compared by: ``pointing_Mass``, ``pointing_Mass_low``, ``pointing_mean_random``, ..."""
     figures = ("pointing", "energy", "iou", "iou_above_0.1", "iobb_above_0.1")
-    method = localisation.book["method"]
-    return {
-        f"{figure}_{row['finding']}{'' if row['map'] == method else '_' + row['map']}{end}": value(row, figure + end)
-        for row in records(localisation.scores)
-        for figure in figures
-        for end in ("", "_low", "_high")
-    }
+    method, table = localisation.provenance["method"], localisation.scores
+    # pointing_Mass of the maps, pointing_Mass_random and pointing_Mass_centre of the controls
+    labels = table["finding"] + np.where(table["map"] == method, "", "_" + table["map"].astype(str))
+    metrics = metric_values(table.assign(label=labels), "label", figures)
+    return track_results("localisation", experiment, out, localisation.provenance, metrics, written)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.attribution.case_means import few_note, mean_table, share_table
+from cxr_monai.evaluation.bootstrap import Intervals
 
 NAN = float("nan")
 
@@ -33,7 +34,7 @@ def test_means_by_hand() -> None:
         }
     )
     patients = pd.Series({"a": "p", "b": "p", "c": "q"})
-    made = mean_table(table, "finding", ["x"], patients, 50, mean=True)
+    made = mean_table(table, "finding", ["x"], patients, Intervals(50), mean=True)
     assert made["finding"].tolist() == ["Mass", "Hernia", "mean"]
     assert made["cases"].tolist() == [3, 1, 4]  # what is not known, or of nobody, is left out
     assert made["patients"].tolist() == [2, 1, 2]
@@ -45,7 +46,7 @@ def test_means_by_hand() -> None:
 
 def test_intervals_are_about_those_of_the_normal_distribution() -> None:
     table, patients = cases(60)
-    made = mean_table(table, "finding", ["x", "y"], patients, 2000).set_index("finding")
+    made = mean_table(table, "finding", ["x", "y"], patients, Intervals(2000)).set_index("finding")
     for finding, of in table.groupby("finding"):
         for name in ("x", "y"):
             half = 2.0 * of[name].std() / 60**0.5  # Student's t of 59: 2.0
@@ -60,7 +61,7 @@ def test_images_of_one_patient_are_no_independent_evidence() -> None:
     apart = pd.Series({image: image for image in copies["image"].unique()})
 
     def width(of: pd.DataFrame, patients: pd.Series) -> float:
-        made = mean_table(of, "finding", ["x"], patients, 1000)
+        made = mean_table(of, "finding", ["x"], patients, Intervals(1000))
         return float((made["x_high"] - made["x_low"]).iloc[0])
 
     assert width(copies, same) == pytest.approx(width(table, own), rel=0.1)
@@ -70,7 +71,7 @@ def test_images_of_one_patient_are_no_independent_evidence() -> None:
 def test_a_group_without_any_value() -> None:
     table, patients = cases(10)
     table.loc[table["finding"] == "Hernia", "x"] = NAN
-    made = mean_table(table, "finding", ["x"], patients, 50, mean=True).set_index("finding")
+    made = mean_table(table, "finding", ["x"], patients, Intervals(50), mean=True).set_index("finding")
     assert made.loc["Hernia", ["cases", "patients"]].tolist() == [0, 0]
     assert np.isnan(made.loc["Hernia", "x"])
     assert made.loc["mean", "x"] == made.loc["Mass", "x"]
@@ -79,7 +80,7 @@ def test_a_group_without_any_value() -> None:
 
 def test_shares_are_ratios_of_sums() -> None:
     table, patients = cases(30)
-    made = share_table(table, "finding", "x", "y", patients, 500).set_index("finding")
+    made = share_table(table, "finding", "x", "y", patients, Intervals(500)).set_index("finding")
     assert made.index.tolist() == ["Mass", "Hernia", "all"]
     mass = table[table["finding"] == "Mass"]
     assert made.loc["Mass", "share"] == pytest.approx(mass["x"].sum() / mass["y"].sum())
@@ -89,5 +90,5 @@ def test_shares_are_ratios_of_sums() -> None:
     assert (made["low"] < made["share"]).all()
     assert (made["share"] < made["high"]).all()
     # pairs stay together: a ratio that is the same in every case is known exactly
-    exact = share_table(table.assign(x=2 * table["y"]), "finding", "x", "y", patients, 100)
+    exact = share_table(table.assign(x=2 * table["y"]), "finding", "x", "y", patients, Intervals(100))
     np.testing.assert_allclose(exact[["share", "low", "high"]], 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_monai.attribution.faithfulness import area, baseline_of, curves, moved, sensitivity, unexplained
+from cxr_monai.attribution.faithfulness import area, baseline_of, deletion_insertion, moved, sensitivity, unexplained
 from cxr_monai.errors import Code, SettingError
 
 IMAGE = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]])
@@ -27,42 +27,47 @@ def total(images: torch.Tensor) -> torch.Tensor:
 def test_curves_by_hand(
     heat: list[list[float]], deletion: list[float], insertion: list[float], batch_size: int
 ) -> None:
-    made = curves(total, IMAGE, torch.tensor(heat), NOTHING, steps=4, batch_size=batch_size)
+    made = deletion_insertion(total, IMAGE, torch.tensor(heat), NOTHING, steps=4, batch_size=batch_size)
     np.testing.assert_allclose(made.shares, [0, 0.25, 0.5, 0.75, 1])
     np.testing.assert_allclose(made.deletion, deletion)
     np.testing.assert_allclose(made.insertion, insertion)
 
 
 def test_area_by_hand() -> None:
-    made = curves(total, IMAGE, IMAGE[0], NOTHING, steps=4)
+    made = deletion_insertion(total, IMAGE, IMAGE[0], NOTHING, steps=4)
     assert area(made.shares, made.deletion) == pytest.approx((10 / 2 + 6 + 3 + 1 + 0) / 4)
     assert area(made.shares, made.insertion) == pytest.approx((0 + 4 + 7 + 9 + 10 / 2) / 4)
     assert area(np.array([0, 1.0]), np.array([0.3, 0.3])) == pytest.approx(0.3)
 
 
 def test_one_step_is_the_image_and_the_baseline() -> None:
-    made = curves(total, IMAGE, IMAGE[0], NOTHING, steps=1)
+    made = deletion_insertion(total, IMAGE, IMAGE[0], NOTHING, steps=1)
     assert (list(made.deletion), list(made.insertion)) == ([10, 0], [0, 10])
     with pytest.raises(SettingError, match="at least 1"):
-        curves(total, IMAGE, IMAGE[0], NOTHING, steps=0)
+        deletion_insertion(total, IMAGE, IMAGE[0], NOTHING, steps=0)
 
 
 def test_all_channels_of_a_place_go_together() -> None:
     image = torch.cat([IMAGE, 10 * IMAGE])
-    made = curves(total, image, IMAGE[0], torch.zeros(2, 2, 2), steps=4)
+    made = deletion_insertion(total, image, IMAGE[0], torch.zeros(2, 2, 2), steps=4)
     np.testing.assert_allclose(made.deletion, [110, 66, 33, 11, 0])
 
 
 def test_equal_places_are_taken_in_an_order_drawn_at_random() -> None:
     image = torch.arange(16.0).reshape(1, 4, 4)
     heat = torch.ones(4, 4)
-    orders = [tuple(curves(total, image, heat, torch.zeros(1, 4, 4), 4, seed).deletion) for seed in range(5)]
+    orders = [
+        tuple(deletion_insertion(total, image, heat, torch.zeros(1, 4, 4), 4, seed).deletion) for seed in range(5)
+    ]
     assert len(set(orders)) == 5
-    assert orders[0] == tuple(curves(total, image, heat, torch.zeros(1, 4, 4), 4, 0).deletion)
+    assert orders[0] == tuple(deletion_insertion(total, image, heat, torch.zeros(1, 4, 4), 4, 0).deletion)
     # never in reading order, which would favour a corner
     assert orders[0][1] != 120 - (0 + 1 + 2 + 3)
     heat[0, 0] = 2  # and the strongest is still the first
-    assert curves(lambda images: images[:, 0, 0, 0], image + 1, heat, torch.zeros(1, 4, 4), 16).deletion[1] == 0
+    assert (
+        deletion_insertion(lambda images: images[:, 0, 0, 0], image + 1, heat, torch.zeros(1, 4, 4), 16).deletion[1]
+        == 0
+    )
 
 
 def test_baselines() -> None:

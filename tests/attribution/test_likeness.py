@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from cxr_monai.attribution.similarity import overlap, rank_correlation, similarity
+from cxr_monai.attribution.similarity import map_overlap, rank_correlation, similarity
 from cxr_monai.errors import Code, SettingError
 
 NAN = float("nan")
@@ -50,14 +50,14 @@ def test_rank_correlation_by_hand(first: list[float], second: list[float], expec
 )
 def test_overlap_by_hand(first: list[float], second: list[float], share: float, expected: float) -> None:
     for pair in ((first, second), (second, first)):
-        made = overlap(*(np.array([maps], float) for maps in pair), share)
+        made = map_overlap(*(np.array([maps], float) for maps in pair), share)
         assert made == pytest.approx([expected], nan_ok=True)
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, NAN])
 def test_a_share_that_is_none(share: float) -> None:
     with pytest.raises(SettingError, match="above 0 and up to 1") as caught:
-        overlap(np.ones(3), np.ones(3), share)
+        map_overlap(np.ones(3), np.ones(3), share)
     assert caught.value.code == Code.SETTING_INVALID
 
 

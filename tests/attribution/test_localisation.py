@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 
 from cxr_monai.attribution.localisation import (
-    POOLED,
+    POOLED_FINDINGS,
     centre_boxes,
     centre_map,
-    choose_shares,
+    choose_map_thresholds,
     coverage,
     detected_boxes,
     overlaps,
@@ -19,10 +19,10 @@ from cxr_monai.attribution.localisation import (
 )
 from cxr_monai.attribution.localisation_tables import (
     SCORES,
-    Scored,
+    ScoredCases,
     localisation_tables,
     paired_difference,
-    values_of,
+    score_row,
 )
 from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.proportions import wilson
@@ -178,31 +178,31 @@ def test_the_centre_map_is_the_mean_of_the_masks() -> None:
 def test_each_finding_has_the_threshold_that_is_best_for_it_and_rare_ones_that_of_all() -> None:
     findings = ["Mass"] * 10 + ["Nodule"] * 9
     iou = np.array([[0.1, 0.3, 0.3]] * 10 + [[0.9, 0.1, 0.2]] * 9)
-    chosen = choose_shares(iou, findings, ["Mass", "Nodule", "Hernia"], (0.2, 0.5, 0.8))
+    chosen = choose_map_thresholds(iou, findings, ["Mass", "Nodule", "Hernia"], (0.2, 0.5, 0.8))
     # all together: (1 + 8.1) / 19, (3 + 0.9) / 19, (3 + 1.8) / 19
-    assert chosen == {"Mass": (0.5, "Mass"), "Nodule": (0.2, POOLED), "Hernia": (0.2, POOLED)}
+    assert chosen == {"Mass": (0.5, "Mass"), "Nodule": (0.2, POOLED_FINDINGS), "Hernia": (0.2, POOLED_FINDINGS)}
     with pytest.raises(EvaluationError, match="no case"):
-        choose_shares(np.zeros((0, 3)), [], ["Mass"], (0.2, 0.5, 0.8))
+        choose_map_thresholds(np.zeros((0, 3)), [], ["Mass"], (0.2, 0.5, 0.8))
 
 
 def test_values_of_a_case() -> None:
     scores = score(HEAT, np.array([box(1, 1, 4, 3)]), [0.4, 0.6])
-    values = dict(zip(SCORES, values_of(scores, 0), strict=True))
+    values = dict(zip(SCORES, score_row(scores, 0), strict=True))
     assert values["iou"] == 0.5
     assert values["iou_above_0.4"] == 1
     assert values["iou_above_0.5"] == 0  # 0.5 is not above 0.5
     assert values["iobb_above_0.5"] == 0
-    assert dict(zip(SCORES, values_of(scores, 1), strict=True))["iobb_above_0.9"] == 1
+    assert dict(zip(SCORES, score_row(scores, 1), strict=True))["iobb_above_0.9"] == 1
 
 
-def made(values: np.ndarray, channels: np.ndarray, patients: np.ndarray, findings: tuple[str, ...]) -> Scored:
+def made(values: np.ndarray, channels: np.ndarray, patients: np.ndarray, findings: tuple[str, ...]) -> ScoredCases:
     """Cases with pointing and energy given, ``[N, M, 2]``; the other scores are 0."""
     full = np.zeros((*values.shape[:2], len(SCORES)))
     full[..., 0], full[..., SCORES.index("energy")] = values[..., 0], values[..., 1]
-    return Scored(findings, channels, patients, ("cam", "random", "centre")[: values.shape[1]], full)
+    return ScoredCases(findings, channels, patients, ("cam", "random", "centre")[: values.shape[1]], full)
 
 
-def cases(count: int, seed: int = 0, findings: int = 2) -> Scored:
+def cases(count: int, seed: int = 0, findings: int = 2) -> ScoredCases:
     random = np.random.default_rng(seed)
     channels = np.repeat(np.arange(findings), count)
     hits = random.random((count * findings, 3)) < np.array([0.8, 0.1, 0.4])
@@ -302,7 +302,9 @@ def test_nothing_but_few() -> None:
 def test_the_same_seed_gives_the_same_and_rows_may_come_in_any_order() -> None:
     scored = cases(30)
     order = np.random.default_rng(9).permutation(60)
-    again = Scored(scored.findings, scored.channels[order], scored.patients[order], scored.maps, scored.values[order])
+    again = ScoredCases(
+        scored.findings, scored.channels[order], scored.patients[order], scored.maps, scored.values[order]
+    )
     first, second = localisation_tables(scored, 100, seed=4), localisation_tables(again, 100, seed=4)
     for ours, theirs in ((first.scores, second.scores), (first.gains, second.gains)):
         numbers = ours.select_dtypes("number")

@@ -12,11 +12,12 @@ from cxr_monai.attribution.map_store import MapWriter
 from cxr_monai.attribution.view import View
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, EvaluationError, SettingError
+from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.workflows.agree import AgreementOptions, agree_files
 
 FINDINGS = ("Mass", "Nodule")
 IMAGES = [f"secret-{number:02d}.png" for number in range(16)]
-QUICK = {"replicates": 50, "count": 2}
+QUICK = {"intervals": Intervals(50), "count": 2}
 
 
 def store(folder: Path, share: float, seed: int) -> Path:
@@ -103,12 +104,12 @@ def test_without_images_there_is_no_sheet(folder: Path, tmp_path: Path) -> None:
     agreement, written = agree_files(folder / "A", folder / "B", tmp_path / "out", options)
     assert "agreement.png" not in [path.name for path in written]
     assert any("no sheet" in note and "--root" in note for note in agreement.notes)
-    assert agreement.book["intervals_over"].startswith("images")
+    assert agreement.provenance["intervals_over"].startswith("images")
     assert "<img" not in (tmp_path / "out" / "agreement.html").read_text()
 
 
 def test_none_is_wanted(folder: Path, tmp_path: Path) -> None:
-    _, written = agree_files(folder / "A", folder / "B", tmp_path, AgreementOptions(count=0, replicates=20))
+    _, written = agree_files(folder / "A", folder / "B", tmp_path, AgreementOptions(count=0, intervals=Intervals(20)))
     assert [path.name for path in written] == ["agreement.csv", "agreement_cases.csv", "agreement.html"]
 
 

@@ -9,13 +9,22 @@ import pytest
 import torch
 from torch import nn
 
+from cxr_monai.attribution.faithfulness_tables import (
+    DEPENDS,
+    EXPLAINS_NOTHING,
+    FaithfulnessOptions,
+    measure_faithfulness,
+)
 from cxr_monai.attribution.methods import METHODS, MapMethod
 from cxr_monai.attribution.subject import Subject
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.workflows.faithful import FAILED, PASSED, FaithfulnessOptions, judge, write_faithfulness
+from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.workflows.faithful import write_faithfulness
 from tests.attribution.test_judging import Planted, cases, subject_of
 
-OPTIONS = FaithfulnessOptions(("cam", "the image"), steps=4, controls=2, samples=2, stages=2, draws=3, replicates=50)
+OPTIONS = FaithfulnessOptions(
+    ("cam", "the image"), steps=4, controls=2, samples=2, stages=2, draws=3, intervals=Intervals(50)
+)
 
 
 @pytest.fixture
@@ -40,9 +49,9 @@ def test_a_method_that_ignores_the_network_explains_nothing(subject: Subject, tm
     images = spots()
     chosen = cases(images)
     patients = pd.Series(chosen["image"].to_numpy(), index=chosen["image"])
-    made = judge(subject, images, chosen, patients, OPTIONS, ["first"])
+    made = measure_faithfulness(subject, images, chosen, patients, OPTIONS, ["first"])
     table = made.methods.set_index("method")
-    assert table["verdict"].to_dict() == {"cam": PASSED, "the image": FAILED}
+    assert table["verdict"].to_dict() == {"cam": DEPENDS, "the image": EXPLAINS_NOTHING}
     assert table.loc["the image", "survival"] == pytest.approx(1)
     for method in OPTIONS.methods:  # the worst of all stages counts
         of = made.stages[made.stages["method"] == method]
@@ -67,8 +76,12 @@ def test_few_patients_and_no_stages(subject: Subject, tmp_path: Path) -> None:
     images = spots(3)
     chosen = cases(images)
     patients = pd.Series("one", index=chosen["image"])
-    made = judge(
-        subject, images, chosen, patients, FaithfulnessOptions(steps=2, controls=1, samples=0, stages=0, replicates=20)
+    made = measure_faithfulness(
+        subject,
+        images,
+        chosen,
+        patients,
+        FaithfulnessOptions(steps=2, controls=1, samples=0, stages=0, intervals=Intervals(20)),
     )
     assert made.stages is None
     assert "verdict" not in made.methods
@@ -86,5 +99,5 @@ def test_nothing_speaks_for_any(subject: Subject) -> None:
     chosen = cases(images, 2)
     patients = pd.Series(chosen["image"].to_numpy(), index=chosen["image"])
     with pytest.raises(EvaluationError, match="all 2 maps are 0 everywhere") as caught:
-        judge(subject, images, chosen, patients, FaithfulnessOptions(replicates=20))
+        measure_faithfulness(subject, images, chosen, patients, FaithfulnessOptions(intervals=Intervals(20)))
     assert caught.value.code == Code.MAPS_INVALID

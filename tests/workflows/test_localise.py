@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.attribution.localisation import POOLED, centre_map, raster, score
+from cxr_monai.attribution.localisation import POOLED_FINDINGS, centre_map, raster, score
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.attribution.localisation_scoring import LocalisationOptions
 from cxr_monai.attribution.map_store import MapStore, MapWriter
@@ -20,6 +20,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, CxrError
+from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.patients import remember_patients
@@ -33,7 +34,7 @@ from tests.report.synthetic_evaluation import make_evaluation, make_sample
 FINDINGS = ("Mass", "Nodule")
 HEIGHT, WIDTH, CELL = 48, 64, 8
 """The view is the middle 48 by 48, the grid 6 by 6."""
-FEW = LocalisationOptions(replicates=60, draws=2)
+FEW = LocalisationOptions(intervals=Intervals(60), draws=2)
 Place = tuple[int, int]
 COLUMNS = ["image", "finding", "x", "y", "width", "height", "image_width", "image_height"]
 
@@ -168,8 +169,8 @@ def test_the_mean_is_over_the_findings_that_are_asked_for(tmp_path: Path) -> Non
     folder = made(tmp_path, usual(48), halved(48) | {f"i/{n}.png": "val" for n in range(1, 48, 4)})
     both = localised(folder, Choosing(split="val"))
     one = localised(folder, Choosing(split="val"), replace(FEW, findings=("Mass",)))
-    assert both.book["in_mean"] == ["Mass", "Nodule"]
-    assert one.book["in_mean"] == ["Mass"]
+    assert both.provenance["in_mean"] == ["Mass", "Nodule"]
+    assert one.provenance["in_mean"] == ["Mass"]
     for name in ("energy", "iou"):
         ours = [figure(both, finding, "cam", name) for finding in FINDINGS]
         assert ours[0] != ours[1]
@@ -231,7 +232,7 @@ def test_halves_are_of_patients_and_of_every_finding(tmp_path: Path) -> None:
     assert abs(counts["Nodule"] - 12) <= 3
     images = scored[scored["finding"] == "Mass"].groupby("patient_id").size()
     assert images.eq(3).all()  # a patient is on one side with all images
-    told = localisation.book["map_thresholds_from"]
+    told = localisation.provenance["map_thresholds_from"]
     assert told == f"one half of the patients, {len(cases) - len(scored)} cases of {16 - len(images)} patients"
     other = localised(made(tmp_path / "b", cases, patients=patients), options=replace(FEW, seed=1))
     assert set(other.cases["image"]) != set(scored["image"])
@@ -240,7 +241,7 @@ def test_halves_are_of_patients_and_of_every_finding(tmp_path: Path) -> None:
 def test_a_rare_finding_takes_the_threshold_of_all(tmp_path: Path) -> None:
     localisation = localised(made(tmp_path, usual(24)))  # 6 cases of Nodule to choose on, 12 of Mass
     table = localisation.scores[localisation.scores["map"] == "cam"].set_index("finding")
-    assert table["chosen_on"].tolist() == ["Mass", POOLED, ""]
+    assert table["chosen_on"].tolist() == ["Mass", POOLED_FINDINGS, ""]
     assert any("Map thresholds of Nodule were chosen on all findings together" in note for note in localisation.notes)
 
 
@@ -250,7 +251,7 @@ def test_other_maps_to_choose_on(tmp_path: Path) -> None:
     choosing = Choosing(maps=theirs / "maps", boxes=theirs / "boxes.csv", manifest=theirs / "manifest.csv")
     localisation = localised(ours, choosing)
     assert len(localisation.cases) == 24  # all are scored
-    assert localisation.book["map_thresholds_from"] == "other maps (maps), 12 cases of 12 patients"
+    assert localisation.provenance["map_thresholds_from"] == "other maps (maps), 12 cases of 12 patients"
     assert any("No box of Nodule to choose on" in note for note in localisation.notes)
     assert "no image in common" in refused(Code.MANIFEST_INVALID, ours, replace(choosing, manifest=None))
     other = made(tmp_path / "other", {(f"z/z{n}.png", "Mass"): (1, 1) for n in range(12)}, method="gradcam")
@@ -287,12 +288,12 @@ def test_images_that_the_model_was_trained_on(tmp_path: Path) -> None:
     assert "8 of the 24 boxed images (4 of 12 patients) are in the manifest's training part" in told
     assert "--seen skip" in told
     skipped = localised(folder, options=replace(FEW, seen="skip"))
-    assert skipped.book["split"].keys() <= {"test", "val"}
+    assert skipped.provenance["split"].keys() <= {"test", "val"}
     assert any("training part, and left out." in note for note in skipped.notes)
     assert "4 patients are of the validation part, on which the model's epoch was chosen." in skipped.notes
     allowed = localised(folder, options=replace(FEW, seen="allow"))
     assert any("it points at better than it would elsewhere" in note for note in allowed.notes)
-    assert localised(folder, options=replace(FEW, split="test")).book["split"].keys() == {"test"}
+    assert localised(folder, options=replace(FEW, split="test")).provenance["split"].keys() == {"test"}
 
 
 def bundle_of(bundle: Path, trained_on: Sequence[str]) -> dict[str, dict[str, object]]:
@@ -362,8 +363,8 @@ def test_choosing_on_one_part_and_scoring_another_sees_neither_the_third(tmp_pat
     splits = {f"i/{number}.png": ("train", "test", "val")[number % 3] for number in range(24)}
     folder = made(tmp_path, usual(24), splits)
     localisation = localised(folder, Choosing(split="val"), replace(FEW, split="test"))
-    assert localisation.book["split"] == {"test": 12}
-    assert localisation.book["map_thresholds_from"] == "the split 'val', 12 cases of 8 patients"
+    assert localisation.provenance["split"] == {"test": 12}
+    assert localisation.provenance["map_thresholds_from"] == "the split 'val', 12 cases of 8 patients"
     refused(Code.IMAGES_SEEN, folder, Choosing(split="val"))
 
 

@@ -1,16 +1,14 @@
-"""Whose patient an image is, and the tables and figures of results on maps."""
+"""Whose patient an image is, and the tables of results on maps."""
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.result_tables import write_result_tables
 from cxr_monai.data.manifest import build_manifest
 from cxr_monai.errors import Code, ManifestError
-from cxr_monai.workflows.map_results import figures_of, image_patients, write_map_tables
-
-NAN = float("nan")
+from cxr_monai.workflows.map_results import image_patients
 
 
 def test_patients_of_a_manifest() -> None:
@@ -33,12 +31,8 @@ def test_without_a_manifest_each_image_is_a_patient() -> None:
     assert told.startswith("images: no manifest was given")
 
 
-def test_tables_and_figures(tmp_path: Path) -> None:
-    table = pd.DataFrame({"method": ["cam", "gradcam++"], "x": [1 / 3, NAN], "x_low": [0.1, NAN], "x_high": [0.5, NAN]})
-    written = write_map_tables({"one": table}, tmp_path / "new" / "folder")
+def test_tables_of_a_result(tmp_path: Path) -> None:
+    table = pd.DataFrame({"method": ["cam", "gradcam++"], "x": [1 / 3, None]})
+    written = write_result_tables({"one": table}, tmp_path / "new" / "folder")
     assert [path.name for path in written] == ["one.csv"]
-    assert written[0].read_text() == "method,x,x_low,x_high\ncam,0.3333,0.1000,0.5000\ngradcam++,,,\n"
-    figures = figures_of(table, "method", ["x"])
-    assert figures["x_cam"] == 1 / 3
-    assert figures["x_cam_high"] == 0.5
-    assert np.isnan(figures["x_gradcam++"])
+    assert written[0].read_text() == "method,x\ncam,0.3333\ngradcam++,\n"

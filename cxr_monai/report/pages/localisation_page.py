@@ -43,7 +43,7 @@ def write_localisation_page(localisation: Localisation, folder: str | Path) -> P
         StorageError: ``disk-full`` or ``write-failed``.
     """
     page = Path(folder) / "localisation.html"
-    book = {name: entry for name, entry in localisation.book.items() if entry is not None}
+    book = {name: entry for name, entry in localisation.provenance.items() if entry is not None}
     content = {"localisation": section(localisation), "bookkeeping": flat(book), "dash": words.DASH}
     write_durably(page, template("localisation.html.j2").render(**content).encode())
     return page
@@ -51,7 +51,7 @@ def write_localisation_page(localisation: Localisation, folder: str | Path) -> P
 
 def section(localisation: Localisation) -> dict[str, Any]:
     """Return what the section shows."""
-    book = localisation.book
+    book = localisation.provenance
     return {
         "method": book["method"],
         "boxed": counted(int(book["cases"]), "boxed case"),
@@ -74,7 +74,7 @@ def sentences(localisation: Localisation) -> list[str]:
     """Return what the figures of the mean, or of the only finding, say in counts and against both controls."""
     named = _named(localisation)
     rows = {row["map"]: row for row in records(localisation.scores) if row["finding"] == named}
-    method = localisation.book["method"]
+    method = localisation.provenance["method"]
     own = words.frequency(*(value(rows[method], f"pointing{end}") for end in ("", "_low", "_high")))
     if own is None:
         return []
@@ -101,7 +101,7 @@ def sentences(localisation: Localisation) -> list[str]:
 
 def scores_table(localisation: Localisation) -> Table:
     """Return each finding's figures, those of the controls below them."""
-    method = localisation.book["method"]
+    method = localisation.provenance["method"]
     by_map = _by_map(localisation)
     rows = []
     for finding, maps in by_map.items():
@@ -118,7 +118,7 @@ def scores_table(localisation: Localisation) -> Table:
         cells.append(Cell(number(threshold, 2), () if told in ("", finding) else (f"of {told}",)))
         rows.append(tuple(cells))
     heads = ("Finding", "Cases", *_SHOWN.values(), "Map threshold")
-    in_mean = [words.shown(str(name)) for name in localisation.book.get("in_mean", ())]
+    in_mean = [words.shown(str(name)) for name in localisation.provenance.get("in_mean", ())]
     notes: tuple[str, ...] = ()
     if MEAN in by_map:
         alone = (
@@ -150,7 +150,7 @@ def gains_table(localisation: Localisation) -> Table:
 
 def levels_table(localisation: Localisation, kind: str) -> Table:
     """Return the share of cases above each IoU or IoBB, of every finding, and of the controls for the mean."""
-    method = localisation.book["method"]
+    method = localisation.provenance["method"]
     rows = []
     for finding, maps in _by_map(localisation).items():
         for name, row in maps.items():
@@ -165,7 +165,7 @@ def levels_table(localisation: Localisation, kind: str) -> Table:
 
 def _named(localisation: Localisation) -> str:
     """Return the finding that the sentences speak of: the mean if it is over several, else the one with most cases."""
-    if len(localisation.book.get("in_mean", ())) > 1:
+    if len(localisation.provenance.get("in_mean", ())) > 1:
         return MEAN
     own = localisation.scores[localisation.scores["finding"] != MEAN]
     return str(own["finding"].iloc[int(own["cases"].argmax())])
@@ -175,7 +175,7 @@ def _by_map(localisation: Localisation) -> dict[str, dict[str, Mapping[str, Any]
     by_map: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in records(localisation.scores):
         by_map.setdefault(str(row["finding"]), {})[str(row["map"])] = row
-    if len(by_map) == 2 or not localisation.book.get("in_mean"):
+    if len(by_map) == 2 or not localisation.provenance.get("in_mean"):
         by_map.pop(MEAN)  # the mean over one finding, or over none
     return by_map
 

@@ -1,7 +1,7 @@
 """Tests and comparisons of maps for reading: ``faithfulness.html`` and ``agreement.html``, each one file.
 
-faithfulness_page(made, "OUT/curves.png", "OUT")
-agreement_page(agreement, "OUT/agreement.png", "OUT")
+write_faithfulness_page(faithfulness, "OUT/curves.png", "OUT")
+write_agreement_page(agreement, "OUT/agreement.png", "OUT")
 """
 
 import base64
@@ -12,8 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-from cxr_monai.attribution.agreement import RANK, Agreement
-from cxr_monai.attribution.faithfulness import Faithfulness
+from cxr_monai.attribution.agreement import RANK
+from cxr_monai.attribution.agreement_tables import Agreement
+from cxr_monai.attribution.faithfulness_tables import Faithfulness
 from cxr_monai.attribution.randomisation import BOUND
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics_table import MEAN
@@ -75,7 +76,7 @@ _HOW_AGREE = (
 )
 
 
-def faithfulness_page(made: Faithfulness, picture: str | Path, folder: str | Path) -> Path:
+def write_faithfulness_page(faithfulness: Faithfulness, picture: str | Path, folder: str | Path) -> Path:
     """Write ``faithfulness.html``.
 
     Raises:
@@ -86,18 +87,18 @@ def faithfulness_page(made: Faithfulness, picture: str | Path, folder: str | Pat
         title="Do the maps show what the network uses?",
         lead="A heat map is an explanation only if the output depends on what it points at, and if it changes when "
         "what the network has learned is thrown away.",
-        says=faithfulness_sentences(made),
-        tables=[_methods(made), *_stages(made)],
+        says=faithfulness_sentences(faithfulness),
+        tables=[_methods(faithfulness), *_stages(faithfulness)],
         picture=_embedded(picture),
         caption="Mean probability as the map's strongest places go (deletion) and come (insertion); dashed: the same "
         "maps at random places.",
-        notes=made.notes,
-        book=made.book,
+        notes=faithfulness.notes,
+        book=faithfulness.provenance,
         how=_HOW_FAITHFUL,
     )
 
 
-def agreement_page(agreement: Agreement, picture: str | Path | None, folder: str | Path) -> Path:
+def write_agreement_page(agreement: Agreement, picture: str | Path | None, folder: str | Path) -> Path:
     """Write ``agreement.html``; without a picture where there is none.
 
     Raises:
@@ -112,15 +113,15 @@ def agreement_page(agreement: Agreement, picture: str | Path | None, folder: str
         picture=None if picture is None else _embedded(picture),
         caption="The images on which the two differ most; agreement_cases.csv names them.",
         notes=agreement.notes,
-        book=agreement.book,
+        book=agreement.provenance,
         how=_HOW_AGREE,
     )
 
 
-def faithfulness_sentences(made: Faithfulness) -> list[str]:
+def faithfulness_sentences(faithfulness: Faithfulness) -> list[str]:
     """Return what each method's figures say, one sentence or two a method."""
     said = []
-    for row in records(made.methods):
+    for row in records(faithfulness.methods):
         parts = []
         for name, does in (("deletion", "taking its strongest places away"), ("insertion", "putting them back")):
             low, high = value(row, f"{name}_gain_low"), value(row, f"{name}_gain_high")
@@ -161,13 +162,13 @@ def agreement_sentences(agreement: Agreement) -> list[str]:
     return said
 
 
-def _methods(made: Faithfulness) -> Table:
+def _methods(faithfulness: Faithfulness) -> Table:
     names = {"deletion": "Deletion", "insertion": "Insertion", "unexplained": "Unexplained"}
-    shown = {name: text for name, text in names.items() if name in made.methods}
-    tested = made.stages is not None
-    sensed = "sensitivity" in made.methods
+    shown = {name: text for name, text in names.items() if name in faithfulness.methods}
+    tested = faithfulness.stages is not None
+    sensed = "sensitivity" in faithfulness.methods
     rows = []
-    for row in records(made.methods):
+    for row in records(faithfulness.methods):
         cells = [
             Cell(str(row["method"])),
             Cell(whole(value(row, "cases")), (counted(value(row, "patients"), "patient"),)),
@@ -192,24 +193,27 @@ def _methods(made: Faithfulness) -> Table:
         "Each method",
         ("Method", "Cases", *heads),
         tuple(rows),
-        (f"Intervals at {words.percent(made.level)}. A gain above 0 is the map's; bold: its interval excludes 0.",),
+        (
+            f"Intervals at {words.percent(faithfulness.level)}. A gain above 0 is the map's; bold: its interval "
+            "excludes 0.",
+        ),
     )
 
 
-def _stages(made: Faithfulness) -> list[Table]:
-    if made.stages is None:
+def _stages(faithfulness: Faithfulness) -> list[Table]:
+    if faithfulness.stages is None:
         return []
-    stages = list(dict.fromkeys(made.stages["stage"]))
-    by = {(row["method"], row["stage"]): row for row in records(made.stages)}
+    stages = list(dict.fromkeys(faithfulness.stages["stage"]))
+    by = {(row["method"], row["stage"]): row for row in records(faithfulness.stages)}
     rows = []
-    for method in dict.fromkeys(made.stages["method"]):
+    for method in dict.fromkeys(faithfulness.stages["method"]):
         cells = [Cell(str(method))]
         for stage in stages:
             row = by[method, stage]
             lines = (*_span(row, RANK), f"SSIM {number(value(row, 'ssim'), 2)}")
             cells.append(Cell(number(value(row, RANK), 2), lines, value(row, RANK) > BOUND))
         rows.append(tuple(cells))
-    parts = made.stages.drop_duplicates("stage").set_index("stage")["random_parts"]
+    parts = faithfulness.stages.drop_duplicates("stage").set_index("stage")["random_parts"]
     heads = ("Method", *(f"{stage} and all after it ({parts[stage]})" for stage in stages))
     note = f"Rank correlation with the network's own map, and how many parts have new weights. Bold: over {BOUND:g}."
     return [Table("When weights are drawn anew", heads, tuple(rows), (note,))]

@@ -135,7 +135,7 @@ def write_card(
     maps = None
     if localisation is not None:
         maps = read_localisation(localisation)
-        _refuse_others(opened, (maps.book.get("bundle") or {}).get("digest"), localisation)
+        _refuse_others(opened, (maps.provenance.get("bundle") or {}).get("digest"), localisation)
     text = markdown(opened, card(opened, judged, maps)).encode()
     if out.suffix == ".md":
         write_durably(out, text)

@@ -232,7 +232,9 @@ def test_maps_of_this_bundle_are_a_part_and_others_are_refused(
     (tmp_path / "localised").mkdir()
     told = localised(made(tmp_path / "localised", usual()))
     for digest in (Bundle.open(root).digest, "f" * 64):
-        write_localisation(replace(told, book={**told.book, "bundle": {"digest": digest}}), tmp_path / "maps")
+        write_localisation(
+            replace(told, provenance={**told.provenance, "bundle": {"digest": digest}}), tmp_path / "maps"
+        )
         folders = tmp_path / "evaluation", tmp_path / "card.md", tmp_path / "maps"
         if digest == "f" * 64:
             with pytest.raises(BundleError, match="these figures are of the bundle ffffffffffff"):
