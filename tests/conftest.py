@@ -56,50 +56,39 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Phantoms:
     """48 phantoms of 64x64 pixels, 24 of them for training."""
-    import pandas as pd
+    from tests.support.first_training import make_hospital
+    from tests.support.once import once
 
-    from cxr_monai.cli import main
-    from cxr_monai.data.phantom import make_phantoms
-    from tests.support.bundle_runs import Phantoms
-
-    root = tmp_path_factory.mktemp("hospital") / "nih-secret-folder"
-    make_phantoms(root, 48, 64, seed=1, workers=1, masks=False, progress=False)
-    manifest = root.parent / "manifest.csv"
-    assert main(["manifest", "nih", str(root), "--out", str(manifest)]) == 0
-    # ids that a search finds: NIH's own are bare numbers, which stand in any file
-    table = pd.read_csv(manifest, dtype="str", keep_default_na=False)
-    for column in ("patient_id", "study_id"):
-        table[column] = f"secret-{column}-" + table[column]
-    table.to_csv(manifest, index=False)
-    assert main(["split", str(manifest), "--scheme", "random", "--fractions", "0.5,0.25,0.25"]) == 0
-    return Phantoms(root, manifest)
+    return once(tmp_path_factory, "hospital", make_hospital)
 
 
 @pytest.fixture(scope="session")
 def trained(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """One epoch, all 14 findings, 32x32 pixels, by the command of the README; its source bundle is deleted then."""
-    from tests.support.bundle_runs import SHIPPED, Trained, content, monai_bundle
+    from tests.support.first_training import train_by_command
+    from tests.support.once import once
 
-    home, out = tmp_path_factory.mktemp("elsewhere"), tmp_path_factory.mktemp("results") / "OUT"
-    source = tmp_path_factory.mktemp("source") / "cxr_nih14"
-    shutil.copytree(SHIPPED, source)
-    before = content(source)
-    process = monai_bundle(
-        home, "run",
-        "--config_file", str(source / "configs/train.json"), "--meta_file", str(source / "configs/metadata.json"),
-        "--bundle_root", str(source), "--manifest", str(phantoms.manifest), "--output_dir", str(out),
-        "--epochs", "1", "--image_size", "32", "--batch_size", "8", "--run_name", "tiny",
-    )  # fmt: skip
-    after = content(source)
-    shutil.rmtree(source)
-    assert process.returncode == 0, process.stderr
-    return Trained(out, out / "bundle", home, source, before, after, process)
+    return once(tmp_path_factory, "first-training", lambda folder: train_by_command(folder, phantoms))
 
 
 @pytest.fixture(scope="session")
-def tracking_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow store for all runs that no test looks at: making one costs seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'shared.db'}"
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's SQLite file with its tables and no run: making one costs a second, a copy nothing."""
+    from tests.support.once import once
+
+    def make(folder: Path) -> Path:
+        from mlflow import MlflowClient
+
+        MlflowClient(f"sqlite:///{folder / 'empty.db'}").search_experiments()
+        return folder / "empty.db"
+
+    return once(tmp_path_factory, "mlflow", make)
+
+
+@pytest.fixture(scope="session")
+def tracking_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for all runs that no test looks at."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('mlflow') / 'shared.db')}"
 
 
 @pytest.fixture

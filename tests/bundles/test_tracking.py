@@ -1,13 +1,13 @@
 """The MLflow run of a training: everything to compare runs by, nothing that names a patient or a file."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -20,15 +20,18 @@ from cxr_monai.labels import NIH14
 from cxr_monai.training.tracking import MLflowTracker, _without_paths
 from tests.support.bundle_runs import (
     SHIPPED,
+    SMALL_NETWORK,
     TINY,
     Phantoms,
     Trained,
     code_of,
     content,
+    few,
     plain_environment,
     read,
     rewrite,
     run,
+    train,
 )
 
 
@@ -170,17 +173,6 @@ def test_no_patient_no_file_name_no_path_of_the_data(trained: Trained, phantoms:
 # ---------------------------------------------------------------- where it goes, how it ends
 
 
-def few(table: pd.DataFrame) -> pd.DataFrame:
-    """Eight images to train on and four to validate on."""
-    return pd.concat([table[table["split"] == part].head(count) for part, count in (("train", 8), ("val", 4))])
-
-
-def train(manifest: Path, **settings: Any) -> None:
-    run(
-        SHIPPED, "train", manifest=str(manifest), output_dir="OUT", **{**TINY, "batch_size": 4, "epochs": 1, **settings}
-    )
-
-
 def runs(store: str, experiment: str) -> list[Run]:
     client = MlflowClient(store)
     found = client.get_experiment_by_name(experiment)
@@ -190,7 +182,7 @@ def runs(store: str, experiment: str) -> list[Run]:
 
 def test_tracking_uri_of_the_environment(phantoms: Phantoms, elsewhere: Path, tracking_store: str) -> None:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    train(manifest, experiment="of the environment", epochs=2)
+    train(SHIPPED, manifest, experiment="of the environment", epochs=2)
     (tracked,) = runs(tracking_store, "of the environment")
     assert tracked.info.status == "FINISHED"
     assert not (elsewhere / "mlflow.db").exists()
@@ -211,7 +203,7 @@ def test_evaluation_has_a_run_of_its_own(
 def test_failed_training_leaves_a_failed_run(phantoms: Phantoms, elsewhere: Path, tracking_store: str) -> None:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     with pytest.raises(CxrError) as error:
-        train(manifest, experiment="a failure", learning_rate=1e30)
+        train(SHIPPED, manifest, experiment="a failure", learning_rate=1e30)
     assert code_of(error) == "not-finite"
     (tracked,) = runs(tracking_store, "a failure")
     assert tracked.info.status == "FAILED"
@@ -220,7 +212,7 @@ def test_failed_training_leaves_a_failed_run(phantoms: Phantoms, elsewhere: Path
 def test_training_that_cannot_start_leaves_no_run(phantoms: Phantoms, elsewhere: Path, tracking_store: str) -> None:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", lambda table: table[table["split"] == "train"])
     with pytest.raises(CxrError):
-        train(manifest, experiment="nothing began")
+        train(SHIPPED, manifest, experiment="nothing began")
     assert MlflowClient(tracking_store).get_experiment_by_name("nothing began") is None
 
 
@@ -229,7 +221,7 @@ def test_tracking_of_monai_trains_beside_ours(
 ) -> None:
     """``--tracking mlflow`` adds MONAI's own handlers; ours stay, and the bundle is not written to."""
     manifest, before = rewrite(phantoms.manifest, elsewhere / "few.csv", few), content(shipped_copy)
-    settings = {**TINY, "batch_size": 4, "epochs": 1, "experiment": "ours"}
+    settings = {**TINY, "network_def": SMALL_NETWORK, "batch_size": 4, "epochs": 1, "experiment": "ours"}
     run(shipped_copy, "train", tracking="mlflow", manifest=str(manifest), output_dir="OUT", **settings)
     assert [tracked.info.status for tracked in runs(tracking_store, "ours")] == ["FINISHED"]
     assert len(runs(tracking_store, "monai_experiment")) == 1
@@ -240,17 +232,18 @@ def test_a_server_that_is_away_costs_nothing(
     phantoms: Phantoms,
     elsewhere: Path,
     tmp_path: Path,
+    empty_store: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    train(manifest, experiment="away", epochs=2)  # ends as if nothing had happened
+    train(SHIPPED, manifest, experiment="away", epochs=2)  # ends as if nothing had happened
     assert (elsewhere / "OUT" / "metrics.csv").is_file()
     assert caplog.text.count("[tracking-failed] MLflow does not answer") == 1
     assert "cxr-monai track" in caplog.text
     assert main(["track", "OUT"]) == 1  # still away
-    store = f"sqlite:///{tmp_path / 'later.db'}"
+    store = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'later.db')}"
     for _ in range(2):  # the second time there is nothing left to send
         assert main(["track", "OUT", "--tracking-uri", store]) == 0
     client = MlflowClient(tracking_uri=store)
@@ -262,7 +255,7 @@ def test_a_server_that_is_away_costs_nothing(
 
 
 def test_a_server_that_goes_away_does_not_end_the_training(
-    phantoms: Phantoms, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phantoms: Phantoms, elsewhere: Path, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*words: Any, **named: Any) -> None:
         raise MlflowException("the server is gone")
@@ -272,11 +265,11 @@ def test_a_server_that_goes_away_does_not_end_the_training(
         for method in ("log_inputs", "log_batch", "log_artifact", "log_artifacts", "log_text", "set_terminated"):
             lost.setattr(MlflowClient, method, away)
 
-    store = f"sqlite:///{tmp_path / 'goes.db'}"
+    store = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'goes.db')}"
     begin, lost = MLflowTracker.start, pytest.MonkeyPatch()
     monkeypatch.setattr(MLflowTracker, "start", start_then_lose)
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    train(manifest, experiment="goes away", tracking_uri=store)
+    train(SHIPPED, manifest, experiment="goes away", tracking_uri=store)
     assert (elsewhere / "OUT" / "bundle" / "models" / "model.pt").is_file()
     (run,) = runs(store, "goes away")
     assert (run.info.status, run.data.metrics) == ("RUNNING", {})

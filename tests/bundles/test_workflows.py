@@ -25,6 +25,7 @@ from tests.support import bundle_runs
 from tests.support.bundle_runs import (
     CONFIGS,
     SHIPPED,
+    SMALL_NETWORK,
     TINY,
     Phantoms,
     Trained,
@@ -38,6 +39,9 @@ from tests.support.bundle_runs import (
     train,
     workflow,
 )
+from tests.support.tiny_bundles import tiny_bundle
+
+SMALL: dict[str, Any] = {**TINY, "network_def": SMALL_NETWORK}
 
 # ---------------------------------------------------------------- what a training leaves behind
 
@@ -154,7 +158,7 @@ def test_console_shows_an_epoch_and_where_to_look(trained: Trained) -> None:
 
 def test_one_cycle_overlay_steps_with_every_batch(phantoms: Phantoms, elsewhere: Path) -> None:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    settings = {**TINY, "batch_size": 4, "epochs": 2, "cache_dir": "none", "num_workers": 1}
+    settings = {**SMALL, "batch_size": 4, "epochs": 2, "cache_dir": "none", "num_workers": 1}
     made = run(SHIPPED, "train", "one_cycle", manifest=str(manifest), output_dir="OUT", **settings)
     assert made.parser.get_parsed_content("scheduler").last_epoch == 3  # 2 epochs of 2 batches
 
@@ -390,7 +394,7 @@ def prepared(phantoms: Phantoms, elsewhere: Path, **settings: Any) -> Any:
     """A training's workflow with its components made, but not run."""
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     made = workflow(
-        SHIPPED, "train", manifest=str(manifest), **{**TINY, "batch_size": 4, "output_dir": "OUT", **settings}
+        SHIPPED, "train", manifest=str(manifest), **{**SMALL, "batch_size": 4, "output_dir": "OUT", **settings}
     )
     made.initialize()
     return made.parser
@@ -415,7 +419,7 @@ def test_full_disk_is_refused_before_training(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=10_000_000))
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     with pytest.raises(CxrError, match=r"0\.0 GB are free, the training needs about 0\.5 GB") as error:
-        train(SHIPPED, manifest)
+        train(SHIPPED, manifest, network_def=read(SHIPPED, "train")["network_def"])
     assert code_of(error) == "disk-full"
     assert not (elsewhere / "OUT" / "bundle").exists()
 
@@ -456,7 +460,7 @@ def test_nan_loss_of_the_first_batch_is_found_by_preflight(phantoms: Phantoms, e
 @pytest.mark.parametrize("overlays", [(), ("one_cycle",)], ids=["plateau", "one_cycle"])
 def test_validation_every_second_epoch(overlays: tuple[str, ...], phantoms: Phantoms, elsewhere: Path) -> None:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
-    settings = {**TINY, "batch_size": 4, "epochs": 2, "val_interval": 2}
+    settings = {**SMALL, "batch_size": 4, "epochs": 2, "val_interval": 2}
     made = run(SHIPPED, "train", *overlays, manifest=str(manifest), output_dir="OUT", **settings)
     assert made.parser.get_parsed_content("train#trainer").state.epoch == 2
     # the first epoch was never validated, so it is not the best
@@ -501,18 +505,17 @@ class Shared:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    trained: Trained, phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tracking_store: str
-) -> Shared:
+def shared(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tracking_store: str) -> Shared:
     home = tmp_path_factory.mktemp("two")
+    bundle = tiny_bundle(home / "B", seed=1)
     manifest = rewrite(phantoms.manifest, home / "few.csv", few)
     # float32: bfloat16 rounds otherwise in other batches, and the figures are compared
     alike = {"manifest": str(manifest), "amp": False, "image_size": 32, "tracking_uri": tracking_store}
-    run(trained.bundle, "train", output_dir=str(home / "OUT"), epochs=1, batch_size=4, num_workers=0, **alike)
-    configs = trained.bundle / "configs"
+    run(bundle, "train", output_dir=str(home / "OUT"), epochs=1, batch_size=4, num_workers=0, **alike)
+    configs = bundle / "configs"
     process = monai_bundle(
         home,
-        "--nproc_per_node=2", "--no-python", "sh", "-c", EITHER, sys.executable, str(trained.bundle), str(configs),
+        "--nproc_per_node=2", "--no-python", "sh", "-c", EITHER, sys.executable, str(bundle), str(configs),
         "--output_dir", "OUT", "--epochs", "2", "--batch_size", "2",
         *(word for name, value in alike.items() for word in (f"--{name}", str(value))),
         launcher=("torch.distributed.run",),
@@ -521,7 +524,7 @@ def shared(
     one = Path(shutil.copytree(home / "OUT", home / "ONE"))
     for name in ("metrics.json", "metrics.csv", "predictions_val.csv"):
         (one / name).unlink()
-    run(trained.bundle, "train", output_dir=str(one), epochs=2, batch_size=4, num_workers=0, **alike)
+    run(bundle, "train", output_dir=str(one), epochs=2, batch_size=4, num_workers=0, **alike)
     return Shared(home / "OUT", one, pd.read_csv(manifest), process.stdout + process.stderr)
 
 

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,12 +188,15 @@ def test_calibrated_predictions_are_not_fitted_again(folder: Path, capsys: pytes
     assert "calibrated already" in capsys.readouterr().err
 
 
-def test_logged_to_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logged_to_mlflow(
+    folder: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'runs.db'}")
+    store = f"sqlite:///{shutil.copy(empty_store, folder / 'runs.db')}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     assert evaluate("--experiment", "judged") == 0
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'runs.db'}")
+    client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("judged")
     assert experiment is not None
     link = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"

@@ -38,18 +38,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(bundle, films, home / "manifest.csv")
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store of runs for all tests: making one costs seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('runs') / 'mlflow.db'}"
-
-
 @pytest.fixture
-def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> Iterator[Path]:
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking_store: str) -> Iterator[Path]:
     """A working directory with nothing in it and a store of runs; what a workflow does to the process is undone."""
     monkeypatch.chdir(tmp_path)
     with process_as_it_was():
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_store)
         yield tmp_path
 
 

@@ -34,7 +34,7 @@ print(json.dumps(model.predict(pd.DataFrame({"image": sys.argv[2:]})).to_dict("l
 
 @dataclass(frozen=True)
 class Logged:
-    """A training whose run is in the store, and what ``predict`` says with the bundle that it left."""
+    """A training whose run is in the tracking_store, and what ``predict`` says with the bundle that it left."""
 
     out: Path
     uri: str
@@ -42,14 +42,14 @@ class Logged:
 
 
 @pytest.fixture(scope="module")
-def logged(site: Site, tmp_path_factory: pytest.TempPathFactory, store: str) -> Logged:
+def logged(site: Site, tmp_path_factory: pytest.TempPathFactory, tracking_store: str) -> Logged:
     out = tmp_path_factory.mktemp("training") / "OUT"
     with process_as_it_was():
         run(
             site.bundle, "train", manifest=str(site.manifest), output_dir=str(out), epochs=1, batch_size=4,
-            num_workers=0, tracking_uri=store, experiment="models", run_name="the model",
+            num_workers=0, tracking_uri=tracking_store, experiment="models", run_name="the model",
         )  # fmt: skip
-    client = MlflowClient(store)
+    client = MlflowClient(tracking_store)
     experiment = client.get_experiment_by_name("models")
     assert experiment is not None
     (found,) = client.search_runs([experiment.experiment_id])
@@ -58,8 +58,8 @@ def logged(site: Site, tmp_path_factory: pytest.TempPathFactory, store: str) -> 
 
 
 @pytest.fixture
-def model(logged: Logged, away: Path, store: str) -> Any:
-    mlflow.set_tracking_uri(store)
+def model(logged: Logged, away: Path, tracking_store: str) -> Any:
+    mlflow.set_tracking_uri(tracking_store)
     yield mlflow.pyfunc.load_model(logged.uri)
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
@@ -70,9 +70,9 @@ def same_values(table: pd.DataFrame, logged: Logged, films: int) -> None:
 
 
 def test_another_process_opens_it_and_predicts_what_predict_does(
-    logged: Logged, site: Site, tmp_path: Path, store: str
+    logged: Logged, site: Site, tmp_path: Path, tracking_store: str
 ) -> None:
-    environment = plain_environment() | {"MLFLOW_TRACKING_URI": store}
+    environment = plain_environment() | {"MLFLOW_TRACKING_URI": tracking_store}
     process = subprocess.run(
         [sys.executable, "-c", LOAD, logged.uri, *map(str, site.films)],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
@@ -84,11 +84,11 @@ def test_another_process_opens_it_and_predicts_what_predict_does(
     assert set(table["error"]) == {""}
 
 
-def test_the_bundle_is_there_once_and_as_it_was_signed(logged: Logged, tmp_path: Path, store: str) -> None:
-    local = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path), tracking_uri=store))
-    assert Bundle.open(local).digest == Bundle.open(logged.out / "bundle").digest()
+def test_the_bundle_is_there_once_and_as_it_was_signed(logged: Logged, tmp_path: Path, tracking_store: str) -> None:
+    local = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path), tracking_uri=tracking_store))
+    assert Bundle.open(local).digest == Bundle.open(logged.out / "bundle").digest
     run_id = logged.uri.split("/")[1]
-    weights = [path for path in _files(MlflowClient(store), run_id) if path.endswith((".pt", ".pkl", ".pth"))]
+    weights = [path for path in _files(MlflowClient(tracking_store), run_id) if path.endswith((".pt", ".pkl", ".pth"))]
     assert weights == ["bundle/models/model.pt"]
     beside = {path.name for path in local.iterdir() if path.is_file()} - {"LICENSE"}
     assert beside == {"MLmodel", "python_env.yaml", "requirements.txt"}
@@ -103,9 +103,9 @@ def _files(client: MlflowClient, run_id: str, path: str | None = None) -> list[s
 
 
 def test_what_it_needs_is_named_with_the_versions_in_use(
-    model: Any, logged: Logged, tmp_path: Path, store: str
+    model: Any, logged: Logged, tmp_path: Path, tracking_store: str
 ) -> None:
-    local = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path), tracking_uri=store))
+    local = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path), tracking_uri=tracking_store))
     flavour = yaml.safe_load((local / "MLmodel").read_text())["flavors"]["python_function"]
     assert flavour["loader_module"] == "cxr_monai.mlflow_model"
     assert {"python_model", "code", "artifacts"}.isdisjoint(flavour)
@@ -149,16 +149,16 @@ def test_what_is_no_image_is_refused(data: Any, logged: Logged) -> None:
 
 
 def test_a_logged_bundle_that_was_changed_into_a_program_is_not_opened(
-    logged: Logged, tmp_path: Path, store: str
+    logged: Logged, tmp_path: Path, tracking_store: str
 ) -> None:
-    local = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path), tracking_uri=store))
+    local = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path), tracking_uri=tracking_store))
     edit(local, "inference", lambda content: content.update(extra="$__import__('os').system('true')"))
     with pytest.raises(SharingError) as error:
         mlflow.pyfunc.load_model(str(local))
     assert code_of(error) == "bundle-refused"
 
 
-def test_a_server_that_is_away_gets_the_model_later(site: Site, away: Path, store: str) -> None:
+def test_a_server_that_is_away_gets_the_model_later(site: Site, away: Path, tracking_store: str) -> None:
     from cxr_monai.training.journal import Journal
     from cxr_monai.training.tracking import MLflowTracker
 
@@ -172,12 +172,12 @@ def test_a_server_that_is_away_gets_the_model_later(site: Site, away: Path, stor
     tracker.start()
     tracker.bundle(bundle)
     tracker.finish()
-    client = MlflowClient(store)
-    Journal(away / "OUT" / "tracking" / "training.jsonl").send(client, store, (away / "files").as_uri())
+    client = MlflowClient(tracking_store)
+    Journal(away / "OUT" / "tracking" / "training.jsonl").send(client, tracking_store, (away / "files").as_uri())
     experiment = client.get_experiment_by_name("later")
     assert experiment is not None
     (found,) = client.search_runs([experiment.experiment_id])
-    mlflow.set_tracking_uri(store)
+    mlflow.set_tracking_uri(tracking_store)
     opened = mlflow.pyfunc.load_model(f"runs:/{found.info.run_id}/bundle")
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     table = opened.predict(pd.DataFrame({"image": [str(site.films[0])]}))

@@ -118,7 +118,7 @@ def test_a_misspelt_setting_of_a_client_is_refused(kind: str, site: Site, away: 
     assert code_of(error) == "override-unknown"
 
 
-def test_tracking_of_a_client_has_a_run_under_its_name(site: Site, away: Path, store: str) -> None:
+def test_tracking_of_a_client_has_a_run_under_its_name(site: Site, away: Path, tracking_store: str) -> None:
     from mlflow import MlflowClient
 
     data = {"manifest": str(site.manifest), "num_workers": 0, "batch_size": 4, "tracking": "mlflow",
@@ -127,7 +127,7 @@ def test_tracking_of_a_client_has_a_run_under_its_name(site: Site, away: Path, s
     made.initialize({ExtraItems.CLIENT_NAME: "hospital-b"})
     made.train(ExchangeObject(weights=weights_of(site.bundle)))
     made.finalize()
-    experiment = MlflowClient(store).get_experiment_by_name("federation")
+    experiment = MlflowClient(tracking_store).get_experiment_by_name("federation")
     assert experiment is not None
-    runs = MlflowClient(store).search_runs([experiment.experiment_id])
+    runs = MlflowClient(tracking_store).search_runs([experiment.experiment_id])
     assert [run.info.run_name.rpartition("_")[0].rpartition("_")[0] for run in runs] == ["hospital-b"]

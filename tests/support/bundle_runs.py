@@ -18,18 +18,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.data import set_track_meta
 from monai.data.meta_obj import get_track_meta
 from monai.utils import set_determinism
+from PIL import Image
 
 from cxr_monai.errors import CxrError, ours
+from cxr_monai.training.input_sheet import NetworkInputSheet
 
 SHIPPED = Path(__file__).resolve().parents[2] / "bundles" / "cxr_nih14"
 CONFIGS = ("train", "evaluate", "inference", "explain")
 # the smallest that DenseNet121 takes, so that a workflow lasts seconds
 TINY: dict[str, Any] = {"image_size": 32, "batch_size": 8, "num_workers": 0}
+# a network of thousands of weights instead of millions, of as many outputs as the training has labels
+SMALL_NETWORK: dict[str, Any] = {
+    "_target_": "DenseNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": "$@head_def.outputs",
+    "init_features": 8,
+    "growth_rate": 4,
+    "block_config": [2, 2],
+    "act": ["RELU", {"inplace": False}],
+}
 
 
 def workflow(bundle: Path, *configs: str, kind: str = "train", tracking: Any = None, **settings: Any) -> ConfigWorkflow:
@@ -189,11 +203,28 @@ def few(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[table["split"] == part].head(count) for part, count in (("train", 8), ("val", 4))])
 
 
+@contextmanager
+def no_pictures() -> Iterator[None]:
+    """Let a training draw one pixel instead of its pictures, which take longer than an epoch of a small network."""
+
+    def draw(path: Path) -> Path:
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (1, 1)).save(path)
+        return path
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(NetworkInputSheet, "run", lambda sheet: draw(sheet.path))
+        patched.setattr("cxr_monai.training.runs.training_curves", lambda history, out: draw(out))
+        yield
+
+
 def train(bundle: Path, manifest: Path, **settings: Any) -> None:
-    """One tiny epoch into ``OUT`` of the working directory."""
-    run(
-        bundle,
-        "train",
-        manifest=str(manifest),
-        **{**TINY, "output_dir": "OUT", "epochs": 1, "batch_size": 4, **settings},
-    )
+    """One tiny epoch into ``OUT`` of the working directory; the packaged bundle gets a small network."""
+    small = {"network_def": SMALL_NETWORK} if bundle == SHIPPED else {}
+    with no_pictures():
+        run(
+            bundle,
+            "train",
+            manifest=str(manifest),
+            **{**TINY, **small, "output_dir": "OUT", "epochs": 1, "batch_size": 4, **settings},
+        )

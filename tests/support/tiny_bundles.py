@@ -9,20 +9,11 @@ from typing import Any
 import torch
 from monai.networks.nets import DenseNet
 
-from tests.support.bundle_runs import SHIPPED
+from tests.support.bundle_runs import SHIPPED, SMALL_NETWORK
 
 LABELS = ("Effusion", "Mass")
 SIZE = 32
-NETWORK: dict[str, Any] = {
-    "_target_": "DenseNet",
-    "spatial_dims": 2,
-    "in_channels": 1,
-    "out_channels": len(LABELS),
-    "init_features": 8,
-    "growth_rate": 4,
-    "block_config": [2, 2],
-    "act": ["RELU", {"inplace": False}],
-}
+NETWORK: dict[str, Any] = {**SMALL_NETWORK, "out_channels": len(LABELS)}
 
 
 def tiny_network(seed: int, definition: Mapping[str, Any] = NETWORK) -> DenseNet:

@@ -2,6 +2,8 @@
 
     python killing.py BUNDLE MANIFEST FOLDER SEED COUNT
 
+FOLDER holds ``empty.db``, an MLflow store without a run.
+
 Importing MONAI costs ten seconds; a fork costs none. This process computes nothing itself: OpenMP's threads do not
 survive a fork. Prints one JSON object: the uninterrupted training, then each that was killed and started again.
 """
@@ -16,7 +18,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ import torch._dynamo  # noqa: F401  by the first optimiser
 from mlflow import MlflowClient
 
 from cxr_monai.networks.weight_loading import load_state_dict
-from cxr_monai.training import checkpoints, input_sheet
-from tests.support.bundle_runs import run
+from cxr_monai.training import checkpoints
+from tests.support.bundle_runs import SMALL_NETWORK, no_pictures, run
 
 # a DenseNet of thousands of weights instead of millions, with all that is particular to a long training switched on
 SETTINGS: dict[str, Any] = {
@@ -43,17 +44,7 @@ SETTINGS: dict[str, Any] = {
     "mixup": 0.2,
     "warmup_epochs": 1,
     "horizontal_flip": 0.5,
-    "network_def": {
-        "_target_": "DenseNet",
-        "spatial_dims": 2,
-        "in_channels": 1,
-        "out_channels": 3,
-        "init_features": 8,
-        "growth_rate": 4,
-        "block_config": [2, 2],
-        "dropout_prob": 0.2,
-        "act": ["RELU", {"inplace": False}],
-    },
+    "network_def": {**SMALL_NETWORK, "out_channels": 3, "dropout_prob": 0.2},
 }
 
 
@@ -71,17 +62,17 @@ def train(bundle: str, manifest: str, out: Path, cache: Path, workers: int, minu
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{out.with_suffix('.db')}"
-    input_sheet.network_input_sheet = partial(input_sheet.network_input_sheet, rows=1)  # drawing three is half the time
-    run(
-        Path(bundle),
-        "train",
-        manifest=manifest,
-        output_dir=str(out),
-        num_workers=workers,
-        checkpoint_minutes=minutes,
-        cache_dir=str(cache),
-        **SETTINGS,
-    )
+    with no_pictures():
+        run(
+            Path(bundle),
+            "train",
+            manifest=manifest,
+            output_dir=str(out),
+            num_workers=workers,
+            checkpoint_minutes=minutes,
+            cache_dir=str(cache),
+            **SETTINGS,
+        )
 
 
 def start(*arguments: Any) -> int:
@@ -193,7 +184,6 @@ def killed(
 
 def main(bundle: str, manifest: str, folder: Path, seed: int, count: int) -> dict[str, Any]:
     """Train once without a kill, then ``count`` times with one."""
-    MlflowClient(tracking_uri=f"sqlite:///{folder / 'empty.db'}").search_experiments()  # migrations, once
     draw = random.Random(seed)
     whole = folder / "whole"
     shutil.copy(folder / "empty.db", whole.with_suffix(".db"))

@@ -1,5 +1,6 @@
 """Sending never costs a training time, whatever the server does, and ends with everything or a number."""
 
+import shutil
 import socket
 import threading
 import time
@@ -69,8 +70,8 @@ def test_the_end_does_not_wait_for_a_server_that_never_gives_up(
     released.set()
 
 
-def test_everything_arrives_once_before_the_end_returns(tmp_path: Path) -> None:
-    store = f"sqlite:///{tmp_path / 'store.db'}"
+def test_everything_arrives_once_before_the_end_returns(tmp_path: Path, empty_store: Path) -> None:
+    store = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'store.db')}"
     journal = begun(tmp_path)
     sending = Delivery(journal, store, None)
     train(journal, sending)
@@ -83,7 +84,9 @@ def test_everything_arrives_once_before_the_end_returns(tmp_path: Path) -> None:
     assert sorted(metric.step for metric in history) == list(range(EPOCHS))
 
 
-def test_a_server_that_comes_back_gets_what_it_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_comes_back_gets_what_it_missed(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(delivery, "AGAIN", 0.2)
     real, refusals = Journal.send, iter(range(2))
 
@@ -94,7 +97,7 @@ def test_a_server_that_comes_back_gets_what_it_missed(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Journal, "send", at_first_away)
     journal = begun(tmp_path)
-    sending = Delivery(journal, f"sqlite:///{tmp_path / 'store.db'}", None)
+    sending = Delivery(journal, f"sqlite:///{shutil.copy(empty_store, tmp_path / 'store.db')}", None)
     sending.wake()
     until = time.monotonic() + 30
     while journal.unsent(sending.where) and time.monotonic() < until:

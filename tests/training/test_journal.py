@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from cxr_monai.training.journal import ID_TAG, Journal, new_id
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'store.db'}"
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('mlflow') / 'store.db')}"
 
 
 def written(folder: Path, epochs: int = 3) -> Journal:
@@ -123,9 +124,9 @@ def test_whenever_the_client_dies_everything_arrives_once(tmp_path: Path, store:
     assert calls > 6  # every call of a whole sending was the last of one
 
 
-def test_another_server_gets_the_whole_run(tmp_path: Path, store: str) -> None:
+def test_another_server_gets_the_whole_run(tmp_path: Path, store: str, empty_store: Path) -> None:
     journal = written(tmp_path)
-    other = f"sqlite:///{tmp_path / 'other.db'}"
+    other = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'other.db')}"
     for uri in (store, other):
         assert journal.send(MlflowClient(tracking_uri=uri), uri) == len(journal.events)
         assert journal.unsent(uri) == 0

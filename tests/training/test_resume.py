@@ -1,8 +1,10 @@
 """A training that is killed and started again ends as one that was never interrupted, to the last bit."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ KILLS = 20
 
 
 @pytest.fixture(scope="module")
-def trainings(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def trainings(phantoms: Phantoms, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("killed")
+    shutil.copy(empty_store, folder / "empty.db")
     process = subprocess.run(
         [sys.executable, "-m", "tests.training.killing", SHIPPED, phantoms.manifest, folder, "3", str(KILLS)],
         cwd=SHIPPED.parents[1],
