@@ -1,11 +1,12 @@
 """Hooks of MkDocs, named in mkdocs.yml: pages that no file of docs/ holds, and links that lead out of docs/.
 
-Generated are the reference of all commands (from their parsers), one page of the Python reference for each package, and
-the entries of the navigation for those and for the decisions. Files that stand elsewhere in the repository (``PAGES``)
-become pages. A link to a file that is no page becomes plain text: the site stands alone.
+Generated are the reference of all commands (from their parsers), the pages of the Python reference (from stubs and
+sources), and the entries of the navigation for those and for the decisions. Files that stand elsewhere in the
+repository (``PAGES``) become pages. A link to a file that is no page becomes plain text: the site stands alone.
 """
 
 import argparse
+import ast
 import os
 import posixpath
 import re
@@ -49,6 +50,22 @@ PACKAGES = {
 }
 """Package of the library: what its page of the reference says that it holds."""
 
+INTERFACES = {
+    "interface": (
+        "import cxr_monai",
+        "__init__.pyi",
+        "What a notebook or a program of yours calls: `import cxr_monai`, then `cxr_monai.train_bundle(...)`. Stable.",
+    ),
+    "components": (
+        "cxr_monai.components",
+        "components.pyi",
+        'What a configuration of a bundle calls: `"_target_": "cxr_monai.components.LoadRadiographd"`. Stable: these'
+        " names stand in signed bundles.",
+    ),
+}
+"""Page of the reference: its title, the stub whose names it documents, and its first paragraph."""
+INTERFACES = {page: parts for page, parts in INTERFACES.items() if (ROOT / "cxr_monai" / parts[1]).exists()}
+
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
@@ -56,7 +73,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the packages and the decisions into the navigation, where mkdocs.yml has PACKAGES and DECISIONS."""
     decisions = sorted(Path(config.docs_dir, "decisions").glob("[0-9]*.md"))
     entries: dict[str, list[Any]] = {
-        "PACKAGES": ["reference/index.md", *({name: f"reference/{name}.md"} for name in PACKAGES)],
+        "PACKAGES": [
+            "reference/index.md",
+            *({title: f"reference/{page}.md"} for page, (title, _, _) in INTERFACES.items()),
+            *({name: f"reference/{name}.md"} for name in PACKAGES),
+        ],
         "DECISIONS": ["decisions/README.md", *(f"decisions/{path.name}" for path in decisions)],
     }
     config.nav = _filled(config.nav, entries)
@@ -76,6 +97,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     files.append(File.generated(config, "reference/commands.md", content=commands_page()))
+    for name, (title, stub, text) in INTERFACES.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=interface_page(title, stub, text)))
     for name, what in PACKAGES.items():
         files.append(File.generated(config, f"reference/{name}.md", content=package_page(name, what)))
     return files
@@ -83,6 +106,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a page with its links led to where the site has them; what it has no page of is named, not linked."""
+    if page.file.src_uri == "errors.md":
+        markdown = re.sub(r"^\| `([a-z-]+)` \|", r"| `\1`{ #\1 } |", markdown, flags=re.MULTILINE)
     if page.file.src_uri == "reference/index.md":
         markdown += "".join(f"| [`cxr_monai.{name}`]({name}.md) | {what} |\n" for name, what in PACKAGES.items())
     source = page.file.abs_src_path
@@ -135,6 +160,16 @@ def _parsers(command: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     for action in build_parser(command)._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from below(command, action.choices[command])
+
+
+def interface_page(title: str, stub: str, text: str) -> str:
+    """Return the page of the names that a stub lists, each documented where it is defined."""
+    tree = ast.parse((ROOT / "cxr_monai" / stub).read_text("utf-8"))
+    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    modules = {alias.name: str(node.module) for node in imports for alias in node.names}
+    options = "\n    options:\n      show_root_heading: true\n      show_root_toc_entry: true\n"
+    names = (f"::: {modules[name]}.{name}{options}" for name in sorted(modules, key=str.casefold))
+    return f"# {title}\n\n{text}\n\n" + "\n".join(names)
 
 
 def package_page(name: str, what: str) -> str:
