@@ -82,6 +82,10 @@ class Bundle:
                 where=root,
             ) from error
 
+    def __fspath__(self) -> str:
+        """Return the folder's path: whatever takes a bundle's folder takes an opened bundle."""
+        return str(self.root)
+
     @property
     def weights(self) -> Path:
         """The state dictionary of the network."""

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, add_match_names
 from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
 
@@ -102,49 +102,37 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     _refuse_wrong_use(arguments)
-    from cxr_monai.attribution.explainer import Explainer, root_of
     from cxr_monai.attribution.map_store import ABOUT
-    from cxr_monai.data.inputs import gather_files, names_are_identities
-    from cxr_monai.labels import spelling
     from cxr_monai.outputs import check_folder
+    from cxr_monai.workflows.explain import explain_images
 
     check_folder(arguments.out, ())
     if arguments.pictures and not (arguments.out / ABOUT).is_file():  # else these maps are continued, or refused
         check_folder(arguments.out, ["pictures"], arguments.force)
-    files, names = gather_files(arguments.inputs, arguments.split)
-    wanted, bundle = None, open_bundle(arguments)
-    if arguments.boxes:
-        from cxr_monai.attribution.reference_boxes import boxed_findings
-        from cxr_monai.bundle.bundle_folder import Bundle
-
-        by_name = arguments.match_names or names_are_identities(arguments.inputs)
-        wanted, notes = boxed_findings(arguments.boxes, names, Bundle.open(bundle).scheme, by_name)
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-        files = [file for file, name in zip(files, names, strict=True) if name in wanted]
-        names = [name for name in names if name in wanted]
-    explainer = Explainer.of_bundle(
-        bundle,
-        arguments.weights,
+    explained = explain_images(
+        arguments.bundle,
+        arguments.inputs,
+        arguments.out,
+        split=arguments.split,
         method=arguments.method,
-        wanted=[spelling(name) for name in arguments.finding] if arguments.finding else None,
-        target_layer=arguments.target_layer,
+        findings=arguments.finding,
         map_stride=arguments.map_stride,
+        target_layer=arguments.target_layer,
         rule=arguments.rule,
         reported_only=arguments.reported_only,
+        boxes=arguments.boxes,
+        match_names=arguments.match_names,
+        weights=arguments.weights,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
         amp=not arguments.float32,
         any_modality=arguments.any_modality,
-    )
-    store = explainer.write_maps(
-        files,
-        names,
-        arguments.out,
-        arguments.batch_size,
-        arguments.workers,
-        root_of(files, names),
-        wanted=wanted,
+        trust_folder=arguments.trust_folder,
         force=arguments.force,
     )
+    store = explained.store
+    for note in explained.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(
         f"maps of {counted(len(store.images), 'image')}, {counted(len(store.findings), 'finding')} "
         f"each: {arguments.out}"
@@ -153,12 +141,12 @@ def run(arguments: argparse.Namespace) -> int:
         from cxr_monai.attribution.gallery import write_pictures
         from cxr_monai.attribution.panels import Gallery
 
-        shown, wanted_findings = store.images[: arguments.pictures], explainer.kept if arguments.finding else ()
+        shown, wanted_findings = store.images[: arguments.pictures], explained.findings if arguments.finding else ()
         pictures = write_pictures(Gallery([store]), shown, arguments.out / "pictures", wanted_findings)
         print(f"{counted(len(pictures), 'picture')}: {arguments.out / 'pictures'}")
     for note in store.notes.lines(len(store.images)):
         print(f"note: {note}")
     left_out = Path(f"{arguments.out}.errors.csv")
     if left_out.is_file():
-        print(f"{explainer.left_out:,} left out: {left_out}", file=sys.stderr)
-    return 1 if not store.images or (arguments.strict and explainer.left_out) else 0
+        print(f"{explained.left_out:,} left out: {left_out}", file=sys.stderr)
+    return 1 if not store.images or (arguments.strict and explained.left_out) else 0

@@ -1,17 +1,14 @@
 """``cxr-monai manifest SOURCE ROOT --out M.csv``: a data set becomes the one table of images."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_monai.cli.shared_arguments import add_match_names
-from cxr_monai.errors import Code, StorageError, UsageError
 from cxr_monai.plurals import counted
 
 if TYPE_CHECKING:
     from cxr_monai.data.manifest import Manifest
-    from cxr_monai.data.sources import SourceTable
 
 DESCRIPTION = """Turn a data set into a manifest: one row an image, with its patient and its findings (1 present,
 0 absent, empty unknown). Images stay where they are. The next command is 'cxr-monai split'."""
@@ -24,7 +21,7 @@ EPILOG = """examples:
 
 'cxr-monai manifest SOURCE --help' shows a source's own options."""
 
-# options that are passed on to the source's read(), by source
+# options that are passed on to `collect_manifest`, by source
 _OPTIONS = {
     "nih": ("table", "images", "available_only", "table_only"),
     "folder": (
@@ -33,6 +30,7 @@ _OPTIONS = {
     ),
     "dicom": (
         "labels", "patient_per_study", "findings", "uncertain", "match_names", "any_modality", "positive", "negative",
+        "key_file", "keep_identifiers",
     ),
 }  # fmt: skip
 
@@ -93,45 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the source, write the manifest and what goes with it, and say what it holds."""
-    from cxr_monai.data.identifiers import alike_note
-    from cxr_monai.data.manifest import boxes_path, build_manifest, write_manifest
-    from cxr_monai.data.sources import load
-    from cxr_monai.outputs import check_output
+    from cxr_monai.workflows.collect import collect_manifest
 
-    out: Path = arguments.out
-    if not out.name.endswith((".csv", ".csv.gz")):
-        raise UsageError(Code.USAGE, f"--out: a manifest's name ends in .csv or .csv.gz, not {out.name!r}.")
-    boxes, errors = boxes_path(out), out.with_name(f"{out.name}.errors.csv")
-    check_output(out, arguments.force)
     options = {name: getattr(arguments, name) for name in _OPTIONS[arguments.source]}
-    keeper = _Key.choose(arguments) if arguments.source == "dicom" else None
-    if keeper is not None:
-        options["key"] = keeper.key
-    source: SourceTable = load(arguments.source).read(arguments.root, **options)
-    if source.boxes is not None:
-        check_output(boxes, arguments.force)
-    manifest = build_manifest(source.table, source.root, source.label_version, key=source.key)
-    # a tree of DICOM files says so itself, before its identifiers are hashed
-    alike = [] if keeper is not None else alike_note(manifest.table["patient_id"], manifest.table["source"])
-    notes = [*source.notes, *alike, *([keeper.note] if keeper is not None else [])]
-    beside: dict[Path, bytes | None] = {errors: None}  # None: of an earlier run
-    if source.boxes is not None:
-        beside[boxes] = source.boxes.to_csv(index=False, lineterminator="\n").encode()
-    if source.errors is not None and len(source.errors):
-        beside[errors] = source.errors.to_csv(index=False, lineterminator="\n").encode()
-        notes.append(f"{counted(len(source.errors), 'file')} could not be read: {errors}")
-    if keeper is not None:
-        keeper.save()
-    try:
-        write_manifest(manifest, out, beside)
-    except StorageError:
-        if keeper is not None:
-            keeper.remove()
-        raise
-    print(summary(manifest))
-    print("".join(f"\n- {note}" for note in notes))
-    print(f"\nmanifest  {out}" + (f"\nboxes     {boxes}" if source.boxes is not None else ""))
-    print(f"next      cxr-monai split {out} --scheme random")
+    collected = collect_manifest(arguments.source, arguments.root, arguments.out, force=arguments.force, **options)
+    print(summary(collected.manifest))
+    print("".join(f"\n- {note}" for note in collected.notes))
+    print(f"\nmanifest  {arguments.out}" + (f"\nboxes     {collected.boxes}" if collected.boxes else ""))
+    print(f"next      cxr-monai split {arguments.out} --scheme random")
     return 0
 
 
@@ -155,37 +122,3 @@ def summary(manifest: "Manifest") -> str:
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-@dataclass(frozen=True)
-class _Key:
-    """The key for hashed ids (None: ids stay), what to say about it, and where a new one goes."""
-
-    key: bytes | None
-    note: str
-    path: Path | None = None
-
-    @classmethod
-    def choose(cls, arguments: argparse.Namespace) -> "_Key":
-        """Take the key that is asked for or there, else a new one."""
-        from cxr_monai.data.sources.dicom import new_key, read_key
-
-        if arguments.keep_identifiers:
-            return cls(None, "patient and study ids are the hospital's own: this manifest is personal data")
-        path: Path = arguments.key_file or arguments.out.with_name(f"{arguments.out.name}.key")
-        if arguments.key_file or path.exists():
-            return cls(read_key(path), f"ids are hashed with the key in {path}")
-        note = f"ids are hashed with a new key, {path}: keep it (the same ids come out again), and never share it"
-        return cls(new_key(), note, path)
-
-    def save(self) -> None:
-        """Write a new key; one that is there is never replaced."""
-        from cxr_monai.data.sources.dicom import write_key
-
-        if self.key is not None and self.path is not None:
-            write_key(self.key, self.path)
-
-    def remove(self) -> None:
-        """Take a new key away again: nothing was made with it."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

@@ -58,11 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--workers {arguments.workers}: it must be at least 0.")
     if Path(arguments.out).is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
-    from cxr_monai.bundle.digest import file_digest
     from cxr_monai.data.inputs import gather_files
-    from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
-    from cxr_monai.inference.model import Model, Predictions
+    from cxr_monai.evaluation.streaming import PredictionRows, part_of
+    from cxr_monai.inference.model import Model
     from cxr_monai.outputs import check_output
+    from cxr_monai.workflows.predict import predict_into
 
     # what an interrupted run left decides later whether it may go on
     check_output(arguments.out, arguments.force or part_of(arguments.out).exists())
@@ -75,24 +75,15 @@ def run(arguments: argparse.Namespace) -> int:
         raw=arguments.raw,
         any_modality=arguments.any_modality,
     )
-    findings = model.labels
-    check_output(arguments.out, force=True, room=len(files) * (12 * len(findings) + 16))
-    head = {
-        **model.about,
-        "weights": file_digest(Path(arguments.weights)) if arguments.weights else None,
-        "batch_size": arguments.batch_size,
-        "any_modality": arguments.any_modality,
-        "images": digest_of_list(names, files),
-    }
-    rows = PredictionRows.open(arguments.out, findings, head, len(files), arguments.force)
-    if rows.done:
-        print(f"{out_of(rows.done, len(files), 'image')} {was(len(files))} done before: {rows.part}", file=sys.stderr)
 
-    def keep(part: Predictions) -> None:
-        rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors, part.notes)
+    def begun(rows: PredictionRows) -> None:
+        if rows.done:
+            text = f"{out_of(rows.done, len(files), 'image')} {was(len(files))} done before: {rows.part}"
+            print(text, file=sys.stderr)
 
-    model.predict(files[rows.done :], names[rows.done :], arguments.batch_size, arguments.workers, keep)
-    rows.finish(model.about)
+    rows = predict_into(
+        arguments.out, model, files, names, arguments.batch_size, arguments.workers, arguments.force, begun
+    )
     kind = "calibrated" if model.about["calibrated"] else "not calibrated"
     print(f"{out_of(rows.kept, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
     for note in rows.notes.lines(rows.kept):

@@ -1,7 +1,6 @@
 """``cxr-monai split``: write a patient-disjoint split or folds into a manifest."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,19 +113,13 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _split(manifest: "Manifest", scheme: str, options: dict[str, Any]) -> "Manifest":
-    from cxr_monai.data import splits
+    from cxr_monai.data.splits import split_manifest
 
     if scheme == "official":
         for name in ("train_val_list", "test_list"):
             if name not in options:
                 options[name] = _list_in_root(manifest.root, name)
-    schemes: dict[str, Callable[..., Manifest]] = {
-        "official": splits.official,
-        "lists": splits.lists,
-        "random": splits.random,
-        "kfold": splits.kfold,
-    }
-    return schemes[scheme](manifest, **options)
+    return split_manifest(manifest, scheme, **options)
 
 
 def _list_in_root(root: Path, name: str) -> Path:

@@ -14,26 +14,51 @@ how close the prevalences come.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest
+from cxr_monai.data.manifest import Manifest, SplitRecord, read_manifest, split_digest
 from cxr_monai.data.matching import examples, match_images, require_clear
 from cxr_monai.data.tables import read_text
 from cxr_monai.data.validation import RESERVED, SPLITS, leaking_patients
-from cxr_monai.errors import Code, SplitError
+from cxr_monai.errors import Code, SplitError, UsageError
 from cxr_monai.plurals import be, counted, out_of
 
 VAL_FRACTION = 0.125
 FRACTIONS = (0.7, 0.1, 0.2)
 
 logger = logging.getLogger(__name__)
+
+
+def split_manifest(manifest: Manifest | str | Path, scheme: str = "random", **options: Any) -> Manifest:
+    """Split a manifest; a patient is never on two sides, whatever the scheme.
+
+    Args:
+        manifest: the table, or its file (whose images are not looked for).
+        scheme: ``random``, ``official``, ``lists`` or ``kfold``, see the functions of these names.
+        options: of the scheme: ``fractions=(0.7, 0.1, 0.2)``, ``seed=1``, ``k=5``, ``train_val_list="..."``.
+
+    Returns:
+        a new manifest with the column ``split`` (``fold`` of ``kfold``); `write_manifest` writes it.
+
+    Raises:
+        UsageError: ``usage`` for a scheme, or an option of it, that does not exist.
+        SplitError: ``split-invalid``, ``patient-leak``.
+    """
+    if scheme not in SCHEMES:
+        raise UsageError(Code.USAGE, f"there is no scheme {scheme!r}; there are {', '.join(SCHEMES)}.")
+    own = [name for name in signature(SCHEMES[scheme]).parameters if name != "manifest"]
+    if foreign := [name for name in options if name not in own]:
+        raise UsageError(Code.USAGE, f"the scheme {scheme} has no {', '.join(foreign)}; it has {', '.join(own)}.")
+    table = manifest if isinstance(manifest, Manifest) else read_manifest(manifest, check_files=False)
+    return SCHEMES[scheme](table, **options)
 
 
 def official(
@@ -310,3 +335,7 @@ def _refuse_empty(dealt: np.ndarray, sides: Sequence[str], manifest: Manifest) -
             f"no patient is left for {', '.join(empty)}: there are only {manifest.table['patient_id'].nunique():,}.",
             fix="Ask for fewer sides or a larger fraction.",
         )
+
+
+SCHEMES: dict[str, Callable[..., Manifest]] = {"official": official, "lists": lists, "random": random, "kfold": kfold}
+"""By the names of ``cxr-monai split --scheme``."""

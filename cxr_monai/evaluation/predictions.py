@@ -74,7 +74,36 @@ def read_predictions(path: str | Path) -> PredictionsFile:
     path = Path(path)
     if not path.exists():
         raise _invalid(path, "there is no such predictions file.", "Make one with 'cxr-monai predict'.")
-    raw = read_cells(path, partial(EvaluationError, Code.PREDICTIONS_INVALID))
+    table = _checked(read_cells(path, partial(EvaluationError, Code.PREDICTIONS_INVALID)), path)
+    return PredictionsFile(table, _read_about(path), path)
+
+
+def predictions_of(table: pd.DataFrame, about: Mapping[str, Any] | None = None) -> PredictionsFile:
+    """Return a table of predictions in memory as what was read: checked alike, with the digits that a file would have.
+
+    Args:
+        table: ``image`` and one column a finding, each in [0, 1].
+        about: what stands in the JSON beside a file: bundle, digest, precision, calibrated.
+
+    Raises:
+        EvaluationError: ``predictions-invalid``, as `read_predictions`; the first row is line 2.
+
+    >>> file = predictions_of(pd.DataFrame({"image": ["a.png", "b.png"], "Mass": [0.25, 0.5]}))
+    >>> file.findings, file.calibrated
+    (('Mass',), False)
+    """
+    cells = pd.DataFrame(
+        {
+            name: column.map(DIGITS.__mod__) if pd.api.types.is_numeric_dtype(column) else column.astype("str")
+            for name, column in table.items()
+        },
+        dtype="str",
+    ).set_axis(pd.RangeIndex(2, len(table) + 2), axis=0)
+    return PredictionsFile(_checked(cells, None), dict(about or {}))
+
+
+def _checked(raw: pd.DataFrame, path: Path | None) -> pd.DataFrame:
+    """Return ``image`` and the findings' probabilities of a table of text, indexed by line."""
     if {"patient_id", "split"} <= {*raw.columns}:
         raise _invalid(path, "this is a manifest, not predictions.", "Make them with 'cxr-monai predict'.")
     keys = [name for name in IMAGE_NAMES if name in raw.columns]
@@ -105,7 +134,7 @@ def read_predictions(path: str | Path) -> PredictionsFile:
         columns[finding] = numbers
     if problems:
         raise _invalid(path, f"{counted(len(problems), 'problem')}.\n  " + "\n  ".join(problems[: 4 * _SHOWN]))
-    return PredictionsFile(pd.DataFrame(columns).reset_index(drop=True), _read_about(path), path)
+    return pd.DataFrame(columns).reset_index(drop=True)
 
 
 def join(

@@ -8,12 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
-
 from cxr_monai.bundle.shipped import shipped
-from cxr_monai.errors import ours
 from cxr_monai.finetune.against_parent import FineTuneResult
 from cxr_monai.finetune.task import FineTuneTask
+from cxr_monai.workflows.run.in_process import run_configuration
 
 
 def finetune_network(
@@ -30,28 +28,11 @@ def finetune_network(
     Raises:
         CxrError: of whatever is wrong, without what MONAI wraps around it.
     """
-    root = shipped("cxr_transfer")
     given = {
         "disease": disease,
         "output_dir": str(out),
         **{name: str(value) if isinstance(value, Path) else value for name, value in asdict(task).items() if value},
         **(overrides or {}),
     }
-    workflow = ConfigWorkflow(
-        config_file=str(root / "configs" / "train.json"),
-        meta_file=str(root / "configs" / "metadata.json"),
-        logging_file=str(root / "configs" / "logging.conf"),
-        workflow_type="train",
-        bundle_root=str(root),
-        **given,
-    )
-    try:
-        workflow.initialize()
-        *_, result = workflow.run()
-        workflow.finalize()
-    except Exception as error:
-        cause = ours(error)
-        if cause is None:
-            raise
-        raise cause from None
+    *_, result = run_configuration(shipped("cxr_transfer"), ["train"], given)
     return result

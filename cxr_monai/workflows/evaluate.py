@@ -1,6 +1,6 @@
 """From files to a judged model: predictions and a manifest in; tables, plots, ``report.html`` and an MLflow run out.
 
-evaluate_files("predictions.csv", "manifest.csv", "evaluation", fit="predictions_val.csv")
+evaluate_files("predictions.csv", "manifest.csv", "evaluation", fit_on="predictions_val.csv")
 
 `Report` is the same at the end of a bundle's ``evaluate.json``.
 """
@@ -70,14 +70,14 @@ WRITTEN = ("metrics.csv", *(f"{name}.csv" for name in TABLES), "plots", "report.
 
 
 def evaluate_files(
-    predictions: str | Path,
-    manifest: str | Path,
-    out: str | Path,
+    predictions: str | Path | PredictionsFile,
+    manifest: str | Path | Manifest,
+    out: str | Path | None,
     *,
     split: str | None = None,
     bundle: str | Path | None = None,
-    fit_on: str | Path | None = None,
-    compare: str | Path | None = None,
+    fit_on: str | Path | PredictionsFile | None = None,
+    compare: str | Path | PredictionsFile | None = None,
     localisation: str | Path | None = None,
     label_scheme: str | None = None,
     match_names: bool = False,
@@ -89,7 +89,7 @@ def evaluate_files(
     Args:
         predictions: of any system.
         manifest: labels and patients; the image files are not needed.
-        out: the folder.
+        out: the folder; None writes nothing.
         split: report on this part alone; on all images that have a prediction where None.
         bundle: its ``models/calibration.json`` brings calibration and operating points.
         fit_on: or they are fitted on these predictions of other patients; ``half`` fits on one half of the patients of
@@ -114,20 +114,22 @@ def evaluate_files(
         ManifestError: whatever is wrong with the manifest.
         SettingError: if there is no such scheme.
     """
+    files = split, bundle, fit_on, compare, localisation, label_scheme, match_names, options or Options()
+    if out is None:
+        return _evaluate(predictions, manifest, None, *files)
     with result_folder(out, MAIN, force, WRITTEN) as made:
-        files = predictions, manifest, made, split, bundle, fit_on, compare, localisation
-        evaluation, written = _evaluate(*files, label_scheme, match_names, options or Options())
+        evaluation, written = _evaluate(predictions, manifest, made, *files)
     return evaluation, [Path(out) / path.relative_to(made) for path in written]
 
 
 def _evaluate(
-    predictions: str | Path,
-    manifest: str | Path,
-    out: Path,
+    predictions: str | Path | PredictionsFile,
+    manifest: str | Path | Manifest,
+    out: Path | None,
     split: str | None,
     bundle: str | Path | None,
-    fit_on: str | Path | None,
-    compare: str | Path | None,
+    fit_on: str | Path | PredictionsFile | None,
+    compare: str | Path | PredictionsFile | None,
     localisation: str | Path | None,
     label_scheme: str | None,
     match_names: bool,
@@ -135,9 +137,12 @@ def _evaluate(
 ) -> tuple[Evaluation, list[Path]]:
     """Do what :func:`evaluate_files` does, in an empty folder."""
     maps = None if localisation is None else read_localisation(localisation)
-    file = read_predictions(predictions)
+    file = _read(predictions)
     truth, said = _scheme(label_scheme, bundle, file)
-    table = labels_under(read_manifest(manifest, check_files=False, match_names=match_names), truth)
+    name = "manifest.csv" if isinstance(manifest, Manifest) else Path(manifest).name
+    if not isinstance(manifest, Manifest):
+        manifest = read_manifest(manifest, check_files=False)
+    table = labels_under(replace(manifest, key="name") if match_names else manifest, truth)
     sample, notes = join(file, table, split)
     notes = [*_made_of(truth), *said, *notes]
     raw_fit: tuple[Sample, Any] | None = None
@@ -149,18 +154,19 @@ def _evaluate(
                 Code.EVALUATION_INVALID,
                 "these probabilities are calibrated already; fitting needs raw ones.",
                 fix="Predict with --raw, or take --bundle instead of --fit.",
-                where=predictions,
+                where=file.path,
             )
-        if str(fit_on) == HALF:
+        if fit_on == HALF:
             fit_sample, sample = halves(sample, table, options.seed)
             raw_fit = fit_sample, f"half of the patients of {file.path.name if file.path else 'the predictions'}"
         else:
-            fit_sample, left_out = join(read_predictions(fit_on), table, findings=sample.findings, some=True)
+            fit_file = _read(fit_on)
+            fit_sample, left_out = join(fit_file, table, findings=sample.findings, some=True)
             notes += [f"To fit on: {note}" for note in left_out]
             shared = set(fit_sample.table["patient_id"]) & set(sample.table["patient_id"])
             if shared:
                 raise shared_error(len(shared), sample.table["patient_id"].nunique())
-            raw_fit = fit_sample, Path(fit_on).name
+            raw_fit = fit_sample, fit_file.path.name if fit_file.path else "predictions"
     fitted = None
     if raw_fit is not None:
         told = describe_sample(raw_fit[0], table, predictions=raw_fit[1])
@@ -176,12 +182,17 @@ def _evaluate(
                 where=path,
             )
         notes += refuse_shared(fitted, sample, table, bundle)
-    second = None
+    second = second_file = None
     if compare is not None:
-        sample, second, said = _in_common(sample, read_predictions(compare), table)
+        second_file = _read(compare)
+        sample, second, said = _in_common(sample, second_file, table)
         notes += said
     system = None if bundle is None else Bundle.open(bundle)
-    return _judge(sample, table, Path(manifest).name, file, fitted, out, options, notes, second, compare, maps, system)
+    return _judge(sample, table, name, file, fitted, out, options, notes, second, second_file, maps, system)
+
+
+def _read(predictions: str | Path | PredictionsFile) -> PredictionsFile:
+    return predictions if isinstance(predictions, PredictionsFile) else read_predictions(predictions)
 
 
 def _scheme(named: str | None, bundle: str | Path | None, file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
@@ -262,26 +273,26 @@ def _judge(
     manifest_name: str,
     file: PredictionsFile,
     fitted: Fitted | None,
-    out: str | Path,
+    out: Path | None,
     options: Options,
     notes: Sequence[str],
     second: Sample | None = None,
-    compare: str | Path | None = None,
+    compare: PredictionsFile | None = None,
     maps: Localisation | None = None,
     system: Bundle | None = None,
 ) -> tuple[Evaluation, list[Path]]:
     # a bundle may bring thresholds for another system's predictions; that is not the one to describe
     judged = system if system is not None and is_of(system, file.about.get("bundle")) else None
-    name = file.path.name if file.path else "predictions"
-    names = (name, Path(compare).name if compare is not None else "")
-    if names[0] == names[1] and compare is not None and file.path is not None:  # OUT_A/predictions.csv, OUT_B/...
-        names = (f"{file.path.resolve().parent.name}/{name}", f"{Path(compare).resolve().parent.name}/{names[1]}")
+    paths = [one.path if one is not None else None for one in (file, compare)]
+    names = tuple(path.name if path else name for path, name in zip(paths, ("predictions", "second"), strict=True))
+    if names[0] == names[1] and paths[0] and paths[1]:  # OUT_A/predictions.csv, OUT_B/predictions.csv
+        names = tuple(f"{path.resolve().parent.name}/{path.name}" for path in paths if path)
     evaluation = evaluate(
         sample,
         fitted=fitted,
         calibrated=file.calibrated,
         second=second,
-        names=names,
+        names=(names[0], names[1]),
         margin=options.margin,
         prevalence=_prevalences(options.prevalence, sample.findings),
         replicates=options.replicates,
@@ -290,10 +301,11 @@ def _judge(
         book=bookkeeping(sample, manifest, manifest_name, file, fitted),
         notes=[*notes, *_warnings(sample, manifest, file, fitted), *_learned(judged)],
     )
-    folder = Path(out)
-    written = write_tables(evaluation, folder)
-    written += write_plots(evaluation, folder / "plots")
-    written.append(write_report(evaluation, folder, maps, judged))
+    if out is None:
+        return evaluation, []
+    written = write_tables(evaluation, out)
+    written += write_plots(evaluation, out / "plots")
+    written.append(write_report(evaluation, out, maps, judged))
     return evaluation, written
 
 

@@ -1,24 +1,42 @@
-"""What a bundle's ``explain.json`` runs: maps of chosen images by every method asked for, and pictures of some.
+"""Maps of what a bundle's network looked at: `explain_images`, and what a bundle's ``explain.json`` runs.
 
-Under ``OUT/explanations`` are ``maps_<method>`` (for 'cxr-monai maps'), a picture an image, and ``sheet.png``.
+`explain_images` is what ``cxr-monai explain`` does. `Explanation` makes maps of chosen images by every method asked
+for, and pictures of some: ``OUT/explanations`` then holds ``maps_<method>`` (for 'cxr-monai maps'), a picture an image,
+and ``sheet.png``.
 """
 
+import io
 import logging
+import shutil
+import tempfile
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from cxr_monai.attribution.drawing import Box, Panel, compare_figure, save
-from cxr_monai.attribution.explainer import Explainer
+from cxr_monai.attribution.explainer import Explainer, root_of
+from cxr_monai.attribution.gallery import COLUMNS
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.panels import Gallery
+from cxr_monai.attribution.reference_boxes import boxed_findings
 from cxr_monai.attribution.selection import Example
 from cxr_monai.bundle.about import describe_predictions as about_bundle
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.data.inputs import names_are_identities
+from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import refuse_taken
+from cxr_monai.labels import spelling
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
+from cxr_monai.sharing.trust.open_trusted import open_trusted
 from cxr_monai.stopping import kept_so_far
+from cxr_monai.workflows.predict import Images, files_named
 
 logger = logging.getLogger(__name__)
 
@@ -133,3 +151,151 @@ def _truth(example: Example, store: MapStore) -> dict[tuple[str, str], list[Box]
         box = (x * view.width, y * view.height, width * view.width, height * view.height)
         truth.setdefault((example.name, finding), []).append(box)
     return truth
+
+
+@dataclass(frozen=True)
+class ExplainedImages:
+    """Maps of what a network looked at, of some images.
+
+    Attributes:
+        store: the maps: ``store.images``, ``store.on_image(image, finding)``, ``store.table`` with the probabilities.
+        findings: those that maps were asked of.
+        left_out: how many files could not be read; ``<out>.errors.csv`` says which.
+        notes: sentences on what was left out.
+    """
+
+    store: MapStore
+    findings: tuple[str, ...]
+    left_out: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row an image: its size, where the network looked at it, and one probability a finding."""
+        return self.store.table
+
+    def show(self, image: str | None = None, findings: Sequence[str] = ()) -> "MapPicture":
+        """Return a picture of one image: the radiograph, and a map for each finding.
+
+        Args:
+            image: its name in ``table``, or a part of it that is unique; the first where None.
+            findings: those; where none are named, the reported ones, or the most probable.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` for an image that was not explained.
+            SettingError: ``setting-invalid`` for a finding without maps.
+        """
+        gallery = Gallery([self.store])
+        panels, words = gallery.picture(gallery.find(image or self.store.images[0]), findings)
+        rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
+        return MapPicture(compare_figure(rows, heading=gallery.titles[0], note=words))
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """A figure that a notebook shows by itself, and that ``save`` writes as PNG or PDF."""
+
+    figure: Figure
+
+    def save(self, path: str | Path) -> None:
+        """Write it, as PNG of 300 dpi or as PDF, by the name's suffix."""
+        save(self.figure, path)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=120)
+        return buffer.getvalue()
+
+
+def explain_images(
+    bundle: str | PathLike[str],
+    images: Images,
+    out: str | Path | None = None,
+    *,
+    split: str | None = None,
+    method: str = "cam",
+    findings: Sequence[str] | None = None,
+    map_stride: int | None = None,
+    target_layer: str | None = None,
+    rule: str | None = None,
+    reported_only: bool = False,
+    boxes: str | Path | None = None,
+    match_names: bool = False,
+    weights: str | Path | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    amp: bool = True,
+    any_modality: bool = False,
+    trust_folder: bool = False,
+    force: bool = False,
+) -> ExplainedImages:
+    """Make a map of what a bundle's network looked at, for every image and every finding.
+
+    Args:
+        bundle: a folder such as ``OUT/bundle``, an opened bundle, or the name of an installed one.
+        images: PNG, JPEG, DICOM or NIfTI files, a folder of them, or a manifest (its path, or the table).
+        out: where the maps go; an interrupted call goes on there. A folder that lives as long as the result where None.
+        split: this part of a manifest alone.
+        method: ``cam``, ``gradcam``, ``layercam``, ``integrated_gradients``, ``occlusion`` ..., see
+            ``cxr_monai.attribution.methods``.
+        findings: maps of these alone.
+        map_stride: of ``cam``: pixels of the network's input between two points of a map; smaller is finer and slower.
+        target_layer: of methods that explain a layer.
+        rule: which operating point is meant; the bundle's first where None.
+        reported_only: keep the maps of findings at their operating point or over it.
+        boxes: a table of boxes: only the maps of the boxed findings of boxed images.
+        match_names: a file name alone tells which image a box is of.
+        weights: instead of the bundle's own.
+        batch_size: images at a time.
+        workers: files that are read at a time; decided by the machine where None.
+        amp: compute in bfloat16 where that is faster and close enough.
+        any_modality: read DICOM files whatever their headers say they show.
+        trust_folder: run the folder although an inspection refuses it.
+        force: other maps in ``out`` may go.
+
+    Returns:
+        the maps; ``.show()`` draws one image's.
+
+    Raises:
+        CxrError: ``no-images``, ``bundle-invalid``, ``setting-invalid``, ``output-exists``; that of the first file, if
+            none can be read.
+
+    >>> explain_images("OUT/bundle", "radiograph.png").show()  # doctest: +SKIP
+    """
+    files, names = files_named(images, split)
+    root, wanted, notes = open_trusted(bundle, trust_folder), None, list[str]()
+    if boxes is not None:
+        by_name = match_names or _named_uniquely(images)
+        wanted, notes = boxed_findings(boxes, names, Bundle.open(root).scheme, by_name)
+        files = [file for file, name in zip(files, names, strict=True) if name in wanted]
+        names = [name for name in names if name in wanted]
+    explainer = Explainer.of_bundle(
+        root,
+        weights,
+        method=method,
+        wanted=None if findings is None else [spelling(name) for name in findings],
+        target_layer=target_layer,
+        map_stride=map_stride,
+        rule=rule,
+        reported_only=reported_only,
+        amp=amp,
+        any_modality=any_modality,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="cxr-monai-maps-") if out is None else out)
+    above = root_of(files, names)
+    try:
+        store = explainer.write_maps(files, names, folder, batch_size, workers, above, wanted=wanted, force=force)
+    except BaseException:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if out is None:
+        weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+    return ExplainedImages(store, explainer.kept, explainer.left_out, tuple(notes))
+
+
+def _named_uniquely(images: Images) -> bool:
+    """Tell whether the images are those of manifests whose file names are identities."""
+    if isinstance(images, Manifest):
+        return images.by_name
+    return names_are_identities([images] if isinstance(images, str | Path) else images)

@@ -191,7 +191,7 @@ def test_every_option_of_a_source_reaches_it():
         manifest_command.add_arguments(parser)
         required = ["--labels", "l.csv"] if source == "folder" else []
         known = set(vars(parser.parse_args([source, "ROOT", "--out", "m.csv", *required])))
-        own = {"source", "root", "out", "force", "key_file", "keep_identifiers"}
+        own = {"source", "root", "out", "force"}
         assert known - own == set(taken)
         accepted = inspect.signature(sources.load(source).read).parameters
         assert set(taken) <= set(accepted)

@@ -44,13 +44,13 @@ class Opened:
     inspection: Inspection | None = None
 
 
-def open_trusted(bundle: str | Path, trust_folder: bool = False, store: str | Path | None = None) -> Path:
+def open_trusted(bundle: str | os.PathLike[str], trust_folder: bool = False, store: str | Path | None = None) -> Path:
     """Return the folder of a bundle that may be run, see :func:`opened`."""
     return opened(bundle, trust_folder, store).root
 
 
 def opened(
-    bundle: str | Path,
+    bundle: str | os.PathLike[str],
     trust_folder: bool = False,
     store: str | Path | None = None,
     otherwise: str = TRUST_FOLDER,

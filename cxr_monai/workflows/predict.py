@@ -1,0 +1,137 @@
+"""Images in, probabilities out: into memory, or row by row into a file that an interrupted run goes on with."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+
+from cxr_monai.bundle.digest import file_digest
+from cxr_monai.data.inputs import gather_files
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
+from cxr_monai.inference.model import Model, Predictions
+from cxr_monai.outputs import check_output
+from cxr_monai.sharing.trust.open_trusted import open_trusted
+
+Images = str | Path | Manifest | Sequence[str | Path]
+"""A file, a folder, a manifest (its path, or the table), or several of these."""
+
+
+def predict_images(
+    bundle: str | PathLike[str],
+    images: Images,
+    out: str | Path | None = None,
+    *,
+    split: str | None = None,
+    raw: bool = False,
+    weights: str | Path | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    amp: bool = True,
+    runtime: str = "torch",
+    any_modality: bool = False,
+    trust_folder: bool = False,
+    force: bool = False,
+) -> Predictions:
+    """Give every image a probability for each finding of a bundle.
+
+    Args:
+        bundle: a folder such as ``OUT/bundle``, an opened bundle, or the name of an installed one.
+        images: PNG, JPEG, DICOM or NIfTI files, a folder of them, or a manifest (its path, or the table).
+        out: also write this CSV, as ``cxr-monai predict`` does; it goes on with what an interrupted call left.
+        split: this part of a manifest alone: ``train``, ``val`` or ``test``.
+        raw: the network's own values, without the bundle's calibration.
+        weights: instead of the bundle's own.
+        batch_size: images at a time.
+        workers: files that are read at a time; decided by the machine where None.
+        amp: compute in bfloat16 where that is faster.
+        runtime: ``torch``, or ``openvino`` on a CPU.
+        any_modality: read DICOM files whatever their headers say they show.
+        trust_folder: run the folder although an inspection refuses it.
+        force: write over an earlier ``out``.
+
+    Returns:
+        ``table``: ``image`` and one column a finding, each in [0, 1]; ``errors``: image, code and reason of each file
+        that could not be read; ``about``: which bundle, calibrated or not.
+
+    Raises:
+        CxrError: ``no-images``, ``bundle-invalid``, ``bundle-refused``, ``weights-missing``, ``output-exists`` ...
+
+    >>> predict_images("OUT/bundle", "radiographs/").table  # doctest: +SKIP
+    """
+    files, names = files_named(images, split)
+    if out is not None:  # what an interrupted call left decides later whether it may go on
+        check_output(out, force or part_of(out).exists())
+    root = open_trusted(bundle, trust_folder)
+    model = Model.open(root, weights=weights, amp=amp, runtime=runtime, raw=raw, any_modality=any_modality)
+    if out is None:
+        return model.predict(files, names, batch_size, workers)
+    rows = predict_into(out, model, files, names, batch_size, workers, force)
+    table = read_predictions(out).table if rows.kept else model.predict([]).table
+    return Predictions(table, rows.errors, model.about, rows.notes)
+
+
+def predict_into(
+    out: str | Path,
+    model: Model,
+    files: Sequence[Path],
+    names: Sequence[str],
+    batch_size: int = 16,
+    workers: int | None = None,
+    force: bool = False,
+    begun: Callable[[PredictionRows], None] = lambda rows: None,
+) -> PredictionRows:
+    """Write predictions as they come (``cxr_monai.evaluation.streaming``); interrupted, the same call goes on.
+
+    Args:
+        out: the CSV.
+        model: the opened bundle.
+        files: N paths.
+        names: N names, one for each file.
+        batch_size, workers: as of :func:`predict_images`.
+        force: an earlier file may be written over.
+        begun: is given the rows before the first is computed; ``rows.done`` of them are there already.
+
+    Returns:
+        what was written: how many rows, which files were left out.
+
+    Raises:
+        UsageError: ``output-exists``.
+        TrainingError: ``output-locked`` while another process writes it.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    findings, weights = model.labels, model.settings.weights
+    check_output(out, force=True, room=len(files) * (12 * len(findings) + 16))
+    head = {
+        **model.about,
+        "weights": file_digest(Path(weights)) if weights else None,
+        "batch_size": batch_size,
+        "any_modality": model.settings.any_modality,
+        "images": digest_of_list(names, files),
+    }
+    rows = PredictionRows.open(out, findings, head, len(files), force)
+    begun(rows)
+
+    def keep(part: Predictions) -> None:
+        rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors, part.notes)
+
+    model.predict(files[rows.done :], names[rows.done :], batch_size, workers, keep)
+    rows.finish(model.about)
+    return rows
+
+
+def files_named(images: Images, split: str | None = None) -> tuple[list[Path], list[str]]:
+    """Return the files of what is given as images, and their names in results.
+
+    Args:
+        images: a file, a folder, a manifest, or several of these.
+        split: this part of each manifest alone.
+
+    Raises:
+        ManifestError: ``no-images`` for a folder without images, or whatever is wrong with a manifest.
+        SplitError: ``split-invalid`` if a manifest has no such part.
+    """
+    if isinstance(images, Manifest):
+        part = images if split is None else images.part(split)
+        return part.paths(), list(part.table["image"])
+    return gather_files([images] if isinstance(images, str | Path) else images, split)
