@@ -49,7 +49,25 @@ _MODULES = {
     "train_bundle": "workflows.train",
     "write_manifest": "data.manifest",
 }
-__all__ = ["__version__", *_MODULES]
+__all__ = [
+    "__version__",
+    "Bundle",
+    "CxrError",
+    "Model",
+    "calibrate_bundle",
+    "compare_predictions",
+    "evaluate_predictions",
+    "explain_images",
+    "fine_tune",
+    "make_manifest",
+    "make_phantoms",
+    "predict_images",
+    "read_manifest",
+    "read_radiograph",
+    "split_manifest",
+    "train_bundle",
+    "write_manifest",
+]
 
 
 def __getattr__(name: str) -> object:

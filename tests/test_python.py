@@ -16,10 +16,8 @@ from cxr_monai.bundle.digest import file_digest
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.evaluation.predictions import read_predictions
-from tests.bundles.making import LABELS, NETWORK, tiny_bundle
-from tests.bundles.running import SHIPPED, Phantoms, code_of, few, process_as_it_was, rewrite, run
-
-pytest_plugins = ["tests.bundles.fixtures"]
+from tests.support.bundle_runs import SHIPPED, Phantoms, code_of, few, process_as_it_was, rewrite, run
+from tests.support.tiny_bundles import LABELS, NETWORK, tiny_bundle
 
 PACKAGE = Path(cxr_monai.__file__).parent
 NAMES = [name for name in cxr_monai.__all__ if name != "__version__"]
@@ -37,6 +35,7 @@ def test_the_names_are_those_of_the_types() -> None:
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     typed = {alias.asname: f"{node.module}" for node in imports for alias in node.names}
     assert typed == {name: f"cxr_monai.{module}" for name, module in cxr_monai._MODULES.items()}
+    assert cxr_monai.__all__ == ["__version__", *cxr_monai._MODULES]
 
 
 def test_no_name_is_that_of_a_module_or_package_past_or_present() -> None:
