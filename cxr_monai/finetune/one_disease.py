@@ -99,8 +99,8 @@ def fine_tune(
         folder.mkdir(parents=True, exist_ok=True)
         write_manifest(manifest, folder / "manifest.csv")
         manifest = folder / "manifest.csv"
-    names = against, root, boxes, trust_folder, match_names, any_modality
-    task = FineTuneTask(fspath(parent), str(manifest), *names)
+    rest = against, root, boxes, trust_folder, match_names, any_modality
+    task = FineTuneTask(fspath(parent), str(manifest), *rest)
     if head_only:
         amp = bool(settings.pop("amp", True))
         children, refused = train_linear_probes(task, [disease], folder, settings, amp)
