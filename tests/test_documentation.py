@@ -40,9 +40,10 @@ def exists(name: str) -> bool:
 
 
 def defined(module: Path) -> set[str]:
-    """Return the names that a module defines or imports at its top."""
+    """Return the names that a module, or its stub, defines or imports at its top."""
     names = set()
-    for node in ast.parse(module.read_text("utf-8")).body:
+    files = [path for path in (module, module.with_suffix(".pyi")) if path.is_file()]
+    for node in [node for path in files for node in ast.parse(path.read_text("utf-8")).body]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
