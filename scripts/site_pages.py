@@ -64,20 +64,22 @@ INTERFACES = {
     ),
 }
 """Page of the reference: its title, the stub whose names it documents, and its first paragraph."""
-INTERFACES = {page: parts for page, parts in INTERFACES.items() if (ROOT / "cxr_monai" / parts[1]).exists()}
 
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the packages and the decisions into the navigation, where mkdocs.yml has PACKAGES and DECISIONS."""
-    decisions = sorted(Path(config.docs_dir, "decisions").glob("[0-9]*.md"))
+    """Fill what mkdocs.yml writes in capitals in the navigation: pages that are found, not listed."""
+    docs = Path(config.docs_dir)
+    decisions = sorted(docs.glob("decisions/[0-9]*.md"))
+    notebooks = [*docs.glob("python.md"), *sorted(docs.glob("notebooks/*.md"))]
     entries: dict[str, list[Any]] = {
         "PACKAGES": [
             "reference/index.md",
             *({title: f"reference/{page}.md"} for page, (title, _, _) in INTERFACES.items()),
             *({name: f"reference/{name}.md"} for name in PACKAGES),
         ],
+        "NOTEBOOKS": [str(path.relative_to(docs)) for path in notebooks],
         "DECISIONS": ["decisions/README.md", *(f"decisions/{path.name}" for path in decisions)],
     }
     config.nav = _filled(config.nav, entries)
@@ -86,9 +88,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def _filled(nav: Any, entries: dict[str, list[Any]]) -> Any:
     if isinstance(nav, list):
-        return [_filled(item, entries) for item in nav]
+        return [item for item in (_filled(item, entries) for item in nav) if item != {}]
     if isinstance(nav, dict):
-        return {title: _filled(item, entries) for title, item in nav.items()}
+        filled = {title: _filled(item, entries) for title, item in nav.items()}
+        return {title: item for title, item in filled.items() if item}
     return entries.get(nav, nav)
 
 

@@ -25,7 +25,7 @@ import cxr_monai
 from cxr_monai.durable import write_durably
 from cxr_monai.sharing.inspection.allowlist import lists
 
-FILE = Path(cxr_monai.__file__).parent / "sharing" / "signatures.json"
+FILE = Path(cxr_monai.__file__).parent / "sharing" / "inspection" / "signatures.json"
 _NUMBERS = {"int": "n", "float": "n", "bool": "b", "None": ""}
 _SEQUENCES = ("Sequence", "list", "List", "tuple", "Tuple", "Iterable")
 
