@@ -1,8 +1,8 @@
 """Is the child better than its parent? Both judged on the same patients, whom neither was fitted on.
 
-    judged = judge(child, parent, base, label, scheme)
-    judged.verdict          # better, not distinguishable, worse, too few to say; none without a parent that knows it
-    judged.lines()          # what a reader is told
+    result = compare_with_parent(child, parent, base, label, scheme)
+    result.verdict          # better, not distinguishable, worse, too few to say; none without a parent that knows it
+    result.lines()          # what a reader is told
 
 The question is the child's own: where it was trained against normal chests, the AUROC is that of the disease against
 normal. What it is worth among images with other findings stands beside it, because that is what it will meet.
@@ -22,20 +22,21 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.calibration import calibration_figures
-from cxr_monai.evaluation.comparison import BETTER, NOT_DISTINGUISHABLE, TOO_FEW, WORSE, compare
+from cxr_monai.evaluation.comparison import compare
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.finetune.box_comparison import Localised
+from cxr_monai.finetune.box_comparison import MapComparison
 from cxr_monai.finetune.disease import held_out
 from cxr_monai.plurals import counted
+from cxr_monai.report.fine_tuning import UNKNOWN_TO_PARENT, result_sentences, verdict_sentence
 from cxr_monai.schemes import FINDINGS, LabelScheme
 
 _CALIBRATION = ("ece_mass", "brier", "slope", "intercept")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ParentComparison:
     """Parent and child asked one question.
 
     Attributes:
@@ -63,24 +64,6 @@ class Comparison:
     def difference(self) -> float:
         return self.child - self.parent
 
-    def line(self, label: str) -> str:
-        """Return the comparison as a sentence."""
-        told = f"{label} against {'normal chests' if self.asked == 'normal' else 'all other images'}"
-        on = (
-            f"{counted(self.images, 'image')} of {counted(self.patients, 'patient')}, "
-            f"{self.positive_patients:,} with it"
-        )
-        if math.isnan(self.child):
-            return f"{told} ({on}): no AUROC, which needs images with it and without."
-        if not self.verdict:
-            return (
-                f"{told} ({on}): AUROC {self.child:.3f} [{self.low:.3f}, {self.high:.3f}]; the parent does not know it."
-            )
-        return (
-            f"{told} ({on}): AUROC {self.child:.3f}, the parent's {self.parent:.3f}, difference {self.difference:+.3f} "
-            f"[{self.low:+.3f}, {self.high:+.3f}]: {self.verdict}."
-        )
-
     def to_json(self) -> dict[str, Any]:
         """Return the figures for ``lineage.json``, those that are defined."""
         content = {
@@ -94,7 +77,7 @@ class Comparison:
             "difference": self.difference,
             "low": self.low,
             "high": self.high,
-            "verdict": self.verdict or "the parent does not know the disease",
+            "verdict": self.verdict or UNKNOWN_TO_PARENT,
         }
         content |= {f"{who}_{name}": value for who, own in self.calibration.items() for name, value in own.items()}
         return {key: value for key, value in content.items() if not isinstance(value, float) or math.isfinite(value)}
@@ -109,14 +92,14 @@ class FineTuneResult:
         part: of the manifest that was judged.
         comparisons: the child's own question first.
         notes: sentences that a reader must know.
-        localised: where the two look, if there were boxes.
+        maps: where the two look, if there were boxes.
     """
 
     label: str
     part: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ParentComparison, ...]
     notes: tuple[str, ...]
-    localised: Localised | None = None
+    maps: MapComparison | None = None
 
     @property
     def verdict(self) -> str:
@@ -125,20 +108,21 @@ class FineTuneResult:
     @property
     def conclusion(self) -> str:
         """What to do about it, as a sentence."""
-        return {
-            BETTER: "The child is better than its parent.",
-            WORSE: "THE CHILD IS WORSE THAN ITS PARENT: use the parent.",
-            NOT_DISTINGUISHABLE: "The child cannot be told from its parent by these patients: nothing speaks for it.",
-            TOO_FEW: "There are too few patients to say whether the child is better than its parent.",
-            "": "There is nothing to compare the child with: its parent does not know this disease.",
-        }[self.verdict]
+        return verdict_sentence(self.verdict or UNKNOWN_TO_PARENT)
+
+    def measured(self) -> dict[str, Any]:
+        """Return the figures for ``lineage.json``: the child's own question first, ``against_others``, the maps."""
+        own, *others = self.comparisons
+        content = {"part": self.part, **own.to_json(), **{f"against_{one.asked}": one.to_json() for one in others}}
+        content |= {"localisation": self.maps.to_json()} if self.maps is not None else {}
+        return content | ({"notes": list(self.notes)} if self.notes else {})
 
     def lines(self) -> list[str]:
-        looked = [] if self.localised is None else self.localised.lines(self.label)
-        return [self.conclusion, *(one.line(self.label) for one in self.comparisons), *looked, *self.notes]
+        """Return what came of it, as sentences, the conclusion first."""
+        return result_sentences(self.label, self.measured())
 
 
-def judge(
+def compare_with_parent(
     child: pd.DataFrame,
     parent: pd.DataFrame | None,
     base: Manifest,
@@ -192,11 +176,11 @@ def _common(child: Sample, parent: Sample) -> tuple[Sample, Sample]:
     return first, second
 
 
-def _compare(asked: str, child: Sample, parent: Sample, knows: bool, replicates: int) -> Comparison:
+def _compare(asked: str, child: Sample, parent: Sample, knows: bool, replicates: int) -> ParentComparison:
     row = compare(parent, child, PatientBootstrap(parent.patients, replicates)).iloc[0]
     own = delong(*child.column(child.findings[0]))
     figures = {"child": _calibration(child)} | ({"parent": _calibration(parent)} if knows else {})
-    return Comparison(
+    return ParentComparison(
         asked,
         len(child),
         int(row["positives"]),

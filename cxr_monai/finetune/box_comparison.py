@@ -26,13 +26,13 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.finetune.disease import held_out
-from cxr_monai.plurals import counted
+from cxr_monai.report.fine_tuning import MAP_FIGURES
 
-FIGURES = ("pointing", "energy")
+_FIGURES = tuple(MAP_FIGURES)
 
 
 @dataclass(frozen=True)
-class Localised:
+class MapComparison:
     """What boxes say of child and parent.
 
     Attributes:
@@ -45,19 +45,6 @@ class Localised:
     patients: int
     figures: Mapping[str, Mapping[str, float]]
     differences: Mapping[str, tuple[float, float, float]]
-
-    def lines(self, label: str) -> list[str]:
-        """Return what a reader is told, as sentences."""
-        on = f"{counted(self.cases, 'boxed image')} of {counted(self.patients, 'patient')}"
-        made = []
-        for name, told in zip(FIGURES, ("maximum in a box", "share of the map in the boxes"), strict=True):
-            said = f"Heat maps of {label} ({on}), {told}: {self.figures['child'][name]:.3f}"
-            if "parent" in self.figures:
-                value, low, high = self.differences[name]
-                interval = "too few patients for an interval" if np.isnan(low) else f"[{low:+.3f}, {high:+.3f}]"
-                said += f", the parent's {self.figures['parent'][name]:.3f}, difference {value:+.3f} {interval}"
-            made.append(f"{said}.")
-        return made
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for ``lineage.json``, those that are defined."""
@@ -118,7 +105,7 @@ def localise_both(
     out: str | Path,
     amp: bool = True,
     any_modality: bool = False,
-) -> Localised:
+) -> MapComparison:
     """Write class maps of both below ``out`` (``maps_child``, ``maps_parent``) and score them.
 
     Args:
@@ -145,20 +132,22 @@ def localise_both(
     return scored(parts, label)
 
 
-def scored(parts: Mapping[str, BoxedCases], label: str) -> Localised:
+def scored(parts: Mapping[str, BoxedCases], label: str) -> MapComparison:
     """Score maps of ``child``, and of ``parent`` if it is there, in the cases that all have."""
     tables = {who: part.table.set_index("image") for who, part in parts.items()}
     common = [image for image in tables["child"].index if all(image in table.index for table in tables.values())]
     values = np.array([[_values(part, image, label) for part in parts.values()] for image in common])
     patients = pd.factorize(tables["child"].loc[common, "patient_id"])[0]
-    made = localisation_tables(ScoredCases((label,), np.zeros(len(common), dtype=int), patients, tuple(parts), values))
-    rows = made.scores[made.scores["finding"] == label].set_index("map")[list(FIGURES)].astype(float)
-    gains = made.gains[made.gains["finding"] == label].set_index("score")[["gain", "low", "high"]].astype(float)
-    return Localised(
+    cases = ScoredCases((label,), np.zeros(len(common), dtype=int), patients, tuple(parts), values)
+    localised = localisation_tables(cases)
+    scores, gains = (table[table["finding"] == label] for table in (localised.scores, localised.gains))
+    scores = scores.set_index("map")[list(_FIGURES)].astype(float)
+    gains = gains.set_index("score")[["gain", "low", "high"]].astype(float)
+    return MapComparison(
         len(common),
         int(patients.max()) + 1,
-        {who: {name: float(rows[name][who]) for name in FIGURES} for who in parts},
-        {name: (gains["gain"][name], gains["low"][name], gains["high"][name]) for name in FIGURES if len(gains)},
+        {who: {name: float(scores[name][who]) for name in _FIGURES} for who in parts},
+        {name: (gains["gain"][name], gains["low"][name], gains["high"][name]) for name in _FIGURES if len(gains)},
     )
 
 

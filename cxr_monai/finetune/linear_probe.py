@@ -37,7 +37,7 @@ from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.evaluation.metrics_table import write_table
 from cxr_monai.finetune.against_parent import FineTuneResult
 from cxr_monai.finetune.box_comparison import boxed_labels, localise_both
-from cxr_monai.finetune.child import finish, write_judged
+from cxr_monai.finetune.child import finish_child, write_judged
 from cxr_monai.finetune.disease import held_out, question, with_known
 from cxr_monai.finetune.features import FeatureBatches, Features, features_of
 from cxr_monai.finetune.parent import inherited, open_parent
@@ -245,7 +245,7 @@ class _Probes:
             maps = localise_both(bundle.root, self.parent.root, *where, amp, self.task.any_modality)
         recorded = {"disease": label, "against": self.task.against, "blocks": 0, "augmentation": "none"}
         recorded |= {"best_epoch": probe.epoch, **asdict(settings)}
-        return finish(bundle, self.parent.root, manifest, self.base, label, labels, tables, recorded, maps)
+        return finish_child(bundle, self.parent.root, manifest, self.base, tables, recorded, maps)
 
     def _network(self, manifest: Manifest, label: str) -> nn.Module:
         """Return the parent's network with one output: the parent's row for the label, if it has one."""

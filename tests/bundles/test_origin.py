@@ -13,7 +13,8 @@ from cxr_monai.bundle.origin import HEADING, add_parent, is_recorded, write_orig
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.data.manifest import Manifest, build_manifest
 from cxr_monai.origins import ONLY_TRIED, PHANTOM_LABELS
-from cxr_monai.report.pages.model_card import card, markdown
+from cxr_monai.report.card_part import card_markdown
+from cxr_monai.report.pages.model_card import card_parts
 from cxr_monai.sharing.trust.lineage import read_lineage, trace, write_lineage
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
 from tests.support.tiny_bundles import LABELS, tiny_bundle
@@ -97,19 +98,21 @@ def test_bundles_as_delivered_are_trained_on_nothing() -> None:
 
 def test_card_says_that_the_data_are_synthetic_and_an_older_bundle_claims_nothing(root: Path) -> None:
     evaluation = make_evaluation(make_sample(60, LABELS))
-    before = dict(next(part for part in card(Bundle.open(root), evaluation) if part.title == "Training data").points)
+    before = dict(
+        next(part for part in card_parts(Bundle.open(root), evaluation) if part.title == "Training data").points
+    )
     assert before["Source:"].startswith("not recorded; made for: NIH")
     assert before["Labels:"].startswith("not recorded; made for: ")
     write_origin(root, manifest(PHANTOM_LABELS, 10))
     opened = Bundle.open(root)
-    text = markdown(opened, card(opened, evaluation))
+    text = card_markdown(opened, card_parts(opened, evaluation))
     assert text.splitlines()[4] == (
         "**Trained on synthetic images, drawn by a program (cxr-monai phantom); no patient is among them.**"
     )
-    training = dict(next(part for part in card(opened, evaluation) if part.title == "Training data").points)
+    training = dict(next(part for part in card_parts(opened, evaluation) if part.title == "Training data").points)
     assert training["Source:"].startswith("synthetic images")
     assert training["Labels:"].endswith("labels were drawn with the images and are exactly known")
-    use = dict(next(part for part in card(opened, evaluation) if part.title == "Intended use").points)
+    use = dict(next(part for part in card_parts(opened, evaluation) if part.title == "Intended use").points)
     assert use["Intended use:"] == ONLY_TRIED
 
 

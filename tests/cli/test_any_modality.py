@@ -158,6 +158,7 @@ def test_finetune_hands_it_to_the_training_and_to_the_judge(
 def test_fine_tuning_reads_them_everywhere(
     films: Path, bundle: Path, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from cxr_monai import components
     from cxr_monai.finetune import child
 
     given: list[Any] = []
@@ -166,7 +167,7 @@ def test_fine_tuning_reads_them_everywhere(
         def run(self) -> None:
             given.append(self.any_modality)
 
-    monkeypatch.setattr(child, "Child", Judge)
+    monkeypatch.setattr(components, "ChildBundle", Judge)
     shipped = Path(__file__).parents[2] / "bundles" / "cxr_transfer"
     wanted = settings(films, parent=str(bundle), disease="Effusion", against="others", trust_folder=True, epochs=1)
     del wanted["force"]
@@ -178,10 +179,10 @@ def test_a_child_is_judged_on_them(films: Path, bundle: Path, tmp_path: Path, mo
     from cxr_monai.finetune import child
 
     judged: dict[str, Any] = {}
-    monkeypatch.setattr(child, "finish", lambda *given: judged.update(given[6]))
+    monkeypatch.setattr(child, "finish_child", lambda *given: judged.update(given[4]))
     one = object.__new__(child.ChildBundle)
     one.parent, one.manifest, one.manifest_path, one.dataset_dir = bundle, read_manifest(films), str(films), None
-    one.scheme, one.label, one.output_dir, one.amp = Bundle.open(bundle).scheme, "Mass", tmp_path, False
+    one.output_dir, one.amp = tmp_path, False
     one.boxes, one.match_names, one.any_modality, one.settings = None, False, True, {}
     tiny_bundle(tmp_path / "bundle", 1)
     one.run()
@@ -236,6 +237,6 @@ def test_every_command_that_reads_films_has_the_switch(capsys: pytest.CaptureFix
 def test_every_configuration_has_the_setting() -> None:
     for path in sorted((Path(__file__).parents[2] / "bundles").glob("*/configs/*.json")):
         text = path.read_text(encoding="utf-8")
-        reads = text.count("RadiographDataset") + text.count("explanation.Explanation")
+        reads = text.count("RadiographDataset") + text.count("components.ExplanationRun")
         assert text.count('"any_modality": "@any_modality"') >= reads, path
         assert json.loads(text).get("any_modality", None) is (False if reads else None), path

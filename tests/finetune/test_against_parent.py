@@ -9,7 +9,7 @@ import pytest
 
 from cxr_monai.data.manifest import build_manifest
 from cxr_monai.evaluation.comparison import BETTER, NOT_DISTINGUISHABLE, TOO_FEW, WORSE
-from cxr_monai.finetune.against_parent import judge
+from cxr_monai.finetune.against_parent import compare_with_parent as judge
 from cxr_monai.labels import NIH14
 from cxr_monai.schemes import SCHEMES
 
@@ -41,23 +41,23 @@ def scores(count: int, signal: float, seed: int) -> pd.DataFrame:
     ],
 )
 def test_planted_differences(count: int, child: float, parent: float, verdict: str, says: str) -> None:
-    judged = judge(scores(count, child, 1), scores(count, parent, 2), manifest(count), "Pneumonia", VS_NORMAL)
-    own, others = judged.comparisons
-    assert judged.verdict == verdict
-    assert says in judged.lines()[0]
+    result = judge(scores(count, child, 1), scores(count, parent, 2), manifest(count), "Pneumonia", VS_NORMAL)
+    own, others = result.comparisons
+    assert result.verdict == verdict
+    assert says in result.lines()[0]
     assert (own.asked, own.images, own.positives) == ("normal", 2 * count // 3, count // 3)
     assert (others.asked, others.images) == ("others", count)
     assert own.low <= own.difference <= own.high
     assert own.difference == pytest.approx(own.child - own.parent)
-    assert verdict in own.line("Pneumonia")
+    assert verdict in result.lines()[1]
 
 
 def test_a_child_that_hardly_moved_cannot_be_told_from_its_parent() -> None:
     parent = scores(600, 1.0, 1)
     moved = parent.assign(Pneumonia=parent["Pneumonia"] * 0.99 + scores(600, 0.0, 2)["Pneumonia"] * 0.01)
-    judged = judge(moved, parent, manifest(600), "Pneumonia", VS_NORMAL)
-    assert judged.verdict == NOT_DISTINGUISHABLE
-    assert "cannot be told from its parent" in judged.lines()[0]
+    result = judge(moved, parent, manifest(600), "Pneumonia", VS_NORMAL)
+    assert result.verdict == NOT_DISTINGUISHABLE
+    assert "cannot be told from its parent" in result.lines()[0]
 
 
 def test_same_predictions_differ_by_nothing() -> None:
@@ -68,34 +68,34 @@ def test_same_predictions_differ_by_nothing() -> None:
 
 
 def test_parent_that_does_not_know_the_disease() -> None:
-    judged = judge(scores(300, 2.0, 1), scores(300, 1.0, 2)[["image"]], manifest(300), "Pneumonia", VS_NORMAL)
-    own = judged.comparisons[0]
-    assert judged.verdict == ""
+    result = judge(scores(300, 2.0, 1), scores(300, 1.0, 2)[["image"]], manifest(300), "Pneumonia", VS_NORMAL)
+    own = result.comparisons[0]
+    assert result.verdict == ""
     assert np.isnan(own.parent)
     assert own.low < own.child < own.high
-    assert "does not know" in judged.lines()[0]
+    assert "does not know" in result.lines()[0]
     assert "parent_auroc" not in own.to_json()
 
 
 def test_against_others_is_one_question() -> None:
-    judged = judge(scores(300, 2.0, 1), scores(300, 1.0, 2), manifest(300), "Pneumonia", SCHEMES["findings"])
-    assert [one.asked for one in judged.comparisons] == ["others"]
+    result = judge(scores(300, 2.0, 1), scores(300, 1.0, 2), manifest(300), "Pneumonia", SCHEMES["findings"])
+    assert [one.asked for one in result.comparisons] == ["others"]
 
 
 def test_validation_part_is_said_to_flatter() -> None:
-    judged = judge(scores(300, 2.0, 1), scores(300, 1.0, 2), manifest(300, "val"), "Pneumonia", VS_NORMAL)
-    assert judged.part == "val"
-    assert any("flatters the child" in note for note in judged.notes)
+    result = judge(scores(300, 2.0, 1), scores(300, 1.0, 2), manifest(300, "val"), "Pneumonia", VS_NORMAL)
+    assert result.part == "val"
+    assert any("flatters the child" in note for note in result.notes)
 
 
 def test_images_that_one_could_not_read_are_left_out_of_both() -> None:
-    judged = judge(scores(300, 2.0, 1)[3:], scores(300, 1.0, 2), manifest(300), "Pneumonia", VS_NORMAL)
-    assert judged.comparisons[0].images == 198
+    result = judge(scores(300, 2.0, 1)[3:], scores(300, 1.0, 2), manifest(300), "Pneumonia", VS_NORMAL)
+    assert result.comparisons[0].images == 198
 
 
 def test_no_negative_to_judge_on() -> None:
     everybody = manifest(30)
     ill = replace(everybody, table=everybody.table[everybody.table["Pneumonia"] == 1].reset_index(drop=True))
-    judged = judge(scores(30, 2.0, 1), scores(30, 1.0, 2), ill, "Pneumonia", VS_NORMAL)
-    assert judged.verdict == TOO_FEW
-    assert "no AUROC" in judged.lines()[1]
+    result = judge(scores(30, 2.0, 1), scores(30, 1.0, 2), ill, "Pneumonia", VS_NORMAL)
+    assert result.verdict == TOO_FEW
+    assert "no AUROC" in result.lines()[1]

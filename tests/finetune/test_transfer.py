@@ -1,19 +1,27 @@
 """The bundle cxr_transfer: what a child takes over, what it leaves, what is refused."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.writing import new_bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
+from cxr_monai.evaluation.assessment import write_tables
 from cxr_monai.finetune.disease import disease_manifest
 from cxr_monai.inference.model import Model
+from cxr_monai.report.card_part import NOT_A_DEVICE
+from cxr_monai.report.pages.model_card import card_parts, write_card
 from cxr_monai.schemes import SCHEMES
+from cxr_monai.sharing.trust.lineage import write_lineage
 from tests.finetune.family import QUICK, TRANSFER, Family
+from tests.report.synthetic_evaluation import make_evaluation, make_sample
 from tests.support.bundle_runs import code_of, edit, our_errors, process_as_it_was, read, rewrite, workflow
 from tests.support.tiny_bundles import LABELS, SIZE
 
@@ -74,8 +82,41 @@ def test_card_says_what_the_lineage_says(family: Family) -> None:
     verdict = json.loads((family.child / "lineage.json").read_text())["own"]["measured"]["verdict"]
     assert verdict == "too few to say"
     assert "too few patients to say" in card
-    assert "Not a medical device" in card
+    assert NOT_A_DEVICE in card
     assert "has seen no image with other findings alone" in card
+    headings = re.findall(r"^## (.+)$", card, re.MULTILINE)
+    assert {"The model", "Better than its parent?", "Training data", "Lineage", "What is not known"} <= set(headings)
+    assert "What it is worth on other patients (no evaluation was given)" in card
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_card_that_is_written_later_keeps_what_fine_tuning_said(
+    family: Family, tmp_path: Path, calibrated: bool
+) -> None:
+    child = family.child
+    if calibrated:
+        with new_bundle(tmp_path / "calibrated", child) as folder:
+            write_lineage(folder, [child], "cxr-monai calibrate", data={})
+        child = tmp_path / "calibrated"
+    evaluation = make_evaluation(make_sample(60, ["Effusion"]), book={"bundle": Bundle.open(child).digest})
+    write_tables(evaluation, tmp_path / "evaluation")
+    later = write_card(child, tmp_path / "evaluation", tmp_path / "copy").read_text()
+    before = (family.child / "docs" / "card.md").read_text()
+    parts = [text.partition("## Better than its parent?\n")[2].partition("\n## ")[0] for text in (before, later)]
+    assert parts[0] == parts[1] != ""
+    assert "It knows Effusion alone" in later
+    assert "What it is worth" in later
+
+
+@pytest.mark.parametrize("damage", [{"images": "many"}, {"verdict": "splendid"}, {"patients": None}])
+def test_figures_that_no_fine_tuning_wrote_are_refused(family: Family, tmp_path: Path, damage: dict[str, Any]) -> None:
+    with new_bundle(tmp_path / "copy", family.child) as folder:
+        lineage = json.loads((folder / "lineage.json").read_text())
+        lineage["own"]["measured"] |= damage
+        (folder / "lineage.json").write_text(json.dumps(lineage))
+    with pytest.raises(CxrError) as error:
+        card_parts(Bundle.open(tmp_path / "copy"))
+    assert code_of(error) == "lineage-invalid"
 
 
 def test_judged_predictions_are_the_bundles_own(family: Family) -> None:

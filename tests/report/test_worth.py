@@ -379,7 +379,7 @@ def sentences(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 def test_the_card_and_the_page_say_the_same(kind: str, tmp_path: Path) -> None:
     evaluation, bundle = judged(kind, 0), Bundle.open(tiny_bundle(tmp_path / "bundle", 0))
     told = list(sentences(evaluation))
-    parts = {part.title: part.points for part in model_card.card(bundle, evaluation)}
+    parts = {part.title: part.points for part in model_card.card_parts(bundle, evaluation)}
     assert (
         list(parts["What it is worth"]) + list(parts["Limits and recommendations"])[: -1 - len(evaluation.notes)]
         == told

@@ -24,7 +24,7 @@ from cxr_monai.report import confusion, metric_tables, summary, svg, words
 from cxr_monai.report.auroc_table import markdown
 from cxr_monai.report.figures import PANELS
 from cxr_monai.report.pages import localisation_page
-from cxr_monai.report.pages.model_card import card
+from cxr_monai.report.pages.model_card import card_parts
 from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, value
 from cxr_monai.report.rendering import flat, template
 from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
@@ -93,7 +93,9 @@ def write_report(
 def render(evaluation: Evaluation, localisation: Localisation | None = None, bundle: Bundle | None = None) -> str:
     """Return the page."""
     section = localisation_page.section(localisation) if localisation is not None else None
-    parts = [part for part in card(bundle, evaluation, localisation) if part.own] if bundle is not None else []
+    parts = (
+        [part for part in card_parts(bundle, evaluation, localisation) if part.in_report] if bundle is not None else []
+    )
     return template("report.html.j2").render(**_content(evaluation), localisation=section, card=parts)
 
 

@@ -1,7 +1,7 @@
 """A model card: what a bundle is, what it was judged on, what it is worth, and what nobody has said of it.
 
-    made = card(bundle, evaluation)     # parts: sentences, names with texts, tables
-    markdown(made)                      # docs/card.md; report.html shows the same as a section
+    parts = card_parts(bundle, evaluation)      # sentences, names with texts, tables
+    card_markdown(bundle, parts)                # docs/card.md; report.html shows the same as a section
     write_card("OUT/bundle", "evaluation", "OUT/with_card")     # a copy of the bundle that has it
 
 Its headings are those of Model Cards (Mitchell et al. 2019, arXiv 1810.03993); with them it answers what applies of
@@ -10,30 +10,29 @@ docs/model-cards.md. Every figure is the evaluation's, every description the met
 of the authors under a key of the metadata (`ASKED`) and is said to be unknown until they answer: nothing is invented.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
-from cxr_monai.bundle.origin import TRAINED_ON, is_recorded
+from cxr_monai.bundle.origin import is_recorded
 from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.assessment import Evaluation, read_evaluation
-from cxr_monai.origins import labels_of, learned_from
+from cxr_monai.origins import labels_of
 from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, plural
 from cxr_monai.report import metric_tables, summary, words
-from cxr_monai.report.auroc_table import escaped, line
+from cxr_monai.report.card_part import NOT_A_DEVICE, CardPart, card_markdown
 from cxr_monai.report.cells import Cell, Table
 from cxr_monai.report.confusion import group_word
+from cxr_monai.report.fine_tuning import FineTuning
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.reading import chosen_rule, rules, table_of
 from cxr_monai.sharing.trust.lineage import read_lineage
 
-NOT_A_DEVICE = "This is not a medical device and not for diagnosis."
 UNKNOWN = "unknown"
 
 ASKED = {
@@ -56,46 +55,36 @@ ASKED = {
 """What neither evaluation nor bundle can know, by the key of ``configs/metadata.json`` under which authors answer."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One heading of the card.
-
-    Attributes:
-        title: the heading.
-        lines: paragraphs.
-        points: name and text of each entry of a list.
-        tables: below them.
-        own: the report has nothing like it, so its section of the card shows it.
-    """
-
-    title: str
-    lines: tuple[str, ...] = ()
-    points: tuple[tuple[str, str], ...] = ()
-    tables: tuple[Table, ...] = ()
-    own: bool = True
-
-
-def card(bundle: Bundle, evaluation: Evaluation, localisation: Localisation | None = None) -> list[Part]:
-    """Return the card of a bundle.
+def card_parts(
+    bundle: Bundle, evaluation: Evaluation | None = None, localisation: Localisation | None = None
+) -> list[CardPart]:
+    """Return the parts of a bundle's card.
 
     Args:
         bundle: its metadata, calibration and lineage are read; its weights are not.
-        evaluation: of its predictions.
+        evaluation: of its predictions; None leaves out what only an evaluation tells, and says that it is not known.
         localisation: of its maps; the card has no figures on them without.
+
+    Raises:
+        SharingError: ``lineage-invalid``.
     """
+    fine_tuning = FineTuning.of(bundle)
     return [
-        _model(bundle),
+        _model(bundle, evaluation is not None),
         _use(bundle),
-        _factors(bundle, evaluation),
-        _metrics(evaluation),
-        _evaluation_data(bundle, evaluation),
+        *(
+            [_factors(bundle, evaluation), _metrics(evaluation), _evaluation_data(bundle, evaluation)]
+            if evaluation
+            else []
+        ),
         _training_data(bundle),
-        _figures(evaluation),
+        *([fine_tuning.part()] if fine_tuning else []),
+        *([_figures(evaluation)] if evaluation else _thresholds(bundle)),
         *([_maps(localisation)] if localisation is not None else []),
         _lineage(bundle),
         _ethics(bundle),
-        _limits(evaluation, localisation),
-        _unknown(bundle, localisation),
+        _limits(evaluation, localisation, fine_tuning),
+        _unknown(bundle, evaluation, localisation),
     ]
 
 
@@ -136,7 +125,7 @@ def write_card(
     if localisation is not None:
         maps = read_localisation(localisation)
         _refuse_others(opened, (maps.provenance.get("bundle") or {}).get("digest"), localisation)
-    text = markdown(opened, card(opened, judged, maps)).encode()
+    text = card_markdown(opened, card_parts(opened, judged, maps)).encode()
     if out.suffix == ".md":
         write_durably(out, text)
         return out
@@ -172,34 +161,6 @@ def _refuse_others(bundle: Bundle, digest: Any, where: str | Path) -> None:
         )
 
 
-def markdown(bundle: Bundle, parts: Iterable[Part]) -> str:
-    """Return the card as Markdown; whatever comes from data is escaped."""
-    made = [f"# Model card: {escaped(bundle.title)}", "", f"**{NOT_A_DEVICE}**", ""]
-    if learned := learned_from(bundle.metadata.get(TRAINED_ON)):
-        made += [f"**{escaped(learned)}**", ""]
-    for part in parts:
-        made += [f"## {part.title}", ""]
-        for sentence in part.lines:
-            made += [escaped(sentence), ""]
-        if part.points:
-            made += [*(f"- **{escaped(lead)}** {escaped(text)}".rstrip() for lead, text in part.points), ""]
-        for table in part.tables:
-            made += [*_rows(table), ""]
-    return "\n".join(made).rstrip("\n") + "\n"
-
-
-def _rows(table: Table) -> list[str]:
-    sides = ["---", *["---:"] * (len(table.heads) - 1)]
-    made = [f"**{escaped(table.caption)}**", "", line(map(escaped, table.heads)), line(sides)]
-    made += [line(map(_cell, row)) for row in table.rows]
-    return [*made, *(part for note in table.notes for part in ("", escaped(note)))]
-
-
-def _cell(cell: Cell) -> str:
-    text = f"**{escaped(cell.text)}**" if cell.strong else escaped(cell.text)
-    return "<br>".join([text, *map(escaped, cell.small)])
-
-
 def _said(bundle: Bundle, key: str) -> str:
     """Return what the metadata say under a key, a list as its entries with semicolons; ``unknown`` where nothing."""
     found = bundle.metadata.get(key)
@@ -218,7 +179,7 @@ def _beginning(path: Path) -> str:
     return ", ".join([line.strip() for line in lines if line.strip()][:2]) or UNKNOWN
 
 
-def _model(bundle: Bundle) -> Part:
+def _model(bundle: Bundle, final: bool) -> CardPart:
     inference = read_json(bundle.root / "configs" / "inference.json")
     network = inference["network_def"]
     members = f", the mean of {network['members']} of them" if "members" in network else ""
@@ -232,7 +193,7 @@ def _model(bundle: Bundle) -> Part:
     stack = {"MONAI": "monai_version", "PyTorch": "pytorch_version", "NumPy": "numpy_version"}
     points = [
         ("Name:", bundle.title),
-        ("Digest:", bundle.digest),
+        *([("Digest:", bundle.digest)] if final else []),  # a card that is written into the bundle changes it
         ("What it does:", _said(bundle, "description")),
         ("Task:", _said(bundle, "task")),
         ("Authors:", _said(bundle, "authors")),
@@ -250,20 +211,20 @@ def _model(bundle: Bundle) -> Part:
         ("References:", _said(bundle, "references")),
         ("Contact:", _said(bundle, "contact")),
     ]  # fmt: skip
-    return Part("The model", points=tuple(points))
+    return CardPart("The model", points=tuple(points))
 
 
-def _use(bundle: Bundle) -> Part:
+def _use(bundle: Bundle) -> CardPart:
     points = (
         ("Intended use:", _said(bundle, "intended_use")),
         ("Intended users:", _said(bundle, "intended_users")),
         ("Out of scope:", _said(bundle, "out_of_scope")),
         ("Known failures:", _said(bundle, "failures")),
     )
-    return Part("Intended use", (NOT_A_DEVICE,), points)
+    return CardPart("Intended use", (NOT_A_DEVICE,), points)
 
 
-def _factors(bundle: Bundle, evaluation: Evaluation) -> Part:
+def _factors(bundle: Bundle, evaluation: Evaluation) -> CardPart:
     table = table_of(evaluation, "subgroups")
     points: list[tuple[str, str]] = []
     if not table.empty:
@@ -275,10 +236,10 @@ def _factors(bundle: Bundle, evaluation: Evaluation) -> Part:
         else "No group of patients could be judged by itself: the table of images names none, or too few."
     )
     kinds = (("Images:", _said(bundle, "image_classes")), ("File formats:", _said(bundle, "data_type")))
-    return Part("Factors", (said,), (*kinds, *points))
+    return CardPart("Factors", (said,), (*kinds, *points))
 
 
-def _metrics(evaluation: Evaluation) -> Part:
+def _metrics(evaluation: Evaluation) -> CardPart:
     level = words.percent(evaluation.level)
     rule = chosen_rule(evaluation)
     thresholds = (
@@ -296,10 +257,10 @@ def _metrics(evaluation: Evaluation) -> Part:
         thresholds,
         *labels_of(str(evaluation.book.get("label_version") or UNKNOWN)),
     )
-    return Part("Metrics", lines, own=False)
+    return CardPart("Metrics", lines, in_report=False)
 
 
-def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> Part:
+def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> CardPart:
     book = evaluation.book
     split: Mapping[str, Any] = book.get("split") or {}
     parts = [f"{count:,} of '{name}'" for name, count in (split.get("parts") or {}).items()]
@@ -322,10 +283,10 @@ def _evaluation_data(bundle: Bundle, evaluation: Evaluation) -> Part:
         ("Reference standard:", _said(bundle, "reference_standard")),
         ("Tested elsewhere:", _said(bundle, "external_testing")),
     ]
-    return Part("Evaluation data", points=tuple(points))
+    return CardPart("Evaluation data", points=tuple(points))
 
 
-def _training_data(bundle: Bundle) -> Part:
+def _training_data(bundle: Bundle) -> CardPart:
     fitted = _calibration(bundle).get("fitted_on") or {}
     parts = ", ".join(f"{count:,} of '{name}'" for name, count in (fitted.get("parts") or {}).items())
     calibrated = (
@@ -345,10 +306,10 @@ def _training_data(bundle: Bundle) -> Part:
         ("Missing data:", _said(bundle, "missing_data")),
         ("Number of images:", _said(bundle, "sample_size")),
     )
-    return Part("Training data", points=points)
+    return CardPart("Training data", points=points)
 
 
-def _figures(evaluation: Evaluation) -> Part:
+def _figures(evaluation: Evaluation) -> CardPart:
     rule = chosen_rule(evaluation)
     shown = [
         metric_tables.findings_table(evaluation),
@@ -359,15 +320,29 @@ def _figures(evaluation: Evaluation) -> Part:
         metric_tables.site_table(evaluation),
     ]
     points = tuple((point.lead, point.text) for point in summary.can(evaluation))
-    return Part("What it is worth", points=points, tables=tuple(t for t in shown if t is not None), own=False)
+    return CardPart("What it is worth", points=points, tables=tuple(t for t in shown if t is not None), in_report=False)
 
 
-def _maps(localisation: Localisation) -> Part:
+def _thresholds(bundle: Bundle) -> list[CardPart]:
+    """Return the operating points of a bundle that nobody evaluated yet; no part where it has none."""
+    findings = _calibration(bundle).get("findings") or {}
+    rows = [
+        (Cell(label), Cell(str(rule)), Cell(f"{point['threshold']:.3f}"))
+        for label in bundle.labels
+        for rule, point in findings.get(label, {}).get("operating_points", {}).items()
+    ]
+    table = Table("Thresholds of the probability", ("Finding", "Rule", "Threshold"), tuple(rows))
+    return [CardPart("Operating points", tables=(table,))] if rows else []
+
+
+def _maps(localisation: Localisation) -> CardPart:
     table = localisation_page.scores_table(localisation)
-    return Part("Where its maps point", tuple(localisation_page.sentences(localisation)), tables=(table,), own=False)
+    return CardPart(
+        "Where its maps point", tuple(localisation_page.sentences(localisation)), tables=(table,), in_report=False
+    )
 
 
-def _lineage(bundle: Bundle) -> Part:
+def _lineage(bundle: Bundle) -> CardPart:
     points: list[tuple[str, str]] = []
     for member in (bundle.metadata.get("ensemble") or {}).get("members", ()):
         points.append(("Member:", f"{member.get('name') or 'a bundle'}, {member.get('bundle')}"))
@@ -383,7 +358,7 @@ def _lineage(bundle: Bundle) -> Part:
     }  # fmt: skip
     points += [(f"{name}:", _flat(entry)) for name, entry in told.items() if entry]
     said = () if points else ("No parent is recorded: trained from what 'How it was trained' says.",)
-    return Part("Lineage", said, tuple(points))
+    return CardPart("Lineage", said, tuple(points))
 
 
 def _flat(entry: Any) -> str:
@@ -392,31 +367,37 @@ def _flat(entry: Any) -> str:
     return ", ".join(map(_flat, entry)) if isinstance(entry, list) else str(entry)
 
 
-def _ethics(bundle: Bundle) -> Part:
+def _ethics(bundle: Bundle) -> CardPart:
     points = (
         ("Ethics, risks and harms:", _said(bundle, "ethical_considerations")),
         ("Funding:", _said(bundle, "funding")),
         ("Registration and protocol:", _said(bundle, "registration")),
     )
-    return Part("Ethical considerations", points=points)
+    return CardPart("Ethical considerations", points=points)
 
 
-def _limits(evaluation: Evaluation, localisation: Localisation | None) -> Part:
-    points = [(point.lead, point.text) for point in summary.cannot(evaluation)]
+def _limits(
+    evaluation: Evaluation | None, localisation: Localisation | None, fine_tuning: FineTuning | None
+) -> CardPart:
+    points = [(point.lead, point.text) for point in summary.cannot(evaluation)] if evaluation is not None else []
+    points += fine_tuning.limits() if fine_tuning is not None else []
     points.append(("A heat map shows where the network looked,", "not where the disease is."))
-    notes = [*evaluation.notes, *(localisation.notes if localisation is not None else ())]
-    points += [("Mind:", note) for note in notes]
-    return Part("Limits and recommendations", points=tuple(points), own=False)
+    points += [("Mind:", note) for part in (evaluation, localisation) if part is not None for note in part.notes]
+    return CardPart("Limits and recommendations", points=tuple(points), in_report=False)
 
 
-def _unknown(bundle: Bundle, localisation: Localisation | None) -> Part:
+def _unknown(bundle: Bundle, evaluation: Evaluation | None, localisation: Localisation | None) -> CardPart:
     open_questions = [what for key, what in ASKED.items() if _said(bundle, key) == UNKNOWN]
+    if evaluation is None:
+        open_questions.append("what it is worth on other patients (no evaluation was given)")
     if localisation is None:
         open_questions.append("whether its maps point at what radiologists mark (no localisation was given)")
     if not open_questions:
-        return Part("What is not known", ("Everything that this card asks of the authors was answered.",))
+        return CardPart("What is not known", ("Everything that this card asks of the authors was answered.",))
     said = "Neither the figures nor the bundle's metadata tell the following; nothing is assumed in its place:"
-    return Part("What is not known", (said,), tuple((f"{what[:1].upper()}{what[1:]}.", "") for what in open_questions))
+    return CardPart(
+        "What is not known", (said,), tuple((f"{what[:1].upper()}{what[1:]}.", "") for what in open_questions)
+    )
 
 
 def _calibration(bundle: Bundle) -> Mapping[str, Any]:

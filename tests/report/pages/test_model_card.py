@@ -14,8 +14,9 @@ from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.assessment import Evaluation, write_tables
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.report.card_part import NOT_A_DEVICE, card_markdown
 from cxr_monai.report.pages.evaluation_page import render
-from cxr_monai.report.pages.model_card import ASKED, NOT_A_DEVICE, card, check_same, markdown, write_card
+from cxr_monai.report.pages.model_card import ASKED, card_parts, check_same, write_card
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.lineage import write_lineage
@@ -54,7 +55,7 @@ def evaluation(root: Path) -> Evaluation:
 @pytest.fixture(scope="module")
 def text(root: Path, evaluation: Evaluation) -> str:
     bundle = Bundle.open(root)
-    return markdown(bundle, card(bundle, evaluation))
+    return card_markdown(bundle, card_parts(bundle, evaluation))
 
 
 def answer(root: Path, **answers: object) -> None:
@@ -100,7 +101,7 @@ def test_what_nobody_said_is_unknown_until_the_authors_answer(
     root: Path, evaluation: Evaluation, tmp_path: Path
 ) -> None:
     own = tiny_bundle(tmp_path / "bundle", 0)
-    before = card(Bundle.open(own), evaluation)
+    before = card_parts(Bundle.open(own), evaluation)
     asked = [lead.rstrip(".").lower() for lead, _ in before[-1].points]
     assert asked[:-1] == [what.lower() for what in ASKED.values()]
     assert asked[-1].startswith("whether its maps point")
@@ -108,11 +109,11 @@ def test_what_nobody_said_is_unknown_until_the_authors_answer(
     answers = {key: f"the answer <{key}> & |more|" for key in ASKED}
     answer(own, **answers)
     opened = Bundle.open(own)
-    after = card(opened, evaluation)
+    after = card_parts(opened, evaluation)
     assert [lead for lead, _ in after[-1].points] == [before[-1].points[-1][0]]
     shown = {text for part in after for _, text in part.points}
     assert set(answers.values()) <= shown
-    assert r"the answer &lt;funding&gt; &amp; \|more\|" in markdown(opened, after)
+    assert r"the answer &lt;funding&gt; &amp; \|more\|" in card_markdown(opened, after)
 
 
 def test_limits_hold_every_note_of_the_evaluation(text: str) -> None:
@@ -125,20 +126,20 @@ def test_limits_hold_every_note_of_the_evaluation(text: str) -> None:
 def test_lineage_of_an_ensemble_and_of_a_child(root: Path, evaluation: Evaluation, tmp_path: Path) -> None:
     other = tiny_bundle(tmp_path / "other", 1)
     ensemble = ensemble_bundle([root, other], tmp_path / "ensemble")
-    made = {part.title: part for part in card(ensemble, evaluation)}
+    made = {part.title: part for part in card_parts(ensemble, evaluation)}
     assert [text.rpartition(" ")[2] for _, text in made["Lineage"].points] == [
         Bundle.open(member).digest for member in (root, other)
     ]
     assert "DenseNet, the mean of 2 of them" in dict(made["The model"].points)["Network:"]
     write_lineage(other, [root], "cxr-monai finetune", data={"images": 30}, measured={"verdict": "worse"})
-    made = {part.title: part for part in card(Bundle.open(other), evaluation)}
+    made = {part.title: part for part in card_parts(Bundle.open(other), evaluation)}
     told = dict(made["Lineage"].points)
     assert told.pop("Software:").startswith("cxr-monai ")
     assert told == {
         "Parent:": Bundle.open(root).digest, "Made by:": "cxr-monai finetune", "Data:": "images 30",
         "Measured:": "verdict worse",
     }  # fmt: skip
-    assert "No parent is recorded" in markdown(Bundle.open(root), card(Bundle.open(root), evaluation))
+    assert "No parent is recorded" in card_markdown(Bundle.open(root), card_parts(Bundle.open(root), evaluation))
 
 
 def test_the_command_writes_a_copy_or_a_file_and_leaves_the_bundle(
@@ -183,7 +184,7 @@ def test_without_thresholds_groups_and_calibration_it_says_so(tmp_path: Path) ->
         make_sample(60, LABELS), points=False, subgroups=False, comparison=False, site=False,
         book={"split": None, "bundle": None},
     )  # fmt: skip
-    made = markdown(Bundle.open(root), card(Bundle.open(root), evaluation))
+    made = card_markdown(Bundle.open(root), card_parts(Bundle.open(root), evaluation))
     assert "There are no thresholds" in made
     assert "No group of patients could be judged by itself" in made
     assert "the bundle is not calibrated" in made
