@@ -144,11 +144,11 @@ def test_finetune_hands_it_to_the_training_and_to_the_judge(
     class TrainingError(Exception):
         pass
 
-    def training(**given: Any) -> None:
-        assert given.get("any_modality", False) is switch
+    def training(root: Path, configurations: list[str], overrides: dict[str, Any]) -> None:
+        assert overrides.get("any_modality", False) is switch
         raise TrainingError
 
-    monkeypatch.setattr("cxr_monai.finetune.whole_network.ConfigWorkflow", training)
+    monkeypatch.setattr("cxr_monai.finetune.whole_network.run_configuration", training)
     words = ["finetune", "--parent", bundle, "--trust-folder", "--disease", "Mass", "--manifest", films]
     words += ["--out", tmp_path / "out", *(["--any-modality"] if switch else [])]
     with pytest.raises(TrainingError):
