@@ -105,7 +105,7 @@ OTHERS = {
     ("cxr_monai/data/validation.py", "values.str.upper().replace"),
     ("cxr_monai/evaluation/groups.py", "ids.str.extract"),
     ("cxr_monai/data/sources/_paths.py", "paths.str.extract"),
-    ("cxr_monai/attribution/gallery.py", "save"),
+    ("cxr_monai/attribution/map_pictures.py", "save"),
     ("cxr_monai/workflows/explain.py", "save"),
     ("cxr_monai/workflows/agree.py", "save"),
     ("cxr_monai/workflows/faithful.py", "save"),

@@ -17,8 +17,8 @@ import pytest
 
 from cxr_monai.attribution.agreement import compare_maps, compare_seeds
 from cxr_monai.attribution.boxed_cases import read_boxed_cases
+from cxr_monai.attribution.gallery import Gallery
 from cxr_monai.attribution.map_store import MapStore, MapWriter
-from cxr_monai.attribution.panels import Gallery
 from cxr_monai.attribution.reference_boxes import boxed_findings, read_boxes
 from cxr_monai.attribution.selection import images_to_explain
 from cxr_monai.attribution.view import View
@@ -366,10 +366,10 @@ ALLOWED: Mapping[str, str] = {
     "evaluation/predictions.py: wanted.isin(joined['image'])": SAME,
     "attribution/agreement.py: between.dropna(subset=[RANK]).merge(within, on=['image', 'finding'], "
     "suffixes=('_between', '_within'))": "named_alike before",
-    "attribution/panels.py: by_side.table.drop(columns='image').set_index('named')": SAME,
-    "attribution/panels.py: store.table.set_index('image')": OWN,
+    "attribution/gallery.py: by_side.table.drop(columns='image').set_index('named')": SAME,
+    "attribution/gallery.py: store.table.set_index('image')": OWN,
     "mlflow_model.py: predicted.table.set_index('image')": OWN,
-    "finetune/linear_probe.py: features.parent.set_index('image')": "features of one manifest's images",
+    "finetune/linear_probe.py: self.features.parent.set_index('image')": "features of one manifest's images",
     "finetune/against_parent.py: set(child.table['image'])": SAME,
     "finetune/against_parent.py: set(parent.table['image'])": SAME,
     "finetune/against_parent.py: one.table['image'].isin(both)": SAME,

@@ -32,7 +32,7 @@ def test_parts_of_counts(part: int, whole: int, text: str) -> None:
     assert out_of(part, whole, "image") == text
 
 
-NO_PART = {("report/page.py", "also"), ("explain/showing.py", "image")}
+NO_PART = {("report/pages/evaluation_page.py", "also"), ("attribution/gallery.py", "image")}
 
 
 def is_counted(node: ast.expr) -> bool:
@@ -92,8 +92,8 @@ NO_ADJECTIVE = {
 }  # fmt: skip
 # what is no number, or never 1
 NEVER_ONE = {
-    ("report/map_pages.py", "few"), ("evaluation/groups.py", "who"), ("evaluation/studies.py", "their"),
-    ("report/tables.py", "of(promised)"),
+    ("report/pages/map_pages.py", "few"), ("evaluation/groups.py", "who"), ("evaluation/per_study.py", "their"),
+    ("report/metric_tables.py", "count_of(promised)"),
     ("report/words.py", "_of_hundred(share)"), ("studies/compare.py", "plan.folds"),
     ("report/summary.py", "'no' if row['group'] == 'none' else row['group']"),
     ("training/preflight.py", "list(logits.shape[1:])"),

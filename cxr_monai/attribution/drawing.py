@@ -31,16 +31,16 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.textpath import text_to_path
 from PIL import Image
 
-from cxr_monai.attribution.regions import Threshold, parts, strongest
+from cxr_monai.attribution.regions import Threshold, above_threshold, connected_regions
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.plurals import be, counted
 
-Box = tuple[float, float, float, float]
+PixelBox = tuple[float, float, float, float]
 """x, y, width and height in pixels of the stored image."""
 
-DPI = 300
-PAGE = 7.1
+PICTURE_DPI = 300
+_PAGE_WIDTH = 7.1
 """Inches: the width of a sheet, which fits a page of A4 or letter."""
 
 _HALF = Threshold(0.5)
@@ -58,13 +58,13 @@ _SETTINGS = {
     "pdf.fonttype": 42,  # text stays text
     "image.composite_image": False,
 }
-SUFFIXES = (".png", ".pdf")
-_LARGEST = 2**16 // DPI
+PICTURE_SUFFIXES = (".png", ".pdf")
+_LARGEST = 2**16 // PICTURE_DPI
 """Inches: what matplotlib can draw as PNG."""
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class MapPanel:
     """One radiograph, with the map of one finding or without.
 
     Attributes:
@@ -84,7 +84,7 @@ class Panel:
     finding: str = ""
     probability: float | None = None
     operating_point: float | None = None
-    truth: Sequence[Box] = ()
+    truth: Sequence[PixelBox] = ()
     title: str = ""
     spacing: tuple[float, float] | None = None
     shape: tuple[int, int] | None = None
@@ -119,7 +119,7 @@ class Panel:
 
 def draw_overlay(
     axes: Axes,
-    panel: Panel,
+    panel: MapPanel,
     *,
     threshold: Threshold = _HALF,
     contours: bool = True,
@@ -146,11 +146,11 @@ def draw_overlay(
     axes.imshow(_reduced(panel.pixels, inches), cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="antialiased")
     if panel.heat is not None and panel.heat.max() > 0:
         share = panel.heat / panel.heat.max()
-        axes.imshow(colours(share), extent=extent, interpolation="bilinear")
+        axes.imshow(map_colours(share), extent=extent, interpolation="bilinear")
         across, down = width / panel.heat.shape[1], height / panel.heat.shape[0]
         if contours:
             _contour(axes, panel.heat, threshold, across, down, fine)
-        for part in parts(panel.heat, threshold) if boxes else ():
+        for part in connected_regions(panel.heat, threshold) if boxes else ():
             place = (part.x * across, part.y * down, part.width * across, part.height * down)
             axes.add_patch(_rectangle(place, _BOX, fine))
     for place in panel.truth:
@@ -166,7 +166,7 @@ def draw_overlay(
 
 
 def compare_figure(
-    rows: Sequence[Sequence[Panel]],
+    rows: Sequence[Sequence[MapPanel]],
     *,
     threshold: Threshold = _HALF,
     contours: bool = True,
@@ -221,7 +221,7 @@ def compare_figure(
 
 
 def sheet_figure(
-    rows: Mapping[str, Sequence[Panel]],
+    rows: Mapping[str, Sequence[MapPanel]],
     *,
     columns: int = 4,
     threshold: Threshold = _HALF,
@@ -244,9 +244,9 @@ def sheet_figure(
     blocks = 2 if len(rows) > 8 else 1
     deep = math.ceil(len(rows) / blocks)
     every = [panel for panels in rows.values() for panel in panels]
-    foot = _foot(every, threshold, contours, boxes, note, PAGE - 0.2)
+    foot = _foot(every, threshold, contours, boxes, note, _PAGE_WIDTH - 0.2)
     between, edge, bar, apart = 0.2, 0.1, 0.5, 0.05
-    block = (PAGE - 2 * edge - bar - (blocks - 1) * between) / blocks
+    block = (_PAGE_WIDTH - 2 * edge - bar - (blocks - 1) * between) / blocks
     inches = (block - (columns - 1) * apart) / columns
     high = max((panel.tall for panel in every), default=1.0) * inches
     captions = {name: [_short(panel, name) for panel in panels[:columns]] for name, panels in rows.items()}
@@ -256,19 +256,19 @@ def sheet_figure(
     tops = np.cumsum([0.3 if heading else 0.08, *(words + high + 0.1 for words in levels)])
     tall = tops[-1] + foot.inches
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(PAGE, tall))
+        figure = Figure(figsize=(_PAGE_WIDTH, tall))
         if heading:
-            text, points = _fitted(heading, PAGE - 0.2, 9.0, "bold")
-            figure.text(edge / PAGE, 1 - 0.08 / tall, text, fontsize=points, va="top", fontweight="bold")
+            text, points = _fitted(heading, _PAGE_WIDTH - 0.2, 9.0, "bold")
+            figure.text(edge / _PAGE_WIDTH, 1 - 0.08 / tall, text, fontsize=points, va="top", fontweight="bold")
         for number, (name, panels) in enumerate(rows.items()):
             left, top = edge + (number // deep) * (block + between), tops[number % deep]
             reported = [
                 panel.reported for panel in panels if panel.finding == name and panel.operating_point is not None
             ]
             text, points = _fitted(", ".join([name, *reported[:1]]), block, 7.5, "bold")
-            figure.text(left / PAGE, 1 - (top + 0.13) / tall, text, fontsize=points, fontweight="bold")
+            figure.text(left / _PAGE_WIDTH, 1 - (top + 0.13) / tall, text, fontsize=points, fontweight="bold")
             if not panels:
-                figure.text(left / PAGE, 1 - (top + 0.3) / tall, "no example", fontsize=6)
+                figure.text(left / _PAGE_WIDTH, 1 - (top + 0.3) / tall, "no example", fontsize=6)
             # words of a row are of one size
             size = min([5.5, *(_fitted(line, inches, 5.5)[1] for words in captions[name] for line in words)])
             for column, (panel, caption) in enumerate(zip(panels[:columns], captions[name], strict=True)):
@@ -277,17 +277,17 @@ def sheet_figure(
                 draw_overlay(
                     axes, panel, threshold=threshold, contours=contours, boxes=boxes, caption=caption, size=size
                 )
-        _colour_bar(_axes(figure, PAGE - edge - bar + 0.08, tops[0] + levels[0], 0.09, 1.6), threshold)
+        _colour_bar(_axes(figure, _PAGE_WIDTH - edge - bar + 0.08, tops[0] + levels[0], 0.09, 1.6), threshold)
         foot.draw(figure)
     return figure
 
 
-def _short(panel: Panel, row: str) -> list[str]:
+def _short(panel: MapPanel, row: str) -> list[str]:
     """Return what stands above a panel of a sheet: what its row's heading does not say."""
     return [line for line in (panel.title, panel.finding if panel.finding != row else "", panel.chance) if line]
 
 
-def save(figure: Figure, path: str | Path) -> None:
+def save_picture(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG of 300 dpi or as PDF whose text is text, by the name's suffix; the same bytes every time.
 
     Raises:
@@ -295,21 +295,21 @@ def save(figure: Figure, path: str | Path) -> None:
         StorageError: ``disk-full`` or ``write-failed``.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in PICTURE_SUFFIXES:
         raise SettingError(
             Code.SETTING_INVALID,
             f"a picture cannot be written as {suffix or 'a file without suffix'!r}.",
-            fix=f"End its name in {' or '.join(SUFFIXES)}.",
+            fix=f"End its name in {' or '.join(PICTURE_SUFFIXES)}.",
             where=path,
         )
     buffer = io.BytesIO()
     undated = {"Software": None} if suffix == ".png" else {"CreationDate": None, "Creator": None, "Producer": None}
     with matplotlib.rc_context(_SETTINGS):
-        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=undated)
+        figure.savefig(buffer, format=suffix[1:], dpi=PICTURE_DPI, metadata=undated)
     write_durably(path, buffer.getvalue())
 
 
-def colours(share: np.ndarray) -> np.ndarray:
+def map_colours(share: np.ndarray) -> np.ndarray:
     """Return colours with opacity, ``[..., 4]``, for shares of a map's maximum in [0, 1]."""
     return matplotlib.colormaps["inferno"](0.5 + 0.5 * share, alpha=_OPAQUE * share)
 
@@ -322,13 +322,13 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float) 
 
 def _reduced(pixels: np.ndarray, inches: float) -> np.ndarray:
     """Return the radiograph in no fewer dots than are printed, and not in its millions, which a PDF would hold."""
-    factor = max(1, int(min(pixels.shape) / (DPI * inches)))
+    factor = max(1, int(min(pixels.shape) / (PICTURE_DPI * inches)))
     return np.asarray(Image.fromarray(pixels).reduce(factor))
 
 
 def _contour(axes: Axes, heat: np.ndarray, threshold: Threshold, across: float, down: float, fine: float) -> None:
-    """Draw the line around `strongest`, between the weakest pixel within and the strongest outside."""
-    mask = np.pad(strongest(heat, threshold), 1)
+    """Draw the line around `above_threshold`, between the weakest pixel within and the strongest outside."""
+    mask = np.pad(above_threshold(heat, threshold), 1)
     if not mask.any():  # a share of the area that is less than a pixel
         return
     framed = np.pad(heat.astype(float), 1)  # a frame of 0 closes lines at the image's border
@@ -343,7 +343,7 @@ def _contour(axes: Axes, heat: np.ndarray, threshold: Threshold, across: float, 
     lines.set(path_effects=_rim(thick, fine), clip_on=False)
 
 
-def _rectangle(box: Box, style: dict[str, Any], fine: float) -> Rectangle:
+def _rectangle(box: PixelBox, style: dict[str, Any], fine: float) -> Rectangle:
     x, y, width, height = box
     thick = fine * style["linewidth"]
     drawn = style | {"linewidth": thick, "path_effects": _rim(thick, fine)}
@@ -357,7 +357,7 @@ def _rim(width: float, fine: float = 1.0) -> list[AbstractPathEffect]:
 
 def _colour_bar(axes: Axes, threshold: Threshold) -> None:
     """Draw the colours as they look on a lung, since maps are drawn the more opaque the stronger they are."""
-    scale = colours(np.linspace(0, 1, 256)[:, None])
+    scale = map_colours(np.linspace(0, 1, 256)[:, None])
     mixed = scale[..., :3] * scale[..., 3:] + _LUNG * (1 - scale[..., 3:])
     axes.imshow(mixed, extent=(0, 1, 0, 1), origin="lower", aspect="auto")
     axes.set_xticks([])
@@ -398,7 +398,7 @@ class _Foot:
 
 
 def _foot(
-    panels: Sequence[Panel], threshold: Threshold, contours: bool, boxes: bool, note: str, inches: float
+    panels: Sequence[MapPanel], threshold: Threshold, contours: bool, boxes: bool, note: str, inches: float
 ) -> _Foot:
     signs: list[tuple[dict[str, Any], str]] = []
     mapped = any(panel.heat is not None for panel in panels)

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.methods import Method, cam_times_layercam, explain_with, method_named, without_in_place
-from cxr_monai.attribution.view import Points, View
+from cxr_monai.attribution.view import PointGrid, View
 from cxr_monai.bundle.about import describe_predictions as about_bundle
 from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
@@ -131,7 +131,7 @@ class Explainer:
         if method != Method.CAM:
             self.network = without_in_place(self.network)
         self._whole = with_head(self.network, head)
-        self._points: Points | None = None
+        self._points: PointGrid | None = None
         tried = torch.zeros(1, *shape, device=self.device)  # whatever is wrong is said before the first file is read
         side = self._maps(tried, self.channels[:1]).shape[-1]
         if method == Method.CAM and self._class_maps is not None:

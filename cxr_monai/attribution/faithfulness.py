@@ -9,7 +9,7 @@ all is another question (``cxr_monai.attribution.randomisation``).
 
 A place is taken away by putting the baseline there: the image blurred until only its broad shading is left, or its mean
 grey. Neither is a radiograph, and a network may answer to the edges of the hole. Each figure therefore stands beside a
-control that has the same edges: the same map at a random place (`moved`).
+control that has the same edges: the same map at a random place (`displaced`).
 """
 
 from collections.abc import Callable
@@ -27,15 +27,15 @@ Score = Callable[[torch.Tensor], torch.Tensor]
 """Images ``[N, C, H, W]`` to one number each ``[N]``."""
 
 BASELINES = ("blur", "mean")
-BLUR = 0.1
+_BLUR = 0.1
 """Standard deviation of the blur, in shares of the image's shorter side: 22 of 224 pixels, 4 cm of a film."""
-STEPS = 10
-SQUARE = 0.25
+CURVE_STEPS = 10
+_SQUARE = 0.25
 """Side of the squares that infidelity blurs, in shares of the image's shorter side."""
-RADIUS = 0.02
+_RADIUS = 0.02
 """Of the noise that sensitivity adds, in shares of the range of the image's values."""
-SAMPLES = 20
-BATCH = 16
+_SAMPLES = 20
+_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def baseline_of(image: torch.Tensor, kind: str = "blur") -> torch.Tensor:
 
     Args:
         image: float ``[C, H, W]``.
-        kind: ``blur`` (a Gaussian of `BLUR`; the border repeats) or ``mean`` (each channel's mean).
+        kind: ``blur`` (a Gaussian of `_BLUR`; the border repeats) or ``mean`` (each channel's mean).
 
     Returns:
         float ``[C, H, W]``.
@@ -69,13 +69,13 @@ def baseline_of(image: torch.Tensor, kind: str = "blur") -> torch.Tensor:
     if kind == "mean":
         return image.mean((-2, -1), keepdim=True).expand_as(image).contiguous()
     if kind == "blur":
-        deviation = BLUR * min(image.shape[-2:])
+        deviation = _BLUR * min(image.shape[-2:])
         blurred = gaussian_filter(image.cpu().numpy(), deviation, mode="nearest", axes=(-2, -1))
         return torch.from_numpy(blurred).to(image)
     raise SettingError(Code.SETTING_INVALID, f"there is no baseline {kind!r}; there are {', '.join(BASELINES)}.")
 
 
-def moved(heat: torch.Tensor, seed: int) -> torch.Tensor:
+def displaced(heat: torch.Tensor, seed: int) -> torch.Tensor:
     """Return a map at a random place: rolled around the borders, and mirrored or not; same values, same roughness.
 
     An order of single pixels drawn at random would be no fair control: it covers the whole image with specks, which no
@@ -92,9 +92,9 @@ def deletion_insertion(
     image: torch.Tensor,
     heat: torch.Tensor,
     baseline: torch.Tensor,
-    steps: int = STEPS,
+    steps: int = CURVE_STEPS,
     seed: int = 0,
-    batch_size: int = BATCH,
+    batch_size: int = _BATCH,
 ) -> Curves:
     """Return how the score falls and rises as the strongest places go and come, ``steps`` equal shares of the pixels.
 
@@ -133,9 +133,9 @@ def unexplained(
     image: torch.Tensor,
     heat: torch.Tensor,
     baseline: torch.Tensor,
-    samples: int = SAMPLES,
+    samples: int = _SAMPLES,
     seed: int = 0,
-    batch_size: int = BATCH,
+    batch_size: int = _BATCH,
 ) -> float:
     """Return Captum's infidelity in shares of what there is to explain: 0 foretells every change, 1 none.
 
@@ -183,10 +183,10 @@ def unexplained(
 def sensitivity(
     explain: Callable[[torch.Tensor], torch.Tensor],
     image: torch.Tensor,
-    radius: float = RADIUS,
-    samples: int = SAMPLES,
+    radius: float = _RADIUS,
+    samples: int = _SAMPLES,
     seed: int = 0,
-    batch_size: int = BATCH,
+    batch_size: int = _BATCH,
 ) -> float:
     """Return Captum's maximum sensitivity: how far noise that nobody sees moves the map, in shares of the map's norm.
 
@@ -234,7 +234,7 @@ def _scored(score: Score, images: torch.Tensor, batch_size: int) -> np.ndarray:
 def _squares(count: int, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Return masks ``[count, H, W]``, each 1 in a square that lies within the image, else 0."""
     height, width = shape
-    side = max(1, round(SQUARE * min(height, width)))
+    side = max(1, round(_SQUARE * min(height, width)))
     tops = torch.randint(height - side + 1, (count, 1, 1), generator=generator)
     lefts = torch.randint(width - side + 1, (count, 1, 1), generator=generator)
     rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]

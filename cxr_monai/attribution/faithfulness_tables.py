@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.attribution.case_means import few_note, mean_table
-from cxr_monai.attribution.randomisation import BOUND
+from cxr_monai.attribution.randomisation import SURVIVED
 from cxr_monai.attribution.subject import Subject, faithfulness, randomisation
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.bootstrap import Intervals
@@ -157,14 +157,14 @@ def _verdict_table(stages: pd.DataFrame) -> pd.DataFrame:
             continue
         most = table.iloc[int(np.nanargmax(table["rank_correlation"]))]
         survival = float(most["rank_correlation"])
-        rows.append((method, survival, most["stage"], EXPLAINS_NOTHING if survival > BOUND else DEPENDS))
+        rows.append((method, survival, most["stage"], EXPLAINS_NOTHING if survival > SURVIVED else DEPENDS))
     return pd.DataFrame(rows, columns=["method", "survival", "survival_stage", "verdict"])
 
 
 def _remarks(methods: pd.DataFrame) -> list[str]:
     notes = [
         f"{row['method']} explains nothing here: its maps stay as they were (rank correlation {row['survival']:.2f}, "
-        f"over {BOUND:g}) when weights are drawn anew down to {row['survival_stage']}."
+        f"over {SURVIVED:g}) when weights are drawn anew down to {row['survival_stage']}."
         for row in methods.to_dict(orient="records")
         if row.get("verdict") == EXPLAINS_NOTHING
     ]

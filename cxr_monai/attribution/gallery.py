@@ -1,231 +1,374 @@
-"""Files of pictures: overlays of images side by side, the sheet of examples, maps for viewers.
+"""From stores of maps to panels: images and findings to show, the radiographs behind them, labels and boxes.
 
-write_pictures(gallery, images, "pictures")             # <image>.png, one an image with the maps of its findings
-write_overlays(gallery, images, "overlays")             # <image>_<finding>.png, one a finding
-write_overlays(gallery, images, "figure.pdf")           # all of them as rows of one picture
-write_sheet(gallery, "sheet.pdf")                       # and sheet.csv: which images these are
-write_nifti_maps(gallery, images, "maps")
+gallery = Gallery([MapStore.open("A"), MapStore.open("B")], root="images")
+compare_figure([gallery.row("00000032_001.png", "Effusion")])     # the radiograph, A's map, B's map
+chosen, how = gallery.choose(count=4)                             # of each finding, and normal images
+sheet_figure(gallery.sheet(chosen), note=how)
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
-from cxr_monai.attribution.drawing import SUFFIXES, Panel, compare_figure, save, sheet_figure
-from cxr_monai.attribution.map_nifti import write_nifti
-from cxr_monai.attribution.panels import Gallery
-from cxr_monai.attribution.regions import Threshold
-from cxr_monai.data.files import IMAGE_SUFFIXES, write_errors
-from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, EvaluationError, RadiographError
-from cxr_monai.progress import progress_bar
+from cxr_monai.attribution.drawing import MapPanel, PixelBox
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.attribution.pairing import named_alike
+from cxr_monai.data.joining import join_on_image, without
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.matching import match_images
+from cxr_monai.data.radiograph import Radiograph, read_radiograph
+from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
+from cxr_monai.plurals import be, counted
 
-HALF = Threshold(0.5)
-COLUMNS = 4
-"""Panels side by side in the picture of one image."""
+NORMAL_IMAGES, NONE_REPORTED = "Normal", "No finding reported"
+"""Rows of a sheet: images labelled with none of the findings; where labels are not known, below every threshold."""
+NORMAL_ROW = "labelled with none of the findings, with the map of what is most probable"
 
 
-def write_overlays(
-    gallery: Gallery,
-    images: Sequence[str],
-    out: str | Path,
-    findings: Sequence[str] = (),
-    *,
-    threshold: Threshold = HALF,
-    contours: bool = True,
-    boxes: bool = True,
-    suffix: str = ".png",
-) -> list[Path]:
-    """Write, for each image and finding, the radiograph and the map of every store in a row.
+class Gallery:
+    """Panels of the same images under one or several stores, which are different models or methods.
 
     Args:
-        gallery: what to show.
-        images: of the first store.
-        out: a folder, with one picture a row; or a ``.png`` or ``.pdf`` with all rows.
-        findings: those; by default `Gallery.findings` decides.
-        threshold, contours, boxes: as `draw_overlay`.
-        suffix: of pictures in a folder.
-
-    Returns:
-        the pictures. Images that cannot be read stand in ``<out>.errors.csv``.
-
-    Raises:
-        RadiographError: that of the first image, if none could be read.
-        EvaluationError: ``maps-invalid`` if there is no map to draw; and as `Gallery.row`.
-        SettingError: as `Gallery.findings`, `compare_figure` and `save`.
+        stores: the first says which images there are, and leads where the stores differ.
+        root: of the images; None takes what the first store noted, else the working directory.
+        manifest: labels and patients; None where they are not known.
+        truth: boxes by image and finding, in pixels of the stored image.
+        points: of a map's longer side in a picture; radiographs keep at least four times as many.
+        paths: of images that are not below the root.
+        by_name: file names are identities, whatever their folders; so too where the manifest says it.
     """
-    out = Path(out)
-    stems = _stems(images)
-    rows: list[list[Panel]] = []
-    written: list[Path] = []
 
-    def draw(image: str) -> None:
-        for finding in gallery.findings(image, findings):
-            row = gallery.row(image, finding)
-            if out.suffix.lower() in SUFFIXES:
-                rows.append(row)
-                continue
-            written.append(out / f"{stems[image]}_{_safe(finding)}{suffix}")
-            save(compare_figure([row], threshold=threshold, contours=contours, boxes=boxes), written[-1])
+    def __init__(
+        self,
+        stores: Sequence[MapStore],
+        root: str | Path | None = None,
+        manifest: Manifest | None = None,
+        truth: Mapping[tuple[str, str], Sequence[PixelBox]] | None = None,
+        points: int = 512,
+        paths: Mapping[str, Path] | None = None,
+        by_name: bool = False,
+    ) -> None:
+        self.by_name = by_name or (manifest is not None and manifest.by_name)
+        self.stores, self.store, self.titles = named_alike(stores, self.by_name), stores[0], store_titles(stores)
+        self.root = Path(root if root is not None else self.store.about.get("root") or ".")
+        self.truth, self.points, self.paths = truth or {}, points, paths or {}
+        self.labels: pd.DataFrame | None = None
+        self.notes: list[str] = []
+        """What is left out, for the user."""
+        if manifest is not None:
+            named = self.store.table[["image"]].assign(named=self.store.table["image"])
+            by_side = join_on_image(manifest.table, named, by_name=self.by_name, root=manifest.root)
+            rows = by_side.table.drop(columns="image").set_index("named").rename_axis("image")
+            self.labels = rows.reindex(named["image"])
+            lost, images = by_side.matches.lost, by_side.matches.names
+            self.notes = without(lost, len(images), "explained images", "labels in the manifest")
+        self._radiograph = lru_cache(maxsize=4)(self._read)
 
-    _for_each(images, out, draw)
-    if not rows and not written:
+    def find(self, name: str) -> str:
+        """Return the image that a path or a file name means.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` for none or several.
+        """
+        images = self.store.table["image"]
+        matches = match_images([name], images, by_name=self.by_name)
+        if image := matches.image_of.get(name):
+            return image
+        several = matches.several.get(name, [])
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"no map of {'this image' if len(images) == 1 else 'these images'} was kept.",
-            fix="Name a finding to see its probability, or explain without --reported-only.",
-            where=gallery.store.folder,
+            f"{counted(len(several), 'image')} {be(len(several))} called {name!r}."
+            if several
+            else f"there are no maps of an image {name!r}.",
+            fix=f"Name one of the {len(images):,}, such as {', '.join(images[:3])}.",
+            where=self.store.folder,
         )
-    if rows:
-        save(compare_figure(rows, threshold=threshold, contours=contours, boxes=boxes), out)
-        return [out]
-    return written
+
+    def findings(self, image: str, wanted: Sequence[str] = ()) -> list[str]:
+        """Return which findings of an image to show.
+
+        Args:
+            image: which.
+            wanted: those; by default the reported ones (at their operating point or above) that have a map, the most
+                probable first; if there is none, the most probable one that has a map.
+
+        Raises:
+            SettingError: ``setting-invalid`` for a finding that no store has maps of.
+        """
+        if wanted:
+            return _known(wanted, self.stores)
+        kept = ~np.isnan(self.store.grid(image)).any((1, 2))
+        having = [finding for finding, there in zip(self.store.findings, kept, strict=True) if there]
+        ordered = sorted(having, key=lambda finding: -self.store.probability(image, finding))
+        return [name for name in ordered if self._is_reported(image, name)] or ordered[:1]
+
+    def row(self, image: str, finding: str, labelled: str | None = None) -> list[MapPanel]:
+        """Return the radiograph, then one panel a store; without a map where a store has none.
+
+        Args:
+            image, finding: which.
+            labelled: words for the radiograph; by default they say what the manifest labels it with.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` if a store lacks the image, or the image has another shape.
+            RadiographError: if the image cannot be read.
+        """
+        panels = [
+            self._panel(image, store, finding, title) for store, title in zip(self.stores, self.titles, strict=True)
+        ]
+        return [
+            MapPanel(
+                panels[0].pixels,
+                finding=self._labelled(image) if labelled is None else labelled,
+                truth=panels[0].truth,
+                title=image.rpartition("/")[2],
+                spacing=panels[0].spacing,
+                shape=panels[0].shape,
+            ),
+            *panels,
+        ]
+
+    def picture(self, image: str, wanted: Sequence[str] = (), most: int = 11) -> tuple[list[MapPanel], str]:
+        """Return one picture of an image: the radiograph, then the first store's map of each of its findings.
+
+        Args:
+            image: which.
+            wanted: findings; by default the reported ones, or the three most probable where none is.
+            most: maps at most.
+
+        Returns:
+            the panels, and in words what has no map.
+
+        Raises:
+            EvaluationError, SettingError, RadiographError: as `row` and `findings`.
+        """
+        store = self.store
+        names = list(dict.fromkeys(wanted))
+        if wanted:
+            _known(wanted, [store])
+        else:
+            ordered = sorted(store.findings, key=lambda finding: -store.probability(image, finding))
+            names = [name for name in ordered if self._is_reported(image, name)] or ordered[:3]
+        mapped = [name for name in names if name not in store.without[image]]
+        panels = [self._panel(image, store, name) for name in mapped[:most]]
+        film = self._panel(image, store, (mapped or names)[0])
+        film = replace(
+            film,
+            heat=None,
+            finding=self._labelled(image),
+            probability=None,
+            operating_point=None,
+            truth=[box for name in names for box in self.truth.get((image, name), ())],
+            title=image.rpartition("/")[2],
+        )
+        kept = ~np.isnan(store.grid(image)).any((1, 2))
+        empty, lacking = (
+            [name for name in names if name in store.without[image] and kept[store.findings.index(name)] == there]
+            for there in (True, False)
+        )
+        words = []
+        if empty:
+            listed = ", ".join(self._likely(image, name) for name in empty)
+            words.append(f"No map, since no place in the image speaks for it: {listed}.")
+        if lacking:
+            words.append(f"No map, since none was made: {', '.join(self._likely(image, name) for name in lacking)}.")
+        if mapped[most:]:
+            words.append(f"Not drawn: {', '.join(mapped[most:])}.")
+        return [film, *panels], " ".join(words)
+
+    def _is_reported(self, image: str, finding: str) -> bool:
+        point = store_operating_points(self.store).get(finding)
+        return point is not None and self.store.probability(image, finding) >= point
+
+    def _likely(self, image: str, finding: str) -> str:
+        probability, point = self.store.probability(image, finding), store_operating_points(self.store).get(finding)
+        panel = MapPanel(np.zeros((1, 1)), probability=probability, operating_point=point)
+        return f"{finding} ({panel.likely})"
+
+    def choose(self, count: int = 4, seed: int = 0, wanted: Sequence[str] = ()) -> tuple[pd.DataFrame, str]:
+        """Choose the examples of a sheet from the first store.
+
+        Args:
+            count: examples a row.
+            seed: of the draw.
+            wanted: findings; by default all.
+
+        Returns:
+            a table of ``row`` (a finding, `NORMAL_IMAGES` or `NONE_REPORTED`), ``image``, ``finding`` (whose map) and
+            ``probability``, the more probable first in each row; and a sentence on how they were chosen.
+
+        Raises:
+            SettingError: ``setting-invalid`` for a finding without maps.
+        """
+        store = self.store
+        findings = _known(wanted or store.findings, [store])
+        probabilities = store.table.set_index("image")[list(store.findings)]
+        orders: dict[str, Sequence[str]]
+        if self.labels is not None:
+            known = [finding for finding in store.findings if finding in self.labels]
+            drawn = self.labels.iloc[np.random.default_rng(seed).permutation(len(self.labels))]
+            orders = {NORMAL_IMAGES: self._one_a_patient(drawn[(drawn[known] == 0).all(axis=1)])}
+            orders |= {
+                finding: self._one_a_patient(drawn[drawn[finding] == 1], finding) if finding in known else []
+                for finding in findings
+            }
+            boxed = "those with a box first, the others " if self.truth else ""
+            how = (
+                f"Images labelled with the finding, {boxed}drawn at random (seed {seed}), of different patients as far "
+                "as there are" + (NORMAL_IMAGES not in findings) * f"; {NORMAL_IMAGES}: {NORMAL_ROW}" + "."
+            )
+        else:
+            points = pd.Series(store_operating_points(store), dtype="float64")
+            below = (probabilities[points.index] < points).all(axis=1) & bool(len(points))
+            least = probabilities[below].max(axis=1).sort_values(kind="stable")
+            orders = {NONE_REPORTED: list(least.index)} if below.any() else {}
+            orders |= {
+                finding: list(probabilities[finding].sort_values(ascending=False, kind="stable").index)
+                for finding in findings
+            }
+            how = "No labels were given: the images in which the finding is most probable."
+        rows = []
+        for row, order in orders.items():
+            taken = self._with_maps(order, row if row in findings else None, count)
+            ordered = sorted(
+                ((row, image, name, store.probability(image, name)) for image, name in taken),
+                key=lambda example: -example[-1],
+            )
+            rows += ordered or [(row, "", "", np.nan)]
+        return pd.DataFrame(rows, columns=["row", "image", "finding", "probability"]), how
+
+    def sheet(self, chosen: pd.DataFrame) -> dict[str, list[MapPanel]]:
+        """Return the panels of what `choose` chose, by row.
+
+        Raises:
+            EvaluationError, RadiographError: as `row`.
+        """
+        rows: dict[str, list[MapPanel]] = {row: [] for row in chosen["row"]}
+        for row, image, finding in chosen[["row", "image", "finding"]].itertuples(index=False, name=None):
+            if image:
+                rows[row].append(self._panel(image, self.store, finding))
+        return rows
+
+    def stored(self, image: str) -> Radiograph:
+        """Return a radiograph as it is stored; the last few are kept.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` if it is not of the size that the first store's maps are of.
+            RadiographError: if it cannot be read.
+        """
+        return self._radiograph(image)
+
+    def _panel(self, image: str, store: MapStore, finding: str, title: str = "") -> MapPanel:
+        radiograph = self._radiograph(image)
+        pixels = radiograph.pixels[0]
+        height, width = pixels.shape
+        view = store.view(image)
+        if abs(view.height * width - view.width * height) > max(view.height * width, view.width * height) / 100:
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"these maps are of an image {image} of {counted(view.height, 'row')} and "
+                f"{counted(view.width, 'column')}, and the picture "
+                f"has {height} and {width}.",
+                fix="Compare maps of the same images.",
+                where=store.folder,
+            )
+        smaller = min(1.0, self.points / max(height, width))
+        shape = max(1, round(height * smaller)), max(1, round(width * smaller))
+        known = finding in store.findings
+        heat = store.on_image(image, finding, shape) if known else None
+        named = finding if heat is not None and heat.any() else f"no map of {finding}"
+        return MapPanel(
+            np.asarray(Image.fromarray(pixels).reduce(max(1, min(height, width) // (4 * self.points)))),
+            heat,
+            named,
+            store.probability(image, finding) if known else None,
+            store_operating_points(store).get(finding),
+            self.truth.get((image, finding), ()),
+            title,
+            radiograph.spacing,
+            (height, width),
+        )
+
+    def _read(self, image: str) -> Radiograph:
+        path = self.paths.get(image, self.root / image)
+        if not path.is_file():
+            raise RadiographError(
+                Code.RADIOGRAPH_NOT_FOUND, "it is not there.", fix="Name the folder of the images with --root.",
+                where=path,
+            )  # fmt: skip
+        radiograph = read_radiograph(path, any_modality=True)  # it was judged when its map was made
+        view, shape = self.store.view(image), radiograph.pixels.shape[1:]
+        if shape != (view.height, view.width):
+            raise EvaluationError(
+                Code.MAPS_INVALID,
+                f"it has {counted(shape[0], 'row')} and {counted(shape[1], 'column')}; the "
+                f"maps are of an image of {view.height} and "
+                f"{view.width}.",
+                fix="Name the folder of the images that were explained with --root.",
+                where=path,
+            )
+        return radiograph
+
+    def _labelled(self, image: str) -> str:
+        if self.labels is None or self.labels.loc[image].isna().all():
+            return ""
+        present = [name for name in self.store.findings if self.labels.loc[image].get(name) == 1]
+        return f"labelled {', '.join(present) or 'with none of the findings'}"
+
+    def _one_a_patient(self, drawn: pd.DataFrame, finding: str = "") -> list[str]:
+        """Return images, boxed ones first, then those that are the first of their patient."""
+        boxed = [(image, finding) not in self.truth for image in drawn.index]
+        ordered = drawn.iloc[np.argsort(boxed, kind="stable")]
+        again = ordered["patient_id"].duplicated().to_numpy()
+        return [*ordered.index[~again], *ordered.index[again]]
+
+    def _with_maps(self, images: Sequence[str], finding: str | None, count: int) -> list[tuple[str, str]]:
+        """Return the first images that have a map of the finding, or of any where None, and which finding it is."""
+        taken: list[tuple[str, str]] = []
+        for image in images:
+            if len(taken) == count:
+                break
+            if finding is None:
+                taken += [(image, name) for name in self.findings(image)[:1]]
+            elif not np.isnan(self.store.grid(image)[self.store.findings.index(finding)]).any():
+                taken.append((image, finding))
+        return taken
 
 
-def write_pictures(
-    gallery: Gallery, images: Sequence[str], out: str | Path, findings: Sequence[str] = (), *, suffix: str = ".png"
-) -> list[Path]:
-    """Write one picture an image: the radiograph and the map of each of its findings, and in words what has none.
-
-    Args:
-        gallery: what to show; of several stores the first.
-        images: of the store.
-        out: a folder.
-        findings: those; by default `Gallery.picture` decides.
-        suffix: of the pictures.
-
-    Returns:
-        the pictures. Images that cannot be read stand in ``<out>.errors.csv``.
-
-    Raises:
-        RadiographError: that of the first image, if none could be read.
-        EvaluationError, SettingError: as `Gallery.picture` and `save`.
-    """
-    out, stems, written = Path(out), _stems(images), list[Path]()
-
-    def draw(image: str) -> None:
-        panels, words = gallery.picture(image, findings)
-        rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
-        save(compare_figure(rows, heading=gallery.titles[0], note=words), out / f"{stems[image]}{suffix}")
-        written.append(out / f"{stems[image]}{suffix}")
-
-    _for_each(images, out, draw)
-    return written
+def _known(wanted: Sequence[str], stores: Sequence[MapStore]) -> list[str]:
+    every = list(dict.fromkeys(finding for store in stores for finding in store.findings))
+    unknown = [finding for finding in wanted if finding not in every]
+    if unknown:
+        raise SettingError(
+            Code.SETTING_INVALID, f"there are no maps of {unknown[0]!r}; there are maps of {', '.join(every)}."
+        )
+    return list(wanted)
 
 
-def picture_names(images: Sequence[str], findings: Sequence[str], suffix: str, nifti: bool = False) -> list[str]:
-    """Return the names that :func:`write_overlays`, and :func:`write_nifti_maps`, give in a folder, or some more."""
-    stems, suffixes = _stems(images).values(), [suffix, *([".nii.gz"] if nifti else [])]
-    names = [f"{stem}_{_safe(finding)}{end}" for stem in stems for finding in findings for end in suffixes]
-    return names + [f"{stem}.nii.gz" for stem in stems if nifti]
+def store_operating_points(store: MapStore) -> dict[str, float]:
+    """Return from which probability each finding is reported, where the bundle that made the maps says so."""
+    # in the precision of the probabilities, or one that is exactly at its point would be below it
+    return {finding: float(np.float32(point)) for finding, point in (store.about.get("thresholds") or {}).items()}
 
 
-def write_sheet(
-    gallery: Gallery,
-    out: str | Path,
-    findings: Sequence[str] = (),
-    *,
-    count: int = 4,
-    seed: int = 0,
-    threshold: Threshold = HALF,
-    contours: bool = True,
-    boxes: bool = False,
-) -> pd.DataFrame:
-    """Write the sheet of the first store; `Gallery.choose` says what is on it, and is written beside it as CSV.
-
-    Args:
-        gallery: what to show.
-        out: a ``.png`` or ``.pdf``.
-        findings: rows; by default all.
-        count: examples a row.
-        seed: of the draw.
-        threshold, contours, boxes: as `draw_overlay`.
-
-    Returns:
-        what was chosen.
-    """
-    chosen, how = gallery.choose(count, seed, findings)
-    figure = sheet_figure(
-        gallery.sheet(chosen),
-        columns=count,
-        threshold=threshold,
-        contours=contours,
-        boxes=boxes,
-        heading=gallery.titles[0],
-        note=how,
-    )
-    save(figure, out)
-    write_durably(Path(out).with_suffix(".csv"), chosen.to_csv(index=False, lineterminator="\n").encode())
-    return chosen
-
-
-def write_nifti_maps(
-    gallery: Gallery, images: Sequence[str], out: str | Path, findings: Sequence[str] = ()
-) -> list[Path]:
-    """Write ``<image>.nii.gz``, and the maps of every store in the same pixels: ``<image>_<finding>.nii.gz``.
-
-    Several stores have their titles in the names. Arguments, result and errors as `write_overlays`; values are in the
-    methods' own units.
-    """
-    out = Path(out)
-    stems = _stems(images)
-    written: dict[Path, None] = {}
-
-    def write(image: str) -> None:
-        for finding in gallery.findings(image, findings):
-            write_one(image, finding)
-
-    def write_one(image: str, finding: str) -> None:
-        radiograph = gallery.stored(image)
-        files: dict[str, tuple[np.ndarray, str, float | None]] = {
-            stems[image]: (radiograph.pixels[0], "radiograph", 1.0)
-        }
-        for store, title in zip(gallery.stores, gallery.titles, strict=True):
-            heat = store.on_image(image, finding, radiograph.pixels.shape[1:]) if finding in store.findings else None
-            if heat is not None:
-                name = f"{stems[image]}_{_safe(finding)}" + (f"_{_safe(title)}" if len(gallery.stores) > 1 else "")
-                files[name] = heat, f"{finding}, {title}", None
-        for name, (values, about, shown) in files.items():
-            path = out / f"{name}.nii.gz"
-            if path not in written:
-                write_nifti(path, values, radiograph.spacing, about, shown)
-                written[path] = None
-
-    _for_each(images, out, write)
-    return list(written)
-
-
-def _for_each(images: Sequence[str], out: Path, do: Callable[[str], None]) -> None:
-    """Do something for every image; images that cannot be read are listed, unless none can."""
-    errors: list[tuple[str, RadiographError]] = []
-    for image in progress_bar(images, total=len(images), desc="drawing", unit="images"):
-        try:
-            do(image)
-        except RadiographError as error:
-            errors.append((image, error))
-    if errors and len(errors) == len(images):
-        raise errors[0][1]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_errors(out, [(image, str(error.code), error.message) for image, error in errors])
-
-
-def _stems(images: Sequence[str]) -> dict[str, str]:
-    """Return a file's name for each image: its own without suffix; where two have the same, their paths, or numbers."""
-    for way in (lambda image: _stem(image.rpartition("/")[2]), _stem, str):
-        stems = {image: _safe(way(image)) for image in images}
-        if len({stem.casefold() for stem in stems.values()}) == len(stems):
-            return stems
-    return {image: f"{number:05d}_{stem}" for number, (image, stem) in enumerate(stems.items())}
-
-
-def _stem(name: str) -> str:
-    # a UID has dots of its own, so only known suffixes go; .nii.gz before others
-    suffix = next((suffix for suffix in sorted(IMAGE_SUFFIXES, key=len)[::-1] if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", text).strip("_")
+def store_titles(stores: Sequence[MapStore]) -> list[str]:
+    """Return a name for each store: its bundle and method, with layer, stride and folder where that is not enough."""
+    about = [store.about for store in stores]
+    details = [
+        [str(made.get("bundle", {}).get("name", "")) for made in about],
+        [str(made.get("method", "")) for made in about],
+        [str(made.get("layer") or "") for made in about],
+        [f"stride {made['stride']}" if made.get("stride") else "" for made in about],
+        [store.folder.parent.name if store.folder.name == "maps" else store.folder.name for store in stores],
+    ]
+    names = [", ".join(filter(None, pair)) for pair in zip(*details[:2], strict=True)]
+    for more in details[2:]:
+        longer = [", ".join(filter(None, pair)) for pair in zip(names, more, strict=True)]
+        if len(set(longer)) > len(set(names)):
+            names = longer
+    return names

@@ -46,7 +46,7 @@ MAP_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """Map thresholds to choose from, in shares of the map's maximum."""
 FEWEST_CASES = 10
 """A finding with fewer cases to choose its threshold on takes the one chosen on all findings together."""
-REFERENCE = 1024
+_REFERENCE = 1024
 """The pointing game's tolerance is in pixels of an image whose longer side has so many (NIH's)."""
 POOLED_FINDINGS = "all findings"
 _TOUCHING = np.ones((3, 3))
@@ -84,7 +84,7 @@ def score(
         heat: ``[h, w]``, at least 0, over the whole image.
         boxes: ``[B, 4]``: left, top, right, bottom in shares of the image.
         shares: S map thresholds, each in (0, 1].
-        tolerance: of the pointing game, in pixels of an image whose longer side has `REFERENCE`.
+        tolerance: of the pointing game, in pixels of an image whose longer side has `_REFERENCE`.
 
     Raises:
         EvaluationError: ``evaluation-invalid`` for a map with negative or undefined values, no box, or a threshold
@@ -113,7 +113,7 @@ def _pointing(heat: np.ndarray, boxes: np.ndarray, tolerance: float) -> float:
     middles = np.column_stack([columns + 0.5, rows + 0.5])[:, None]
     size = np.array(heat.shape[::-1], dtype=float)
     outside = np.maximum(np.maximum(boxes[:, :2] * size - middles, middles - boxes[:, 2:] * size), 0)
-    near = np.hypot(*np.moveaxis(outside, -1, 0)).min(axis=1) <= tolerance * max(heat.shape) / REFERENCE
+    near = np.hypot(*np.moveaxis(outside, -1, 0)).min(axis=1) <= tolerance * max(heat.shape) / _REFERENCE
     return float(near.mean())
 
 

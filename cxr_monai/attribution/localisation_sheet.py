@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cxr_monai.attribution.boxed_cases import BoxedCases
-from cxr_monai.attribution.drawing import Panel, draw_overlay
+from cxr_monai.attribution.drawing import MapPanel, draw_overlay
 from cxr_monai.attribution.localisation import raster
 from cxr_monai.attribution.localisation_result import Localisation
 from cxr_monai.attribution.regions import Threshold
@@ -23,8 +23,8 @@ from cxr_monai.durable import write_durably
 from cxr_monai.errors import RadiographError
 from cxr_monai.evaluation.metrics_table import MEAN
 
-NAME = "cases.png"
-EACH = 3
+_NAME = "cases.png"
+_EACH = 3
 """Best and worst cases a finding."""
 _INCHES = 1.5
 _DPI = 160
@@ -47,20 +47,20 @@ def write_case_sheet(localisation: Localisation, part: BoxedCases, root: Path, f
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    out = Path(folder) / NAME
+    out = Path(folder) / _NAME
     out.unlink(missing_ok=True)  # of an earlier run
     method = localisation.provenance["method"]
     own = localisation.scores[(localisation.scores["map"] == method) & (localisation.scores["finding"] != MEAN)]
     thresholds = dict(zip(own["finding"], own["map_threshold"], strict=True))
-    wide, tall = EACH * 2 * _INCHES + 0.3, len(thresholds) * (_INCHES + 0.42) + 0.5
+    wide, tall = _EACH * 2 * _INCHES + 0.3, len(thresholds) * (_INCHES + 0.42) + 0.5
     figure = Figure(figsize=(wide, tall))
-    grid = figure.subplots(len(thresholds), 2 * EACH, squeeze=False, gridspec_kw=_MARGINS | {"top": 1 - 0.75 / tall})
+    grid = figure.subplots(len(thresholds), 2 * _EACH, squeeze=False, gridspec_kw=_MARGINS | {"top": 1 - 0.75 / tall})
     for axes in grid.flat:
         axes.set_axis_off()
     for line, (finding, share) in zip(grid, thresholds.items(), strict=True):
         sides = _chosen(localisation.cases[localisation.cases["finding"] == finding])
         places = [
-            (case, column + EACH * side)
+            (case, column + _EACH * side)
             for side, cases in enumerate(sides)
             for column, case in enumerate(cases.to_dict(orient="records"))
         ]
@@ -89,8 +89,8 @@ def write_case_sheet(localisation: Localisation, part: BoxedCases, root: Path, f
 def _chosen(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the best and the worst cases by IoU, then by energy; no case is both."""
     ordered = cases.sort_values(["iou", "energy", "case"], ascending=[False, False, True])
-    best = ordered.head(min(EACH, (len(ordered) + 1) // 2))
-    return best, ordered.iloc[len(best) :].tail(EACH).iloc[::-1]
+    best = ordered.head(min(_EACH, (len(ordered) + 1) // 2))
+    return best, ordered.iloc[len(best) :].tail(_EACH).iloc[::-1]
 
 
 def _panel(case: dict[Any, Any], part: BoxedCases, root: Path) -> Any:
@@ -104,4 +104,4 @@ def _panel(case: dict[Any, Any], part: BoxedCases, root: Path) -> Any:
     heat = part.store.on_image(image, finding, raster(view.height, view.width))
     size = np.array([view.width, view.height, view.width, view.height])
     truth = [(left, top, right - left, bottom - top) for left, top, right, bottom in part.boxes[image, finding] * size]
-    return Panel(pixels, heat, finding, truth=truth, spacing=view.spacing)
+    return MapPanel(pixels, heat, finding, truth=truth, spacing=view.spacing)

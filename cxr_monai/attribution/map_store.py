@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_monai.attribution.view import Points, View
+from cxr_monai.attribution.view import PointGrid, View
 from cxr_monai.completion import COMPLETE, OWN, altered, missing, seal
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.durable import refuse_taken, write_durably, write_together
@@ -35,9 +35,9 @@ from cxr_monai.plurals import counted
 from cxr_monai.schemes import label_scheme
 from cxr_monai.strict_json import parse_strictly
 
-FORMAT = 1
-ABOUT, TABLE = "maps.json", "maps.csv"
-PART = 256
+_FORMAT = 1
+MAPS_JSON, MAPS_CSV = "maps.json", "maps.csv"
+_IMAGES_PER_FILE = 256
 """Images a file."""
 _VIEW = ("height", "width", "top", "left", "rows", "columns", "row_spacing", "column_spacing")
 
@@ -60,7 +60,7 @@ class MapStore:
         self.folder, self.about = folder, about
         self.findings: tuple[str, ...] = tuple(about["findings"])
         self.scheme = label_scheme((about.get("bundle") or {}).get("label_scheme", "findings"))
-        self.points: Points | None = tuple(about["points"]) if about["points"] else None
+        self.points: PointGrid | None = tuple(about["points"]) if about["points"] else None
         self.parts = sorted(folder.glob("maps_*.npz"))
         self._place: dict[str, tuple[int, int]] = {}
         self.without: dict[str, tuple[str, ...]] = {}
@@ -97,14 +97,14 @@ class MapStore:
             EvaluationError: ``maps-invalid``; ``result-incomplete``.
         """
         folder = Path(folder)
-        about = folder / ABOUT
-        if not about.is_file() and (folder / "maps" / ABOUT).is_file():
-            folder, about = folder / "maps", folder / "maps" / ABOUT
+        about = folder / MAPS_JSON
+        if not about.is_file() and (folder / "maps" / MAPS_JSON).is_file():
+            folder, about = folder / "maps", folder / "maps" / MAPS_JSON
         try:
             content = parse_strictly(about.read_bytes())
-            if content["format"] != FORMAT:
-                raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
-            if not unfinished and (not (folder / TABLE).is_file() or missing(content, folder)):
+            if content["format"] != _FORMAT:
+                raise ValueError(f"its format is {content['format']!r}, not {_FORMAT}")
+            if not unfinished and (not (folder / MAPS_CSV).is_file() or missing(content, folder)):
                 raise EvaluationError(
                     Code.RESULT_INCOMPLETE,
                     "the run that made these maps was interrupted, or some of them were deleted.",
@@ -117,7 +117,7 @@ class MapStore:
         except FileNotFoundError:
             raise EvaluationError(
                 Code.MAPS_INVALID,
-                f"no maps are here (it has no {ABOUT}).",
+                f"no maps are here (it has no {MAPS_JSON}).",
                 fix="'cxr-monai explain BUNDLE INPUT --out FOLDER' makes them.",
                 where=folder,
             ) from None
@@ -221,7 +221,7 @@ class MapWriter:
 
     def __init__(self, folder: str | Path, about: Mapping[str, Any], force: bool = False) -> None:
         self.folder = Path(folder)
-        self.about = {"format": FORMAT, **about}
+        self.about = {"format": _FORMAT, **about}
         self.done: set[str] = set()
         self._number = 0
         self._rows: list[tuple[str, View, np.ndarray, np.ndarray, str]] = []
@@ -230,11 +230,11 @@ class MapWriter:
             check_folder(self.folder, ())
             self._others = self._there()
             if not self._others:
-                write_durably(self.folder / ABOUT, _encoded(self.about))
+                write_durably(self.folder / MAPS_JSON, _encoded(self.about))
 
     def _there(self) -> list[Path]:
         """Return the files of maps that are in the folder."""
-        named = [self.folder / TABLE, self.folder / ABOUT]
+        named = [self.folder / MAPS_CSV, self.folder / MAPS_JSON]
         return [path for path in named if path.is_file()] + sorted(self.folder.glob("maps_*.npz"))
 
     def _go_on(self, force: bool) -> bool:
@@ -242,7 +242,7 @@ class MapWriter:
         there = self._there()
         if not there:
             return False
-        before, now = _described(self.folder / ABOUT), json.loads(json.dumps(self.about))
+        before, now = _described(self.folder / MAPS_JSON), json.loads(json.dumps(self.about))
         keys = {*now, *before} - {"root", COMPLETE}  # the images may have moved meanwhile
         differ = sorted(key for key in keys if now.get(key) != before.get(key))
         if differ and not force:
@@ -281,7 +281,7 @@ class MapWriter:
             raise ValueError(f"{image!r} has its maps already")
         self.done.add(image)
         self._rows.append((image, view, probabilities, maps, notes))
-        if len(self._rows) == PART:
+        if len(self._rows) == _IMAGES_PER_FILE:
             self._write()
 
     def finish(self) -> MapStore:
@@ -292,10 +292,10 @@ class MapWriter:
             self._place({})
         store = MapStore.open(self.folder, unfinished=True)
         without = [", ".join(store.without[image]) for image in store.table["image"]]
-        write_durably(self.folder / TABLE, store.table.assign(no_map=without).to_csv(index=False).encode())
+        write_durably(self.folder / MAPS_CSV, store.table.assign(no_map=without).to_csv(index=False).encode())
         content = dict(self.about)
-        seal(content, self.folder, [TABLE, *(part.name for part in store.parts)])
-        write_durably(self.folder / ABOUT, _encoded(content))
+        seal(content, self.folder, [MAPS_CSV, *(part.name for part in store.parts)])
+        write_durably(self.folder / MAPS_JSON, _encoded(content))
         return store
 
     def _write(self) -> None:
@@ -318,10 +318,10 @@ class MapWriter:
 
     def _place(self, parts: Mapping[Path, bytes]) -> None:
         """Write parts; when they are on the disk, other maps go, and the table and mark of before there were these."""
-        gone = [path for path in {*self._others, self.folder / TABLE} if path.is_file() and path.name != ABOUT]
+        gone = [path for path in {*self._others, self.folder / MAPS_CSV} if path.is_file() and path.name != MAPS_JSON]
         if gone or self._others:
             files = {**dict.fromkeys(gone), **parts}
-            about = self.folder / ABOUT
+            about = self.folder / MAPS_JSON
             write_together(about, _encoded(self.about), files, gone_meanwhile=bool(self._others))
             self._others = []
         else:
@@ -344,11 +344,11 @@ def _described(about: Path) -> dict[str, Any]:
 
 def _refuse_altered(content: Mapping[str, Any], folder: Path, unfinished: bool) -> None:
     """Refuse maps of which a file was cut or exchanged after they were complete; of unfinished ones the parts alone."""
-    changed = [ABOUT if name == OWN else name for name in altered(content, folder)]
+    changed = [MAPS_JSON if name == OWN else name for name in altered(content, folder)]
     if unfinished:
-        changed = [name for name in changed if name not in (ABOUT, TABLE)]  # they are written anew
+        changed = [name for name in changed if name not in (MAPS_JSON, MAPS_CSV)]  # they are written anew
     if changed:
-        part = changed[0] not in (ABOUT, TABLE)
+        part = changed[0] not in (MAPS_JSON, MAPS_CSV)
         raise EvaluationError(
             Code.MAPS_INVALID, "it was cut or changed since it was written.", where=folder / changed[0],
             fix=f"{'Delete it and call' if part else 'Call'} 'cxr-monai explain' again: it makes what is missing.",

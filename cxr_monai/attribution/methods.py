@@ -2,7 +2,7 @@
 
     maps = explain_with("gradcam", network, images, channels=[0, 3])        # [B, C, H, W] -> [B, 2, h, w]
 
-`METHODS` tells what each can and cannot show. Some read a layer's features (their maps have its grid), others the
+`MAP_METHODS` tells what each can and cannot show. Some read a layer's features (their maps have its grid), others the
 pixels. The layer to explain in MONAI's DenseNet is ``class_layers.relu``: ``features`` ends before the last ReLU, and
 gives another map. Activations that work in place, as DenseNet's do by default, break the hooks of MONAI and Captum:
 every method but ``cam`` therefore works on a copy in which they do not.
@@ -26,7 +26,7 @@ from captum.attr import (
 from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 
-from cxr_monai.attribution.view import Points, weights_at
+from cxr_monai.attribution.view import PointGrid, weights_at
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.networks.class_maps import ClassMaps, evaluating, grid_points
 from cxr_monai.networks.fixed_batches import evenly
@@ -36,9 +36,9 @@ Maps = Callable[[nn.Module, torch.Tensor, Sequence[int], str, Head], torch.Tenso
 
 LAST, EARLY = "class_layers.relu", "features.transition1.relu"
 """Layers of MONAI's DenseNets: the last features, and those of the first block (a fourth of the input's side)."""
-STEPS = 16
+_PATH_STEPS = 16
 """Of the path that Integrated Gradients follow."""
-PATCHES = 14
+_PATCHES = 14
 """Occlusion's patch is a seventh of the image's side, moved by a fourteenth."""
 
 
@@ -123,9 +123,9 @@ def method_named(name: str) -> MapMethod:
     Raises:
         SettingError: ``setting-invalid``, listing what there is.
     """
-    if name not in METHODS:
-        raise SettingError(Code.SETTING_INVALID, f"there is no method {name!r}; there are {', '.join(METHODS)}.")
-    return METHODS[name]
+    if name not in MAP_METHODS:
+        raise SettingError(Code.SETTING_INVALID, f"there is no method {name!r}; there are {', '.join(MAP_METHODS)}.")
+    return MAP_METHODS[name]
 
 
 def check_layer(network: nn.Module, target_layer: str) -> None:
@@ -217,7 +217,7 @@ def cam_times_layercam(
     images: torch.Tensor,
     channels: Sequence[int],
     layer: str,
-    points: Points | None = None,
+    points: PointGrid | None = None,
 ) -> torch.Tensor:
     """Return class activation maps times LayerCAM of an earlier layer, in shares of their maxima, on the finer grid.
 
@@ -254,7 +254,7 @@ def _integrated_gradients(
     baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
     method = IntegratedGradients(network)
     made = [
-        method.attribute(images, baselines=baseline, target=channel, n_steps=STEPS, internal_batch_size=max(8,
+        method.attribute(images, baselines=baseline, target=channel, n_steps=_PATH_STEPS, internal_batch_size=max(8,
         len(images))) for channel in channels
     ]  # fmt: skip
     return torch.stack([one.detach().clamp(min=0).sum(1) for one in made], dim=1).float()
@@ -276,7 +276,7 @@ def _guided_gradcam(
 def _occlusion(
     network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
 ) -> torch.Tensor:
-    step = max(1, images.shape[-1] // PATCHES)
+    step = max(1, images.shape[-1] // _PATCHES)
     baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
     method = Occlusion(network)
     made = [
@@ -293,7 +293,7 @@ def _occlusion(
     return torch.stack([one.detach().mean(1) for one in made], dim=1)
 
 
-METHODS: dict[str, MapMethod] = {
+MAP_METHODS: dict[str, MapMethod] = {
     Method.CAM: MapMethod(
         _cam,
         "this package",

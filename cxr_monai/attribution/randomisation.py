@@ -5,7 +5,7 @@
 
 Weights are drawn anew as before a training, first those of the last layer alone, then those of more and more parts,
 down to the input. The last layer is what makes the findings differ, and all of them is all that was learned. A method
-whose map stays as it was has shown the image and the architecture, not the network: it explains nothing (`BOUND`).
+whose map stays as it was has shown the image and the architecture, not the network: it explains nothing (`SURVIVED`).
 """
 
 import copy
@@ -23,7 +23,7 @@ from cxr_monai.data.loading import seed_of
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.networks.ensemble import within_member
 
-BOUND = 0.5
+SURVIVED = 0.5
 """Mean rank correlation above which maps have survived, at any stage.
 
 Set in a gap that was measured (DenseNet121, 224 pixels, 12 NIH radiographs of other patients, AUROC 0.70; three draws):
@@ -33,8 +33,8 @@ with the last block too; guided_gradcam to 0.65, layercam to 0.75, gradcam++ to 
 speaks against a finding and so show nearly the same places for any head. One draw of the head alone moves cam's mean by
 0.4 (standard deviation), therefore several are averaged.
 """
-DRAWS = 5
-FEW = 16
+_DRAWS = 5
+_FEW_IMAGES = 16
 """Images that batch normalisation is fitted to anew."""
 
 
@@ -71,7 +71,7 @@ def randomised(network: nn.Module, parts: Sequence[str], images: torch.Tensor, s
     Args:
         network: any.
         parts: names of `cascade`.
-        images: float ``[B, C, H, W]``; the first `FEW` are used, and their mirror images.
+        images: float ``[B, C, H, W]``; the first `_FEW_IMAGES` are used, and their mirror images.
         seed: of the draws; the global random state is left alone.
     """
     made = copy.deepcopy(network).eval()
@@ -94,7 +94,7 @@ def randomised(network: nn.Module, parts: Sequence[str], images: torch.Tensor, s
             for norm in norms:
                 norm.momentum = None  # the plain mean over all that it sees
                 norm.train()
-            shown = images[:FEW]
+            shown = images[:_FEW_IMAGES]
             made(torch.cat([shown, shown.flip(-1)]))  # two at least: one place of one image has no variance
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
@@ -113,7 +113,7 @@ def survival(
     network: nn.Module,
     images: torch.Tensor,
     stages: Sequence[Stage],
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
     seed: int = 0,
 ) -> Iterator[pd.DataFrame]:
     """Compare maps of a network with those of copies whose weights were drawn anew, a copy at a time.

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from cxr_monai.errors import Code, SettingError
 
-Kind = Literal["maximum", "area"]
+ThresholdKind = Literal["maximum", "area"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Threshold:
     """
 
     share: float
-    kind: Kind = "maximum"
+    kind: ThresholdKind = "maximum"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1 or self.kind not in ("maximum", "area"):
@@ -52,7 +52,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Part:
+class MapRegion:
     """One connected part of a thresholded map, in the map's pixels.
 
     Attributes:
@@ -76,7 +76,7 @@ def parse_threshold(text: str) -> Threshold:
     Raises:
         SettingError: ``setting-invalid``, saying what is possible.
     """
-    kind: Kind = "area" if text.startswith("area=") else "maximum"
+    kind: ThresholdKind = "area" if text.startswith("area=") else "maximum"
     try:
         return Threshold(float(text.removeprefix("area=")), kind)
     except ValueError:
@@ -87,7 +87,7 @@ def parse_threshold(text: str) -> Threshold:
         ) from None
 
 
-def strongest(heat: np.ndarray, threshold: Threshold) -> np.ndarray:
+def above_threshold(heat: np.ndarray, threshold: Threshold) -> np.ndarray:
     """Return which pixels of a map count.
 
     Args:
@@ -108,16 +108,16 @@ def strongest(heat: np.ndarray, threshold: Threshold) -> np.ndarray:
     return mask.reshape(heat.shape) & (heat > 0)
 
 
-def parts(heat: np.ndarray, threshold: Threshold) -> list[Part]:
+def connected_regions(heat: np.ndarray, threshold: Threshold) -> list[MapRegion]:
     """Return the connected parts (8 neighbours) of what a threshold leaves of a map ``[H, W]``, the strongest first.
 
     Parts of the same maximum come the larger first, then in reading order. A map that is 0 everywhere has none.
     """
-    labels, count = ndimage.label(strongest(heat, threshold), structure=np.ones((3, 3)))
+    labels, count = ndimage.label(above_threshold(heat, threshold), structure=np.ones((3, 3)))
     numbers = np.arange(1, count + 1)
     maxima, sizes = ndimage.maximum(heat, labels, numbers), np.bincount(labels.ravel(), minlength=count + 1)[1:]
     found = [
-        Part(
+        MapRegion(
             columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start, float(maximum), int(pixels)
         )
         for (rows, columns), maximum, pixels in zip(ndimage.find_objects(labels), maxima, sizes, strict=True)

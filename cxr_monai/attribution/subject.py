@@ -27,7 +27,7 @@ from cxr_monai.attribution.faithfulness import (
     area,
     baseline_of,
     deletion_insertion,
-    moved,
+    displaced,
     sensitivity,
     unexplained,
 )
@@ -327,7 +327,7 @@ def _judged(
     gone = baseline_of(image, baseline)
     figures: list[dict[str, float]] = []
     tables = []
-    for number, moved_to in enumerate([heat, *(moved(heat, seed * 1000 + draw) for draw in range(controls))]):
+    for number, moved_to in enumerate([heat, *(displaced(heat, seed * 1000 + draw) for draw in range(controls))]):
         made = deletion_insertion(probability, image, moved_to, gone, steps, seed, BATCH)
         figures.append({name: area(made.shares, getattr(made, name)) for name in _CURVES})
         if samples:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Points = tuple[float, float]
+PointGrid = tuple[float, float]
 """The place of a map's first point and the distance to the next, both in shares of the view's side."""
 
 
@@ -33,7 +33,9 @@ class View:
     columns: float
     spacing: tuple[float, float] | None = None
 
-    def place(self, grid: np.ndarray, points: Points | None = None, shape: tuple[int, int] | None = None) -> np.ndarray:
+    def place(
+        self, grid: np.ndarray, points: PointGrid | None = None, shape: tuple[int, int] | None = None
+    ) -> np.ndarray:
         """Enlarge a map to the stored image, linearly between its points.
 
         Args:
@@ -50,7 +52,7 @@ class View:
         return (rows @ np.asarray(grid, np.float32) @ columns.T).astype(np.float32)
 
 
-def _weights(count: int, pixels: int, size: float, start: float, extent: float, points: Points | None) -> np.ndarray:
+def _weights(count: int, pixels: int, size: float, start: float, extent: float, points: PointGrid | None) -> np.ndarray:
     """Return what each of ``count`` points adds to each pixel along one axis: float32 ``[pixels, count]``."""
     places = ((np.arange(pixels) + 0.5) * size - start) / extent
     weights = weights_at(places, count, points)
@@ -58,7 +60,7 @@ def _weights(count: int, pixels: int, size: float, start: float, extent: float, 
     return weights
 
 
-def weights_at(places: np.ndarray, count: int, points: Points | None = None) -> np.ndarray:
+def weights_at(places: np.ndarray, count: int, points: PointGrid | None = None) -> np.ndarray:
     """Return what each of ``count`` points along an axis adds to places between them, linearly.
 
     Args:

@@ -102,12 +102,12 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     _refuse_wrong_use(arguments)
-    from cxr_monai.attribution.map_store import ABOUT
+    from cxr_monai.attribution.map_store import MAPS_JSON
     from cxr_monai.outputs import check_folder
     from cxr_monai.workflows.explain import explain_images
 
     check_folder(arguments.out, ())
-    if arguments.pictures and not (arguments.out / ABOUT).is_file():  # else these maps are continued, or refused
+    if arguments.pictures and not (arguments.out / MAPS_JSON).is_file():  # else these maps are continued, or refused
         check_folder(arguments.out, ["pictures"], arguments.force)
     explained = explain_images(
         arguments.bundle,
@@ -138,8 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"each: {arguments.out}"
     )
     if arguments.pictures:
-        from cxr_monai.attribution.gallery import write_pictures
-        from cxr_monai.attribution.panels import Gallery
+        from cxr_monai.attribution.gallery import Gallery
+        from cxr_monai.attribution.map_pictures import write_pictures
 
         shown, wanted_findings = store.images[: arguments.pictures], explained.findings if arguments.finding else ()
         pictures = write_pictures(Gallery([store]), shown, arguments.out / "pictures", wanted_findings)

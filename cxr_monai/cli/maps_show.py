@@ -10,7 +10,7 @@ from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
 
 if TYPE_CHECKING:
-    from cxr_monai.attribution.drawing import Box
+    from cxr_monai.attribution.drawing import PixelBox
     from cxr_monai.attribution.map_store import MapStore
 
 DESCRIPTION = """\
@@ -87,9 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw, write, say where."""
     one_file = arguments.out.suffix.lower() in (".png", ".pdf")
     _refuse_wrong_use(arguments, one_file)
-    from cxr_monai.attribution.gallery import picture_names, write_nifti_maps, write_overlays, write_sheet
+    from cxr_monai.attribution.gallery import Gallery
+    from cxr_monai.attribution.map_pictures import picture_names, write_example_sheet, write_nifti_maps, write_overlays
     from cxr_monai.attribution.map_store import MapStore
-    from cxr_monai.attribution.panels import Gallery
     from cxr_monai.attribution.regions import parse_threshold
     from cxr_monai.data.manifest import read_manifest
     from cxr_monai.labels import spelling
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         for path in dict.fromkeys([*pictures, pictures[0].with_suffix(".csv")]):
             check_output(path, arguments.force)
         for picture in pictures:
-            chosen = write_sheet(
+            chosen = write_example_sheet(
                 gallery,
                 picture,
                 findings,
@@ -156,14 +156,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_truth(path: Path, store: "MapStore", by_name: bool = False) -> dict[tuple[str, str], list["Box"]]:
+def read_truth(path: Path, store: "MapStore", by_name: bool = False) -> dict[tuple[str, str], list["PixelBox"]]:
     """Return boxes by image and finding, in pixels of the stored image; notes go to standard error."""
     from cxr_monai.attribution.reference_boxes import read_boxes
 
     table, notes = read_boxes(path, store.table, store.findings, store.scheme, by_name)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    boxes: dict[tuple[str, str], list[Box]] = {}
+    boxes: dict[tuple[str, str], list[PixelBox]] = {}
     columns = ["image", "finding", "x", "y", "width", "height"]
     for image, finding, *box in table[columns].itertuples(index=False, name=None):
         x, y, width, height = map(float, box)

@@ -10,10 +10,10 @@ from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
-from cxr_monai.report.reading import finding_rows, records, value
+from cxr_monai.report.evaluation_rows import finding_rows, records, value
 
 
-def markdown(evaluation: Evaluation) -> str:
+def auroc_markdown(evaluation: Evaluation) -> str:
     """Return the table as Markdown: finding, AUROC, both intervals, number of images with the label; the mean last."""
     level = words.percent(evaluation.level).replace(words.NBSP, " ")
     heads = ("Finding", "AUROC", f"{level} interval, images (DeLong)", f"{level} interval, patients", "#Labels")
@@ -21,7 +21,7 @@ def markdown(evaluation: Evaluation) -> str:
     for row in records(evaluation.findings):
         mean = row["finding"] == MEAN
         cells = [
-            "Mean" if mean else words.shown(str(row["finding"])),
+            "Mean" if mean else words.heading(str(row["finding"])),
             words.number(value(row, "auroc")),
             words.between(value(row, "auroc_low"), value(row, "auroc_high")),
             words.between(value(row, "auroc_patient_low"), value(row, "auroc_patient_high")),

@@ -13,10 +13,10 @@ from typing import Any
 
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.report import words
-from cxr_monai.report.reading import value
+from cxr_monai.report.evaluation_rows import value
 from cxr_monai.report.words import between, number
 
-KINDS = (("", "images"), ("_patient", "patients"))
+INTERVAL_KINDS = (("", "images"), ("_patient", "patients"))
 """Which intervals a figure has: what its column's name adds, and what is taken for independent."""
 
 
@@ -45,7 +45,7 @@ def estimate(
     row: Mapping[str, Any],
     name: str,
     digits: int = 3,
-    kinds: Sequence[tuple[str, str]] = KINDS,
+    kinds: Sequence[tuple[str, str]] = INTERVAL_KINDS,
     strong: bool = False,
 ) -> Cell:
     """Return a figure with its intervals below it, each named after what it takes for independent."""
@@ -91,15 +91,15 @@ _FIGURES = {
 
 
 def figure_name(name: str) -> str:
-    return _FIGURES.get(str(name), words.shown(str(name)))
+    return _FIGURES.get(str(name), words.heading(str(name)))
 
 
-def name_of(finding: Any) -> str:
+def heading_of(finding: Any) -> str:
     """Return a finding as tables show it."""
-    return "Mean" if str(finding) == MEAN else words.shown(str(finding))
+    return "Mean" if str(finding) == MEAN else words.heading(str(finding))
 
 
-def of(found: words.Frequency) -> str:
+def count_of(found: words.Frequency) -> str:
     return f"{found.count:,} of {found.of:,}"
 
 

@@ -17,29 +17,29 @@ from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import (
-    KINDS,
+    INTERVAL_KINDS,
     Cell,
     Table,
+    count_of,
     estimate,
     figure_name,
-    name_of,
-    of,
+    heading_of,
     p_value,
     share_text,
     signed,
     whole,
     with_ends,
 )
-from cxr_monai.report.confusion import group_word
-from cxr_monai.report.reading import chosen_points, finding_rows, records, rules, table_of, value
+from cxr_monai.report.evaluation_rows import chosen_points, finding_rows, records, rules_in, table_of, value
+from cxr_monai.report.matrix_charts import group_word
 from cxr_monai.report.words import number
 
-SET = "set"  # the row of the image-level sets in the conformal table
-ELSEWHERE = (0.01, 0.05, 0.2)
+_SET = "set"  # the row of the image-level sets in the conformal table
+_PREVALENCES = (0.01, 0.05, 0.2)
 """Prevalences at which the physicians' table tells what a report would be worth."""
 
 
-def findings_table(evaluation: Evaluation) -> Table:
+def metrics_table(evaluation: Evaluation) -> Table:
     """Return ``metrics.csv`` for reading: counts, AUROC, average precision, Brier score, each with its intervals."""
     rows = []
     for row in records(evaluation.findings):
@@ -47,7 +47,7 @@ def findings_table(evaluation: Evaluation) -> Table:
         patients = value(row, "positive_patients")
         rows.append(
             (
-                Cell(name_of(row["finding"]), strong=mean),
+                Cell(heading_of(row["finding"]), strong=mean),
                 estimate(row, "auroc", strong=mean),
                 estimate(row, "average_precision", strong=mean),
                 estimate(row, "brier", digits=4, strong=mean),
@@ -57,7 +57,7 @@ def findings_table(evaluation: Evaluation) -> Table:
             )
         )
     notes = [note for row in finding_rows(evaluation) if (note := words.no_value(str(row["finding"]), row))]
-    notes += [f"{name_of(row['finding'])}: {note}" for row in finding_rows(evaluation) if (note := words.rough(row))]
+    notes += [f"{heading_of(row['finding'])}: {note}" for row in finding_rows(evaluation) if (note := words.rough(row))]
     heads = ("Finding", "AUROC", "Average precision", "Brier score", "Images", "With the label", "Prevalence")
     return Table("Each finding, and the mean over those that have a value", heads, tuple(rows), tuple(notes))
 
@@ -80,23 +80,23 @@ def operating_tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
     """Return (rule, table) of each rule: counts and every figure at its thresholds."""
     shown = ("sensitivity", "specificity", "ppv", "npv", "f1", "lr_positive", "lr_negative")
     table, tables = evaluation.operating_points, []
-    for rule in rules(evaluation):
+    for rule in rules_in(evaluation):
         rows = []
         for row in records(table[table["rule"].astype("str") == rule]):
             tp, fp, tn, fn = (whole(value(row, name)) for name in ("tp", "fp", "tn", "fn"))
             counts = (f"{tp} right, {fp} false", f"{fn} missed, {tn} passed over")
             rows.append(
                 (
-                    Cell(name_of(row["finding"])),
+                    Cell(heading_of(row["finding"])),
                     Cell(number(value(row, "threshold"), 4)),
                     Cell(whole(value(row, "flagged_per_1000")), counts),
                     *(estimate(row, name, digits=2 if name.startswith("lr") else 3) for name in shown),
                 )
             )
         there = {str(name) for name in table[table["rule"].astype("str") == rule]["finding"]}
-        missing = [name_of(row["finding"]) for row in finding_rows(evaluation) if str(row["finding"]) not in there]
+        missing = [heading_of(row["finding"]) for row in finding_rows(evaluation) if str(row["finding"]) not in there]
         notes = (
-            (f"No threshold was chosen for {words.listed(missing)}: too few labels of one kind.",) if missing else ()
+            (f"No threshold was chosen for {words.and_list(missing)}: too few labels of one kind.",) if missing else ()
         )
         heads = ("Finding", "Threshold", "Reported of 1,000", *map(figure_name, shown))
         tables.append((rule, Table(f"At the threshold that {words.rule_words(rule)}", heads, tuple(rows), notes)))
@@ -114,15 +114,15 @@ def elsewhere_table(evaluation: Evaluation) -> Table | None:
         if here is None or math.isnan(sensitivity + specificity):
             continue
         cells = []
-        for prevalence in ELSEWHERE:
+        for prevalence in _PREVALENCES:
             right = words.frequency(float(predictive_values_at(sensitivity, specificity, prevalence)[0]))
-            cells.append(Cell(words.DASH if right is None else of(right)))
+            cells.append(Cell(words.DASH if right is None else count_of(right)))
         prevalence_here = words.frequency(value(row, "prevalence"))
-        among = (f"{of(prevalence_here)} have it",) if prevalence_here else ()
-        rows.append((Cell(name_of(name)), Cell(of(here), among), *cells))
+        among = (f"{count_of(prevalence_here)} have it",) if prevalence_here else ()
+        rows.append((Cell(heading_of(name)), Cell(count_of(here), among), *cells))
     if not rows:
         return None
-    heads = ("Reports that are right", "Here", *(f"{share * 100:g} of 100 have it" for share in ELSEWHERE))
+    heads = ("Reports that are right", "Here", *(f"{share * 100:g} of 100 have it" for share in _PREVALENCES))
     return Table("If the finding is rarer or more frequent where you work", heads, tuple(rows))
 
 
@@ -135,7 +135,7 @@ def calibration_table(evaluation: Evaluation) -> Table | None:
     shown = [name for name in wanted if name in table.columns]
     rows = [
         (
-            Cell(name_of(row["finding"]), strong=row["finding"] == MEAN),
+            Cell(heading_of(row["finding"]), strong=row["finding"] == MEAN),
             Cell(str(row["state"])),
             *(Cell(number(value(row, name), 2 if name in ("slope", "intercept") else 4)) for name in shown),
         )
@@ -144,7 +144,7 @@ def calibration_table(evaluation: Evaluation) -> Table | None:
     return Table("Calibration", ("Finding", "Probabilities", *map(figure_name, shown)), tuple(rows))
 
 
-def conformal_table(evaluation: Evaluation) -> Table | None:
+def coverage_table(evaluation: Evaluation) -> Table | None:
     """Return coverage reached against coverage promised, and how often the answer is withheld."""
     table = table_of(evaluation, "conformal")
     if table.empty:
@@ -160,11 +160,11 @@ def conformal_table(evaluation: Evaluation) -> Table | None:
     )
     rows, notes = [], []
     for row in records(table):
-        if row["finding"] == SET:
+        if row["finding"] == _SET:
             notes.append(_set_note(row))
             continue
-        cells = [estimate(row, name, kinds=KINDS[1:]) for name in shares]
-        rows.append((Cell(name_of(row["finding"])), Cell(share_text(value(row, "promised"))), *cells))
+        cells = [estimate(row, name, kinds=INTERVAL_KINDS[1:]) for name in shares]
+        rows.append((Cell(heading_of(row["finding"])), Cell(share_text(value(row, "promised"))), *cells))
     heads = (
         *("Finding", "Promised", "Reached, with the label", "Reached, without it", "Answer 'don't know'"),
         *("Answer 'present'", "Answer 'absent'", "'Present' is right", "'Absent' is right"),
@@ -182,10 +182,10 @@ def studies_table(evaluation: Evaluation) -> Table | None:
     for finding, part in table.groupby("finding", sort=False):
         by_way = {str(row["how"]): row for row in records(part)}
         first = next(iter(by_way.values()))
-        areas = [estimate(by_way.get(how, {}), "auroc", kinds=KINDS[1:]) for how in ways]
-        precisions = [estimate(by_way.get(how, {}), "average_precision", kinds=KINDS[1:]) for how in ways]
+        areas = [estimate(by_way.get(how, {}), "auroc", kinds=INTERVAL_KINDS[1:]) for how in ways]
+        precisions = [estimate(by_way.get(how, {}), "average_precision", kinds=INTERVAL_KINDS[1:]) for how in ways]
         cells = Cell(whole(value(first, "studies"))), Cell(whole(value(first, "positives")))
-        rows.append((Cell(name_of(finding), strong=finding == MEAN), *cells, *areas, *precisions))
+        rows.append((Cell(heading_of(finding), strong=finding == MEAN), *cells, *areas, *precisions))
     named = [_WAYS.get(how, how) for how in ways]
     heads = (*(f"AUROC, {how}" for how in named), *(f"Average precision, {how}" for how in named))
     return Table("By study", ("Finding", "Studies", "With the label", *heads), tuple(rows))
@@ -222,13 +222,13 @@ def _gaps(evaluation: Evaluation, table: pd.DataFrame, prefix: str, figure: str)
                 continue
             shade = max(-1.0, min(1.0, gap / 0.15))
             cells.append(Cell(signed(gap, 2), strong=judged < 1 - evaluation.level, share=shade))
-        rows.append((Cell(name_of(finding), strong=finding == MEAN), *cells))
+        rows.append((Cell(heading_of(finding), strong=finding == MEAN), *cells))
     heads = ("Finding", *(f"{group_word(attribute)}: {group}" for attribute, group in columns))
     notes = ("A dot: too few to say. Bold: more than chance, after Holm's correction.",)
     return Table(f"Gaps in {figure}: group minus rest", heads, tuple(rows), notes, matrix=True)
 
 
-def comparison_table(evaluation: Evaluation) -> Table | None:
+def systems_table(evaluation: Evaluation) -> Table | None:
     """Return both systems side by side, the difference with both intervals and both tests."""
     table = table_of(evaluation, "comparison")
     if table.empty:
@@ -238,7 +238,7 @@ def comparison_table(evaluation: Evaluation) -> Table | None:
     rows = []
     for row in records(table):
         cells = [
-            Cell(name_of(row["finding"]), strong=row["finding"] == MEAN),
+            Cell(heading_of(row["finding"]), strong=row["finding"] == MEAN),
             Cell(number(value(row, "first"))),
             Cell(number(value(row, "second"))),
             estimate(row | {f"difference{end}": row.get(end.strip("_")) for end in _DIFFERENCE_ENDS}, "difference", 4),
@@ -263,7 +263,11 @@ def site_table(evaluation: Evaluation) -> Table | None:
         return None
     rows = []
     for row in records(table):
-        cells = [Cell(name_of(row["finding"])), Cell(str(row["rule"])), Cell(number(value(row, "threshold"), 4))]
+        cells = [
+            Cell(heading_of(row["finding"])),
+            Cell(str(row["rule"])),
+            Cell(number(value(row, "threshold"), 4)),
+        ]
         for name in ("sensitivity", "specificity"):
             cells.append(Cell(number(value(row, f"expected_{name}"))))
             ends = f"observed_{name}_low", f"observed_{name}_high"
@@ -273,7 +277,7 @@ def site_table(evaluation: Evaluation) -> Table | None:
         rows.append(tuple(cells))
     said = table["holds"].astype("str").value_counts()
     answers = [f"{said.get(answer, 0):,} {what}" for answer, what in _HOLDS]
-    notes = (f"Of {len(table):,} thresholds, {words.listed(answers)}. The rows are not corrected for their number.",)
+    notes = (f"Of {len(table):,} thresholds, {words.and_list(answers)}. The rows are not corrected for their number.",)
     heads = ("Finding", "Rule", "Threshold", "Sensitivity then", "now", "Specificity then", "now", "Holds")
     return Table("Do the operating points still hold?", heads, tuple(rows), notes)
 
@@ -289,7 +293,7 @@ def prevalence_table(evaluation: Evaluation) -> Table | None:
         there = {float(row["probability"]): value(row, "probability_there") for row in records(part)}
         ends = [share_text(float(part[name].iloc[0])) for name in ("prevalence", "stated_prevalence")]
         shares = [Cell(share_text(there.get(share, math.nan))) for share in given]
-        rows.append((Cell(name_of(finding)), *map(Cell, ends), *shares))
+        rows.append((Cell(heading_of(finding)), *map(Cell, ends), *shares))
     heads = ("Finding", "Prevalence here", "Stated", *(f"{share_text(share)} becomes" for share in given))
     return Table("What a probability becomes at the stated prevalence", heads, tuple(rows))
 
@@ -302,8 +306,8 @@ def _set_note(row: Mapping[str, Any]) -> str:
     low, high = value(row, "reached_patient_low"), value(row, "reached_patient_high")
     span = "" if math.isnan(low + high) else f" ({share_text(low)} to {share_text(high)})"
     return (
-        f"One set of findings for the whole image, promised to hold everything present in {of(promised)} images, held "
-        f"it in {of(reached)}{span}; it names {number(value(row, 'mean_size'), 1)} of them on average."
+        f"One set of findings for the whole image, promised to hold everything present in {count_of(promised)} images, "
+        f"held it in {count_of(reached)}{span}; it names {number(value(row, 'mean_size'), 1)} of them on average."
     )
 
 

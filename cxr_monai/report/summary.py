@@ -1,8 +1,8 @@
 """What the model can and can't do: the page's first screen, every sentence of it drawn from the evaluation.
 
 Praise goes by the lower limit of an interval, so few images earn none, and asks first whether the figure is better than
-guessing (`cxr_monai.report.worth`); where it is not, that is said. A weakness goes by the value itself. What can't be
-said (no label, too few images, another hospital) stands beside what can.
+guessing (`cxr_monai.report.guessing`); where it is not, that is said. A weakness goes by the value itself. What can't
+be said (no label, too few images, another hospital) stands beside what can.
 """
 
 import math
@@ -15,42 +15,42 @@ import pandas as pd
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted, out_of
-from cxr_monai.report import words, worth
-from cxr_monai.report.confusion import ALONE
-from cxr_monai.report.reading import (
+from cxr_monai.report import guessing, words
+from cxr_monai.report.evaluation_rows import (
     chosen_points,
     finding_rows,
-    interval,
+    limits_of,
     mean_row,
     records,
     table_of,
     value,
     why_empty,
 )
+from cxr_monai.report.matrix_charts import ALONE
 
-OPEN = 0.7
+_OPEN = 0.7
 """An interval of the AUROC that holds 0.5 and reaches this says that there are too few images, not that it guesses."""
 
-READABLE = 1.25
+_READABLE = 1.25
 """A probability counts as readable if mean and slope are right within this factor."""
 
 
 @dataclass(frozen=True)
-class Point:
+class SummaryPoint:
     """One thing that it can or can't do: a few words, then the sentence with the numbers."""
 
     lead: str
     text: str
 
 
-def can(evaluation: Evaluation) -> list[Point]:
+def abilities(evaluation: Evaluation) -> list[SummaryPoint]:
     """Return what the figures allow to say in the model's favour; may be empty."""
     points = [_sorts(evaluation), _best_reports(evaluation), _probabilities(evaluation, readable=True)]
     points += [_abstains(evaluation)]
     return [point for point in points if point is not None]
 
 
-def cannot(evaluation: Evaluation) -> list[Point]:
+def limits(evaluation: Evaluation) -> list[SummaryPoint]:
     """Return what the model can't do and what this report can't say."""
     points = [
         _guesses(evaluation),
@@ -61,12 +61,12 @@ def cannot(evaluation: Evaluation) -> list[Point]:
         _probabilities(evaluation, readable=False),
         _gaps(evaluation),
         _nothing_known(evaluation),
-        Point(
+        SummaryPoint(
             "It knows nothing else.",
             f"It answers for {counted(len(evaluation.sample.findings), 'finding')} and passes over "
             "every other disease.",
         ),
-        Point(
+        SummaryPoint(
             "It is not tested where you are.",
             "The figures hold for images like these. With other machines, patients or prevalences they will differ: "
             "judge it on local images first. It is not a medical device.",
@@ -75,16 +75,16 @@ def cannot(evaluation: Evaluation) -> list[Point]:
     return [point for point in points if point is not None]
 
 
-def levels(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
+def separation_levels(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
     """Return how well findings are told apart: (words, names), best first, by the lower limits of the AUROCs.
 
     Findings of too few patients are in none: their intervals may be too narrow. Nor are those that guessing would tell
     apart as well.
     """
     named: dict[str, list[str]] = {text: [] for _, text in words.SEPARATION}
-    rows = [row for row in _judged(evaluation) if worth.ranking(row) == "better"]
+    rows = [row for row in _judged(evaluation) if guessing.ranking(row) == "better"]
     for row in sorted(rows, key=lambda row: -value(row, "auroc")):
-        named[words.separation(interval(row, "auroc")[0])].append(words.spoken(str(row["finding"])))
+        named[words.separation(limits_of(row, "auroc")[0])].append(words.spoken(str(row["finding"])))
     return [(text, names) for text, names in named.items() if names]
 
 
@@ -103,101 +103,103 @@ def _judged(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [row for row in finding_rows(evaluation) if not why_empty(row) and not words.rough(row)]
 
 
-def _sorts(evaluation: Evaluation) -> Point | None:
+def _sorts(evaluation: Evaluation) -> SummaryPoint | None:
     row = mean_row(evaluation)
-    groups = "; ".join(f"{text} for {words.listed(names)}" for text, names in levels(evaluation))
+    groups = "; ".join(f"{text} for {words.and_list(names)}" for text, names in separation_levels(evaluation))
     if not groups:
         return None
-    if worth.ranking(row) != "better":
-        return Point(
+    if guessing.ranking(row) != "better":
+        return SummaryPoint(
             "It sorts images for some findings.",
             "Shown an image with the label and one without, it gives the first the higher score more often than "
             f"guessing would {groups}.",
         )
-    mean = words.pairs(value(row, "auroc"), *interval(row, "auroc"), evaluation.level)
-    return Point(
+    mean = words.pairs(value(row, "auroc"), *limits_of(row, "auroc"), evaluation.level)
+    return SummaryPoint(
         "It sorts images by how likely a finding is.",
         f"Shown an image with the label and one without, it gives the first the higher score in {mean}, on average "
         f"over the findings; guessing would in 50. It does so {groups}.",
     )
 
 
-def _guesses(evaluation: Evaluation) -> Point | None:
-    rows = [row for row in _judged(evaluation) if worth.ranking(row) == "guessing"]
+def _guesses(evaluation: Evaluation) -> SummaryPoint | None:
+    rows = [row for row in _judged(evaluation) if guessing.ranking(row) == "guessing"]
     mean = mean_row(evaluation) if len(finding_rows(evaluation)) > 1 else {}
-    if not rows and worth.ranking(mean) != "guessing":
+    if not rows and guessing.ranking(mean) != "guessing":
         return None
     told = ""
-    if worth.ranking(mean) == "guessing":
-        pairs = words.pairs(value(mean, "auroc"), *interval(mean, "auroc"), evaluation.level)
+    if guessing.ranking(mean) == "guessing":
+        pairs = words.pairs(value(mean, "auroc"), *limits_of(mean, "auroc"), evaluation.level)
         told = f" On average over the findings, it ranks {pairs} rightly; guessing would 50."
     if not rows:
-        return Point("It does no better than guessing", f"on average over the findings.{told}")
-    names = words.listed([words.spoken(str(row["finding"])) for row in rows])
-    wide = [row for row in rows if interval(row, "auroc")[1] >= OPEN]
+        return SummaryPoint("It does no better than guessing", f"on average over the findings.{told}")
+    names = words.and_list([words.spoken(str(row["finding"])) for row in rows])
+    wide = [row for row in rows if limits_of(row, "auroc")[1] >= _OPEN]
     unsure = (
-        f" For {words.listed([words.spoken(str(row['finding'])) for row in wide])} there are too few images to tell."
+        f" For {words.and_list([words.spoken(str(row['finding'])) for row in wide])} there are too few images to tell."
     )
-    return Point(
+    return SummaryPoint(
         "It does no better than guessing",
         f"for {names}, as far as these images show: the interval of the AUROC holds 0.5.{unsure if wide else ''}{told}",
     )
 
 
-def _backwards(evaluation: Evaluation) -> Point | None:
-    rows = [row for row in _judged(evaluation) if worth.ranking(row) == "worse"]
+def _backwards(evaluation: Evaluation) -> SummaryPoint | None:
+    rows = [row for row in _judged(evaluation) if guessing.ranking(row) == "worse"]
     if not rows:
         return None
     row = min(rows, key=lambda row: value(row, "auroc"))
-    pairs = words.pairs(value(row, "auroc"), *interval(row, "auroc"), evaluation.level)
-    names = words.listed([words.spoken(str(row["finding"])) for row in rows])
-    return Point(
+    pairs = words.pairs(value(row, "auroc"), *limits_of(row, "auroc"), evaluation.level)
+    names = words.and_list([words.spoken(str(row["finding"])) for row in rows])
+    return SummaryPoint(
         "It does worse than guessing",
         f"for {names}: images without the label get the higher score more often than those with it. Lowest: "
         f"{words.spoken(str(row['finding']))}, {pairs} ranked rightly.",
     )
 
 
-def _tells_nothing(evaluation: Evaluation) -> Point | None:
+def _tells_nothing(evaluation: Evaluation) -> SummaryPoint | None:
     """Say where reports do not depend on the label: every image is reported, none is, or both kinds alike."""
     points = chosen_points(evaluation)
-    everything = [words.spoken(name) for name, point in points.items() if worth.reports_all(point)]
-    nothing = [words.spoken(name) for name, point in points.items() if worth.reports_none(point)]
-    alike = [name for name, point in points.items() if worth.reporting(point) == "guessing"]
+    everything = [words.spoken(name) for name, point in points.items() if guessing.reports_all(point)]
+    nothing = [words.spoken(name) for name, point in points.items() if guessing.reports_none(point)]
+    alike = [name for name, point in points.items() if guessing.reporting(point) == "guessing"]
     enough = {str(row["finding"]) for row in _judged(evaluation)}
     alike = [
         name
         for name in map(words.spoken, (name for name in alike if name in enough))
         if name not in {*everything, *nothing}
     ]
-    wrong = [words.spoken(name) for name, point in points.items() if worth.reporting(point) == "worse"]
-    said = [f"it reports {words.listed(everything)} in every image"] if everything else []
-    said += [f"it reports {words.listed(nothing)} in no image"] if nothing else []
-    said += [f"it reports {words.listed(alike)} about as often with the label as without it"] if alike else []
-    said += [f"it reports {words.listed(wrong)} less often with the label than without it"] if wrong else []
+    wrong = [words.spoken(name) for name, point in points.items() if guessing.reporting(point) == "worse"]
+    said = [f"it reports {words.and_list(everything)} in every image"] if everything else []
+    said += [f"it reports {words.and_list(nothing)} in no image"] if nothing else []
+    said += [f"it reports {words.and_list(alike)} about as often with the label as without it"] if alike else []
+    said += [f"it reports {words.and_list(wrong)} less often with the label than without it"] if wrong else []
     if not said:
         return None
     text = "; ".join(said)
-    return Point("Some of its reports tell nothing:", f"{text}.")
+    return SummaryPoint("Some of its reports tell nothing:", f"{text}.")
 
 
-def _best_reports(evaluation: Evaluation) -> Point | None:
-    judged = {str(row["finding"]) for row in _judged(evaluation) if worth.ranking(row) == "better"}
+def _best_reports(evaluation: Evaluation) -> SummaryPoint | None:
+    judged = {str(row["finding"]) for row in _judged(evaluation) if guessing.ranking(row) == "better"}
     points = chosen_points(evaluation)
-    trusted = [(interval(row, "ppv")[0], name, row) for name, row in points.items() if name in judged]
-    trusted = sorted((item for item in trusted if worth.surely_right(item[2])), key=lambda item: -item[0])
+    trusted = [(limits_of(row, "ppv")[0], name, row) for name, row in points.items() if name in judged]
+    trusted = sorted((item for item in trusted if guessing.surely_right(item[2])), key=lambda item: -item[0])
     if not trusted:
         return None
     _, name, row = trusted[0]
-    others = words.listed([words.spoken(name) for _, name, _ in trusted[1:]])
+    others = words.and_list([words.spoken(name) for _, name, _ in trusted[1:]])
     also = f" More than half of its reports are right for {others}, too." if others else ""
-    return Point("Some of its reports can be built on.", words.right_when_reported(name, row, evaluation.level) + also)
+    return SummaryPoint(
+        "Some of its reports can be built on.", words.right_when_reported(name, row, evaluation.level) + also
+    )
 
 
-def _probabilities(evaluation: Evaluation, readable: bool) -> Point | None:
+def _probabilities(evaluation: Evaluation, readable: bool) -> SummaryPoint | None:
     table = final_state(evaluation)
     rough = {words.spoken(str(row["finding"])) for row in finding_rows(evaluation) if words.rough(row)}
-    ranked = {words.spoken(str(row["finding"])) for row in _judged(evaluation) if worth.ranking(row) == "better"}
+    ranked = {words.spoken(str(row["finding"])) for row in _judged(evaluation) if guessing.ranking(row) == "better"}
     good: list[str] = []
     bad: list[str] = []
     worst = (1.0, "")
@@ -208,7 +210,7 @@ def _probabilities(evaluation: Evaluation, readable: bool) -> Point | None:
         name, ratio = words.spoken(str(row["finding"])), mean / prevalence
         if name in rough:
             continue
-        fits = 1 / READABLE <= ratio <= READABLE and 1 / READABLE <= slope <= READABLE
+        fits = 1 / _READABLE <= ratio <= _READABLE and 1 / _READABLE <= slope <= _READABLE
         if fits and name not in ranked:
             continue  # the same probability for all, say: right on average, and of no use
         (good if fits else bad).append(name)
@@ -217,9 +219,9 @@ def _probabilities(evaluation: Evaluation, readable: bool) -> Point | None:
     if readable:
         if not good:
             return None
-        but = f" but {words.listed(bad)}" if bad else ""
-        which = words.listed(good) if len(bad) > len(good) / 3 else f"all findings that can be judged{but}"
-        return Point(
+        but = f" but {words.and_list(bad)}" if bad else ""
+        which = words.and_list(good) if len(bad) > len(good) / 3 else f"all findings that can be judged{but}"
+        return SummaryPoint(
             "Its probabilities can be read as frequencies",
             f"for {which}: of 100 images given 10{words.NBSP}%, about 10 have the label.",
         )
@@ -227,16 +229,18 @@ def _probabilities(evaluation: Evaluation, readable: bool) -> Point | None:
         return None
     ratio, name = worst
     off = ""
-    if max(ratio, 1 / ratio) > READABLE:
+    if max(ratio, 1 / ratio) > _READABLE:
         off = f" For {name} they are {max(ratio, 1 / ratio):.1f} times too {'high' if ratio > 1 else 'low'} on average."
-    return Point("Its probabilities are no frequencies", f"for {words.listed(bad)}: use them to rank, no more.{off}")
+    return SummaryPoint(
+        "Its probabilities are no frequencies", f"for {words.and_list(bad)}: use them to rank, no more.{off}"
+    )
 
 
-def _abstains(evaluation: Evaluation) -> Point | None:
+def _abstains(evaluation: Evaluation) -> SummaryPoint | None:
     table = table_of(evaluation, "conformal")
     if table.empty or "abstained" not in table.columns:
         return None
-    judged = [str(row["finding"]) for row in _judged(evaluation) if worth.ranking(row) == "better"]
+    judged = [str(row["finding"]) for row in _judged(evaluation) if guessing.ranking(row) == "better"]
     shares = table[table["finding"].isin(judged)]["abstained"].dropna()
     if shares.empty or not shares.max() > 0:
         return None
@@ -245,16 +249,16 @@ def _abstains(evaluation: Evaluation) -> Point | None:
     if (least.count, least.of) != (most.count, most.of):
         of = "" if least.of == most.of else f" of {least.of:,}"
         share = f"{least.count:,}{of} to {share}, depending on the finding"
-    return Point(
+    return SummaryPoint(
         "It can say 'I don't know'.",
         f"Asked for answers that are right as often as promised, it gives none in {share}.",
     )
 
 
-def _rules_out(evaluation: Evaluation) -> Point | None:
+def _rules_out(evaluation: Evaluation) -> SummaryPoint | None:
     """Say how much is missed; where every image is reported nothing can be, and `_tells_nothing` says so."""
     rough = {str(row["finding"]) for row in finding_rows(evaluation) if words.rough(row)}
-    points = {name: row for name, row in chosen_points(evaluation).items() if not worth.reports_all(row)}
+    points = {name: row for name, row in chosen_points(evaluation).items() if not guessing.reports_all(row)}
     shares = [(1 - value(row, "sensitivity"), name) for name, row in points.items()]
     missed = sorted(miss for miss in shares if not math.isnan(miss[0]))
     misses = [miss for miss in missed if miss[1] not in rough] or missed
@@ -267,10 +271,10 @@ def _rules_out(evaluation: Evaluation) -> Point | None:
     if len(misses) > 1:
         of = "" if most.of == least.of else f" of {most.of:,}"
         text += f" to {most.count:,}{of} ({words.spoken(misses[-1][1])})"
-    return Point("It can't rule a finding out.", f"{text}, at the operating points of this report.")
+    return SummaryPoint("It can't rule a finding out.", f"{text}, at the operating points of this report.")
 
 
-def _false_reports(evaluation: Evaluation) -> Point | None:
+def _false_reports(evaluation: Evaluation) -> SummaryPoint | None:
     points = chosen_points(evaluation)
     right = [(value(row, "ppv"), name) for name, row in points.items()]
     right = sorted(item for item in right if not math.isnan(item[0]))
@@ -278,17 +282,17 @@ def _false_reports(evaluation: Evaluation) -> Point | None:
     if not wrong:
         return None
     which = [words.spoken(name) for _, name in wrong]
-    named = "every finding" if len(wrong) == len(right) > 1 else words.listed(which)
+    named = "every finding" if len(wrong) == len(right) > 1 else words.and_list(which)
     worst = words.known_frequency(wrong[0][0], of=words.reported(points[wrong[0][1]]))
     tail = f" Worst: {which[0]}, {worst.count:,} right of {counted(worst.of, 'report')}."
-    return Point(
+    return SummaryPoint(
         "A report is a reason to look, not a diagnosis.",
         f"More than half of its reports lack the label for {named}.{tail} Rare findings fare worst, however good a "
         "model is.",
     )
 
 
-def _gaps(evaluation: Evaluation) -> Point | None:
+def _gaps(evaluation: Evaluation) -> SummaryPoint | None:
     table = table_of(evaluation, "subgroups")
     if table.empty or "gap" not in table.columns:
         return None
@@ -302,11 +306,11 @@ def _gaps(evaluation: Evaluation) -> Point | None:
     unsaid = _missed_more(evaluation, asked) + unsaid
     if worse.empty:
         text = "No group's mean AUROC is surely lower than the rest's; that doesn't prove that all are served alike."
-        return Point("It may serve some patients worse.", text + unsaid)
+        return SummaryPoint("It may serve some patients worse.", text + unsaid)
     named = [f"{_group(row)} (by {words.number(-value(row, 'gap'), 3)})" for row in records(worse)]
-    return Point(
+    return SummaryPoint(
         "It serves some patients worse.",
-        f"Its mean AUROC is lower than in the rest for {words.listed(named)}.{unsaid}",
+        f"Its mean AUROC is lower than in the rest for {words.and_list(named)}.{unsaid}",
     )
 
 
@@ -325,16 +329,18 @@ def _missed_more(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> s
     )
 
 
-def _nothing_known(evaluation: Evaluation) -> Point | None:
+def _nothing_known(evaluation: Evaluation) -> SummaryPoint | None:
     rows = finding_rows(evaluation)
     empty = [words.spoken(str(row["finding"])) for row in rows if why_empty(row)]
     few = [words.spoken(str(row["finding"])) for row in rows if not why_empty(row) and words.rough(row)]
-    said = [f"nothing can be said about {words.listed(empty)}"] if empty else []
-    said += [f"what is said about {words.listed(few)} rests on fewer than {words.FEW} patients"] if few else []
+    said = [f"nothing can be said about {words.and_list(empty)}"] if empty else []
+    said += (
+        [f"what is said about {words.and_list(few)} rests on fewer than {words.FEW_PATIENTS} patients"] if few else []
+    )
     if not said:
         return None
     text = "; ".join(said)
-    return Point("This report leaves gaps:", f"{text}.")
+    return SummaryPoint("This report leaves gaps:", f"{text}.")
 
 
 def _group(row: Any) -> str:

@@ -15,13 +15,13 @@ from typing import Any
 
 from cxr_monai.origins import official_split
 from cxr_monai.plurals import counted, have, out_of
-from cxr_monai.report import worth
-from cxr_monai.report.reading import interval, value, why_empty
+from cxr_monai.report import guessing
+from cxr_monai.report.evaluation_rows import limits_of, value, why_empty
 
 DASH = "\u2013"
 MINUS = "\u2212"
 NBSP = "\u00a0"
-FEW = 20
+FEW_PATIENTS = 20
 """Positive patients under which a figure is called a rough hint."""
 
 FEW_IMAGES = 50
@@ -99,7 +99,7 @@ def few(counted: float) -> str:
     return f" Only {counted:.0f} such {'image is' if counted == 1 else 'images are'} here: a rough hint, no more."
 
 
-def dots(share: float) -> int:
+def filled_dots(share: float) -> int:
     """Return how many of 100 dots to fill: some and not all of them unless the share is 0 or 1."""
     return round(share) * 100 if share in (0, 1) else min(99, max(1, _round(share * 100)))
 
@@ -134,13 +134,13 @@ def spoken(finding: str) -> str:
     )
 
 
-def shown(finding: str) -> str:
+def heading(finding: str) -> str:
     """Return a finding as it stands in a heading or a table: ``Pleural thickening``."""
     words = spoken(finding)
     return words[:1].upper() + words[1:]
 
 
-def listed(names: Sequence[str]) -> str:
+def and_list(names: Sequence[str]) -> str:
     """Return ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
@@ -164,19 +164,19 @@ def rule_words(rule: str) -> str:
 
 def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> str:
     """Return what a report of this finding is worth: the PPV."""
-    found = frequency(value(row, "ppv"), *interval(row, "ppv"), reported(row))
+    found = frequency(value(row, "ppv"), *limits_of(row, "ppv"), reported(row))
     if found is None:
         return f"The model reports {spoken(finding)} in none of these images, so how often it is right can't be said."
     return (
         f"Of {counted(found.of, 'image')} like these in which the model reports {spoken(finding)}, "
         f"{found.count:,} {have(found.count)} the label{found.span(level)}.{few(reported(row))}"
-        + _no_help(row, worth.predicting(row), "a report does not surely make the label likelier")
+        + _no_help(row, guessing.predicting(row), "a report does not surely make the label likelier")
     )
 
 
 def missed(finding: str, row: Mapping[str, Any], level: float | None = None) -> str:
     """Return how many of the images with the label go unreported: one minus the sensitivity."""
-    low, high = interval(row, "sensitivity")
+    low, high = limits_of(row, "sensitivity")
     found = frequency(1 - value(row, "sensitivity"), 1 - high, 1 - low, with_label(row))
     if found is None:
         return f"No image here has the label, so how often it misses {spoken(finding)} can't be said."
@@ -192,7 +192,7 @@ def missed(finding: str, row: Mapping[str, Any], level: float | None = None) -> 
 
 def false_alarms(finding: str, row: Mapping[str, Any]) -> str:
     """Return how many of the images without the label are reported: one minus the specificity."""
-    low, high = interval(row, "specificity")
+    low, high = limits_of(row, "specificity")
     found = frequency(1 - value(row, "specificity"), 1 - high, 1 - low, without_label(row))
     if found is None:
         return f"No image here is without the label, so false reports of {spoken(finding)} can't be counted."
@@ -205,16 +205,16 @@ def false_alarms(finding: str, row: Mapping[str, Any]) -> str:
 
 def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
     """Return what the model's silence is worth: one minus the NPV."""
-    low, high = interval(row, "npv")
+    low, high = limits_of(row, "npv")
     found = frequency(1 - value(row, "npv"), 1 - high, 1 - low, silent(row))
     if found is None:
         return f"It reports {spoken(finding)} in every image, so there is no silence to judge."
     left = f"{found.count:,} {have(found.count)} the label all the same{found.span()}."
-    tail = _no_help(row, worth.silence(row), "its silence does not surely make the label rarer")
+    tail = _no_help(row, guessing.silence(row), "its silence does not surely make the label rarer")
     return f"Of {counted(found.of, 'image')} in which it does not, {left}{few(silent(row))}{tail}"
 
 
-def _no_help(row: Mapping[str, Any], standing: worth.Standing, what: str) -> str:
+def _no_help(row: Mapping[str, Any], standing: guessing.Standing, what: str) -> str:
     """Return, where reports or silence are no better than guessing, that they are, and how often all images have it."""
     if standing in ("better", "unknown"):
         return ""
@@ -237,10 +237,10 @@ def in_a_thousand(finding: str, row: Mapping[str, Any]) -> str:
 def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
     """Return both predictive values at the prevalence that the user stated; empty if none was."""
     stated = frequency(value(row, "stated_prevalence"))
-    right = frequency(value(row, "ppv_at_prevalence"), *interval(row, "ppv_at_prevalence"))
+    right = frequency(value(row, "ppv_at_prevalence"), *limits_of(row, "ppv_at_prevalence"))
     if stated is None or right is None:
         return ""
-    low, high = interval(row, "npv_at_prevalence")
+    low, high = limits_of(row, "npv_at_prevalence")
     passed = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
     text = (
         f"Where {out_of(stated.count, stated.of, 'image')} {have(stated.of)} "
@@ -266,7 +266,7 @@ def separation(low: float) -> str:
 def no_value(finding: str, row: Mapping[str, Any]) -> str:
     """Return the sentence behind a dash; empty where there is a value."""
     why = why_empty(row)
-    return f"{shown(finding)} has no value: {why}." if why else ""
+    return f"{heading(finding)} has no value: {why}." if why else ""
 
 
 def rough(row: Mapping[str, Any]) -> str:
@@ -275,7 +275,7 @@ def rough(row: Mapping[str, Any]) -> str:
         count, unit = value(row, "positive_patients"), "patient"
     else:
         count, unit = value(row, "positives"), "image"
-    if not 0 < count < FEW:
+    if not 0 < count < FEW_PATIENTS:
         return ""
     plural = "" if count == 1 else "s"
     return f"This rests on {count:.0f} {unit}{plural} with the label: a rough hint, no more."

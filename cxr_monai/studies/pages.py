@@ -125,7 +125,11 @@ def markdown(study: Study, tables: Tables) -> str:
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     heads = list(heads)
     rule = "| --- |" + " ---: |" * (len(heads) - 1)
-    return [line(map(escaped, heads)), rule, *(line(map(escaped, row)) for row in rows)]
+    return [
+        line(map(escaped, heads)),
+        rule,
+        *(line(map(escaped, row)) for row in rows),
+    ]
 
 
 def _finding_row(row: Mapping[str, Any], variants: Iterable[str]) -> list[str]:
@@ -144,7 +148,7 @@ def _comparison_row(row: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(finding: str) -> str:
-    return "Mean" if finding == MEAN else words.shown(finding)
+    return "Mean" if finding == MEAN else words.heading(finding)
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,13 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.attribution.agreement import RANK, agreement_measures, compare_maps, compare_seeds, seed_cases
+from cxr_monai.attribution.agreement import (
+    RANK,
+    agreement_measures,
+    compare_maps,
+    compare_seeds,
+    seed_cases,
+)
 from cxr_monai.attribution.agreement_tables import Agreement, agreement_table, seed_share_table
 from cxr_monai.attribution.case_means import few_note
-from cxr_monai.attribution.drawing import compare_figure, save
+from cxr_monai.attribution.drawing import compare_figure, save_picture
+from cxr_monai.attribution.gallery import Gallery
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.pairing import named_alike
-from cxr_monai.attribution.panels import Gallery
 from cxr_monai.attribution.regions import Threshold
 from cxr_monai.attribution.result_tables import write_result_tables
 from cxr_monai.data.joining import without
@@ -206,7 +212,7 @@ def _with_sheet(
         note="The cases with the lowest rank correlation, each image once; agreement_cases.csv names them.",
     )
     path = out / "agreement.png"
-    save(figure, path)
+    save_picture(figure, path)
     return cases, path
 
 

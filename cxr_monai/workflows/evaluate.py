@@ -33,9 +33,9 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC, learned_from, official_split
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import agreeing, be, counted
+from cxr_monai.report.chart_png import write_plots
 from cxr_monai.report.pages.evaluation_page import write_report
 from cxr_monai.report.pages.model_card import is_of
-from cxr_monai.report.plots import write_plots
 from cxr_monai.schemes import FINDINGS, LabelScheme, label_scheme
 from cxr_monai.training.tracking import track_results
 

@@ -19,11 +19,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cxr_monai.attribution.drawing import Box, Panel, compare_figure, save
+from cxr_monai.attribution.drawing import MapPanel, PixelBox, compare_figure, save_picture
 from cxr_monai.attribution.explainer import Explainer, root_of
-from cxr_monai.attribution.gallery import COLUMNS
+from cxr_monai.attribution.gallery import Gallery
+from cxr_monai.attribution.map_pictures import PICTURE_COLUMNS
 from cxr_monai.attribution.map_store import MapStore
-from cxr_monai.attribution.panels import Gallery
 from cxr_monai.attribution.reference_boxes import boxed_findings
 from cxr_monai.attribution.selection import Example
 from cxr_monai.bundle.about import describe_predictions as about_bundle
@@ -120,13 +120,13 @@ class ExplanationRun:
         there = [example for example in examples if example.name in set(stores[0].images)][: self.pictures]
         truth = {key: boxes for example in there for key, boxes in _truth(example, stores[0]).items()}
         gallery = Gallery(stores, truth=truth, paths={example.name: example.path for example in there})
-        sheet: list[list[Panel]] = []
+        sheet: list[list[MapPanel]] = []
         for number, example in enumerate(progress_bar(there, total=len(there), desc="drawing", unit="images")):
             rows = [gallery.row(example.name, finding, _words(example)) for finding in self._shown(stores[0], example)]
-            save(compare_figure(rows), folder / f"{number:03d}_{Path(example.name).name.split('.')[0]}.png")
+            save_picture(compare_figure(rows), folder / f"{number:03d}_{Path(example.name).name.split('.')[0]}.png")
             sheet += rows[: 1 if len(there) > SHEET // 2 else 2]
         if sheet:
-            save(compare_figure(sheet[:SHEET]), folder / "sheet.png")
+            save_picture(compare_figure(sheet[:SHEET]), folder / "sheet.png")
         logger.info(
             "%s explained: %s", counted(len(stores[0].images), "image"), folder / "sheet.png" if sheet else folder
         )
@@ -144,9 +144,9 @@ def _words(example: Example) -> str:
     return f"labelled {', '.join(example.present) or 'with none of the findings'}"
 
 
-def _truth(example: Example, store: MapStore) -> dict[tuple[str, str], list[Box]]:
+def _truth(example: Example, store: MapStore) -> dict[tuple[str, str], list[PixelBox]]:
     view = store.view(example.name)
-    truth: dict[tuple[str, str], list[Box]] = {}
+    truth: dict[tuple[str, str], list[PixelBox]] = {}
     for finding, x, y, width, height in example.boxes:
         box = (x * view.width, y * view.height, width * view.width, height * view.height)
         truth.setdefault((example.name, finding), []).append(box)
@@ -187,7 +187,7 @@ class ExplainedImages:
         """
         gallery = Gallery([self.store])
         panels, words = gallery.picture(gallery.find(image or self.store.images[0]), findings)
-        rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
+        rows = [panels[start : start + PICTURE_COLUMNS] for start in range(0, len(panels), PICTURE_COLUMNS)]
         return MapPicture(compare_figure(rows, heading=gallery.titles[0], note=words))
 
 
@@ -197,9 +197,9 @@ class MapPicture:
 
     figure: Figure
 
-    def save(self, path: str | Path) -> None:
+    def save_picture(self, path: str | Path) -> None:
         """Write it, as PNG of 300 dpi or as PDF, by the name's suffix."""
-        save(self.figure, path)
+        save_picture(self.figure, path)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cxr_monai.attribution.drawing import save
+from cxr_monai.attribution.drawing import save_picture
 from cxr_monai.attribution.faithfulness_tables import Faithfulness, FaithfulnessOptions, measure_faithfulness
 from cxr_monai.attribution.methods import method_named
 from cxr_monai.attribution.result_tables import write_result_tables
@@ -116,7 +116,7 @@ def write_faithfulness(faithfulness: Faithfulness, out: str | Path) -> list[Path
     if faithfulness.stages is not None:
         tables["randomisation"] = faithfulness.stages
     written, picture = write_result_tables(tables, out), Path(out) / "curves.png"
-    save(curve_figure(faithfulness.curves), picture)
+    save_picture(curve_figure(faithfulness.curves), picture)
     write_provenance(Path(out) / _MAIN, faithfulness.level, faithfulness.provenance, faithfulness.notes)
     return [*written, picture, write_faithfulness_page(faithfulness, picture, out)]
 

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from cxr_monai.attribution.agreement import RANK, agreement_measures, compare_maps, compare_seeds, seed_cases
+from cxr_monai.attribution.agreement import (
+    RANK,
+    agreement_measures,
+    compare_maps,
+    compare_seeds,
+    seed_cases,
+)
 from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.view import View
 from cxr_monai.errors import Code, EvaluationError

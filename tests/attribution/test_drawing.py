@@ -18,8 +18,16 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from cxr_monai.attribution.drawing import DPI, Panel, colours, compare_figure, draw_overlay, save, sheet_figure
-from cxr_monai.attribution.regions import Threshold, strongest
+from cxr_monai.attribution.drawing import (
+    PICTURE_DPI,
+    MapPanel,
+    compare_figure,
+    draw_overlay,
+    map_colours,
+    save_picture,
+    sheet_figure,
+)
+from cxr_monai.attribution.regions import Threshold, above_threshold
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.labels import NIH14
 
@@ -32,9 +40,9 @@ def heat_at(row: int, column: int, shape: tuple[int, int] = (20, 40)) -> np.ndar
     return heat
 
 
-def panel(finding: str = "Effusion", **changes: object) -> Panel:
+def panel(finding: str = "Effusion", **changes: object) -> MapPanel:
     heat = np.random.default_rng(len(finding)).random((8, 8), dtype=np.float32)
-    made = Panel(np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64), heat, finding, 0.714, 0.35)
+    made = MapPanel(np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64), heat, finding, 0.714, 0.35)
     return replace(made, **changes)
 
 
@@ -44,7 +52,7 @@ def drawn(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
 
 
-def overlay(made: Panel, **options: object) -> Axes:
+def overlay(made: MapPanel, **options: object) -> Axes:
     figure = Figure(figsize=(4, 4), dpi=100)
     axes = figure.add_axes((0.05, 0.05, 0.9, 0.8))
     draw_overlay(axes, made, **options)  # type: ignore[arg-type]
@@ -67,7 +75,7 @@ def contour_points(axes: Axes) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (5, 30), (19, 0), (10, 39)])
 def test_a_hot_point_is_seen_where_it_is(row: int, column: int) -> None:
-    axes = overlay(Panel(GREY, heat_at(row, column)), contours=False, boxes=False)
+    axes = overlay(MapPanel(GREY, heat_at(row, column)), contours=False, boxes=False)
     picture = drawn(axes.figure)  # type: ignore[arg-type]
     yellow = picture[..., 0] - picture[..., 2]
     y, x = np.argwhere(yellow > 0.9 * yellow.max()).mean(0)
@@ -85,7 +93,7 @@ def test_a_map_says_where_whatever_its_unit_and_one_of_zeros_says_nothing() -> N
 
 
 def test_colours_grow_lighter_on_a_lung_and_more_opaque() -> None:
-    made = colours(np.linspace(0, 1, 101))
+    made = map_colours(np.linspace(0, 1, 101))
     assert made[0, 3] == 0
     assert (np.diff(made[:, 3]) > 0).all()
     for lung in (0.05, 0.2, 0.35):
@@ -103,7 +111,7 @@ def test_the_contour_goes_around_the_strongest_pixels(threshold: Threshold, kind
         "plateau": np.ones((10, 20), np.float32),
         "border": np.outer(np.ones(10), np.linspace(0, 1, 20)).astype(np.float32),
     }[kind]
-    axes = overlay(Panel(GREY, heat), threshold=threshold, boxes=False)
+    axes = overlay(MapPanel(GREY, heat), threshold=threshold, boxes=False)
     lines = contour_points(axes)
     assert lines
     assert all(np.allclose(line[0], line[-1]) for line in lines)  # closed, at the image's border as well
@@ -114,13 +122,13 @@ def test_the_contour_goes_around_the_strongest_pixels(threshold: Threshold, kind
     inside = np.zeros(200, dtype=int)
     for line in lines:
         inside += matplotlib.path.Path(line).contains_points(centres)
-    np.testing.assert_array_equal(inside % 2 == 1, strongest(heat, threshold).ravel())
+    np.testing.assert_array_equal(inside % 2 == 1, above_threshold(heat, threshold).ravel())
 
 
 def test_boxes_of_parts_and_of_radiologists_lie_in_pixels_of_the_image() -> None:
     heat = heat_at(2, 30)
     heat[2:5, 30:34] = 3
-    made = Panel(GREY, heat, truth=[(10, 20, 30, 8)])
+    made = MapPanel(GREY, heat, truth=[(10, 20, 30, 8)])
     axes = overlay(made)
     part, truth = (patch.get_bbox().bounds for patch in axes.patches)  # type: ignore[attr-defined]
     assert part == (60, 4, 8, 6)
@@ -131,15 +139,15 @@ def test_boxes_of_parts_and_of_radiologists_lie_in_pixels_of_the_image() -> None
 
 
 def test_a_share_of_the_area_below_one_pixel_draws_no_line() -> None:
-    axes = overlay(Panel(GREY, heat_at(3, 3)), threshold=Threshold(0.0001, "area"))
+    axes = overlay(MapPanel(GREY, heat_at(3, 3)), threshold=Threshold(0.0001, "area"))
     assert not contour_points(axes)
     assert not axes.patches
 
 
 def test_pixels_that_are_not_square_keep_their_shape() -> None:
-    assert Panel(GREY).tall == 0.5
-    assert Panel(GREY, spacing=(0.4, 0.1)).tall == 2
-    axes = overlay(Panel(GREY, spacing=(0.4, 0.1)))
+    assert MapPanel(GREY).tall == 0.5
+    assert MapPanel(GREY, spacing=(0.4, 0.1)).tall == 2
+    axes = overlay(MapPanel(GREY, spacing=(0.4, 0.1)))
     drawn(axes.figure)  # type: ignore[arg-type]
     shape = axes.get_window_extent()
     assert shape.height / shape.width == pytest.approx(2, rel=0.01)
@@ -182,7 +190,7 @@ def test_the_legend_says_what_is_drawn_and_no_more(threshold: Threshold, told: s
 
 def overlaps(figure: Figure) -> Iterator[str]:
     """Yield words that lie on other words or on a picture, or reach out of the figure."""
-    figure.set_dpi(DPI)  # letters are as wide as whole dots: fewer dots, wider letters
+    figure.set_dpi(PICTURE_DPI)  # letters are as wide as whole dots: fewer dots, wider letters
     renderer = FigureCanvasAgg(figure).get_renderer()
     for axes in figure.axes:
         axes.apply_aspect()
@@ -273,7 +281,7 @@ def test_more_rows_than_a_picture_can_hold_are_refused_before_they_are_drawn() -
 @pytest.mark.parametrize("suffix", [".png", ".pdf"])
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     for name in ("one", "two"):
-        save(compare_figure([[panel(), panel("Mass")]]), tmp_path / f"{name}{suffix}")
+        save_picture(compare_figure([[panel(), panel("Mass")]]), tmp_path / f"{name}{suffix}")
     content = (tmp_path / f"one{suffix}").read_bytes()
     assert content == (tmp_path / f"two{suffix}").read_bytes()
     assert b"CreationDate" not in content
@@ -281,14 +289,14 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> Non
 
 def test_a_png_has_300_dots_an_inch(tmp_path: Path) -> None:
     figure = compare_figure([[panel()]])
-    save(figure, tmp_path / "one.png")
+    save_picture(figure, tmp_path / "one.png")
     with Image.open(tmp_path / "one.png") as image:
         assert image.size == pytest.approx([300 * inches for inches in figure.get_size_inches()], abs=1)
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
 def test_the_text_of_a_pdf_is_text(tmp_path: Path) -> None:
-    save(compare_figure([[panel("Mass")]]), tmp_path / "one.PDF")
+    save_picture(compare_figure([[panel("Mass")]]), tmp_path / "one.PDF")
     content = (tmp_path / "one.PDF").read_bytes()
     streams = [part.split(b"endstream")[0] for part in re.split(rb"stream\r?\n", content)]
     pages = []
@@ -308,7 +316,7 @@ def test_the_text_of_a_pdf_is_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["one.jpg", "one", "one.svg"])
 def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingError) as caught:
-        save(compare_figure([[panel()]]), tmp_path / name)
+        save_picture(compare_figure([[panel()]]), tmp_path / name)
     assert ".png or .pdf" in str(caught.value)
     assert not (tmp_path / name).exists()
 
@@ -316,12 +324,12 @@ def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
 def test_large_radiographs_are_drawn_in_the_dots_that_are_printed() -> None:
     pixels = np.zeros((2000, 3000), np.float32)
     pixels[1000:, :] = 1
-    axes = overlay(Panel(pixels))
+    axes = overlay(MapPanel(pixels))
     shown = axes.images[0].get_array()
     assert shown is not None
     assert 300 * 3.6 <= shown.shape[0] < 2000 or shown.shape == (2000, 3000)
     assert axes.images[0].get_extent() == [0, 3000, 2000, 0]
-    small = compare_figure([[Panel(pixels)]], inches=1.0).axes[0].images[0].get_array()
+    small = compare_figure([[MapPanel(pixels)]], inches=1.0).axes[0].images[0].get_array()
     assert small is not None
     assert small.shape == (334, 500)  # reduced by six: no fewer than 300 dots
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from cxr_monai.attribution import map_store as stores
 from cxr_monai.attribution.explainer import GRAIN, Explainer, operating_points, root_of
-from cxr_monai.attribution.methods import METHODS
+from cxr_monai.attribution.methods import MAP_METHODS
 from cxr_monai.errors import Code, CxrError, RadiographError, SettingError, UsageError
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.networks.class_maps import ClassMaps
@@ -203,7 +203,7 @@ def test_class_maps_are_computed_of_the_same_number_of_images_at_a_time(
     assert shapes == [(fixed_batch_size(SHAPE), *SHAPE)] * 2
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", list(MAP_METHODS))
 def test_every_method_makes_a_store(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path, method: str
 ) -> None:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_monai.attribution.faithfulness import area, baseline_of, deletion_insertion, moved, sensitivity, unexplained
+from cxr_monai.attribution.faithfulness import (
+    area,
+    baseline_of,
+    deletion_insertion,
+    displaced,
+    sensitivity,
+    unexplained,
+)
 from cxr_monai.errors import Code, SettingError
 
 IMAGE = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]])
@@ -91,8 +98,8 @@ def test_baselines() -> None:
 
 def test_moved_maps_are_the_same_map_elsewhere() -> None:
     heat = torch.arange(15 * 21.0).reshape(15, 21)
-    made = [moved(heat, seed) for seed in range(20)]
-    assert torch.equal(made[3], moved(heat, 3))
+    made = [displaced(heat, seed) for seed in range(20)]
+    assert torch.equal(made[3], displaced(heat, 3))
     for one in made:
         assert torch.equal(one.flatten().sort().values, heat.flatten())
         # neighbours stay neighbours: a row's steps are 1 or -1, but for the seams

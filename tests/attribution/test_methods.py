@@ -11,7 +11,7 @@ from torch import nn
 from cxr_monai.attribution.methods import (
     EARLY,
     LAST,
-    METHODS,
+    MAP_METHODS,
     Method,
     check_layer,
     explain_with,
@@ -22,7 +22,7 @@ from cxr_monai.errors import Code, SettingError
 
 SIZE = 96
 CHANNELS = range(4)
-GRADIENTS = [name for name in METHODS if name not in (Method.CAM, Method.OCCLUSION)]
+GRADIENTS = [name for name in MAP_METHODS if name not in (Method.CAM, Method.OCCLUSION)]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_in_place_activations_do_not_falsify_gradients(network: nn.Module, image
     torch.testing.assert_close(made[:, 0], expected, rtol=1e-3, atol=1e-6 * float(expected.max()))
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", list(MAP_METHODS))
 def test_every_method_leaves_network_images_and_hooks_as_they_were(
     network: nn.Module, images: torch.Tensor, method: str
 ) -> None:
@@ -117,7 +117,9 @@ def test_every_method_leaves_network_images_and_hooks_as_they_were(
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in (Method.OCCLUSION, "integrated_gradients")])
+@pytest.mark.parametrize(
+    "method", [name for name in MAP_METHODS if name not in (Method.OCCLUSION, "integrated_gradients")]
+)
 def test_a_map_belongs_to_its_image_and_its_finding(network: nn.Module, images: torch.Tensor, method: str) -> None:
     small = images[:, :, :64, :64]
     together = explain_with(method, network, small, [0, 3])
@@ -186,8 +188,8 @@ def test_occlusion_of_a_linear_network_by_hand() -> None:
 
 
 def test_the_command_lists_every_method() -> None:
-    assert list(cli.METHODS) == list(METHODS) == list(Method)
-    for name, method in METHODS.items():
+    assert list(cli.METHODS) == list(MAP_METHODS) == list(Method)
+    for name, method in MAP_METHODS.items():
         assert all(text.endswith(".") for text in (method.shows, method.not_shown)), name
         assert method.source, name
 
@@ -201,7 +203,7 @@ def test_an_unknown_method_lists_all(network: nn.Module, images: torch.Tensor, n
 
 @pytest.mark.parametrize("method", GRADIENTS)
 def test_an_unknown_layer_lists_the_last_activations(network: nn.Module, images: torch.Tensor, method: str) -> None:
-    if METHODS[method].layer is None:
+    if MAP_METHODS[method].layer is None:
         return
     with pytest.raises(SettingError, match=r"'class_layers\.rel'") as caught:
         explain_with(method, network, images, [0], "class_layers.rel")

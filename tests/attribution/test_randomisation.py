@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxr_monai.attribution.randomisation import BOUND, Stage, cascade, randomised, some_stages, survival
+from cxr_monai.attribution.randomisation import SURVIVED, Stage, cascade, randomised, some_stages, survival
 from cxr_monai.errors import Code, SettingError
 
 
@@ -155,7 +155,7 @@ def test_maps_that_ignore_the_network_survive(network: Small, images: torch.Tens
     }
     assert np.isnan(every["image"][2::3]).all()  # empty: nothing that could survive
     assert np.nanmin(every["image"]) == pytest.approx(1)
-    assert np.nanmean(every["learned"]) < BOUND < np.nanmean(every["image"])
+    assert np.nanmean(every["learned"]) < SURVIVED < np.nanmean(every["image"])
     ssim = one.loc[one["method"] == "image", "ssim"].to_numpy()
     assert ssim[:2] == pytest.approx(1, abs=1e-5)
     assert np.isnan(ssim[2])

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr_monai.attribution import drawing, gallery
-from cxr_monai.attribution.drawing import Panel
+from cxr_monai.attribution import drawing, map_pictures
+from cxr_monai.attribution.drawing import MapPanel
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import maps_show
 from cxr_monai.data.manifest import write_manifest
@@ -35,17 +35,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[list[MapPanel]]:
     """Collect what is drawn in overlays, and how, instead of drawing it well."""
-    drawn: list[list[Panel]] = []
+    drawn: list[list[MapPanel]] = []
 
-    def compare(panels: list[list[Panel]], **options: object) -> object:
+    def compare(panels: list[list[MapPanel]], **options: object) -> object:
         drawn.extend(panels)
         drawn_with.append(options)
-        return drawing.compare_figure([[Panel(np.zeros((4, 4), np.float32))]])
+        return drawing.compare_figure([[MapPanel(np.zeros((4, 4), np.float32))]])
 
     drawn_with.clear()
-    monkeypatch.setattr(gallery, "compare_figure", compare)
+    monkeypatch.setattr(map_pictures, "compare_figure", compare)
     return drawn
 
 
@@ -67,7 +67,7 @@ def test_a_folder_of_overlays(folder: Path, capsys: pytest.CaptureFixture[str]) 
         assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
-def test_one_file_of_other_findings_and_models(folder: Path, rows: list[list[Panel]]) -> None:
+def test_one_file_of_other_findings_and_models(folder: Path, rows: list[list[MapPanel]]) -> None:
     made_store(folder / "other", ROWS, method="gradcam")
     assert show("maps", "other", "--images", "2.png", "1.png", "2.png", "--finding", "mass", "--out", "two.PDF") == 0
     assert Path("two.PDF").read_bytes()[:5] == b"%PDF-"
@@ -78,7 +78,7 @@ def test_one_file_of_other_findings_and_models(folder: Path, rows: list[list[Pan
     assert {panel.finding for row in rows for panel in row[1:]} == {"Mass"}
 
 
-def test_labels_and_boxes_are_shown(folder: Path, rows: list[list[Panel]]) -> None:
+def test_labels_and_boxes_are_shown(folder: Path, rows: list[list[MapPanel]]) -> None:
     words = ("--finding", "Effusion", "--manifest", "manifest.csv", "--boxes", "boxes.csv")
     assert show("maps", "--images", "1.png", *words, "--out", "one.png") == 0
     radiograph, overlay = rows[0]
@@ -94,7 +94,7 @@ def test_labels_and_boxes_are_shown(folder: Path, rows: list[list[Panel]]) -> No
         (["--threshold", "0.8", "--no-contours"], ("at least 0.8 of the maximum", False, True)),
     ],
 )
-def test_how_it_is_drawn(folder: Path, rows: list[list[Panel]], words: list[str], expected: tuple) -> None:
+def test_how_it_is_drawn(folder: Path, rows: list[list[MapPanel]], words: list[str], expected: tuple) -> None:
     assert show("maps", "--images", "1.png", *words, "--out", "one.png") == 0
     told = drawn_with[0]
     assert (str(told["threshold"]), told["contours"], told["boxes"]) == expected

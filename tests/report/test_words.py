@@ -36,7 +36,7 @@ def test_a_share_as_a_count(share: float, low: float, high: float, expected: Fre
     ("share", "filled"), [(0.0, 0), (1.0, 100), (0.81, 81), (0.001, 1), (0.999, 99), (0.995, 99), (0.014, 1)]
 )
 def test_dots_are_all_or_none_only_if_the_share_is(share: float, filled: int) -> None:
-    assert words.dots(share) == filled
+    assert words.filled_dots(share) == filled
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_dots_are_all_or_none_only_if_the_share_is(share: float, filled: int) ->
 )
 def test_a_findings_name_in_a_sentence_and_in_a_heading(name: str, within: str, alone: str) -> None:
     assert words.spoken(name) == within
-    assert words.shown(name) == alone
+    assert words.heading(name) == alone
 
 
 def point(**changes: Any) -> dict[str, Any]:
@@ -246,4 +246,4 @@ def test_the_split_in_words(split: dict[str, Any] | None, text: str) -> None:
     ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
 )
 def test_lists(names: list[str], text: str) -> None:
-    assert words.listed(names) == text
+    assert words.and_list(names) == text

@@ -15,12 +15,12 @@ from cxr_monai.attribution.faithfulness_tables import (
     FaithfulnessOptions,
     measure_faithfulness,
 )
-from cxr_monai.attribution.methods import METHODS, MapMethod
+from cxr_monai.attribution.methods import MAP_METHODS, MapMethod
 from cxr_monai.attribution.subject import Subject
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.workflows.faithful import write_faithfulness
-from tests.attribution.test_judging import Planted, cases, subject_of
+from tests.attribution.test_subject import Planted, cases, subject_of
 
 OPTIONS = FaithfulnessOptions(
     ("cam", "the image"), steps=4, controls=2, samples=2, stages=2, draws=3, intervals=Intervals(50)
@@ -34,7 +34,7 @@ def subject(monkeypatch: pytest.MonkeyPatch) -> Subject:
     def shown(network: nn.Module, images: torch.Tensor, channels: Sequence[int], *_: object) -> torch.Tensor:
         return images.expand(-1, len(channels), -1, -1)
 
-    monkeypatch.setitem(METHODS, "the image", MapMethod(shown, "a test", "", "", ""))
+    monkeypatch.setitem(MAP_METHODS, "the image", MapMethod(shown, "a test", "", "", ""))
     return subject_of(Planted())
 
 

@@ -24,8 +24,8 @@ from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.patients import remember_patients
-from cxr_monai.report.pages.evaluation_page import render
-from cxr_monai.report.pages.localisation_page import section, sentences
+from cxr_monai.report.pages.evaluation_page import render_report
+from cxr_monai.report.pages.localisation_page import localisation_section, localisation_sentences
 from cxr_monai.workflows.localise import Choosing, localise_files, track_localisation
 from tests.attribution.map_stores import made_images
 from tests.report.pages.test_evaluation_page import Page
@@ -138,7 +138,9 @@ def test_a_centre_map_is_not_beaten_where_the_place_says_all(tmp_path: Path) -> 
     gains = localisation.gains[localisation.gains["finding"] == "Nodule"].set_index(["over", "score"])
     assert gains.loc[("random", "iou"), "low"] > 0
     assert gains.loc[("centre", "iou"), "high"] <= 0
-    assert "That of a centre map does in 100 of 100; the difference may be chance." in sentences(localisation)
+    assert "That of a centre map does in 100 of 100; the difference may be chance." in localisation_sentences(
+        localisation
+    )
 
 
 def test_cases_are_scored_as_by_hand(tmp_path: Path) -> None:
@@ -177,8 +179,8 @@ def test_the_mean_is_over_the_findings_that_are_asked_for(tmp_path: Path) -> Non
         assert figure(both, MEAN, "cam", name) == pytest.approx(np.mean(ours))
         # what is asked for beside it changes nothing of a finding
         assert figure(one, MEAN, "cam", name) == figure(one, "Mass", "cam", name) == ours[0]
-    assert "The mean is over mass and nodule, which weigh the same." in section(both)["scores"].notes
-    assert not any("weigh" in note for note in section(one)["scores"].notes)
+    assert "The mean is over mass and nodule, which weigh the same." in localisation_section(both)["scores"].notes
+    assert not any("weigh" in note for note in localisation_section(one)["scores"].notes)
 
 
 def test_findings_stand_in_the_stores_order(tmp_path: Path) -> None:
@@ -472,7 +474,7 @@ def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(again.scores, localisation.scores, check_dtype=False)
     pd.testing.assert_frame_equal(again.gains, localisation.gains, check_dtype=False)
     assert (again.level, again.notes) == (localisation.level, localisation.notes)
-    assert section(again) == section(localisation)
+    assert localisation_section(again) == localisation_section(localisation)
     table = pd.read_csv(folder / "out" / "localisation.csv")
     assert table.columns[:8].tolist() == [
         "finding", "map", "cases", "patients", "empty", "map_threshold", "chosen_on", "pointing",
@@ -524,14 +526,14 @@ def test_the_page_says_what_the_tables_say(tmp_path: Path) -> None:
 def test_a_single_finding_has_no_mean_beside_it(tmp_path: Path) -> None:
     cases = {key: place for key, place in usual(40).items() if key[1] == "Mass"}
     localisation = localised(made(tmp_path, cases))
-    assert "radiographs with a box of mass" in sentences(localisation)[0]
+    assert "radiographs with a box of mass" in localisation_sentences(localisation)[0]
     page = Page((tmp_path / "out" / "localisation.html").read_text())
     assert not [row for row in page.rows if row and row[0].startswith("Mean")]
 
 
 def test_too_few_to_compare_say_so(tmp_path: Path) -> None:
     localisation = localised(made(tmp_path, {(f"i/{n}.png", "Mass"): (1, 1) for n in range(4)}))
-    assert any("too few patients to compare" in sentence for sentence in sentences(localisation))
+    assert any("too few patients to compare" in sentence for sentence in localisation_sentences(localisation))
     assert any("Fewer than 6 patients have boxes of Mass" in note for note in localisation.notes)
     assert Page((tmp_path / "out" / "localisation.html").read_text()).rows
 
@@ -539,7 +541,7 @@ def test_too_few_to_compare_say_so(tmp_path: Path) -> None:
 def test_the_models_report_has_the_section_where_there_is_one(tmp_path: Path) -> None:
     evaluation = make_evaluation(make_sample(60), comparison=False, site=False)
     localisation = localised(made(tmp_path, usual(24)))
-    with_it, without = Page(render(evaluation, localisation)), Page(render(evaluation))
+    with_it, without = Page(render_report(evaluation, localisation)), Page(render_report(evaluation))
     assert "Where the maps point" in with_it.text
     assert "localisation" in {element.get("id") for _, element in with_it.elements}
     assert "#localisation" in {link.get("href") for link in with_it.all("a")}

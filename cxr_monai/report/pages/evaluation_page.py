@@ -20,18 +20,18 @@ from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.origins import labels_of
 from cxr_monai.plurals import counted
-from cxr_monai.report import confusion, metric_tables, summary, svg, words
-from cxr_monai.report.auroc_table import markdown
-from cxr_monai.report.figures import PANELS
+from cxr_monai.report import chart_svg, matrix_charts, metric_tables, summary, words
+from cxr_monai.report.auroc_table import auroc_markdown
+from cxr_monai.report.charts import ChartPanels, Forest, ForestRow, row_texts
+from cxr_monai.report.evaluation_rows import chosen_points, chosen_rule, finding_rows, value
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.pages.model_card import card_parts
-from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, value
+from cxr_monai.report.panel_charts import PANELS
 from cxr_monai.report.rendering import flat, template
-from cxr_monai.report.shapes import Forest, Panels, Row, row_texts
 
 
 @dataclass(frozen=True)
-class Card:
+class FindingCard:
     """What a physician reads of one finding: two pictures of a hundred dots with their sentences, then the rest."""
 
     title: str
@@ -48,7 +48,7 @@ class Card:
 class DrawnPanels:
     """Small multiples with each panel drawn."""
 
-    shape: Panels
+    shape: ChartPanels
     panels: tuple[tuple[str, str, str, Markup], ...]  # title, note, why empty, drawing
     legend: tuple[tuple[str, Markup], ...]
 
@@ -58,7 +58,7 @@ class DrawnForest:
     """A forest with each bar drawn, and its numbers as text."""
 
     shape: Forest
-    rows: tuple[tuple[Row, Markup, tuple[str, str]], ...]  # row, bar, value and limits
+    rows: tuple[tuple[ForestRow, Markup, tuple[str, str]], ...]  # row, bar, value and limits
     ticks: tuple[tuple[float, str], ...]  # percent of the bar's width
 
 
@@ -85,21 +85,23 @@ def write_report(
     """
     folder = Path(folder)
     page = folder / "report.html"
-    write_durably(folder / "report.md", markdown(evaluation).encode())
-    write_durably(page, render(evaluation, localisation, bundle).encode())
+    write_durably(folder / "report.md", auroc_markdown(evaluation).encode())
+    write_durably(page, render_report(evaluation, localisation, bundle).encode())
     return page
 
 
-def render(evaluation: Evaluation, localisation: Localisation | None = None, bundle: Bundle | None = None) -> str:
+def render_report(
+    evaluation: Evaluation, localisation: Localisation | None = None, bundle: Bundle | None = None
+) -> str:
     """Return the page."""
-    section = localisation_page.section(localisation) if localisation is not None else None
+    section = localisation_page.localisation_section(localisation) if localisation is not None else None
     parts = (
         [part for part in card_parts(bundle, evaluation, localisation) if part.in_report] if bundle is not None else []
     )
     return template("report.html.j2").render(**_content(evaluation), localisation=section, card=parts)
 
 
-def cards(evaluation: Evaluation) -> list[Card]:
+def finding_cards(evaluation: Evaluation) -> list[FindingCard]:
     """Return what the physicians' part says of each finding, in the evaluation's order."""
     points, made = chosen_points(evaluation), []
     for row in finding_rows(evaluation):
@@ -107,7 +109,7 @@ def cards(evaluation: Evaluation) -> list[Card]:
         point, warning = points.get(name), words.rough(row)
         if point is None:
             why = words.no_value(name, row) or "No threshold was chosen for it, so the model reports nothing."
-            made.append(Card(words.shown(name), warning=why))
+            made.append(FindingCard(words.heading(name), warning=why))
             continue
         right, found = value(point, "ppv"), value(point, "sensitivity")
         lines = (
@@ -116,12 +118,12 @@ def cards(evaluation: Evaluation) -> list[Card]:
             words.in_a_thousand(name, point),
         )
         made.append(
-            Card(
-                words.shown(name),
+            FindingCard(
+                words.heading(name),
                 words.right_when_reported(name, point, evaluation.level),
-                words.dots(right) if right == right else None,
+                words.filled_dots(right) if right == right else None,
                 words.missed(name, point),
-                words.dots(found) if found == found else None,
+                words.filled_dots(found) if found == found else None,
                 words.at_stated_prevalence(name, point),
                 tuple(line for line in lines if line),
                 warning,
@@ -132,7 +134,10 @@ def cards(evaluation: Evaluation) -> list[Card]:
 
 def _content(evaluation: Evaluation) -> dict[str, Any]:
     rule, book = chosen_rule(evaluation), evaluation.book
-    matrices = {"confusion": confusion.confusion(evaluation), "cooccurrence": confusion.cooccurrence(evaluation)}
+    matrices = {
+        "confusion": matrix_charts.confusion_matrix(evaluation),
+        "cooccurrence": matrix_charts.cooccurrence_matrix(evaluation),
+    }
     return {
         "system": _system(evaluation.book),
         "book": evaluation.book,
@@ -142,47 +147,47 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "findings": len(evaluation.sample.findings),
         "split": words.split_words(book.get("split"), str(book.get("label_version"))),
         "notes": evaluation.notes,
-        "can": summary.can(evaluation),
-        "cannot": summary.cannot(evaluation),
+        "can": summary.abilities(evaluation),
+        "cannot": summary.limits(evaluation),
         "labels_are": labels_of(str(book.get("label_version", "unknown"))),
         "rule": rule,
         "rule_words": words.rule_words(rule) if rule else "",
-        "cards": cards(evaluation),
+        "cards": finding_cards(evaluation),
         "elsewhere": metric_tables.elsewhere_table(evaluation),
         "tables": {
-            "findings": metric_tables.findings_table(evaluation),
+            "findings": metric_tables.metrics_table(evaluation),
             "means": metric_tables.means_table(evaluation),
             "calibration": metric_tables.calibration_table(evaluation),
-            "conformal": metric_tables.conformal_table(evaluation),
+            "conformal": metric_tables.coverage_table(evaluation),
             "studies": metric_tables.studies_table(evaluation),
             "gaps": metric_tables.subgroup_matrix(evaluation),
             "sensitivity_gaps": metric_tables.sensitivity_matrix(evaluation),
-            "comparison": metric_tables.comparison_table(evaluation),
+            "comparison": metric_tables.systems_table(evaluation),
             "site": metric_tables.site_table(evaluation),
             "prevalence": metric_tables.prevalence_table(evaluation),
         },
         "operating": metric_tables.operating_tables(evaluation),
         "panels": {name: _drawn(make(evaluation)) for name, make in PANELS.items()},
         "forests": {
-            "findings": drawn_forest(confusion.findings(evaluation)),
-            "subgroups": drawn_forest(confusion.subgroups(evaluation)),
-            "comparison": drawn_forest(confusion.comparison(evaluation)),
+            "findings": drawn_forest(matrix_charts.findings_forest(evaluation)),
+            "subgroups": drawn_forest(matrix_charts.subgroups_forest(evaluation)),
+            "comparison": drawn_forest(matrix_charts.comparison_forest(evaluation)),
         },
         "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
         "bookkeeping": flat(evaluation.book),
-        "dots": svg.dots,
+        "dots": chart_svg.hundred_dots,
         "dash": words.DASH,
     }
 
 
-def _drawn(shape: Panels | None) -> DrawnPanels | None:
+def _drawn(shape: ChartPanels | None) -> DrawnPanels | None:
     if shape is None:
         return None
     drawn = tuple(
-        (panel.title, panel.note, panel.empty, Markup("") if panel.empty else svg.panel(panel, shape.square))
+        (panel.title, panel.note, panel.empty, Markup("") if panel.empty else chart_svg.panel_svg(panel, shape.square))
         for panel in shape.panels
     )
-    return DrawnPanels(shape, drawn, tuple((label, svg.key(mark)) for label, mark in shape.legend()))
+    return DrawnPanels(shape, drawn, tuple((label, chart_svg.legend_key(mark)) for label, mark in shape.legend()))
 
 
 def drawn_forest(shape: Forest | None) -> DrawnForest | None:
@@ -191,8 +196,8 @@ def drawn_forest(shape: Forest | None) -> DrawnForest | None:
         return None
     rows = []
     for row in shape.rows:
-        rows.append((row, svg.bar(row, shape), row_texts(shape, row)))
-    ticks = tuple((svg.percent_of(shape.x, place), text) for place, text in shape.x.ticks)
+        rows.append((row, chart_svg.bar_svg(row, shape), row_texts(shape, row)))
+    ticks = tuple((chart_svg.percent_of(shape.x, place), text) for place, text in shape.x.ticks)
     return DrawnForest(shape, tuple(rows), ticks)
 
 

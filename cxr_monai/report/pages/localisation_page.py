@@ -17,8 +17,8 @@ from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.origins import is_synthetic
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
-from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
-from cxr_monai.report.reading import records, value
+from cxr_monai.report.cells import Cell, Table, heading_of, signed, whole
+from cxr_monai.report.evaluation_rows import records, value
 from cxr_monai.report.rendering import flat, template
 from cxr_monai.report.words import between, number
 
@@ -31,7 +31,7 @@ _SHOWN = {
     "iou_above_0.5": "IoU > 0.5",
     "iobb_above_0.1": "IoBB > 0.1",
 }
-DRAWN = "These images were drawn by a program (cxr-monai phantom), which knows exactly where each finding lies."
+_DRAWN = "These images were drawn by a program (cxr-monai phantom), which knows exactly where each finding lies."
 _GAINS = ("pointing", "energy", "iou", "iou_above_0.1")
 _LEVELS = tuple(f"{step / 10}" for step in range(1, 10))
 
@@ -44,25 +44,25 @@ def write_localisation_page(localisation: Localisation, folder: str | Path) -> P
     """
     page = Path(folder) / "localisation.html"
     book = {name: entry for name, entry in localisation.provenance.items() if entry is not None}
-    content = {"localisation": section(localisation), "bookkeeping": flat(book), "dash": words.DASH}
+    content = {"localisation": localisation_section(localisation), "bookkeeping": flat(book), "dash": words.DASH}
     write_durably(page, template("localisation.html.j2").render(**content).encode())
     return page
 
 
-def section(localisation: Localisation) -> dict[str, Any]:
+def localisation_section(localisation: Localisation) -> dict[str, Any]:
     """Return what the section shows."""
     book = localisation.provenance
     return {
         "method": book["method"],
         "boxed": counted(int(book["cases"]), "boxed case"),
         "of_patients": counted(int(book["patients"]), "patient"),
-        "drawn_by": DRAWN if is_synthetic(str(book.get("label_version"))) else "People drew boxes around findings.",
+        "drawn_by": _DRAWN if is_synthetic(str(book.get("label_version"))) else "People drew boxes around findings.",
         "level": words.percent(localisation.level),
         "chosen": book.get("map_thresholds_from", ""),
         "tolerance": f"{float(book.get('tolerance', 0)):g}",
         "draws": book.get("random_draws"),
         "raster": book.get("raster"),
-        "says": sentences(localisation),
+        "says": localisation_sentences(localisation),
         "notes": localisation.notes,
         "scores": scores_table(localisation),
         "gains": gains_table(localisation),
@@ -70,7 +70,7 @@ def section(localisation: Localisation) -> dict[str, Any]:
     }
 
 
-def sentences(localisation: Localisation) -> list[str]:
+def localisation_sentences(localisation: Localisation) -> list[str]:
     """Return what the figures of the mean, or of the only finding, say in counts and against both controls."""
     named = _named(localisation)
     rows = {row["map"]: row for row in records(localisation.scores) if row["finding"] == named}
@@ -107,7 +107,7 @@ def scores_table(localisation: Localisation) -> Table:
     for finding, maps in by_map.items():
         own, strong = maps[method], finding == MEAN
         patients = counted(value(own, "patients"), "patient")
-        cells = [Cell(name_of(finding), strong=strong), Cell(whole(value(own, "cases")), (patients,))]
+        cells = [Cell(heading_of(finding), strong=strong), Cell(whole(value(own, "cases")), (patients,))]
         for figure in _SHOWN:
             low, high = value(own, f"{figure}_low"), value(own, f"{figure}_high")
             lines = [f"{between(low, high, 2)}"] if low == low else []
@@ -118,13 +118,13 @@ def scores_table(localisation: Localisation) -> Table:
         cells.append(Cell(number(threshold, 2), () if told in ("", finding) else (f"of {told}",)))
         rows.append(tuple(cells))
     heads = ("Finding", "Cases", *_SHOWN.values(), "Map threshold")
-    in_mean = [words.shown(str(name)) for name in localisation.provenance.get("in_mean", ())]
+    in_mean = [words.heading(str(name)) for name in localisation.provenance.get("in_mean", ())]
     notes: tuple[str, ...] = ()
     if MEAN in by_map:
         alone = (
             f"The mean is that of {words.spoken(in_mean[0])}, the only finding with enough cases." if in_mean else ""
         )
-        several = f"The mean is over {words.listed([words.spoken(name) for name in in_mean])}, which weigh the same."
+        several = f"The mean is over {words.and_list([words.spoken(name) for name in in_mean])}, which weigh the same."
         notes = (several if len(in_mean) > 1 else alone,)
     return Table("Maps against boxes", heads, tuple(rows), notes)
 
@@ -134,7 +134,7 @@ def gains_table(localisation: Localisation) -> Table:
     gains, rows = _gains(localisation), []
     controls = list(dict.fromkeys(control for _, control, _ in gains))
     for finding in _by_map(localisation):
-        cells = [Cell(name_of(finding), strong=finding == MEAN)]
+        cells = [Cell(heading_of(finding), strong=finding == MEAN)]
         for figure in _GAINS:
             for control in controls:
                 row = gains[finding, control, figure]
@@ -156,7 +156,7 @@ def levels_table(localisation: Localisation, kind: str) -> Table:
         for name, row in maps.items():
             if name == method or finding == MEAN:
                 shares = [value(row, f"{kind}_above_{level}") for level in _LEVELS]
-                label = name_of(finding) + ("" if name == method else f", {name} map")
+                label = heading_of(finding) + ("" if name == method else f", {name} map")
                 cells = [Cell(number(share, 2), share=None if share != share else share) for share in shares]
                 rows.append((Cell(label, strong=finding == MEAN and name == method), *cells))
     heads = ("Finding", *(f"T = {level}" for level in _LEVELS))

@@ -15,13 +15,13 @@ from PIL import Image
 from cxr_monai.attribution.agreement import RANK
 from cxr_monai.attribution.agreement_tables import Agreement
 from cxr_monai.attribution.faithfulness_tables import Faithfulness
-from cxr_monai.attribution.randomisation import BOUND
+from cxr_monai.attribution.randomisation import SURVIVED
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
-from cxr_monai.report.cells import Cell, Table, name_of, signed, whole
-from cxr_monai.report.reading import records, value
+from cxr_monai.report.cells import Cell, Table, heading_of, signed, whole
+from cxr_monai.report.evaluation_rows import records, value
 from cxr_monai.report.rendering import flat, template
 from cxr_monai.report.words import between, number
 
@@ -52,7 +52,7 @@ _HOW_FAITHFUL = (
         "Random weights",
         "Adebayo et al. 2018, arXiv:1810.03292. Weights are drawn anew, first those of the last layer alone, then of "
         f"more parts, in the end all. Rank correlation (Spearman) and SSIM of the maps before and after. Over "
-        f"{BOUND:g} at any stage a method is said to explain nothing: the bound lies in a gap that was measured on "
+        f"{SURVIVED:g} at any stage a method is said to explain nothing: the bound lies in a gap that was measured on "
         "one network, between cam (0.16 or below) and methods whose maps are nearly the same for any head (0.65 or "
         "above).",
     ),
@@ -137,7 +137,7 @@ def faithfulness_sentences(faithfulness: Faithfulness) -> list[str]:
         if survival == survival:
             fate = (
                 "explains nothing, as its maps stay"
-                if survival > BOUND
+                if survival > SURVIVED
                 else "depends on the weights, as its maps change"
             )
             sentence += f" It {fate} when weights are drawn anew (rank correlation up to {number(survival, 2)})."
@@ -185,7 +185,7 @@ def _methods(faithfulness: Faithfulness) -> Table:
             cells.append(Cell(number(value(row, "sensitivity"), 2), _span(row, "sensitivity")))
         if tested:
             cells.append(Cell(number(value(row, "survival"), 2), (str(row["survival_stage"]),)))
-            cells.append(Cell(str(row["verdict"]), strong=value(row, "survival") > BOUND))
+            cells.append(Cell(str(row["verdict"]), strong=value(row, "survival") > SURVIVED))
         rows.append(tuple(cells))
     heads = [part for text in shown.values() for part in (text, f"{text}: gain over the control")]
     heads += ["Sensitivity"] * sensed + ["Survival at most", "Verdict"] * tested
@@ -211,11 +211,11 @@ def _stages(faithfulness: Faithfulness) -> list[Table]:
         for stage in stages:
             row = by[method, stage]
             lines = (*_span(row, RANK), f"SSIM {number(value(row, 'ssim'), 2)}")
-            cells.append(Cell(number(value(row, RANK), 2), lines, value(row, RANK) > BOUND))
+            cells.append(Cell(number(value(row, RANK), 2), lines, value(row, RANK) > SURVIVED))
         rows.append(tuple(cells))
     parts = faithfulness.stages.drop_duplicates("stage").set_index("stage")["random_parts"]
     heads = ("Method", *(f"{stage} and all after it ({parts[stage]})" for stage in stages))
-    note = f"Rank correlation with the network's own map, and how many parts have new weights. Bold: over {BOUND:g}."
+    note = f"Rank correlation with the network's own map, and how many parts have new weights. Bold: over {SURVIVED:g}."
     return [Table("When weights are drawn anew", heads, tuple(rows), (note,))]
 
 
@@ -223,7 +223,7 @@ def _findings(agreement: Agreement) -> Table:
     figures = [name for name in map(str, agreement.findings) if f"{name}_low" in agreement.findings]
     rows = []
     for row in records(agreement.findings):
-        cells = [Cell(name_of(row["finding"]), strong=row["finding"] == MEAN)]
+        cells = [Cell(heading_of(row["finding"]), strong=row["finding"] == MEAN)]
         cells.append(Cell(whole(value(row, "cases")), (counted(value(row, "patients"), "patient"),)))
         cells += [Cell(number(value(row, name), 2), _span(row, name), row["finding"] == MEAN) for name in figures]
         cells += [Cell(whole(value(row, name))) for name in ("only_first", "only_second", "empty")]
@@ -243,7 +243,10 @@ def _seeds(agreement: Agreement) -> list[Table]:
             low = value(row, "low")
             ends = () if low != low else (between(low, value(row, "high"), 2),)
             cells = [
-                Cell("All" if row["finding"] == "all" else name_of(row["finding"]), strong=row["finding"] == "all")
+                Cell(
+                    "All" if row["finding"] == "all" else heading_of(row["finding"]),
+                    strong=row["finding"] == "all",
+                )
             ]
             cells += [Cell(whole(value(row, "cases")), (counted(value(row, "patients"), "patient"),))]
             cells += [Cell(number(value(row, name), 2)) for name in ("between", "within")]

@@ -27,10 +27,10 @@ from cxr_monai.plurals import counted, plural
 from cxr_monai.report import metric_tables, summary, words
 from cxr_monai.report.card_part import NOT_A_DEVICE, CardPart, card_markdown
 from cxr_monai.report.cells import Cell, Table
-from cxr_monai.report.confusion import group_word
+from cxr_monai.report.evaluation_rows import chosen_rule, rules_in, table_of
 from cxr_monai.report.fine_tuning import FineTuning
+from cxr_monai.report.matrix_charts import group_word
 from cxr_monai.report.pages import localisation_page
-from cxr_monai.report.reading import chosen_rule, rules, table_of
 from cxr_monai.sharing.trust.lineage import read_lineage
 
 UNKNOWN = "unknown"
@@ -245,7 +245,7 @@ def _metrics(evaluation: Evaluation) -> CardPart:
     thresholds = (
         f"A finding is reported where its probability reaches the threshold that {words.rule_words(rule)}; thresholds "
         "were chosen on other patients. The evaluation has "
-        f"{counted(len(rules(evaluation)), 'rule')}, this card shows one."
+        f"{counted(len(rules_in(evaluation)), 'rule')}, this card shows one."
         if rule
         else "There are no thresholds: the evaluation had none that were chosen on other patients."
     )
@@ -312,14 +312,14 @@ def _training_data(bundle: Bundle) -> CardPart:
 def _figures(evaluation: Evaluation) -> CardPart:
     rule = chosen_rule(evaluation)
     shown = [
-        metric_tables.findings_table(evaluation),
+        metric_tables.metrics_table(evaluation),
         *(table for name, table in metric_tables.operating_tables(evaluation) if name == rule),
         metric_tables.calibration_table(evaluation),
         metric_tables.subgroup_matrix(evaluation),
         metric_tables.sensitivity_matrix(evaluation),
         metric_tables.site_table(evaluation),
     ]
-    points = tuple((point.lead, point.text) for point in summary.can(evaluation))
+    points = tuple((point.lead, point.text) for point in summary.abilities(evaluation))
     return CardPart("What it is worth", points=points, tables=tuple(t for t in shown if t is not None), in_report=False)
 
 
@@ -338,7 +338,10 @@ def _thresholds(bundle: Bundle) -> list[CardPart]:
 def _maps(localisation: Localisation) -> CardPart:
     table = localisation_page.scores_table(localisation)
     return CardPart(
-        "Where its maps point", tuple(localisation_page.sentences(localisation)), tables=(table,), in_report=False
+        "Where its maps point",
+        tuple(localisation_page.localisation_sentences(localisation)),
+        tables=(table,),
+        in_report=False,
     )
 
 
@@ -379,7 +382,7 @@ def _ethics(bundle: Bundle) -> CardPart:
 def _limits(
     evaluation: Evaluation | None, localisation: Localisation | None, fine_tuning: FineTuning | None
 ) -> CardPart:
-    points = [(point.lead, point.text) for point in summary.cannot(evaluation)] if evaluation is not None else []
+    points = [(point.lead, point.text) for point in summary.limits(evaluation)] if evaluation is not None else []
     points += fine_tuning.limits() if fine_tuning is not None else []
     points.append(("A heat map shows where the network looked,", "not where the disease is."))
     points += [("Mind:", note) for part in (evaluation, localisation) if part is not None for note in part.notes]

@@ -19,16 +19,16 @@ from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.progress import duration
 from cxr_monai.report import words
-from cxr_monai.report.cells import Cell, Table, name_of, p_value, signed, whole
+from cxr_monai.report.cells import Cell, Table, heading_of, p_value, signed, whole
+from cxr_monai.report.chart_png import write_plot
+from cxr_monai.report.charts import Axis, Forest, ForestRow, around_axis
+from cxr_monai.report.evaluation_rows import records, value
 from cxr_monai.report.pages.evaluation_page import drawn_forest
-from cxr_monai.report.plots import write_plot
-from cxr_monai.report.reading import records, value
 from cxr_monai.report.rendering import template
-from cxr_monai.report.shapes import Axis, Forest, Row, around_axis
 from cxr_monai.report.words import number
 
-PAGE, PICTURE = "study.html", "study.png"
-FAILED = "no result"
+_PAGE, _PICTURE = "study.html", "study.png"
+_NO_RESULT = "no result"
 _DEEPEST = 0.05
 """The difference in AUROC from which a cell has its full shade."""
 _LONGEST = 22
@@ -69,24 +69,24 @@ def write_study_page(
     """
     folder, rows = Path(folder), records(comparison)
     base = str(rows[0]["variant"]) if baseline is None else baseline
-    forest = differences(rows, base, level) if len(rows) > 1 else finding_forest(findings, base)
-    write_plot(forest, folder / PICTURE)
+    forest = difference_forest(rows, base, level) if len(rows) > 1 else finding_forest(findings, base)
+    write_plot(forest, folder / _PICTURE)
     content = template("study.html.j2").render(
         title=title,
         question=question,
         baseline=base,
-        says=sentences(rows, base, level),
+        says=study_sentences(rows, base, level),
         forest=drawn_forest(forest),
-        tables=[comparison_table(rows, base, level), diary_table(findings, rows, base)],
+        tables=[variants_table(rows, base, level), auroc_by_variant_table(findings, rows, base)],
         published=[] if published is None else published_tables(published, findings),
         notes=list(notes),
         level=words.percent(level),
     )
-    write_durably(folder / PAGE, content.encode())
-    return folder / PAGE
+    write_durably(folder / _PAGE, content.encode())
+    return folder / _PAGE
 
 
-def differences(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> Forest | None:
+def difference_forest(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> Forest | None:
     """Return each variant's mean AUROC minus the baseline's; None where no variant has one."""
     if all(np.isnan(value(row, "mean_auroc")) for row in rows):
         return None
@@ -94,11 +94,11 @@ def differences(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) 
     for row in rows:
         name, own = str(row["variant"]), value(row, "mean_auroc")
         if name == baseline:
-            drawn.append(Row(name, count=number(own), note="baseline"))
+            drawn.append(ForestRow(name, count=number(own), note="baseline"))
             continue
         gain, low, high = (value(row, column) for column in ("difference", "low", "high"))
-        note = "" if gain == gain else FAILED if np.isnan(own) else "nothing to compare with"
-        drawn.append(Row(name, gain, low, high, number(own), note, strong=low > 0 or high < 0))
+        note = "" if gain == gain else _NO_RESULT if np.isnan(own) else "nothing to compare with"
+        drawn.append(ForestRow(name, gain, low, high, number(own), note, strong=low > 0 or high < 0))
     ends = [end for row in drawn for end in (row.low, row.high, row.value)]
     axis = around_axis(f"mean AUROC minus that of {baseline}", ends, 0.0, 0.01)
     axis = replace(axis, ticks=axis.ticks[:: 2 if len(axis.ticks) > 3 else 1])  # more do not fit on a phone
@@ -116,8 +116,8 @@ def finding_forest(findings: pd.DataFrame, variant: str) -> Forest | None:
     ordered = findings.sort_values(variant, ascending=False, na_position="last", kind="stable")
     rows = records(pd.concat([ordered[ordered["finding"] != MEAN], ordered[ordered["finding"] == MEAN]]))
     drawn = [
-        Row(
-            name_of(row["finding"]),
+        ForestRow(
+            heading_of(row["finding"]),
             value(row, variant),
             count=whole(value(row, "positives")),
             note="no value" if np.isnan(value(row, variant)) else "",
@@ -131,7 +131,7 @@ def finding_forest(findings: pd.DataFrame, variant: str) -> Forest | None:
     return Forest("study", f"AUROC by finding: {variant}", about, axis, 0.5, tuple(drawn), "with the label", 3, False)
 
 
-def sentences(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> list[str]:
+def study_sentences(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> list[str]:
     """Return which variants are better than the baseline, which are not, and whether their costs are alike."""
     by_verdict: dict[str, list[str]] = {}
     for row in rows:
@@ -156,7 +156,7 @@ def sentences(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) ->
     return said
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> Table:
+def variants_table(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> Table:
     """Return means, differences and costs, a row a variant."""
     made, compared = [], len(rows) > 1
     for row in rows:
@@ -181,13 +181,13 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], baseline: str, level: fl
     return Table("Means, differences, costs" if compared else "Mean and cost", heads, tuple(made), tuple(notes))
 
 
-def diary_table(findings: pd.DataFrame, rows: Sequence[Mapping[str, Any]], baseline: str) -> Table:
+def auroc_by_variant_table(findings: pd.DataFrame, rows: Sequence[Mapping[str, Any]], baseline: str) -> Table:
     """Return AUROC by finding and variant with the number of labels, shaded by the difference to the baseline."""
     variants = [str(row["variant"]) for row in rows]
     made = []
     for row in records(findings):
         strong, base = row["finding"] == MEAN, value(row, baseline)
-        cells = [Cell(name_of(row["finding"]), strong=strong), Cell(whole(value(row, "positives")))]
+        cells = [Cell(heading_of(row["finding"]), strong=strong), Cell(whole(value(row, "positives")))]
         for variant in variants:
             own = value(row, variant)
             share = float(np.clip((own - base) / _DEEPEST, -1, 1))
@@ -212,7 +212,7 @@ def published_tables(published: pd.DataFrame, findings: pd.DataFrame) -> list[Ta
             here, there = value(own.get(str(row["finding"]), {}), str(variant)), value(row, "auroc")
             gap = Cell(words.DASH if np.isnan(here - there) else signed(here - there, 3))
             strong = row["finding"] == MEAN
-            cells = (Cell(name_of(row["finding"]), strong=strong), Cell(number(here)), Cell(number(there)), gap)
+            cells = (Cell(heading_of(row["finding"]), strong=strong), Cell(number(here)), Cell(number(there)), gap)
             rows.append(cells)
         note = f"Published: {source}. Other images, other labels or another split make another figure."
         made.append(Table(f"{variant}, here and published", ("Finding", "Here", "Published", "Difference"), tuple(rows),

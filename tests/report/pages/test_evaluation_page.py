@@ -12,8 +12,8 @@ import pytest
 
 from cxr_monai.errors import Code, StorageError
 from cxr_monai.evaluation.assessment import Evaluation
-from cxr_monai.report.auroc_table import markdown
-from cxr_monai.report.pages.evaluation_page import cards, render, write_report
+from cxr_monai.report.auroc_table import auroc_markdown
+from cxr_monai.report.pages.evaluation_page import finding_cards, render_report, write_report
 from cxr_monai.report.words import DASH, NBSP
 from tests.report.synthetic_evaluation import ODD, make_evaluation, make_sample
 
@@ -69,7 +69,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def source(evaluation: Evaluation) -> str:
-    return render(evaluation)
+    return render_report(evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_it_is_written_whole_with_its_table_beside_it(evaluation: Evaluation, so
     assert path == tmp_path / "new" / "report.html"
     assert path.read_text(encoding="utf-8") == source
     assert sorted(file.name for file in path.parent.iterdir()) == ["report.html", "report.md"]
-    assert (path.parent / "report.md").read_text(encoding="utf-8") == markdown(evaluation)
+    assert (path.parent / "report.md").read_text(encoding="utf-8") == auroc_markdown(evaluation)
 
 
 def test_a_folder_that_cannot_be_written_is_a_named_error(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_written_is_a_named_error(evaluation: Evaluation
 
 def test_fourteen_findings_stay_small() -> None:
     sample = make_sample(150, tuple(f"Finding_{at}" for at in range(14)))
-    assert len(render(make_evaluation(sample)).encode()) < 1_000_000
+    assert len(render_report(make_evaluation(sample)).encode()) < 1_000_000
 
 
 def test_nothing_is_fetched_and_nothing_runs(page: Page, source: str) -> None:
@@ -189,19 +189,19 @@ def test_a_physicians_card_speaks_in_counts() -> None:
         "finding": "Effusion", "rule": "youden", "ppv": 0.81, "ppv_patient_low": 0.78, "ppv_patient_high": 0.84,
         "sensitivity": 0.88, "sensitivity_patient_low": 0.85, "sensitivity_patient_high": 0.90,
     }  # fmt: skip
-    card = cards(replace(evaluation, operating_points=pd.DataFrame([row])))[0]
+    card = finding_cards(replace(evaluation, operating_points=pd.DataFrame([row])))[0]
     expected = "Of 100 images like these in which the model reports effusion, 81 have the label"
     assert card.right == f"{expected} (95{NBSP}% interval 78 to 84)."
     assert card.missed == "Of 100 images with the label, it misses 12 (10 to 15)."
     assert (card.right_dots, card.found_dots) == (81, 88)
     assert card.elsewhere.startswith("Where 2 of 100 images have it (the prevalence stated for this report), ")
-    page = Page(render(replace(evaluation, operating_points=pd.DataFrame([row]))))
+    page = Page(render_report(replace(evaluation, operating_points=pd.DataFrame([row]))))
     assert card.right.replace(NBSP, " ") in page.text
     assert card.missed in page.text
 
 
 def test_findings_without_a_value_have_a_dash_and_a_sentence(evaluation: Evaluation, page: Page) -> None:
-    by_title = {card.title: card for card in cards(evaluation)}
+    by_title = {card.title: card for card in finding_cards(evaluation)}
     assert by_title["No case"].warning == "No case has no value: none of the 1,200 images with a known label has it."
     assert by_title["Unknown all"].right == ""
     assert by_title["Hernia"].warning == "This rests on 3 patients with the label: a rough hint, no more."
@@ -215,9 +215,9 @@ def test_findings_without_a_value_have_a_dash_and_a_sentence(evaluation: Evaluat
 def test_a_finding_without_a_threshold_says_so(evaluation: Evaluation) -> None:
     points = evaluation.operating_points
     made = replace(evaluation, operating_points=points[points["finding"] != "COPD"])
-    card = next(card for card in cards(made) if card.title == "COPD")
+    card = next(card for card in finding_cards(made) if card.title == "COPD")
     assert card.warning == "No threshold was chosen for it, so the model reports nothing."
-    assert "No threshold was chosen for COPD, No case and Unknown all" in Page(render(made)).text
+    assert "No threshold was chosen for COPD, No case and Unknown all" in Page(render_report(made)).text
 
 
 def test_what_labels_are_and_that_ppv_depends_on_prevalence(page: Page) -> None:
@@ -276,7 +276,7 @@ def test_what_is_not_there_has_no_section(evaluation: Evaluation) -> None:
         subgroups=empty, studies=empty, prevalence=empty, means=empty, site=None, comparison=None,
         comparison_names=None, curves={}, notes=(), book={},
     )  # fmt: skip
-    page = Page(render(bare))
+    page = Page(render_report(bare))
     names = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert names == {"short", "physicians", "reviewers", "findings", "pictures", "book", "how"}
     assert "There are no operating points" in page.text
@@ -291,13 +291,13 @@ def test_nothing_at_all_can_be_judged() -> None:
     evaluation = make_evaluation(
         sample, points=False, conformal=False, subgroups=False, comparison=False, site=False, calibrated=False
     )
-    page = Page(render(evaluation))
+    page = Page(render_report(evaluation))
     assert "These images show nothing that it can do" in page.text
     assert "Effusion has no value: its label is unknown for every image." in page.text
 
 
 def test_the_diarys_table(evaluation: Evaluation) -> None:
-    lines = markdown(evaluation).splitlines()
+    lines = auroc_markdown(evaluation).splitlines()
     first, mean = evaluation.findings.iloc[0], evaluation.findings.iloc[-1]
     assert lines[0] == "| Finding | AUROC | 95 % interval, images (DeLong) | 95 % interval, patients | #Labels |"
     assert lines[1] == "| --- | :---: | :---: | :---: | ---: |"
@@ -326,7 +326,7 @@ DIGEST = "0123456789ab"
     ],
 )
 def test_a_model_is_named_so_that_people_can_read_it(book: dict[str, str | None], name: str) -> None:
-    page = Page(render(make_evaluation(make_sample(20), book=book)))
+    page = Page(render_report(make_evaluation(make_sample(20), book=book)))
     assert f"What {name} is worth" in page.text
     assert f"{name}, judged on 60 chest radiographs of 20 patients (NIH's official split)" in page.text
 
@@ -341,7 +341,7 @@ def test_a_model_is_named_so_that_people_can_read_it(book: dict[str, str | None]
 )
 def test_drawn_images_and_a_hospitals_own_are_not_called_nihs(version: str, drawn: int, of: str, split: str) -> None:
     book = {"label_version": version, "synthetic_images": drawn, "split": {"scheme": "official"}, "fitted_on": None}
-    page = Page(render(make_evaluation(make_sample(20), book=book)))
+    page = Page(render_report(make_evaluation(make_sample(20), book=book)))
     assert f"judged on {of} ({split}" in page.text
     assert not re.search(r"\bNIH\b|mined|written report and", page.text)
     assert ("a program drew each image with its findings" in page.text) is (version == "phantom-v1")
@@ -350,5 +350,5 @@ def test_drawn_images_and_a_hospitals_own_are_not_called_nihs(version: str, draw
 def test_one_image_of_one_patient_is_singular() -> None:
     sample = make_sample(1)
     evaluation = replace(make_evaluation(make_sample(20)), sample=sample.take(np.arange(1)))
-    assert "1 chest radiograph of 1 patient (" in Page(render(evaluation)).text
-    assert "\n1 image of 1 patient; " in markdown(evaluation)
+    assert "1 chest radiograph of 1 patient (" in Page(render_report(evaluation)).text
+    assert "\n1 image of 1 patient; " in auroc_markdown(evaluation)

@@ -15,7 +15,7 @@ from cxr_monai.errors import BundleError, Code
 from cxr_monai.evaluation.assessment import Evaluation, write_tables
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.report.card_part import NOT_A_DEVICE, card_markdown
-from cxr_monai.report.pages.evaluation_page import render
+from cxr_monai.report.pages.evaluation_page import render_report
 from cxr_monai.report.pages.model_card import ASKED, card_parts, check_same, write_card
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.package.pack import pack
@@ -194,16 +194,16 @@ def test_without_thresholds_groups_and_calibration_it_says_so(tmp_path: Path) ->
 def test_the_report_shows_the_parts_that_it_lacks(evaluation: Evaluation, tmp_path: Path) -> None:
     root = tiny_bundle(tmp_path / "bundle", 0)
     answer(root, contact="me <b>", failures="gowns")
-    page = Page(render(evaluation, None, Bundle.open(root)))
+    page = Page(render_report(evaluation, None, Bundle.open(root)))
     for title in ("Intended use", "Training data", "Lineage", "What is not known"):
         assert title in page.text
     assert "me <b>" in page.text
     assert "gowns" in page.text
-    assert page.text.count("Gaps in AUROC: group minus rest") == Page(render(evaluation)).text.count(
+    assert page.text.count("Gaps in AUROC: group minus rest") == Page(render_report(evaluation)).text.count(
         "Gaps in AUROC: group minus rest"
     )
     assert "#card" in {link.get("href") for link in page.all("a")}
-    assert "Model card" not in Page(render(evaluation)).text
+    assert "Model card" not in Page(render_report(evaluation)).text
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from cxr_monai.report.cells import Table
+from cxr_monai.report.evaluation_rows import records
 from cxr_monai.report.pages.study_page import (
-    comparison_table,
-    diary_table,
-    differences,
+    auroc_by_variant_table,
+    difference_forest,
     finding_forest,
     published_tables,
-    sentences,
+    study_sentences,
+    variants_table,
     write_study_page,
 )
-from cxr_monai.report.reading import records
 from cxr_monai.report.words import DASH, MINUS
 from tests.report.pages.test_evaluation_page import Page
 
@@ -72,7 +72,7 @@ def texts(table: Table) -> list[list[str]]:
 
 
 def test_the_diarys_table_is_shaded_by_the_difference_to_the_baseline() -> None:
-    table = diary_table(findings(), records(comparison()), "base")
+    table = auroc_by_variant_table(findings(), records(comparison()), "base")
     assert table.heads == ("Finding", "Labels", "base", "focal", "cosine", "broken")
     assert texts(table) == [
         ["Effusion", "1,200", "0.800", "0.830", "0.900", DASH],
@@ -87,7 +87,7 @@ def test_the_diarys_table_is_shaded_by_the_difference_to_the_baseline() -> None:
 
 
 def test_differences_and_costs() -> None:
-    table = comparison_table(records(comparison()), "base", 0.95)
+    table = variants_table(records(comparison()), "base", 0.95)
     assert table.heads == ("Variant", "Mean AUROC", "Minus base", "p (Holm)", "Time", "Image passes")
     assert texts(table) == [
         ["base", "0.750", "baseline", "", "1 h 1 min", "15,680"],
@@ -100,7 +100,7 @@ def test_differences_and_costs() -> None:
 
 
 def test_what_is_said() -> None:
-    assert sentences(records(comparison()), "base", 0.95) == [
+    assert study_sentences(records(comparison()), "base", 0.95) == [
         "Not distinguishable from base: focal.",
         "Better than base: cosine.",
         "No result: broken.",
@@ -108,13 +108,13 @@ def test_what_is_said() -> None:
         "of effort.",
     ]
     worse = comparison().head(2).assign(low=[NAN, -0.02], high=[NAN, -0.01])
-    assert sentences(records(worse), "base", 0.95) == ["Worse than base: focal."]
+    assert study_sentences(records(worse), "base", 0.95) == ["Worse than base: focal."]
     few = comparison().head(2).assign(low=NAN, high=NAN)
-    assert sentences(records(few), "base", 0.95) == ["Not to be compared with base: focal."]
+    assert study_sentences(records(few), "base", 0.95) == ["Not to be compared with base: focal."]
 
 
 def test_the_forest_has_every_variant_and_the_baseline_no_bar() -> None:
-    forest = differences(records(comparison()), "base", 0.95)
+    forest = difference_forest(records(comparison()), "base", 0.95)
     assert forest is not None
     assert [(row.label, row.count, row.note, row.strong) for row in forest.rows] == [
         ("base", "0.750", "baseline", False),

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from cxr_monai.attribution.drawing import Panel, compare_figure
-from cxr_monai.attribution.gallery import write_nifti_maps, write_overlays, write_pictures, write_sheet
+from cxr_monai.attribution.drawing import MapPanel, compare_figure
+from cxr_monai.attribution.gallery import Gallery
+from cxr_monai.attribution.map_pictures import write_example_sheet, write_nifti_maps, write_overlays, write_pictures
 from cxr_monai.attribution.map_store import MapStore
-from cxr_monai.attribution.panels import Gallery
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
 from tests.attribution.map_stores import made_images, made_manifest, made_store
@@ -104,7 +104,7 @@ def test_an_unknown_finding_is_an_error_and_not_a_file_left_out(gallery: Gallery
 def test_a_sheet_and_what_is_on_it(gallery: Gallery, tmp_path: Path) -> None:
     labels = [("a/1.png", "p", (1, 0, 0)), ("a/2.png", "q", (0, 0, 0)), ("b/2.png", "r", (0, 1, 0))]
     gallery = Gallery([gallery.store], tmp_path, made_manifest(tmp_path, labels), points=24)
-    chosen = write_sheet(gallery, tmp_path / "sheet.pdf", count=2)
+    chosen = write_example_sheet(gallery, tmp_path / "sheet.pdf", count=2)
     beside = pd.read_csv(tmp_path / "sheet.csv", keep_default_na=False)
     assert beside[["row", "image", "finding"]].to_numpy().tolist() == [
         ["Normal", "a/2.png", "Hernia"],
@@ -146,11 +146,11 @@ def test_several_stores_have_their_names_in_the_files(gallery: Gallery, tmp_path
 def test_one_picture_an_image_with_the_maps_of_its_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[list[list[str]], str]] = []
 
-    def figure(rows: Sequence[Sequence[Panel]], heading: str, note: str) -> Figure:
+    def figure(rows: Sequence[Sequence[MapPanel]], heading: str, note: str) -> Figure:
         drawn.append(([[panel.finding or panel.title for panel in row] for row in rows], note))
         return compare_figure(rows, heading=heading, note=note)
 
-    monkeypatch.setattr("cxr_monai.attribution.gallery.compare_figure", figure)
+    monkeypatch.setattr("cxr_monai.attribution.map_pictures.compare_figure", figure)
     names = ["A", "B", "C", "D", "E"]
     rows = {"a/1.png": (0.9, 0.8, 0.7, 0.6, 0.5), "a/2.png": (0.1, 0.3, 0.2, 0.0, 0.0), "b/1.png": (0.6, 0.6, 0, 0, 0)}
     made_images(tmp_path, list(rows))

@@ -65,7 +65,7 @@ class Mark:
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class ChartPanel:
     """One small picture; ``empty`` says why there is nothing to draw, and is shown instead."""
 
     title: str
@@ -77,13 +77,13 @@ class Panel:
 
 
 @dataclass(frozen=True, eq=False)
-class Panels:
+class ChartPanels:
     """Small multiples: the same picture of each finding. ``about`` says how to read one, in a sentence or two."""
 
     name: str
     title: str
     about: str
-    panels: tuple[Panel, ...]
+    panels: tuple[ChartPanel, ...]
     square: bool = False
 
     def legend(self) -> list[tuple[str, Mark]]:
@@ -97,7 +97,7 @@ class Panels:
 
 
 @dataclass(frozen=True)
-class Row:
+class ForestRow:
     """One row of a forest; a heading has a label alone. ``note`` stands where there is no value (NaN)."""
 
     label: str
@@ -119,7 +119,7 @@ class Forest:
     about: str
     x: Axis
     reference: float
-    rows: tuple[Row, ...]
+    rows: tuple[ForestRow, ...]
     counted: str = ""
     digits: int = 3
     signed: bool = True
@@ -145,7 +145,7 @@ _ODDS = (
 )
 
 
-def row_texts(forest: Forest, row: Row) -> tuple[str, str]:
+def row_texts(forest: Forest, row: ForestRow) -> tuple[str, str]:
     """Return a row's value and its limits as texts, ``+0.012`` and ``+0.003 to +0.021``; its note where it has none."""
     if math.isnan(row.value):
         return row.note, ""
@@ -178,7 +178,7 @@ def logit_axis(label: str, low: float, high: float) -> Axis:
     return Axis(label, start, end, tuple(sorted(kept)))
 
 
-def spread(places: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+def spread_letters(places: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
     """Return places moved apart until neighbours are ``gap`` from each other, for letters that stand at them.
 
     The order stays, and so does the middle of those that are moved, save where they would leave ``[low, high]``.

@@ -13,27 +13,27 @@ from collections.abc import Callable
 import numpy as np
 from markupsafe import Markup, escape
 
-from cxr_monai.report.shapes import Axis, Forest, Mark, Panel, Row, spread
+from cxr_monai.report.charts import Axis, ChartPanel, Forest, ForestRow, Mark, spread_letters
 
-WIDE, HIGH = 190, 160
-LEFT, RIGHT, TOP, BOTTOM = 26, 8, 18, 30
+_WIDE, _HIGH = 190, 160
+_LEFT, _RIGHT, _TOP, _BOTTOM = 26, 8, 18, 30
 _ENDS = 8, 92  # of a bar's axis, in percent of its width
 _POINTS = 110  # of a curve: more cannot be seen at this size
 
 
-def panel(drawn: Panel, square: bool = False) -> Markup:
+def panel_svg(drawn: ChartPanel, square: bool = False) -> Markup:
     """Return one panel as an SVG; its text alternative is its title and note."""
-    high = HIGH + 24 if square else HIGH
+    high = _HIGH + 24 if square else _HIGH
     frame = _Frame(drawn.x, drawn.y, high)
     parts = [_axes(drawn, frame)]
     parts += [_mark(mark, frame) for mark in drawn.marks]
     name = escape(". ".join(text for text in (drawn.title, drawn.note) if text))
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDE, high, name, Markup("").join(parts)
+        _WIDE, high, name, Markup("").join(parts)
     )
 
 
-def bar(row: Row, forest: Forest) -> Markup:
+def bar_svg(row: ForestRow, forest: Forest) -> Markup:
     """Return an interval with its estimate and the reference line, as wide as the cell that it stands in."""
     if math.isnan(row.value):
         return Markup("")
@@ -59,7 +59,7 @@ def percent_of(axis: Axis, value: float) -> float:
     return _scale(axis, *_ENDS)(value)
 
 
-def dots(filled: int, tone: str = "first") -> Markup:
+def hundred_dots(filled: int, tone: str = "first") -> Markup:
     """Return a hundred dots in rows of ten, ``filled`` of them in a colour; the words beside it say the same."""
     places = [f"M{5 + 10 * (at % 10)} {5 + 10 * (at // 10)}h0" for at in range(100)]
     return Markup(
@@ -68,7 +68,7 @@ def dots(filled: int, tone: str = "first") -> Markup:
     ).format("".join(places[filled:]), tone, "".join(places[:filled]))
 
 
-def key(mark: Mark) -> Markup:
+def legend_key(mark: Mark) -> Markup:
     """Return the sample of a mark that stands in a legend."""
     body = {
         "line": Markup('<path class="line {}{}" d="M1 6H23"/>'),
@@ -83,8 +83,8 @@ class _Frame:
     """Turns data into places within a panel; what lies outside the axes is moved to their edge."""
 
     def __init__(self, x: Axis, y: Axis, high: int) -> None:
-        self.bottom = high - BOTTOM
-        self._x, self._y = _scale(x, LEFT, WIDE - RIGHT), _scale(y, self.bottom, TOP)
+        self.bottom = high - _BOTTOM
+        self._x, self._y = _scale(x, _LEFT, _WIDE - _RIGHT), _scale(y, self.bottom, _TOP)
         self.low, self.high = x.low, x.high
 
     def x(self, value: float) -> float:
@@ -123,27 +123,27 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
     return [(float(x[i]), float(y[i])) for i in at]
 
 
-def _axes(drawn: Panel, frame: _Frame) -> Markup:
+def _axes(drawn: ChartPanel, frame: _Frame) -> Markup:
     parts = []
     for value, text in drawn.x.ticks:
         at = frame.x(value)
-        parts.append(Markup('<path class="grid" d="M{0:.1f} {1}V{2}"/>').format(at, TOP, frame.bottom))
+        parts.append(Markup('<path class="grid" d="M{0:.1f} {1}V{2}"/>').format(at, _TOP, frame.bottom))
         parts.append(
             Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(at, frame.bottom + 12, text)
         )
     for value, text in drawn.y.ticks:
         at = frame.y(value)
-        parts.append(Markup('<path class="grid" d="M{0} {2:.1f}H{1}"/>').format(LEFT, WIDE - RIGHT, at))
-        parts.append(Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(LEFT - 4, at + 3.5, text))
-    middle = (LEFT + WIDE - RIGHT) / 2
+        parts.append(Markup('<path class="grid" d="M{0} {2:.1f}H{1}"/>').format(_LEFT, _WIDE - _RIGHT, at))
+        parts.append(Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(_LEFT - 4, at + 3.5, text))
+    middle = (_LEFT + _WIDE - _RIGHT) / 2
     parts.append(
         Markup('<text class="label" x="{:.0f}" y="{}" text-anchor="middle">{}</text>').format(
             middle, frame.bottom + 26, drawn.x.label
         )
     )
-    parts.append(Markup('<path class="axis" d="M{0} {1}V{2}H{3}"/>').format(LEFT, TOP, frame.bottom, WIDE - RIGHT))
+    parts.append(Markup('<path class="axis" d="M{0} {1}V{2}H{3}"/>').format(_LEFT, _TOP, frame.bottom, _WIDE - _RIGHT))
     if drawn.y.label:
-        parts.append(Markup('<text class="label" x="{}" y="{}">{}</text>').format(2, TOP - 8, drawn.y.label))
+        parts.append(Markup('<text class="label" x="{}" y="{}">{}</text>').format(2, _TOP - 8, drawn.y.label))
     return Markup("").join(parts)
 
 
@@ -162,12 +162,12 @@ def _mark(mark: Mark, frame: _Frame) -> Markup:
         return Markup('<path class="band {0}" d="{1}{2}"/><path class="line {0}" d="{1}"/>').format(tone, line, ends)
     if mark.kind == "points":
         return Markup("").join(_points(mark, frame))
-    parts = [Markup('<path class="line {} thin" d="M{:.1f} {}V{}"/>').format(tone, frame.x(x), TOP, frame.bottom)
+    parts = [Markup('<path class="line {} thin" d="M{:.1f} {}V{}"/>').format(tone, frame.x(x), _TOP, frame.bottom)
              for x in mark.x]  # fmt: skip
     gap = (frame.high - frame.low) * 0.06
-    for place, letter in zip(spread(mark.x, gap, frame.low, frame.high), mark.letters, strict=False):
+    for place, letter in zip(spread_letters(mark.x, gap, frame.low, frame.high), mark.letters, strict=False):
         at = frame.x(float(place))
-        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(at, TOP - 4, letter))
+        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(at, _TOP - 4, letter))
     return Markup("").join(parts)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from cxr_monai.report import svg
-from cxr_monai.report.shapes import Axis, Forest, Mark, Panel, Row, unit_axis
+from cxr_monai.report import chart_svg
+from cxr_monai.report.charts import Axis, ChartPanel, Forest, ForestRow, Mark, unit_axis
 
 NAN = float("nan")
 # a panel's axes: 26 to 182 across, 130 (bottom) to 18 (top)
@@ -15,7 +15,7 @@ X, Y = unit_axis("x"), unit_axis("y")
 
 
 def drawn(*marks: Mark, title: str = "Mass", y: Axis = Y) -> Markup:
-    return svg.panel(Panel(title, "0.8", X, y, marks))
+    return chart_svg.panel_svg(ChartPanel(title, "0.8", X, y, marks))
 
 
 def path(markup: Markup, kind: str) -> str:
@@ -77,30 +77,30 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 @pytest.mark.parametrize("filled", [0, 1, 81, 100])
 def test_a_hundred_dots(filled: int) -> None:
-    rest, full = re.findall(r' d="([^"]*)"', svg.dots(filled))
+    rest, full = re.findall(r' d="([^"]*)"', chart_svg.hundred_dots(filled))
     places = re.findall(r"M(\d+) (\d+)h0", full + rest)
     assert len(places) == len(set(places)) == 100
     assert full.count("M") == filled
     assert all(int(x) % 10 == 5 and int(y) % 10 == 5 for x, y in places)
 
 
-def forest(*rows: Row) -> Forest:
+def forest(*rows: ForestRow) -> Forest:
     return Forest("f", "F", "", Axis("gap", -0.1, 0.1, ()), 0.0, rows)
 
 
 def test_a_bar_stands_in_percent_of_its_cell() -> None:
-    row = Row("AP", 0.05, 0.0, 0.1, strong=True)
-    markup = svg.bar(row, forest(row))
+    row = ForestRow("AP", 0.05, 0.0, 0.1, strong=True)
+    markup = chart_svg.bar_svg(row, forest(row))
     assert path(markup, "line reference") == "M50.0 0V20"
     assert path(markup, "line first interval") == "M50.0 10H92.0"
     assert path(markup, "dot first") == "M71.0 10h0"
-    assert svg.percent_of(Axis("", -0.1, 0.1, ()), -0.1) == 8
-    assert "quiet" in svg.bar(Row("AP", 0.05, 0.0, 0.1), forest(row))
+    assert chart_svg.percent_of(Axis("", -0.1, 0.1, ()), -0.1) == 8
+    assert "quiet" in chart_svg.bar_svg(ForestRow("AP", 0.05, 0.0, 0.1), forest(row))
 
 
 def test_no_value_no_bar_and_no_interval_no_line() -> None:
-    assert svg.bar(Row("AP"), forest()) == ""
-    assert "interval" not in svg.bar(Row("AP", 0.05), forest())
+    assert chart_svg.bar_svg(ForestRow("AP"), forest()) == ""
+    assert "interval" not in chart_svg.bar_svg(ForestRow("AP", 0.05), forest())
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_no_value_no_bar_and_no_interval_no_line() -> None:
 )
 def test_a_legends_key(kind: str, tag: str) -> None:
     mark = Mark(kind, np.zeros(1), tone="fourth", dashed=True)  # type: ignore[arg-type]
-    assert re.search(rf'<{tag} class="\w+ fourth dashed"', svg.key(mark))
+    assert re.search(rf'<{tag} class="\w+ fourth dashed"', chart_svg.legend_key(mark))

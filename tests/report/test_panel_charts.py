@@ -8,7 +8,7 @@ import pytest
 
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.report import confusion, figures, reading, shapes
+from cxr_monai.report import charts, evaluation_rows, matrix_charts, panel_charts
 from tests.report.synthetic_evaluation import ODD, make_evaluation
 
 NAN = float("nan")
@@ -33,7 +33,7 @@ def test_trade_off_is_what_counting_gives() -> None:
     scores = random.random(200).round(2)  # ties
     labels = np.where(random.random(200) < 0.1, NAN, (random.random(200) < 0.3).astype(float))
     thresholds = np.array([0.0, 0.25, 0.5, 0.995])
-    made = figures.trade_off(scores, labels, thresholds)
+    made = panel_charts.trade_off(scores, labels, thresholds)
     assert made is not None
     for at, threshold in enumerate(thresholds):
         called = scores >= threshold
@@ -46,20 +46,20 @@ def test_trade_off_is_what_counting_gives() -> None:
 
 
 def test_trade_off_of_one_kind_or_none() -> None:
-    made = figures.trade_off(np.array([0.2, 0.8]), np.zeros(2), np.array([0.5]))
+    made = panel_charts.trade_off(np.array([0.2, 0.8]), np.zeros(2), np.array([0.5]))
     assert made is not None
     assert np.isnan(made["sensitivity"]).all()
     assert made["specificity"].tolist() == [0.5]
-    assert figures.trade_off(np.array([0.2, 0.8]), np.full(2, NAN), np.array([0.5])) is None
+    assert panel_charts.trade_off(np.array([0.2, 0.8]), np.full(2, NAN), np.array([0.5])) is None
 
 
 def test_confusion_by_hand() -> None:
     # twelve images of A alone (B reported in three), ten of none of them (A in one), one of both, which is in no row
     scores = [[0.9, 0.1]] * 9 + [[0.4, 0.7]] * 3 + [[0.1, 0.1]] * 9 + [[0.5, 0.1]] + [[0.9, 0.9]]
     labels: list[list[float]] = [[1, 0]] * 12 + [[0, 0]] * 9 + [[0, NAN]] + [[1, 1]]
-    matrix = confusion.confusion(small(scores, labels, {"A": 0.5, "B": 0.6}))
+    matrix = matrix_charts.confusion_matrix(small(scores, labels, {"A": 0.5, "B": 0.6}))
     assert matrix is not None
-    assert matrix.rows == ("A", "B", confusion.NONE)
+    assert matrix.rows == ("A", "B", matrix_charts._NONE)
     assert matrix.columns == ("A", "B")
     assert matrix.counts == (12, 0, 10)
     np.testing.assert_allclose(matrix.values, [[9 / 12, 3 / 12], [NAN, NAN], [1 / 10, 0]])
@@ -67,8 +67,8 @@ def test_confusion_by_hand() -> None:
 
 def test_confusion_needs_thresholds() -> None:
     evaluation = small([[0.9]], [[1]], {"A": 0.5})
-    assert confusion.confusion(replace(evaluation, operating_points=pd.DataFrame())) is None
-    two = confusion.confusion(small([[0.9, 0.1]] * 10, [[1, 0]] * 10, {"A": 0.5}))
+    assert matrix_charts.confusion_matrix(replace(evaluation, operating_points=pd.DataFrame())) is None
+    two = matrix_charts.confusion_matrix(small([[0.9, 0.1]] * 10, [[1, 0]] * 10, {"A": 0.5}))
     assert two is not None
     np.testing.assert_array_equal(two.values[0], [1, NAN])  # no threshold of B, no share
 
@@ -76,14 +76,14 @@ def test_confusion_needs_thresholds() -> None:
 def test_cooccurrence_by_hand() -> None:
     # A in 20 images; B is unknown in 8 of these and present in 3 of the other 12; all 3 images of B are among them
     labels: list[list[float]] = [[1, 1]] * 3 + [[1, 0]] * 9 + [[1, NAN]] * 8 + [[0, 0]] * 5
-    matrix = confusion.cooccurrence(small([[0.5, 0.5]] * 25, labels, {"A": 0.5}))
+    matrix = matrix_charts.cooccurrence_matrix(small([[0.5, 0.5]] * 25, labels, {"A": 0.5}))
     assert matrix is not None
     assert matrix.counts == (20, 3)
     np.testing.assert_allclose(matrix.values, [[NAN, 3 / 12], [NAN, NAN]])  # three images of B are too few
 
 
 def test_shares_of_scores_add_up_to_one(evaluation: Evaluation) -> None:
-    panels = figures.scores(evaluation)
+    panels = panel_charts.score_chart(evaluation)
     assert panels is not None
     areas = [mark for panel in panels.panels for mark in panel.marks if mark.kind == "area"]
     assert len(areas) == 5 * 2 + 1  # No_Case has images without the label alone
@@ -91,9 +91,9 @@ def test_shares_of_scores_add_up_to_one(evaluation: Evaluation) -> None:
         assert mark.y.sum() == pytest.approx(1, abs=0.02)  # smoothing loses a little at the ends
 
 
-@pytest.mark.parametrize("name", figures.PANELS)
+@pytest.mark.parametrize("name", panel_charts.PANELS)
 def test_every_finding_has_a_panel_or_the_reason_why_not(evaluation: Evaluation, name: str) -> None:
-    panels = figures.PANELS[name](evaluation)
+    panels = panel_charts.PANELS[name](evaluation)
     assert panels is not None
     assert [panel.title for panel in panels.panels] == [
         "Effusion", "Pleural thickening", "COPD", "Hernia", "No case", "Unknown all", ODD
@@ -107,31 +107,31 @@ def test_every_finding_has_a_panel_or_the_reason_why_not(evaluation: Evaluation,
 
 @pytest.mark.parametrize("name", ["roc", "precision_recall"])
 def test_the_chosen_point_is_on_the_curve(evaluation: Evaluation, name: str) -> None:
-    panels = figures.PANELS[name](evaluation)
+    panels = panel_charts.PANELS[name](evaluation)
     assert panels is not None
-    row = reading.chosen_points(evaluation)["Effusion"]
+    row = evaluation_rows.chosen_points(evaluation)["Effusion"]
     point = next(mark for mark in panels.panels[0].marks if mark.kind == "points")
     expected = (1 - row["specificity"], row["sensitivity"]) if name == "roc" else (row["sensitivity"], row["ppv"])
     assert (point.x[0], point.y[0]) == expected
 
 
 def test_the_chosen_rule_is_the_first_or_the_one_asked_for(evaluation: Evaluation) -> None:
-    assert reading.rules(evaluation) == ["youden", "sensitivity=0.9", "cost=10"]
-    assert reading.chosen_rule(evaluation) == "youden"
-    assert reading.chosen_rule(replace(evaluation, book={"rule": "cost=10"})) == "cost=10"
-    assert reading.chosen_rule(replace(evaluation, book={"rule": "f1"})) == "youden"  # there is no such point
-    assert reading.chosen_rule(replace(evaluation, operating_points=pd.DataFrame())) is None
-    assert list(figures.rule_letters(evaluation).values()) == ["Y", "S", "C"]
+    assert evaluation_rows.rules_in(evaluation) == ["youden", "sensitivity=0.9", "cost=10"]
+    assert evaluation_rows.chosen_rule(evaluation) == "youden"
+    assert evaluation_rows.chosen_rule(replace(evaluation, book={"rule": "cost=10"})) == "cost=10"
+    assert evaluation_rows.chosen_rule(replace(evaluation, book={"rule": "f1"})) == "youden"  # there is no such point
+    assert evaluation_rows.chosen_rule(replace(evaluation, operating_points=pd.DataFrame())) is None
+    assert list(panel_charts.rule_letters(evaluation).values()) == ["Y", "S", "C"]
 
 
 def test_letters_of_rules_with_the_same_initial(evaluation: Evaluation) -> None:
     points = pd.DataFrame({"rule": ["sensitivity=0.9", "specificity=0.9", "sensitivity=0.95"], "finding": "A"})
-    letters = figures.rule_letters(replace(evaluation, operating_points=points))
+    letters = panel_charts.rule_letters(replace(evaluation, operating_points=points))
     assert list(letters.values()) == ["S", "P", "E"]
 
 
 def test_gaps_of_groups_with_too_few_have_words_instead(evaluation: Evaluation) -> None:
-    forest = confusion.subgroups(evaluation)
+    forest = matrix_charts.subgroups_forest(evaluation)
     assert forest is not None
     rows = {row.label: row for row in forest.rows if not row.heading}
     assert (rows["AP"].value, rows["AP"].strong) == (-0.06, True)
@@ -146,7 +146,7 @@ def test_differences_that_rest_on_too_few_do_not_set_the_scale(evaluation: Evalu
     hernia = table["finding"] == "Hernia"
     table.loc[hernia, ["difference", "patient_low", "patient_high"]] = [-0.3, -0.5, -0.1]
     table.loc[hernia, "verdict"] = "too few to say"
-    forest = confusion.comparison(replace(evaluation, comparison=table))
+    forest = matrix_charts.comparison_forest(replace(evaluation, comparison=table))
     assert forest is not None
     rows = {row.label: row for row in forest.rows}
     assert np.isnan(rows["Hernia"].value)
@@ -157,7 +157,7 @@ def test_differences_that_rest_on_too_few_do_not_set_the_scale(evaluation: Evalu
 
 
 def test_auroc_is_sorted_with_what_has_none_last_and_then_the_mean(evaluation: Evaluation) -> None:
-    forest = confusion.findings(evaluation)
+    forest = matrix_charts.findings_forest(evaluation)
     assert forest is not None
     values = [row.value for row in forest.rows[:-1]]
     assert values[:5] == sorted(values[:5], reverse=True)
@@ -167,20 +167,20 @@ def test_auroc_is_sorted_with_what_has_none_last_and_then_the_mean(evaluation: E
 
 def test_spread_moves_letters_apart_and_keeps_their_order() -> None:
     places = np.array([0.5, 0.1, 0.52, 0.5])
-    moved = shapes.spread(places, 0.1, 0.0, 1.0)
+    moved = charts.spread_letters(places, 0.1, 0.0, 1.0)
     assert np.diff(np.sort(moved)).min() >= 0.099
     assert moved[1] == pytest.approx(0.1)  # had room
     assert moved[0] < moved[3] < moved[2]
     assert moved[[0, 2, 3]].mean() == pytest.approx(places[[0, 2, 3]].mean())
-    assert shapes.spread(np.array([0.0, 0.0]), 0.1, 0.0, 1.0).min() >= 0
-    assert shapes.spread(np.zeros(0), 0.1, 0.0, 1.0).size == 0
+    assert charts.spread_letters(np.array([0.0, 0.0]), 0.1, 0.0, 1.0).min() >= 0
+    assert charts.spread_letters(np.zeros(0), 0.1, 0.0, 1.0).size == 0
 
 
 @pytest.mark.parametrize(
     ("largest", "high"), [(0.0, 0.002), (0.003, 0.005), (0.05, 0.05), (0.051, 0.1), (0.61, 0.8), (1.0, 1.0), (1.2, 1.0)]
 )
 def test_an_axis_ends_at_a_round_number(largest: float, high: float) -> None:
-    assert shapes.zoomed_axis("p", largest).high == high
+    assert charts.zoomed_axis("p", largest).high == high
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_an_axis_ends_at_a_round_number(largest: float, high: float) -> None:
     ],
 )
 def test_an_axis_around_zero_is_symmetric_and_has_ticks_on_both_sides(values: list[float], ticks: list[str]) -> None:
-    axis = shapes.around_axis("gap", values, 0.0, 0.04)
+    axis = charts.around_axis("gap", values, 0.0, 0.04)
     assert axis.low == -axis.high
     assert axis.high >= np.nanmax(np.abs(values))
     assert [text for _, text in axis.ticks] == ticks
 
 
 def test_ticks_of_log_odds_are_apart_and_in_order() -> None:
-    axis = shapes.logit_axis("p", 1e-5, 0.99)
+    axis = charts.logit_axis("p", 1e-5, 0.99)
     places = [place for place, _ in axis.ticks]
     assert places == sorted(places)
     assert np.diff(places).min() >= 0.17 * (axis.high - axis.low)

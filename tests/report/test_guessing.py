@@ -371,7 +371,7 @@ def check_box(sentence: str, point: dict[str, Any], truth: Truth) -> None:
 
 
 def sentences(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    for point in [*summary.can(evaluation), *summary.cannot(evaluation)]:
+    for point in [*summary.abilities(evaluation), *summary.limits(evaluation)]:
         yield point.lead, point.text
 
 
@@ -384,7 +384,7 @@ def test_the_card_and_the_page_say_the_same(kind: str, tmp_path: Path) -> None:
         list(parts["What it is worth"]) + list(parts["Limits and recommendations"])[: -1 - len(evaluation.notes)]
         == told
     )
-    shown = html.unescape(evaluation_page.render(evaluation))
+    shown = html.unescape(evaluation_page.render_report(evaluation))
     assert all(f"<strong>{lead}</strong> {text}" in shown for lead, text in told)
 
 
@@ -398,8 +398,8 @@ def test_every_sentence_is_true_of_its_figures(kind: str) -> None:
             assert lead in SENTENCES, f"a sentence that no rule here knows: {lead} {text}"
             assert SENTENCES[lead](text, truth), (kind, seed, lead, text)
             told.add(lead)
-        praised += bool(summary.can(evaluation))
-        for name, box in zip(FINDINGS, evaluation_page.cards(evaluation), strict=True):
+        praised += bool(summary.abilities(evaluation))
+        for name, box in zip(FINDINGS, evaluation_page.finding_cards(evaluation), strict=True):
             if box.right:
                 for sentence in (box.right, box.missed, *box.lines):
                     check_box(sentence, truth.points[words.spoken(name)], truth)

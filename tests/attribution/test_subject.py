@@ -12,7 +12,7 @@ from monai.networks.nets import DenseNet
 from monai.transforms import Compose
 from torch import nn
 
-from cxr_monai.attribution.methods import METHODS
+from cxr_monai.attribution.methods import MAP_METHODS
 from cxr_monai.attribution.subject import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.errors import Code, RadiographError, SettingError
 
@@ -124,7 +124,7 @@ def test_what_was_learned_is_lost_with_the_weights(images: torch.Tensor) -> None
     pd.testing.assert_frame_equal(made, again)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MAP_METHODS)
 def test_every_method_and_nothing_is_changed(dense: nn.Module, method: str) -> None:
     images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     subject, chosen = subject_of(dense, 64), cases(images).iloc[:1]

@@ -10,7 +10,7 @@ from matplotlib._pylab_helpers import Gcf
 from PIL import Image
 
 from cxr_monai.evaluation.assessment import Evaluation
-from cxr_monai.report.plots import write_plots
+from cxr_monai.report.chart_png import write_plots
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
 
 ALL = {

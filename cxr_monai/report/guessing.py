@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from cxr_monai.report.reading import interval, value
+from cxr_monai.report.evaluation_rows import limits_of, value
 
 Standing = Literal["better", "guessing", "worse", "unknown"]
 
@@ -19,7 +19,7 @@ CHANCE = 0.5
 
 def ranking(row: Mapping[str, Any]) -> Standing:
     """Return how a row's AUROC stands to guessing: ``unknown`` without a value or an interval."""
-    return _standing(*interval(row, "auroc"), CHANCE)
+    return _standing(*limits_of(row, "auroc"), CHANCE)
 
 
 def reporting(point: Mapping[str, Any]) -> Standing:
@@ -29,7 +29,7 @@ def reporting(point: Mapping[str, Any]) -> Standing:
     """
     if reports_all(point) or reports_none(point):
         return "guessing"
-    return _standing(*interval(point, "lr_positive"), 1.0)
+    return _standing(*limits_of(point, "lr_positive"), 1.0)
 
 
 def silence(point: Mapping[str, Any]) -> Standing:
@@ -40,9 +40,9 @@ def silence(point: Mapping[str, Any]) -> Standing:
     """
     if reports_all(point) or reports_none(point):
         return "guessing"
-    low, high = interval(point, "lr_negative")
+    low, high = limits_of(point, "lr_negative")
     standing = _standing(-high, -low, -1.0)  # the smaller, the better
-    if standing == "better" and not interval(point, "npv")[0] > 1 - prevalence(point):
+    if standing == "better" and not limits_of(point, "npv")[0] > 1 - prevalence(point):
         return "guessing"
     return standing
 
@@ -54,7 +54,7 @@ def predicting(point: Mapping[str, Any]) -> Standing:
     """
     standing = reporting(point)
     whole = not (reports_all(point) or reports_none(point))
-    return "better" if whole and interval(point, "ppv")[0] > prevalence(point) else standing
+    return "better" if whole and limits_of(point, "ppv")[0] > prevalence(point) else standing
 
 
 def surely_right(point: Mapping[str, Any], least: float = 0.5) -> bool:
@@ -62,7 +62,7 @@ def surely_right(point: Mapping[str, Any], least: float = 0.5) -> bool:
 
     And whether they inform at all (`reporting`): where most images have the label, so have most of any reports.
     """
-    low = interval(point, "ppv")[0]
+    low = limits_of(point, "ppv")[0]
     return reporting(point) == "better" and low >= least and low > prevalence(point)
 
 

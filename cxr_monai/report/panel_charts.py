@@ -15,14 +15,22 @@ from scipy.special import logit
 
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.report import words
-from cxr_monai.report.reading import chosen_points, chosen_rule, finding_rows, interval, rules, table_of, value
-from cxr_monai.report.shapes import Axis, Mark, Panel, Panels, Tone, logit_axis, unit_axis, zoomed_axis
+from cxr_monai.report.charts import Axis, ChartPanel, ChartPanels, Mark, Tone, logit_axis, unit_axis, zoomed_axis
+from cxr_monai.report.evaluation_rows import (
+    chosen_points,
+    chosen_rule,
+    finding_rows,
+    limits_of,
+    rules_in,
+    table_of,
+    value,
+)
 
-CLIP = 1e-5
+_CLIP = 1e-5
 """Scores nearer to 0 or 1 than this are drawn there: a logit axis has no end."""
-BINS = 45
-STEPS = 160
-TRADED: Mapping[str, tuple[str, Tone, bool]] = {
+_BINS = 45
+_STEPS = 160
+_TRADED: Mapping[str, tuple[str, Tone, bool]] = {
     "sensitivity": ("sensitivity", "first", False),
     "specificity": ("specificity", "second", False),
     "ppv": ("PPV", "third", True),
@@ -30,12 +38,12 @@ TRADED: Mapping[str, tuple[str, Tone, bool]] = {
 }
 
 
-def roc(evaluation: Evaluation) -> Panels | None:
+def roc_chart(evaluation: Evaluation) -> ChartPanels | None:
     """ROC curves with bands over patients, and the chosen operating point."""
     points, panels = chosen_points(evaluation), []
     axes = unit_axis("false alarms (1 \u2212 specificity)"), unit_axis("found (sensitivity)")
     for name, row in _findings(evaluation):
-        note = f"{words.number(value(row, 'auroc'))} ({words.between(*interval(row, 'auroc'))})"
+        note = f"{words.number(value(row, 'auroc'))} ({words.between(*limits_of(row, 'auroc'))})"
         curve = evaluation.curves.get(name)
         if curve is None:
             panels.append(_nothing(name, row, *axes))
@@ -48,18 +56,18 @@ def roc(evaluation: Evaluation) -> Panels | None:
             at = points[name]
             x, y = np.array([1 - value(at, "specificity")]), np.array([value(at, "sensitivity")])
             marks.append(Mark("points", x, y, tone="second", label=f"operating point ({chosen_rule(evaluation)})"))
-        panels.append(Panel(words.shown(name), note, *axes, tuple(marks)))
+        panels.append(ChartPanel(words.heading(name), note, *axes, tuple(marks)))
     about = "How many images with the label are found, against the false alarms paid for it. Above each: AUROC."
     return _panels("roc", "ROC curves", about, panels, square=True)
 
 
-def precision_recall(evaluation: Evaluation) -> Panels | None:
+def precision_recall_chart(evaluation: Evaluation) -> ChartPanels | None:
     """Precision-recall curves with bands, and the prevalence, which is what guessing reaches."""
     points, panels = chosen_points(evaluation), []
     axes = unit_axis("found (recall)"), unit_axis("right reports (precision)")
     for name, row in _findings(evaluation):
         average = words.number(value(row, "average_precision"))
-        note = f"{average} ({words.between(*interval(row, 'average_precision'))})"
+        note = f"{average} ({words.between(*limits_of(row, 'average_precision'))})"
         curve = evaluation.curves.get(name)
         if curve is None:
             panels.append(_nothing(name, row, *axes))
@@ -73,14 +81,14 @@ def precision_recall(evaluation: Evaluation) -> Panels | None:
             at = points[name]
             x, y = np.array([value(at, "sensitivity")]), np.array([value(at, "ppv")])
             marks.append(Mark("points", x, y, tone="second", label=f"operating point ({chosen_rule(evaluation)})"))
-        panels.append(Panel(words.shown(name), note, *axes, tuple(marks)))
+        panels.append(ChartPanel(words.heading(name), note, *axes, tuple(marks)))
     about = (
         "How many reports are right, against how many images with the label are found. Above each: average precision."
     )
     return _panels("precision_recall", "Precision-recall curves", about, panels, square=True)
 
 
-def reliability(evaluation: Evaluation) -> Panels | None:
+def reliability_chart(evaluation: Evaluation) -> ChartPanels | None:
     """What was observed against what was promised, before and after calibration; each panel has its own range."""
     table = table_of(evaluation, "reliability")
     if table.empty:
@@ -104,7 +112,7 @@ def reliability(evaluation: Evaluation) -> Panels | None:
             low, high = of["observed_low"].to_numpy(float), of["observed_high"].to_numpy(float)
             marks.append(Mark("line", x, y, tone=tone, dashed=dashed))
             marks.append(Mark("points", x, y, low, high, tone=tone, label=state))
-        panels.append(Panel(words.shown(name), f"0 to {axes[0].high:g}", *axes, tuple(marks)))
+        panels.append(ChartPanel(words.heading(name), f"0 to {axes[0].high:g}", *axes, tuple(marks)))
     about = (
         "Of the images that are given a probability of 30 %, 30 of 100 should have the label: a point on the dashes. "
         "Each panel ends at its own probability."
@@ -112,16 +120,16 @@ def reliability(evaluation: Evaluation) -> Panels | None:
     return _panels("reliability", "Reliability", about, panels, square=True)
 
 
-def scores(evaluation: Evaluation) -> Panels | None:
+def score_chart(evaluation: Evaluation) -> ChartPanels | None:
     """How scores of images with and without the label are distributed, on a scale of log-odds."""
     sample, points = evaluation.sample, chosen_points(evaluation)
     axis = _score_axis(evaluation)
-    edges = np.linspace(axis.low, axis.high, BINS + 1)
+    edges = np.linspace(axis.low, axis.high, _BINS + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     panels = []
     for name, row in _findings(evaluation):
         given, labels = sample.column(name)
-        places = np.clip(logit(np.clip(given, CLIP, 1 - CLIP)), axis.low, axis.high)
+        places = np.clip(logit(np.clip(given, _CLIP, 1 - _CLIP)), axis.low, axis.high)
         shares = [_shares(places[labels == truth], edges) for truth in (0, 1)]
         top = max(float(share.max(initial=0.0)) for share in shares) or 1.0
         y = Axis("share of images", 0.0, top * 1.05, ())
@@ -136,21 +144,21 @@ def scores(evaluation: Evaluation) -> Panels | None:
         ]
         threshold = value(points.get(name, {}), "threshold")
         if 0 <= threshold <= 1:
-            at = np.clip(logit(np.clip([threshold], CLIP, 1 - CLIP)), axis.low, axis.high)
+            at = np.clip(logit(np.clip([threshold], _CLIP, 1 - _CLIP)), axis.low, axis.high)
             label = f"threshold ({chosen_rule(evaluation)})"
             marks.append(Mark("verticals", at, tone="second", label=label, dashed=True))
         note = f"{value(row, 'positives'):,.0f} with, {value(row, 'images') - value(row, 'positives'):,.0f} without"
-        panels.append(Panel(words.shown(name), note, axis, y, tuple(marks)))
+        panels.append(ChartPanel(words.heading(name), note, axis, y, tuple(marks)))
     about = "Each curve has the same area, however many images it stands for. The less they overlap, the better."
     return _panels("scores", "Score distributions", about, panels)
 
 
-def operating_points(evaluation: Evaluation) -> Panels | None:
+def trade_off_chart(evaluation: Evaluation) -> ChartPanels | None:
     """What each threshold would give, with the chosen ones."""
     sample, table = evaluation.sample, evaluation.operating_points
     letters = rule_letters(evaluation)
     x, y = _score_axis(evaluation), unit_axis("")
-    places = np.linspace(x.low, x.high, STEPS)
+    places = np.linspace(x.low, x.high, _STEPS)
     panels = []
     for name, row in _findings(evaluation):
         given, labels = sample.column(name)
@@ -160,22 +168,22 @@ def operating_points(evaluation: Evaluation) -> Panels | None:
             continue
         marks = [
             Mark("line", places, curves[key], tone=tone, label=label, dashed=dashed)
-            for key, (label, tone, dashed) in TRADED.items()
+            for key, (label, tone, dashed) in _TRADED.items()
         ]
         if not table.empty:
             mine = table[(table["finding"] == name) & table["threshold"].between(0, 1)]
             if len(mine):
-                at = logit(np.clip(mine["threshold"].to_numpy(float), CLIP, 1 - CLIP))
+                at = logit(np.clip(mine["threshold"].to_numpy(float), _CLIP, 1 - _CLIP))
                 names = tuple(letters[str(rule)] for rule in mine["rule"])
                 marks.append(Mark("verticals", np.clip(at, x.low, x.high), tone="quiet", letters=names))
-        panels.append(Panel(words.shown(name), "", x, y, tuple(marks)))
+        panels.append(ChartPanel(words.heading(name), "", x, y, tuple(marks)))
     about = "What each threshold gives on these images. PPV and NPV hold for their prevalence."
     if letters:
         about += " Chosen: " + ", ".join(f"{letter} {rule}" for rule, letter in letters.items()) + "."
     return _panels("operating_points", "Trade-offs of the threshold", about, panels)
 
 
-def abstention(evaluation: Evaluation) -> Panels | None:
+def abstention_chart(evaluation: Evaluation) -> ChartPanels | None:
     """How the error falls as the least certain images are left to others."""
     table = table_of(evaluation, "risk_coverage")
     if table.empty:
@@ -190,18 +198,18 @@ def abstention(evaluation: Evaluation) -> Panels | None:
         answered, wrong = mine["share_answered"].to_numpy(float), mine["error_rate"].to_numpy(float)
         y = zoomed_axis("wrong answers", float(np.nanmax(wrong)))
         mark = Mark("line", answered, wrong, label="error rate")
-        panels.append(Panel(words.shown(name), f"0 to {y.high:g}", x, y, (mark,)))
+        panels.append(ChartPanel(words.heading(name), f"0 to {y.high:g}", x, y, (mark,)))
     about = "The share of wrong answers if only the most certain images are answered. Each panel ends at its own error."
     return _panels("risk_coverage", "Abstaining: error against images answered", about, panels)
 
 
-PANELS: Mapping[str, Callable[[Evaluation], Panels | None]] = {
-    "roc": roc,
-    "precision_recall": precision_recall,
-    "reliability": reliability,
-    "scores": scores,
-    "operating_points": operating_points,
-    "risk_coverage": abstention,
+PANELS: Mapping[str, Callable[[Evaluation], ChartPanels | None]] = {
+    "roc": roc_chart,
+    "precision_recall": precision_recall_chart,
+    "reliability": reliability_chart,
+    "scores": score_chart,
+    "operating_points": trade_off_chart,
+    "risk_coverage": abstention_chart,
 }
 """By the name of the file."""
 
@@ -209,7 +217,7 @@ PANELS: Mapping[str, Callable[[Evaluation], Panels | None]] = {
 def rule_letters(evaluation: Evaluation) -> dict[str, str]:
     """Return a letter for each rule: its own first letter where that is free, else the next free one."""
     letters: dict[str, str] = {}
-    for rule in rules(evaluation):
+    for rule in rules_in(evaluation):
         wanted = [*rule.upper(), *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
         letters[rule] = next((c for c in wanted if c.isalpha() and c not in letters.values()), "?")
     return letters
@@ -245,24 +253,24 @@ def _curve(curve: Mapping[str, np.ndarray], x: str, y: str, level: float) -> lis
     return [*(band if low is not None and high is not None else []), Mark("line", along, np.asarray(curve[y], float))]
 
 
-def _nothing(name: str, row: Mapping[str, Any], x: Axis, y: Axis) -> Panel:
+def _nothing(name: str, row: Mapping[str, Any], x: Axis, y: Axis) -> ChartPanel:
     why = words.no_value(name, row).partition(": ")[2] or "There is nothing to draw."
-    return Panel(words.shown(name), "", x, y, empty=why[:1].upper() + why[1:])
+    return ChartPanel(words.heading(name), "", x, y, empty=why[:1].upper() + why[1:])
 
 
-def _panels(name: str, title: str, about: str, panels: list[Panel], square: bool = False) -> Panels | None:
-    return Panels(name, title, about, tuple(panels), square) if any(not panel.empty for panel in panels) else None
+def _panels(name: str, title: str, about: str, panels: list[ChartPanel], square: bool = False) -> ChartPanels | None:
+    return ChartPanels(name, title, about, tuple(panels), square) if any(not panel.empty for panel in panels) else None
 
 
 def _score_axis(evaluation: Evaluation) -> Axis:
     """Return one axis for all findings: that holds all scores of each but one in a thousand at each end."""
-    given = np.clip(evaluation.sample.scores, CLIP, 1 - CLIP)
+    given = np.clip(evaluation.sample.scores, _CLIP, 1 - _CLIP)
     ends = np.quantile(given, [0.001, 0.999], axis=0).ravel() if given.size else np.zeros(0)
     marked = evaluation.operating_points.get("threshold", pd.Series(dtype=float)).to_numpy(float)
-    marked = np.clip(marked[(marked >= 0) & (marked <= 1)], CLIP, 1 - CLIP)
+    marked = np.clip(marked[(marked >= 0) & (marked <= 1)], _CLIP, 1 - _CLIP)
     shown = np.concatenate([ends, marked, [0.1, 0.6]])
     low, high = float(shown.min()), float(shown.max())
-    return logit_axis("probability", max(low * 0.8, CLIP), min(1 - (1 - high) * 0.8, 1 - CLIP))
+    return logit_axis("probability", max(low * 0.8, _CLIP), min(1 - (1 - high) * 0.8, 1 - _CLIP))
 
 
 def _shares(places: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.attribution import map_store as module
-from cxr_monai.attribution.map_store import ABOUT, TABLE, MapStore, MapWriter
+from cxr_monai.attribution.map_store import MAPS_CSV, MAPS_JSON, MapStore, MapWriter
 from cxr_monai.attribution.view import View
 from cxr_monai.errors import Code, EvaluationError, StorageError, UsageError
 
@@ -130,7 +130,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert store.table["height"].tolist() == [20, 21, 22, 23, 24]
     assert store.table["height"].dtype.kind == store.table["width"].dtype.kind == "i"
     assert store.table["row_spacing"].isna().tolist() == [True, False, True, False, True]
-    for_people = pd.read_csv(tmp_path / TABLE)
+    for_people = pd.read_csv(tmp_path / MAPS_CSV)
     pd.testing.assert_frame_equal(for_people.drop(columns="no_map"), store.table, check_dtype=False)
 
 
@@ -200,7 +200,7 @@ def test_other_settings_are_refused_and_nothing_is_changed(tmp_path: Path, chang
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", [ABOUT, TABLE, "maps_00000.npz"])
+@pytest.mark.parametrize("name", [MAPS_JSON, MAPS_CSV, "maps_00000.npz"])
 def test_a_file_of_that_name_that_is_no_map_is_refused_and_goes_if_forced(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"somebody's")
     (tmp_path / "notes.txt").write_bytes(b"mine")
@@ -211,7 +211,7 @@ def test_a_file_of_that_name_that_is_no_map_is_refused_and_goes_if_forced(name: 
     writer = MapWriter(tmp_path, WHAT, force=True)
     assert writer.done == set()
     assert writer.finish().images == []
-    assert {path.name for path in tmp_path.iterdir()} == {ABOUT, TABLE, "notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {MAPS_JSON, MAPS_CSV, "notes.txt"}
 
 
 @pytest.mark.usefixtures("parts_of_two")
@@ -224,7 +224,7 @@ def test_other_maps_go_if_forced_when_the_first_part_is_there(tmp_path: Path) ->
     assert contents(tmp_path) == before
     assert len(MapStore.open(tmp_path).images) == 5
     add(writer, range(8, 9))
-    assert set(contents(tmp_path)) == {ABOUT, "maps_00000.npz"}
+    assert set(contents(tmp_path)) == {MAPS_JSON, "maps_00000.npz"}
     assert MapStore.open(tmp_path, unfinished=True).images == ["a/7.png", "a/8.png"]
     store = writer.finish()
     assert store.about["method"] == "gradcam"
@@ -232,7 +232,7 @@ def test_other_maps_go_if_forced_when_the_first_part_is_there(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("parts_of_two")
-@pytest.mark.parametrize("failing", ["maps_00000.npz", ABOUT])
+@pytest.mark.parametrize("failing", ["maps_00000.npz", MAPS_JSON])
 def test_a_disk_that_is_full_leaves_the_other_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -258,13 +258,13 @@ def test_a_disk_that_is_full_leaves_the_other_maps(
 
 def test_a_store_that_is_complete_lists_its_files_with_digests(tmp_path: Path) -> None:
     written(tmp_path)
-    mark = json.loads((tmp_path / ABOUT).read_text())["complete"]
-    assert set(mark) == {TABLE, "maps_00000.npz", "this file"}
-    assert mark[TABLE] == hashlib.sha256((tmp_path / TABLE).read_bytes()).hexdigest()
+    mark = json.loads((tmp_path / MAPS_JSON).read_text())["complete"]
+    assert set(mark) == {MAPS_CSV, "maps_00000.npz", "this file"}
+    assert mark[MAPS_CSV] == hashlib.sha256((tmp_path / MAPS_CSV).read_bytes()).hexdigest()
     assert "complete" not in MapStore.open(tmp_path).about
 
 
-@pytest.mark.parametrize("name", [ABOUT, TABLE, "maps_00000.npz"])
+@pytest.mark.parametrize("name", [MAPS_JSON, MAPS_CSV, "maps_00000.npz"])
 def test_a_file_that_was_exchanged_is_refused(name: str, tmp_path: Path) -> None:
     """What takes its place is whole: another store's."""
     written(tmp_path / "ours")
@@ -275,7 +275,7 @@ def test_a_file_that_was_exchanged_is_refused(name: str, tmp_path: Path) -> None
     assert caught.value.code == Code.MAPS_INVALID
     assert caught.value.where.startswith(str(tmp_path / "ours"))
     again = tmp_path / "ours"
-    if name != TABLE:  # nor does a writer take the part for its own: one of the two is not what it was
+    if name != MAPS_CSV:  # nor does a writer take the part for its own: one of the two is not what it was
         with pytest.raises(EvaluationError, match="Delete it"):
             MapWriter(again, WHAT)
         (again / "maps_00000.npz").unlink()
@@ -300,19 +300,19 @@ def test_while_more_is_added_there_is_no_mark(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError) as caught:
         MapStore.open(tmp_path)
     assert caught.value.code == Code.RESULT_INCOMPLETE
-    assert "complete" not in json.loads((tmp_path / ABOUT).read_text())
+    assert "complete" not in json.loads((tmp_path / MAPS_JSON).read_text())
     assert len(writer.finish().images) == 7
 
 
 def test_a_store_of_before_there_were_marks_is_read_and_marked_by_its_command(tmp_path: Path) -> None:
     written(tmp_path)
-    about = json.loads((tmp_path / ABOUT).read_text())
+    about = json.loads((tmp_path / MAPS_JSON).read_text())
     del about["complete"]
-    (tmp_path / ABOUT).write_text(json.dumps(about))
+    (tmp_path / MAPS_JSON).write_text(json.dumps(about))
     assert len(MapStore.open(tmp_path).images) == 5
     MapWriter(tmp_path, WHAT).finish()
-    assert "complete" in json.loads((tmp_path / ABOUT).read_text())
-    (tmp_path / TABLE).unlink()
+    assert "complete" in json.loads((tmp_path / MAPS_JSON).read_text())
+    (tmp_path / MAPS_CSV).unlink()
     with pytest.raises(EvaluationError, match="interrupted"):
         MapStore.open(tmp_path)
 
@@ -334,12 +334,12 @@ def test_a_folder_without_maps_says_how_they_are_made(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_description(tmp_path: Path, content: str) -> None:
     written(tmp_path)
-    (tmp_path / ABOUT).write_text(content)
+    (tmp_path / MAPS_JSON).write_text(content)
     refused(tmp_path)
 
 
 def test_a_description_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / ABOUT).write_bytes(b"\xff\xfe\x00")
+    (tmp_path / MAPS_JSON).write_bytes(b"\xff\xfe\x00")
     refused(tmp_path)
 
 
@@ -427,7 +427,7 @@ def test_compact(tmp_path: Path) -> None:
 
 def test_it_is_the_same_every_time(tmp_path: Path) -> None:
     one, two = written(tmp_path / "one"), written(tmp_path / "two")
-    assert json.loads((one.folder / ABOUT).read_text()) == json.loads((two.folder / ABOUT).read_text())
+    assert json.loads((one.folder / MAPS_JSON).read_text()) == json.loads((two.folder / MAPS_JSON).read_text())
     for before, after in zip(one.parts, two.parts, strict=True):
         with np.load(before) as a, np.load(after) as b:
             assert sorted(a.files) == sorted(b.files)

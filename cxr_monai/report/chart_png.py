@@ -17,26 +17,32 @@ import numpy as np
 
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.assessment import Evaluation
-from cxr_monai.report.confusion import comparison, confusion, cooccurrence, findings, subgroups
-from cxr_monai.report.figures import PANELS
-from cxr_monai.report.shapes import TONES, Forest, Mark, Matrix, Panel, Panels, row_texts, spread
+from cxr_monai.report.charts import TONES, ChartPanel, ChartPanels, Forest, Mark, Matrix, row_texts, spread_letters
+from cxr_monai.report.matrix_charts import (
+    comparison_forest,
+    confusion_matrix,
+    cooccurrence_matrix,
+    findings_forest,
+    subgroups_forest,
+)
+from cxr_monai.report.panel_charts import PANELS
 
-DPI = 130
-WIDE = 5  # panels in a row
-INK, FAINT = "#1F2933", "#D5DAE1"
-SETTINGS = {
+_DPI = 130
+_COLUMNS = 5  # panels in a row
+_INK, _FAINT = "#1F2933", "#D5DAE1"
+_SETTINGS = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
     "text.parse_math": False,  # a finding may be called anything, '$' included
-    "text.color": INK,
-    "axes.labelcolor": INK,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
     "axes.edgecolor": "#9AA3AF",
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
     "xtick.major.size": 3,
@@ -64,8 +70,13 @@ def write_plots(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         StorageError: ``disk-full`` or ``write-failed``.
     """
     folder = Path(folder)
-    makers: dict[str, Any] = {**PANELS, "auroc": findings, "subgroups": subgroups, "comparison": comparison}
-    makers |= {"confusion": confusion, "cooccurrence": cooccurrence}
+    makers: dict[str, Any] = {
+        **PANELS,
+        "auroc": findings_forest,
+        "subgroups": subgroups_forest,
+        "comparison": comparison_forest,
+    }
+    makers |= {"confusion": confusion_matrix, "cooccurrence": cooccurrence_matrix}
     written = []
     for name, make in makers.items():
         path = folder / f"{name}.png"
@@ -74,7 +85,7 @@ def write_plots(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     return written
 
 
-def write_plot(shape: Panels | Forest | Matrix | None, path: Path) -> bool:
+def write_plot(shape: ChartPanels | Forest | Matrix | None, path: Path) -> bool:
     """Write one picture and return True; where there is nothing to show, what an earlier one left is removed.
 
     Raises:
@@ -92,24 +103,26 @@ def write_plot(shape: Panels | Forest | Matrix | None, path: Path) -> bool:
 def _settings() -> Iterator[None]:
     import matplotlib
 
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # names in any script of the world
         yield
 
 
-def _png(shape: Panels | Forest | Matrix) -> bytes:
-    if isinstance(shape, Panels):
+def _png(shape: ChartPanels | Forest | Matrix) -> bytes:
+    if isinstance(shape, ChartPanels):
         figure = _draw_panels(shape)
     elif isinstance(shape, Forest):
         figure = _draw_forest(shape)
     else:
         figure = _draw_matrix(shape)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI, metadata={"Title": shape.title, "Description": shape.about})
+    figure.savefig(content, format="png", dpi=_DPI, metadata={"Title": shape.title, "Description": shape.about})
     return content.getvalue()
 
 
-def _figure(shape: Panels | Forest | Matrix, wide: float, high: float, head: float = 0.62, foot: float = 0.0) -> Any:
+def _figure(
+    shape: ChartPanels | Forest | Matrix, wide: float, high: float, head: float = 0.62, foot: float = 0.0
+) -> Any:
     """Return a figure with its title and how to read it; the rest, in inches from its edges, is the caller's."""
     from matplotlib.figure import Figure
 
@@ -122,8 +135,8 @@ def _figure(shape: Panels | Forest | Matrix, wide: float, high: float, head: flo
     return figure
 
 
-def _draw_panels(shape: Panels) -> Any:
-    columns = min(WIDE, len(shape.panels))
+def _draw_panels(shape: ChartPanels) -> Any:
+    columns = min(_COLUMNS, len(shape.panels))
     rows = math.ceil(len(shape.panels) / columns)
     each = 2.15, 2.25 if shape.square else 1.95
     wide = max(columns * each[0] + 0.35, 5.5)
@@ -142,7 +155,7 @@ def _draw_panels(shape: Panels) -> Any:
     return figure
 
 
-def _draw_panel(axes: Any, panel: Panel, first: bool, last: bool) -> None:
+def _draw_panel(axes: Any, panel: ChartPanel, first: bool, last: bool) -> None:
     above = panel.note or any(mark.letters for mark in panel.marks)
     title = _shortened(panel.title, 24)
     axes.set_title(title, fontsize=8.5, fontweight="bold", loc="left", pad=15 if above else 5)
@@ -160,7 +173,7 @@ def _draw_panel(axes: Any, panel: Panel, first: bool, last: bool) -> None:
     axes.set_yticks([place for place, _ in y.ticks], [text for _, text in y.ticks])
     if not y.ticks:
         axes.spines["left"].set_visible(False)
-    axes.grid(visible=True, axis="both" if y.ticks else "x", color=FAINT, linewidth=0.5)
+    axes.grid(visible=True, axis="both" if y.ticks else "x", color=_FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
     for mark in panel.marks:
         _draw_mark(axes, mark, panel)
@@ -170,7 +183,7 @@ def _draw_panel(axes: Any, panel: Panel, first: bool, last: bool) -> None:
         axes.set_ylabel(y.label, fontsize=7.5)
 
 
-def _draw_mark(axes: Any, mark: Mark, panel: Panel) -> None:
+def _draw_mark(axes: Any, mark: Mark, panel: ChartPanel) -> None:
     colour = TONES[mark.tone]
     style = (0, (3, 2)) if mark.dashed else "solid"
     if mark.kind == "band":
@@ -188,11 +201,11 @@ def _draw_mark(axes: Any, mark: Mark, panel: Panel) -> None:
         for place in mark.x:
             axes.axvline(place, color=colour, linewidth=0.9, linestyle=style)
         gap = (panel.x.high - panel.x.low) * 0.055
-        for place, letter in zip(spread(mark.x, gap, panel.x.low, panel.x.high), mark.letters, strict=False):
+        for place, letter in zip(spread_letters(mark.x, gap, panel.x.low, panel.x.high), mark.letters, strict=False):
             axes.text(place, panel.y.high * 1.025, letter, fontsize=6.8, color=colour, ha="center", va="bottom")
 
 
-def _legend(figure: Any, shape: Panels) -> None:
+def _legend(figure: Any, shape: ChartPanels) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -224,7 +237,7 @@ def _draw_forest(shape: Forest) -> Any:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xticks([place for place, _ in shape.x.ticks], [text for _, text in shape.x.ticks])
-    axes.grid(visible=True, axis="x", color=FAINT, linewidth=0.5)
+    axes.grid(visible=True, axis="x", color=_FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.axvline(shape.reference, color=TONES["quiet"], linewidth=1, linestyle=(0, (3, 2)))
     axes.set_xlabel(shape.x.label, fontsize=8)
@@ -276,7 +289,7 @@ def _draw_matrix(shape: Matrix) -> Any:
         axes.text(len(shape.columns) - 0.35, row, f"n = {of:,}", fontsize=7, color="#4B5563", va="center")
         for column in range(len(shape.columns)):
             share = shape.values[row, column]
-            text, colour = ("\u2013", "#9AA3AF") if np.isnan(share) else (f"{share * 100:.0f}", INK)
+            text, colour = ("\u2013", "#9AA3AF") if np.isnan(share) else (f"{share * 100:.0f}", _INK)
             axes.text(
                 column, row, text, ha="center", va="center", fontsize=7.2, color="white" if share > 0.56 else colour
             )

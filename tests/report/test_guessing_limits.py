@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cxr_monai.report import summary, words, worth
+from cxr_monai.report import guessing, summary, words
 
 
 def point(**changes: Any) -> dict[str, Any]:
@@ -19,13 +19,13 @@ def point(**changes: Any) -> dict[str, Any]:
     [(0.5, 0.9, "guessing"), (0.501, 0.9, "better"), (0.1, 0.5, "guessing"), (0.1, 0.499, "worse")],
 )
 def test_an_interval_that_touches_chance_is_guessing(low: float, high: float, standing: str) -> None:
-    assert worth.ranking({"auroc_low": low, "auroc_high": high}) == standing
+    assert guessing.ranking({"auroc_low": low, "auroc_high": high}) == standing
 
 
 @pytest.mark.parametrize("counts", [{"tn": 0, "fn": 0}, {"tp": 0, "fp": 0}])
 def test_all_or_nothing_reported_is_guessing_whatever_the_ratio_says(counts: dict[str, int]) -> None:
-    assert worth.reporting(point()) == "better"
-    assert worth.reporting(point(**counts)) == "guessing"
+    assert guessing.reporting(point()) == "better"
+    assert guessing.reporting(point(**counts)) == "guessing"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_all_or_nothing_reported_is_guessing_whatever_the_ratio_says(counts: dic
     ],
 )
 def test_reports_that_can_be_built_on(changes: dict[str, float], right: bool) -> None:
-    assert worth.surely_right(point(**changes)) is right
+    assert guessing.surely_right(point(**changes)) is right
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_reports_that_can_be_built_on(changes: dict[str, float], right: bool) ->
 )
 def test_silence_that_makes_a_label_rarer(changes: dict[str, float], standing: str) -> None:
     quiet = {"lr_negative_low": 0.2, "lr_negative_high": 0.6, "npv_low": 0.7, "npv_high": 0.95}
-    assert worth.silence(point(**{**quiet, **changes})) == standing
+    assert guessing.silence(point(**{**quiet, **changes})) == standing
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_reports_that_tell_nothing_are_told_with_the_prevalence(low: float, ppv_
 
 
 def test_a_prevalence_needs_an_image() -> None:
-    assert math.isnan(worth.prevalence(dict.fromkeys(("tp", "fp", "fn", "tn"), 0)))
-    assert worth.prevalence({"tp": 1, "fp": 0, "fn": 0, "tn": 0}) == 1
-    assert worth.prevalence(point()) == 0.4
+    assert math.isnan(guessing.prevalence(dict.fromkeys(("tp", "fp", "fn", "tn"), 0)))
+    assert guessing.prevalence({"tp": 1, "fp": 0, "fn": 0, "tn": 0}) == 1
+    assert guessing.prevalence(point()) == 0.4
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_monai.attribution.gallery import NONE_REPORTED, NORMAL_IMAGES, Gallery, store_titles
 from cxr_monai.attribution.map_store import MapStore
-from cxr_monai.attribution.panels import NONE_REPORTED, NORMAL, Gallery, titles
 from cxr_monai.errors import Code, EvaluationError, RadiographError, SettingError
 from tests.attribution.map_stores import SIDE, made_images, made_manifest, made_store
 
@@ -167,7 +167,7 @@ def test_a_second_store_may_have_the_image_in_other_pixels_but_not_another_image
 )
 def test_titles_say_what_differs(tmp_path: Path, about: list[dict], names: list[str]) -> None:
     stores = [made_store(tmp_path / f"m{number}", {}, **more) for number, more in enumerate(about)]
-    assert titles(stores) == names
+    assert store_titles(stores) == names
 
 
 SHEET = {f"{number}.png": (0.9 - number / 100, number / 100, 0.2) for number in range(30)}
@@ -184,7 +184,7 @@ def test_examples_are_labelled_with_the_finding_and_of_different_patients(tmp_pa
     made, rows = made_sheet(tmp_path)
     gallery = Gallery([made], manifest=made_manifest(tmp_path, rows))
     chosen, how = gallery.choose(4, seed=1)
-    assert list(dict.fromkeys(chosen["row"])) == [NORMAL, "Effusion", "Mass", "Hernia"]
+    assert list(dict.fromkeys(chosen["row"])) == [NORMAL_IMAGES, "Effusion", "Mass", "Hernia"]
     effusion = chosen[chosen["row"] == "Effusion"]
     numbers = effusion["image"].str.removesuffix(".png").astype(int)
     assert (numbers < 12).all()
@@ -194,7 +194,7 @@ def test_examples_are_labelled_with_the_finding_and_of_different_patients(tmp_pa
     assert effusion["probability"].is_monotonic_decreasing
     assert chosen.loc[chosen["row"] == "Mass", "image"].tolist() == ["12.png"]
     assert chosen.loc[chosen["row"] == "Hernia", "image"].tolist() == [""]
-    normal = chosen[chosen["row"] == NORMAL]
+    normal = chosen[chosen["row"] == NORMAL_IMAGES]
     assert len(normal) == 4
     assert (normal["image"].str.removesuffix(".png").astype(int) > 12).all()
     assert set(normal["finding"]) == {"Effusion"}  # the most probable one of these images

@@ -16,7 +16,7 @@ from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted, have
 
 
-def rules(evaluation: Evaluation) -> list[str]:
+def rules_in(evaluation: Evaluation) -> list[str]:
     """Return the rules of the evaluation's operating points, in the table's order."""
     table = evaluation.operating_points
     return [] if table.empty else [str(rule) for rule in table["rule"].unique()]
@@ -27,7 +27,7 @@ def chosen_rule(evaluation: Evaluation) -> str | None:
 
     None where the evaluation has no operating points.
     """
-    there = rules(evaluation)
+    there = rules_in(evaluation)
     wanted = str(evaluation.book.get("rule"))
     return wanted if wanted in there else next(iter(there), None)
 
@@ -62,7 +62,7 @@ def value(row: Mapping[str, Any], name: str) -> float:
     return math.nan if found is None or found is pd.NA else float(found)
 
 
-def interval(row: Mapping[str, Any], figure: str) -> tuple[float, float]:
+def limits_of(row: Mapping[str, Any], figure: str) -> tuple[float, float]:
     """Return the interval over patients, which is the honest one where patients have several images; else the other."""
     for kind in ("_patient", ""):
         low, high = value(row, f"{figure}{kind}_low"), value(row, f"{figure}{kind}_high")
