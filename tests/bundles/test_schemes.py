@@ -18,6 +18,7 @@ from cxr_monai.schemes import SCHEMES
 from tests.support.bundle_runs import (
     CONFIGS,
     SHIPPED,
+    SMALL_NETWORK,
     TINY,
     Phantoms,
     code_of,
@@ -28,6 +29,7 @@ from tests.support.bundle_runs import (
     read,
     rewrite,
     run,
+    train,
     workflow,
 )
 
@@ -54,8 +56,7 @@ def trained_categories(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFact
     home = tmp_path_factory.mktemp("categories")
     manifest = rewrite(phantoms.manifest, home / "m.csv", lambda table: table)
     (home / "boxes.csv").write_bytes(phantoms.manifest.with_name("manifest.boxes.csv").read_bytes())
-    settings = {**TINY, "epochs": 1, "output_dir": str(home / "OUT"), "tracking_uri": tracking_store}
-    run(CATEGORIES, "train", manifest=str(manifest), **settings)
+    train(CATEGORIES, manifest, output_dir=str(home / "OUT"), tracking_uri=tracking_store, network_def=SMALL_NETWORK)
     return home / "OUT" / "bundle"
 
 

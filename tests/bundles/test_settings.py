@@ -33,6 +33,7 @@ from tests.support.bundle_runs import (
     Trained,
     code_of,
     few,
+    no_pictures,
     our_errors,
     process_as_it_was,
     read,
@@ -176,7 +177,8 @@ def test_bundle_with_overrides_needs_none_of_them_again(overridden: Path, phanto
 def test_training_goes_on_from_the_bundle_with_overrides(overridden: Path, phantoms: Phantoms, elsewhere: Path) -> None:
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     settings = {"batch_size": 4, "epochs": 1, "init_weights": str(overridden / "models" / "model.pt")}
-    run(overridden, "train", manifest=str(manifest), output_dir="OUT", **settings)
+    with no_pictures():
+        run(overridden, "train", manifest=str(manifest), output_dir="OUT", num_workers=0, **settings)
     assert Bundle.open(elsewhere / "OUT" / "bundle").labels == ("Pneumonia", "Effusion")
     assert read(elsewhere / "OUT" / "bundle", "inference")["image_size"] == 40
 
@@ -189,10 +191,9 @@ def test_another_validation_pipeline_is_refused(phantoms: Phantoms, elsewhere: P
     assert code_of(error) == "bundle-disagrees"
 
 
-def test_weights_of_other_findings_or_channels(
-    overridden: Path, trained: Trained, phantoms: Phantoms, elsewhere: Path
-) -> None:
-    weights = overridden / "models" / "model.pt"
+def test_weights_of_other_findings_or_channels(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+    weights = elsewhere / "other.pt"
+    torch.save(network(3, 2).state_dict(), weights)
     with pytest.raises(CxrError, match="the weights belong to another network") as error:
         run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", weights=str(weights))
     assert code_of(error) == "weights-mismatch"
@@ -422,6 +423,6 @@ def test_training_from_imagenet_without_a_network(
     monkeypatch.setenv("TORCH_HOME", str(elsewhere / "torch"))
     manifest = rewrite(phantoms.manifest, elsewhere / "few.csv", few)
     with pytest.raises(CxrError, match="could not be fetched") as error:
-        train(SHIPPED, manifest, init_weights="imagenet")
+        train(SHIPPED, manifest, init_weights="imagenet", network_def=read(SHIPPED, "train")["network_def"])
     assert code_of(error) == "download-failed"
     assert not (elsewhere / "OUT" / "bundle").exists()

@@ -1,9 +1,12 @@
 """The journey of a bundle: hospital A trains and signs, B checks, uses, fine-tunes and signs, A checks what came back.
 
-Each hospital has a home, an environment and processes of its own; nothing passes between them but the files that are
-sent. It is the tutorial of ``docs/sharing.md``.
+Each hospital has a home and an environment of its own; nothing passes between them but the files that are sent. The
+command of each that opens the other's bundle is a process of its own; the rest runs in this one, which has imported
+everything. It is the tutorial of ``docs/sharing.md``.
 """
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -11,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -18,9 +22,10 @@ import pytest
 import torch
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.cli import main
 from cxr_monai.networks.weight_loading import load_weights
 from tests.interop.exported import assert_near, opened, through, through_onnx
-from tests.support.bundle_runs import Phantoms, Trained
+from tests.support.bundle_runs import Phantoms, Trained, process_as_it_was
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,19 +33,34 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class Hospital:
     """A home and what its people type."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, empty_store: Path) -> None:
         home.mkdir()
         self.home = home
         kept = {name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")}
         own = {"HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "CXR_MONAI_CACHE": str(home / "cache")}
-        tracking = {"MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        store = shutil.copy(empty_store, home / "mlflow.db")
+        tracking = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}", "MLFLOW_DISABLE_TELEMETRY": "true"}
         self.environment = kept | own | tracking | {"PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "Agg"}
 
     def types(self, line: str, fails: bool = False) -> str:
         """Run ``cxr-monai`` with the words of a line in the hospital's home; return what it said."""
-        words = [sys.executable, "-m", "cxr_monai.cli", *line.split()]
-        done = subprocess.run(words, cwd=self.home, env=self.environment, capture_output=True, text=True)
-        assert (done.returncode != 0) == fails, f"{line}\n{done.stdout}\n{done.stderr}"
+        console = io.StringIO()
+        with (
+            process_as_it_was(),
+            patch.dict(os.environ, self.environment, clear=True),
+            contextlib.chdir(self.home),
+            contextlib.redirect_stdout(console),
+            contextlib.redirect_stderr(console),
+        ):
+            status = main(line.split())
+        assert (status != 0) == fails, f"{line}\n{console.getvalue()}"
+        return console.getvalue()
+
+    def starts(self, line: str) -> str:
+        """Do the same in a process of its own."""
+        command = [sys.executable, "-m", "cxr_monai.cli", *line.split()]
+        done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
     def receives(self, *files: Path) -> None:
@@ -52,9 +72,9 @@ class Hospital:
 
 
 @pytest.fixture
-def a(tmp_path: Path, trained: Trained, phantoms: Phantoms) -> Hospital:
+def a(tmp_path: Path, trained: Trained, phantoms: Phantoms, empty_store: Path) -> Hospital:
     """It has trained a bundle on its own radiographs."""
-    made = Hospital(tmp_path / "a")
+    made = Hospital(tmp_path / "a", empty_store)
     shutil.copytree(trained.bundle, made.home / "mine")
     shutil.copy(trained.bundle.with_name("bundle.patients.json"), made.home / "mine.patients.json")
     shutil.copytree(phantoms.root, made.home / phantoms.root.name)
@@ -64,9 +84,9 @@ def a(tmp_path: Path, trained: Trained, phantoms: Phantoms) -> Hospital:
 
 
 @pytest.fixture
-def b(tmp_path: Path) -> Hospital:
+def b(tmp_path: Path, empty_store: Path) -> Hospital:
     """Other radiographs of other patients, and no bundle."""
-    made = Hospital(tmp_path / "b")
+    made = Hospital(tmp_path / "b", empty_store)
     made.types("phantom nih --count 200 --size 48 --seed 9 --workers 1 --no-masks")
     made.types("manifest nih nih --out manifest.csv")
     made.types("split manifest.csv --scheme random --fractions 0.5,0.2,0.3")
@@ -104,7 +124,7 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     np.testing.assert_allclose(theirs.to_numpy(), expected[theirs.columns].to_numpy(), atol=1e-6)
 
     # any configuration of it runs as it was signed
-    told = b.types("run cxr-a inference --dataset_dir sent --raw True --amp False --output_dir ran")
+    told = b.starts("run cxr-a inference --dataset_dir sent --raw True --amp False --output_dir ran")
     assert "cxr-a 1.0.0: as hospital-a signed it, inspected" in told
     ran = pd.read_csv(b.home / "ran" / "predictions.csv").set_index("image")
     assert list(ran.index) == [file.name for file in sent]
@@ -152,7 +172,7 @@ def test_there_and_back(a: Hospital, b: Hospital) -> None:
     assert a.digest_of("share/cxr-a-1.0.0.zip")[:12] in lineage
 
     # and compares both on its own patients
-    a.types("predict cxr-b manifest.csv --raw --out theirs.csv")
+    a.starts("predict cxr-b manifest.csv --raw --out theirs.csv")
     predicted = pd.read_csv(a.home / "theirs.csv")
     assert list(predicted.columns) == ["image", "Infiltration"]
     a.types("evaluate --predictions theirs.csv --compare p.csv --manifest manifest.csv --split test --out compared "

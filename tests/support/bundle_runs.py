@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -63,7 +64,7 @@ def workflow(bundle: Path, *configs: str, kind: str = "train", tracking: Any = N
         logging_file=False,
         workflow_type=kind,
         tracking=tracking,
-        **{"bundle_root": str(bundle), **settings},
+        **deepcopy({"bundle_root": str(bundle), **settings}),  # MONAI writes overrides into what it is given
     )
 
 
