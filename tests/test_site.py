@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import site_pages
+from scripts import site_docstrings, site_pages
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -107,3 +107,17 @@ def test_links_that_leave_docs_lead_to_pages_of_the_site(site: Path) -> None:
     assert 'href="stability.html"' in (site / "project/security.html").read_text("utf-8").replace(
         "../stability", "stability"
     )
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "code"),
+    [
+        ("table = read(path)   # text", True),
+        ("for job in jobs():\n    job.run()", True),
+        ("A table (of boxes) is read once.", False),
+        ("    already(indented)", False),
+        ("images, findings", False),
+    ],
+)
+def test_code_in_docstrings_is_told_from_sentences(paragraph: str, code: bool) -> None:
+    assert site_docstrings.is_code(paragraph) == code
