@@ -11,7 +11,7 @@ from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.data.phantom.mark import MARK, is_marked
 from cxr_monai.errors import Code, CxrError
-from cxr_monai.evaluation.assessment import read_evaluation
+from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.evaluation.streaming import PredictionRows

@@ -7,7 +7,7 @@ from cxr_monai.cli.shared_arguments import add_force, add_match_names, read_bund
 
 DESCRIPTION = """\
 Judge predictions of any system against a manifest: AUROC, average precision and Brier score of each finding with
-intervals (DeLong by image, and by drawing whole patients), calibration, subgroups, studies, plots, and report.html.
+intervals (DeLong by image, and by drawing whole patients), calibration, subgroups, studies, and report.html.
 
 Thresholds are never chosen on the patients that are reported on. They come from a bundle (--bundle), from predictions
 of other patients (--fit VAL.csv), or from one half of these patients (--fit half); without, there are none."""
@@ -57,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     figures.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
     add_force(parser)
-    parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
+    parser.add_argument("--plots", action="store_true", help="draw PNG files, too, for a paper or a slide")
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="log all of it, with the PNG files, as a run of this MLflow experiment"
+    )
 
 
 def add_fitting(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
@@ -87,19 +90,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--margin {arguments.margin}: a number between 0 and 1, with --compare.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    from cxr_monai.evaluation.bootstrap import Intervals
     from cxr_monai.evaluation.fitted import RULES
     from cxr_monai.evaluation.metrics_table import as_text
-    from cxr_monai.workflows.evaluate import Options, evaluate_files, track_evaluation
+    from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files, track_evaluation
 
-    options = Options(
+    options = EvaluationOptions(
         method=arguments.method,
         rules=arguments.rules.split(",") if arguments.rules else RULES,
         coverage=arguments.coverage,
         margin=arguments.margin,
         prevalence=parse_prevalence(arguments.prevalence),
-        replicates=arguments.replicates,
-        level=arguments.level,
-        seed=arguments.seed,
+        intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
+        plots=arguments.plots or bool(arguments.experiment),
     )
     evaluation, written = evaluate_files(
         arguments.predictions,
@@ -116,8 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     runs = track_evaluation(arguments.experiment, arguments.out, evaluation, written) if arguments.experiment else ""
-    shown = ["finding", "images", "positives", "auroc", "auroc_patient_low", "auroc_patient_high", "average_precision"]
-    print(as_text(evaluation.findings[shown]))
+    print(evaluation.text())
     if evaluation.comparison is not None:
         print(f"\n{' against '.join(evaluation.comparison_names or ())} (difference: second minus first)")
         columns = ["finding", "difference", "patient_low", "patient_high", "patient_p_holm", "verdict"]

@@ -4,33 +4,30 @@ evaluation = evaluate(sample, fitted=fitted, book=book)
 evaluation.findings              # one row a finding and a mean: AUROC, average precision, Brier score, intervals
 evaluation.operating_points      # sensitivity, specificity, predictive values, ... at thresholds chosen elsewhere
 
-All patient-level intervals come from the same draws of whole patients, so differences are paired. `write_tables` writes
-them; ``cxr_monai.report`` draws them and makes the page.
+All patient-level intervals come from the same draws of whole patients, so differences are paired.
+``cxr_monai.evaluation.evaluation_folder`` writes the tables; ``cxr_monai.report`` draws them and makes the page.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cxr_monai.completion import require_complete, seal
-from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, delong
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, Ranking, effective_patients, interval
+from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, Ranking, effective_patients, interval
 from cxr_monai.evaluation.calibration import calibration_figures, reliability
 from cxr_monai.evaluation.comparison import compare
 from cxr_monai.evaluation.conformal import conformal_table, risk_coverage
 from cxr_monai.evaluation.curves import curves
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.groups import ATTRIBUTES
-from cxr_monai.evaluation.metrics_table import MEAN
+from cxr_monai.evaluation.metric_names import metric_values, part_name
+from cxr_monai.evaluation.metrics_table import MEAN, as_text
 from cxr_monai.evaluation.operating_points import operating_table
 from cxr_monai.evaluation.per_study import HOW, by_study, study_notes
 from cxr_monai.evaluation.recalibration import check_operating_points, shift_prevalence
@@ -39,16 +36,10 @@ from cxr_monai.evaluation.subgroups import subgroup_table
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
-FEW = 20
+_FEW_PATIENTS = 20
 """With fewer positive patients than this a finding's figures are said to mean little."""
+_INTERVALS = Intervals()
 AS_PREDICTED, CALIBRATED = "as predicted", "calibrated"
-TABLES = (
-    "operating_points", "calibration", "reliability", "conformal", "risk_coverage", "subgroups", "studies", "means",
-    "prevalence", "site", "comparison",
-)  # fmt: skip
-"""The long tables beside ``metrics.csv``; each becomes a CSV of its name if it has a row."""
-MAIN = "metrics.json"
-"""What is written last, and says that an evaluation is complete."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,20 +66,50 @@ class Evaluation:
     replicates: int
     findings: pd.DataFrame
     means: pd.DataFrame
-    operating_points: pd.DataFrame
-    calibration: pd.DataFrame
-    reliability: pd.DataFrame
-    conformal: pd.DataFrame
-    risk_coverage: pd.DataFrame
-    subgroups: pd.DataFrame
-    studies: pd.DataFrame
-    prevalence: pd.DataFrame
+    operating_points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    conformal: pd.DataFrame = field(default_factory=pd.DataFrame)
+    risk_coverage: pd.DataFrame = field(default_factory=pd.DataFrame)
+    subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
+    studies: pd.DataFrame = field(default_factory=pd.DataFrame)
+    prevalence: pd.DataFrame = field(default_factory=pd.DataFrame)
     site: pd.DataFrame | None = None
     comparison: pd.DataFrame | None = None
     comparison_names: tuple[str, str] | None = None
     curves: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     book: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def metrics(self) -> dict[str, float]:
+        """Return the figures that MLflow gets, by name: ``test_auroc_Mass``, ``test_auroc_Mass_patient_low``, ..."""
+        figures, ends = ("auroc", "average_precision", "brier"), ("patient_low", "patient_high")
+        part = part_name(self.sample.table["split"].unique())
+        return metric_values(self.findings, "finding", figures, ends, part)
+
+    def text(self) -> str:
+        """Return the table of the findings for a terminal."""
+        ends = ["auroc_patient_low", "auroc_patient_high"]
+        return as_text(self.findings[["finding", "images", "positives", "auroc", *ends, "average_precision"]])
+
+
+def evaluate_findings(
+    sample: Sample,
+    *,
+    intervals: Intervals = _INTERVALS,
+    book: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Judge one system by ``metrics.csv`` and the means alone, as a training does with its validation part.
+
+    Args and errors: as of `evaluate`, whose figures these are.
+    """
+    check_level(intervals.level)
+    bootstrap = PatientBootstrap(sample.patients, intervals.replicates, intervals.seed)
+    ranking = bootstrap.rankings(sample.scores, sample.labels)
+    findings, means = _findings(sample, bootstrap, ranking, intervals.level)
+    return Evaluation(
+        sample, intervals.level, intervals.replicates, findings, means, book=book or {}, notes=(*_warnings(findings),)
+    )
 
 
 def evaluate(
@@ -100,9 +121,7 @@ def evaluate(
     names: tuple[str, str] = ("first", "second"),
     margin: float | None = None,
     prevalence: Mapping[str, float] | None = None,
-    replicates: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    intervals: Intervals = _INTERVALS,
     book: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> Evaluation:
@@ -116,13 +135,13 @@ def evaluate(
         names: of the two.
         margin: of AUROC, for non-inferiority of the second.
         prevalence: stated ones in (0, 1), by finding, for predictive values elsewhere.
-        replicates, seed: of the bootstrap over patients.
-        level: of the intervals, in (0, 1).
+        intervals: how they are made.
         book, notes: kept with the result.
 
     Raises:
         EvaluationError: ``evaluation-invalid``.
     """
+    replicates, level, seed = intervals.replicates, intervals.level, intervals.seed
     check_level(level)
     _check_prevalences(prevalence or {}, sample.findings)
     raw = sample
@@ -330,7 +349,7 @@ def _warnings(findings: pd.DataFrame) -> list[str]:
             few = "no positive" if not positives else "no negative"
             what = few if row["images"] else "no image with a known label"
             said.append(f"{name} has {what}, so its ranking cannot be judged: empty cells, not part of means.")
-        elif patients < FEW:
+        elif patients < _FEW_PATIENTS:
             said.append(
                 f"{name} has {counted(positives, 'positive')} of {counted(patients, 'patient')}: "
                 "its figures mean little, and its intervals "
@@ -346,80 +365,3 @@ def _check_prevalences(stated: Mapping[str, float], findings: Sequence[str]) -> 
                 Code.EVALUATION_INVALID,
                 f"prevalence {name}={value}: a finding of {', '.join(findings)}, and a number between 0 and 1.",
             )
-
-
-def write_tables(evaluation: Evaluation, folder: str | Path) -> list[Path]:
-    """Write ``metrics.csv`` (four decimals), ``metrics.json`` (everything, full precision) and the long tables."""
-    folder = Path(folder)
-    tables = {"metrics": evaluation.findings} | {name: getattr(evaluation, name) for name in TABLES}
-    written = []
-    for name, table in tables.items():
-        path = folder / f"{name}.csv"
-        if table is None or table.empty:
-            path.unlink(missing_ok=True)  # of an earlier evaluation
-            continue
-        text = table.to_csv(index=False, float_format="%.4f" if name == "metrics" else "%.6g")
-        write_durably(path, text.encode())
-        written.append(path)
-    content: dict[str, Any] = {
-        "level": evaluation.level,
-        "replicates": evaluation.replicates,
-        "book": dict(evaluation.book),
-        "notes": list(evaluation.notes),
-        **{"findings" if name == "metrics" else name: _records(table) for name, table in tables.items()},
-    }
-    seal(content, folder, [path.name for path in written])
-    path = folder / MAIN
-    write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-    return [*written, path]
-
-
-def read_evaluation(folder: str | Path) -> Evaluation:
-    """Return what `write_tables` wrote, without the images: its sample has the findings and no row, and no curves.
-
-    Raises:
-        EvaluationError: ``evaluation-invalid`` if the folder holds none, ``result-incomplete``.
-    """
-    path = Path(folder) / MAIN
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        tables: dict[str, Any] = {name: _table(content[name]) for name in ("findings", *TABLES)}
-        names = [name for name in tables["findings"]["finding"] if name != MEAN]
-        nobody = pd.DataFrame({"patient_id": pd.Series(dtype="str")})
-        evaluation = Evaluation(
-            Sample.of(nobody, names, np.empty((0, len(names))), np.empty((0, len(names)))),
-            float(content["level"]), int(content["replicates"]), **tables, book=content["book"],
-            notes=tuple(content["notes"]),
-        )  # fmt: skip
-    except (RecursionError, OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(
-            Code.EVALUATION_INVALID,
-            f"no evaluation is here ({type(error).__name__}: {error}).",
-            fix="'cxr-monai evaluate --predictions P.csv --manifest M.csv --split test --out DIR' makes one.",
-            where=folder,
-        ) from error
-    require_complete(content, path, "cxr-monai evaluate")
-    return evaluation
-
-
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return a table from its rows in JSON; a column of numbers is one again, with NaN and infinities."""
-    table = pd.DataFrame(rows)
-    for name in table:
-        entries = [entry for entry in table[name].tolist() if entry is not None and entry == entry]
-        if all(entry in ("inf", "-inf") or type(entry) in (int, float) for entry in entries):
-            table[name] = table[name].astype(float)
-    return table
-
-
-def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Rows as JSON: null where there is no value, "inf" where a ratio has no bound."""
-    if table is None:
-        return []
-    rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
-    return [{str(key): _plain(value) for key, value in row.items()} for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return ("inf" if value > 0 else "-inf") if isinstance(value, float) and math.isinf(value) else value

@@ -5,7 +5,7 @@
 A figure has one name wherever it is logged, so that runs of different kinds stand in one column of MLflow's table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -54,11 +54,14 @@ def metric_values(
     }
 
 
-def part_name(images_by_part: Mapping[str, int]) -> str:
+def part_name(splits: Iterable[str]) -> str:
     """Return the part of the split that images are of, `ALL_PARTS` where they are of several or of none.
 
-    >>> part_name({"test": 40}), part_name({"train": 70, "test": 40}), part_name({"no split": 110})
+    Args:
+        splits: the split of each image, or those that there are; ``""`` for none.
+
+    >>> part_name(["test"]), part_name(["train", "test"]), part_name([""])
     ('test', 'all', 'all')
     """
-    (part, *others) = images_by_part or {"": 0}
-    return part if part in ("train", "val", "test") and not others else ALL_PARTS
+    parts = set(splits)
+    return parts.pop() if len(parts) == 1 and parts != {""} else ALL_PARTS

@@ -4,15 +4,11 @@ A finding without a positive or without a negative has no AUROC: its cell is NaN
 never a 0.5. AUROC and average precision are scikit-learn's.
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
-
-from cxr_monai.durable import write_durably
 
 MEAN = "mean"
 
@@ -52,14 +48,6 @@ def finding_table(scores: np.ndarray, labels: np.ndarray, findings: Sequence[str
         "average_precision": table["average_precision"].mean(),
     }
     return pd.concat([table, pd.DataFrame([mean])], ignore_index=True)
-
-
-def write_table(table: pd.DataFrame, folder: str | Path) -> None:
-    """Write ``metrics.csv`` (four decimals, empty where undefined) and ``metrics.json`` (full precision, null)."""
-    folder = Path(folder)
-    write_durably(folder / "metrics.csv", table.to_csv(index=False, float_format="%.4f").encode())
-    rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
-    write_durably(folder / "metrics.json", (json.dumps({"findings": rows}, indent=2) + "\n").encode())
 
 
 def as_text(table: pd.DataFrame) -> str:

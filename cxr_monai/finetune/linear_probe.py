@@ -34,7 +34,6 @@ from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.durable import durable_folder
 from cxr_monai.errors import Code, CxrError, SettingError, TrainingError
 from cxr_monai.evaluation.fitted import read_calibration
-from cxr_monai.evaluation.metrics_table import write_table
 from cxr_monai.finetune.against_parent import FineTuneResult
 from cxr_monai.finetune.box_comparison import boxed_labels, localise_both
 from cxr_monai.finetune.child import finish_child, write_judged
@@ -53,7 +52,7 @@ from cxr_monai.training.checkpoints import BestWeights
 from cxr_monai.training.handlers import EarlyStopper, PredictionsWriter
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.optimisers import training_optimizer
-from cxr_monai.training.runs import calibrate_on_validation
+from cxr_monai.training.runs import judge_and_calibrate
 from cxr_monai.training.schedules import ScheduleStepper, learning_rate_schedule
 from cxr_monai.training.step import TrainingStep
 
@@ -236,8 +235,7 @@ class _Probes:
         path = str(folder / "predictions_val.csv")
         PredictionsWriter(path, [label], {**described, "epoch": probe.epoch, "part": "val"}).attach(probe.evaluator)
         probe.evaluator.run()
-        write_table(probe.metrics.result(), folder)
-        calibrate_on_validation(bundle, manifest, [label], folder)
+        judge_and_calibrate(bundle, probe.evaluator.state.predictions, manifest, [label], folder)
         tables = self._judged(bundle, linear, label, described, folder)
         maps = None
         if boxes is not None:

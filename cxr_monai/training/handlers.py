@@ -15,7 +15,7 @@ from cxr_monai.data.dataset import batch_errors, batch_notes
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, TrainingError
-from cxr_monai.evaluation.predictions import write_predictions
+from cxr_monai.evaluation.predictions import predictions_as_read, write_predictions
 from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.progress import duration, progress_bar, spoke
@@ -210,6 +210,8 @@ def gather(part: Any) -> list[Any]:
 class PredictionsWriter:
     """Write the probabilities of an evaluation to a predictions file; see ``cxr_monai.evaluation.predictions``.
 
+    In the process that writes, ``engine.state.predictions`` is afterwards what reading the file would give.
+
     Args:
         path: of the CSV.
         findings: the network's channels.
@@ -266,6 +268,7 @@ class PredictionsWriter:
             notes.add_all(part)
         about = {"calibrated": False, **self.about, **({"notes": notes.counts()} if notes else {})}
         write_predictions(self.path, names, probabilities, self.findings, about, errors)
+        engine.state.predictions = predictions_as_read(self.path, names, probabilities, self.findings, about)
         logger.info("%s: %s", counted(len(names), "image"), self.path)
         for note in notes.lines(len(names)):
             logger.warning("%s", note)

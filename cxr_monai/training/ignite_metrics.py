@@ -12,7 +12,7 @@ from monai.utils import evenly_divisible_all_gather
 
 from cxr_monai.errors import Code, TrainingError
 from cxr_monai.evaluation.metric_names import metric_values
-from cxr_monai.evaluation.metrics_table import MEAN, as_text, finding_table
+from cxr_monai.evaluation.metrics_table import MEAN, finding_table
 
 KEY_METRIC = "mean_auroc"
 """The name of the key metric in the bundles' configurations; MLflow has it as ``auroc_mean``, see ``metric_names``."""
@@ -76,10 +76,6 @@ class FindingMetrics(Metric):
         if self._table is None:
             raise NotComputableError("nothing was evaluated yet")
         return self._table
-
-    def text(self) -> str:
-        """Return the last table for a terminal."""
-        return as_text(self.result())
 
 
 class MeanLoss(Metric):

@@ -17,11 +17,12 @@ from cxr_monai.bundle.configuration import running_parser
 from cxr_monai.bundle.origin import write_origin
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.evaluation.assessment import Evaluation, evaluate_findings
+from cxr_monai.evaluation.evaluation_folder import write_evaluation
 from cxr_monai.evaluation.fitted import describe_sample, fit
-from cxr_monai.evaluation.metric_names import metric_name, metric_values
-from cxr_monai.evaluation.metrics_table import write_table
+from cxr_monai.evaluation.metric_names import metric_name
 from cxr_monai.evaluation.patients import remember_patients
-from cxr_monai.evaluation.predictions import join, read_predictions
+from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.outputs import check_folder
 from cxr_monai.progress import closing_bars
@@ -166,38 +167,53 @@ class TrainingRun:
         self.validator.run()
         if idist.get_rank() != 0:
             return
+        judged = self.validator.state.predictions, self.manifest, self.findings
+        evaluation = judge_and_calibrate(bundle, *judged, self.output_dir, self.calibration)
         logger.info(
             "epoch %d of %d was the best; its weights on the validation part:\n%s",
-            self.best.epoch, self.trainer.state.epoch, self.metrics.text(),
+            self.best.epoch, self.trainer.state.epoch, evaluation.text(),
         )  # fmt: skip
         curves = training_curves(self.tracker.history, self.output_dir / "pictures" / "curves.png")
         self.tracker.file(curves, "pictures")
         self.tracker.metrics({"best_epoch": self.best.epoch}, self.trainer.state.epoch)
-        write_results(self.metrics, self.output_dir, self.tracker)
-        calibrate_on_validation(bundle, self.manifest, self.findings, self.output_dir, self.calibration)
+        self.tracker.file(self.output_dir / "metrics.csv")
+        self.tracker.text(evaluation.text(), "metrics.txt")
         self.tracker.bundle(bundle.root)
         logger.info("the bundle: %s", bundle.root)
 
 
-def calibrate_on_validation(
-    bundle: Bundle, manifest: Manifest, findings: Sequence[str], output_dir: Path, method: str = "auto"
-) -> None:
-    """Fit calibration and operating points on the validation part, and leave them in a bundle.
+def judge_and_calibrate(
+    bundle: Bundle,
+    predictions: PredictionsFile,
+    manifest: Manifest,
+    findings: Sequence[str],
+    output_dir: Path,
+    method: str = "auto",
+) -> Evaluation:
+    """Write how good a network is on the validation part; leave calibration and operating points in its bundle.
 
     Args:
         bundle: without a calibration.
+        predictions: raw ones of the validation part.
         manifest, findings: what was trained on.
-        output_dir: of the training; its ``predictions_val.csv`` holds the raw probabilities.
+        output_dir: gets ``metrics.csv``, ``means.csv`` and ``metrics.json``, see
+            ``cxr_monai.evaluation.evaluation_folder``.
         method: see ``cxr_monai.evaluation.fitted.fit``.
+
+    Returns:
+        the evaluation that was written.
     """
-    file = read_predictions(output_dir / "predictions_val.csv")
-    sample, _ = join(file, manifest, "val", findings)
-    fitted_on = describe_sample(sample, manifest, predictions="predictions_val.csv", bundle=file.about["bundle"])
+    name = predictions.path.name if predictions.path else None
+    sample, _ = join(predictions, manifest, "val", findings)
+    evaluation = evaluate_findings(sample, book={"predictions": name, "epoch": predictions.about["epoch"]})
+    write_evaluation(evaluation, output_dir)
+    fitted_on = describe_sample(sample, manifest, predictions=name, bundle=predictions.about["bundle"])
     fitted = fit(sample, method, fitted_on=fitted_on, within=head_of(bundle.parser()).within)
     remember_patients(fitted, sample, bundle.root, manifest.part("train").table["patient_id"])
     write_calibration(bundle.root, fitted)
     for sentence in fitted.shortages():
         logger.info("%s (why: its calibration.json)", sentence)
+    return evaluation
 
 
 RESULTS = ("metrics.json", "metrics.csv", "predictions.csv", "report.html")
@@ -213,8 +229,8 @@ class EvaluationRun:
         tracker: of the run.
         manifest, split, findings: what is evaluated on.
         output_dir: where the results go.
-        report: what is made of ``predictions.csv`` in the end, given the folder; returns figures by name and the files
-            that it wrote (``cxr_monai.workflows.evaluate.EvaluationReport``).
+        report: what judges the predictions and writes all tables, given the folder and the predictions; returns the
+            evaluation and its files (``cxr_monai.workflows.evaluate.EvaluationReport``).
         force: an earlier evaluation in the folder may be written over.
     """
 
@@ -227,7 +243,7 @@ class EvaluationRun:
         split: str,
         findings: list[str],
         output_dir: str,
-        report: Callable[[Path], tuple[dict[str, float], list[Path]]] | None = None,
+        report: Callable[[Path, PredictionsFile], tuple[Evaluation, list[Path]]],
         force: bool = False,
     ) -> None:
         self.report, self.force = report, force
@@ -247,32 +263,21 @@ class EvaluationRun:
         try:
             self.tracker.data_set(self.manifest, self.split, self.findings)
             self.evaluator.run()
-            metrics = self.evaluator.state.metrics
-            names = ("loss", "images_per_second")
-            self.tracker.metrics({metric_name(name, part=self.split): metrics[name] for name in names})
             if idist.get_rank() == 0:
                 self._write()
         except BaseException as error:
             self.tracker.fail(error)
             raise
         self.tracker.finish()
-        logger.info("%s part:\n%s\nthe table: %s", self.split, self.metrics.text(), self.output_dir / "metrics.csv")
         logger.info("the runs: %s", self.tracker.where())
 
     def _write(self) -> None:
-        if self.report is None:
-            self.tracker.metrics(metric_values(self.metrics.result(), "finding", ["auroc"], (), self.split))
-            write_results(self.metrics, self.output_dir, self.tracker)
-            return
-        self.tracker.text(self.metrics.text(), "metrics.txt")
-        figures, written = self.report(self.output_dir)
-        self.tracker.metrics(figures)
+        state = self.evaluator.state
+        evaluation, written = self.report(self.output_dir, state.predictions)
+        figures = {metric_name(name, part=self.split): state.metrics[name] for name in ("loss", "images_per_second")}
+        self.tracker.metrics(figures | evaluation.metrics())
+        self.tracker.text(evaluation.text(), "metrics.txt")
         self.tracker.files(written, "plots")
+        table = self.output_dir / "metrics.csv"
+        logger.info("%s part:\n%s\nthe table: %s", self.split, evaluation.text(), table)
         logger.info("the report: %s", self.output_dir / "report.html")
-
-
-def write_results(metrics: FindingMetrics, output_dir: Path, tracker: MLflowTracker) -> None:
-    """Write the table of an evaluation and give it to the tracker."""
-    write_table(metrics.result(), output_dir)
-    tracker.file(output_dir / "metrics.csv")
-    tracker.text(metrics.text(), "metrics.txt")

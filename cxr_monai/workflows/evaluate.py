@@ -2,7 +2,7 @@
 
 evaluate_files("predictions.csv", "manifest.csv", "evaluation", fit_on="predictions_val.csv")
 
-`Report` is the same at the end of a bundle's ``evaluate.json``.
+`EvaluationReport` is the same at the end of a bundle's ``evaluate.json``.
 """
 
 import importlib.metadata
@@ -11,22 +11,23 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.bundle.digest import CALIBRATION
 from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.assessment import MAIN, TABLES, Evaluation, evaluate, write_tables
+from cxr_monai.evaluation.assessment import Evaluation, evaluate
+from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.evaluation_folder import EVALUATION_FILE, EVALUATION_TABLES, write_evaluation
 from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_calibration
-from cxr_monai.evaluation.metric_names import metric_values, part_name
 from cxr_monai.evaluation.patients import refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
@@ -41,18 +42,18 @@ from cxr_monai.training.tracking import track_results
 
 logger = logging.getLogger(__name__)
 
-HALF = "half"
-CHEXNET_SPLIT = "5e7a1362ebaa325cf17e92e25072aaa529a3d6512f5386b41b5b8ae56efeb29b"
+_CHEXNET_SPLIT = "5e7a1362ebaa325cf17e92e25072aaa529a3d6512f5386b41b5b8ae56efeb29b"
 """Digest of the random patient split of zoogzog/chexnet over all 112,120 images."""
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationOptions:
     """How to judge; the defaults are those of ``cxr-monai evaluate``.
 
     Attributes:
         method, rules, coverage: what is fitted where ``fit`` is given; see ``cxr_monai.evaluation.fitted.fit``.
-        margin, prevalence, replicates, level, seed: see ``cxr_monai.evaluation.assessment.evaluate``.
+        margin, prevalence, intervals: see ``cxr_monai.evaluation.assessment.evaluate``.
+        plots: draw PNG files, too; the report has drawings of its own.
     """
 
     method: str = "auto"
@@ -60,12 +61,38 @@ class Options:
     coverage: float = COVERAGE
     margin: float | None = None
     prevalence: Mapping[str, float] | float | None = None
-    replicates: int = 1000
-    level: float = 0.95
-    seed: int = 0
+    intervals: Intervals = field(default_factory=Intervals)
+    plots: bool = False
 
 
-WRITTEN = ("metrics.csv", *(f"{name}.csv" for name in TABLES), "plots", "report.html", "report.md")
+@dataclass(frozen=True)
+class _Material:
+    """What an evaluation is made from.
+
+    Attributes:
+        sample: the predictions next to the labels.
+        manifest, manifest_name: where the labels come from.
+        file: the predictions.
+        fitted: calibration and thresholds.
+        system: the bundle that predicted, where it is known; the report describes it.
+        notes: sentences on how these were put together.
+        second, second_file: another system on the same images, and its predictions.
+        localisation: of the system's maps.
+    """
+
+    sample: Sample
+    manifest: Manifest
+    manifest_name: str
+    file: PredictionsFile
+    fitted: Fitted | None
+    system: Bundle | None
+    notes: Sequence[str]
+    second: Sample | None = None
+    second_file: PredictionsFile | None = None
+    localisation: Localisation | None = None
+
+
+_BESIDE = ("metrics.csv", *(f"{name}.csv" for name in EVALUATION_TABLES), "plots", "report.html", "report.md")
 """What an evaluation writes beside ``metrics.json``."""
 
 
@@ -81,7 +108,7 @@ def evaluate_files(
     localisation: str | Path | None = None,
     label_scheme: str | None = None,
     match_names: bool = False,
-    options: Options | None = None,
+    options: EvaluationOptions | None = None,
     force: bool = False,
 ) -> tuple[Evaluation, list[Path]]:
     """Judge a predictions file and write everything into a folder: all of it, or what was there before stays.
@@ -114,91 +141,106 @@ def evaluate_files(
         ManifestError: whatever is wrong with the manifest.
         SettingError: if there is no such scheme.
     """
-    files = split, bundle, fit_on, compare, localisation, label_scheme, match_names, options or Options()
+    options = options or EvaluationOptions()
+    inputs = predictions, manifest, split, bundle, fit_on, compare, label_scheme, match_names, options
     if out is None:
-        return _evaluate(predictions, manifest, None, *files)
-    with result_folder(out, MAIN, force, WRITTEN) as made:
-        evaluation, written = _evaluate(predictions, manifest, made, *files)
-    return evaluation, [Path(out) / path.relative_to(made) for path in written]
+        return _judge(_material(*inputs), options), []
+    with result_folder(out, EVALUATION_FILE, force, _BESIDE) as folder:
+        maps = None if localisation is None else read_localisation(localisation)
+        material = replace(_material(*inputs), localisation=maps)
+        evaluation = _judge(material, options)
+        written = _write(evaluation, material, folder, options.plots)
+    return evaluation, [Path(out) / path.relative_to(folder) for path in written]
 
 
-def _evaluate(
+def _material(
     predictions: str | Path | PredictionsFile,
     manifest: str | Path | Manifest,
-    out: Path | None,
     split: str | None,
     bundle: str | Path | None,
     fit_on: str | Path | PredictionsFile | None,
     compare: str | Path | PredictionsFile | None,
-    localisation: str | Path | None,
     label_scheme: str | None,
     match_names: bool,
-    options: Options,
-) -> tuple[Evaluation, list[Path]]:
-    """Do what :func:`evaluate_files` does, in an empty folder."""
-    maps = None if localisation is None else read_localisation(localisation)
+    options: EvaluationOptions,
+) -> _Material:
+    """Read what :func:`evaluate_files` is given."""
     file = _read(predictions)
-    truth, said = _scheme(label_scheme, bundle, file)
+    opened = None if bundle is None else Bundle.open(bundle)
+    truth, scheme_notes = _scheme(label_scheme, opened, file)
     name = "manifest.csv" if isinstance(manifest, Manifest) else Path(manifest).name
     if not isinstance(manifest, Manifest):
         manifest = read_manifest(manifest, check_files=False)
-    table = labels_under(replace(manifest, key="name") if match_names else manifest, truth)
-    sample, notes = join(file, table, split)
-    notes = [*_made_of(truth), *said, *notes]
-    raw_fit: tuple[Sample, Any] | None = None
-    if fit_on is not None and bundle is not None:
+    labelled = labels_under(replace(manifest, key="name") if match_names else manifest, truth)
+    sample, notes = join(file, labelled, split)
+    notes = [*_scheme_parts(truth), *scheme_notes, *notes]
+    if fit_on is not None and opened is not None:
         raise EvaluationError(Code.EVALUATION_INVALID, "thresholds come from a bundle or from --fit, not from both.")
-    if fit_on is not None:
-        if file.calibrated:
-            raise EvaluationError(
-                Code.EVALUATION_INVALID,
-                "these probabilities are calibrated already; fitting needs raw ones.",
-                fix="Predict with --raw, or take --bundle instead of --fit.",
-                where=file.path,
-            )
-        if fit_on == HALF:
-            fit_sample, sample = halves(sample, table, options.seed)
-            raw_fit = fit_sample, f"half of the patients of {file.path.name if file.path else 'the predictions'}"
-        else:
-            fit_file = _read(fit_on)
-            fit_sample, left_out = join(fit_file, table, findings=sample.findings, some=True)
-            notes += [f"To fit on: {note}" for note in left_out]
-            shared = set(fit_sample.table["patient_id"]) & set(sample.table["patient_id"])
-            if shared:
-                raise shared_error(len(shared), sample.table["patient_id"].nunique())
-            raw_fit = fit_sample, fit_file.path.name if fit_file.path else "predictions"
     fitted = None
-    if raw_fit is not None:
-        told = describe_sample(raw_fit[0], table, predictions=raw_fit[1])
-        fitted = fit(raw_fit[0], options.method, options.rules, options.coverage, told)
-    elif bundle is not None:
-        path = Path(bundle) / CALIBRATION
-        fitted = read_calibration(path, sample.findings)
-        if fitted is None:
-            raise EvaluationError(
-                Code.CALIBRATION_INVALID,
-                "this bundle has no calibration, so it brings no operating points.",
-                fix="'cxr-monai calibrate' writes a copy that has; or fit on other predictions with --fit.",
-                where=path,
-            )
-        notes += refuse_shared(fitted, sample, table, bundle)
-    second = second_file = None
-    if compare is not None:
-        second_file = _read(compare)
-        sample, second, said = _in_common(sample, second_file, table)
-        notes += said
-    system = None if bundle is None else Bundle.open(bundle)
-    return _judge(sample, table, name, file, fitted, out, options, notes, second, second_file, maps, system)
+    if fit_on is not None:
+        sample, fitted, fit_notes = _fit(fit_on, file, sample, labelled, options)
+        notes += fit_notes
+    elif opened is not None:
+        fitted = _fitted_of(opened, sample)
+        notes += refuse_shared(fitted, sample, labelled, opened.root)
+    # a bundle may bring thresholds for another system's predictions; that is not the one to describe
+    system = opened if opened is not None and is_of(opened, file.about.get("bundle")) else None
+    material = _Material(sample, labelled, name, file, fitted, system, notes)
+    return material if compare is None else _with_second(material, _read(compare))
 
 
 def _read(predictions: str | Path | PredictionsFile) -> PredictionsFile:
     return predictions if isinstance(predictions, PredictionsFile) else read_predictions(predictions)
 
 
-def _scheme(named: str | None, bundle: str | Path | None, file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
+def _fit(
+    fit_on: str | Path | PredictionsFile,
+    file: PredictionsFile,
+    sample: Sample,
+    manifest: Manifest,
+    options: EvaluationOptions,
+) -> tuple[Sample, Fitted, list[str]]:
+    """Fit on other patients; return the sample that is reported on, the fit, and what was left out of it."""
+    if file.calibrated:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            "these probabilities are calibrated already; fitting needs raw ones.",
+            fix="Predict with --raw, or take --bundle instead of --fit.",
+            where=file.path,
+        )
+    notes: list[str] = []
+    if fit_on == "half":
+        fit_sample, sample = halves(sample, manifest, options.intervals.seed)
+        name = f"half of the patients of {file.path.name if file.path else 'the predictions'}"
+    else:
+        fit_file = _read(fit_on)
+        fit_sample, left_out = join(fit_file, manifest, findings=sample.findings, some=True)
+        notes = [f"To fit on: {note}" for note in left_out]
+        shared = set(fit_sample.table["patient_id"]) & set(sample.table["patient_id"])
+        if shared:
+            raise shared_error(len(shared), sample.table["patient_id"].nunique())
+        name = fit_file.path.name if fit_file.path else "predictions"
+    fitted_on = describe_sample(fit_sample, manifest, predictions=name)
+    return sample, fit(fit_sample, options.method, options.rules, options.coverage, fitted_on), notes
+
+
+def _fitted_of(bundle: Bundle, sample: Sample) -> Fitted:
+    """Return a bundle's calibration and operating points."""
+    fitted = read_calibration(bundle.calibration, sample.findings)
+    if fitted is None:
+        raise EvaluationError(
+            Code.CALIBRATION_INVALID,
+            "this bundle has no calibration, so it brings no operating points.",
+            fix="'cxr-monai calibrate' writes a copy that has; or fit on other predictions with --fit.",
+            where=bundle.calibration,
+        )
+    return fitted
+
+
+def _scheme(named: str | None, bundle: Bundle | None, file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
     """Return the label scheme that the truth is of, and a sentence where the system was made for another one."""
     beside = label_scheme(file.about["label_scheme"]) if "label_scheme" in file.about else None
-    own = beside if bundle is None else Bundle.open(bundle).scheme
+    own = beside if bundle is None else bundle.scheme
     if beside is not None and own is not None and own != beside:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
@@ -207,32 +249,31 @@ def _scheme(named: str | None, bundle: str | Path | None, file: PredictionsFile)
             fix="Name the bundle that predicted.",
             where=file.path,
         )
-    made = label_scheme(named) if named is not None else own or FINDINGS
-    if own is None or own == made:
-        return made, []
-    return made, [f"The truth is of the label scheme {made.name!r}; the system was made for that of {own.name!r}."]
+    truth = label_scheme(named) if named is not None else own or FINDINGS
+    if own is None or own == truth:
+        return truth, []
+    return truth, [f"The truth is of the label scheme {truth.name!r}; the system was made for that of {own.name!r}."]
 
 
-def _made_of(made: LabelScheme) -> list[str]:
+def _scheme_parts(truth: LabelScheme) -> list[str]:
     """Say what the labels are made of, unless they are findings."""
-    if not made.derived:
+    if not truth.derived:
         return []
     parts = [
         f"{label} = {' or '.join(members) or 'none of the findings'}"
-        for label, members in made.groups.items()
+        for label, members in truth.groups.items()
         if tuple(members) != (label,)
     ]
-    parts += ["images with other findings alone are left out"] if made.against_normal else []
-    return [f"Labels are of the scheme {made.name!r}: {'; '.join(parts)}."]
+    parts += ["images with other findings alone are left out"] if truth.against_normal else []
+    return [f"Labels are of the scheme {truth.name!r}: {'; '.join(parts)}."]
 
 
-def labels_under(manifest: Manifest, made: LabelScheme) -> Manifest:
+def labels_under(manifest: Manifest, truth: LabelScheme) -> Manifest:
     """Return a manifest whose only labels are a scheme's; as it is where the scheme derives none."""
-    if not made.derived:
+    if not truth.derived:
         return manifest
-    table = under(manifest, made).table
-    kept = [name for name in table if name in RESERVED or name in made.groups]
-    return replace(manifest, table=table[kept])
+    table = under(manifest, truth).table
+    return replace(manifest, table=table[[name for name in table if name in RESERVED or name in truth.groups]])
 
 
 def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sample]:
@@ -242,71 +283,54 @@ def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sampl
     return sample.take(sides == 0), sample.take(sides == 1)
 
 
-def _in_common(sample: Sample, other: PredictionsFile, manifest: Manifest) -> tuple[Sample, Sample, list[str]]:
-    """Return both systems on the images that both have, in one order."""
-    second, notes = join(other, manifest, findings=sample.findings)
-    position = {image: at for at, image in enumerate(second.table["image"])}
-    ours, theirs = _rows_in_both(sample, manifest, second, position)
-    if not len(ours):
-        raise EvaluationError(Code.PREDICTIONS_INVALID, "the two systems have no image in common.", where=other.path)
-    if len(ours) < len(sample):
+def _with_second(material: _Material, file: PredictionsFile) -> _Material:
+    """Add a second system: both on the images that both have, in one order."""
+    sample = material.sample
+    second, notes = join(file, material.manifest, findings=sample.findings)
+    # `join` named both as the manifest does
+    rows = np.flatnonzero(sample.table["image"].isin(second.table["image"]))
+    if not len(rows):
+        raise EvaluationError(Code.PREDICTIONS_INVALID, "the two systems have no image in common.", where=file.path)
+    if len(rows) < len(sample):
         notes.append(
-            f"The second system has predictions for {len(ours):,} of the "
+            f"The second system has predictions for {len(rows):,} of the "
             f"{counted(len(sample), 'image')}; both are judged on "
             "these."
         )
-    return sample.take(ours), second.take(theirs), [f"Second system: {note}" for note in notes]
+    sample = sample.take(rows)
+    second = second.take(pd.Index(second.table["image"]).get_indexer(sample.table["image"]))
+    notes = [*material.notes, *(f"Second system: {note}" for note in notes)]
+    return replace(material, sample=sample, second=second, second_file=file, notes=notes)
 
 
-def _rows_in_both(
-    sample: Sample, manifest: Manifest, second: Sample, position: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of both samples that are the same images (``join`` named both as the manifest does)."""
-    ours = [at for at, image in enumerate(sample.table["image"]) if image in position]
-    theirs = [position[sample.table["image"].iloc[at]] for at in ours]
-    return np.array(ours, dtype=int), np.array(theirs, dtype=int)
+def _names(first: Path | None, second: Path | None) -> tuple[str, str]:
+    """Return what two systems are called: as their files, with the folder where both files are called the same."""
+    if first and second and first.name == second.name:  # OUT_A/predictions.csv, OUT_B/predictions.csv
+        return f"{first.resolve().parent.name}/{first.name}", f"{second.resolve().parent.name}/{second.name}"
+    return first.name if first else "predictions", second.name if second else "second"
 
 
-def _judge(
-    sample: Sample,
-    manifest: Manifest,
-    manifest_name: str,
-    file: PredictionsFile,
-    fitted: Fitted | None,
-    out: Path | None,
-    options: Options,
-    notes: Sequence[str],
-    second: Sample | None = None,
-    compare: PredictionsFile | None = None,
-    maps: Localisation | None = None,
-    system: Bundle | None = None,
-) -> tuple[Evaluation, list[Path]]:
-    # a bundle may bring thresholds for another system's predictions; that is not the one to describe
-    judged = system if system is not None and is_of(system, file.about.get("bundle")) else None
-    paths = [one.path if one is not None else None for one in (file, compare)]
-    names = tuple(path.name if path else name for path, name in zip(paths, ("predictions", "second"), strict=True))
-    if names[0] == names[1] and paths[0] and paths[1]:  # OUT_A/predictions.csv, OUT_B/predictions.csv
-        names = tuple(f"{path.resolve().parent.name}/{path.name}" for path in paths if path)
-    evaluation = evaluate(
+def _judge(material: _Material, options: EvaluationOptions) -> Evaluation:
+    sample, manifest, file, fitted = material.sample, material.manifest, material.file, material.fitted
+    return evaluate(
         sample,
         fitted=fitted,
         calibrated=file.calibrated,
-        second=second,
-        names=(names[0], names[1]),
+        second=material.second,
+        names=_names(file.path, material.second_file.path if material.second_file else None),
         margin=options.margin,
         prevalence=_prevalences(options.prevalence, sample.findings),
-        replicates=options.replicates,
-        level=options.level,
-        seed=options.seed,
-        book=bookkeeping(sample, manifest, manifest_name, file, fitted),
-        notes=[*notes, *_warnings(sample, manifest, file, fitted), *_learned(judged)],
+        intervals=options.intervals,
+        book=bookkeeping(sample, manifest, material.manifest_name, file, fitted),
+        notes=[*material.notes, *_warnings(sample, manifest, file, fitted), *_learned(material.system)],
     )
-    if out is None:
-        return evaluation, []
-    written = write_tables(evaluation, out)
-    written += write_plots(evaluation, out / "plots")
-    written.append(write_report(evaluation, out, maps, judged))
-    return evaluation, written
+
+
+def _write(evaluation: Evaluation, material: _Material, folder: Path, plots: bool) -> list[Path]:
+    """Write tables, report and, where they are asked for, PNG files."""
+    written = write_evaluation(evaluation, folder)
+    written += write_plots(evaluation, folder / "plots") if plots else []
+    return [*written, write_report(evaluation, folder, material.localisation, material.system)]
 
 
 def bookkeeping(
@@ -346,7 +370,7 @@ def _split(manifest: Manifest) -> dict[str, Any]:
         "kfold": "own folds",
     }
     name = names.get(record.scheme, "an own split" if record.scheme == "lists" else "a split that was edited by hand")
-    if record.digest == CHEXNET_SPLIT:
+    if record.digest == _CHEXNET_SPLIT:
         name = "CheXNet's split (zoogzog/chexnet, random by patient)"
     return {"scheme": record.scheme, "seed": record.seed, "digest": record.digest, "name": name}
 
@@ -414,6 +438,7 @@ class EvaluationReport:
         bundle_root: the bundle; its calibration brings operating points, if it has one.
         findings: the bundle's.
         replicates: of the bootstrap over patients.
+        plots: draw PNG files, too.
     """
 
     def __init__(
@@ -424,24 +449,25 @@ class EvaluationReport:
         findings: Sequence[str],
         manifest_name: str = "manifest.csv",
         replicates: int = 1000,
+        plots: bool = False,
     ) -> None:
         self.manifest, self.split, self.bundle_root, self.findings = manifest, split, bundle_root, list(findings)
         self.manifest_name = os.path.basename(manifest_name)
-        self.options = Options(replicates=replicates)
+        self.options = EvaluationOptions(intervals=Intervals(replicates), plots=plots)
 
-    def __call__(self, output_dir: str | Path) -> tuple[dict[str, float], list[Path]]:
-        """Judge ``output_dir/predictions.csv``; returns the figures by name and the files that were written beside it.
+    def __call__(self, output_dir: str | Path, file: PredictionsFile) -> tuple[Evaluation, list[Path]]:
+        """Judge predictions and write the evaluation into the folder; return it and its files.
 
-        An evaluation that is there is written over: ``Evaluation`` has looked whether it may be. Where the calibration
-        was fitted on patients of this part, the part is judged without it, which the report says.
+        An evaluation that is there is written over: ``EvaluationRun`` has looked whether it may be. Where the
+        calibration was fitted on patients of this part, the part is judged without it, which the report says.
         """
-        file = read_predictions(Path(output_dir) / "predictions.csv")
         findings = [name for name in self.findings if name in self.manifest.findings]
         sample, notes = join(file, self.manifest, self.split, findings)
-        notes = [*_made_of(Bundle.open(self.bundle_root).scheme), *notes]
-        own = file.about.get("own_weights", True)
-        fitted = read_calibration(Path(self.bundle_root) / CALIBRATION, self.findings, raw=not own)
-        if not own:
+        bundle = Bundle.open(self.bundle_root)
+        notes = [*_scheme_parts(bundle.scheme), *notes]
+        own_weights = file.about.get("own_weights", True)
+        fitted = read_calibration(bundle.calibration, self.findings, raw=not own_weights)
+        if not own_weights:
             notes.append("These are not the bundle's own weights, so its calibration and thresholds are left out.")
         if fitted is not None:
             try:
@@ -450,21 +476,14 @@ class EvaluationReport:
                 notes.append(f"The bundle's calibration and thresholds are left out: {error.message}")
                 logger.warning("%s", notes[-1])
                 fitted = None
-        system = Bundle.open(self.bundle_root) if own else None
-        with result_folder(output_dir, MAIN, True, WRITTEN) as made:
-            result, written = _judge(
-                sample, self.manifest, self.manifest_name, file, fitted, made, self.options, notes, system=system
-            )
-        return tracked_figures(result), [Path(output_dir) / path.relative_to(made) for path in written]
+        system = bundle if own_weights else None
+        material = _Material(sample, self.manifest, self.manifest_name, file, fitted, system, notes)
+        with result_folder(output_dir, EVALUATION_FILE, True, _BESIDE) as folder:
+            evaluation = _judge(material, self.options)
+            written = _write(evaluation, material, folder, self.options.plots)
+        return evaluation, [Path(output_dir) / path.relative_to(folder) for path in written]
 
 
 def track_evaluation(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> str:
     """Log an evaluation as an MLflow run, and return what shows it; a server that is away is a warning."""
-    return track_results("evaluation", experiment, out, evaluation.book, tracked_figures(evaluation), written, "plots")
-
-
-def tracked_figures(evaluation: Evaluation) -> dict[str, float]:
-    """Return the figures that runs are compared by: ``test_auroc_Mass``, ``test_auroc_Mass_patient_low``, ..."""
-    figures, ends = ("auroc", "average_precision", "brier"), ("patient_low", "patient_high")
-    part = part_name(evaluation.book["split"]["parts"])
-    return metric_values(evaluation.findings, "finding", figures, ends, part)
+    return track_results("evaluation", experiment, out, evaluation.book, evaluation.metrics(), written, "plots")

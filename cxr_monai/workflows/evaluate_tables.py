@@ -14,11 +14,12 @@ import pandas as pd
 
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.fitted import COVERAGE, RULES
 from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of
 from cxr_monai.inference.model import Predictions
 from cxr_monai.sharing.trust.open_trusted import open_trusted
-from cxr_monai.workflows.evaluate import Options, evaluate_files
+from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files
 
 Probabilities = str | Path | pd.DataFrame | Predictions | PredictionsFile
 """A predictions file, or what `predict_images` returned, or a table: ``image`` and one column a finding."""
@@ -48,7 +49,7 @@ def evaluate_predictions(
     Args:
         predictions: a predictions file, what `predict_images` returned, or a table.
         manifest: labels and patients: a file or a table in memory; the image files are not needed.
-        out: also write tables, plots and ``report.html`` into this folder.
+        out: also write tables and ``report.html`` into this folder.
         split: report on this part alone; on all images that have a prediction where None.
         bundle: brings calibration and operating points: a folder, an opened bundle, or an installed one's name.
         fit_on: or they are fitted on these predictions of other patients; ``"half"``: on half of these patients.
@@ -80,7 +81,7 @@ def evaluate_predictions(
         fit_on=fit_on if fit_on is None or isinstance(fit_on, str) else _file(fit_on),
         label_scheme=label_scheme,
         match_names=match_names,
-        options=Options(method, rules, coverage, None, prevalence, replicates, level, seed),
+        options=EvaluationOptions(method, rules, coverage, None, prevalence, Intervals(replicates, level, seed)),
         force=force,
     )[0]
 
@@ -125,7 +126,7 @@ def compare_predictions(
         compare=_file(second),
         label_scheme=label_scheme,
         match_names=match_names,
-        options=Options(margin=margin, replicates=replicates, level=level, seed=seed),
+        options=EvaluationOptions(margin=margin, intervals=Intervals(replicates, level, seed)),
         force=force,
     )
     return cast(pd.DataFrame, evaluation.comparison)  # there is one, since there is a second system

@@ -10,7 +10,9 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cxr_monai.errors import EvaluationError
-from cxr_monai.evaluation.assessment import TABLES, Evaluation, evaluate, read_evaluation, write_tables
+from cxr_monai.evaluation.assessment import Evaluation, evaluate, evaluate_findings
+from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.evaluation_folder import EVALUATION_TABLES, read_evaluation, write_evaluation
 from cxr_monai.evaluation.fitted import fit
 from tests.evaluation.synthetic_scores import FINDINGS, made_sample
 
@@ -20,7 +22,7 @@ SAMPLE = made_sample(80, 3, 2)
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     fitted = fit(made_sample(200, 2, 9, "val"))
-    return evaluate(SAMPLE, fitted=fitted, prevalence={"Mass": 0.05}, replicates=200)
+    return evaluate(SAMPLE, fitted=fitted, prevalence={"Mass": 0.05}, intervals=Intervals(200))
 
 
 def row(table: pd.DataFrame, finding: str) -> pd.Series:
@@ -110,7 +112,7 @@ def test_curves_go_from_corner_to_corner(evaluation: Evaluation) -> None:
 
 
 def test_without_thresholds_there_are_none() -> None:
-    made = evaluate(SAMPLE, replicates=20)
+    made = evaluate(SAMPLE, intervals=Intervals(20))
     for name in ("operating_points", "conformal", "risk_coverage", "prevalence"):
         assert getattr(made, name).empty, name
     assert made.site is None
@@ -118,7 +120,7 @@ def test_without_thresholds_there_are_none() -> None:
 
 
 def test_a_system_against_itself_is_not_distinguishable() -> None:
-    made = evaluate(SAMPLE, second=SAMPLE, names=("a", "b"), margin=0.02, replicates=50)
+    made = evaluate(SAMPLE, second=SAMPLE, names=("a", "b"), margin=0.02, intervals=Intervals(50))
     assert made.comparison is not None
     assert (made.comparison["difference"].dropna() == 0).all()
     assert set(made.comparison["verdict"]) <= {"not distinguishable", "too few to say"}
@@ -126,29 +128,47 @@ def test_a_system_against_itself_is_not_distinguishable() -> None:
 
 
 def test_the_same_seed_gives_the_same_intervals() -> None:
-    one, two, other = (evaluate(SAMPLE, replicates=30, seed=seed).findings for seed in (1, 1, 2))
+    one, two, other = (evaluate(SAMPLE, intervals=Intervals(30, seed=seed)).findings for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, two)
     assert not one.equals(other)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"level": 1.0}, {"level": 0.0}, {"prevalence": {"Mass": 1.0}}, {"prevalence": {"Nodule": 0.1}}]
+    "settings",
+    [
+        {"intervals": Intervals(5, level=1.0)},
+        {"intervals": Intervals(5, level=0.0)},
+        {"prevalence": {"Mass": 1.0}},
+        {"prevalence": {"Nodule": 0.1}},
+    ],
 )
 def test_what_cannot_be(settings: dict) -> None:
     with pytest.raises(EvaluationError):
-        evaluate(SAMPLE, replicates=5, **settings)
+        evaluate(SAMPLE, **{"intervals": Intervals(5), **settings})
+
+
+def test_figures_of_a_training_are_those_of_an_evaluation(tmp_path: Path) -> None:
+    whole = evaluate(SAMPLE, intervals=Intervals(20))
+    alone = evaluate_findings(SAMPLE, intervals=Intervals(20), book={"epoch": 3})
+    pd.testing.assert_frame_equal(alone.findings, whole.findings)
+    pd.testing.assert_frame_equal(alone.means, whole.means)
+    written = write_evaluation(alone, tmp_path)
+    assert [path.name for path in written] == ["metrics.csv", "means.csv", "metrics.json"]
+    read = read_evaluation(tmp_path)
+    pd.testing.assert_frame_equal(read.findings, alone.findings, check_dtype=False)
+    assert (read.book, read.operating_points.empty) == ({"epoch": 3}, True)
 
 
 def test_written_tables(evaluation: Evaluation, tmp_path: Path) -> None:
     (tmp_path / "comparison.csv").write_text("of an earlier evaluation")
-    written = write_tables(evaluation, tmp_path)
+    written = write_evaluation(evaluation, tmp_path)
     assert not (tmp_path / "comparison.csv").exists()
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()}
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert [entry["finding"] for entry in content["findings"]] == [*FINDINGS, "mean"]
     assert content["findings"][0]["auroc"] == evaluation.findings["auroc"][0]
     assert content["findings"][2]["auroc"] is None
-    assert set(TABLES) <= set(content)
+    assert set(EVALUATION_TABLES) <= set(content)
     table = pd.read_csv(tmp_path / "metrics.csv")
     assert list(table.columns[:3]) == ["finding", "images", "positives"]
     np.testing.assert_allclose(table["auroc"], evaluation.findings["auroc"].astype(float), atol=5e-5)
@@ -159,10 +179,10 @@ def test_written_tables(evaluation: Evaluation, tmp_path: Path) -> None:
 def test_what_was_written_is_read_with_numbers_as_numbers(evaluation: Evaluation, tmp_path: Path) -> None:
     points = evaluation.operating_points.copy()
     points.loc[0, "lr_positive"] = np.inf
-    write_tables(replace(evaluation, operating_points=points, book={"bundle": "b"}), tmp_path)
+    write_evaluation(replace(evaluation, operating_points=points, book={"bundle": "b"}), tmp_path)
     read = read_evaluation(tmp_path)
     pd.testing.assert_frame_equal(read.operating_points, points, check_dtype=False)
-    for name in ("findings", *(name for name in TABLES if name != "comparison")):
+    for name in ("findings", *(name for name in EVALUATION_TABLES if name != "comparison")):
         table = points if name == "operating_points" else getattr(evaluation, name)
         pd.testing.assert_frame_equal(getattr(read, name), table, check_dtype=False, check_column_type=False)
     assert (read.level, read.replicates, read.book, read.notes) == (

@@ -1,13 +1,10 @@
 """The table of a model's worth, on cases small enough to count by hand."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_monai.evaluation.metrics_table import MEAN, as_text, finding_table, write_table
+from cxr_monai.evaluation.metrics_table import MEAN, as_text, finding_table
 
 NAN = np.nan
 
@@ -82,31 +79,6 @@ def test_nothing_defined_has_no_mean() -> None:
     table = finding_table(np.zeros((3, 2)), np.zeros((3, 2)), ["A", "B"])
     assert table["auroc"].isna().all()
     assert table["images"].tolist() == [3, 3, 3]
-
-
-def test_the_written_table_comes_back(table: pd.DataFrame, tmp_path: Path) -> None:
-    write_table(table, tmp_path / "new" / "folder")
-    csv = pd.read_csv(tmp_path / "new" / "folder" / "metrics.csv")
-    pd.testing.assert_frame_equal(csv, table.round(4), check_dtype=False)
-    rows = json.loads((tmp_path / "new" / "folder" / "metrics.json").read_text())["findings"]
-    assert rows[2] == {"finding": "C", "images": 3, "positives": 0, "auroc": None, "average_precision": None}
-    assert rows[0]["average_precision"] == pytest.approx(table["average_precision"][0], rel=1e-14)
-    assert [row["finding"] for row in rows] == table["finding"].tolist()
-
-
-def test_json_has_full_precision(table: pd.DataFrame, tmp_path: Path) -> None:
-    write_table(table, tmp_path)
-    rows = json.loads((tmp_path / "metrics.json").read_text())["findings"]
-    assert rows[0]["average_precision"] == table["average_precision"][0]
-
-
-def test_four_decimals_and_nothing_where_undefined(table: pd.DataFrame, tmp_path: Path) -> None:
-    write_table(table, tmp_path)
-    lines = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert lines[0] == "finding,images,positives,auroc,average_precision"
-    assert lines[1] == "A,4,2,0.7500,0.8333"
-    assert lines[3] == "C,3,0,,"
-    assert lines[6] == "mean,4,7,0.6250,0.6667"
 
 
 def test_text_is_aligned_with_a_dash_where_undefined(table: pd.DataFrame) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.evaluation.assessment import Evaluation, evaluate
+from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.conformal import ConformalSets
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.sample import Sample
@@ -71,7 +72,7 @@ def judged(kind: str, seed: int) -> Evaluation:
     if seed % 4 == 1:  # abstention
         sets = ConformalSets(0.9, FINDINGS, (0.3,) * 3, (0.7, 0.6, 0.9), 0.3, (30,) * 3, (30,) * 3, 30)
     fitted = Fitted(dict.fromkeys(FINDINGS, ()), points, {}, {}, sets)
-    return evaluate(model(kind, seed), fitted=fitted, replicates=40, seed=seed)
+    return evaluate(model(kind, seed), fitted=fitted, intervals=Intervals(40, seed=seed))
 
 
 class Truth:

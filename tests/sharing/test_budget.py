@@ -15,7 +15,7 @@ from cxr_monai import budget
 from cxr_monai.budget import OverBudget, check_time, limited
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
-from cxr_monai.evaluation.assessment import read_evaluation
+from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.networks.weights_files import examine
 from cxr_monai.sharing.inspection import bundle_inspection

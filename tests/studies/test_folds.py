@@ -17,13 +17,14 @@ from cxr_monai.bundle.ensembling import members_of
 from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, under, write_manifest
 from cxr_monai.data.splits import random as random_split
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
+from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.evaluation.patients import trained_on
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
 from cxr_monai.schemes import LabelScheme
 from cxr_monai.studies.folds import finish_folds, fold_manifest, metrics_by_fold, out_of_fold, prepare_folds
 from cxr_monai.studies.plan import Job
-from cxr_monai.workflows.evaluate import Options, evaluate_files
+from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files
 from tests.support.bundle_runs import content
 from tests.support.tiny_bundles import LABELS, NETWORK, tiny_bundle
 
@@ -189,7 +190,10 @@ def test_evaluate_takes_the_predictions_as_they_are(manifest: Manifest, finished
     # one that says, by its own split, that these images were trained on: each network had not seen them
     write_manifest(replace(manifest, table=manifest.table.assign(split="train")), tmp_path / "m.csv")
     evaluation, _ = evaluate_files(
-        finished / "predictions_oof.csv", tmp_path / "m.csv", tmp_path / "out", options=Options(replicates=20)
+        finished / "predictions_oof.csv",
+        tmp_path / "m.csv",
+        tmp_path / "out",
+        options=EvaluationOptions(intervals=Intervals(20)),
     )
     assert len(evaluation.sample) == 2 * PATIENTS
     notes = " ".join(evaluation.notes)

@@ -20,7 +20,8 @@ from cxr_monai.bundle.origin import is_recorded
 from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.evaluation.assessment import Evaluation, read_evaluation
+from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.origins import labels_of
 from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, plural

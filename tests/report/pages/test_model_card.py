@@ -12,7 +12,9 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.evaluation.assessment import Evaluation, write_tables
+from cxr_monai.evaluation.assessment import Evaluation
+from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.evaluation_folder import write_evaluation
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.report.card_part import NOT_A_DEVICE, card_markdown
 from cxr_monai.report.pages.evaluation_page import render_report
@@ -20,7 +22,7 @@ from cxr_monai.report.pages.model_card import ASKED, card_parts, check_same, wri
 from cxr_monai.sharing.inspection.bundle_inspection import inspect
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.lineage import write_lineage
-from cxr_monai.workflows.evaluate import Options, evaluate_files
+from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files
 from tests.report.pages.test_evaluation_page import Page
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
 from tests.support.bundle_runs import content
@@ -147,7 +149,7 @@ def test_the_command_writes_a_copy_or_a_file_and_leaves_the_bundle(
 ) -> None:
     before = content(root)
     (root / "bundle.sig").write_text("a signature of the bundle without a card")
-    write_tables(evaluation, tmp_path / "evaluation")
+    write_evaluation(evaluation, tmp_path / "evaluation")
     command = ["bundle", "card", str(root), "--evaluation", str(tmp_path / "evaluation"), "--out"]
     assert main([*command, str(tmp_path / "cards" / "card.md")]) == 0
     assert (tmp_path / "cards" / "card.md").read_text() == text
@@ -171,7 +173,7 @@ def test_figures_of_another_bundle_are_refused(root: Path, evaluation: Evaluatio
     check_same(bundle, evaluation, "")
     check_same(bundle, replace(evaluation, book={"bundle": "e" * 64}), "")  # before it was calibrated
     for said in ("f" * 64, None):
-        write_tables(replace(evaluation, book={**evaluation.book, "bundle": said}), tmp_path / "evaluation")
+        write_evaluation(replace(evaluation, book={**evaluation.book, "bundle": said}), tmp_path / "evaluation")
         with pytest.raises(BundleError, match="these figures are of") as caught:
             write_card(root, tmp_path / "evaluation", tmp_path / "copy")
         assert caught.value.code == Code.BUNDLE_DISAGREES
@@ -218,7 +220,7 @@ def test_an_evaluation_describes_the_bundle_that_predicted_and_no_other(root: Pa
     about = {"bundle": Bundle.open(root).digest if own else "f" * 64, "label_scheme": "findings"}
     (tmp_path / "p.csv.json").write_text(json.dumps(about))
     files = tmp_path / "p.csv", tmp_path / "m.csv", tmp_path / "out"
-    evaluate_files(*files, bundle=root, options=Options(replicates=10))
+    evaluate_files(*files, bundle=root, options=EvaluationOptions(intervals=Intervals(10)))
     assert ("Model card" in Page((tmp_path / "out" / "report.html").read_text()).text) is own
     written = tmp_path / "card.md"
     if own:
@@ -229,7 +231,7 @@ def test_an_evaluation_describes_the_bundle_that_predicted_and_no_other(root: Pa
 def test_maps_of_this_bundle_are_a_part_and_others_are_refused(
     root: Path, evaluation: Evaluation, tmp_path: Path
 ) -> None:
-    write_tables(evaluation, tmp_path / "evaluation")
+    write_evaluation(evaluation, tmp_path / "evaluation")
     (tmp_path / "localised").mkdir()
     told = localised(made(tmp_path / "localised", usual()))
     for digest in (Bundle.open(root).digest, "f" * 64):
