@@ -43,8 +43,12 @@ class Bundle:
     image_size: int
 
     @classmethod
-    def open(cls, root: str | Path) -> "Bundle":
+    def open(cls, root: str | Path, digest: str | None = None) -> "Bundle":
         """Open a folder and check it.
+
+        Args:
+            root: the folder.
+            digest: its `digest`, where it was computed before: then the files are not read for it again.
 
         Raises:
             BundleError: ``bundle-invalid`` for a missing or unreadable part, ``bundle-disagrees`` if the
@@ -74,13 +78,16 @@ class Bundle:
             check_agreement(inference, metadata)
             made = scheme_of(inference)
             labels = tuple(channel_labels(inference["labels"], made))
-            return cls(root, metadata, labels, made, int(inference["image_size"]))
+            bundle = cls(root, metadata, labels, made, int(inference["image_size"]))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise BundleError(
                 Code.BUNDLE_INVALID,
                 f"a setting, or the metadata, is of another kind than a bundle's ({type(error).__name__}: {error}).",
                 where=root,
             ) from error
+        if digest is not None:
+            vars(bundle)["digest"] = digest
+        return bundle
 
     def __fspath__(self) -> str:
         """Return the folder's path: whatever takes a bundle's folder takes an opened bundle."""

@@ -463,7 +463,7 @@ class EvaluationReport:
         """
         findings = [name for name in self.findings if name in self.manifest.findings]
         sample, notes = join(file, self.manifest, self.split, findings)
-        bundle = Bundle.open(self.bundle_root)
+        bundle = Bundle.open(self.bundle_root, file.about.get("bundle"))
         notes = [*_scheme_parts(bundle.scheme), *notes]
         own_weights = file.about.get("own_weights", True)
         fitted = read_calibration(bundle.calibration, self.findings, raw=not own_weights)

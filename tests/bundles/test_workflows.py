@@ -1,9 +1,12 @@
 """Every workflow of the bundle for one tiny epoch, from a directory that is neither the bundle's nor the data's."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,15 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.bundle import bundle_folder
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.environment import without_monai_warning
 from cxr_monai.errors import CxrError
+from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.labels import NIH14
 from cxr_monai.losses import MaskedBCEWithLogitsLoss
 from cxr_monai.training.checkpoints import digest, read_checkpoint
+from cxr_monai.workflows import evaluate
 from tests.support import bundle_runs
 from tests.support.bundle_runs import (
     CONFIGS,
@@ -166,15 +173,45 @@ def test_one_cycle_overlay_steps_with_every_batch(phantoms: Phantoms, elsewhere:
 # ---------------------------------------------------------------- evaluate, inference, explain
 
 
-def test_evaluation(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return how often a bundle is opened and hashed, predictions are read, and files take their places."""
+    counts: Counter[str] = Counter()
+
+    def count(owner: Any, name: str, named: Callable[..., str]) -> None:
+        original = getattr(owner, name)
+
+        def wrapper(*given: Any, **options: Any) -> Any:
+            counts[named(*given)] += 1
+            return original(*given, **options)
+
+        monkeypatch.setattr(owner, name, wrapper)
+
+    count(Bundle, "open", lambda *_: "bundle opened")
+    count(bundle_folder, "content_digest", lambda root: "weights hashed")
+    count(bundle_folder, "check_agreement", lambda *_: "agreement of a bundle checked")
+    count(evaluate, "read_predictions", lambda path: "predictions read")
+    for name in ("replace", "rename"):
+        count(os, name, lambda _, to, **__: "/".join(Path(to).parts[-2:]))
+    return counts
+
+
+def test_evaluation_does_each_thing_once(
+    trained: Trained, phantoms: Phantoms, elsewhere: Path, calls: Counter[str]
+) -> None:
     before = content(trained.bundle)
     run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="results", batch_size=8, amp=False)
+    assert (calls["weights hashed"], calls["predictions read"]) == (1, 0)
+    # by what describes the predictions, and by the report
+    assert calls["bundle opened"] == calls["agreement of a bundle checked"] == 2
+    assert {calls[f"results/{name}"] for name in ("metrics.csv", "metrics.json", "report.html")} == {1}
     out = elsewhere / "results"
     made = {path.name for path in out.iterdir()}
     assert made >= {
         "metrics.csv", "metrics.json", "predictions.csv", "predictions.csv.json", "tracking",
-        "operating_points.csv", "calibration.csv", "subgroups.csv", "report.html", "report.md", "plots",
+        "operating_points.csv", "calibration.csv", "subgroups.csv", "report.html", "report.md",
     }  # fmt: skip
+    assert "plots" not in made  # unless somebody asks for PNG files
     predictions, truth = pd.read_csv(out / "predictions.csv"), phantoms.table.query("split == 'test'")
     assert list(predictions["image"]) == list(truth["image"])
     rows = {row["finding"]: row for row in json.loads((out / "metrics.json").read_text())["findings"]}
@@ -545,9 +582,9 @@ def test_two_processes_evaluate_as_one_does(shared: Shared) -> None:
     validated = shared.table.loc[shared.table["split"] == "val", "image"]
     assert sorted(two.index) == sorted(one.index) == sorted(validated)  # none twice
     pd.testing.assert_frame_equal(two.sort_index(), one.sort_index(), rtol=0, atol=1e-5)
-    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (shared.two, shared.one)]
-    assert metrics[0]["findings"][-1]["images"] == len(validated)
-    assert metrics[0] == metrics[1]
+    tables = [read_evaluation(folder).findings for folder in (shared.two, shared.one)]
+    assert tables[0]["images"].iloc[-1] == len(validated)
+    pd.testing.assert_frame_equal(*tables, rtol=0, atol=1e-5)
 
 
 def test_one_of_two_processes_speaks(shared: Shared) -> None:
