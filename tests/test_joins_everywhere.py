@@ -32,7 +32,7 @@ from cxr_monai.finetune.box_comparison import boxed_images
 from cxr_monai.studies import compare as study
 from cxr_monai.studies.folds import out_of_fold
 from cxr_monai.studies.plan import Job
-from cxr_monai.workflows.evaluate import _in_common as both_systems
+from cxr_monai.workflows.evaluate import _Material, _with_second
 from cxr_monai.workflows.map_results import manifest_rows
 from tests.data.test_source_dicom import write as write_dicom
 
@@ -132,9 +132,11 @@ def predictions(tmp_path, images, names, by_name, caplog) -> Found:
 
 def second_system(tmp_path, images, names, by_name, caplog) -> Found:
     manifest = table_of(tmp_path, images, by_name)
-    sample, _ = join(PredictionsFile(scored(images)), manifest)
-    _, second, notes = both_systems(sample, PredictionsFile(scored(names)), manifest)
-    return of_scores(second.table, second.scores), str(notes)
+    first = PredictionsFile(scored(images))
+    material = _Material(join(first, manifest)[0], manifest, "manifest.csv", first, None, None, ())
+    both = _with_second(material, PredictionsFile(scored(names)))
+    assert both.second is not None
+    return of_scores(both.second.table, both.second.scores), str(both.notes)
 
 
 def boxes_of_maps(tmp_path, images, names, by_name, caplog) -> Found:
@@ -377,6 +379,7 @@ ALLOWED: Mapping[str, str] = {
     "finetune/box_comparison.py: part.table.set_index('image')": "maps that were made of one manifest's images",
     "workflows/agree.py: cases['image'].isin(labels.index)": SAME,
     "workflows/evaluate.py: manifest.table.set_index('image')": SAME,
+    "workflows/evaluate.py: sample.table['image'].isin(second.table['image'])": SAME,
     "workflows/localise.py: cases.table.drop_duplicates('image').set_index('image')": OWN,
     "workflows/localise.py: cases.table['image'].isin(present.index[halves == 0])": OWN,
     "attribution/localisation_scoring.py: map(str, store.grid(table['image'].iloc[0]).shape[1:])": OWN,

@@ -246,15 +246,6 @@ def write_predictions(
     place_predictions(path, table.to_csv(index=False, float_format=DIGITS).encode(), about, errors)
 
 
-def predictions_as_read(
-    path: Path, images: Sequence[str], probabilities: np.ndarray, findings: Sequence[str], about: Mapping[str, Any]
-) -> PredictionsFile:
-    """Return what :func:`read_predictions` makes of what :func:`write_predictions` has written, digit by digit."""
-    digits = np.char.mod(DIGITS, np.asarray(probabilities, float))
-    columns = {name: pd.to_numeric(pd.Series(digits[:, at])) for at, name in enumerate(findings)}
-    return PredictionsFile(pd.DataFrame({"image": list(images), **columns}), about, path)
-
-
 def place_predictions(
     path: Path, content: bytes, about: Mapping[str, Any], errors: Sequence[tuple[str, str, str]]
 ) -> None:

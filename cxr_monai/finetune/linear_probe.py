@@ -49,7 +49,7 @@ from cxr_monai.networks.weight_loading import initialise_network
 from cxr_monai.outputs import check_new_folder
 from cxr_monai.schemes import LabelScheme, label_scheme
 from cxr_monai.training.checkpoints import BestWeights
-from cxr_monai.training.handlers import EarlyStopper, PredictionsWriter
+from cxr_monai.training.handlers import EarlyStopper, PredictionsWriter, written_predictions
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.optimisers import training_optimizer
 from cxr_monai.training.runs import judge_and_calibrate
@@ -235,7 +235,7 @@ class _Probes:
         path = str(folder / "predictions_val.csv")
         PredictionsWriter(path, [label], {**described, "epoch": probe.epoch, "part": "val"}).attach(probe.evaluator)
         probe.evaluator.run()
-        judge_and_calibrate(bundle, probe.evaluator.state.predictions, manifest, [label], folder)
+        judge_and_calibrate(bundle, written_predictions(probe.evaluator), manifest, [label], folder)
         tables = self._judged(bundle, linear, label, described, folder)
         maps = None
         if boxes is not None:

@@ -3,10 +3,12 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ignite.distributed as idist
+import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
@@ -15,7 +17,7 @@ from cxr_monai.data.dataset import batch_errors, batch_notes
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, TrainingError
-from cxr_monai.evaluation.predictions import predictions_as_read, write_predictions
+from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of, write_predictions
 from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.progress import duration, progress_bar, spoke
@@ -210,7 +212,7 @@ def gather(part: Any) -> list[Any]:
 class PredictionsWriter:
     """Write the probabilities of an evaluation to a predictions file; see ``cxr_monai.evaluation.predictions``.
 
-    In the process that writes, ``engine.state.predictions`` is afterwards what reading the file would give.
+    In the process that writes, `written_predictions` returns afterwards what reading the file would give.
 
     Args:
         path: of the CSV.
@@ -268,7 +270,7 @@ class PredictionsWriter:
             notes.add_all(part)
         about = {"calibrated": False, **self.about, **({"notes": notes.counts()} if notes else {})}
         write_predictions(self.path, names, probabilities, self.findings, about, errors)
-        engine.state.predictions = predictions_as_read(self.path, names, probabilities, self.findings, about)
+        engine.state.written = self.path, names, probabilities, self.findings, about
         logger.info("%s: %s", counted(len(names), "image"), self.path)
         for note in notes.lines(len(names)):
             logger.warning("%s", note)
@@ -276,6 +278,17 @@ class PredictionsWriter:
             logger.warning("%s left out: %s.errors.csv", counted(len(errors), "file"), self.path)
         if not names:
             raise TrainingError(Code.NO_IMAGES, "no file could be read.", where=f"{self.path}.errors.csv")
+
+
+def written_predictions(engine: Engine) -> PredictionsFile:
+    """Return what `PredictionsWriter` has written, checked and with the digits of the file, which is not read again.
+
+    Raises:
+        EvaluationError: ``predictions-invalid`` for what is no probability.
+    """
+    path, names, probabilities, findings, about = engine.state.written
+    table = pd.DataFrame({"image": names, **dict(zip(findings, probabilities.T, strict=True))})
+    return replace(predictions_of(table, about), path=path)
 
 
 class EarlyStopper:

@@ -29,7 +29,7 @@ from cxr_monai.progress import closing_bars
 from cxr_monai.stopping import Interrupted, as_interrupted, same_command
 from cxr_monai.training.checkpoints import BestBundleWeights, Checkpoints
 from cxr_monai.training.distributed import from_main
-from cxr_monai.training.handlers import PredictionsWriter
+from cxr_monai.training.handlers import PredictionsWriter, written_predictions
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.input_sheet import NetworkInputSheet, training_curves
 from cxr_monai.training.lock import OutputLock
@@ -167,7 +167,7 @@ class TrainingRun:
         self.validator.run()
         if idist.get_rank() != 0:
             return
-        judged = self.validator.state.predictions, self.manifest, self.findings
+        judged = written_predictions(self.validator), self.manifest, self.findings
         evaluation = judge_and_calibrate(bundle, *judged, self.output_dir, self.calibration)
         logger.info(
             "epoch %d of %d was the best; its weights on the validation part:\n%s",
@@ -273,7 +273,7 @@ class EvaluationRun:
 
     def _write(self) -> None:
         state = self.evaluator.state
-        evaluation, written = self.report(self.output_dir, state.predictions)
+        evaluation, written = self.report(self.output_dir, written_predictions(self.evaluator))
         figures = {metric_name(name, part=self.split): state.metrics[name] for name in ("loss", "images_per_second")}
         self.tracker.metrics(figures | evaluation.metrics())
         self.tracker.text(evaluation.text(), "metrics.txt")
