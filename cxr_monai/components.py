@@ -56,7 +56,8 @@ _NAMES_BY_MODULE = {
     "networks.inferers": ("AutocastInferer",),
     "losses.by_name": ("training_loss",),
     "losses.masked": ("MaskedBCEWithLogitsLoss",),
-    "bundle.workflow": ("prepare_run",),
+    "bundle.preparation": ("prepare_run",),
+    "bundle.running": ("CheckedWorkflow",),
     "bundle.about": ("describe_predictions",),
     "bundle.trained": ("TrainedBundle",),
     "evaluation.carried": ("bundle_calibration",),
@@ -115,9 +116,18 @@ __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a component when it is first asked for."""
-    if name not in _MODULES:
+    """Import a component when it is first asked for.
+
+    Raises:
+        AttributeError: for a name that begins with ``_``, which Python asks for by itself.
+        BundleError: ``bundle-incompatible`` for any other that is none: MONAI would not say which bundle lacks what.
+    """
+    if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        from cxr_monai.bundle.running import unknown_component
+
+        raise unknown_component(f"{__name__}.{name}")
     component = getattr(import_module(f"cxr_monai.{_MODULES[name]}"), name)
     globals()[name] = component
     return component

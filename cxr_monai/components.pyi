@@ -1,7 +1,8 @@
 from cxr_monai.attribution.selection import images_to_explain as images_to_explain
 from cxr_monai.bundle.about import describe_predictions as describe_predictions
+from cxr_monai.bundle.preparation import prepare_run as prepare_run
+from cxr_monai.bundle.running import CheckedWorkflow as CheckedWorkflow
 from cxr_monai.bundle.trained import TrainedBundle as TrainedBundle
-from cxr_monai.bundle.workflow import prepare_run as prepare_run
 from cxr_monai.data.dataset import RadiographDataset as RadiographDataset
 from cxr_monai.data.dataset import inference_items as inference_items
 from cxr_monai.data.dataset import label_counts as label_counts
@@ -71,6 +72,7 @@ __all__ = [
     "AutocastInferer",
     "BestBundleWeights",
     "CalibrateProbabilitiesd",
+    "CheckedWorkflow",
     "Checkpoints",
     "ChildBundle",
     "EarlyStopper",

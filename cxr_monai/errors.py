@@ -51,6 +51,7 @@ class Code(StrEnum):
     # bundles, settings, weights
     BUNDLE_INVALID = "bundle-invalid"
     BUNDLE_DISAGREES = "bundle-disagrees"
+    BUNDLE_INCOMPATIBLE = "bundle-incompatible"
     EXPORT_DIFFERS = "export-differs"
     OVERRIDE_UNKNOWN = "override-unknown"
     SETTING_INVALID = "setting-invalid"

@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from cxr_monai.bundle.workflow import written_out
+from cxr_monai.bundle.named_network import written_out
 from cxr_monai.studies.plan import read_study
 
 CONFIGS = Path(__file__).resolve().parent.parent / "bundles" / "cxr_nih14" / "configs"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr_monai.bundle.workflow import written_out
+from cxr_monai.bundle.named_network import written_out
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.architectures import definition
 from cxr_monai.studies.plan import read_study

@@ -10,9 +10,10 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from cxr_monai.bundle.component_names import refuse_unknown_components
 from cxr_monai.bundle.digest import CALIBRATION, content_digest
 from cxr_monai.bundle.evaluated import MEANING, only
-from cxr_monai.bundle.workflow import check_agreement, scheme_of
+from cxr_monai.bundle.setting_checks import check_agreement, scheme_of
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, ours
 from cxr_monai.networks.heads import INDEPENDENT, Head
@@ -135,7 +136,9 @@ class _Parser(ConfigParser):
             self.read_config(str(self.file))
             self.read_meta(str(root / METADATA))
             self.update({"bundle_root": str(root)})
-            self.set(only(self.get()))
+            evaluated = only(self.get())
+            refuse_unknown_components(evaluated, self.get("_meta_"), root)
+            self.set(evaluated)
 
     def get_parsed_content(self, id: str = "", **options: Any) -> Any:
         with self._plain_errors(id.replace("::", "#")):

@@ -1,55 +1,8 @@
-"""The configuration that MONAI is running, as a component of it sees it; and two of them compared."""
+"""Pieces of MONAI's configurations compared and searched."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
-
-from monai.bundle import ConfigParser, ConfigWorkflow
-
-from cxr_monai.errors import BundleError, Code
-
-T = TypeVar("T")
-
-
-def running_parser() -> ConfigParser:
-    """Return the parser of the configuration whose component is being made.
-
-    MONAI hands no component its parser, so this looks for it among the calls that led here (docs/decisions/0002).
-
-    Raises:
-        BundleError: ``bundle-invalid`` if no configuration is being run.
-    """
-    parser = _caller(ConfigParser)
-    if parser is None:
-        raise BundleError(Code.BUNDLE_INVALID, "this works only inside a configuration that MONAI is running.")
-    return parser
-
-
-def settle_bundle_root(parser: ConfigParser) -> None:
-    """Put the bundle of the configuration that is being run in the place of ``"."``, if its ``configs`` hold it.
-
-    A bundle's own ``bundle_root`` means the working directory to MONAI, but ``monai.bundle.load``, ``create_workflow``
-    and ``MonaiAlgo`` run a configuration where it lies and name no bundle.
-    """
-    workflow = _caller(ConfigWorkflow)
-    if workflow is None or parser.config.get("bundle_root") != ".":
-        return
-    folder = Path(workflow.config_root_path).resolve()
-    if folder.name == "configs" and (folder / "metadata.json").is_file() and folder.parent != Path.cwd():
-        parser["bundle_root"] = str(folder.parent)  # MONAI reads all anew after this
-
-
-def _caller(kind: type[T]) -> T | None:
-    """Return the nearest object of a class whose method is among the calls that led here."""
-    frame = sys._getframe()
-    while frame is not None:
-        candidate = frame.f_locals.get("self")
-        if isinstance(candidate, kind):
-            return candidate
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
+from typing import Any
 
 
 def same(one: Any, other: Any) -> bool:

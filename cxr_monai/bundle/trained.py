@@ -16,9 +16,10 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.bundle_folder import CONFIGS, write_json
 from cxr_monai.bundle.calibrated import with_calibration
-from cxr_monai.bundle.configuration import running_parser, same
+from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.workflow import scheme_of
+from cxr_monai.bundle.running import running_parser
+from cxr_monai.bundle.setting_checks import scheme_of
 from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
 from cxr_monai.durable import make_folder, write_durably
 from cxr_monai.errors import BundleError, Code

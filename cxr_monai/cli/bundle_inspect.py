@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
     from pathlib import Path
 
+    from cxr_monai.bundle.component_names import incompatible
     from cxr_monai.durable import write_durably
     from cxr_monai.outputs import check_output
     from cxr_monai.sharing.inspection.bundle_inspection import inspect
@@ -74,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{counts[Verdict.ALLOWED]} allowed, {counts[Verdict.ATTENTION]} for attention, "
         f"{counts[Verdict.REFUSED]} refused"
     )
+    if inspection.unknown_components:
+        print(incompatible(inspection.unknown_components, inspection.metadata))
     if archive:
         print("not verified: 'cxr-monai bundle verify' tells who signed it, and whether it is as it was signed")
     return 1 if inspection.refused else 0

@@ -17,9 +17,10 @@ import ignite.distributed as idist
 import pandas as pd
 
 from cxr_monai.bundle.bundle_folder import METADATA, Bundle, read_json, write_json
-from cxr_monai.bundle.configuration import running_parser, same
+from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.origin import add_parent
-from cxr_monai.bundle.workflow import PATHS
+from cxr_monai.bundle.running import running_parser
+from cxr_monai.bundle.setting_checks import PATHS
 from cxr_monai.completion import seal
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.data.manifest import Manifest, split_digest

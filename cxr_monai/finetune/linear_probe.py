@@ -25,9 +25,9 @@ from cxr_monai.bundle.about import describe_predictions
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.origin import write_origin
+from cxr_monai.bundle.setting_checks import check_ranges
 from cxr_monai.bundle.shipped import shipped
 from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
-from cxr_monai.bundle.workflow import check_ranges
 from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
 from cxr_monai.data.dataset import label_counts, label_prevalences, open_manifest
 from cxr_monai.data.manifest import Manifest, under

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle import workflow
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
-from cxr_monai.bundle.configuration import running_parser, same, settle_bundle_root
+from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import INHERITED
+from cxr_monai.bundle.preparation import prepare_run
+from cxr_monai.bundle.running import errors_in_one_line, running_parser, settle_bundle_root
+from cxr_monai.bundle.setting_checks import check_paths
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.errors import BundleError, Code, SettingError, WeightsError
 from cxr_monai.finetune.box_comparison import boxed_images
@@ -33,7 +35,7 @@ def prepare_fine_tuning(
     seed: int = 0,
     match_names: bool = False,
 ) -> None:
-    """Take over the parent's settings, then prepare the run (``cxr_monai.bundle.workflow.prepare_run``).
+    """Take over the parent's settings, then prepare the run (``cxr_monai.bundle.preparation.prepare_run``).
 
     Args:
         parent: a bundle's folder, or the name of one that is installed.
@@ -46,11 +48,11 @@ def prepare_fine_tuning(
     Raises:
         SettingError, BundleError, WeightsError: as :func:`open_parent` and ``cxr_monai.finetune.disease.question``.
     """
-    workflow.errors_in_one_line()
+    errors_in_one_line()
     parser = running_parser()
     settle_bundle_root(parser)
     config, shipped = parser.config, read_json(Path(parser.config["bundle_root"]) / "configs" / "train.json")
-    workflow.check_paths(config)
+    check_paths(config)
     label, scheme = question(disease, against)
     opened = open_parent(parent, config["bundle_root"], trust_folder)
     parser["parent"] = str(opened.root)  # of an installed one, where its weights are
@@ -70,7 +72,7 @@ def prepare_fine_tuning(
     parser["labels"] = [label]
     if boxes and config["manifest"]:
         boxed_images(boxes, open_manifest(config["manifest"], config["dataset_dir"], match_names=match_names), label)
-    workflow.prepare_run(seed, trains=True)
+    prepare_run(seed, trains=True)
 
 
 def open_parent(path: str | None, bundle_root: str | Path, trust_folder: bool = False) -> Bundle:

@@ -20,8 +20,9 @@ from monai.data.meta_obj import get_track_meta
 from monai.utils import set_determinism
 
 from cxr_monai.bundle.evaluated import MEANING
+from cxr_monai.bundle.named_network import written_out
+from cxr_monai.bundle.setting_checks import check_ranges
 from cxr_monai.bundle.unknown_settings import refuse_unknown
-from cxr_monai.bundle.workflow import check_ranges, written_out
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, CxrError, SettingError, StudyError, ours
 from cxr_monai.progress import progress_bar
@@ -38,7 +39,7 @@ class Checked:
     """What a variant will train.
 
     Attributes:
-        overrides: of its ``train.json``, a network's name written out (`cxr_monai.bundle.workflow.written_out`).
+        overrides: of its ``train.json``, a network's name written out (`cxr_monai.bundle.named_network.written_out`).
         findings: its labels, in the order of the network's channels.
         manifest: the table that it reads, with the labels that its scheme derives.
         settings: what decides its course (`cxr_monai.training.settings.course`), without the seed.

@@ -13,8 +13,8 @@ import ignite.distributed as idist
 
 from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import write_calibration
-from cxr_monai.bundle.configuration import running_parser
 from cxr_monai.bundle.origin import write_origin
+from cxr_monai.bundle.running import running_parser
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate_findings

@@ -6,7 +6,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle.workflow import PATHS
+from cxr_monai.bundle.setting_checks import PATHS
 from cxr_monai.data.manifest import Manifest, split_digest
 
 FREE = {*PATHS, "checkpoint_minutes", "epochs", "experiment", "num_workers", "restart", "run_name", "tracking_uri"}

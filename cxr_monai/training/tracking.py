@@ -21,8 +21,8 @@ from ignite.engine import Engine, Events
 
 import cxr_monai
 from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.bundle.configuration import running_parser
-from cxr_monai.bundle.workflow import PATHS, silence_mlflow
+from cxr_monai.bundle.running import running_parser, silence_mlflow
+from cxr_monai.bundle.setting_checks import PATHS
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.environment import code_version, default_tracking_uri, how_to_see_runs, without_password
 from cxr_monai.errors import Code, StorageError

@@ -293,7 +293,7 @@ def test_mlflow_does_not_phone_home() -> None:
         "import mlflow.telemetry as t\n"
         "from mlflow.telemetry.client import get_telemetry_client as client\n"
         "print(client() is not None)\n"
-        "from cxr_monai.bundle.workflow import silence_mlflow\n"
+        "from cxr_monai.bundle.running import silence_mlflow\n"
         "silence_mlflow()\n"
         "print(client() is None)\n"
     )

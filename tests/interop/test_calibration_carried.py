@@ -12,8 +12,8 @@ import pytest
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
 from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.ensembling import ensemble_bundle
+from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.trained import write_meaning
-from cxr_monai.bundle.workflow import MEANING
 from cxr_monai.bundle.writing import copy_parts
 from cxr_monai.cli import main
 from cxr_monai.errors import Code, EvaluationError, WeightsError

@@ -11,7 +11,8 @@ from monai.data import load_net_with_metadata
 from torch import nn
 
 from cxr_monai.attribution.methods import explain_with
-from cxr_monai.bundle import workflow as configuration
+from cxr_monai.bundle import preparation
+from cxr_monai.bundle.named_network import written_out
 from cxr_monai.bundle.trained import write_meaning
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.labels import NIH14
@@ -177,7 +178,7 @@ def test_a_name_keeps_the_channels_of_the_bundle(channels: int, shipped_copy: Pa
 def test_a_part_before_a_name_is_kept(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``python -m monai.bundle run`` takes its words: the name alone would wipe the part out."""
     shipped, seen = Path(__file__).parents[2] / "bundles" / "cxr_nih14", []
-    monkeypatch.setattr(configuration, "follow_scheme", lambda parser: seen.append(parser.config["network_def"]))
+    monkeypatch.setattr(preparation, "follow_scheme", lambda parser: seen.append(parser.config["network_def"]))
     parts = {"network_def#in_channels": 3, "network_def#conv1_t_size": 5}
     with process_as_it_was():
         monai_run(
@@ -197,7 +198,7 @@ def test_overrides_without_a_name_stay_as_they_are() -> None:
         {"network_def#in_channels": 3, "network_def": {"_target_": "DenseNet169", "in_channels": 2}},
         {"network_def": "$@other"},
     ):
-        assert list(configuration.written_out(overrides, files).items()) == list(overrides.items())
+        assert list(written_out(overrides, files).items()) == list(overrides.items())
 
 
 # ---------------------------------------------------------------- what does not exist

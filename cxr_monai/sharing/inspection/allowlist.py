@@ -10,6 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from cxr_monai.bundle.component_names import COMPONENTS
 from cxr_monai.sharing.inspection.remarks import Verdict
 
 _OF_MONAI = re.compile(
@@ -64,6 +65,8 @@ def _judge_callable(name: str) -> tuple[Verdict, str]:
         return Verdict.ATTENTION, f"{short} {known['attention'][short]}."
     if name in known["callables"] or short in known["monai"]:
         return Verdict.ALLOWED, ""
+    if name.startswith(f"{COMPONENTS}."):
+        return Verdict.REFUSED, "this version of cxr-monai has no such component."
     refused = _refused(name)
     return Verdict.REFUSED, refused or f"{name} is not on the list of callables that a bundle may use."
 

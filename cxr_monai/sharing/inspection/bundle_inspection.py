@@ -11,15 +11,16 @@ small grammar (``expressions``); ``configurations`` puts them together.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cxr_monai.budget import OverBudget, check_time, limited
+from cxr_monai.bundle.component_names import COMPONENTS
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing.inspection import logging_file, picture_files, texts
-from cxr_monai.sharing.inspection.configurations import addresses, gathered, judged, measure
+from cxr_monai.sharing.inspection.configurations import METADATA, addresses, gathered, judged, measure
 from cxr_monai.sharing.inspection.file_names import MOST_FILES, name_problem, name_problems
 from cxr_monai.sharing.inspection.kinds import Kind, is_place, kind_of, why_not
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict, shortened
@@ -39,15 +40,23 @@ class Inspection:
     Attributes:
         root: the bundle's folder.
         remarks: in the order of the files and of what stands in them.
+        metadata: ``configs/metadata.json``; empty where it cannot be read.
     """
 
     root: Path
     remarks: tuple[Remark, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def refused(self) -> tuple[Remark, ...]:
         """What speaks against the bundle."""
         return tuple(remark for remark in self.remarks if remark.verdict == Verdict.REFUSED)
+
+    @property
+    def unknown_components(self) -> list[str]:
+        """Names of components that another version of this package has, if nothing else speaks against the bundle."""
+        names = [remark.text for remark in self.refused]
+        return list(dict.fromkeys(names)) if all(name.startswith(f"{COMPONENTS}.") for name in names) else []
 
 
 def inspect(root: str | Path) -> Inspection:
@@ -67,20 +76,24 @@ def inspect(root: str | Path) -> Inspection:
         raise BundleError(Code.BUNDLE_INVALID, f"it has more than {MOST_FILES:,} files.", where=root)
     files = {path.relative_to(root).as_posix(): path for path in sorted(paths)}
     remarks: list[Remark] = []
+    metadata: dict[str, Any] = {}
     try:
         with limited(SECONDS):
-            remarks.extend(_remarks(files))
+            configurations, unread = _configurations(files)
+            metadata = configurations.get(METADATA, {})
+            remarks.extend(_remarks(files, configurations, unread))
     except OverBudget:
         reason = f"its inspection takes more than {SECONDS:g} seconds of a processor; no honest bundle does."
         remarks.append(Remark("", "", "time", root.name, Verdict.REFUSED, reason))
-    return Inspection(root, tuple(remarks))
+    return Inspection(root, tuple(remarks), metadata)
 
 
-def _remarks(files: Mapping[str, Path]) -> Iterator[Remark]:
+def _remarks(
+    files: Mapping[str, Path], configurations: Mapping[str, dict[str, Any]], unread: Mapping[str, Remark]
+) -> Iterator[Remark]:
     folders = {name for name, path in files.items() if path.is_dir() and not path.is_symlink()}
     wrong = {name: problem for name in folders if (problem := name_problem(name))}
     wrong |= dict(name_problems(name for name in files if name not in folders))
-    configurations, unread = _configurations(files)
     try:
         known = gathered(configurations)
     except ValueError as error:  # each of them can be judged, all together cannot

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_monai.bundle.component_names import incompatible
 from cxr_monai.bundle.digest import CALIBRATION, FILES, FOLDERS, content_digest, file_digest
 from cxr_monai.completion import require_complete, require_own
 from cxr_monai.data.manifest import read_manifest
@@ -249,9 +250,12 @@ def refuse_inspected(root: Path, where: Path) -> Inspection:
 
     Raises:
         SharingError: ``bundle-refused``, with up to ten reasons.
+        BundleError: ``bundle-incompatible`` where all of them are components that this version does not have.
     """
     inspection = inspect(root)
     refused = inspection.refused
+    if names := inspection.unknown_components:
+        raise incompatible(names, inspection.metadata, where)
     if refused:
         told = [f"{r.file}{f' ({r.where})' if r.where else ''}: {r.text}: {r.reason}" for r in refused[:10]]
         raise SharingError(

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigWorkflow
 from monai.data import set_track_meta
 from monai.data.meta_obj import get_track_meta
 from monai.utils import set_determinism
 
-from cxr_monai.bundle.workflow import written_out
+from cxr_monai.bundle.named_network import written_out
+from cxr_monai.bundle.running import CheckedWorkflow
 from cxr_monai.environment import MONAI_WARNING
-from cxr_monai.errors import ours
 
 
 def run_configuration(
@@ -45,24 +44,19 @@ def run_configuration(
     files = [configs / f"{name}.json" for name in configurations]
     if kind == "train":
         settings = written_out(settings, files)
-    try:
-        with process_as_it_was(), log_shown(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=MONAI_WARNING, category=UserWarning)
-            workflow = ConfigWorkflow(
-                config_file=[str(file) for file in files],
-                meta_file=str(configs / "metadata.json"),
-                logging_file=False,
-                workflow_type=kind,
-                **{"bundle_root": str(configs.parent), **settings},
-            )
-            workflow.initialize()
-            results = workflow.run()
-            workflow.finalize()
-            return results
-    except Exception as error:
-        if (cause := ours(error)) is None:
-            raise
-        raise cause from None
+    with process_as_it_was(), log_shown(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=MONAI_WARNING, category=UserWarning)
+        workflow = CheckedWorkflow(
+            config_file=[str(file) for file in files],
+            meta_file=str(configs / "metadata.json"),
+            logging_file=False,
+            workflow_type=kind,
+            **{"bundle_root": str(configs.parent), **settings},
+        )
+        workflow.initialize()
+        results = workflow.run()
+        workflow.finalize()
+        return results
 
 
 @contextmanager

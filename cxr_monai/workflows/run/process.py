@@ -22,10 +22,12 @@ def run_command(command: Command) -> None:
     arguments = command.arguments()
     from monai.bundle.scripts import run
 
+    from cxr_monai.bundle.running import CheckedWorkflow
+
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=MONAI_WARNING, category=UserWarning)
-            run(**arguments)
+            run(workflow_name=CheckedWorkflow, **arguments)
     except (Exception, SystemExit) as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
