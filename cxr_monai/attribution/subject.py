@@ -1,7 +1,7 @@
 """Methods of making maps, tested on a network: do their maps show what it uses, and what it has learned?
 
-    subject = Subject.of_bundle("OUT/bundle")
-    images, names, left_out = read_some(subject, files, names, count=24)
+    subject = Subject(Model.open("OUT/bundle", amp=False, raw=True))
+    images, names, left_out = read_some(subject.model, files, names, count=24)
     cases = cases_of(subject, images, names)                         # each image with what is most probable
     table, curves = faithfulness(subject, images, cases, ["cam"])
     survived = randomisation(subject, images, cases, ["cam"])
@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from monai.transforms import Compose
-from monai.utils import convert_to_tensor
 from torch import nn
 
 from cxr_monai.attribution.explainer import Explainer
@@ -34,84 +32,47 @@ from cxr_monai.attribution.faithfulness import (
 from cxr_monai.attribution.methods import Method
 from cxr_monai.attribution.randomisation import cascade, some_stages, survival
 from cxr_monai.attribution.view import View
-from cxr_monai.bundle.bundle_folder import Bundle, head_of
-from cxr_monai.data.dataset import take_any_modality
-from cxr_monai.errors import Code, RadiographError, SettingError, ours
-from cxr_monai.networks.heads import INDEPENDENT, Head
-from cxr_monai.networks.weight_loading import load_weights
+from cxr_monai.errors import Code, SettingError
+from cxr_monai.inference.model import Model
+from cxr_monai.inference.reading import first_error
 from cxr_monai.plurals import out_of
 from cxr_monai.progress import progress_bar
 
 BATCH = 16
-_CPU = torch.device("cpu")
-_WITH_STRIDE = (Method.CAM, Method.CAM_LAYERCAM)
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network with what is needed to explain it.
+    """A model whose maps are tested.
 
     Attributes:
-        network: with its weights, float32, in evaluation mode.
-        preprocessing: file to network input.
-        findings: the labels of its head.
-        shape: ``[C, H, W]`` of its input.
+        model: of float32 (``amp=False``), its probabilities raw (``raw=True``).
         target_layer, map_stride: as of `Explainer`, for the methods that have one.
-        device: where to compute.
-        head: of the network.
     """
 
-    network: nn.Module
-    preprocessing: Compose
-    findings: tuple[str, ...]
-    shape: tuple[int, ...]
+    model: Model
     target_layer: str | None = None
     map_stride: int | None = None
-    device: torch.device = _CPU
-    head: Head = INDEPENDENT
 
-    @classmethod
-    def of_bundle(
-        cls, bundle: str | Path, weights: str | Path | None = None, any_modality: bool = False, **options: Any
-    ) -> "Subject":
-        """Open a bundle and load its weights; ``options`` are ``target_layer`` and ``map_stride``.
-
-        ``any_modality`` reads DICOM files whatever their headers say they show.
-
-        Raises:
-            BundleError: if the folder is no valid bundle.
-            WeightsError: if the weights are missing or belong to another network.
-        """
-        opened, parser = (made := Bundle.open(bundle)), made.parser()
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = load_weights(parser.get_parsed_content("network_def"), Path(weights or opened.weights), device)
-        preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
-        if any_modality:
-            take_any_modality(preprocessing)
-        return cls(
-            network.eval(), preprocessing, tuple(opened.labels), tuple(shape), device=device, head=head_of(parser),
-            **options,
-        )  # fmt: skip
-
-    def explainer(self, method: str, wanted: Sequence[str] | None = None) -> Explainer:
-        """Return what makes maps of some findings by a method, in float32.
+    def explainer(self, method: str, findings: Sequence[str] | None = None) -> Explainer:
+        """Return what makes maps of some findings by a method.
 
         Raises:
             SettingError: as `Explainer`.
         """
-        return Explainer(
-            self.network, self.preprocessing, self.findings, self.shape, method, wanted, self.target_layer,
-            self.map_stride if method in _WITH_STRIDE else None, device=self.device, amp=False, head=self.head,
-        )  # fmt: skip
+        stride = self.map_stride if method in (Method.CAM, Method.CAM_LAYERCAM) else None
+        return Explainer(self.model, method, findings, self.target_layer, stride)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the labels' log-odds, ``[B, C, H, W]`` to ``[B, F]``, a few images at a time."""
+        model = self.model
         with torch.inference_mode():
-            return torch.cat([self.head(self.network(part).float()) for part in images.to(self.device).split(BATCH)])
+            parts = images.to(model.device).split(BATCH)
+            return torch.cat([model.head(model.network(part).float()) for part in parts])
 
 
 def read_some(
-    subject: Subject, files: Sequence[str | Path], names: Sequence[str], count: int, seed: int = 0
+    model: Model, files: Sequence[str | Path], names: Sequence[str], count: int, seed: int = 0
 ) -> tuple[torch.Tensor, list[str], list[tuple[str, str, str]]]:
     """Read some of the files, drawn at random; another is drawn for one that cannot be read.
 
@@ -121,31 +82,22 @@ def read_some(
 
     Raises:
         RadiographError: that of the first file, if none can be read.
+        SettingError: ``setting-invalid`` if none is asked for.
     """
     images: list[torch.Tensor] = []
-    kept, left_out = [], []
-    first: RadiographError | None = None
-    order = np.random.default_rng(seed).permutation(len(files))
-    with progress_bar(total=min(count, len(files)), desc="reading", unit="images") as bar:
-        for at in order:
-            if len(images) == count:
-                break
-            try:
-                made = subject.preprocessing({"image": str(files[at])})
-            except RuntimeError as wrapped:
-                cause = ours(wrapped)
-                if not isinstance(cause, RadiographError):
-                    raise
-                first = first or cause
-                left_out.append((names[at], str(cause.code), cause.message))
-                continue
-            images.append(convert_to_tensor(made["image"], dtype=torch.float32, track_meta=False))
-            kept.append(names[at])
-            bar.update()
+    kept: list[str] = []
+    left_out: list[tuple[str, str, str]] = []
+    order = np.random.default_rng(seed).permutation(len(files)).tolist()
+    while order and len(images) < count:
+        drawn, order = order[: count - len(images)], order[count - len(images) :]
+        for batch in model.read([files[index] for index in drawn], [names[index] for index in drawn]):
+            images += [batch.images[position] for position in batch.readable]
+            kept += [batch.names[position] for position in batch.readable]
+            left_out += batch.errors
+    if not images and left_out:
+        raise first_error(left_out)
     if not images:
-        raise first or SettingError(
-            Code.SETTING_INVALID, f"{out_of(count, len(files), 'image')}: there must be at least 1."
-        )
+        raise SettingError(Code.SETTING_INVALID, f"{out_of(count, len(files), 'image')}: there must be at least 1.")
     return torch.stack(images), kept, left_out
 
 
@@ -162,15 +114,16 @@ def cases_of(
     Raises:
         SettingError: ``setting-invalid`` for a finding that the network does not know.
     """
-    unknown = [name for name in findings if name not in subject.findings]
+    unknown = [name for name in findings if name not in subject.model.labels]
     if unknown:
         raise SettingError(
-            Code.SETTING_INVALID, f"the network does not know {unknown[0]!r}; it knows {', '.join(subject.findings)}."
+            Code.SETTING_INVALID,
+            f"the network does not know {unknown[0]!r}; it knows {', '.join(subject.model.labels)}.",
         )
     probabilities = subject.logits(images).sigmoid().cpu().numpy()
-    wanted = [subject.findings.index(name) for name in findings]
+    wanted = [subject.model.labels.index(name) for name in findings]
     rows = [
-        (number, name, subject.findings[channel], channel, float(probabilities[number, channel]))
+        (number, name, subject.model.labels[channel], channel, float(probabilities[number, channel]))
         for number, name in enumerate(names)
         for channel in (wanted or [int(probabilities[number].argmax())])
     ]
@@ -212,7 +165,7 @@ def faithfulness(
             explainer, maps = _maps(subject, images, cases, method)
             made = []
             for at, case in enumerate(cases.to_dict(orient="records")):
-                image = images[case["number"]].to(subject.device)
+                image = images[case["number"]].to(subject.model.device)
                 row, of_case = _judged(
                     subject, image, case["channel"], _on_pixels(maps[at], explainer, image),
                     baseline, steps, controls, samples, seed + at,
@@ -251,12 +204,12 @@ def randomisation(
     """
 
     def explain(network: nn.Module) -> Mapping[str, np.ndarray]:
-        changed = replace(subject, network=network)
+        changed = replace(subject, model=subject.model.with_network(network))
         return {method: _maps(changed, images, cases, method)[1] for method in methods}
 
-    chosen = some_stages(cascade(subject.network), stages)
-    given = images.to(subject.device)
-    compared = survival(explain, subject.network, given, chosen, draws, seed)
+    chosen = some_stages(cascade(subject.model.network), stages)
+    given = images.to(subject.model.device)
+    compared = survival(explain, subject.model.network, given, chosen, draws, seed)
     bar = progress_bar(compared, total=len(chosen) * draws, desc="drawing weights", unit="networks")
     table = pd.concat(list(bar), ignore_index=True)
     keys = ["method", "stage", "random_parts", "case"]
@@ -274,19 +227,19 @@ def _maps(subject: Subject, images: torch.Tensor, cases: pd.DataFrame, method: s
     explainer = subject.explainer(method, list(dict.fromkeys(cases["finding"])))
     number, column = (
         cases["number"].to_numpy(copy=True),
-        np.array([explainer.kept.index(name) for name in cases["finding"]]),
+        np.array([explainer.findings.index(name) for name in cases["finding"]]),
     )
-    wanted = torch.zeros(len(images), len(explainer.kept), dtype=torch.bool)
+    wanted = torch.zeros(len(images), len(explainer.findings), dtype=torch.bool)
     wanted[number, column] = True
     made = [explainer(batch, mask)[1] for batch, mask in zip(images.split(BATCH), wanted.split(BATCH), strict=True)]
     return explainer, np.concatenate(made)[number, column]
 
 
 def _one_map(explainer: Explainer, finding: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    column = explainer.kept.index(finding)
+    column = explainer.findings.index(finding)
 
     def explain(images: torch.Tensor) -> torch.Tensor:
-        wanted = torch.zeros(len(images), len(explainer.kept), dtype=torch.bool)
+        wanted = torch.zeros(len(images), len(explainer.findings), dtype=torch.bool)
         wanted[:, column] = True
         return torch.from_numpy(explainer(images, wanted)[1][:, column])
 

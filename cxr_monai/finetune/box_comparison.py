@@ -26,6 +26,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.finetune.disease import held_out
+from cxr_monai.inference.model import Model
 from cxr_monai.report.fine_tuning import MAP_FIGURES
 
 _FIGURES = tuple(MAP_FIGURES)
@@ -126,7 +127,7 @@ def localise_both(
             continue
         folder = Path(out) / f"maps_{who}"
         shutil.rmtree(folder, ignore_errors=True)
-        explainer = Explainer.of_bundle(root, wanted=[label], amp=amp, any_modality=any_modality)
+        explainer = Explainer(Model.open(root, amp=amp, any_modality=any_modality), findings=[label])
         explainer.write_maps(kept.paths(), list(kept.table["image"]), folder)
         parts[who] = read_boxed_cases(folder, boxes, base)[0]
     return scored(parts, label)

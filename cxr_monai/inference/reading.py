@@ -106,6 +106,7 @@ class FilmReader:
             raise RuntimeError(f"{counted(len(items), 'file')} {was(len(items))} to be read, {count} came back")
 
 
-def first_error(errors: Sequence[tuple[str, str, str]]) -> RadiographError | None:
-    """Return the error of the first film that could not be read; None if there is none."""
-    return next((RadiographError(Code(code), reason, where=name) for name, code, reason in errors), None)
+def first_error(errors: Sequence[tuple[str, str, str]]) -> RadiographError:
+    """Return the error of the first of the films that could not be read, of which there must be one."""
+    name, code, reason = errors[0]
+    return RadiographError(Code(code), reason, where=name)

@@ -26,12 +26,14 @@ from cxr_monai.attribution.map_pictures import PICTURE_COLUMNS
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.reference_boxes import boxed_findings
 from cxr_monai.attribution.selection import Example
-from cxr_monai.bundle.about import describe_predictions as about_bundle
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.inputs import names_are_identities
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import refuse_taken
+from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.inference.model import Model, ModelSettings
 from cxr_monai.labels import spelling
+from cxr_monai.networks.heads import INDEPENDENT, Head
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.sharing.trust.open_trusted import open_trusted
@@ -48,12 +50,14 @@ class ExplanationRun:
     """Maps and pictures of some images.
 
     Args:
-        network, preprocessing, findings, shape: of the bundle, see ``Explainer``.
+        network, preprocessing, findings, shape, head, calibration, amp, any_modality: of the bundle, as of
+            ``cxr_monai.inference.model.Model``.
         methods: names, or one name, or several with commas between.
         bundle_root, weights: what ``maps.json`` says of the bundle.
         most_probable: findings an image in the pictures; those that its labels say come first.
         pictures: how many images are drawn.
         device: where to compute.
+        map_stride: of ``cam``, as of ``Explainer``.
         options: further settings of ``Explainer``.
 
     Raises:
@@ -73,24 +77,20 @@ class ExplanationRun:
         pictures: int = 8,
         device: Any = "cpu",
         force: bool = False,
+        head: Head = INDEPENDENT,
+        calibration: Fitted | None = None,
+        amp: bool = True,
+        any_modality: bool = False,
+        map_stride: int | None = None,
         **options: Any,
     ) -> None:
-        names = methods.split(",") if isinstance(methods, str) else list(methods)
-        told = about_bundle(bundle_root, weights, device, True, options.get("calibration"))
-        bundle = {
-            "name": Bundle.open(bundle_root).metadata.get("name", ""),
-            "digest": told["bundle"],
-            "label_scheme": told["label_scheme"],
-            "own_weights": told["own_weights"],
-        }
-        stride = options.pop("map_stride", None)
+        settings = ModelSettings(weights=weights, device=str(device), amp=amp, any_modality=any_modality)
+        bundle, labels = Bundle.open(bundle_root), tuple(findings)
+        model = Model(network, preprocessing, labels, tuple(shape), head, calibration, settings, bundle)
         self.explainers = {
-            name: Explainer(
-                network, preprocessing, findings, shape, name, device=device, bundle=bundle,
-                map_stride=stride if name == "cam" else None, **options,
-            )
-            for name in names
-        }  # fmt: skip
+            name: Explainer(model, name, map_stride=map_stride if name == "cam" else None, **options)
+            for name in (methods.split(",") if isinstance(methods, str) else methods)
+        }
         self.most_probable, self.pictures, self.force = most_probable, pictures, force
 
     def run(self, examples: Sequence[Example], output_dir: str | Path) -> Path:
@@ -269,29 +269,21 @@ def explain_images(
         wanted, notes = boxed_findings(boxes, names, Bundle.open(root).scheme, by_name)
         files = [file for file, name in zip(files, names, strict=True) if name in wanted]
         names = [name for name in names if name in wanted]
-    explainer = Explainer.of_bundle(
-        root,
-        weights,
-        method=method,
-        wanted=None if findings is None else [spelling(name) for name in findings],
-        target_layer=target_layer,
-        map_stride=map_stride,
-        rule=rule,
-        reported_only=reported_only,
-        amp=amp,
-        any_modality=any_modality,
+    model = Model.open(
+        root, weights=weights, amp=amp, any_modality=any_modality, batch_size=batch_size, num_workers=workers
     )
+    named = None if findings is None else [spelling(name) for name in findings]
+    explainer = Explainer(model, method, named, target_layer, map_stride, rule, reported_only)
     folder = Path(tempfile.mkdtemp(prefix="cxr-monai-maps-") if out is None else out)
-    above = root_of(files, names)
     try:
-        store = explainer.write_maps(files, names, folder, batch_size, workers, above, wanted=wanted, force=force)
+        store = explainer.write_maps(files, names, folder, root_of(files, names), wanted=wanted, force=force)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     if out is None:
         weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
-    return ExplainedImages(store, explainer.kept, explainer.left_out, tuple(notes))
+    return ExplainedImages(store, explainer.findings, explainer.left_out, tuple(notes))
 
 
 def _named_uniquely(images: Images) -> bool:

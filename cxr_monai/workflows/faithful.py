@@ -13,11 +13,11 @@ from cxr_monai.attribution.faithfulness_tables import Faithfulness, Faithfulness
 from cxr_monai.attribution.methods import method_named
 from cxr_monai.attribution.result_tables import write_result_tables
 from cxr_monai.attribution.subject import Subject, cases_of, read_some
-from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.evaluation.auroc import check_level
 from cxr_monai.evaluation.metric_names import metric_name, metric_values
+from cxr_monai.inference.model import Model
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import counted
@@ -77,21 +77,19 @@ def faithful_files(
             table = read_manifest(manifest, check_files=False, match_names=match_names)
         patients, unit, notes = image_patients(names, table)
         pairs = [(file, name) for file, name in zip(files, names, strict=True) if name in patients.index]
-        subject = Subject.of_bundle(
-            bundle, weights, options.any_modality, target_layer=options.target_layer, map_stride=options.map_stride
-        )
+        model = Model.open(bundle, weights=weights, amp=False, raw=True, any_modality=options.any_modality)
+        subject = Subject(model, options.target_layer, options.map_stride)
         for method in options.methods:
             subject.explainer(method)  # whatever is wrong with a method is said before the first file is read
         files, names = [file for file, _ in pairs], [name for _, name in pairs]
-        images, names, left_out = read_some(subject, files, names, options.count, options.intervals.seed)
+        images, names, left_out = read_some(model, files, names, options.count, options.intervals.seed)
         if left_out:
             unreadable = counted(len(left_out), "file")
             notes.append(f"{unreadable} cannot be read, and others were drawn for them: {Path(out).name}.errors.csv")
         cases = cases_of(subject, images, names, [spelling(name) for name in options.findings])
         faithfulness = measure_faithfulness(subject, images, cases, patients, options, notes)
-        opened = Bundle.open(bundle)
         provenance = {
-            "bundle": {"name": opened.metadata.get("name", ""), "digest": opened.digest},
+            "bundle": {key: model.provenance[key] for key in ("name", "digest")},
             **faithfulness.provenance,
             "images": len(names),
             "intervals_over": unit,

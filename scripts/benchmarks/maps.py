@@ -69,9 +69,10 @@ def measure_explain(arguments: argparse.Namespace) -> Iterator[Row]:
     """``cxr-monai explain`` on every image of the manifest, all findings, decoding and writing included."""
     from cxr_monai.attribution.explainer import Explainer
     from cxr_monai.data.inputs import gather_files
+    from cxr_monai.inference.model import Model
 
     files, names = gather_files([arguments.manifest])
-    explainer = Explainer.of_bundle(arguments.bundle)
+    explainer = Explainer(Model.open(arguments.bundle))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for count in (len(files) // 4, len(files)):
         with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +81,7 @@ def measure_explain(arguments: argparse.Namespace) -> Iterator[Row]:
             taken = time.perf_counter() - began
             size = sum(path.stat().st_size for path in Path(folder).glob("*.npz"))
         yield {
-            "images": count, "maps": count * len(explainer.kept), "seconds": taken, "images/s": count / taken,
+            "images": count, "maps": count * len(explainer.findings), "seconds": taken, "images/s": count / taken,
             "bytes an image": size / count,
             "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "before, MB": before / 1e3,
         }  # fmt: skip

@@ -1,7 +1,9 @@
 """Files in, maps out: what is kept, what is left out, what goes on after an interruption."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,12 @@ from PIL import Image
 from torch import nn
 
 from cxr_monai.attribution import map_store as stores
-from cxr_monai.attribution.explainer import GRAIN, Explainer, operating_points, root_of
+from cxr_monai.attribution.explainer import GRAIN, Explainer, root_of, thresholds_of_rule
 from cxr_monai.attribution.methods import MAP_METHODS
 from cxr_monai.errors import Code, CxrError, RadiographError, SettingError, UsageError
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.inference.model import Model, ModelSettings
+from cxr_monai.inference.reading import FilmBatch
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.fixed_batches import fixed_batch_size
 from cxr_monai.transforms import LoadRadiographd, NormaliseRadiographd, QuantiseRadiographd, ResizeShortestd
@@ -55,6 +59,23 @@ def names(files: list[Path]) -> list[str]:
     return [file.name for file in files]
 
 
+def explainer_of(
+    network: nn.Module,
+    preprocessing: Compose,
+    method: str = "cam",
+    calibration: Fitted | None = None,
+    kind: type[Explainer] = Explainer,
+    amp: bool = False,
+    batch_size: int = 16,
+    num_workers: int | None = None,
+    **options: Any,
+) -> Explainer:
+    settings = ModelSettings(device="cpu", amp=amp, batch_size=batch_size, num_workers=num_workers)
+    return kind(
+        Model(network, preprocessing, FINDINGS, SHAPE, calibration=calibration, settings=settings), method, **options
+    )
+
+
 def fitted(threshold: float) -> Fitted:
     points = {"youden": threshold, "f1": 0.99}
     return Fitted(dict.fromkeys(FINDINGS, ()), {"Mass": points, "Nodule": {"youden": 1.01}}, {}, {})
@@ -63,8 +84,8 @@ def fitted(threshold: float) -> Fitted:
 def test_maps_and_probabilities_are_those_of_the_network_on_the_files(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path
 ) -> None:
-    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, map_stride=16, amp=False)
-    store = explainer.write_maps(files, names(files), tmp_path / "maps", batch_size=2, root=files[0].parent)
+    explainer = explainer_of(network, preprocessing, map_stride=16, batch_size=2)
+    store = explainer.write_maps(files, names(files), tmp_path / "maps", root=files[0].parent)
     assert store.images == names(files)
     maps_of = ClassMaps(network, SHAPE, 16)
     assert store.points == pytest.approx(maps_of.points)
@@ -87,7 +108,7 @@ def test_the_view_is_the_centre_by_hand(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path, number: int, scale: float
 ) -> None:
     # 64 * 8 / 7 is 73: the shorter side is made 73 pixels, of which the middle 64 begin at 73 // 2 - 32 = 4
-    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, amp=False)
+    explainer = explainer_of(network, preprocessing)
     view = explainer.write_maps([files[number]], ["a"], tmp_path / "maps").view("a")
     assert (view.top, view.left) == pytest.approx((4 * scale, 4 * scale))
     assert (view.rows, view.columns) == pytest.approx((64 * scale, 64 * scale))
@@ -97,30 +118,31 @@ def test_interrupted_it_goes_on_to_the_same_maps(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores, "PART", 2)
-    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, amp=False)
-    whole = explainer.write_maps(files, names(files), tmp_path / "whole", batch_size=1)
+    explainer = explainer_of(network, preprocessing, batch_size=1)
+    whole = explainer.write_maps(files, names(files), tmp_path / "whole")
     calls = 0
 
-    def killed(images: torch.Tensor, wanted: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
-        nonlocal calls
-        calls += 1
-        if calls == 4:
-            raise KeyboardInterrupt
-        return Explainer.__call__(explainer, images, wanted)
-
     class Killed(Explainer):
-        __call__ = staticmethod(killed)  # type: ignore[assignment]
+        def __call__(self, images: torch.Tensor, wanted: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal calls
+            calls += 1
+            if calls == 4:
+                raise KeyboardInterrupt
+            return super().__call__(images, wanted)
 
     with pytest.raises(KeyboardInterrupt):
-        Killed(network, preprocessing, FINDINGS, SHAPE, amp=False).write_maps(
-            files, names(files), tmp_path / "part", batch_size=1, num_workers=0
+        explainer_of(network, preprocessing, kind=Killed, batch_size=1, num_workers=0).write_maps(
+            files, names(files), tmp_path / "part"
         )
     assert [path.name for path in sorted((tmp_path / "part").glob("maps_*"))] == ["maps_00000.npz"]
-    calls = 10
-    seen: list[str] = []
-    again = Killed(network, preprocessing, FINDINGS, SHAPE, amp=False)
-    again._batches = lambda todo, *rest: seen.extend(name for _, name in todo) or Explainer._batches(again, todo, *rest)  # type: ignore[method-assign, func-returns-value]
-    store = again.write_maps(files, names(files), tmp_path / "part", batch_size=1)
+    read, seen = Model.read, []
+
+    def watched(model: Model, films: list[Path], named: list[str], *others: Any) -> Iterator[FilmBatch]:
+        seen.extend(named)
+        return read(model, films, named, *others)
+
+    monkeypatch.setattr(Model, "read", watched)
+    store = explainer.write_maps(files, names(files), tmp_path / "part")
     assert seen == names(files)[2:]
     assert store.images == whole.images
     assert store.table.equals(whole.table)
@@ -131,8 +153,8 @@ def test_interrupted_it_goes_on_to_the_same_maps(
 def test_other_settings_do_not_go_on_with_these_maps(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path
 ) -> None:
-    Explainer(network, preprocessing, FINDINGS, SHAPE, amp=False).write_maps(files[:1], ["a"], tmp_path / "maps")
-    other = Explainer(network, preprocessing, FINDINGS, SHAPE, map_stride=16, amp=False)
+    explainer_of(network, preprocessing).write_maps(files[:1], ["a"], tmp_path / "maps")
+    other = explainer_of(network, preprocessing, map_stride=16)
     with pytest.raises(UsageError, match="other maps are here: their") as caught:
         other.write_maps(files[:1], ["a"], tmp_path / "maps")
     assert caught.value.code == Code.OUTPUT_EXISTS
@@ -143,7 +165,7 @@ def test_a_bad_file_is_told_of_and_the_rest_is_done(
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"not a picture")
-    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, amp=False)
+    explainer = explainer_of(network, preprocessing)
     store = explainer.write_maps([files[0], bad, files[1]], ["a", "bad", "b"], tmp_path / "maps")
     assert store.images == ["a", "b"]
     assert explainer.left_out == 1
@@ -159,13 +181,12 @@ def test_only_what_is_reported_is_kept(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path, method: str
 ) -> None:
     layer = None if method == "cam" else "features.transition1.relu"
-    every = Explainer(network, preprocessing, FINDINGS, SHAPE, method, target_layer=layer, amp=False)
+    every = explainer_of(network, preprocessing, method, target_layer=layer)
     whole = every.write_maps(files, names(files), tmp_path / "all")
     mass = np.sort(whole.table["Mass"])
     threshold = float(mass[2])  # three of five are at it or over
-    some = Explainer(
-        network, preprocessing, FINDINGS, SHAPE, method, target_layer=layer, amp=False, calibration=fitted(threshold),
-        reported_only=True,
+    some = explainer_of(
+        network, preprocessing, method, fitted(threshold), target_layer=layer, reported_only=True
     ).write_maps(files, names(files), tmp_path / "some")  # fmt: skip
     assert some.about["thresholds"] == {"Mass": threshold, "Nodule": 1.01}
     for name in names(files):
@@ -180,7 +201,7 @@ def test_only_what_is_reported_is_kept(
 def test_only_what_is_asked_for_is_made(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path, method: str
 ) -> None:
-    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, method, wanted="Mass,Effusion", amp=False)
+    explainer = explainer_of(network, preprocessing, method, findings="Mass,Effusion")
     wanted = {"0.png": {"Effusion"}, "1.png": {"Mass", "Effusion"}, "2.png": {"Nodule"}}
     store = explainer.write_maps(files, names(files), tmp_path / "maps", wanted=wanted)
     assert store.images == ["0.png", "1.png"]
@@ -193,7 +214,7 @@ def test_only_what_is_asked_for_is_made(
 def test_class_maps_are_computed_of_the_same_number_of_images_at_a_time(
     network: nn.Module, preprocessing: Compose, method: str
 ) -> None:
-    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, method)
+    explainer = explainer_of(network, preprocessing, method, amp=True)
     assert explainer._class_maps is not None
     shapes: list[tuple[int, ...]] = []
     explainer._class_maps.register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0].shape)))
@@ -207,7 +228,7 @@ def test_class_maps_are_computed_of_the_same_number_of_images_at_a_time(
 def test_every_method_makes_a_store(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path, method: str
 ) -> None:
-    explainer = Explainer(network, preprocessing, FINDINGS, SHAPE, method, wanted="Nodule", amp=False)
+    explainer = explainer_of(network, preprocessing, method, findings="Nodule")
     store = explainer.write_maps(files[1:2], ["a"], tmp_path / "maps")
     grid = store.grid("a")
     assert np.isfinite(grid).all()
@@ -224,7 +245,7 @@ def test_every_method_makes_a_store(
     ("settings", "words"),
     [
         ({"method": "grad"}, "there is no method 'grad'; there are cam"),
-        ({"wanted": "Hernia"}, "does not know 'Hernia'; it knows Mass, Nodule, Effusion"),
+        ({"findings": "Hernia"}, "does not know 'Hernia'; it knows Mass, Nodule, Effusion"),
         ({"method": "gradcam", "target_layer": "features.norm9"}, "no layer 'features.norm9'"),
         ({"map_stride": 5}, "32, 16, 8, 4"),
         ({"method": "gradcam", "map_stride": 16}, "only class activation maps have one"),
@@ -237,15 +258,15 @@ def test_what_is_wrong_is_said_before_the_first_file(
     network: nn.Module, preprocessing: Compose, settings: dict, words: str
 ) -> None:
     with pytest.raises(CxrError) as caught:
-        Explainer(network, preprocessing, FINDINGS, SHAPE, amp=False, **settings)
+        explainer_of(network, preprocessing, **settings)
     assert isinstance(caught.value, SettingError)
     assert words in str(caught.value)
 
 
 def test_operating_points_of_a_rule() -> None:
-    assert operating_points(fitted(0.4), None, FINDINGS) == {"Mass": 0.4, "Nodule": 1.01}
-    assert operating_points(fitted(0.4), "f1", FINDINGS) == {"Mass": 0.99}
-    assert operating_points(None, None, FINDINGS) == {}
+    assert thresholds_of_rule(fitted(0.4), None, FINDINGS) == {"Mass": 0.4, "Nodule": 1.01}
+    assert thresholds_of_rule(fitted(0.4), "f1", FINDINGS) == {"Mass": 0.99}
+    assert thresholds_of_rule(None, None, FINDINGS) == {}
 
 
 @pytest.mark.parametrize(

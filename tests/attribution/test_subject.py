@@ -15,7 +15,9 @@ from torch import nn
 from cxr_monai.attribution.methods import MAP_METHODS
 from cxr_monai.attribution.subject import Subject, cases_of, faithfulness, randomisation, read_some
 from cxr_monai.errors import Code, RadiographError, SettingError
+from cxr_monai.inference.model import Model, ModelSettings
 
+FLOAT32 = ModelSettings(device="cpu", amp=False)
 FINDINGS = ("Mass", "Nodule", "Hernia")
 
 
@@ -40,7 +42,7 @@ class Planted(nn.Module):
 
 
 def subject_of(network: nn.Module, side: int = 32, **options: Any) -> Subject:
-    return Subject(network.eval(), Compose([]), FINDINGS, (1, side, side), **options)
+    return Subject(Model(network, Compose([]), FINDINGS, (1, side, side), settings=FLOAT32), **options)
 
 
 @pytest.fixture
@@ -175,10 +177,10 @@ def readable(given: dict[str, str]) -> dict[str, Any]:
 
 
 def test_files_are_drawn_and_bad_ones_replaced() -> None:
-    subject = Subject(nn.Identity(), readable, FINDINGS, (1, 2, 2))  # type: ignore[arg-type]
+    model = Model(nn.Identity(), Compose([readable]), FINDINGS, (1, 2, 2), settings=FLOAT32)
     files = [f"/x/{number}" for number in range(10)] + [f"/x/bad{number}" for number in range(10)]
     names = [Path(file).name for file in files]
-    images, kept, left_out = read_some(subject, files, names, 8, seed=1)
+    images, kept, left_out = read_some(model, files, names, 8, seed=1)
     assert images.shape == (8, 1, 2, 2)
     assert images[:, 0, 0, 0].tolist() == [float(name) for name in kept]
     assert len(set(kept)) == 8
@@ -186,11 +188,11 @@ def test_files_are_drawn_and_bad_ones_replaced() -> None:
     assert left_out
     assert all(name.startswith("bad") for name, *_ in left_out)
     assert {tuple(why) for _, *why in left_out} == {("radiograph-not-an-image", "it is none.")}
-    assert read_some(subject, files, names, 8, seed=1)[1] == kept
-    assert read_some(subject, files, names, 8, seed=2)[1] != kept
-    assert len(read_some(subject, files, names, 99)[1]) == 10
+    assert read_some(model, files, names, 8, seed=1)[1] == kept
+    assert read_some(model, files, names, 8, seed=2)[1] != kept
+    assert len(read_some(model, files, names, 99)[1]) == 10
     with pytest.raises(RadiographError, match="it is none"):
-        read_some(subject, files[10:], names[10:], 3)
+        read_some(model, files[10:], names[10:], 3)
 
 
 def test_methods_that_do_not_fit(images: torch.Tensor) -> None:

@@ -106,12 +106,12 @@ def test_what_evaluates_applies_the_head(
 
 def test_maps_are_of_the_heads_labels(headed: tuple[str, Path]) -> None:
     name, bundle = headed
-    explainer = Explainer.of_bundle(bundle, amp=False)
+    explainer = Explainer(Model.open(bundle, amp=False))
     probabilities, maps = explainer(torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)))
     kept(name, list(explainer.findings), probabilities)
     # one place at this size: an output's map is what it is without its bias
-    head, bias = head_of(Bundle.open(bundle).parser()), explainer.network.class_layers.out.bias.detach()
-    outputs = explainer.network(torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))).detach()
+    head, bias = head_of(Bundle.open(bundle).parser()), explainer.model.network.class_layers.out.bias.detach()
+    outputs = explainer.model.network(torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))).detach()
     expected = head.maps(outputs, (outputs - bias)[..., None, None]).clamp(min=0)
     np.testing.assert_allclose(maps, expected, atol=1e-4)
     assert maps.max() > 0
@@ -161,7 +161,7 @@ def test_a_bundle_made_before_there_were_heads_predicts_as_ever(
     files = phantoms.files("test")[:2]
     tables = [Model.open(bundle).predict(files).table for bundle in (trained.bundle, copy)]
     pd.testing.assert_frame_equal(*tables)
-    assert Explainer.of_bundle(copy).findings == Bundle.open(trained.bundle).labels
+    assert Explainer(Model.open(copy)).findings == Bundle.open(trained.bundle).labels
 
 
 # ---------------------------------------------------------------- the command line
