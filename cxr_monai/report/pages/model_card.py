@@ -29,6 +29,7 @@ from cxr_monai.report import metric_tables, summary, words
 from cxr_monai.report.card_part import NOT_A_DEVICE, CardPart, card_markdown
 from cxr_monai.report.cells import Cell, Table
 from cxr_monai.report.evaluation_rows import chosen_rule, rules_in, table_of
+from cxr_monai.report.finding_notes import group_notes
 from cxr_monai.report.fine_tuning import FineTuning
 from cxr_monai.report.matrix_charts import group_word
 from cxr_monai.report.pages import localisation_page
@@ -386,7 +387,8 @@ def _limits(
     points = [(point.lead, point.text) for point in summary.limits(evaluation)] if evaluation is not None else []
     points += fine_tuning.limits() if fine_tuning is not None else []
     points.append(("A heat map shows where the network looked,", "not where the disease is."))
-    points += [("Mind:", note) for part in (evaluation, localisation) if part is not None for note in part.notes]
+    notes = [note for part in (evaluation, localisation) if part is not None for note in group_notes(part.notes)]
+    points += [("Mind:", note) for note in notes]
     return CardPart("Limits and recommendations", points=tuple(points), in_report=False)
 
 
