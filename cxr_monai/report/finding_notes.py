@@ -7,7 +7,7 @@
 import re
 from collections.abc import Iterable
 
-from cxr_monai.report.words import listed, shown
+from cxr_monai.report.words import and_list, heading
 
 _OF_A_FINDING = re.compile(r"(\w+) (is not calibrated|is not recalibrated|has no operating points): (.+)\.")
 _COUNTS = re.compile(r", and there (?:is|are) (.+)")
@@ -30,7 +30,7 @@ def group_notes(notes: Iterable[str]) -> list[str]:
             continue
         finding, lack, reason = match.groups()
         counts = _COUNTS.search(reason)
-        groups.setdefault((lack, _COUNTS.sub("", reason)), []).append((shown(finding), counts[1] if counts else ""))
+        groups.setdefault((lack, _COUNTS.sub("", reason)), []).append((heading(finding), counts[1] if counts else ""))
     return [_sentence(lack, reason, findings) if findings else lack for (lack, reason), findings in groups.items()]
 
 
@@ -38,6 +38,6 @@ def _sentence(lack: str, reason: str, findings: list[tuple[str, str]]) -> str:
     if len(findings) == 1:
         finding, counts = findings[0]
         return f"{finding} {lack}: {reason}{f', and there are {counts}' if counts else ''}."
-    names = listed([f"{finding} ({counts})" if counts else finding for finding, counts in findings])
+    names = and_list([f"{finding} ({counts})" if counts else finding for finding, counts in findings])
     several = lack.replace("is not", "are not").replace("has no", "have no")
     return f"{names} {several}, each because {reason}."
