@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_layers import LAYERS
+
 HERE = Path(__file__).resolve().parent.parent
 PAGES = [
     *(HERE / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
@@ -73,3 +75,10 @@ def test_what_a_page_names_is_there(page: Path) -> None:
 def test_a_name_that_is_not_there_is_found(name: str, there: bool) -> None:
     assert mentioned(f"see `{name}`, which") == {name}
     assert exists(name) == there
+
+
+def test_the_house_in_contributing_is_the_one_that_is_tested() -> None:
+    table = re.findall(r"^\| (\d+) \| (`.+?`) \|", (HERE / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    layers = {name: int(layer) for layer, names in table for name in re.findall(r"`(\w+)/?`", names)}
+
+    assert layers == {name: layer for name, layer in LAYERS.items() if name}
