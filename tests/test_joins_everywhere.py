@@ -363,7 +363,7 @@ ALLOWED: Mapping[str, str] = {
     "data/sources/nih.py: set(frame['image'])": "NIH's names are identities",
     "data/sources/nih.py: boxes['image'].map(lambda image: sizes[image][0])": OWN,
     "data/sources/nih.py: boxes['image'].map(lambda image: sizes[image][1])": OWN,
-    "attribution/reference_boxes.py: table['image'].map({image: at for at, image in enumerate(stored['image'])})": SAME,
+    "attribution/reference_boxes.py: table['image'].map({name: row for row, name in enumerate(stored['image'])})": SAME,
     "attribution/reference_boxes.py: table.merge(sizes, on='image')": SAME,
     "evaluation/predictions.py: wanted.isin(joined['image'])": SAME,
     "attribution/agreement.py: between.dropna(subset=[RANK]).merge(within, on=['image', 'finding'], "

@@ -51,33 +51,32 @@ def read_boxed_cases(maps: str | Path, boxes: str | Path, manifest: Manifest) ->
         ManifestError: ``manifest-invalid`` if no boxed image is in the manifest.
     """
     store = MapStore.open(maps)
-    drawn, said = read_boxes(boxes, store.table, store.findings, store.scheme, manifest.by_name)
-    of = in_shares(drawn)
-    keys = pd.DataFrame(list(of), columns=["stored", "finding"])
+    box_table, remarks = read_boxes(boxes, store.table, store.findings, store.scheme, manifest.by_name)
+    boxes_by_case = in_shares(box_table)
+    keys = pd.DataFrame(list(boxes_by_case), columns=["stored", "finding"])
     people = manifest.table[["image", "patient_id", "split"]]
     by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name, root=manifest.root)
     joined = by_side.table.set_index(["stored", "finding"])
-    known = [key for key in of if key in joined.index]
-    notes = list(said)
+    listed = [key for key in boxes_by_case if key in joined.index]
+    notes = list(remarks)
     if by_side.notes("boxed images", "the manifest"):  # cases are counted, images are logged
-        notes.append(
-            f"{out_of(len(of) - len(known), len(of), 'boxed case')} {be(len(of))} not in the manifest, and left out."
-        )
-    channel = {finding: at for at, finding in enumerate(store.findings)}
-    kept = [key for key in known if not np.isnan(store.grid(key[0])[channel[key[1]]]).any()]
-    if not kept:
+        lost = out_of(len(boxes_by_case) - len(listed), len(boxes_by_case), "boxed case")
+        notes.append(f"{lost} {be(len(boxes_by_case))} not in the manifest, and left out.")
+    channels = {finding: number for number, finding in enumerate(store.findings)}
+    mapped = [key for key in listed if not np.isnan(store.grid(key[0])[channels[key[1]]]).any()]
+    if not mapped:
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"none of the {counted(len(known), 'boxed case')} has a map.",
+            f"none of the {counted(len(listed), 'boxed case')} has a map.",
             fix="Explain these images, and every finding of them, not those over their operating point alone.",
             where=maps,
         )
-    if len(kept) < len(known):
+    if len(mapped) < len(listed):
+        lost = out_of(len(listed) - len(mapped), len(listed), "boxed case")
         notes.append(
-            f"{out_of(len(known) - len(kept), len(known), 'boxed case')} {have(len(known))} "
-            "no map (the finding was under its operating"
-            " point), and are left out: the figures are of the others."
+            f"{lost} {have(len(listed))} no map (the finding was under its operating point), and are left out: the "
+            "figures are of the others."
         )
-    table = joined.loc[pd.MultiIndex.from_tuples(kept), ["patient_id", "split"]].reset_index()
+    table = joined.loc[pd.MultiIndex.from_tuples(mapped), ["patient_id", "split"]].reset_index()
     table = table.set_axis(["image", "finding", "patient_id", "split"], axis=1)
-    return BoxedCases(store, table, {key: of[key] for key in kept}), notes
+    return BoxedCases(store, table, {key: boxes_by_case[key] for key in mapped}), notes

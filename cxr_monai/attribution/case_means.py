@@ -43,16 +43,16 @@ def mean_table(
     table = pd.DataFrame({by: [*groups, MEAN] if mean else groups})
     for name in measures:
         values = cases[name].to_numpy(float)[:, None]
-        known = member * ~np.isnan(values)
-        figures, draws = _ratios(np.where(known > 0, values, 0), known, bootstrap)
-        weights = known
+        defined_cases = member * ~np.isnan(values)
+        figures, draws = _ratios(np.where(defined_cases > 0, values, 0), defined_cases, bootstrap)
+        weights = defined_cases
         if mean:
             defined = ~np.isnan(figures)
             # a replicate without a case of a rare group would be a mean of other groups: its own figure stands in
             filled = np.where(np.isnan(draws), figures, draws)[:, defined]
             draws = np.column_stack([draws, filled.mean(1) if defined.any() else np.full(len(draws), np.nan)])
             figures = np.append(figures, figures[defined].mean() if defined.any() else np.nan)
-            weights = np.column_stack([known, (known / np.maximum(known.sum(0), 1)).sum(1)])
+            weights = np.column_stack([defined_cases, (defined_cases / np.maximum(defined_cases.sum(0), 1)).sum(1)])
         if name == measures[0]:
             table["cases"] = (weights > 0).sum(0)
             table["patients"] = _patient_counts(codes, weights)

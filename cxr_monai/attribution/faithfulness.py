@@ -158,10 +158,10 @@ def unexplained(
     squares = _squares(samples, image.shape[-2:], torch.Generator().manual_seed(seed)).to(image)
 
     def fall_unexplained(attribution: torch.Tensor, normalise: bool) -> float:
-        left = iter(squares)
+        remainder = iter(squares)
 
         def perturb(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            masks = torch.stack([next(left) for _ in inputs])[:, None].expand_as(inputs)
+            masks = torch.stack([next(remainder) for _ in inputs])[:, None].expand_as(inputs)
             return masks, torch.where(masks > 0, baseline, inputs)
 
         # doubles: the error is a difference of near numbers
@@ -209,8 +209,8 @@ def sensitivity(
 
     def maps(inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
         with torch.enable_grad():  # Captum asks without gradients, which most methods need
-            made = explain(inputs if isinstance(inputs, torch.Tensor) else inputs[0])
-        return (made.detach(),)  # in a tuple: Captum would take the first map's rows for several maps
+            grids = explain(inputs if isinstance(inputs, torch.Tensor) else inputs[0])
+        return (grids.detach(),)  # in a tuple: Captum would take the first map's rows for several maps
 
     if float(maps(image[None])[0].abs().max()) == 0:
         return float("nan")

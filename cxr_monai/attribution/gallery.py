@@ -102,8 +102,8 @@ class Gallery:
         """
         if wanted:
             return _known(wanted, self.stores)
-        kept = ~np.isnan(self.store.grid(image)).any((1, 2))
-        having = [finding for finding, there in zip(self.store.findings, kept, strict=True) if there]
+        has_map = ~np.isnan(self.store.grid(image)).any((1, 2))
+        having = [finding for finding, mapped in zip(self.store.findings, has_map, strict=True) if mapped]
         ordered = sorted(having, key=lambda finding: -self.store.probability(image, finding))
         return [name for name in ordered if self._is_reported(image, name)] or ordered[:1]
 
@@ -166,10 +166,14 @@ class Gallery:
             truth=[box for name in names for box in self.truth.get((image, name), ())],
             title=image.rpartition("/")[2],
         )
-        kept = ~np.isnan(store.grid(image)).any((1, 2))
+        was_made = ~np.isnan(store.grid(image)).any((1, 2))
         empty, lacking = (
-            [name for name in names if name in store.without[image] and kept[store.findings.index(name)] == there]
-            for there in (True, False)
+            [
+                name
+                for name in names
+                if name in store.without[image] and was_made[store.findings.index(name)] == with_map
+            ]
+            for with_map in (True, False)
         )
         words = []
         if empty:
@@ -210,11 +214,11 @@ class Gallery:
         probabilities = store.table.set_index("image")[list(store.findings)]
         orders: dict[str, Sequence[str]]
         if self.labels is not None:
-            known = [finding for finding in store.findings if finding in self.labels]
-            drawn = self.labels.iloc[np.random.default_rng(seed).permutation(len(self.labels))]
-            orders = {NORMAL_IMAGES: self._one_a_patient(drawn[(drawn[known] == 0).all(axis=1)])}
+            labelled = [finding for finding in store.findings if finding in self.labels]
+            shuffled = self.labels.iloc[np.random.default_rng(seed).permutation(len(self.labels))]
+            orders = {NORMAL_IMAGES: self._one_a_patient(shuffled[(shuffled[labelled] == 0).all(axis=1)])}
             orders |= {
-                finding: self._one_a_patient(drawn[drawn[finding] == 1], finding) if finding in known else []
+                finding: self._one_a_patient(shuffled[shuffled[finding] == 1], finding) if finding in labelled else []
                 for finding in findings
             }
             boxed = "those with a box first, the others " if self.truth else ""
@@ -279,14 +283,14 @@ class Gallery:
             )
         smaller = min(1.0, self.points / max(height, width))
         shape = max(1, round(height * smaller)), max(1, round(width * smaller))
-        known = finding in store.findings
-        heat = store.on_image(image, finding, shape) if known else None
+        has_finding = finding in store.findings
+        heat = store.on_image(image, finding, shape) if has_finding else None
         named = finding if heat is not None and heat.any() else f"no map of {finding}"
         return MapPanel(
             np.asarray(Image.fromarray(pixels).reduce(max(1, min(height, width) // (4 * self.points)))),
             heat,
             named,
-            store.probability(image, finding) if known else None,
+            store.probability(image, finding) if has_finding else None,
             store_operating_points(store).get(finding),
             self.truth.get((image, finding), ()),
             title,
@@ -320,10 +324,10 @@ class Gallery:
         present = [name for name in self.store.findings if self.labels.loc[image].get(name) == 1]
         return f"labelled {', '.join(present) or 'with none of the findings'}"
 
-    def _one_a_patient(self, drawn: pd.DataFrame, finding: str = "") -> list[str]:
+    def _one_a_patient(self, rows: pd.DataFrame, finding: str = "") -> list[str]:
         """Return images, boxed ones first, then those that are the first of their patient."""
-        boxed = [(image, finding) not in self.truth for image in drawn.index]
-        ordered = drawn.iloc[np.argsort(boxed, kind="stable")]
+        boxed = [(image, finding) not in self.truth for image in rows.index]
+        ordered = rows.iloc[np.argsort(boxed, kind="stable")]
         again = ordered["patient_id"].duplicated().to_numpy()
         return [*ordered.index[~again], *ordered.index[again]]
 
@@ -360,10 +364,10 @@ def store_titles(stores: Sequence[MapStore]) -> list[str]:
     """Return a name for each store: its bundle and method, with layer, stride and folder where that is not enough."""
     about = [store.about for store in stores]
     details = [
-        [str(made.get("bundle", {}).get("name", "")) for made in about],
-        [str(made.get("method", "")) for made in about],
-        [str(made.get("layer") or "") for made in about],
-        [f"stride {made['stride']}" if made.get("stride") else "" for made in about],
+        [str(description.get("bundle", {}).get("name", "")) for description in about],
+        [str(description.get("method", "")) for description in about],
+        [str(description.get("layer") or "") for description in about],
+        [f"stride {description['stride']}" if description.get("stride") else "" for description in about],
         [store.folder.parent.name if store.folder.name == "maps" else store.folder.name for store in stores],
     ]
     names = [", ".join(filter(None, pair)) for pair in zip(*details[:2], strict=True)]

@@ -140,15 +140,15 @@ def detected_boxes(heat: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     boxes = np.full((len(shares), 4), np.nan)
     if not heat[row, column]:
         return boxes
-    for at in np.argsort(shares):
+    for number in np.argsort(shares):
         # the part at a higher threshold lies within that at a lower one: no need to look outside
-        inside = heat[top:bottom, left:right] >= shares[at] * heat[row, column]
+        inside = heat[top:bottom, left:right] >= shares[number] * heat[row, column]
         parts, _ = ndimage.label(inside, _TOUCHING)
         part = parts == parts[row - top, column - left]
         down, across = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
         top, bottom = top + down[0], top + down[-1] + 1
         left, right = left + across[0], left + across[-1] + 1
-        boxes[at] = left / columns, top / rows, right / columns, bottom / rows
+        boxes[number] = left / columns, top / rows, right / columns, bottom / rows
     return boxes
 
 
@@ -160,8 +160,8 @@ def overlaps(detected: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.nd
     corner = np.maximum(detected[:, None, :2], boxes[None, :, :2])
     opposite = np.minimum(detected[:, None, 2:], boxes[None, :, 2:])
     common = np.clip(opposite - corner, 0, None).prod(axis=-1)
-    found, true = _areas(detected)[:, None], _areas(boxes)[None]
-    iou, iobb = (common / (found + true - common)).max(axis=1), (common / found).max(axis=1)
+    detected_area, true = _areas(detected)[:, None], _areas(boxes)[None]
+    iou, iobb = (common / (detected_area + true - common)).max(axis=1), (common / detected_area).max(axis=1)
     return np.fmax(iou, 0), np.fmax(iobb, 0)  # of NaN and 0 the 0
 
 
@@ -196,8 +196,8 @@ def centre_map(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def centre_boxes(boxes: Mapping[tuple[str, str], np.ndarray], finding: str) -> np.ndarray:
     """Return the boxes of a finding among those of (image, finding); those of all findings where it has none."""
-    own = [drawn for (_, name), drawn in boxes.items() if name == finding]
-    return np.concatenate(own or list(boxes.values()))
+    of_finding = [box_array for (_, name), box_array in boxes.items() if name == finding]
+    return np.concatenate(of_finding or list(boxes.values()))
 
 
 def choose_map_thresholds(
@@ -222,9 +222,13 @@ def choose_map_thresholds(
             Code.EVALUATION_INVALID, "there is no case to choose map thresholds on.",
             fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv, or --choose-split val.",
         )  # fmt: skip
-    of, chosen = np.asarray(findings, dtype=object), {}
+    labels, chosen = np.asarray(findings, dtype=object), {}
     for finding in wanted:
-        own = of == finding
-        rows, told = (own, finding) if own.sum() >= FEWEST_CASES else (np.ones(len(of), dtype=bool), POOLED_FINDINGS)
-        chosen[finding] = shares[int(iou[rows].mean(axis=0).argmax())], told
+        of_finding = labels == finding
+        rows, source = (
+            (of_finding, finding)
+            if of_finding.sum() >= FEWEST_CASES
+            else (np.ones(len(labels), dtype=bool), POOLED_FINDINGS)
+        )
+        chosen[finding] = shares[int(iou[rows].mean(axis=0).argmax())], source
     return chosen

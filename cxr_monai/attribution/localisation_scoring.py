@@ -151,10 +151,10 @@ def _score(
     seed, draws, side = options.intervals.seed, options.draws, options.side
     for heats, boxes, finding in _maps_of_cases(cases, centres, seed, draws, side, "scoring"):
         scores = [
-            [score(heat, boxes, (thresholds[name][finding][0],), options.tolerance) for heat in drawn]
-            for name, drawn in zip(thresholds, heats, strict=True)
+            [score(heat, boxes, (thresholds[name][finding][0],), options.tolerance) for heat in alternatives]
+            for name, alternatives in zip(thresholds, heats, strict=True)
         ]
-        values.append([np.mean([score_row(each) for each in drawn], axis=0) for drawn in scores])
+        values.append([np.mean([score_row(each) for each in alternatives], axis=0) for alternatives in scores])
         detected.append(scores[0][0].detected[0])
     return np.array(values), np.array(detected)
 
@@ -172,9 +172,9 @@ def _iou_by_threshold(cases: BoxedCases, centres: Mapping[str, np.ndarray], opti
 
     iou = []
     seed, side = options.intervals.seed, min(options.side, CHOOSING_SIDE)
-    for (own, random, _), boxes, finding in _maps_of_cases(cases, centres, seed, 1, side, "choosing map thresholds"):
-        detected = [detected_boxes(heat, MAP_THRESHOLDS) for heat in (*own, *random)]
-        detected.append(detected_on_centre(finding, own[0].shape))
+    for (actual, random, _), boxes, finding in _maps_of_cases(cases, centres, seed, 1, side, "choosing map thresholds"):
+        detected = [detected_boxes(heat, MAP_THRESHOLDS) for heat in (*actual, *random)]
+        detected.append(detected_on_centre(finding, actual[0].shape))
         iou.append([overlaps(each, boxes)[0] for each in detected])
     return np.array(iou)
 

@@ -50,8 +50,8 @@ def write_case_sheet(localisation: Localisation, part: BoxedCases, root: Path, f
     out = Path(folder) / _NAME
     out.unlink(missing_ok=True)  # of an earlier run
     method = localisation.provenance["method"]
-    own = localisation.scores[(localisation.scores["map"] == method) & (localisation.scores["finding"] != MEAN)]
-    thresholds = dict(zip(own["finding"], own["map_threshold"], strict=True))
+    of_method = localisation.scores[(localisation.scores["map"] == method) & (localisation.scores["finding"] != MEAN)]
+    thresholds = dict(zip(of_method["finding"], of_method["map_threshold"], strict=True))
     wide, tall = _EACH * 2 * _INCHES + 0.3, len(thresholds) * (_INCHES + 0.42) + 0.5
     figure = Figure(figsize=(wide, tall))
     grid = figure.subplots(len(thresholds), 2 * _EACH, squeeze=False, gridspec_kw=_MARGINS | {"top": 1 - 0.75 / tall})
@@ -93,15 +93,15 @@ def _chosen(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return best, ordered.iloc[len(best) :].tail(_EACH).iloc[::-1]
 
 
-def _panel(case: dict[Any, Any], part: BoxedCases, root: Path) -> Any:
+def _panel(case: dict[Any, Any], cases: BoxedCases, root: Path) -> Any:
     image, finding = case["image"], case["finding"]
-    view = part.store.view(image)
-    path = Path(part.store.about.get("root") or root) / image
+    view = cases.store.view(image)
+    path = Path(cases.store.about.get("root") or root) / image
     path = path if path.is_file() else root / image
     pixels = read_radiograph(path, any_modality=True).pixels[0]
     if pixels.shape != (view.height, view.width):
         raise OSError(f"{path} is not the image that was explained")
-    heat = part.store.on_image(image, finding, raster(view.height, view.width))
+    heat = cases.store.on_image(image, finding, raster(view.height, view.width))
     size = np.array([view.width, view.height, view.width, view.height])
-    truth = [(left, top, right - left, bottom - top) for left, top, right, bottom in part.boxes[image, finding] * size]
+    truth = [(left, top, right - left, bottom - top) for left, top, right, bottom in cases.boxes[image, finding] * size]
     return MapPanel(pixels, heat, finding, truth=truth, spacing=view.spacing)

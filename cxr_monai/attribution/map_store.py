@@ -71,12 +71,12 @@ class MapStore:
                 images = [str(name) for name in content["images"]]
                 table = pd.DataFrame(content["view"], columns=list(_VIEW)).astype({"height": int, "width": int})
                 probabilities = pd.DataFrame(content["probabilities"], columns=list(self.findings))
-                there = content["scales"] > 0  # NaN where a map was not kept
-                for image, said in zip(images, content["notes"] if "notes" in content.files else (), strict=False):
-                    self.notes.add(image, str(said).splitlines())
+                has_map = content["scales"] > 0  # NaN where a map was not kept
+                for image, text in zip(images, content["notes"] if "notes" in content.files else (), strict=False):
+                    self.notes.add(image, str(text).splitlines())
             table.insert(0, "image", images)
             tables.append(pd.concat([table, probabilities], axis=1))
-            self.without |= {image: self._names(~row) for image, row in zip(images, there, strict=True)}
+            self.without |= {image: self._names(~row) for image, row in zip(images, has_map, strict=True)}
             self._place |= {image: (number, row) for row, image in enumerate(images)}
         columns = ["image", *_VIEW, *self.findings]
         self.table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
@@ -141,7 +141,7 @@ class MapStore:
         other = copy(self)
         other.table = self.table.assign(image=[names.get(image, image) for image in self.table["image"]])
         for held in ("without", "_place", "_probabilities"):
-            setattr(other, held, {names.get(image, image): of for image, of in getattr(self, held).items()})
+            setattr(other, held, {names.get(image, image): entry for image, entry in getattr(self, held).items()})
         return other
 
     def view(self, image: str) -> View:
@@ -175,12 +175,12 @@ class MapStore:
         return None if np.isnan(grid).any() else _view(views[row]).place(grid, self.points, shape)
 
     def probability(self, image: str, finding: str) -> float:
-        """Return how likely the finding is said to be."""
+        """Return the probability that the network gave the finding."""
         self._at(image)
         return float(self._probabilities[image][self._channel(finding)])
 
     def _names(self, chosen: np.ndarray) -> tuple[str, ...]:
-        return tuple(name for name, there in zip(self.findings, chosen, strict=True) if there)
+        return tuple(name for name, is_chosen in zip(self.findings, chosen, strict=True) if is_chosen)
 
     def _at(self, image: str) -> tuple[int, int]:
         if image not in self._place:
@@ -239,15 +239,15 @@ class MapWriter:
 
     def _go_on(self, force: bool) -> bool:
         """Take over maps that were made in the same way; tell whether there are such."""
-        there = self._there()
-        if not there:
+        present = self._there()
+        if not present:
             return False
         before, now = _described(self.folder / MAPS_JSON), json.loads(json.dumps(self.about))
         keys = {*now, *before} - {"root", COMPLETE}  # the images may have moved meanwhile
         differ = sorted(key for key in keys if now.get(key) != before.get(key))
         if differ and not force:
             if not before:
-                refuse_taken(there, "--force")
+                refuse_taken(present, "--force")
             key = differ[0]
             raise UsageError(
                 Code.OUTPUT_EXISTS,

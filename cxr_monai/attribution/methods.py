@@ -110,9 +110,9 @@ def explain_with(
     layer = target_layer or method.layer or ""
     if method.layer:
         check_layer(network, layer)
-    made = network if name == Method.CAM else without_in_place(network)
-    with evaluating(made):
-        whole = made if name in (Method.CAM, Method.CAM_LAYERCAM) else with_head(made, head)
+    result = network if name == Method.CAM else without_in_place(network)
+    with evaluating(result):
+        whole = result if name in (Method.CAM, Method.CAM_LAYERCAM) else with_head(result, head)
         maps = method.maps(whole, images.detach().clone().requires_grad_(), list(channels), layer, head)
     return maps.detach().float().clamp(min=0)
 
@@ -138,11 +138,11 @@ def check_layer(network: nn.Module, target_layer: str) -> None:
     if target_layer not in layers or not target_layer:
         activations = [name for name, layer in layers.items() if isinstance(layer, nn.ReLU | nn.SiLU | nn.GELU)][-3:]
         blocks = [name for name, layer in layers.items() if name.count(".") == 1 and len(list(layer.children())) > 1]
-        known = ", ".join(activations + blocks[-3:]) or "none"
+        names = ", ".join(activations + blocks[-3:]) or "none"
         raise SettingError(
             Code.SETTING_INVALID,
             f"the network has no layer {target_layer!r}.",
-            fix=f"Name another with --target_layer; its last activations and blocks are {known}.",
+            fix=f"Name another with --target_layer; its last activations and blocks are {names}.",
         )
 
 
@@ -151,11 +151,11 @@ def without_in_place(network: nn.Module) -> nn.Module:
 
     Gradients flow through it and not to its weights, which halves their cost.
     """
-    made = copy.deepcopy(network).eval().requires_grad_(False)
-    for layer in made.modules():
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    for layer in copied.modules():
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment]
-    return made
+    return copied
 
 
 def _cam(network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head) -> torch.Tensor:
@@ -184,31 +184,31 @@ def _layer_gradcam(
     network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
 ) -> torch.Tensor:
     camera = LayerGradCam(network, network.get_submodule(layer))
-    made = [camera.attribute(images, target=channel, relu_attributions=True).detach() for channel in channels]
-    return torch.cat(made, dim=1)
+    attributions = [camera.attribute(images, target=channel, relu_attributions=True).detach() for channel in channels]
+    return torch.cat(attributions, dim=1)
 
 
 def _layercam(
     network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head = INDEPENDENT
 ) -> torch.Tensor:
     # one forward pass for all channels, and backward passes that end at the layer; Captum would run the network anew
-    kept: list[torch.Tensor] = []
+    activations: list[torch.Tensor] = []
 
     def cut(module: nn.Module, inputs: tuple[torch.Tensor, ...], features: torch.Tensor) -> torch.Tensor:
-        kept.append(features.detach().requires_grad_())
-        return kept[-1]
+        activations.append(features.detach().requires_grad_())
+        return activations[-1]
 
     handle = network.get_submodule(layer).register_forward_hook(cut)
     try:
         with torch.enable_grad():
             logits = network(images.detach())
-            made = []
+            maps = []
             for channel in channels:
-                (gradient,) = torch.autograd.grad(logits[:, channel].sum(), kept[0], retain_graph=True)
-                made.append((gradient.clamp(min=0) * kept[0].detach()).sum(1).clamp(min=0))
+                (gradient,) = torch.autograd.grad(logits[:, channel].sum(), activations[0], retain_graph=True)
+                maps.append((gradient.clamp(min=0) * activations[0].detach()).sum(1).clamp(min=0))
     finally:
         handle.remove()
-    return torch.stack(made, dim=1)
+    return torch.stack(maps, dim=1)
 
 
 def cam_times_layercam(
@@ -253,11 +253,11 @@ def _integrated_gradients(
 ) -> torch.Tensor:
     baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
     method = IntegratedGradients(network)
-    made = [
+    attributions = [
         method.attribute(images, baselines=baseline, target=channel, n_steps=_PATH_STEPS, internal_batch_size=max(8,
         len(images))) for channel in channels
     ]  # fmt: skip
-    return torch.stack([one.detach().clamp(min=0).sum(1) for one in made], dim=1).float()
+    return torch.stack([one.detach().clamp(min=0).sum(1) for one in attributions], dim=1).float()
 
 
 def _guided_gradcam(
@@ -269,8 +269,8 @@ def _guided_gradcam(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
         guided = GuidedBackprop(network)
-        made = [guided.attribute(images, target=channel).detach() for channel in channels]
-    return torch.stack([one.clamp(min=0).sum(1) for one in made], dim=1) * enlarged
+        attributions = [guided.attribute(images, target=channel).detach() for channel in channels]
+    return torch.stack([one.clamp(min=0).sum(1) for one in attributions], dim=1) * enlarged
 
 
 def _occlusion(
@@ -279,7 +279,7 @@ def _occlusion(
     step = max(1, images.shape[-1] // _PATCHES)
     baseline = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
     method = Occlusion(network)
-    made = [
+    maps = [
         method.attribute(
             images,
             sliding_window_shapes=(images.shape[1], 2 * step, 2 * step),
@@ -290,7 +290,7 @@ def _occlusion(
         )
         for channel in channels
     ]
-    return torch.stack([one.detach().mean(1) for one in made], dim=1)
+    return torch.stack([one.detach().mean(1) for one in maps], dim=1)
 
 
 MAP_METHODS: dict[str, MapMethod] = {

@@ -74,11 +74,11 @@ def randomised(network: nn.Module, parts: Sequence[str], images: torch.Tensor, s
         images: float ``[B, C, H, W]``; the first `_FEW_IMAGES` are used, and their mirror images.
         seed: of the draws; the global random state is left alone.
     """
-    made = copy.deepcopy(network).eval()
+    copied = copy.deepcopy(network).eval()
     norms = []
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed_of(seed, len(parts)))  # the plain seed may be the one that training began with
-        for name, owner in _owners(made):
+        for name, owner in _owners(copied):
             if _part(name) not in parts:
                 continue
             if callable(reset := getattr(owner, "reset_parameters", None)):
@@ -95,11 +95,11 @@ def randomised(network: nn.Module, parts: Sequence[str], images: torch.Tensor, s
                 norm.momentum = None  # the plain mean over all that it sees
                 norm.train()
             shown = images[:_FEW_IMAGES]
-            made(torch.cat([shown, shown.flip(-1)]))  # two at least: one place of one image has no variance
+            copied(torch.cat([shown, shown.flip(-1)]))  # two at least: one place of one image has no variance
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
                 norm.eval()
-    return made
+    return copied
 
 
 def some_stages(stages: Sequence[Stage], count: int) -> list[Stage]:
@@ -130,24 +130,24 @@ def survival(
         for each stage and draw one row a method and case, ``stage, random_parts, draw, method, case, rank_correlation,
         ssim``; NaN where the network's own map is 0 everywhere: there is nothing that could survive.
     """
-    own = explain(network)
+    before = explain(network)
     for stage in stages:
         for draw in range(draws):
-            made = explain(randomised(network, stage.parts, images, seed + draw))
+            after = explain(randomised(network, stage.parts, images, seed + draw))
             yield pd.concat(
-                [_compared(method, own[method], maps) for method, maps in made.items()], ignore_index=True
+                [_compared(method, before[method], maps) for method, maps in after.items()], ignore_index=True
             ).assign(stage=stage.name, random_parts=len(stage.parts), draw=draw)
 
 
-def _compared(method: str, own: np.ndarray, maps: np.ndarray) -> pd.DataFrame:
-    nothing, count = own.max((-2, -1)) <= 0, len(own)
-    correlation = rank_correlation(own.reshape(count, -1), maps.reshape(count, -1))
+def _compared(method: str, before: np.ndarray, maps: np.ndarray) -> pd.DataFrame:
+    nothing, count = before.max((-2, -1)) <= 0, len(before)
+    correlation = rank_correlation(before.reshape(count, -1), maps.reshape(count, -1))
     return pd.DataFrame(
         {
             "method": method,
             "case": np.arange(count),
             "rank_correlation": np.where(nothing, np.nan, correlation),
-            "ssim": np.where(nothing, np.nan, similarity(own, maps)),
+            "ssim": np.where(nothing, np.nan, similarity(before, maps)),
         }
     )
 

@@ -85,7 +85,7 @@ def read_boxes(
             fix="Explain the findings that the boxes are of.",
             where=path,
         )
-    order = table["image"].map({image: at for at, image in enumerate(stored["image"])})
+    order = table["image"].map({name: row for row, name in enumerate(stored["image"])})
     table = table.iloc[np.argsort(order.to_numpy(), kind="stable")]
     return table[list(COLUMNS)].reset_index(drop=True), tuple(notes)
 
@@ -97,9 +97,9 @@ def in_shares(boxes: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
     right, bottom = left + boxes["width"].to_numpy(float) / across, top + boxes["height"].to_numpy(float) / down
     edges = np.clip(np.column_stack([left, top, right, bottom]), 0, 1)
     rows: dict[tuple[str, str], list[int]] = {}
-    for at, key in enumerate(zip(boxes["image"], boxes["finding"], strict=True)):
-        rows.setdefault(key, []).append(at)
-    return {key: edges[at] for key, at in rows.items()}
+    for row, key in enumerate(zip(boxes["image"], boxes["finding"], strict=True)):
+        rows.setdefault(key, []).append(row)
+    return {key: edges[row] for key, row in rows.items()}
 
 
 def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -123,7 +123,7 @@ def _nih(path: Path, sizes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         scale = table[f"stored_{size}"] / table[f"image_{size}"]
         table[axis], table[size] = table[axis] * scale, table[size] * scale
         table[f"image_{size}"] = table[f"stored_{size}"]
-    refuse_boxes([said for _, said in (*_outside(table), *_doubled(table))], path)
+    refuse_boxes([problem for _, problem in (*_outside(table), *_doubled(table))], path)
     return table, [f"Boxes: {note}."]
 
 
@@ -132,10 +132,10 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
     numbers, broken = box_numbers(table)
     problems = broken_boxes(table, broken)
     table = table[["image"]].assign(finding=table["finding"].map(spelling)).join(numbers)
-    known = list(dict.fromkeys([*findings, *NIH14]))
-    strange = ~table["finding"].isin(known)
+    allowed = list(dict.fromkeys([*findings, *NIH14]))
+    strange = ~table["finding"].isin(allowed)
     problems += [
-        (line, f"there is no finding {name!r}; the findings are {', '.join(known)}")
+        (line, f"there is no finding {name!r}; the findings are {', '.join(allowed)}")
         for line, name in zip(table.index[strange], table.loc[strange, "finding"], strict=True)
     ]
     problems += _outside(table[~broken]) + _doubled(table[~broken])
@@ -214,7 +214,7 @@ def boxed_findings(
     table = table[["image", "finding"]].assign(finding=table["finding"].map(spelling))
     by_side = join_on_image(pd.DataFrame({"image": list(images)}), table, by_name=by_name, where=path)
     labels = {
-        str(image): {label for finding in of["finding"] for label in scheme.labels_of(finding)}
-        for image, of in by_side.table.groupby("image", sort=False)
+        str(image): {label for finding in rows["finding"] for label in scheme.labels_of(finding)}
+        for image, rows in by_side.table.groupby("image", sort=False)
     }
     return labels, by_side.notes("boxed images", "the images to be explained")

@@ -116,10 +116,10 @@ def connected_regions(heat: np.ndarray, threshold: Threshold) -> list[MapRegion]
     labels, count = ndimage.label(above_threshold(heat, threshold), structure=np.ones((3, 3)))
     numbers = np.arange(1, count + 1)
     maxima, sizes = ndimage.maximum(heat, labels, numbers), np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    found = [
+    regions = [
         MapRegion(
             columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start, float(maximum), int(pixels)
         )
         for (rows, columns), maximum, pixels in zip(ndimage.find_objects(labels), maxima, sizes, strict=True)
     ]
-    return sorted(found, key=lambda part: (-part.maximum, -part.pixels))
+    return sorted(regions, key=lambda part: (-part.maximum, -part.pixels))

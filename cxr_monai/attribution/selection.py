@@ -89,10 +89,10 @@ def images_to_explain(
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        found = image_files(path)
-        if not found:
+        files = image_files(path)
+        if not files:
             raise ManifestError(Code.NO_IMAGES, "the folder holds no image.", where=path)
-        return found
+        return files
     return [path]
 
 

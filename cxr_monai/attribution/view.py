@@ -72,10 +72,10 @@ def weights_at(places: np.ndarray, count: int, points: PointGrid | None = None) 
         float32 ``[P, count]``; every row adds up to 1.
     """
     first, step = points or (0.5 / count, 1 / count)
-    at = np.clip((np.asarray(places) - first) / step, 0, count - 1)
-    below = np.minimum(at.astype(int), max(count - 2, 0))
-    weights = np.zeros((len(at), count), np.float32)
-    weights[np.arange(len(at)), below] = 1 - (at - below)
+    positions = np.clip((np.asarray(places) - first) / step, 0, count - 1)
+    below = np.minimum(positions.astype(int), max(count - 2, 0))
+    weights = np.zeros((len(positions), count), np.float32)
+    weights[np.arange(len(positions)), below] = 1 - (positions - below)
     if count > 1:
-        weights[np.arange(len(at)), below + 1] = at - below
+        weights[np.arange(len(positions)), below + 1] = positions - below
     return weights

@@ -99,8 +99,8 @@ def heading_of(finding: Any) -> str:
     return "Mean" if str(finding) == MEAN else words.heading(str(finding))
 
 
-def count_of(found: words.Frequency) -> str:
-    return f"{found.count:,} of {found.of:,}"
+def count_of(frequency: words.Frequency) -> str:
+    return f"{frequency.count:,} of {frequency.total:,}"
 
 
 def share_text(share: float) -> str:

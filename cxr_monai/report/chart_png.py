@@ -147,9 +147,9 @@ def _draw_panels(shape: ChartPanels) -> Any:
     total = high + head + foot
     edges = {"left": 0.55 / wide, "right": 1 - 0.15 / wide, "top": 1 - (head + 0.32) / total, "bottom": foot / total}
     grid = figure.add_gridspec(rows, columns, wspace=0.24, hspace=0.52, **edges)
-    for at, panel in enumerate(shape.panels):
-        axes = figure.add_subplot(grid[at // columns, at % columns])
-        first, last = at % columns == 0, at + columns >= len(shape.panels)
+    for position, panel in enumerate(shape.panels):
+        axes = figure.add_subplot(grid[position // columns, position % columns])
+        first, last = position % columns == 0, position + columns >= len(shape.panels)
         _draw_panel(axes, panel, first, last)
     _legend(figure, shape)
     return figure
@@ -245,23 +245,23 @@ def _draw_forest(shape: Forest) -> Any:
     edge = (wide - left - right, 0.12)
     if shape.counted:
         axes.text(1 + 0.62 / edge[0], -0.95, shape.counted, ha="right", color="#4B5563", **{**beside, "fontsize": 7.2})
-    for at, row in enumerate(rows):
+    for line, row in enumerate(rows):
         weight = "bold" if row.strong or row.heading else "normal"
         indent = 0.0 if row.heading or not any(other.heading for other in rows) else 0.12
         label = _shortened(row.label, 30)
-        axes.text(-(left - edge[1] - indent) / edge[0], at, label, ha="left", fontweight=weight, **beside)
+        axes.text(-(left - edge[1] - indent) / edge[0], line, label, ha="left", fontweight=weight, **beside)
         if row.heading:
             continue
-        axes.text(1 + 0.62 / edge[0], at, row.count, ha="right", color="#4B5563", **beside)
-        there = not math.isnan(row.value)
+        axes.text(1 + 0.62 / edge[0], line, row.count, ha="right", color="#4B5563", **beside)
+        has_value = not math.isnan(row.value)
         estimate, limits = row_texts(shape, row)
         text = f"{estimate} ({limits})" if limits else estimate
-        axes.text(1 + 0.74 / edge[0], at, text, ha="left", fontweight=weight, **beside)
-        if there:
+        axes.text(1 + 0.74 / edge[0], line, text, ha="left", fontweight=weight, **beside)
+        if has_value:
             colour = TONES["first"] if row.strong or not shape.signed else TONES["quiet"]
-            axes.plot([row.low, row.high], [at, at], color=colour, linewidth=1.6, solid_capstyle="butt")
+            axes.plot([row.low, row.high], [line, line], color=colour, linewidth=1.6, solid_capstyle="butt")
             axes.plot(
-                [row.value], [at], "s" if row.strong else "o", color=colour, markersize=5, markeredgecolor="white"
+                [row.value], [line], "s" if row.strong else "o", color=colour, markersize=5, markeredgecolor="white"
             )
     return figure
 
@@ -285,8 +285,8 @@ def _draw_matrix(shape: Matrix) -> Any:
     axes.set_yticks(np.arange(-0.5, len(shape.rows)), minor=True)
     axes.grid(which="minor", color="white", linewidth=1.2)
     axes.tick_params(which="minor", length=0)
-    for row, of in enumerate(shape.counts):
-        axes.text(len(shape.columns) - 0.35, row, f"n = {of:,}", fontsize=7, color="#4B5563", va="center")
+    for row, count in enumerate(shape.counts):
+        axes.text(len(shape.columns) - 0.35, row, f"n = {count:,}", fontsize=7, color="#4B5563", va="center")
         for column in range(len(shape.columns)):
             share = shape.values[row, column]
             text, colour = ("\u2013", "#9AA3AF") if np.isnan(share) else (f"{share * 100:.0f}", _INK)

@@ -21,13 +21,13 @@ _ENDS = 8, 92  # of a bar's axis, in percent of its width
 _POINTS = 110  # of a curve: more cannot be seen at this size
 
 
-def panel_svg(drawn: ChartPanel, square: bool = False) -> Markup:
+def panel_svg(panel: ChartPanel, square: bool = False) -> Markup:
     """Return one panel as an SVG; its text alternative is its title and note."""
     high = _HIGH + 24 if square else _HIGH
-    frame = _Frame(drawn.x, drawn.y, high)
-    parts = [_axes(drawn, frame)]
-    parts += [_mark(mark, frame) for mark in drawn.marks]
-    name = escape(". ".join(text for text in (drawn.title, drawn.note) if text))
+    frame = _Frame(panel.x, panel.y, high)
+    parts = [_axes(panel, frame)]
+    parts += [_mark(mark, frame) for mark in panel.marks]
+    name = escape(". ".join(text for text in (panel.title, panel.note) if text))
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         _WIDE, high, name, Markup("").join(parts)
     )
@@ -61,7 +61,7 @@ def percent_of(axis: Axis, value: float) -> float:
 
 def hundred_dots(filled: int, tone: str = "first") -> Markup:
     """Return a hundred dots in rows of ten, ``filled`` of them in a colour; the words beside it say the same."""
-    places = [f"M{5 + 10 * (at % 10)} {5 + 10 * (at // 10)}h0" for at in range(100)]
+    places = [f"M{5 + 10 * (number % 10)} {5 + 10 * (number // 10)}h0" for number in range(100)]
     return Markup(
         '<svg class="dots" viewBox="0 0 100 100" aria-hidden="true"><path class="rest" d="{}"/>'
         '<path class="{}" d="{}"/></svg>'
@@ -95,8 +95,8 @@ class _Frame:
 
     def path(self, x: np.ndarray, y: np.ndarray) -> str:
         """Return ``M x y L x y ...``; a gap where a value is NaN; points that fall together are drawn once."""
-        there, pieces, last, lifted = _thinned(x, y), [], "", True
-        for across, up in there:
+        points, pieces, last, lifted = _thinned(x, y), [], "", True
+        for across, up in points:
             if math.isnan(across) or math.isnan(up):
                 lifted = True
                 continue
@@ -117,42 +117,42 @@ def _scale(axis: Axis, start: float, end: float) -> Callable[[float], float]:
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-    at = np.arange(len(x))
+    indices = np.arange(len(x))
     if len(x) > _POINTS:
-        at = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
-    return [(float(x[i]), float(y[i])) for i in at]
+        indices = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
+    return [(float(x[i]), float(y[i])) for i in indices]
 
 
-def _axes(drawn: ChartPanel, frame: _Frame) -> Markup:
+def _axes(panel: ChartPanel, frame: _Frame) -> Markup:
     parts = []
-    for value, text in drawn.x.ticks:
-        at = frame.x(value)
-        parts.append(Markup('<path class="grid" d="M{0:.1f} {1}V{2}"/>').format(at, _TOP, frame.bottom))
+    for value, text in panel.x.ticks:
+        place = frame.x(value)
+        parts.append(Markup('<path class="grid" d="M{0:.1f} {1}V{2}"/>').format(place, _TOP, frame.bottom))
         parts.append(
-            Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(at, frame.bottom + 12, text)
+            Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(place, frame.bottom + 12, text)
         )
-    for value, text in drawn.y.ticks:
-        at = frame.y(value)
-        parts.append(Markup('<path class="grid" d="M{0} {2:.1f}H{1}"/>').format(_LEFT, _WIDE - _RIGHT, at))
-        parts.append(Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(_LEFT - 4, at + 3.5, text))
+    for value, text in panel.y.ticks:
+        place = frame.y(value)
+        parts.append(Markup('<path class="grid" d="M{0} {2:.1f}H{1}"/>').format(_LEFT, _WIDE - _RIGHT, place))
+        parts.append(Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(_LEFT - 4, place + 3.5, text))
     middle = (_LEFT + _WIDE - _RIGHT) / 2
     parts.append(
         Markup('<text class="label" x="{:.0f}" y="{}" text-anchor="middle">{}</text>').format(
-            middle, frame.bottom + 26, drawn.x.label
+            middle, frame.bottom + 26, panel.x.label
         )
     )
     parts.append(Markup('<path class="axis" d="M{0} {1}V{2}H{3}"/>').format(_LEFT, _TOP, frame.bottom, _WIDE - _RIGHT))
-    if drawn.y.label:
-        parts.append(Markup('<text class="label" x="{}" y="{}">{}</text>').format(2, _TOP - 8, drawn.y.label))
+    if panel.y.label:
+        parts.append(Markup('<text class="label" x="{}" y="{}">{}</text>').format(2, _TOP - 8, panel.y.label))
     return Markup("").join(parts)
 
 
 def _mark(mark: Mark, frame: _Frame) -> Markup:
     tone = mark.tone + (" dashed" if mark.dashed else "")
     if mark.kind == "band" and mark.low is not None and mark.high is not None:
-        there = ~(np.isnan(mark.low) | np.isnan(mark.high))
-        upper = frame.path(mark.x[there], mark.high[there])
-        lower = frame.path(mark.x[there][::-1], mark.low[there][::-1])
+        defined = ~(np.isnan(mark.low) | np.isnan(mark.high))
+        upper = frame.path(mark.x[defined], mark.high[defined])
+        lower = frame.path(mark.x[defined][::-1], mark.low[defined][::-1])
         return Markup('<path class="band {}" d="{}L{}Z"/>').format(tone, upper, lower[1:]) if upper else Markup("")
     if mark.kind == "line":
         return Markup('<path class="line {}" d="{}"/>').format(tone, frame.path(mark.x, mark.y))
@@ -166,18 +166,18 @@ def _mark(mark: Mark, frame: _Frame) -> Markup:
              for x in mark.x]  # fmt: skip
     gap = (frame.high - frame.low) * 0.06
     for place, letter in zip(spread_letters(mark.x, gap, frame.low, frame.high), mark.letters, strict=False):
-        at = frame.x(float(place))
-        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(at, _TOP - 4, letter))
+        across = frame.x(float(place))
+        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(across, _TOP - 4, letter))
     return Markup("").join(parts)
 
 
 def _points(mark: Mark, frame: _Frame) -> list[Markup]:
     parts = []
-    for at, (x, y) in enumerate(zip(mark.x, mark.y, strict=True)):
+    for number, (x, y) in enumerate(zip(mark.x, mark.y, strict=True)):
         if math.isnan(x) or math.isnan(y):
             continue
-        if mark.low is not None and mark.high is not None and not np.isnan(mark.low[at] + mark.high[at]):
-            ends = frame.x(x), frame.y(mark.low[at]), frame.y(mark.high[at])
+        if mark.low is not None and mark.high is not None and not np.isnan(mark.low[number] + mark.high[number]):
+            ends = frame.x(x), frame.y(mark.low[number]), frame.y(mark.high[number])
             parts.append(Markup('<path class="line {} thin" d="M{:.1f} {:.1f}V{:.1f}"/>').format(mark.tone, *ends))
         place = frame.x(x), frame.y(y)
         parts.append(Markup('<circle class="point {}" cx="{:.1f}" cy="{:.1f}" r="3.2"/>').format(mark.tone, *place))

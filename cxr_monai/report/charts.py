@@ -88,12 +88,12 @@ class ChartPanels:
 
     def legend(self) -> list[tuple[str, Mark]]:
         """Return each label once, with a mark that carries it, in the order met."""
-        found: dict[str, Mark] = {}
+        marks: dict[str, Mark] = {}
         for panel in self.panels:
             for mark in panel.marks:
                 if mark.label:
-                    found.setdefault(mark.label, mark)
-        return list(found.items())
+                    marks.setdefault(mark.label, mark)
+        return list(marks.items())
 
 
 @dataclass(frozen=True)
@@ -169,13 +169,13 @@ def zoomed_axis(label: str, largest: float) -> Axis:
 def logit_axis(label: str, low: float, high: float) -> Axis:
     """Return an axis of log-odds whose ticks are probabilities; ``low`` and ``high`` are probabilities too."""
     start, end = float(logit(low)), float(logit(high))
-    kept: list[tuple[float, str]] = []
+    ticks: list[tuple[float, str]] = []
     for share, text in _ODDS:
         place = float(logit(share))
         # texts nearer than this would run into each other on a phone
-        if start <= place <= end and all(abs(place - other) >= 0.17 * (end - start) for other, _ in kept):
-            kept.append((place, text))
-    return Axis(label, start, end, tuple(sorted(kept)))
+        if start <= place <= end and all(abs(place - other) >= 0.17 * (end - start) for other, _ in ticks):
+            ticks.append((place, text))
+    return Axis(label, start, end, tuple(sorted(ticks)))
 
 
 def spread_letters(places: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
@@ -201,9 +201,9 @@ def spread_letters(places: np.ndarray, gap: float, low: float, high: float) -> n
 
 def around_axis(label: str, values: Sequence[float] | np.ndarray, reference: float, least: float) -> Axis:
     """Return an axis symmetric about ``reference`` that holds every finite value, at least ``least`` to each side."""
-    there = np.asarray(values, dtype=float)
-    there = there[np.isfinite(there)]
-    reach = max(least, float(np.abs(there - reference).max(initial=0.0)))
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    reach = max(least, float(np.abs(finite - reference).max(initial=0.0)))
     step = next((step for step in (0.5, 0.2, 0.1, 0.05, 0.02, 0.01) if step <= reach), 0.005)
     ticks = tuple((reference + k * step, _tick(reference, k * step)) for k in range(-2, 3))
     shown = tuple(tick for tick in ticks if abs(tick[0] - reference) <= reach * 1.0001)

@@ -27,9 +27,9 @@ def chosen_rule(evaluation: Evaluation) -> str | None:
 
     None where the evaluation has no operating points.
     """
-    there = rules_in(evaluation)
+    available = rules_in(evaluation)
     wanted = str(evaluation.book.get("rule"))
-    return wanted if wanted in there else next(iter(there), None)
+    return wanted if wanted in available else next(iter(available), None)
 
 
 def chosen_points(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
@@ -58,8 +58,8 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def value(row: Mapping[str, Any], name: str) -> float:
     """Return a number of a row; NaN where the column is missing or empty."""
-    found = row.get(name)
-    return math.nan if found is None or found is pd.NA else float(found)
+    entry = row.get(name)
+    return math.nan if entry is None or entry is pd.NA else float(entry)
 
 
 def limits_of(row: Mapping[str, Any], figure: str) -> tuple[float, float]:

@@ -50,9 +50,9 @@ def confusion_matrix(evaluation: Evaluation) -> Matrix | None:
     members = [*alone.T, ~present.any(1) & ~np.isnan(sample.labels).all(1)]
     counts = tuple(int(rows.sum()) for rows in members)
     values = np.full((len(members), len(sample.findings)), np.nan)
-    for at, rows in enumerate(members):
-        if counts[at] >= _FEWEST_IMAGES:
-            values[at] = reported[rows].mean(0)
+    for column, rows in enumerate(members):
+        if counts[column] >= _FEWEST_IMAGES:
+            values[column] = reported[rows].mean(0)
     about = (
         "Each row: images with that finding alone, by the labels. Each column: in how many of 100 of them the model "
         f"reports this finding, at the operating point '{chosen_rule(evaluation)}'. On the diagonal it is right. "
@@ -65,9 +65,9 @@ def confusion_matrix(evaluation: Evaluation) -> Matrix | None:
 def cooccurrence_matrix(evaluation: Evaluation) -> Matrix | None:
     """Return which labels come together: of the images with A and a known label B, the share that has B."""
     labels = evaluation.sample.labels
-    known, present = (~np.isnan(labels)).astype(float), (labels == 1).astype(float)
-    both, of = present.T @ present, present.T @ known
-    values = np.where(of >= _FEWEST_IMAGES, both / np.maximum(of, 1), np.nan)
+    labelled, present = (~np.isnan(labels)).astype(float), (labels == 1).astype(float)
+    both, having = present.T @ present, present.T @ labelled
+    values = np.where(having >= _FEWEST_IMAGES, both / np.maximum(having, 1), np.nan)
     np.fill_diagonal(values, np.nan)
     if np.isnan(values).all():
         return None

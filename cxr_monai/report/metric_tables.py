@@ -93,8 +93,10 @@ def operating_tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
                     *(estimate(row, name, digits=2 if name.startswith("lr") else 3) for name in shown),
                 )
             )
-        there = {str(name) for name in table[table["rule"].astype("str") == rule]["finding"]}
-        missing = [heading_of(row["finding"]) for row in finding_rows(evaluation) if str(row["finding"]) not in there]
+        with_threshold = {str(name) for name in table[table["rule"].astype("str") == rule]["finding"]}
+        missing = [
+            heading_of(row["finding"]) for row in finding_rows(evaluation) if str(row["finding"]) not in with_threshold
+        ]
         notes = (
             (f"No threshold was chosen for {words.and_list(missing)}: too few labels of one kind.",) if missing else ()
         )
@@ -275,8 +277,8 @@ def site_table(evaluation: Evaluation) -> Table | None:
         why = str(row.get("why") or "")
         cells.append(Cell(str(row["holds"]), (why,) if why else (), strong=str(row["holds"]) == "no"))
         rows.append(tuple(cells))
-    said = table["holds"].astype("str").value_counts()
-    answers = [f"{said.get(answer, 0):,} {what}" for answer, what in _HOLDS]
+    answer_counts = table["holds"].astype("str").value_counts()
+    answers = [f"{answer_counts.get(answer, 0):,} {what}" for answer, what in _HOLDS]
     notes = (f"Of {len(table):,} thresholds, {words.and_list(answers)}. The rows are not corrected for their number.",)
     heads = ("Finding", "Rule", "Threshold", "Sensitivity then", "now", "Specificity then", "now", "Holds")
     return Table("Do the operating points still hold?", heads, tuple(rows), notes)
@@ -290,9 +292,9 @@ def prevalence_table(evaluation: Evaluation) -> Table | None:
     given = list(dict.fromkeys(table["probability"].astype(float)))
     rows = []
     for finding, part in table.groupby("finding", sort=False):
-        there = {float(row["probability"]): value(row, "probability_there") for row in records(part)}
+        at_stated = {float(row["probability"]): value(row, "probability_there") for row in records(part)}
         ends = [share_text(float(part[name].iloc[0])) for name in ("prevalence", "stated_prevalence")]
-        shares = [Cell(share_text(there.get(share, math.nan))) for share in given]
+        shares = [Cell(share_text(at_stated.get(share, math.nan))) for share in given]
         rows.append((Cell(heading_of(finding)), *map(Cell, ends), *shares))
     heads = ("Finding", "Prevalence here", "Stated", *(f"{share_text(share)} becomes" for share in given))
     return Table("What a probability becomes at the stated prevalence", heads, tuple(rows))

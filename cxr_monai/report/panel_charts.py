@@ -53,8 +53,8 @@ def roc_chart(evaluation: Evaluation) -> ChartPanels | None:
             *_curve(curve, "fpr", "tpr", evaluation.level),
         ]
         if name in points:
-            at = points[name]
-            x, y = np.array([1 - value(at, "specificity")]), np.array([value(at, "sensitivity")])
+            point = points[name]
+            x, y = np.array([1 - value(point, "specificity")]), np.array([value(point, "sensitivity")])
             marks.append(Mark("points", x, y, tone="second", label=f"operating point ({chosen_rule(evaluation)})"))
         panels.append(ChartPanel(words.heading(name), note, *axes, tuple(marks)))
     about = "How many images with the label are found, against the false alarms paid for it. Above each: AUROC."
@@ -78,8 +78,8 @@ def precision_recall_chart(evaluation: Evaluation) -> ChartPanels | None:
             *_curve(curve, "recall", "precision", evaluation.level),
         ]
         if name in points:
-            at = points[name]
-            x, y = np.array([value(at, "sensitivity")]), np.array([value(at, "ppv")])
+            point = points[name]
+            x, y = np.array([value(point, "sensitivity")]), np.array([value(point, "ppv")])
             marks.append(Mark("points", x, y, tone="second", label=f"operating point ({chosen_rule(evaluation)})"))
         panels.append(ChartPanel(words.heading(name), note, *axes, tuple(marks)))
     about = (
@@ -96,20 +96,20 @@ def reliability_chart(evaluation: Evaluation) -> ChartPanels | None:
     tones: dict[str, tuple[Tone, bool]] = {"as predicted": ("second", True), "calibrated": ("first", False)}
     panels = []
     for name, row in _findings(evaluation):
-        mine = table[(table["finding"] == name) & (table["images"] > 0)]
-        largest = float(np.nanmax([mine["mean_score"].max(), mine["observed"].max(), 0.0])) if len(mine) else 0.0
+        bins = table[(table["finding"] == name) & (table["images"] > 0)]
+        largest = float(np.nanmax([bins["mean_score"].max(), bins["observed"].max(), 0.0])) if len(bins) else 0.0
         axes = zoomed_axis("given probability", largest), zoomed_axis("share with the label", largest)
-        if mine.empty or not value(row, "positives") > 0:
+        if bins.empty or not value(row, "positives") > 0:
             panels.append(_nothing(name, row, *axes))
             continue
         ends = np.array([0.0, axes[0].high])
         marks = [Mark("line", ends, ends, tone="quiet", label="perfect", dashed=True)]
         for state, (tone, dashed) in tones.items():
-            of = mine[mine["state"] == state].sort_values("mean_score")
-            if of.empty:
+            part = bins[bins["state"] == state].sort_values("mean_score")
+            if part.empty:
                 continue
-            x, y = of["mean_score"].to_numpy(float), of["observed"].to_numpy(float)
-            low, high = of["observed_low"].to_numpy(float), of["observed_high"].to_numpy(float)
+            x, y = part["mean_score"].to_numpy(float), part["observed"].to_numpy(float)
+            low, high = part["observed_low"].to_numpy(float), part["observed_high"].to_numpy(float)
             marks.append(Mark("line", x, y, tone=tone, dashed=dashed))
             marks.append(Mark("points", x, y, low, high, tone=tone, label=state))
         panels.append(ChartPanel(words.heading(name), f"0 to {axes[0].high:g}", *axes, tuple(marks)))
@@ -144,9 +144,9 @@ def score_chart(evaluation: Evaluation) -> ChartPanels | None:
         ]
         threshold = value(points.get(name, {}), "threshold")
         if 0 <= threshold <= 1:
-            at = np.clip(logit(np.clip([threshold], _CLIP, 1 - _CLIP)), axis.low, axis.high)
+            place = np.clip(logit(np.clip([threshold], _CLIP, 1 - _CLIP)), axis.low, axis.high)
             label = f"threshold ({chosen_rule(evaluation)})"
-            marks.append(Mark("verticals", at, tone="second", label=label, dashed=True))
+            marks.append(Mark("verticals", place, tone="second", label=label, dashed=True))
         note = f"{value(row, 'positives'):,.0f} with, {value(row, 'images') - value(row, 'positives'):,.0f} without"
         panels.append(ChartPanel(words.heading(name), note, axis, y, tuple(marks)))
     about = "Each curve has the same area, however many images it stands for. The less they overlap, the better."
@@ -171,11 +171,11 @@ def trade_off_chart(evaluation: Evaluation) -> ChartPanels | None:
             for key, (label, tone, dashed) in _TRADED.items()
         ]
         if not table.empty:
-            mine = table[(table["finding"] == name) & table["threshold"].between(0, 1)]
-            if len(mine):
-                at = logit(np.clip(mine["threshold"].to_numpy(float), _CLIP, 1 - _CLIP))
-                names = tuple(letters[str(rule)] for rule in mine["rule"])
-                marks.append(Mark("verticals", np.clip(at, x.low, x.high), tone="quiet", letters=names))
+            chosen = table[(table["finding"] == name) & table["threshold"].between(0, 1)]
+            if len(chosen):
+                chosen_places = logit(np.clip(chosen["threshold"].to_numpy(float), _CLIP, 1 - _CLIP))
+                names = tuple(letters[str(rule)] for rule in chosen["rule"])
+                marks.append(Mark("verticals", np.clip(chosen_places, x.low, x.high), tone="quiet", letters=names))
         panels.append(ChartPanel(words.heading(name), "", x, y, tuple(marks)))
     about = "What each threshold gives on these images. PPV and NPV hold for their prevalence."
     if letters:
@@ -191,11 +191,11 @@ def abstention_chart(evaluation: Evaluation) -> ChartPanels | None:
     x = Axis("share answered", 0.0, 1.0, ((0.0, "0"), (0.5, "0.5"), (1.0, "1")))
     panels = []
     for name, row in _findings(evaluation):
-        mine = table[table["finding"] == name].sort_values("share_answered")
-        if mine.empty or mine["error_rate"].isna().all():
+        curve = table[table["finding"] == name].sort_values("share_answered")
+        if curve.empty or curve["error_rate"].isna().all():
             panels.append(_nothing(name, row, x, zoomed_axis("wrong answers", 1.0)))
             continue
-        answered, wrong = mine["share_answered"].to_numpy(float), mine["error_rate"].to_numpy(float)
+        answered, wrong = curve["share_answered"].to_numpy(float), curve["error_rate"].to_numpy(float)
         y = zoomed_axis("wrong answers", float(np.nanmax(wrong)))
         mark = Mark("line", answered, wrong, label="error rate")
         panels.append(ChartPanel(words.heading(name), f"0 to {y.high:g}", x, y, (mark,)))

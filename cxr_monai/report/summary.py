@@ -127,12 +127,12 @@ def _guesses(evaluation: Evaluation) -> SummaryPoint | None:
     mean = mean_row(evaluation) if len(finding_rows(evaluation)) > 1 else {}
     if not rows and guessing.ranking(mean) != "guessing":
         return None
-    told = ""
+    average = ""
     if guessing.ranking(mean) == "guessing":
         pairs = words.pairs(value(mean, "auroc"), *limits_of(mean, "auroc"), evaluation.level)
-        told = f" On average over the findings, it ranks {pairs} rightly; guessing would 50."
+        average = f" On average over the findings, it ranks {pairs} rightly; guessing would 50."
     if not rows:
-        return SummaryPoint("It does no better than guessing", f"on average over the findings.{told}")
+        return SummaryPoint("It does no better than guessing", f"on average over the findings.{average}")
     names = words.and_list([words.spoken(str(row["finding"])) for row in rows])
     wide = [row for row in rows if limits_of(row, "auroc")[1] >= _OPEN]
     unsure = (
@@ -140,7 +140,8 @@ def _guesses(evaluation: Evaluation) -> SummaryPoint | None:
     )
     return SummaryPoint(
         "It does no better than guessing",
-        f"for {names}, as far as these images show: the interval of the AUROC holds 0.5.{unsure if wide else ''}{told}",
+        f"for {names}, as far as these images show: the interval of the AUROC holds 0.5."
+        f"{unsure if wide else ''}{average}",
     )
 
 
@@ -171,13 +172,13 @@ def _tells_nothing(evaluation: Evaluation) -> SummaryPoint | None:
         if name not in {*everything, *nothing}
     ]
     wrong = [words.spoken(name) for name, point in points.items() if guessing.reporting(point) == "worse"]
-    said = [f"it reports {words.and_list(everything)} in every image"] if everything else []
-    said += [f"it reports {words.and_list(nothing)} in no image"] if nothing else []
-    said += [f"it reports {words.and_list(alike)} about as often with the label as without it"] if alike else []
-    said += [f"it reports {words.and_list(wrong)} less often with the label than without it"] if wrong else []
-    if not said:
+    statements = [f"it reports {words.and_list(everything)} in every image"] if everything else []
+    statements += [f"it reports {words.and_list(nothing)} in no image"] if nothing else []
+    statements += [f"it reports {words.and_list(alike)} about as often with the label as without it"] if alike else []
+    statements += [f"it reports {words.and_list(wrong)} less often with the label than without it"] if wrong else []
+    if not statements:
         return None
-    text = "; ".join(said)
+    text = "; ".join(statements)
     return SummaryPoint("Some of its reports tell nothing:", f"{text}.")
 
 
@@ -245,10 +246,10 @@ def _abstains(evaluation: Evaluation) -> SummaryPoint | None:
     if shares.empty or not shares.max() > 0:
         return None
     least, most = words.known_frequency(float(shares.min())), words.known_frequency(float(shares.max()))
-    share = out_of(most.count, most.of, "image")
-    if (least.count, least.of) != (most.count, most.of):
-        of = "" if least.of == most.of else f" of {least.of:,}"
-        share = f"{least.count:,}{of} to {share}, depending on the finding"
+    share = out_of(most.count, most.total, "image")
+    if (least.count, least.total) != (most.count, most.total):
+        total = "" if least.total == most.total else f" of {least.total:,}"
+        share = f"{least.count:,}{total} to {share}, depending on the finding"
     return SummaryPoint(
         "It can say 'I don't know'.",
         f"Asked for answers that are right as often as promised, it gives none in {share}.",
@@ -265,12 +266,12 @@ def _rules_out(evaluation: Evaluation) -> SummaryPoint | None:
     if not misses:
         return None
     least, most = (
-        words.known_frequency(share, of=words.with_label(points[name])) for share, name in (misses[0], misses[-1])
+        words.known_frequency(share, total=words.with_label(points[name])) for share, name in (misses[0], misses[-1])
     )
-    text = f"Of {counted(least.of, 'image')} with the label it misses {least.count:,} ({words.spoken(misses[0][1])})"
+    text = f"Of {counted(least.total, 'image')} with the label it misses {least.count:,} ({words.spoken(misses[0][1])})"
     if len(misses) > 1:
-        of = "" if most.of == least.of else f" of {most.of:,}"
-        text += f" to {most.count:,}{of} ({words.spoken(misses[-1][1])})"
+        total = "" if most.total == least.total else f" of {most.total:,}"
+        text += f" to {most.count:,}{total} ({words.spoken(misses[-1][1])})"
     return SummaryPoint("It can't rule a finding out.", f"{text}, at the operating points of this report.")
 
 
@@ -283,8 +284,8 @@ def _false_reports(evaluation: Evaluation) -> SummaryPoint | None:
         return None
     which = [words.spoken(name) for _, name in wrong]
     named = "every finding" if len(wrong) == len(right) > 1 else words.and_list(which)
-    worst = words.known_frequency(wrong[0][0], of=words.reported(points[wrong[0][1]]))
-    tail = f" Worst: {which[0]}, {worst.count:,} right of {counted(worst.of, 'report')}."
+    worst = words.known_frequency(wrong[0][0], total=words.reported(points[wrong[0][1]]))
+    tail = f" Worst: {which[0]}, {worst.count:,} right of {counted(worst.total, 'report')}."
     return SummaryPoint(
         "A report is a reason to look, not a diagnosis.",
         f"More than half of its reports lack the label for {named}.{tail} Rare findings fare worst, however good a "
@@ -325,7 +326,7 @@ def _missed_more(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> s
     where = f"{words.spoken(str(more[0]['finding']))}, {_group(more[0])}"
     return (
         f" At one threshold for all it surely misses more than in the rest for {pairs} of a group and a finding; most: "
-        f"{where} ({most.count:,} more of {most.of:,} with the label)."
+        f"{where} ({most.count:,} more of {most.total:,} with the label)."
     )
 
 
@@ -333,13 +334,13 @@ def _nothing_known(evaluation: Evaluation) -> SummaryPoint | None:
     rows = finding_rows(evaluation)
     empty = [words.spoken(str(row["finding"])) for row in rows if why_empty(row)]
     few = [words.spoken(str(row["finding"])) for row in rows if not why_empty(row) and words.rough(row)]
-    said = [f"nothing can be said about {words.and_list(empty)}"] if empty else []
-    said += (
+    statements = [f"nothing can be said about {words.and_list(empty)}"] if empty else []
+    statements += (
         [f"what is said about {words.and_list(few)} rests on fewer than {words.FEW_PATIENTS} patients"] if few else []
     )
-    if not said:
+    if not statements:
         return None
-    text = "; ".join(said)
+    text = "; ".join(statements)
     return SummaryPoint("This report leaves gaps:", f"{text}.")
 
 

@@ -33,10 +33,10 @@ SEPARATION = ((0.9, "very well"), (0.8, "well"), (0.7, "moderately"), (0.5, "wea
 
 @dataclass(frozen=True)
 class Frequency:
-    """``count`` out of ``of``, with whole-numbered limits (None: no interval)."""
+    """``count`` out of ``total``, with whole-numbered limits (None: no interval)."""
 
     count: int
-    of: int
+    total: int
     low: int | None = None
     high: int | None = None
 
@@ -48,26 +48,25 @@ class Frequency:
         return f" ({lead}{self.low:,} to {self.high:,})"
 
 
-def frequency(share: float, low: float = math.nan, high: float = math.nan, of: float = math.nan) -> Frequency | None:
+def frequency(share: float, low: float = math.nan, high: float = math.nan, total: float = math.nan) -> Frequency | None:
     """Return `known_frequency`; None if the share is NaN."""
-    return None if math.isnan(share) else known_frequency(share, low, high, of)
+    return None if math.isnan(share) else known_frequency(share, low, high, total)
 
 
-def known_frequency(share: float, low: float = math.nan, high: float = math.nan, of: float = math.nan) -> Frequency:
+def known_frequency(share: float, low: float = math.nan, high: float = math.nan, total: float = math.nan) -> Frequency:
     """Return a share as a count out of 100, 1,000 or 10,000.
 
     Args:
         share: from 0 to 1.
-        low: its limits.
-        high: its limits.
-        of: how many were counted. The count is out of no more than the next of 100, 1,000 and 10,000 above it: a share
-            of 22 images is told out of 100.
+        low, high: its limits.
+        total: how many were counted. The count is out of no more than the next of 100, 1,000 and 10,000 above it: a
+            share of 22 images is told out of 100.
     """
     share = _whole(share)
     rare = min(share, 1 - share)
     whole = 100 if rare >= 0.02 or rare <= 0 else 1000 if rare >= 0.002 else 10000
-    if not math.isnan(of):
-        whole = min(whole, 100 if of <= 100 else 1000 if of <= 1000 else 10000)
+    if not math.isnan(total):
+        whole = min(whole, 100 if total <= 100 else 1000 if total <= 1000 else 10000)
     limits = (None, None) if math.isnan(low) or math.isnan(high) else (_round(low * whole), _round(high * whole))
     return Frequency(_round(share * whole), whole, *limits)
 
@@ -164,12 +163,12 @@ def rule_words(rule: str) -> str:
 
 def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> str:
     """Return what a report of this finding is worth: the PPV."""
-    found = frequency(value(row, "ppv"), *limits_of(row, "ppv"), reported(row))
-    if found is None:
+    right = frequency(value(row, "ppv"), *limits_of(row, "ppv"), reported(row))
+    if right is None:
         return f"The model reports {spoken(finding)} in none of these images, so how often it is right can't be said."
     return (
-        f"Of {counted(found.of, 'image')} like these in which the model reports {spoken(finding)}, "
-        f"{found.count:,} {have(found.count)} the label{found.span(level)}.{few(reported(row))}"
+        f"Of {counted(right.total, 'image')} like these in which the model reports {spoken(finding)}, "
+        f"{right.count:,} {have(right.count)} the label{right.span(level)}.{few(reported(row))}"
         + _no_help(row, guessing.predicting(row), "a report does not surely make the label likelier")
     )
 
@@ -177,41 +176,41 @@ def right_when_reported(finding: str, row: Mapping[str, Any], level: float) -> s
 def missed(finding: str, row: Mapping[str, Any], level: float | None = None) -> str:
     """Return how many of the images with the label go unreported: one minus the sensitivity."""
     low, high = limits_of(row, "sensitivity")
-    found = frequency(1 - value(row, "sensitivity"), 1 - high, 1 - low, with_label(row))
-    if found is None:
+    misses = frequency(1 - value(row, "sensitivity"), 1 - high, 1 - low, with_label(row))
+    if misses is None:
         return f"No image here has the label, so how often it misses {spoken(finding)} can't be said."
     if reported(row) > 0 and silent(row) == 0:
         return (
             f"It reports {spoken(finding)} in every image, with the label or without: that it misses none says nothing."
         )
     return (
-        f"Of {counted(found.of, 'image')} with the label, it misses "
-        f"{found.count:,}{found.span(level)}.{few(with_label(row))}"
+        f"Of {counted(misses.total, 'image')} with the label, it misses "
+        f"{misses.count:,}{misses.span(level)}.{few(with_label(row))}"
     )
 
 
 def false_alarms(finding: str, row: Mapping[str, Any]) -> str:
     """Return how many of the images without the label are reported: one minus the specificity."""
     low, high = limits_of(row, "specificity")
-    found = frequency(1 - value(row, "specificity"), 1 - high, 1 - low, without_label(row))
-    if found is None:
+    alarms = frequency(1 - value(row, "specificity"), 1 - high, 1 - low, without_label(row))
+    if alarms is None:
         return f"No image here is without the label, so false reports of {spoken(finding)} can't be counted."
     hint = few(without_label(row))
     return (
-        f"Of {counted(found.of, 'image')} without it, it reports {spoken(finding)} "
-        f"in {found.count:,}{found.span()}.{hint}"
+        f"Of {counted(alarms.total, 'image')} without it, it reports {spoken(finding)} "
+        f"in {alarms.count:,}{alarms.span()}.{hint}"
     )
 
 
 def left_when_silent(finding: str, row: Mapping[str, Any]) -> str:
     """Return what the model's silence is worth: one minus the NPV."""
     low, high = limits_of(row, "npv")
-    found = frequency(1 - value(row, "npv"), 1 - high, 1 - low, silent(row))
-    if found is None:
+    overlooked = frequency(1 - value(row, "npv"), 1 - high, 1 - low, silent(row))
+    if overlooked is None:
         return f"It reports {spoken(finding)} in every image, so there is no silence to judge."
-    left = f"{found.count:,} {have(found.count)} the label all the same{found.span()}."
+    clause = f"{overlooked.count:,} {have(overlooked.count)} the label all the same{overlooked.span()}."
     tail = _no_help(row, guessing.silence(row), "its silence does not surely make the label rarer")
-    return f"Of {counted(found.of, 'image')} in which it does not, {left}{few(silent(row))}{tail}"
+    return f"Of {counted(overlooked.total, 'image')} in which it does not, {clause}{few(silent(row))}{tail}"
 
 
 def _no_help(row: Mapping[str, Any], standing: guessing.Standing, what: str) -> str:
@@ -243,19 +242,19 @@ def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
     low, high = limits_of(row, "npv_at_prevalence")
     passed = frequency(1 - value(row, "npv_at_prevalence"), 1 - high, 1 - low)
     text = (
-        f"Where {out_of(stated.count, stated.of, 'image')} {have(stated.of)} "
+        f"Where {out_of(stated.count, stated.total, 'image')} {have(stated.total)} "
         "it (the prevalence stated for this report), "
-        f"{out_of(right.count, right.of, 'report')} of {spoken(finding)} would be right{right.span()}"
+        f"{out_of(right.count, right.total, 'report')} of {spoken(finding)} would be right{right.span()}"
     )
     if passed is not None:
-        text += f", and {out_of(passed.count, passed.of, 'image')} without a report would have it{passed.span()}"
+        text += f", and {out_of(passed.count, passed.total, 'image')} without a report would have it{passed.span()}"
     return text + "."
 
 
 def pairs(auroc: float, low: float = math.nan, high: float = math.nan, level: float | None = None) -> str:
     """Return an AUROC as pairs ranked rightly: ``88 of 100 pairs (87 to 89)``; empty if NaN."""
-    found = frequency(auroc, low, high)
-    return "" if found is None else f"{out_of(found.count, found.of, 'pair')}{found.span(level)}"
+    ranked = frequency(auroc, low, high)
+    return "" if ranked is None else f"{out_of(ranked.count, ranked.total, 'pair')}{ranked.span(level)}"
 
 
 def separation(low: float) -> str:
@@ -289,14 +288,14 @@ def split_words(split: Mapping[str, Any] | None, label_version: str = "") -> str
         return str(split["name"])
     scheme = str(split.get("scheme") or "")
     seed = "" if split.get("seed") is None else f", seed {split['seed']}"
-    known = {
+    phrases = {
         "official": official_split(label_version),
         "random": f"an own random split by patient{seed}",
         "kfold": f"folds by patient{seed}",
         "lists": "a split by lists of images",
         "edited": "a split that was edited after it was recorded",
     }
-    return known.get(scheme.lower(), f"the split '{scheme}'{seed}" if scheme else "a split without a name")
+    return phrases.get(scheme.lower(), f"the split '{scheme}'{seed}" if scheme else "a split without a name")
 
 
 def _whole(share: float) -> float:
@@ -318,5 +317,5 @@ def _number_of(text: str) -> float | None:
 
 
 def _of_hundred(share: float) -> str:
-    found = frequency(share) or Frequency(0, 100)
-    return f"{found.count:,} of {found.of:,}"
+    shown = frequency(share) or Frequency(0, 100)
+    return f"{shown.count:,} of {shown.total:,}"

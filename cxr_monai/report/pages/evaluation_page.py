@@ -104,33 +104,33 @@ def render_report(
 
 def finding_cards(evaluation: Evaluation) -> list[FindingCard]:
     """Return what the physicians' part says of each finding, in the evaluation's order."""
-    points, made = chosen_points(evaluation), []
+    points, cards = chosen_points(evaluation), []
     for row in finding_rows(evaluation):
         name = str(row["finding"])
         point, warning = points.get(name), words.rough(row)
         if point is None:
             why = words.no_value(name, row) or "No threshold was chosen for it, so the model reports nothing."
-            made.append(FindingCard(words.heading(name), warning=why))
+            cards.append(FindingCard(words.heading(name), warning=why))
             continue
-        right, found = value(point, "ppv"), value(point, "sensitivity")
+        right, sensitivity = value(point, "ppv"), value(point, "sensitivity")
         lines = (
             words.false_alarms(name, point),
             words.left_when_silent(name, point),
             words.in_a_thousand(name, point),
         )
-        made.append(
+        cards.append(
             FindingCard(
                 words.heading(name),
                 words.right_when_reported(name, point, evaluation.level),
                 words.filled_dots(right) if right == right else None,
                 words.missed(name, point),
-                words.filled_dots(found) if found == found else None,
+                words.filled_dots(sensitivity) if sensitivity == sensitivity else None,
                 words.at_stated_prevalence(name, point),
                 tuple(line for line in lines if line),
                 warning,
             )
         )
-    return made
+    return cards
 
 
 def _content(evaluation: Evaluation) -> dict[str, Any]:
@@ -205,10 +205,10 @@ def drawn_forest(shape: Forest | None) -> DrawnForest | None:
 def _judged_on(evaluation: Evaluation) -> str:
     """Return what was judged on, as a phrase; drawn images are called so."""
     images, patients = len(evaluation.sample), int(evaluation.sample.patients.max(initial=-1)) + 1
-    drawn = int(evaluation.book.get("synthetic_images") or 0)
-    if drawn and drawn >= images:
+    synthetic = int(evaluation.book.get("synthetic_images") or 0)
+    if synthetic and synthetic >= images:
         return f"{counted(images, 'synthetic image')} of {counted(patients, 'invented patient')}"
-    also = f", {drawn:,} of them synthetic," if drawn else ""
+    also = f", {synthetic:,} of them synthetic," if synthetic else ""
     return f"{counted(images, 'chest radiograph')}{also} of {counted(patients, 'patient')}"
 
 
@@ -217,6 +217,6 @@ def _system(book: Mapping[str, Any]) -> str:
     bundle = book.get("bundle")
     if not bundle:
         return str(book.get("predictions") or "predictions")
-    told = bundle if isinstance(bundle, Mapping) else {"digest": bundle}
-    named = book.get("bundle_name") or told.get("name") or "a bundle"
-    return f"{named} ({str(told['digest'])[:12]})" if told.get("digest") else str(named)
+    description = bundle if isinstance(bundle, Mapping) else {"digest": bundle}
+    named = book.get("bundle_name") or description.get("name") or "a bundle"
+    return f"{named} ({str(description['digest'])[:12]})" if description.get("digest") else str(named)

@@ -75,17 +75,17 @@ def localisation_sentences(localisation: Localisation) -> list[str]:
     named = _named(localisation)
     rows = {row["map"]: row for row in records(localisation.scores) if row["finding"] == named}
     method = localisation.provenance["method"]
-    own = words.frequency(*(value(rows[method], f"pointing{end}") for end in ("", "_low", "_high")))
-    if own is None:
+    hits = words.frequency(*(value(rows[method], f"pointing{end}") for end in ("", "_low", "_high")))
+    if hits is None:
         return []
     what = "a boxed finding" if named == MEAN else f"a box of {words.spoken(named)}"
-    said = [
-        f"Of {counted(own.of, 'radiograph')} with {what}, the strongest point "
-        f"of the map lies in the box in {own.count:,}"
-        f"{own.span(localisation.level)}."
+    sentences = [
+        f"Of {counted(hits.total, 'radiograph')} with {what}, the strongest point "
+        f"of the map lies in the box in {hits.count:,}"
+        f"{hits.span(localisation.level)}."
     ]
     for control in (name for name in rows if name != method):
-        there = words.frequency(value(rows[control], "pointing"))
+        control_hits = words.frequency(value(rows[control], "pointing"))
         gain = _gains(localisation)[named, control, "pointing"]
         low, high = value(gain, "low"), value(gain, "high")
         if low != low:
@@ -94,9 +94,11 @@ def localisation_sentences(localisation: Localisation) -> list[str]:
             verdict = "the map does better"
         else:
             verdict = "the map does worse" if high < 0 else "the difference may be chance"
-        if there is not None:
-            said.append(f"That of a {control} map does in {there.count:,} of {there.of:,}; {verdict}.")
-    return said
+        if control_hits is not None:
+            sentences.append(
+                f"That of a {control} map does in {control_hits.count:,} of {control_hits.total:,}; {verdict}."
+            )
+    return sentences
 
 
 def scores_table(localisation: Localisation) -> Table:
@@ -105,17 +107,17 @@ def scores_table(localisation: Localisation) -> Table:
     by_map = _by_map(localisation)
     rows = []
     for finding, maps in by_map.items():
-        own, strong = maps[method], finding == MEAN
-        patients = counted(value(own, "patients"), "patient")
-        cells = [Cell(heading_of(finding), strong=strong), Cell(whole(value(own, "cases")), (patients,))]
+        row_of_map, strong = maps[method], finding == MEAN
+        patients = counted(value(row_of_map, "patients"), "patient")
+        cells = [Cell(heading_of(finding), strong=strong), Cell(whole(value(row_of_map, "cases")), (patients,))]
         for figure in _SHOWN:
-            low, high = value(own, f"{figure}_low"), value(own, f"{figure}_high")
+            low, high = value(row_of_map, f"{figure}_low"), value(row_of_map, f"{figure}_high")
             lines = [f"{between(low, high, 2)}"] if low == low else []
             lines += [f"{name} {number(value(row, figure), 2)}" for name, row in maps.items() if name != method]
-            cells.append(Cell(number(value(own, figure), 2), tuple(lines), strong))
-        told = str(own.get("chosen_on") or "")
-        threshold = value(own, "map_threshold")
-        cells.append(Cell(number(threshold, 2), () if told in ("", finding) else (f"of {told}",)))
+            cells.append(Cell(number(value(row_of_map, figure), 2), tuple(lines), strong))
+        chosen_on = str(row_of_map.get("chosen_on") or "")
+        threshold = value(row_of_map, "map_threshold")
+        cells.append(Cell(number(threshold, 2), () if chosen_on in ("", finding) else (f"of {chosen_on}",)))
         rows.append(tuple(cells))
     heads = ("Finding", "Cases", *_SHOWN.values(), "Map threshold")
     in_mean = [words.heading(str(name)) for name in localisation.provenance.get("in_mean", ())]
@@ -139,9 +141,9 @@ def gains_table(localisation: Localisation) -> Table:
             for control in controls:
                 row = gains[finding, control, figure]
                 low, high = value(row, "low"), value(row, "high")
-                told = (f"{signed(low, 2)} to {signed(high, 2)}",) if low == low else ()
+                limits = (f"{signed(low, 2)} to {signed(high, 2)}",) if low == low else ()
                 gain = value(row, "gain")
-                cells.append(Cell(words.DASH if gain != gain else signed(gain, 2), told, low > 0 or high < 0))
+                cells.append(Cell(words.DASH if gain != gain else signed(gain, 2), limits, low > 0 or high < 0))
         rows.append(tuple(cells))
     heads = ("Finding", *(f"{_SHOWN[figure]}, over {control}" for figure in _GAINS for control in controls))
     note = "Paired, over the same cases. Bold: the interval excludes zero."
@@ -167,8 +169,8 @@ def _named(localisation: Localisation) -> str:
     """Return the finding that the sentences speak of: the mean if it is over several, else the one with most cases."""
     if len(localisation.provenance.get("in_mean", ())) > 1:
         return MEAN
-    own = localisation.scores[localisation.scores["finding"] != MEAN]
-    return str(own["finding"].iloc[int(own["cases"].argmax())])
+    findings = localisation.scores[localisation.scores["finding"] != MEAN]
+    return str(findings["finding"].iloc[int(findings["cases"].argmax())])
 
 
 def _by_map(localisation: Localisation) -> dict[str, dict[str, Mapping[str, Any]]]:

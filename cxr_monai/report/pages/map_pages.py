@@ -120,7 +120,7 @@ def write_agreement_page(agreement: Agreement, picture: str | Path | None, folde
 
 def faithfulness_sentences(faithfulness: Faithfulness) -> list[str]:
     """Return what each method's figures say, one sentence or two a method."""
-    said = []
+    sentences = []
     for row in records(faithfulness.methods):
         parts = []
         for name, does in (("deletion", "taking its strongest places away"), ("insertion", "putting them back")):
@@ -141,8 +141,8 @@ def faithfulness_sentences(faithfulness: Faithfulness) -> list[str]:
                 else "depends on the weights, as its maps change"
             )
             sentence += f" It {fate} when weights are drawn anew (rank correlation up to {number(survival, 2)})."
-        said.append(sentence)
-    return said
+        sentences.append(sentence)
+    return sentences
 
 
 def agreement_sentences(agreement: Agreement) -> list[str]:
@@ -151,15 +151,15 @@ def agreement_sentences(agreement: Agreement) -> list[str]:
     ends = value(row, f"{RANK}_low"), value(row, f"{RANK}_high")
     span = f" ({between(*ends, 2)})" if ends[0] == ends[0] else ""
     mean = f"{number(value(row, RANK), 2)} on average{span}"
-    said = [f"Over {counted(value(row, 'cases'), 'map')}, the rank correlation is {mean}."]
+    sentences = [f"Over {counted(value(row, 'cases'), 'map')}, the rank correlation is {mean}."]
     for row in records(agreement.seeds) if agreement.seeds is not None else []:
         if row["finding"] == "all" and row["measure"] == RANK:
             low, high = value(row, "low"), value(row, "high")
             share = number(value(row, "share"), 2) + (f" ({between(low, high, 2)})" if low == low else "")
             more = high < 1
             verdict = "The models differ by more than that." if more else "More than chance of training is not shown."
-            said.append(f"What of the disagreement is just the seed: {share}. {verdict}")
-    return said
+            sentences.append(f"What of the disagreement is just the seed: {share}. {verdict}")
+    return sentences
 
 
 def _methods(faithfulness: Faithfulness) -> Table:
@@ -237,9 +237,9 @@ def _seeds(agreement: Agreement) -> list[Table]:
     if agreement.seeds is None:
         return []
     tables = []
-    for measure, of in agreement.seeds.groupby("measure", sort=False):
+    for measure, table in agreement.seeds.groupby("measure", sort=False):
         rows = []
-        for row in records(of):
+        for row in records(table):
             low = value(row, "low")
             ends = () if low != low else (between(low, value(row, "high"), 2),)
             cells = [

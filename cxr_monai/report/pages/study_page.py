@@ -90,23 +90,23 @@ def difference_forest(rows: Sequence[Mapping[str, Any]], baseline: str, level: f
     """Return each variant's mean AUROC minus the baseline's; None where no variant has one."""
     if all(np.isnan(value(row, "mean_auroc")) for row in rows):
         return None
-    drawn = []
+    forest_rows = []
     for row in rows:
-        name, own = str(row["variant"]), value(row, "mean_auroc")
+        name, auroc = str(row["variant"]), value(row, "mean_auroc")
         if name == baseline:
-            drawn.append(ForestRow(name, count=number(own), note="baseline"))
+            forest_rows.append(ForestRow(name, count=number(auroc), note="baseline"))
             continue
         gain, low, high = (value(row, column) for column in ("difference", "low", "high"))
-        note = "" if gain == gain else _NO_RESULT if np.isnan(own) else "nothing to compare with"
-        drawn.append(ForestRow(name, gain, low, high, number(own), note, strong=low > 0 or high < 0))
-    ends = [end for row in drawn for end in (row.low, row.high, row.value)]
+        note = "" if gain == gain else _NO_RESULT if np.isnan(auroc) else "nothing to compare with"
+        forest_rows.append(ForestRow(name, gain, low, high, number(auroc), note, strong=low > 0 or high < 0))
+    ends = [end for row in forest_rows for end in (row.low, row.high, row.value)]
     axis = around_axis(f"mean AUROC minus that of {baseline}", ends, 0.0, 0.01)
     axis = replace(axis, ticks=axis.ticks[:: 2 if len(axis.ticks) > 3 else 1])  # more do not fit on a phone
     about = (
         f"Right of the line a variant is better than {baseline}, left of it worse. Intervals at "
         f"{words.percent(level)}, paired: the same patients are drawn for both. Bold: the interval excludes 0."
     )
-    return Forest("study", "What each variant changes", about, axis, 0.0, tuple(drawn), "mean AUROC")
+    return Forest("study", "What each variant changes", about, axis, 0.0, tuple(forest_rows), "mean AUROC")
 
 
 def finding_forest(findings: pd.DataFrame, variant: str) -> Forest | None:
@@ -115,7 +115,7 @@ def finding_forest(findings: pd.DataFrame, variant: str) -> Forest | None:
         return None
     ordered = findings.sort_values(variant, ascending=False, na_position="last", kind="stable")
     rows = records(pd.concat([ordered[ordered["finding"] != MEAN], ordered[ordered["finding"] == MEAN]]))
-    drawn = [
+    forest_rows = [
         ForestRow(
             heading_of(row["finding"]),
             value(row, variant),
@@ -128,7 +128,9 @@ def finding_forest(findings: pd.DataFrame, variant: str) -> Forest | None:
     low = 0.5 if findings[variant].min() > 0.5 else 0.0
     axis = Axis("AUROC", low, 1.0, ((low, f"{low:g}"), ((1 + low) / 2, f"{(1 + low) / 2:g}"), (1.0, "1")))
     about = "Of 100 pairs of an image with the label and one without, how many it ranks rightly; 0.5 is guessing."
-    return Forest("study", f"AUROC by finding: {variant}", about, axis, 0.5, tuple(drawn), "with the label", 3, False)
+    return Forest(
+        "study", f"AUROC by finding: {variant}", about, axis, 0.5, tuple(forest_rows), "with the label", 3, False
+    )
 
 
 def study_sentences(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> list[str]:
@@ -146,19 +148,19 @@ def study_sentences(rows: Sequence[Mapping[str, Any]], baseline: str, level: flo
             how = "Better than" if low > 0 else "Worse than" if high < 0 else "Not distinguishable from"
             verdict = f"{how} {baseline}"
         by_verdict.setdefault(verdict, []).append(name)
-    said = [f"{verdict}: {', '.join(names)}." for verdict, names in by_verdict.items()]
+    sentences = [f"{verdict}: {', '.join(names)}." for verdict, names in by_verdict.items()]
     passes = sorted({int(count) for row in rows if not np.isnan(count := value(row, "image_passes"))})
     if len(passes) > 1:
-        said.append(
+        sentences.append(
             f"The variants were not trained on equally many images ({passes[0]:,} to {passes[-1]:,} image passes): a "
             "difference may be one of effort."
         )
-    return said
+    return sentences
 
 
 def variants_table(rows: Sequence[Mapping[str, Any]], baseline: str, level: float) -> Table:
     """Return means, differences and costs, a row a variant."""
-    made, compared = [], len(rows) > 1
+    table_rows, compared = [], len(rows) > 1
     for row in rows:
         name, gain, low, high = str(row["variant"]), *(value(row, column) for column in ("difference", "low", "high"))
         cells = [Cell(name), Cell(number(value(row, "mean_auroc")))]
@@ -170,7 +172,7 @@ def variants_table(rows: Sequence[Mapping[str, Any]], baseline: str, level: floa
             cells += [Cell(text, ends, strong=low > 0 or high < 0), Cell(p_value(value(row, "p_holm")))]
         seconds = value(row, "seconds")
         cells += [Cell(words.DASH if np.isnan(seconds) else duration(seconds)), Cell(whole(value(row, "image_passes")))]
-        made.append(tuple(cells))
+        table_rows.append(tuple(cells))
     notes = ["Time: of training and evaluation, all seeds and folds. Image passes: epochs run times training images."]
     if compared:
         notes.append(
@@ -178,43 +180,43 @@ def variants_table(rows: Sequence[Mapping[str, Any]], baseline: str, level: floa
             "for the number of variants (Holm 1979)."
         )
     heads = ("Variant", "Mean AUROC", *((f"Minus {baseline}", "p (Holm)") if compared else ()), "Time", "Image passes")
-    return Table("Means, differences, costs" if compared else "Mean and cost", heads, tuple(made), tuple(notes))
+    return Table("Means, differences, costs" if compared else "Mean and cost", heads, tuple(table_rows), tuple(notes))
 
 
 def auroc_by_variant_table(findings: pd.DataFrame, rows: Sequence[Mapping[str, Any]], baseline: str) -> Table:
     """Return AUROC by finding and variant with the number of labels, shaded by the difference to the baseline."""
     variants = [str(row["variant"]) for row in rows]
-    made = []
+    table_rows = []
     for row in records(findings):
         strong, base = row["finding"] == MEAN, value(row, baseline)
         cells = [Cell(heading_of(row["finding"]), strong=strong), Cell(whole(value(row, "positives")))]
         for variant in variants:
-            own = value(row, variant)
-            share = float(np.clip((own - base) / _DEEPEST, -1, 1))
+            auroc = value(row, variant)
+            share = float(np.clip((auroc - base) / _DEEPEST, -1, 1))
             shaded = None if variant == baseline or np.isnan(share) else share
-            cells.append(Cell(number(own), strong=strong, share=shaded))
-        made.append(tuple(cells))
+            cells.append(Cell(number(auroc), strong=strong, share=shaded))
+        table_rows.append(tuple(cells))
     heads = ("Finding", "Labels", *(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in variants))
     note = (
         f"Blue: above {baseline}; orange: below it; the full shade stands for {_DEEPEST:g}. Much of it may be chance."
     )
     compared = len(variants) > 1
-    return Table("AUROC by finding", heads, tuple(made), (note,) if compared else (), matrix=compared)
+    return Table("AUROC by finding", heads, tuple(table_rows), (note,) if compared else (), matrix=compared)
 
 
 def published_tables(published: pd.DataFrame, findings: pd.DataFrame) -> list[Table]:
     """Return what others reported next to what came out here, a table for each variant and source."""
-    made = []
-    own = {str(row["finding"]): row for row in records(findings)}
+    tables = []
+    by_finding = {str(row["finding"]): row for row in records(findings)}
     for (variant, source), part in published.groupby(["variant", "source"], sort=False):
         rows = []
         for row in records(part):
-            here, there = value(own.get(str(row["finding"]), {}), str(variant)), value(row, "auroc")
-            gap = Cell(words.DASH if np.isnan(here - there) else signed(here - there, 3))
+            here, reported = value(by_finding.get(str(row["finding"]), {}), str(variant)), value(row, "auroc")
+            gap = Cell(words.DASH if np.isnan(here - reported) else signed(here - reported, 3))
             strong = row["finding"] == MEAN
-            cells = (Cell(heading_of(row["finding"]), strong=strong), Cell(number(here)), Cell(number(there)), gap)
+            cells = (Cell(heading_of(row["finding"]), strong=strong), Cell(number(here)), Cell(number(reported)), gap)
             rows.append(cells)
         note = f"Published: {source}. Other images, other labels or another split make another figure."
-        made.append(Table(f"{variant}, here and published", ("Finding", "Here", "Published", "Difference"), tuple(rows),
-                          (note,)))  # fmt: skip
-    return made
+        heads = ("Finding", "Here", "Published", "Difference")
+        tables.append(Table(f"{variant}, here and published", heads, tuple(rows), (note,)))
+    return tables
