@@ -13,14 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
-from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
@@ -36,9 +34,10 @@ from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import agreeing, be, counted
 from cxr_monai.report.chart_png import write_plots
 from cxr_monai.report.pages.evaluation_page import write_report
-from cxr_monai.report.pages.model_card import is_of
 from cxr_monai.schemes import FINDINGS, LabelScheme, label_scheme
-from cxr_monai.training.tracking import track_results
+
+if TYPE_CHECKING:  # predictions of any system are judged without a bundle, which needs seconds of imports
+    from cxr_monai.bundle.bundle_folder import Bundle
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ class _Material:
     manifest_name: str
     file: PredictionsFile
     fitted: Fitted | None
-    system: Bundle | None
+    system: "Bundle | None"
     notes: Sequence[str]
     second: Sample | None = None
     second_file: PredictionsFile | None = None
@@ -166,7 +165,7 @@ def _material(
 ) -> _Material:
     """Read what :func:`evaluate_files` is given."""
     file = _read(predictions)
-    opened = None if bundle is None else Bundle.open(bundle)
+    opened = None if bundle is None else _open(bundle)
     truth, scheme_notes = _scheme(label_scheme, opened, file)
     name = "manifest.csv" if isinstance(manifest, Manifest) else Path(manifest).name
     if not isinstance(manifest, Manifest):
@@ -184,9 +183,21 @@ def _material(
         fitted = _fitted_of(opened, sample)
         notes += refuse_shared(fitted, sample, labelled, opened.root)
     # a bundle may bring thresholds for another system's predictions; that is not the one to describe
-    system = opened if opened is not None and is_of(opened, file.about.get("bundle")) else None
+    system = opened if opened is not None and _has_digest(opened, file.about.get("bundle")) else None
     material = _Material(sample, labelled, name, file, fitted, system, notes)
     return material if compare is None else _with_second(material, _read(compare))
+
+
+def _open(bundle: str | Path, digest: str | None = None) -> "Bundle":
+    from cxr_monai.bundle.bundle_folder import Bundle
+
+    return Bundle.open(bundle, digest)
+
+
+def _has_digest(bundle: "Bundle", digest: Any) -> bool:
+    from cxr_monai.report.pages.model_card import is_of
+
+    return is_of(bundle, digest)
 
 
 def _read(predictions: str | Path | PredictionsFile) -> PredictionsFile:
@@ -224,7 +235,7 @@ def _fit(
     return sample, fit(fit_sample, options.method, options.rules, options.coverage, fitted_on), notes
 
 
-def _fitted_of(bundle: Bundle, sample: Sample) -> Fitted:
+def _fitted_of(bundle: "Bundle", sample: Sample) -> Fitted:
     """Return a bundle's calibration and operating points."""
     fitted = read_calibration(bundle.calibration, sample.findings)
     if fitted is None:
@@ -237,7 +248,7 @@ def _fitted_of(bundle: Bundle, sample: Sample) -> Fitted:
     return fitted
 
 
-def _scheme(named: str | None, bundle: Bundle | None, file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
+def _scheme(named: str | None, bundle: "Bundle | None", file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
     """Return the label scheme that the truth is of, and a sentence where the system was made for another one."""
     beside = label_scheme(file.about["label_scheme"]) if "label_scheme" in file.about else None
     own = beside if bundle is None else bundle.scheme
@@ -406,9 +417,13 @@ def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted:
     return said
 
 
-def _learned(system: Bundle | None) -> list[str]:
+def _learned(system: "Bundle | None") -> list[str]:
     """Say that the system has learned from phantoms, where it has."""
-    said = learned_from(system.metadata.get(TRAINED_ON)) if system is not None else ""
+    if system is None:
+        return []
+    from cxr_monai.bundle.origin import TRAINED_ON
+
+    said = learned_from(system.metadata.get(TRAINED_ON))
     return [f"The system: {said[:1].lower()}{said[1:]}"] if said else []
 
 
@@ -463,7 +478,7 @@ class EvaluationReport:
         """
         findings = [name for name in self.findings if name in self.manifest.findings]
         sample, notes = join(file, self.manifest, self.split, findings)
-        bundle = Bundle.open(self.bundle_root, file.about.get("bundle"))
+        bundle = _open(self.bundle_root, file.about.get("bundle"))
         notes = [*_scheme_parts(bundle.scheme), *notes]
         own_weights = file.about.get("own_weights", True)
         fitted = read_calibration(bundle.calibration, self.findings, raw=not own_weights)
@@ -486,4 +501,6 @@ class EvaluationReport:
 
 def track_evaluation(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> str:
     """Log an evaluation as an MLflow run, and return what shows it; a server that is away is a warning."""
+    from cxr_monai.training.tracking import track_results
+
     return track_results("evaluation", experiment, out, evaluation.book, evaluation.metrics(), written, "plots")

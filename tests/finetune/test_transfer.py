@@ -13,7 +13,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.writing import new_bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
-from cxr_monai.evaluation.assessment import write_tables
+from cxr_monai.evaluation.evaluation_folder import write_evaluation
 from cxr_monai.finetune.disease import disease_manifest
 from cxr_monai.inference.model import Model
 from cxr_monai.report.card_part import NOT_A_DEVICE
@@ -99,7 +99,7 @@ def test_a_card_that_is_written_later_keeps_what_fine_tuning_said(
             write_lineage(folder, [child], "cxr-monai calibrate", data={})
         child = tmp_path / "calibrated"
     evaluation = make_evaluation(make_sample(60, ["Effusion"]), book={"bundle": Bundle.open(child).digest})
-    write_tables(evaluation, tmp_path / "evaluation")
+    write_evaluation(evaluation, tmp_path / "evaluation")
     later = write_card(child, tmp_path / "evaluation", tmp_path / "copy").read_text()
     before = (family.child / "docs" / "card.md").read_text()
     parts = [text.partition("## Better than its parent?\n")[2].partition("\n## ")[0] for text in (before, later)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import signal
 import threading
@@ -19,7 +20,9 @@ from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import BundleError, CxrError, EvaluationError, StorageError, StudyError, UsageError
+from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.labels import NIH14
 from cxr_monai.networks.architectures import definition
 from cxr_monai.plurals import counted
 from cxr_monai.studies import run_experiment as studies
@@ -380,6 +383,22 @@ def test_a_real_study_and_its_runs(elsewhere: Path, phantoms: Phantoms, monkeypa
     assert {"study.html", "study.md", "comparison.csv"} <= {
         item.path for item in client.list_artifacts(parent.info.run_id)
     }
+    metrics = {kind: run.data.metrics for kind, run in runs.items()}
+    names = re.compile(
+        rf"(train_loss|(val|test)_loss|(val|test)_auroc_({'|'.join([*NIH14, 'mean'])})"
+        rf"|test_(auroc|average_precision|brier)_({'|'.join([*NIH14, 'mean'])})_patient_(low|high)"
+        rf"|test_(average_precision|brier)_({'|'.join([*NIH14, 'mean'])})"
+        r"|(test_)?images_per_second|learning_rate|best_epoch|test_auroc_mean/only)"
+    )
+    assert {name for values in metrics.values() for name in values if not names.fullmatch(name)} == set()
+    assert set(metrics["study"]) == {"test_auroc_mean/only"}
+    assert metrics["study"]["test_auroc_mean/only"] == pytest.approx(metrics["evaluation"]["test_auroc_mean"])
+    folders = Path("OUT/trainings/only-seed0/train"), Path("OUT/trainings/only-seed0/test")
+    for folder, figure in zip(folders, ("training", "evaluation"), strict=True):
+        part = {"training": "val", "evaluation": "test"}[figure]
+        table = read_evaluation(folder).findings.set_index("finding")["auroc"].dropna()
+        logged = {name: metrics[figure][f"{part}_auroc_{name}"] for name in table.index}
+        assert logged == pytest.approx(table.to_dict())
     shutil.rmtree("OUT/trainings/only-seed0/train/bundle")  # nothing needs it again
     assert run_study(one, phantoms.manifest, "OUT", bundle=SHIPPED, experiment="real study")[1].findings.equals(
         tables.findings

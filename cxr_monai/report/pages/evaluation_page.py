@@ -10,12 +10,11 @@ words are those of `words` and `summary`, the drawings those of `figures` and `r
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from cxr_monai.attribution.localisation_result import Localisation
-from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.origins import labels_of
@@ -26,9 +25,11 @@ from cxr_monai.report.charts import ChartPanels, Forest, ForestRow, row_texts
 from cxr_monai.report.evaluation_rows import chosen_points, chosen_rule, finding_rows, value
 from cxr_monai.report.finding_notes import group_notes
 from cxr_monai.report.pages import localisation_page
-from cxr_monai.report.pages.model_card import card_parts
 from cxr_monai.report.panel_charts import PANELS
 from cxr_monai.report.rendering import flat, template
+
+if TYPE_CHECKING:
+    from cxr_monai.bundle.bundle_folder import Bundle
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def write_report(
     evaluation: Evaluation,
     folder: str | Path,
     localisation: Localisation | None = None,
-    bundle: Bundle | None = None,
+    bundle: "Bundle | None" = None,
 ) -> Path:
     """Write ``report.html`` and ``report.md`` into a folder.
 
@@ -92,13 +93,15 @@ def write_report(
 
 
 def render_report(
-    evaluation: Evaluation, localisation: Localisation | None = None, bundle: Bundle | None = None
+    evaluation: Evaluation, localisation: Localisation | None = None, bundle: "Bundle | None" = None
 ) -> str:
     """Return the page."""
     section = localisation_page.localisation_section(localisation) if localisation is not None else None
-    parts = (
-        [part for part in card_parts(bundle, evaluation, localisation) if part.in_report] if bundle is not None else []
-    )
+    parts = []
+    if bundle is not None:
+        from cxr_monai.report.pages.model_card import card_parts  # needs what opens bundles: seconds of imports
+
+        parts = [part for part in card_parts(bundle, evaluation, localisation) if part.in_report]
     return template("report.html.j2").render(**_content(evaluation), localisation=section, card=parts)
 
 
