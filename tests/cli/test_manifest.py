@@ -245,17 +245,21 @@ status = main(sys.argv[1:])
 used = os.times()
 # not ru_maxrss: that of a child starts with what its parent held
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-print(used.user + used.system, peak, file=sys.stderr)
+import pandas
+for _ in range(3):
+    pandas.read_csv(sys.argv[3] + "/Data_Entry_2017_v2020.csv.gz", dtype=str)
+read = os.times()
+print(used.user + used.system, (read.user + read.system - used.user - used.system) / 3, peak, file=sys.stderr)
 sys.exit(status)
 """
 
 
 @pytest.mark.realdata
-def test_the_whole_table_in_four_seconds_and_half_a_gigabyte(realdata, tmp_path):
+def test_the_whole_table_in_a_few_readings_and_half_a_gigabyte(realdata, tmp_path):
     words = ["manifest", "nih", str(realdata / "nih"), "--table-only", "--out", str(tmp_path / "m.csv")]
     child = subprocess.run([sys.executable, "-c", MEASURED, *words], capture_output=True, text=True, check=True)
-    seconds, peak = map(float, child.stderr.split())
-    assert seconds < 4, "processor seconds: other work on this machine does not count"
+    seconds, reading, peak = map(float, child.stderr.split())
+    assert seconds < 50 * reading, "what pandas needs to read the table is another time on every machine"
     assert peak < 500e6
     done = child.stdout
     assert done.startswith("112,120 images of 30,805 patients, labels nih-v2020\n")

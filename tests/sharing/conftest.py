@@ -2,6 +2,7 @@
 
 import pytest
 
+from cxr_monai.sharing.inspection import bundle_inspection
 from cxr_monai.sharing.package.pack import pack
 from cxr_monai.sharing.trust.keys import make_key, trust
 from cxr_monai.sharing.trust.sign import sign
@@ -19,3 +20,9 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
     trust(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
     sign(archive, home / "keys" / "hospital-a.pem")
     return Hospital(bundle, archive, home / "keys", home / "trusted")
+
+
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No inspection is refused for its time, which is another on every machine; tests of the budget set their own."""
+    monkeypatch.setattr(bundle_inspection, "SECONDS", 1000.0)
