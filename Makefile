@@ -3,6 +3,7 @@
 #                          stopped (DEMO_ARGS=--restart: everything anew)
 #   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout (IMAGES=NAME chooses among its folders)
 #   make test              format, lint, types, tests
+#   make coverage          the tests once more, counting which lines of the library they run (a third slower)
 #   make site              the documentation as a site, in build/site; open build/site/index.html
 #   make lowest            the lowest versions that setup.py allows, of all but torch: installed apart, tried (about five minutes)
 
@@ -14,9 +15,10 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT ?= 10000
 export MLFLOW_DISABLE_TELEMETRY := true
 # Two processes of one thread each: most tests wait or compute alone. A file's tests stay together, and so does what they share.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# tests/conftest.py puts the long files first, so that both processes end together.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test lint site lowest clean
+.PHONY: help install demo test coverage lint site lowest clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,6 +43,9 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 site: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -36,7 +36,7 @@ DOCS = [  # 'make site'; why these: docs/decisions/0020-documentation-site.md
     "mkdocstrings>=1.0.8",
     "mkdocstrings-python>=2.0.11",
 ]
-TEST = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "pandas-stubs"]
+TEST = ["pytest", "pytest-timeout", "pytest-xdist", "pytest-cov", "hypothesis", "ruff", "mypy", "pandas-stubs"]
 
 setup(
     name="cxr-monai",
