@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from cxr_monai.cli.light_start import import_monai_without_mlflow
 from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, add_match_names
 from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
@@ -102,6 +103,7 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     _refuse_wrong_use(arguments)
+    import_monai_without_mlflow()
     from cxr_monai.attribution.map_store import MAPS_JSON
     from cxr_monai.outputs import check_folder
     from cxr_monai.workflows.explain import explain_images

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from cxr_monai.cli.light_start import import_monai_without_mlflow
 from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, open_bundle
 from cxr_monai.plurals import out_of, was
 
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, f"--workers {arguments.workers}: it must be at least 0.")
     if Path(arguments.out).is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
+    import_monai_without_mlflow()
     from cxr_monai.data.inputs import gather_files
     from cxr_monai.evaluation.streaming import PredictionRows, part_of
     from cxr_monai.inference.model import Model

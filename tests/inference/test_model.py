@@ -1,24 +1,27 @@
 """The Model: one row an image in the order given, bad files reported, the numbers of ``evaluate.json``."""
 
 import json
+import pickle
 import random
 import shutil
 import signal
 import sys
+from copy import deepcopy as copy_of
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from cxr_monai.data.dataset import RadiographDataset
 from cxr_monai.data.inputs import gather_files
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.errors import CxrError
-from cxr_monai.inference.model import Model
+from cxr_monai.inference.model import Model, ModelSettings
 from cxr_monai.labels import NIH14
-from cxr_monai.networks.fixed_batches import FixedBatches
+from cxr_monai.networks.fixed_batches import FixedBatches, fixed_batch_size
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
 from tests.support.bundle_runs import Phantoms, Trained, code_of, run
 from tests.support.tiny_bundles import tiny_bundle
@@ -276,3 +279,72 @@ def test_a_reader_that_ends_early_is_an_error(
     monkeypatch.setattr("cxr_monai.inference.reading.reading_loader", lambda *told: list(reading_loader(*told))[:-1])
     with pytest.raises(RuntimeError, match="5 files were to be read, 4 came back"):
         model.predict(phantoms.files("test")[:5], batch_size=2)
+
+
+# ---------------------------------------------------------------- the model itself
+
+
+def test_a_model_crosses_a_process_boundary_as_its_settings(copy: Path, phantoms: Phantoms, elsewhere: Path) -> None:
+    moved = copy.rename(elsewhere / "bundle")
+    model = Model.open("bundle", weights=Path("bundle/models/model.pt"), device=torch.device("cpu"), amp=False)
+    content = pickle.dumps(model)
+    assert len(content) < 2000  # no weights, and folders that are found from anywhere
+    assert pickle.loads(pickle.dumps(model.settings)) == model.settings == pickle.loads(content).settings
+    assert model.settings.bundle == str(moved)
+    assert ModelSettings(str(moved)) == ModelSettings(bundle=str(moved), amp=True, runtime="torch", batch_size=16)
+    file = phantoms.files("test")[0]
+    pd.testing.assert_frame_equal(pickle.loads(content).predict([file]).table, model.predict([file]).table)
+
+
+def test_another_network_is_no_bundle_s(model: Model) -> None:
+    changed = model.with_network(copy_of(model.network))
+    assert changed.provenance == {}
+    assert changed.settings.bundle == ""
+    images = torch.rand(1, *model.shape, generator=torch.Generator().manual_seed(0))
+    again = pickle.loads(pickle.dumps(changed))
+    np.testing.assert_array_equal(again.logits(images), model.logits(images))
+
+
+def test_bytes_and_arrays_are_predicted_as_their_files(model: Model, phantoms: Phantoms) -> None:
+    file = phantoms.files("test")[0]
+    with Image.open(file) as picture:
+        array = np.asarray(picture)
+    films = [file, str(file), file.read_bytes(), array, {"image": array, "image_axes": "HW"}, b"", b"none"]
+    result = model.predict(films, batch_size=1)
+    values = result.table[list(NIH14)].to_numpy()
+    np.testing.assert_array_equal(values, np.repeat(values[:1], 5, axis=0))
+    assert list(result.table["image"]) == [str(file), str(file), "image 3", "image 4", "image 5"]
+    assert [(name, code) for name, code, _ in result.errors] == [
+        ("image 6", "radiograph-empty"),
+        ("image 7", "radiograph-not-an-image"),
+    ]
+
+
+def test_probabilities_and_maps_are_of_one_forward_pass(model: Model, phantoms: Phantoms) -> None:
+    files = phantoms.files("test")[:3]
+    (batch,) = model.read(files)
+    passes: list[int] = []
+    class_maps = model.class_maps()
+    handle = class_maps.network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    probabilities, maps = model.probabilities_and_maps(batch.images)
+    handle.remove()
+    assert passes == [fixed_batch_size(model.shape)]
+    assert model.class_maps() is class_maps
+    assert maps.shape[:2] == probabilities.shape == (3, len(NIH14))
+    predicted = model.predict(files).table[list(NIH14)].to_numpy()
+    np.testing.assert_allclose(probabilities, predicted, rtol=0, atol=1e-6)
+    # a map's mean and the finding's bias are its log-odds (cxr_monai.networks.class_maps)
+    logits = maps.mean((-2, -1)) + class_maps.bias
+    np.testing.assert_allclose(model.probabilities(logits), probabilities, rtol=0, atol=1e-6)
+
+
+def test_a_batch_says_what_was_read(model: Model, phantoms: Phantoms) -> None:
+    film = np.zeros((40, 60), np.uint8)
+    film[:20] = 90  # below 40 % of 255
+    (batch,) = model.read([film, "gone.png"], ["dark", "gone"])
+    assert (batch.names, batch.readable) == (["dark", "gone"], [0])
+    assert [(name, code) for name, code, _ in batch.errors] == [("gone", "radiograph-not-found")]
+    assert not batch.images[1].any()
+    torch.testing.assert_close(
+        batch.geometry, torch.tensor([[40, 60, *[torch.nan] * 2], [torch.nan] * 4]).double(), equal_nan=True
+    )
