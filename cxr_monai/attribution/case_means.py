@@ -1,6 +1,6 @@
 """Means over cases with intervals over patients.
 
-    mean_table(cases, "finding", ["rank_correlation"], patients)    # finding, cases, patients, X, X_low, X_high
+    mean_table(cases, "finding", ["rank_correlation"], patients, Intervals())
 
 Cases are images with a finding. Several of one patient are no independent evidence, so whole patients are drawn.
 """

@@ -24,14 +24,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
-from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from cxr_monai.attribution.regions import Threshold, above_threshold, connected_regions
+from cxr_monai.attribution.text_fitting import fitted_text, wrapped_text
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.plurals import be, counted
@@ -160,7 +159,7 @@ def draw_overlay(
     lines = [panel.title, panel.finding, panel.likely] if caption is None else caption
     words = [line for line in lines if line]
     if words:
-        fitted = [_fitted(line, inches, size) for line in words]
+        fitted = [fitted_text(line, inches, size) for line in words]
         points = min(points for _, points in fitted)
         axes.set_title("\n".join(text for text, _ in fitted), fontsize=points, y=1.0, pad=2.5)
 
@@ -204,7 +203,7 @@ def compare_figure(
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(wide, tall))
         if heading:
-            text, points = _fitted(heading, wide - 0.2, 9.0, "bold")
+            text, points = fitted_text(heading, wide - 0.2, 9.0, "bold")
             figure.text(0.1 / wide, 1 - 0.08 / tall, text, fontsize=points, va="top", fontweight="bold")
         place = top
         for row, high in zip(rows, heights, strict=True):
@@ -258,19 +257,19 @@ def sheet_figure(
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(_PAGE_WIDTH, tall))
         if heading:
-            text, points = _fitted(heading, _PAGE_WIDTH - 0.2, 9.0, "bold")
+            text, points = fitted_text(heading, _PAGE_WIDTH - 0.2, 9.0, "bold")
             figure.text(edge / _PAGE_WIDTH, 1 - 0.08 / tall, text, fontsize=points, va="top", fontweight="bold")
         for number, (name, panels) in enumerate(rows.items()):
             left, top = edge + (number // deep) * (block + between), tops[number % deep]
             reported = [
                 panel.reported for panel in panels if panel.finding == name and panel.operating_point is not None
             ]
-            text, points = _fitted(", ".join([name, *reported[:1]]), block, 7.5, "bold")
+            text, points = fitted_text(", ".join([name, *reported[:1]]), block, 7.5, "bold")
             figure.text(left / _PAGE_WIDTH, 1 - (top + 0.13) / tall, text, fontsize=points, fontweight="bold")
             if not panels:
                 figure.text(left / _PAGE_WIDTH, 1 - (top + 0.3) / tall, "no example", fontsize=6)
             # words of a row are of one size
-            size = min([5.5, *(_fitted(line, inches, 5.5)[1] for words in captions[name] for line in words)])
+            size = min([5.5, *(fitted_text(line, inches, 5.5)[1] for words in captions[name] for line in words)])
             for column, (panel, caption) in enumerate(zip(panels[:columns], captions[name], strict=True)):
                 place = left + column * (inches + apart)
                 axes = _axes(figure, place, top + levels[number % deep], inches, high)
@@ -411,36 +410,9 @@ def _foot(
     read = (
         "Each map is drawn in shares of its own maximum: it shows where, the number says how likely." if mapped else ""
     )
-    return _Foot(signs, [line for sentence in (read, note) for line in _wrapped(sentence, inches, 6.0) if line])
+    return _Foot(signs, [line for sentence in (read, note) for line in wrapped_text(sentence, inches, 6.0) if line])
 
 
 def _number(value: float, point: float | None) -> str:
     """Return a probability in as many decimals as tell it from an operating point: rare findings' are below 0.1."""
     return f"{value:.2f}" if point is None or point >= 0.1 else f"{value:.3f}"
-
-
-def _width(text: str, points: float, weight: str = "normal") -> float:
-    """Return how wide a text is, in inches, with a margin for the rounding of its letters to dots."""
-    font = FontProperties(family=["DejaVu Sans"], weight=weight, size=points)
-    return 1.03 * text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
-
-
-def _fitted(text: str, inches: float, points: float, weight: str = "normal", least: float = 4.0) -> tuple[str, float]:
-    """Return a text and its size such that it is no wider than asked: smaller, then cut."""
-    # a hundredth smaller than what just fits: rounding must not cut it
-    points = max(least, min(points, 0.99 * points * inches / max(_width(text, points, weight), 1e-6)))
-    short = text
-    while _width(short, points, weight) > inches and len(short) > 2:
-        short = short[:-2].rstrip() + "…"
-    return short, points
-
-
-def _wrapped(text: str, inches: float, points: float) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _width(longer, points) > inches:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines

@@ -70,7 +70,11 @@ class Scores:
 
 
 def raster(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
-    """Return rows and columns of the raster of a stored image: its own where it is no larger than ``side``."""
+    """Return rows and columns of the raster of a stored image: its own where it is no larger than ``side``.
+
+    >>> raster(2048, 1024), raster(100, 80)
+    ((256, 128), (100, 80))
+    """
     scale = min(1.0, side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -156,6 +160,10 @@ def overlaps(detected: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.nd
     """Return IoU and IoBB of D detected boxes, with the true box that gives most: ``[D, 4], [B, 4]`` to ``[D]``.
 
     A detected box that is NaN has 0.
+
+    >>> iou, iobb = overlaps(np.array([[0, 0, 0.5, 1.0]]), np.array([[0, 0, 1.0, 1.0]]))
+    >>> float(iou[0]), float(iobb[0])
+    (0.5, 1.0)
     """
     corner = np.maximum(detected[:, None, :2], boxes[None, :, :2])
     opposite = np.minimum(detected[:, None, 2:], boxes[None, :, 2:])

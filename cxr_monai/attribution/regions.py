@@ -71,7 +71,10 @@ class MapRegion:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """Return the threshold that a word of the command line means: ``0.5``, or ``area=0.1``.
+    """Return the threshold that an argument of the command line means.
+
+    >>> parse_threshold("0.5"), parse_threshold("area=0.1").kind
+    (Threshold(share=0.5, kind='maximum'), 'area')
 
     Raises:
         SettingError: ``setting-invalid``, saying what is possible.

@@ -54,6 +54,9 @@ def map_overlap(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarr
 
     Raises:
         SettingError: ``setting-invalid`` for another share.
+
+    >>> float(map_overlap(np.array([0.0, 1.0, 2.0]), np.array([4.0, 4.0, 1.0]), share=0.5))
+    0.3333333333333333
     """
     if not 0 < share <= 1:
         raise SettingError(

@@ -40,11 +40,19 @@ def auroc_markdown(evaluation: Evaluation) -> str:
 
 
 def line(cells: Iterable[str]) -> str:
-    """Return a row of a Markdown table."""
+    """Return a row of a Markdown table.
+
+    >>> line(["Mass", "0.812"])
+    '| Mass | 0.812 |'
+    """
     return "| " + " | ".join(cells) + " |"
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is."""
+    """Return text that Markdown shows as it is.
+
+    >>> escaped("a<b|c")
+    'a&lt;b\\\\|c'
+    """
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", text)

@@ -58,14 +58,22 @@ def estimate(
 
 
 def p_value(p: float) -> str:
-    """Return a p-value with as many digits as it bears."""
+    """Return a p-value with as many digits as it bears; a dash for NaN.
+
+    >>> p_value(0.0004), p_value(0.0213), p_value(0.34)
+    ('< 0.001', '0.021', '0.34')
+    """
     if math.isnan(p):
         return words.DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def signed(figure: float, digits: int) -> str:
-    """Return a number with its sign; none where it is rounded to 0."""
+    """Return a number with its sign; none where it is rounded to 0.
+
+    >>> signed(0.0123, 3), signed(-0.0001, 3)
+    ('+0.012', '0.000')
+    """
     text = f"{figure:+.{digits}f}".replace("-", words.MINUS)
     return text[1:] if float(f"{figure:.{digits}f}") == 0 else text
 
@@ -91,6 +99,11 @@ _FIGURES = {
 
 
 def figure_name(name: str) -> str:
+    """Return a figure as it stands over a column.
+
+    >>> figure_name("ppv"), figure_name("sensitivity")
+    ('PPV', 'Sensitivity')
+    """
     return _FIGURES.get(str(name), words.heading(str(name)))
 
 
@@ -100,16 +113,19 @@ def heading_of(finding: Any) -> str:
 
 
 def count_of(frequency: words.Frequency) -> str:
+    """Return a frequency without its interval: ``81 of 100``."""
     return f"{frequency.count:,} of {frequency.total:,}"
 
 
 def share_text(share: float) -> str:
+    """Return a share in percent with one decimal, two below 1 %; a dash for NaN."""
     return (
         words.DASH if math.isnan(share) else words.percent(share, 0 if share in (0, 1) else 1 if share >= 0.01 else 2)
     )
 
 
 def with_ends(row: Mapping[str, Any], name: str, ends: tuple[str, str], digits: int = 3) -> Cell:
+    """Return a figure with the interval over patients below it, whose two columns are ``ends``."""
     low, high = (value(row, end) for end in ends)
     return Cell(
         number(value(row, name), digits), () if math.isnan(low + high) else (f"patients {between(low, high, digits)}",)

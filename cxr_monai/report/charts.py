@@ -160,7 +160,11 @@ def unit_axis(label: str) -> Axis:
 
 
 def zoomed_axis(label: str, largest: float) -> Axis:
-    """Return an axis from 0 to the next round number above ``largest``, at most 1."""
+    """Return an axis from 0 to the next round number above ``largest``, at most 1.
+
+    >>> zoomed_axis("share", 0.07).ticks
+    ((0.0, '0'), (0.05, '0.05'), (0.1, '0.1'))
+    """
     steps = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
     high = next((step for step in steps if largest <= step), 1.0)
     return Axis(label, 0.0, high, ((0.0, "0"), (high / 2, f"{high / 2:g}"), (high, f"{high:g}")))

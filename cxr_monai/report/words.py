@@ -61,6 +61,11 @@ def known_frequency(share: float, low: float = math.nan, high: float = math.nan,
         low, high: its limits.
         total: how many were counted. The count is out of no more than the next of 100, 1,000 and 10,000 above it: a
             share of 22 images is told out of 100.
+
+    >>> known_frequency(0.81, 0.78, 0.84)
+    Frequency(count=81, total=100, low=78, high=84)
+    >>> known_frequency(0.0041)
+    Frequency(count=4, total=1000, low=None, high=None)
     """
     share = _whole(share)
     rare = min(share, 1 - share)
@@ -99,17 +104,29 @@ def few(counted: float) -> str:
 
 
 def filled_dots(share: float) -> int:
-    """Return how many of 100 dots to fill: some and not all of them unless the share is 0 or 1."""
+    """Return how many of 100 dots to fill: some and not all of them unless the share is 0 or 1.
+
+    >>> filled_dots(0.001), filled_dots(0.5), filled_dots(1.0)
+    (1, 50, 100)
+    """
     return round(share) * 100 if share in (0, 1) else min(99, max(1, _round(share * 100)))
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return ``95 %``, its blank not breaking."""
+    """Return a share in percent; the blank does not break.
+
+    >>> percent(0.95).replace(NBSP, " "), percent(0.1234, 1).replace(NBSP, " ")
+    ('95 %', '12.3 %')
+    """
     return f"{round(share * 100, 6):.{digits}f}{NBSP}%" if digits else f"{round(share * 100, 6):g}{NBSP}%"
 
 
 def number(figure: float, digits: int = 3) -> str:
-    """Return a number, a dash for NaN, the sign for infinity."""
+    """Return a number, a dash for NaN, the sign for infinity.
+
+    >>> number(0.88249), number(12345, 0), number(math.nan) == DASH
+    ('0.882', '12,345', True)
+    """
     if math.isnan(figure):
         return DASH
     if math.isinf(figure):
@@ -119,14 +136,22 @@ def number(figure: float, digits: int = 3) -> str:
 
 
 def between(low: float, high: float, digits: int = 3) -> str:
-    """Return ``0.871 to 0.894``; a dash where there is no interval."""
+    """Return an interval; a dash where there is none.
+
+    >>> between(0.871, 0.894)
+    '0.871 to 0.894'
+    """
     if math.isnan(low) or math.isnan(high):
         return DASH
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
 def spoken(finding: str) -> str:
-    """Return a finding within a sentence: ``Pleural_Thickening`` is ``pleural thickening``, ``COPD`` stays."""
+    """Return a finding as it stands within a sentence.
+
+    >>> spoken("Pleural_Thickening"), spoken("COPD")
+    ('pleural thickening', 'COPD')
+    """
     words = finding.replace("_", " ").split(" ")
     return " ".join(
         word.lower() if word.replace("-", "").isalpha() and word == word.title() else word for word in words
@@ -134,18 +159,30 @@ def spoken(finding: str) -> str:
 
 
 def heading(finding: str) -> str:
-    """Return a finding as it stands in a heading or a table: ``Pleural thickening``."""
+    """Return a finding as it stands in a heading or a table.
+
+    >>> heading("Pleural_Thickening")
+    'Pleural thickening'
+    """
     words = spoken(finding)
     return words[:1].upper() + words[1:]
 
 
 def and_list(names: Sequence[str]) -> str:
-    """Return ``a, b and c``."""
+    """Return names as an enumeration.
+
+    >>> and_list(["a", "b", "c"])
+    'a, b and c'
+    """
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def rule_words(rule: str) -> str:
-    """Return what a rule of choosing a threshold means, to end 'a threshold that ...'."""
+    """Return what a rule of choosing a threshold means, to end 'a threshold that ...'.
+
+    >>> rule_words("sensitivity=0.9")
+    'finds 90 of 100 images with the label'
+    """
     name, _, given = str(rule).partition("=")
     share = _number_of(given)
     if name == "youden":
@@ -252,13 +289,21 @@ def at_stated_prevalence(finding: str, row: Mapping[str, Any]) -> str:
 
 
 def pairs(auroc: float, low: float = math.nan, high: float = math.nan, level: float | None = None) -> str:
-    """Return an AUROC as pairs ranked rightly: ``88 of 100 pairs (87 to 89)``; empty if NaN."""
+    """Return an AUROC as pairs of images that are ranked rightly; empty if NaN.
+
+    >>> pairs(0.88, 0.87, 0.89)
+    '88 of 100 pairs (87 to 89)'
+    """
     ranked = frequency(auroc, low, high)
     return "" if ranked is None else f"{out_of(ranked.count, ranked.total, 'pair')}{ranked.span(level)}"
 
 
 def separation(low: float) -> str:
-    """Return how well a finding is told apart, by the lower limit of its AUROC; empty where guessing does as well."""
+    """Return how well a finding is told apart, by the lower limit of its AUROC; empty where guessing does as well.
+
+    >>> separation(0.83), separation(0.5)
+    ('well', '')
+    """
     return next((words for least, words in SEPARATION if low >= least), "") if low > 0.5 else ""
 
 

@@ -232,7 +232,7 @@ def test_unknown_labels_are_neither_a_finding_nor_normal(tmp_path: Path) -> None
     made, rows = made_sheet(tmp_path)
     unknown = [(name, patient, (labels[0] or np.nan, labels[1], labels[2])) for name, patient, labels in rows]
     chosen, _ = Gallery([made], manifest=made_manifest(tmp_path, unknown)).choose()
-    assert chosen.query("row == @NORMAL")["image"].tolist() == [""]
+    assert chosen.query("row == @NORMAL_IMAGES")["image"].tolist() == [""]
     assert len(chosen.query("row == 'Effusion'")) == 4
 
 
