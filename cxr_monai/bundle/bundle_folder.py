@@ -77,9 +77,9 @@ class Bundle:
                     )
         try:
             check_agreement(inference, metadata)
-            made = scheme_of(inference)
-            labels = tuple(channel_labels(inference["labels"], made))
-            bundle = cls(root, metadata, labels, made, int(inference["image_size"]))
+            label_scheme = scheme_of(inference)
+            labels = tuple(channel_labels(inference["labels"], label_scheme))
+            bundle = cls(root, metadata, labels, label_scheme, int(inference["image_size"]))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise BundleError(
                 Code.BUNDLE_INVALID,
@@ -149,8 +149,8 @@ class _Parser(ConfigParser):
         try:
             yield
         except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: also too deep a recursion
-            if known := ours(error):
-                raise known from None
+            if cause := ours(error):
+                raise cause from None
             raise BundleError(
                 Code.BUNDLE_INVALID,
                 f"{what} cannot be evaluated ({' '.join(str(error).split())[:200]}).",

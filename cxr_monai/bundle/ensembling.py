@@ -82,12 +82,13 @@ def members_of(bundle: str | Path) -> list[str]:
 
 
 def _check_same(first: Bundle, other: Bundle) -> None:
-    ours, theirs = (_inference(bundle) for bundle in (first, other))
+    expected, settings = (_inference(bundle) for bundle in (first, other))
     for key in (*MEANING, "preprocessing"):
-        if not same(ours.get(key), theirs.get(key)):
+        if not same(expected.get(key), settings.get(key)):
             raise BundleError(
                 Code.BUNDLE_DISAGREES,
-                f"{key} is {theirs.get(key)!r}, but {ours.get(key)!r} in {first.root}: their mean would mean nothing.",
+                f"{key} is {settings.get(key)!r}, but {expected.get(key)!r} in {first.root}: "
+                "their mean would mean nothing.",
                 fix="Average networks that were trained with the same settings; seeds and patients may differ.",
                 where=other.root,
             )

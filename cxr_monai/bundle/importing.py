@@ -93,21 +93,21 @@ def import_bundle(
     """
     file, out = Path(file), Path(out)
     check_new_bundle(out, force=force, room=file.stat().st_size if file.is_file() else 0)
-    found = recognise(load_state_dict(file), file, kind)
-    origin = _origin(found, file)
-    known = _rows(found, rows, file)
-    chosen = _labels(known, labels, file)
-    network_def = {**found.definition, "in_channels": origin.channels, "out_channels": len(chosen)}
+    recognised = recognise(load_state_dict(file), file, kind)
+    origin = _origin(recognised, file)
+    outputs = _rows(recognised, rows, file)
+    findings = _labels(outputs, labels, file)
+    network_def = {**recognised.definition, "in_channels": origin.channels, "out_channels": len(findings)}
     parser = ConfigParser({"network_def": network_def})
     network = parser.get_parsed_content("network_def")
-    account = fit(network, found.state, file, known, chosen)
+    account = fit(network, recognised.state, file, outputs, findings)
     _check_finite(network, file)
-    account.left_out[:0] = found.left_out
-    record = _record(file, found, chosen, account)
+    account.left_out[:0] = recognised.left_out
+    record = _record(file, recognised, findings, account)
     with new_bundle(out, shipped("cxr_nih14"), force, CONFIGURATION) as folder:
         inference = read_json(folder / "configs" / "inference.json")
         meaning = {key: inference[key] for key in MEANING if key in inference}
-        meaning |= {"labels": chosen, "image_size": IMAGE_SIZE, "margin": origin.margin}
+        meaning |= {"labels": findings, "image_size": IMAGE_SIZE, "margin": origin.margin}
         meaning |= {"normalisation": origin.normalisation}
         write_meaning(folder, {**meaning, "network_def": network_def}, origin.channels)
         _describe(folder, origin, record)
@@ -127,9 +127,9 @@ def _check_finite(network: torch.nn.Module, file: Path) -> None:
         )
 
 
-def _origin(found: Foreign, file: Path) -> _Origin:
-    if found.kind not in _ORIGINS:
-        classes = found.state.get(f"{OUT}.weight")
+def _origin(recognised: Foreign, file: Path) -> _Origin:
+    if recognised.kind not in _ORIGINS:
+        classes = recognised.state.get(f"{OUT}.weight")
         what = {
             Kind.MONAI: "these are weights of MONAI's own names, whose input and findings the file does not tell.",
             Kind.TORCHVISION: "this is a DenseNet of torchvision"
@@ -138,26 +138,26 @@ def _origin(found: Foreign, file: Path) -> _Origin:
         }
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
-            what[found.kind],
+            what[recognised.kind],
             fix=f"Start a training from it: --init_weights {file.name}. If it was trained on radiographs, say how it "
             "was fed: --kind chexnet or torchxrayvision, and what its outputs are: --rows.",
             where=file,
         )
-    origin = _ORIGINS[found.kind]
-    if found.in_channels != origin.channels:
+    origin = _ORIGINS[recognised.kind]
+    if recognised.in_channels != origin.channels:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
-            f"the network takes {counted(found.in_channels, 'channel')}; one of the "
-            f"kind {found.kind} takes {origin.channels}.",
+            f"the network takes {counted(recognised.in_channels, 'channel')}; one of the "
+            f"kind {recognised.kind} takes {origin.channels}.",
             fix="Choose another --kind, or start a training from it with --init_weights.",
             where=file,
         )
     return origin
 
 
-def _rows(found: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[str | None]:
+def _rows(recognised: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[str | None]:
     """Return what the classifier's outputs stand for."""
-    weight = found.state.get(f"{OUT}.weight")
+    weight = recognised.state.get(f"{OUT}.weight")
     if weight is None:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
@@ -165,20 +165,20 @@ def _rows(found: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[
             fix="Start a training from it: --init_weights.",
             where=file,
         )
-    known = found.rows if rows is None else parse_labels(rows)
-    if known is None or len(known) != len(weight):
-        told = "nothing tells what they stand for" if known is None else f"--rows names {len(known)}"
+    outputs = recognised.rows if rows is None else parse_labels(rows)
+    if outputs is None or len(outputs) != len(weight):
+        problem = "nothing tells what they stand for" if outputs is None else f"--rows names {len(outputs)}"
         raise UsageError(
             Code.USAGE,
-            f"the classifier has {counted(len(weight), 'output')}, and {told}.",
+            f"the classifier has {counted(len(weight), 'output')}, and {problem}.",
             fix="Name them all in their order: --rows Atelectasis,Cardiomegaly,...",
             where=file,
         )
-    return list(known)
+    return list(outputs)
 
 
-def _labels(known: Sequence[str | None], labels: str | Sequence[str] | None, file: Path) -> list[str]:
-    trained = [row for row in known if row is not None]
+def _labels(outputs: Sequence[str | None], labels: str | Sequence[str] | None, file: Path) -> list[str]:
+    trained = [row for row in outputs if row is not None]
     if not trained:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
@@ -198,11 +198,11 @@ def _labels(known: Sequence[str | None], labels: str | Sequence[str] | None, fil
     return chosen
 
 
-def _record(file: Path, found: Foreign, labels: Sequence[str], account: Account) -> dict[str, Any]:
+def _record(file: Path, recognised: Foreign, labels: Sequence[str], account: Account) -> dict[str, Any]:
     return {
         "file": file.name,
         "sha256": sha256(file.read_bytes()).hexdigest(),
-        "kind": str(found.kind),
+        "kind": str(recognised.kind),
         "labels": list(labels),
         **asdict(account),
     }

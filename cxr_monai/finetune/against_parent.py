@@ -40,7 +40,7 @@ class ParentComparison:
     """Parent and child asked one question.
 
     Attributes:
-        asked: ``normal`` or ``others``, what the disease is told from.
+        against: ``normal`` or ``others``, what the disease is told from.
         images, positives, patients: that are judged; ``positive_patients`` of them have the disease.
         child, parent: AUROC; the parent's NaN where it does not know the disease.
         low, high: of the difference child minus parent, by patients; of the child's AUROC where there is no parent's.
@@ -48,7 +48,7 @@ class ParentComparison:
         calibration: ``ece_mass, brier, slope, intercept`` of ``child`` and ``parent``.
     """
 
-    asked: str
+    against: str
     images: int
     positives: int
     patients: int
@@ -67,7 +67,7 @@ class ParentComparison:
     def to_json(self) -> dict[str, Any]:
         """Return the figures for ``lineage.json``, those that are defined."""
         content = {
-            "against": self.asked,
+            "against": self.against,
             "images": self.images,
             "positives": self.positives,
             "patients": self.patients,
@@ -79,7 +79,9 @@ class ParentComparison:
             "high": self.high,
             "verdict": self.verdict or UNKNOWN_TO_PARENT,
         }
-        content |= {f"{who}_{name}": value for who, own in self.calibration.items() for name, value in own.items()}
+        content |= {
+            f"{who}_{name}": value for who, figures in self.calibration.items() for name, value in figures.items()
+        }
         return {key: value for key, value in content.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
@@ -113,7 +115,7 @@ class FineTuneResult:
     def measured(self) -> dict[str, Any]:
         """Return the figures for ``lineage.json``: the child's own question first, ``against_others``, the maps."""
         own, *others = self.comparisons
-        content = {"part": self.part, **own.to_json(), **{f"against_{one.asked}": one.to_json() for one in others}}
+        content = {"part": self.part, **own.to_json(), **{f"against_{one.against}": one.to_json() for one in others}}
         content |= {"localisation": self.maps.to_json()} if self.maps is not None else {}
         return content | ({"notes": list(self.notes)} if self.notes else {})
 
@@ -145,16 +147,16 @@ def compare_with_parent(
         EvaluationError: ``predictions-invalid`` if no image is common to both.
     """
     part, notes = held_out(base)
-    theirs = parent if parent is not None and label in parent else None
+    parents = parent if parent is not None and label in parent else None
     questions = [("normal" if scheme.against_normal else "others", scheme)]
     if scheme.against_normal:
         questions.append(("others", FINDINGS))
     comparisons = []
-    for asked, made in questions:
-        manifest = under(base, made) if made.derived else base
-        samples = [_sample(table, manifest, part, label) for table in (child, child if theirs is None else theirs)]
-        comparisons.append(_compare(asked, *_common(*samples), theirs is not None, replicates))
-    if theirs is not None and parent_root is not None:
+    for against, labels in questions:
+        manifest = under(base, labels) if labels.derived else base
+        samples = [_sample(table, manifest, part, label) for table in (child, child if parents is None else parents)]
+        comparisons.append(_compare(against, *_common(*samples), parents is not None, replicates))
+    if parents is not None and parent_root is not None:
         notes += _seen(parent_root, set(base.part(part).table["patient_id"]))
     return FineTuneResult(label, part, tuple(comparisons), tuple(notes))
 
@@ -176,20 +178,20 @@ def _common(child: Sample, parent: Sample) -> tuple[Sample, Sample]:
     return first, second
 
 
-def _compare(asked: str, child: Sample, parent: Sample, knows: bool, replicates: int) -> ParentComparison:
+def _compare(against: str, child: Sample, parent: Sample, knows: bool, replicates: int) -> ParentComparison:
     row = compare(parent, child, PatientBootstrap(parent.patients, replicates)).iloc[0]
-    own = delong(*child.column(child.findings[0]))
+    interval = delong(*child.column(child.findings[0]))
     figures = {"child": _calibration(child)} | ({"parent": _calibration(parent)} if knows else {})
     return ParentComparison(
-        asked,
+        against,
         len(child),
         int(row["positives"]),
         int(child.patients.max()) + 1,
         int(row["positive_patients"]),
         float(row["second"]),
         float(row["first"]) if knows else math.nan,
-        float(row["patient_low"]) if knows else own.low,
-        float(row["patient_high"]) if knows else own.high,
+        float(row["patient_low"]) if knows else interval.low,
+        float(row["patient_high"]) if knows else interval.high,
         str(row["verdict"]) if knows else "",
         figures,
     )

@@ -50,7 +50,7 @@ class MapComparison:
     def to_json(self) -> dict[str, Any]:
         """Return the figures for ``lineage.json``, those that are defined."""
         content: dict[str, Any] = {"cases": self.cases, "patients": self.patients}
-        content |= {f"{who}_{name}": value for who, own in self.figures.items() for name, value in own.items()}
+        content |= {f"{who}_{name}": value for who, figures in self.figures.items() for name, value in figures.items()}
         for name, ends in self.differences.items():
             content |= {f"{name}_{end}": value for end, value in zip(("difference", "low", "high"), ends, strict=True)}
         return {key: value for key, value in content.items() if not isinstance(value, float) or np.isfinite(value)}
@@ -71,30 +71,30 @@ def boxed_images(boxes: str | Path, base: Manifest, label: str) -> list[str]:
     part = base.part(held_out(base)[0])
     images = list(part.table["image"])
     boxed, _ = boxed_findings(boxes, images, by_name=base.by_name)  # other parts have boxes too
-    named = [image for image in images if label in boxed.get(image, ())]
-    if not named:
+    images_of_label = [image for image in images if label in boxed.get(image, ())]
+    if not images_of_label:
         raise EvaluationError(
             Code.BOXES_INVALID,
             f"no image of the held-out part has a box of {label}.",
             fix="Leave the boxes out, or split so that boxed images are in the test part.",
             where=boxes,
         )
-    return named
+    return images_of_label
 
 
 def boxed_labels(boxes: str | Path, base: Manifest, labels: Sequence[str]) -> list[str]:
     """Return the diseases with a boxed held-out image; errors as of `boxed_images`, if there is none at all."""
-    found: list[str] = []
+    boxed: list[str] = []
     refused: list[EvaluationError] = []
     for label in labels:
         try:
             boxed_images(boxes, base, label)
-            found.append(label)
+            boxed.append(label)
         except EvaluationError as error:
             refused.append(error)
-    if refused and not found:
+    if refused and not boxed:
         raise refused[0]
-    return found
+    return boxed
 
 
 def localise_both(
@@ -119,8 +119,8 @@ def localise_both(
     Raises:
         EvaluationError: as `boxed_images`; ``maps-invalid`` if none of them can be read.
     """
-    named = boxed_images(boxes, base, label)
-    kept = replace(base, table=base.table[base.table["image"].isin(named)].reset_index(drop=True))
+    images = boxed_images(boxes, base, label)
+    boxed = replace(base, table=base.table[base.table["image"].isin(images)].reset_index(drop=True))
     parts: dict[str, BoxedCases] = {}
     for who, root in (("child", child), ("parent", parent)):
         if label not in Bundle.open(root).labels:
@@ -128,7 +128,7 @@ def localise_both(
         folder = Path(out) / f"maps_{who}"
         shutil.rmtree(folder, ignore_errors=True)
         explainer = Explainer(Model.open(root, amp=amp, any_modality=any_modality), findings=[label])
-        explainer.write_maps(kept.paths(), list(kept.table["image"]), folder)
+        explainer.write_maps(boxed.paths(), list(boxed.table["image"]), folder)
         parts[who] = read_boxed_cases(folder, boxes, base)[0]
     return scored(parts, label)
 

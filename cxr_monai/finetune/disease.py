@@ -18,7 +18,7 @@ from cxr_monai.plurals import counted
 from cxr_monai.schemes import LabelScheme
 
 AGAINST = ("normal", "others")
-LEAST = 5
+LEAST_TRAINING = 5
 """Patients with the disease in the training part: with fewer a classifier learns who they are, not what they have."""
 FEW = 50
 """Below this many the child depends on who they happen to be; docs/fine-tuning.md shows how much."""
@@ -37,6 +37,11 @@ def question(disease: str | None, against: str = "normal") -> tuple[str, str]:
 
     Raises:
         SettingError: ``setting-invalid`` for no disease, one that has no such scheme, or another ``against``.
+
+    >>> question("pleural thickening")
+    ('Pleural_Thickening', 'Pleural_Thickening_vs_normal')
+    >>> question("Tuberculosis", "others")
+    ('Tuberculosis', 'findings')
     """
     if against not in AGAINST:
         raise SettingError(Code.SETTING_INVALID, f"--against {against!r}: it must be {' or '.join(AGAINST)}.")
@@ -70,8 +75,8 @@ def disease_manifest(
         findings: the disease's label alone.
 
     Raises:
-        TrainingError: ``too-few-patients`` for fewer than `LEAST` patients with the disease in the training part,
-            fewer than `LEAST_VALIDATION` in the validation part, or none without it in one of them.
+        TrainingError: ``too-few-patients`` for fewer than `LEAST_TRAINING` patients with the disease in the training
+            part, fewer than `LEAST_VALIDATION` in the validation part, or none without it in one of them.
         ManifestError, SplitError: of a manifest that is not as it must be.
     """
     (label,) = findings
@@ -81,16 +86,16 @@ def disease_manifest(
 def with_known(opened: Manifest, label: str) -> Manifest:
     """Return the images of a table whose label is known, checked as `disease_manifest` says."""
     opened.labels([label])  # says what findings there are, if not this one
-    known = opened.table[label].notna()
-    left = int((~known & opened.table["split"].isin(["train", "val"])).sum())
-    if left:
+    is_known = opened.table[label].notna()
+    unknown = int((~is_known & opened.table["split"].isin(["train", "val"])).sum())
+    if unknown:
         logger.info(
-            "left out of training and validation: %s, whether %s is there is unknown", counted(left, "image"), label
+            "left out of training and validation: %s, whether %s is there is unknown", counted(unknown, "image"), label
         )
-    kept = replace(opened, table=opened.table[known].reset_index(drop=True))
-    for part, least in (("train", LEAST), ("val", LEAST_VALIDATION)):
-        _check(kept.part(part), label, part, least)
-    return kept
+    manifest = replace(opened, table=opened.table[is_known].reset_index(drop=True))
+    for part, least in (("train", LEAST_TRAINING), ("val", LEAST_VALIDATION)):
+        _check(manifest.part(part), label, part, least)
+    return manifest
 
 
 def patients_by_label(manifest: Manifest, label: str) -> tuple[int, int]:

@@ -190,24 +190,24 @@ def train_linear_probes(
     base = open_manifest(str(task.manifest), task.dataset_dir, match_names=task.match_names)
     results: dict[str, FineTuneResult] = {}
     refused: dict[str, CxrError] = {}
-    asked: dict[str, tuple[LabelScheme, Manifest]] = {}
+    trainable: dict[str, tuple[LabelScheme, Manifest]] = {}
     for label, name in questions:
         try:
-            asked[label] = label_scheme(name), with_known(under(base, label_scheme(name)), label)
+            trainable[label] = label_scheme(name), with_known(under(base, label_scheme(name)), label)
         except TrainingError as error:
             refused[label] = error
             logger.warning("%s: %s", label, error)
-    if not asked:
+    if not trainable:
         return results, refused
-    boxed = [] if task.boxes is None else boxed_labels(task.boxes, base, list(asked))
+    boxed = [] if task.boxes is None else boxed_labels(task.boxes, base, list(trainable))
     judged = base.table["split"].isin(["train", "val", held_out(base)[0]])
     images = replace(base, table=base.table[judged].reset_index(drop=True))
     model = Model.open(parent.root, amp=amp, any_modality=task.any_modality, batch_size=32)
     features = features_of(model, images)
     probes = _Probes(replace(task, boxes=None), parent, base, features, settings, amp)
-    for label, (meaning, manifest) in asked.items():
+    for label, (labels, manifest) in trainable.items():
         with durable_folder(out / label) as folder:
-            results[label] = probes.child(manifest, label, meaning, folder, task.boxes if label in boxed else None)
+            results[label] = probes.child(manifest, label, labels, folder, task.boxes if label in boxed else None)
     return results, refused
 
 

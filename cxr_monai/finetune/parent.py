@@ -103,8 +103,8 @@ def open_parent(path: str | None, bundle_root: str | Path, trust_folder: bool = 
             fix="Choose one of its members as --parent.",
             where=parent.root,
         )
-    own = read_json(Path(bundle_root) / "configs" / "inference.json")
-    if not same(inference.get("preprocessing"), own.get("preprocessing")):
+    child = read_json(Path(bundle_root) / "configs" / "inference.json")
+    if not same(inference.get("preprocessing"), child.get("preprocessing")):
         raise BundleError(
             Code.BUNDLE_DISAGREES,
             "its preprocessing is not that of the bundle to be trained: the network would be fed something else.",

@@ -74,13 +74,16 @@ def classifier_of(network: nn.Module) -> str:
 
     Raises:
         SettingError: ``setting-invalid`` if it has none.
+
+    >>> classifier_of(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    '1'
     """
-    found = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    if not found:
+    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    if not names:
         raise SettingError(
             Code.SETTING_INVALID, f"{type(network).__name__} has no linear layer that could be its classifier."
         )
-    return found[-1]
+    return names[-1]
 
 
 def blocks_of(network: nn.Module) -> list[list[str]]:
@@ -97,7 +100,7 @@ def blocks_of(network: nn.Module) -> list[list[str]]:
     opened = True
     while opened:
         opened = False
-        for at, (name, size) in enumerate(parts):
+        for position, (name, size) in enumerate(parts):
             inside = [
                 part
                 for part in _parts(network.get_submodule(name) if _is_module(network, name) else None, f"{name}.")
@@ -105,22 +108,22 @@ def blocks_of(network: nn.Module) -> list[list[str]]:
             ]
             # one that holds the classifier is opened too: the classifier is no part of a block
             if (size >= _CONTAINER * total and len(inside) > 1) or classifier.startswith(f"{name}."):
-                parts[at : at + 1] = inside
+                parts[position : position + 1] = inside
                 opened = True
                 break
-    made: list[list[str]] = []
+    blocks: list[list[str]] = []
     waiting: list[str] = []
     for name, size in parts:
         if size >= _TINY * total:
-            made.append([*waiting, name])
+            blocks.append([*waiting, name])
             waiting = []
-        elif made:
-            made[-1].append(name)
+        elif blocks:
+            blocks[-1].append(name)
         else:
             waiting.append(name)
     if waiting:
-        made.append(waiting)
-    return made[::-1]
+        blocks.append(waiting)
+    return blocks[::-1]
 
 
 def _is_module(network: nn.Module, name: str) -> bool:
@@ -131,6 +134,6 @@ def _parts(module: nn.Module | None, prefix: str) -> list[tuple[str, int]]:
     """Return children, and parameters of the module's own, that have weights, with how many."""
     if module is None:
         return []
-    own = [(name, parameter.numel()) for name, parameter in module.named_parameters(recurse=False)]
+    parameters = [(name, parameter.numel()) for name, parameter in module.named_parameters(recurse=False)]
     children = [(name, sum(p.numel() for p in child.parameters())) for name, child in module.named_children()]
-    return [(f"{prefix}{name}", size) for name, size in [*own, *children] if size]
+    return [(f"{prefix}{name}", size) for name, size in [*parameters, *children] if size]

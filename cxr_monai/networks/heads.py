@@ -124,9 +124,9 @@ class SoftmaxHead(_Coupled):
 
     def log_odds(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return each output less the log-sum-exp of the others: p / (1 - p) without either losing its digits."""
-        at = torch.arange(self.outputs, device=outputs.device)
-        own = at == at.unsqueeze(-1)  # not torch.eye, which ONNX Runtime lacks for truth values
-        others = outputs.unsqueeze(-2).expand(*outputs.shape, self.outputs).masked_fill(own, -math.inf)
+        channels = torch.arange(self.outputs, device=outputs.device)
+        same = channels == channels.unsqueeze(-1)  # not torch.eye, which ONNX Runtime lacks for truth values
+        others = outputs.unsqueeze(-2).expand(*outputs.shape, self.outputs).masked_fill(same, -math.inf)
         return outputs - others.logsumexp(-1)
 
     def prior(self, prevalences: Sequence[float]) -> list[float]:
@@ -178,7 +178,7 @@ class HierarchicalHead(_Coupled):
                 + ".",
                 fix="Choose a label scheme that has categories and their findings, such as --label_scheme hierarchy.",
             )
-        index = {label: at for at, label in enumerate(labels)}
+        index = {label: channel for channel, label in enumerate(labels)}
         self.parents = [index[self.within.get(label, label)] for label in labels]
 
     def log_odds(self, outputs: torch.Tensor) -> torch.Tensor:
@@ -188,14 +188,14 @@ class HierarchicalHead(_Coupled):
         """
         above = outputs[..., self.parents]
         both = -torch.stack([-above, -outputs, -above - outputs]).logsumexp(0)
-        inside = torch.tensor([parent != at for at, parent in enumerate(self.parents)], device=outputs.device)
+        inside = torch.tensor([parent != channel for channel, parent in enumerate(self.parents)], device=outputs.device)
         return torch.where(inside, both, outputs)
 
     def prior(self, prevalences: Sequence[float]) -> list[float]:
         """Return the prevalences, of findings in a category those among the images that have the category."""
         return [
-            value if parent == at else min(value / prevalences[parent], 1.0) if prevalences[parent] else math.nan
-            for at, (value, parent) in enumerate(zip(prevalences, self.parents, strict=True))
+            value if parent == channel else min(value / prevalences[parent], 1.0) if prevalences[parent] else math.nan
+            for channel, (value, parent) in enumerate(zip(prevalences, self.parents, strict=True))
         ]
 
 
@@ -210,6 +210,12 @@ def classification_head(name: str, labels: Sequence[str], groups: Mapping[str, S
 
     Raises:
         SettingError: ``setting-invalid`` for another name, or labels that the head cannot have.
+
+    >>> head = classification_head("softmax", ["Mass", "Normal"], {"Normal": ()})
+    >>> round(float(head(torch.tensor([[2.0, 0.0]])).sigmoid().sum()), 4)
+    1.0
+    >>> classification_head("hierarchical", ["Lung", "Mass"], {"Lung": ("Mass", "Nodule")}).within
+    {'Mass': 'Lung'}
     """
     groups = {label: tuple(groups.get(label, (label,))) for label in labels}
     if name == "sigmoid":
@@ -225,6 +231,6 @@ def with_head(network: nn.Module, head: Head) -> nn.Module:
     """Return a network that gives its head's log-odds: a copy with the same layers' names; itself for ``sigmoid``."""
     if not isinstance(head, _Coupled):
         return network
-    made = copy.deepcopy(network)
-    made.register_forward_hook(lambda module, inputs, outputs: head(outputs))
-    return made
+    headed = copy.deepcopy(network)
+    headed.register_forward_hook(lambda module, inputs, outputs: head(outputs))
+    return headed

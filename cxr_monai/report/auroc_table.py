@@ -11,7 +11,7 @@ from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.evaluation_rows import finding_rows, records, value
-from cxr_monai.report.finding_notes import group_notes
+from cxr_monai.report.finding_notes import combine_notes
 
 
 def auroc_markdown(evaluation: Evaluation) -> str:
@@ -35,7 +35,7 @@ def auroc_markdown(evaluation: Evaluation) -> str:
     about = f"{counted(images, 'image')} of {counted(patients, 'patient')}; {split}"
     about += f"; labels {book.get('label_version', 'unknown')}."
     empty = [note for row in finding_rows(evaluation) if (note := words.no_value(str(row["finding"]), row))]
-    notes = [f"- {escaped(note)}" for note in group_notes([*empty, *evaluation.notes])]
+    notes = [f"- {escaped(note)}" for note in combine_notes([*empty, *evaluation.notes])]
     return "\n".join([*lines, "", escaped(about), *(["", *notes] if notes else [])]) + "\n"
 
 

@@ -1,6 +1,6 @@
 """Notes for a reader: those that say the same of several findings become one sentence.
 
->>> group_notes([f"{name} is not calibrated: all its scores are equal." for name in ("Mass", "Pleural_Thickening")])
+>>> combine_notes([f"{name} is not calibrated: all its scores are equal." for name in ("Mass", "Pleural_Thickening")])
 ['Mass and Pleural thickening are not calibrated, each because all its scores are equal.']
 """
 
@@ -13,7 +13,7 @@ _OF_A_FINDING = re.compile(r"(\w+) (is not calibrated|is not recalibrated|has no
 _COUNTS = re.compile(r", and there (?:is|are) (.+)")
 
 
-def group_notes(notes: Iterable[str]) -> list[str]:
+def combine_notes(notes: Iterable[str]) -> list[str]:
     """Return notes with those of one reason together, findings by the names that reports give them.
 
     Args:

@@ -61,19 +61,20 @@ def calibrate_bundle(
             where=predictions,
         )
     sample, left_out = join(file, table, split, opened.labels, some=True)
-    told = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest)
+    fitted_on = describe_sample(sample, table, predictions=Path(predictions).name, bundle=opened.digest)
     if recalibrate is None:
-        fitted = fit(sample, method, rules, coverage, told, head_of(opened.parser()).within)
+        fitted = fit(sample, method, rules, coverage, fitted_on, head_of(opened.parser()).within)
     else:
-        own = read_calibration(opened.calibration, opened.labels)
-        if own is None:
+        earlier = read_calibration(opened.calibration, opened.labels)
+        if earlier is None:
             raise EvaluationError(
                 Code.CALIBRATION_INVALID,
                 "this bundle has no calibration that could be moved.",
                 fix="Leave --recalibrate out to fit one.",
                 where=opened.root,
             )
-        fitted = refit(own, sample, recalibrate, points, rules, coverage, {**told, "before": dict(own.fitted_on)})
+        fitted_on["before"] = dict(earlier.fitted_on)
+        fitted = refit(earlier, sample, recalibrate, points, rules, coverage, fitted_on)
     fitted = replace(fitted, notes=(*left_out, *fitted.notes))
     with new_bundle(out, opened.root, force) as folder:
         write_calibration(folder, fitted)

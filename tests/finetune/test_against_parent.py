@@ -45,8 +45,8 @@ def test_planted_differences(count: int, child: float, parent: float, verdict: s
     own, others = result.comparisons
     assert result.verdict == verdict
     assert says in result.lines()[0]
-    assert (own.asked, own.images, own.positives) == ("normal", 2 * count // 3, count // 3)
-    assert (others.asked, others.images) == ("others", count)
+    assert (own.against, own.images, own.positives) == ("normal", 2 * count // 3, count // 3)
+    assert (others.against, others.images) == ("others", count)
     assert own.low <= own.difference <= own.high
     assert own.difference == pytest.approx(own.child - own.parent)
     assert verdict in result.lines()[1]
@@ -79,7 +79,7 @@ def test_parent_that_does_not_know_the_disease() -> None:
 
 def test_against_others_is_one_question() -> None:
     result = judge(scores(300, 2.0, 1), scores(300, 1.0, 2), manifest(300), "Pneumonia", SCHEMES["findings"])
-    assert [one.asked for one in result.comparisons] == ["others"]
+    assert [one.against for one in result.comparisons] == ["others"]
 
 
 def test_validation_part_is_said_to_flatter() -> None:

@@ -23,7 +23,7 @@ from cxr_monai.report import chart_svg, matrix_charts, metric_tables, summary, w
 from cxr_monai.report.auroc_table import auroc_markdown
 from cxr_monai.report.charts import ChartPanels, Forest, ForestRow, row_texts
 from cxr_monai.report.evaluation_rows import chosen_points, chosen_rule, finding_rows, value
-from cxr_monai.report.finding_notes import group_notes
+from cxr_monai.report.finding_notes import combine_notes
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.panel_charts import PANELS
 from cxr_monai.report.rendering import flat, template
@@ -150,7 +150,7 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "judged_on": _judged_on(evaluation),
         "findings": len(evaluation.sample.findings),
         "split": words.split_words(book.get("split"), str(book.get("label_version"))),
-        "notes": group_notes(evaluation.notes),
+        "notes": combine_notes(evaluation.notes),
         "can": summary.abilities(evaluation),
         "cannot": summary.limits(evaluation),
         "labels_are": labels_of(str(book.get("label_version", "unknown"))),

@@ -29,7 +29,7 @@ from cxr_monai.report import metric_tables, summary, words
 from cxr_monai.report.card_part import NOT_A_DEVICE, CardPart, card_markdown
 from cxr_monai.report.cells import Cell, Table
 from cxr_monai.report.evaluation_rows import chosen_rule, rules_in, table_of
-from cxr_monai.report.finding_notes import group_notes
+from cxr_monai.report.finding_notes import combine_notes
 from cxr_monai.report.fine_tuning import FineTuning
 from cxr_monai.report.matrix_charts import group_word
 from cxr_monai.report.pages import localisation_page
@@ -165,15 +165,15 @@ def _refuse_others(bundle: Bundle, digest: Any, where: str | Path) -> None:
 
 def _said(bundle: Bundle, key: str) -> str:
     """Return what the metadata say under a key, a list as its entries with semicolons; ``unknown`` where nothing."""
-    found = bundle.metadata.get(key)
-    text = "; ".join(map(str, found)) if isinstance(found, list) else str(found or "")
+    value = bundle.metadata.get(key)
+    text = "; ".join(map(str, value)) if isinstance(value, list) else str(value or "")
     return text.strip() or UNKNOWN
 
 
 def _recorded(bundle: Bundle, key: str) -> str:
     """Return the same; of what every bundle is delivered with, that it was made for this and that no one said more."""
-    said = _said(bundle, key)
-    return said if said == UNKNOWN or is_recorded(bundle.metadata, key) else f"not recorded; made for: {said}"
+    text = _said(bundle, key)
+    return text if text == UNKNOWN or is_recorded(bundle.metadata, key) else f"not recorded; made for: {text}"
 
 
 def _beginning(path: Path) -> str:
@@ -232,13 +232,13 @@ def _factors(bundle: Bundle, evaluation: Evaluation) -> CardPart:
     if not table.empty:
         for attribute, part in table.groupby("attribute", sort=False):
             points.append((f"{group_word(str(attribute))}:", ", ".join(dict.fromkeys(part["group"].astype("str")))))
-    said = (
+    sentence = (
         "The figures below are also computed for these groups of patients, where there are enough."
         if points
         else "No group of patients could be judged by itself: the table of images names none, or too few."
     )
     kinds = (("Images:", _said(bundle, "image_classes")), ("File formats:", _said(bundle, "data_type")))
-    return CardPart("Factors", (said,), (*kinds, *points))
+    return CardPart("Factors", (sentence,), (*kinds, *points))
 
 
 def _metrics(evaluation: Evaluation) -> CardPart:
@@ -355,15 +355,15 @@ def _lineage(bundle: Bundle) -> CardPart:
     if imported.is_file():
         record = read_json(imported)
         points.append(("Imported from:", f"{record['file']} ({record['kind']}), SHA-256 {record['sha256']}"))
-    own = read_lineage(bundle.root).own
-    points += [("Parent:", parent) for parent in own.parents]
-    told = {
-        "Made by": own.made_by, "Data": own.data, "Settings": own.settings, "Software": own.software,
-        "Measured": own.measured,
-    }  # fmt: skip
-    points += [(f"{name}:", _flat(entry)) for name, entry in told.items() if entry]
-    said = () if points else ("No parent is recorded: trained from what 'How it was trained' says.",)
-    return CardPart("Lineage", said, tuple(points))
+    generation = read_lineage(bundle.root).own
+    points += [("Parent:", parent) for parent in generation.parents]
+    entries = {
+        name.replace("_", " ").capitalize(): getattr(generation, name)
+        for name in ("made_by", "data", "settings", "software", "measured")
+    }
+    points += [(f"{name}:", _flat(entry)) for name, entry in entries.items() if entry]
+    sentences = () if points else ("No parent is recorded: trained from what 'How it was trained' says.",)
+    return CardPart("Lineage", sentences, tuple(points))
 
 
 def _flat(entry: Any) -> str:
@@ -387,7 +387,7 @@ def _limits(
     points = [(point.lead, point.text) for point in summary.limits(evaluation)] if evaluation is not None else []
     points += fine_tuning.limits() if fine_tuning is not None else []
     points.append(("A heat map shows where the network looked,", "not where the disease is."))
-    notes = [note for part in (evaluation, localisation) if part is not None for note in group_notes(part.notes)]
+    notes = [note for part in (evaluation, localisation) if part is not None for note in combine_notes(part.notes)]
     points += [("Mind:", note) for note in notes]
     return CardPart("Limits and recommendations", points=tuple(points), in_report=False)
 
@@ -400,9 +400,9 @@ def _unknown(bundle: Bundle, evaluation: Evaluation | None, localisation: Locali
         open_questions.append("whether its maps point at what radiologists mark (no localisation was given)")
     if not open_questions:
         return CardPart("What is not known", ("Everything that this card asks of the authors was answered.",))
-    said = "Neither the figures nor the bundle's metadata tell the following; nothing is assumed in its place:"
+    sentence = "Neither the figures nor the bundle's metadata tell the following; nothing is assumed in its place:"
     return CardPart(
-        "What is not known", (said,), tuple((f"{what[:1].upper()}{what[1:]}.", "") for what in open_questions)
+        "What is not known", (sentence,), tuple((f"{what[:1].upper()}{what[1:]}.", "") for what in open_questions)
     )
 
 
