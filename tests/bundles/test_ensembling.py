@@ -74,8 +74,8 @@ def test_its_configurations_run(
 
 
 def test_it_is_explained(made: Bundle, files: list[Path], tmp_path: Path) -> None:
-    explainer = Explainer(Model.open(made.root, amp=False))
-    store = explainer.write_maps(files, [file.name for file in files], tmp_path / "maps", num_workers=0)
+    explainer = Explainer(Model.open(made.root, amp=False, num_workers=0))
+    store = explainer.write_maps(files, [file.name for file in files], tmp_path / "maps")
     assert list(store.images) == [file.name for file in files]
 
 
