@@ -65,6 +65,9 @@ INTERFACES = {
 }
 """Page of the reference: its title, the stub whose names it documents, and its first paragraph."""
 
+NOTEBOOKS = ("first_model", "your_hospital", "fine_tune_and_share")
+"""Pages of docs/notebooks in the order in which they are read; any others follow."""
+
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
@@ -72,14 +75,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fill what mkdocs.yml writes in capitals in the navigation: pages that are found, not listed."""
     docs = Path(config.docs_dir)
     decisions = sorted(docs.glob("decisions/[0-9]*.md"))
-    notebooks = [*docs.glob("python.md"), *sorted(docs.glob("notebooks/*.md"))]
+    notebooks = sorted(docs.glob("notebooks/*.md"), key=lambda page: (*NOTEBOOKS, page.stem).index(page.stem))
     entries: dict[str, list[Any]] = {
         "PACKAGES": [
             "reference/index.md",
             *({title: f"reference/{page}.md"} for page, (title, _, _) in INTERFACES.items()),
             *({name: f"reference/{name}.md"} for name in PACKAGES),
         ],
-        "NOTEBOOKS": [str(path.relative_to(docs)) for path in notebooks],
+        "NOTEBOOKS": [str(path.relative_to(docs)) for path in (*docs.glob("python.md"), *notebooks)],
         "DECISIONS": ["decisions/README.md", *(f"decisions/{path.name}" for path in decisions)],
     }
     config.nav = _filled(config.nav, entries)
