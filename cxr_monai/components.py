@@ -9,7 +9,7 @@ Nothing is imported before it is asked for (PEP 562), so a transform brings neit
 
 >>> from cxr_monai import components
 >>> components.LoadRadiographd
-<class 'cxr_monai.transforms.LoadRadiographd'>
+<class 'cxr_monai.transforms.load_radiograph.LoadRadiographd'>
 """
 
 from importlib import import_module
@@ -34,18 +34,16 @@ _NAMES_BY_MODULE = {
         "data_loader",
     ),
     "data.sampling": ("sampling_weights",),
-    "transforms": (
-        "CalibrateProbabilitiesd",
-        "LoadRadiographd",
-        "NormaliseRadiographd",
-        "QuantiseRadiographd",
-        "RandExposured",
-        "ResizeShortestd",
-        "TenCropd",
-        "WithMirrord",
-        "augmentation",
-        "random_affine_crop",
-    ),
+    "transforms.calibrate_probabilities": ("CalibrateProbabilitiesd",),
+    "transforms.load_radiograph": ("LoadRadiographd",),
+    "transforms.normalisation": ("NormaliseRadiographd",),
+    "transforms.quantise": ("QuantiseRadiographd",),
+    "transforms.exposure": ("RandExposured",),
+    "transforms.resize_shortest": ("ResizeShortestd",),
+    "transforms.ten_crops": ("TenCropd",),
+    "transforms.mirror": ("WithMirrord",),
+    "transforms.augmentations": ("augmentation",),
+    "transforms.random_crops": ("random_affine_crop",),
     "networks.architectures": ("input_channels",),
     "networks.heads": ("classification_head",),
     "networks.weight_loading": (

@@ -55,16 +55,16 @@ from cxr_monai.training.schedules import learning_rate_schedule as learning_rate
 from cxr_monai.training.step import TrainingStep as TrainingStep
 from cxr_monai.training.tracking import EpochTracker as EpochTracker
 from cxr_monai.training.tracking import MLflowTracker as MLflowTracker
-from cxr_monai.transforms import CalibrateProbabilitiesd as CalibrateProbabilitiesd
-from cxr_monai.transforms import LoadRadiographd as LoadRadiographd
-from cxr_monai.transforms import NormaliseRadiographd as NormaliseRadiographd
-from cxr_monai.transforms import QuantiseRadiographd as QuantiseRadiographd
-from cxr_monai.transforms import RandExposured as RandExposured
-from cxr_monai.transforms import ResizeShortestd as ResizeShortestd
-from cxr_monai.transforms import TenCropd as TenCropd
-from cxr_monai.transforms import WithMirrord as WithMirrord
-from cxr_monai.transforms import augmentation as augmentation
-from cxr_monai.transforms import random_affine_crop as random_affine_crop
+from cxr_monai.transforms.augmentations import augmentation as augmentation
+from cxr_monai.transforms.calibrate_probabilities import CalibrateProbabilitiesd as CalibrateProbabilitiesd
+from cxr_monai.transforms.exposure import RandExposured as RandExposured
+from cxr_monai.transforms.load_radiograph import LoadRadiographd as LoadRadiographd
+from cxr_monai.transforms.mirror import WithMirrord as WithMirrord
+from cxr_monai.transforms.normalisation import NormaliseRadiographd as NormaliseRadiographd
+from cxr_monai.transforms.quantise import QuantiseRadiographd as QuantiseRadiographd
+from cxr_monai.transforms.random_crops import random_affine_crop as random_affine_crop
+from cxr_monai.transforms.resize_shortest import ResizeShortestd as ResizeShortestd
+from cxr_monai.transforms.ten_crops import TenCropd as TenCropd
 from cxr_monai.workflows.evaluate import EvaluationReport as EvaluationReport
 from cxr_monai.workflows.explain import ExplanationRun as ExplanationRun
 

@@ -28,7 +28,7 @@ from cxr_monai.labels import parse_labels
 from cxr_monai.networks.class_maps import grid_points
 from cxr_monai.networks.heads import with_head
 from cxr_monai.plurals import counted
-from cxr_monai.transforms import visible_part
+from cxr_monai.transforms.visibility import visible_part
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from cxr_monai.errors import BundleError, Code
 from cxr_monai.labels import parse_labels
 from cxr_monai.networks.architectures import input_channels
 
-# What the network is given under each normalisation, rounded outwards (cxr_monai.transforms.normalise).
+# What the network is given under each normalisation, rounded outwards (cxr_monai.transforms.normalisation.normalise).
 _VALUE_RANGES = {"imagenet": [-2.2, 2.7], "zero_one": [0, 1], "minus_one_one": [-1, 1], "xray_1024": [-1024, 1024]}
 
 

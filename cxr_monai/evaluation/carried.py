@@ -3,7 +3,7 @@
 Programs that open a bundle without telling where its folder is (MONAI Deploy), or a file that was exported from it,
 find no ``models/calibration.json``. So ``inference.json`` carries the calibration's numbers too (``values``), and what
 ought to be calibrated and is not says so: as a warning, in the postprocessed dictionary
-(``cxr_monai.transforms.CalibrateProbabilitiesd``) and beside the predictions (``cxr_monai.bundle.about``).
+(``cxr_monai.transforms.calibrate_probabilities``) and beside the predictions (``cxr_monai.bundle.about``).
 """
 
 import logging

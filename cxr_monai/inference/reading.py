@@ -17,7 +17,7 @@ from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, RadiographError
 from cxr_monai.plurals import counted, was
 from cxr_monai.progress import progress_bar
-from cxr_monai.transforms import plain_tensors
+from cxr_monai.transforms.load_radiograph import plain_tensors
 
 _UNKNOWN = torch.full((4,), torch.nan, dtype=torch.float64)
 

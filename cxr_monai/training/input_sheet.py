@@ -19,7 +19,7 @@ from monai.transforms import Compose
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import RadiographError
-from cxr_monai.transforms import Normalisation, NormaliseRadiographd, normalise
+from cxr_monai.transforms.normalisation import Normalisation, NormaliseRadiographd, normalise
 
 
 def until_normalised(pipeline: Compose) -> Compose:

@@ -59,7 +59,9 @@ def measure_cache(arguments: argparse.Namespace) -> Iterator[Row]:
     from PIL import Image
 
     from cxr_monai.data.dataset import RadiographDataset, items_of_files
-    from cxr_monai.transforms import LoadRadiographd, QuantiseRadiographd, ResizeShortestd
+    from cxr_monai.transforms.load_radiograph import LoadRadiographd
+    from cxr_monai.transforms.quantise import QuantiseRadiographd
+    from cxr_monai.transforms.resize_shortest import ResizeShortestd
 
     count, side = 10_000, round(SIZE * 8 / 7)
     with tempfile.TemporaryDirectory() as folder:

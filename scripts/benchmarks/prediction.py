@@ -99,7 +99,7 @@ def baseline_predictor(bundle: Path) -> Callable[[Sequence[Any], int], Any]:
 
     from cxr_monai.bundle.bundle_folder import Bundle
     from cxr_monai.networks.weight_loading import load_weights
-    from cxr_monai.transforms import IMAGENET_MEAN, IMAGENET_STD
+    from cxr_monai.transforms.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
     opened = Bundle.open(bundle)
     network = load_weights(

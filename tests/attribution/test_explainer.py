@@ -23,7 +23,10 @@ from cxr_monai.inference.model import Model, ModelSettings
 from cxr_monai.inference.reading import FilmBatch
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.fixed_batches import fixed_batch_size
-from cxr_monai.transforms import LoadRadiographd, NormaliseRadiographd, QuantiseRadiographd, ResizeShortestd
+from cxr_monai.transforms.load_radiograph import LoadRadiographd
+from cxr_monai.transforms.normalisation import NormaliseRadiographd
+from cxr_monai.transforms.quantise import QuantiseRadiographd
+from cxr_monai.transforms.resize_shortest import ResizeShortestd
 
 SIZE = 64
 SHAPE = (1, SIZE, SIZE)

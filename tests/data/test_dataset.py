@@ -25,13 +25,11 @@ from cxr_monai.data.dataset import (
 from cxr_monai.data.loading import Draw, EpochSampler, data_loader
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, ManifestError, SettingError, SplitError, StorageError
-from cxr_monai.transforms import (
-    LoadRadiographd,
-    NormaliseRadiographd,
-    QuantiseRadiographd,
-    RandExposured,
-    ResizeShortestd,
-)
+from cxr_monai.transforms.exposure import RandExposured
+from cxr_monai.transforms.load_radiograph import LoadRadiographd
+from cxr_monai.transforms.normalisation import NormaliseRadiographd
+from cxr_monai.transforms.quantise import QuantiseRadiographd
+from cxr_monai.transforms.resize_shortest import ResizeShortestd
 
 SHAPE = (1, 32, 32)
 

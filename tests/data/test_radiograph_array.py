@@ -18,7 +18,9 @@ from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.data.radiograph_array import radiograph_of_array
 from cxr_monai.data.radiograph_reader import RadiographReader
 from cxr_monai.errors import Code, RadiographError
-from cxr_monai.transforms import LoadRadiographd, QuantiseRadiographd, ResizeShortestd
+from cxr_monai.transforms.load_radiograph import LoadRadiographd
+from cxr_monai.transforms.quantise import QuantiseRadiographd
+from cxr_monai.transforms.resize_shortest import ResizeShortestd
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
 

@@ -14,7 +14,7 @@ import torch
 from cxr_monai.bundle.bundle_folder import Bundle, head_of, read_json
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.networks.heads import SoftmaxHead
-from cxr_monai.transforms import Normalisation, normalise
+from cxr_monai.transforms.normalisation import Normalisation, normalise
 
 FORMAT = 2
 INPUT, OUTPUT = "image", "log_odds"
