@@ -23,7 +23,7 @@ from cxr_monai.sharing.trust.open_trusted import open_trusted
 
 logger = logging.getLogger(__name__)
 
-IMAGE, ERROR = "image", "error"
+_IMAGE, _ERROR = "image", "error"
 
 
 class BundleModel:
@@ -56,10 +56,10 @@ class BundleModel:
         predicted = self.model.predict([_film(image) for image in images], names)
         table = predicted.table.set_index("image").reindex(names).astype("float64")
         errors = {name: f"{code}: {reason}" for name, code, reason in predicted.errors}
-        table[ERROR] = [errors.get(name, "") for name in names]
+        table[_ERROR] = [errors.get(name, "") for name in names]
         if errors:
             whole = counted(len(names), "image")
-            logger.warning("%d of %s could not be read; the column %s says why", len(errors), whole, ERROR)
+            logger.warning("%d of %s could not be read; the column %s says why", len(errors), whole, _ERROR)
         return table.set_axis(index, axis=0)
 
 
@@ -78,13 +78,13 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Bu
 def _images(data: Any) -> tuple[Sequence[Any], Any]:
     """Return the images, and the index of their rows."""
     if isinstance(data, pd.DataFrame):
-        if IMAGE not in data:
+        if _IMAGE not in data:
             raise SettingError(
                 Code.SETTING_INVALID,
-                f"the table has the columns {', '.join(map(str, data.columns))}, and none called {IMAGE}.",
+                f"the table has the columns {', '.join(map(str, data.columns))}, and none called {_IMAGE}.",
                 fix="Give paths, or files' contents as bytes, in a column of that name.",
             )
-        return list(data[IMAGE]), data.index
+        return list(data[_IMAGE]), data.index
     images = [data] if isinstance(data, str | bytes | Path) else list(data)
     return images, pd.RangeIndex(len(images))
 

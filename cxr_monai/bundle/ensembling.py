@@ -21,7 +21,7 @@ from cxr_monai.bundle.trained import save_weights
 from cxr_monai.bundle.writing import CONFIGURATION, check_new_bundle, new_bundle
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code
-from cxr_monai.networks.ensemble import definition, joined
+from cxr_monai.networks.ensemble import ensemble_definition, joined_states
 from cxr_monai.networks.weight_loading import load_state_dict, load_weights
 from cxr_monai.plurals import counted
 from cxr_monai.strict_json import parse_strictly
@@ -101,7 +101,7 @@ def _inference(bundle: Bundle) -> dict[str, Any]:
 
 def _write(opened: Sequence[Bundle], folder: Path) -> None:
     first, count = opened[0], len(opened)
-    network_def = definition(count, _inference(first)["network_def"])
+    network_def = ensemble_definition(count, _inference(first)["network_def"])
     settings = set(_inference(first))
     for path in sorted((folder / "configs").glob("*.json")):
         # what refers to the network's settings finds them one step further down
@@ -120,7 +120,7 @@ def _write(opened: Sequence[Bundle], folder: Path) -> None:
     readme = folder / "docs" / "README.md"
     if readme.is_file():
         write_durably(readme, (readme.read_text(encoding="utf-8") + _README.format(count=count)).encode())
-    save_weights(folder / "models" / "model.pt", joined([load_state_dict(bundle.weights) for bundle in opened]))
+    save_weights(folder / "models" / "model.pt", joined_states([load_state_dict(bundle.weights) for bundle in opened]))
 
 
 def _overlays(config: dict[str, Any], settings: set[str]) -> bool:

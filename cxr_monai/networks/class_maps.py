@@ -31,7 +31,7 @@ from torch import nn
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.networks import heads
 from cxr_monai.networks.ensemble import Ensemble
-from cxr_monai.networks.fusion import folded
+from cxr_monai.networks.fusion import fused
 from cxr_monai.plurals import counted
 
 _STEPS = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
@@ -40,8 +40,8 @@ _OTHERS = "integrated_gradients and occlusion work for any network, gradcam for 
 
 
 @dataclass(frozen=True)
-class Head:
-    """The end of a network: the pooling's and the linear layer's names, and the features' extent."""
+class ClassifierTail:
+    """The end of a network: the names of its pooling and its linear layer, and the side of the pooled features."""
 
     pooling: str
     linear: str
@@ -58,7 +58,7 @@ class ClassMaps(nn.Module):
         shape: ``[C, H, W]`` of an image.
         stride: pixels of the input between two points of the map: that of the network (32 for DenseNet121) where None,
             or half, a quarter of it, ...
-        fast: compute in bfloat16 on a CPU with convolutions folded (``cxr_monai.networks.fusion``).
+        fast: compute in bfloat16 on a CPU with convolutions fused (``cxr_monai.networks.fusion``).
         head: of the network; logits and maps are its labels'.
 
     Attributes:
@@ -88,26 +88,26 @@ class ClassMaps(nn.Module):
             self.members.extend(members)
             self.stride, self.points = members[0].stride, members[0].points
             return
-        ending = find_head(network, shape)
-        own = _stride(shape, ending.side)
+        tail = find_classifier_tail(network, shape)
+        own = _stride(shape, tail.side)
         self.stride = own if stride is None else stride
-        self._side, self._first, self._every = ending.side, 0, 1
-        self.points = grid_points(network, shape, ending.side)
+        self._side, self._first, self._every = tail.side, 0, 1
+        self.points = grid_points(network, shape, tail.side)
         made = copy.deepcopy(network).eval().requires_grad_(False)
         if self.stride != own:
             _check_stride(self.stride, own)
             self._every = own // self.stride
             made = _finer(made, shape, self.stride)
-            self._first = self._locate(network, made, ending, shape)
+            self._first = self._locate(network, made, tail, shape)
             step = self.stride / shape[-1]
             self.points = (self.points[0] - self._first * step, step)  # the old places stay where they are
-        linear = network.get_submodule(ending.linear)
+        linear = network.get_submodule(tail.linear)
         self.weight = nn.Parameter(linear.weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         bias = linear.bias
         self.bias = None if bias is None else nn.Parameter(bias.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         prefix = "network." if fast else ""
-        self.network = folded(made) if fast else made
-        self._pooling = prefix + ending.pooling
+        self.network = fused(made) if fast else made
+        self._pooling = prefix + tail.pooling
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return float32 logits ``[B, F]`` and maps ``[B, F, h, w]``, which may be negative.
@@ -126,16 +126,16 @@ class ClassMaps(nn.Module):
             outputs = outputs if self.bias is None else outputs + self.bias
             return self.head(outputs), self.head.maps(outputs, maps)
 
-    def _locate(self, network: nn.Module, made: nn.Module, head: Head, shape: Sequence[int]) -> int:
+    def _locate(self, network: nn.Module, made: nn.Module, tail: ClassifierTail, shape: Sequence[int]) -> int:
         """Find the old places among the new ones."""
         images = _synthetic(shape).to(next(network.parameters()).device)
         with torch.inference_mode(), evaluating(network):
-            new = old = features_before(network, head.pooling, images)
+            new = old = features_before(network, tail.pooling, images)
             with suppress(RuntimeError):  # parts that no longer fit each other
-                new = features_before(made, head.pooling, images)
+                new = features_before(made, tail.pooling, images)
         scale = float(old.abs().max())
         for first in range(self._every):
-            steps = slice(first, first + self._every * head.side, self._every)
+            steps = slice(first, first + self._every * tail.side, self._every)
             here = new[..., steps, steps]
             if (
                 new is not old
@@ -151,7 +151,7 @@ class ClassMaps(nn.Module):
         )
 
 
-def find_head(network: nn.Module, shape: Sequence[int]) -> Head:
+def find_classifier_tail(network: nn.Module, shape: Sequence[int]) -> ClassifierTail:
     """Find the global average pooling and the linear layer that a network ends in.
 
     Args:
@@ -173,7 +173,7 @@ def find_head(network: nn.Module, shape: Sequence[int]) -> Head:
         if features.ndim == 4 and features.shape[1] == layer.in_features:
             expected = nn.functional.linear(features.mean((-2, -1)), layer.weight, layer.bias)
             if expected.shape == logits.shape and torch.allclose(expected, logits, rtol=_CLOSE, atol=_CLOSE):
-                return Head(pooling, linear, int(features.shape[-1]))
+                return ClassifierTail(pooling, linear, int(features.shape[-1]))
     raise SettingError(
         Code.SETTING_INVALID,
         f"{type(network).__name__} does not end in global average pooling and one linear layer: no class maps.",

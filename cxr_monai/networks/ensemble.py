@@ -2,7 +2,7 @@
 
     Ensemble(5, DenseNet121(2, 1, 14))      # weights ``members.0.features.conv0.weight``, ``members.1. ...``
 
-As one module it is loaded, folded, run, exported and explained as any other network. The outputs are logits: their mean
+As one module it is loaded, fused, run, exported and explained as any other network. The outputs are logits: their mean
 belongs to the geometric mean of the members' odds. Networks that were trained apart and averaged: Lakshminarayanan et
 al. 2017, arXiv 1612.01474.
 """
@@ -26,7 +26,7 @@ class Ensemble(nn.Module):
     Args:
         members: how many.
         network: what each is a copy of. The copies are equal until weights are loaded: an ensemble is put together from
-            trained networks (:func:`joined`), not trained.
+            trained networks (:func:`joined_states`), not trained.
 
     Raises:
         SettingError: ``setting-invalid`` if ``members`` is no whole number of at least 1.
@@ -46,7 +46,7 @@ class Ensemble(nn.Module):
         return torch.stack([member(images) for member in self.members]).mean(0, dtype=torch.float32)
 
 
-def definition(members: int, network_def: Mapping[str, Any]) -> dict[str, Any]:
+def ensemble_definition(members: int, network_def: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``network_def`` of an ensemble of networks that all have this one."""
     return {
         "_target_": "cxr_monai.components.Ensemble",
@@ -55,7 +55,7 @@ def definition(members: int, network_def: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def joined(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def joined_states(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Return the state dictionary of an ensemble from those of its members."""
     return {f"members.{at}.{name}": tensor for at, state in enumerate(states) for name, tensor in state.items()}
 

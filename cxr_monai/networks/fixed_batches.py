@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-PIXELS = 4 * 224 * 224
+_PIXELS = 4 * 224 * 224
 """Pixels of a batch: four images of 224x224 take no longer each than sixteen."""
-MOST = 16
+_MOST = 16
 """Images of a batch, where they are small."""
 
 
 def fixed_batch_size(shape: Sequence[int]) -> int:
     """Return how many images of ``[C, H, W]`` are computed at a time: 4 of 224x224, 1 to 16 of others."""
-    return max(1, min(MOST, PIXELS // (shape[-2] * shape[-1])))
+    return max(1, min(_MOST, _PIXELS // (shape[-2] * shape[-1])))
 
 
 def in_fixed_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor, size: int) -> Any:

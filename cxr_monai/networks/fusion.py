@@ -1,6 +1,6 @@
-"""A copy of a network for prediction in bfloat16 on a CPU: batch norms folded into convolutions, weights packed once.
+"""A copy of a network for prediction in bfloat16 on a CPU: batch norms fused into convolutions, weights packed once.
 
-:func:`folded` keeps the network's graph and rewrites what stands next to each other in its ``nn.Sequential`` parts
+:func:`fused` keeps the network's graph and rewrites what stands next to each other in its ``nn.Sequential`` parts
 (a batch norm in evaluation mode is ``s * x + b`` with a scale and a shift a channel), where they run in their order:
 
 - convolution, batch norm, ReLU: one convolution with weights ``s * w``, the ReLU in its own loop;
@@ -30,7 +30,7 @@ TOLERANCE = 0.01
 
 
 def for_prediction(network: nn.Module, shape: tuple[int, ...], head: Head = INDEPENDENT) -> nn.Module:
-    """Return a folded copy of a network, or the network itself (the log says so) where it can't be folded or disagrees.
+    """Return a fused copy of a network, or the network itself (the log says so) where it can't be fused or disagrees.
 
     Args:
         network: in evaluation mode, float32, on a CPU with bfloat16 instructions.
@@ -44,7 +44,7 @@ def for_prediction(network: nn.Module, shape: tuple[int, ...], head: Head = INDE
         logger.info("predicting with the network as it is: its weights are in linear layers, which are not folded")
         return network
     try:
-        copied = folded(network)
+        copied = fused(network)
         difference = largest_difference(network, copied, shape, head)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         logger.info("predicting with the network as it is: it cannot be folded (%s)", error)
@@ -74,7 +74,7 @@ def largest_difference(
     return float((head(copied(images)).sigmoid() - head(network(images)).sigmoid()).abs().max())
 
 
-def folded(network: nn.Module) -> nn.Module:
+def fused(network: nn.Module) -> nn.Module:
     """Return a copy of a network as this module's head tells: float32 images in, float32 logits out."""
     made = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(made.modules()):
@@ -85,14 +85,14 @@ def folded(network: nn.Module) -> nn.Module:
                 setattr(module, name, _InFloat32(child))
     for module in list(made.modules()):
         if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-            _fold(module)
+            _fuse(module)
     for module in made.modules():
         if isinstance(module, _Convolution):
             module.finish()
     return _InBfloat16(made).eval()
 
 
-def _fold(sequence: nn.Sequential) -> None:
+def _fuse(sequence: nn.Sequential) -> None:
     names = list(sequence._modules)
     for at in range(len(names)):
         parts: list[Any] = [sequence._modules[name] for name in names[at : at + 3]]

@@ -41,7 +41,7 @@ def _in_a_process(bundle: Path | None, settings: dict[str, Any]) -> dict[str, An
 
     from cxr_monai.bundle.bundle_folder import Bundle
     from cxr_monai.networks.fixed_batches import FixedBatches
-    from cxr_monai.networks.fusion import folded
+    from cxr_monai.networks.fusion import fused
     from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
     from cxr_monai.networks.weight_loading import load_weights
 
@@ -57,8 +57,8 @@ def _in_a_process(bundle: Path | None, settings: dict[str, Any]) -> dict[str, An
     if bfloat16_supported(torch.device("cpu")):
         ways |= {
             "bfloat16, autocast": lambda: (AutocastInferer(), network),
-            "bfloat16, folded": lambda: (AutocastInferer(False), folded(network)),
-            "bfloat16, as predict computes": lambda: (AutocastInferer(False), FixedBatches(folded(network), shape)),
+            "bfloat16, folded": lambda: (AutocastInferer(False), fused(network)),
+            "bfloat16, as predict computes": lambda: (AutocastInferer(False), FixedBatches(fused(network), shape)),
         }
     results: dict[str, Any] = {}
     for name, way in ways.items():

@@ -126,7 +126,7 @@ def baseline_predictor(bundle: Path) -> Callable[[Sequence[Any], int], Any]:
 def measure_runtime(arguments: argparse.Namespace) -> Iterator[Row]:
     import torch
 
-    from cxr_monai.networks.fusion import folded
+    from cxr_monai.networks.fusion import fused
     from cxr_monai.networks.inferers import AutocastInferer
     from cxr_monai.networks.openvino_runtime import openvino_network
 
@@ -134,7 +134,7 @@ def measure_runtime(arguments: argparse.Namespace) -> Iterator[Row]:
     network, images, autocast = densenet().eval(), torch.randn(BATCH, 1, SIZE, SIZE), AutocastInferer()
     ways: dict[str, Callable] = {
         "PyTorch, float32": network, "PyTorch, bfloat16 autocast": lambda images: autocast(images, network),
-        "PyTorch, folded for prediction": folded(network),
+        "PyTorch, folded for prediction": fused(network),
         "OpenVINO, float32": openvino_network(network, (1, SIZE, SIZE), amp=False),
         "OpenVINO, bfloat16": openvino_network(network, (1, SIZE, SIZE)),
     }  # fmt: skip

@@ -6,7 +6,7 @@ from monai.networks.nets import DenseNet, DenseNet121, EfficientNetBN, SEResNet5
 from torch import nn
 
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.networks.class_maps import ClassMaps, features_before, find_head, grid_points
+from cxr_monai.networks.class_maps import ClassMaps, features_before, find_classifier_tail, grid_points
 
 POOLING = "class_layers.pool"
 
@@ -119,7 +119,7 @@ def test_the_network_is_left_as_it_was(network: nn.Module) -> None:
     ],
 )  # fmt: skip
 def test_the_head_of_monais_networks_is_found(made: object, pooling: str, linear: str, side: int) -> None:
-    head = find_head(made().eval(), (1, 64, 64))  # type: ignore[operator]
+    head = find_classifier_tail(made().eval(), (1, 64, 64))  # type: ignore[operator]
     assert (head.pooling, head.linear, head.side) == (pooling, linear, side)
 
 

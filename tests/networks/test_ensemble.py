@@ -8,7 +8,7 @@ from cxr_monai.attribution.methods import explain_with
 from cxr_monai.attribution.randomisation import cascade, randomised
 from cxr_monai.errors import Code, SettingError, WeightsError
 from cxr_monai.networks.class_maps import ClassMaps
-from cxr_monai.networks.ensemble import Ensemble, joined, within_member
+from cxr_monai.networks.ensemble import Ensemble, joined_states, within_member
 from cxr_monai.networks.fusion import TOLERANCE, for_prediction, largest_difference
 from cxr_monai.networks.heads import classification_head
 from cxr_monai.networks.inferers import bfloat16_supported
@@ -26,7 +26,7 @@ def members() -> list[nn.Module]:
 @pytest.fixture(scope="module")
 def ensemble(members: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
     file = tmp_path_factory.mktemp("weights") / "model.pt"
-    torch.save(joined([member.state_dict() for member in members]), file)
+    torch.save(joined_states([member.state_dict() for member in members]), file)
     made = load_weights(Ensemble(2, tiny_network(7)), file).eval()
     assert isinstance(made, Ensemble)
     return made

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN, SEResNet50
 from torch import nn
 
-from cxr_monai.networks.fusion import TOLERANCE, _Convolution, folded, for_prediction
+from cxr_monai.networks.fusion import TOLERANCE, _Convolution, for_prediction, fused
 from cxr_monai.networks.inferers import bfloat16_supported
 
 pytestmark = pytest.mark.skipif(
@@ -101,7 +101,7 @@ def test_each_rule_alone(layers: list[nn.Module], left: list[str]) -> None:
     """By the definitions, in a short sequence: what is folded equals the layers up to bfloat16's eight bits."""
     images = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(3))
     network = lived(nn.Sequential(*layers))
-    made = folded(network)
+    made = fused(network)
     (sequence,) = made.children()
     assert kinds(sequence) == left
     assert all(part.inplace for part in sequence.children() if isinstance(part, nn.ReLU))
@@ -145,7 +145,7 @@ def test_what_others_read_and_what_does_not_follow_is_left_alone(network: nn.Mod
     network = lived(network)
     images = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
-        expected, given = network(images), folded(network)(images)
+        expected, given = network(images), fused(network)(images)
     assert (given - expected).abs().max() <= 0.02 * expected.abs().max()
 
 

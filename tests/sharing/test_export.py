@@ -23,7 +23,14 @@ from cxr_monai.inference.model import Model
 from cxr_monai.networks.heads import Head, classification_head
 from cxr_monai.schemes import label_scheme
 from cxr_monai.sharing.export import network_export as module
-from cxr_monai.sharing.export.network_export import BATCHES, TOLERANCE, export, images, largest_difference, shape_of
+from cxr_monai.sharing.export.network_export import (
+    BATCHES,
+    EXPORT_TOLERANCE,
+    export,
+    images,
+    largest_output_difference,
+    shape_of,
+)
 from tests.support.tiny_bundles import LABELS, SIZE, tiny_bundle, tiny_network
 
 CASES: dict[str, dict[str, Any]] = {
@@ -62,16 +69,16 @@ def test_torchscript_gives_the_outputs_and_onnx_the_log_odds_in_any_batch(case: 
     bundle = made(case, tmp_path)
     told = export(bundle, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.ts", "model.onnx", "contract.json"}
-    assert max(told.values()) <= TOLERANCE
+    assert max(told.values()) <= EXPORT_TOLERANCE
     script = torch.jit.load(str(tmp_path / "out" / "model.ts"))
     session = InferenceSession(str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 2, 3, 5):
         batch = torch.rand(count, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(count))
         with torch.no_grad():
             outputs, right = expected(case, batch)
-            assert torch.allclose(script(batch), outputs, rtol=0, atol=TOLERANCE)
+            assert torch.allclose(script(batch), outputs, rtol=0, atol=EXPORT_TOLERANCE)
         (values,) = session.run(["log_odds"], {"image": batch.numpy()})
-        assert np.allclose(values, right.numpy(), rtol=0, atol=TOLERANCE)
+        assert np.allclose(values, right.numpy(), rtol=0, atol=EXPORT_TOLERANCE)
         assert right.shape == (count, 2)
     told_of_output = json.loads((tmp_path / "out" / "contract.json").read_text())["output"]
     assert told_of_output["labels"] == list(Bundle.open(bundle).labels)
@@ -141,7 +148,7 @@ def test_a_file_that_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pyt
     ],
 )
 def test_differences(other: Any, difference: float) -> None:
-    assert largest_difference(lambda batch: batch, other, [torch.ones(1, 2), torch.ones(3, 2)]) == difference
+    assert largest_output_difference(lambda batch: batch, other, [torch.ones(1, 2), torch.ones(3, 2)]) == difference
 
 
 def test_compared_images_are_random_over_the_input_range_in_two_batch_sizes(tmp_path: Path) -> None:
@@ -185,7 +192,7 @@ def test_a_bundle_from_before_there_were_heads(tmp_path: Path) -> None:
         if "inferer" in config:
             config["inferer"].pop("head", None)
         path.write_text(json.dumps(config))
-    assert export(bundle, tmp_path / "out", ["torchscript"])["model.ts"] <= TOLERANCE
+    assert export(bundle, tmp_path / "out", ["torchscript"])["model.ts"] <= EXPORT_TOLERANCE
     contract = json.loads((tmp_path / "out" / "contract.json").read_text())
     assert contract["output"]["labels"] == list(LABELS)
     assert Head().within == contract["output"]["never_more_probable_than"]

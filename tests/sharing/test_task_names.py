@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cxr_monai.sharing.export.task_names import LONGEST, default_name, says_classification
+from cxr_monai.sharing.export.task_names import LONGEST_NAME, default_name, says_classification
 from tests.interop.monai_label import task_type
 
 TITLES = {
@@ -26,7 +26,7 @@ def test_default_names_are_names_that_label_reads_as_classification(title: str) 
     name = default_name(title, "_")
     assert name == TITLES[title]
     assert re.fullmatch("[a-z][a-z0-9_]*", name)
-    assert len(name) <= LONGEST
+    assert len(name) <= LONGEST_NAME
     assert task_type(name) == task_type(default_name(title, "-")) == "classification"
     assert says_classification(name)
 

@@ -40,7 +40,9 @@ def laid_out(request: pytest.FixtureRequest, bundle: Path, tmp_path_factory: pyt
         source = ensemble_bundle([bundle, tiny_bundle(home / "other", 1)], home / "ensemble").root
     folder, uploads = zoo_layout(source, home / "zoo", "cxr_tiny", URL)
     assert uploads == ["model.pt", "model.ts"]
-    assert [path for path in folder.rglob("*") if path.stat().st_size > model_zoo.LARGEST or path.suffix == ".pt"] == []
+    assert [
+        path for path in folder.rglob("*") if path.stat().st_size > model_zoo.ZOO_LIMIT or path.suffix == ".pt"
+    ] == []
     for file in ConfigParser.load_config_file(str(folder / "large_files.yml"))["large_files"]:
         assert set(file) == {"path", "url", "hash_val", "hash_type"}
         source = folder.parent / "upload" / file["url"].removeprefix(URL)
@@ -110,7 +112,7 @@ def test_small_weights_need_no_url_and_large_ones_do(
     batch = torch.ones(1, 1, SIZE, SIZE)
     with torch.no_grad():
         assert torch.equal(network(batch), tiny_network(0)(batch))
-    monkeypatch.setattr(model_zoo, "LARGEST", 1000)
+    monkeypatch.setattr(model_zoo, "ZOO_LIMIT", 1000)
     assert main([*command, str(tmp_path / "b")]) == 2
     told = capsys.readouterr().err
     assert "models/model.pt, models/model.ts: above 1,000 bytes" in told

@@ -16,7 +16,7 @@ from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.networks.heads import SoftmaxHead
 from cxr_monai.transforms.normalisation import Normalisation, normalise
 
-FORMAT = 2
+_FORMAT = 2
 INPUT, OUTPUT = "image", "log_odds"
 BARE = "outputs"
 """What the outputs of a file are called that goes without the head."""
@@ -74,7 +74,7 @@ def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping
     head = head_of(bundle.parser())
     return {
         "_desc_": "What the exported network takes and gives. Research and education; not a medical device.",
-        "format": FORMAT,
+        "format": _FORMAT,
         "bundle": {
             "digest": bundle.digest,
             "name": bundle.metadata.get("name"),

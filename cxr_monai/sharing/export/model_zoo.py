@@ -22,7 +22,7 @@ from cxr_monai.errors import BundleError, Code, UsageError
 from cxr_monai.outputs import bytes_of, check_new_folder
 from cxr_monai.sharing.export.network_export import exported_configuration, write_network
 
-LARGEST = 25_000_000
+ZOO_LIMIT = 25_000_000
 """Bytes of a file in the zoo's repository (its README)."""
 LARGE_FILES = "large_files.yml"
 
@@ -45,14 +45,14 @@ def zoo_layout(
         bundle: with weights; stays as it is.
         out: a folder that does not exist yet.
         name: of the bundle in the zoo: a-z, 0-9 and ``_``.
-        url: of the folder where the weights will lie; None where no file is above `LARGEST`.
+        url: of the folder where the weights will lie; None where no file is above `ZOO_LIMIT`.
         force: an earlier export at ``out`` may be replaced.
 
     Returns:
         the bundle's folder, and the names of the files to upload.
 
     Raises:
-        UsageError: ``usage`` for a name or URL that is none, or without a URL for a file above `LARGEST`;
+        UsageError: ``usage`` for a name or URL that is none, or without a URL for a file above `ZOO_LIMIT`;
             ``output-exists``.
         BundleError: ``bundle-invalid`` for what the zoo's checks would find missing, all of it;
             ``export-differs``.
@@ -105,12 +105,12 @@ def _check_complete(bundle: Bundle) -> None:
 def _set_apart(folder: Path, uploads: Path, url: str | None) -> list[str]:
     """Move the weights to the files to upload where there is a URL, and write down where they will be."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    large = [path for path in files if path.stat().st_size > LARGEST]
+    large = [path for path in files if path.stat().st_size > ZOO_LIMIT]
     if url is None:
         if large:
             raise UsageError(
                 Code.USAGE,
-                f"{', '.join(path.relative_to(folder).as_posix() for path in large)}: above {LARGEST:,} bytes, which "
+                f"{', '.join(path.relative_to(folder).as_posix() for path in large)}: above {ZOO_LIMIT:,} bytes, which "
                 "the zoo's repository does not take.",
                 fix="Say where the weights will lie: --url https://...",
             )

@@ -27,21 +27,21 @@ import torch
 from monai.bundle import ckpt_export, onnx_export
 from torch import nn
 
-from cxr_monai.bundle.bundle_folder import Bundle, head_of, read_json, write_json
+from cxr_monai.bundle.bundle_folder import Bundle, read_json, write_json
 from cxr_monai.bundle.calibrated import calibration_item, with_calibration
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.durable import copy_durably, durable_folder
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.evaluation.carried import calibration_in
+from cxr_monai.inference.model import Model
 from cxr_monai.networks.heads import with_head
-from cxr_monai.networks.weight_loading import load_weights
 from cxr_monai.outputs import bytes_of, check_folder, check_new_folder
 from cxr_monai.sharing.export.contract import INPUT, OUTPUT, contract, gives
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("torchscript", "onnx")
-TOLERANCE = 1e-4
+EXPORT_TOLERANCE = 1e-4
 """The most that a log-odds of an exported file may differ from the bundle's."""
 BATCHES = (1, 3)
 """Images at a time in the comparison; the network is traced with two."""
@@ -149,22 +149,21 @@ def write_network(bundle: Bundle, file: Path) -> float:
 
 
 def _written(bundle: Bundle, file: Path) -> float:
-    parser = bundle.parser()
-    network = load_weights(parser.get_parsed_content("network_def"), bundle.weights).eval()
-    head, shape = head_of(parser), shape_of(bundle)
+    model = Model.open(bundle.root, device="cpu", raw=True)
+    network, head, shape = model.network, model.head, model.shape
     with _quiet():
         (_write_onnx if file.suffix == ".onnx" else _write_torchscript)(bundle, file, shape)
     exported = _RUNTIMES[file.suffix](file)
-    difference = largest_difference(
+    difference = largest_output_difference(
         lambda batch: head(network(batch)),
         exported if head_included(file) else lambda batch: head(exported(batch)),
         images(bundle, shape),
     )
-    if not difference <= TOLERANCE:  # NaN is a difference, too
+    if not difference <= EXPORT_TOLERANCE:  # NaN is a difference, too
         raise BundleError(
             Code.EXPORT_DIFFERS,
-            f"a log-odds of the exported {file.name} differs by {difference:g} from the bundle's; {TOLERANCE:g} is "
-            "allowed.",
+            f"a log-odds of the exported {file.name} differs by {difference:g} from the bundle's; "
+            f"{EXPORT_TOLERANCE:g} is allowed.",
             fix="Nothing was left behind. Try the other format; this network does something that cannot be exported.",
             where=bundle.root,
         )
@@ -280,7 +279,7 @@ def images(bundle: Bundle, shape: tuple[int, ...]) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def largest_difference(
+def largest_output_difference(
     network: Callable[[torch.Tensor], torch.Tensor],
     other: Callable[[torch.Tensor], torch.Tensor],
     batches: Sequence[torch.Tensor],

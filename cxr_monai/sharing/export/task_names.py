@@ -7,7 +7,7 @@ classification is taken for a segmentation, and its probabilities for a mask.
 import re
 
 _OTHER_TASKS = ("deepedit", "deepgrow", "detection", "segmentation")  # read before classification
-LONGEST = 64
+LONGEST_NAME = 64
 """Characters of a name."""
 
 
@@ -24,7 +24,7 @@ def default_name(title: str, separator: str) -> str:
     ]
     if not words or words[0][0].isdigit():
         words.insert(0, "cxr")
-    while len(separator.join([*words, "classification"])) > LONGEST and len(words) > 1:
+    while len(separator.join([*words, "classification"])) > LONGEST_NAME and len(words) > 1:
         words.pop()
     return separator.join([*words, "classification"])
 
