@@ -17,7 +17,7 @@ from cxr_monai.errors import Code, EvaluationError
 
 COMPLETE = "complete"
 """The key of a result's JSON that holds the mark."""
-OWN = "this file"
+OWN_JSON = "this file"
 """The name under which the mark has the digest of the JSON, without the mark."""
 
 
@@ -29,7 +29,7 @@ def seal(content: dict[str, Any], folder: Path, names: Iterable[str]) -> None:
         folder: of the result.
         names: its other files, below the folder, with ``/`` between parts.
     """
-    content[COMPLETE] = {**{name: digest_of(folder / name) for name in names}, OWN: _own_digest(content)}
+    content[COMPLETE] = {**{name: digest_of(folder / name) for name in names}, OWN_JSON: _own_digest(content)}
 
 
 def digest_of(path: Path) -> str:
@@ -46,32 +46,32 @@ def _own_digest(content: Mapping[str, Any]) -> str:
 
 def _own_altered(content: Any) -> bool:
     mark = content.get(COMPLETE) if isinstance(content, Mapping) else None
-    return isinstance(mark, Mapping) and mark.get(OWN) not in (None, _own_digest(content))
+    return isinstance(mark, Mapping) and mark.get(OWN_JSON) not in (None, _own_digest(content))
 
 
-def listed(content: Any) -> list[str] | None:
+def listed_files(content: Any) -> list[str] | None:
     """Return the files that a result says it has, those below its folder; None where it has no mark."""
     mark = content.get(COMPLETE) if isinstance(content, Mapping) else None
     if not isinstance(mark, list | Mapping):
         return None
-    names = [str(name) for name in mark if name != OWN]
+    names = [str(name) for name in mark if name != OWN_JSON]
     return [name for name in names if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts]
 
 
-def missing(content: Any, folder: Path) -> list[str] | None:
+def missing_files(content: Any, folder: Path) -> list[str] | None:
     """Return the listed files that are not there; None where the result has no mark."""
-    names = listed(content)
+    names = listed_files(content)
     return None if names is None else [name for name in names if not (folder / name).is_file()]
 
 
-def altered(content: Mapping[str, Any], folder: Path) -> list[str]:
-    """Return the listed files that are there and are not what was written; :data:`OWN` for the JSON itself."""
+def altered_files(content: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the listed files that are there and are not what was written; :data:`OWN_JSON` for the JSON itself."""
     mark = content.get(COMPLETE)
     if not isinstance(mark, Mapping):
         return []
-    present = [name for name in listed(content) or [] if (folder / name).is_file()]
+    present = [name for name in listed_files(content) or [] if (folder / name).is_file()]
     changed = [name for name in present if digest_of(folder / name) != mark[name]]
-    return [*changed, *([OWN] if _own_altered(content) else [])]
+    return [*changed, *([OWN_JSON] if _own_altered(content) else [])]
 
 
 def require_complete(content: Any, main: str | Path, again: str) -> None:
@@ -86,12 +86,12 @@ def require_complete(content: Any, main: str | Path, again: str) -> None:
         EvaluationError: ``result-incomplete``.
     """
     main = Path(main)
-    gone = missing(content, main.parent)
+    gone = missing_files(content, main.parent)
     if gone is None:
         said = "it does not say that it was written to its end: it was interrupted, or an older version wrote it."
     elif gone:
         said = f"files of this result are missing: {_some(gone)}."
-    elif changed := [main.name if name == OWN else name for name in altered(content, main.parent)]:
+    elif changed := [main.name if name == OWN_JSON else name for name in altered_files(content, main.parent)]:
         said = f"cut or changed since it was written: {_some(changed)}."
     else:
         return

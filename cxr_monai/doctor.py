@@ -3,9 +3,9 @@
     for result in examine():
         print(result.status, result.name, result.found, result.advice)
 
-Each check looks at one thing and returns one or more `Result`; a check that fails on an exotic machine becomes a
-`Result` with the status ``unknown``, and the others go on. Nothing is changed, and nothing is sent anywhere but to an
-MLflow server that ``MLFLOW_TRACKING_URI`` names.
+Each check looks at one thing and returns one or more `CheckResult`; a check that fails on an exotic machine becomes a
+`CheckResult` with the status ``unknown``, and the others go on. Nothing is changed, and nothing is sent anywhere but
+to an MLflow server that ``MLFLOW_TRACKING_URI`` names.
 """
 
 import importlib.metadata
@@ -32,7 +32,7 @@ LOW_SHARED_MEMORY = 1 * GB  # Docker gives 64 MB; eight workers hold two batches
 SERVER_SECONDS = 2.0
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -45,7 +45,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """What one check found.
 
     Attributes:
@@ -56,15 +56,15 @@ class Result:
     """
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     advice: str = ""
 
 
-Check = Callable[[], Iterator[Result]]
+Check = Callable[[], Iterator[CheckResult]]
 
 
-def examine(checks: Mapping[str, Check] | None = None) -> Iterator[Result]:
+def run_checks(checks: Mapping[str, Check] | None = None) -> Iterator[CheckResult]:
     """Run the checks one after the other, yielding each result as soon as it is known.
 
     Args:
@@ -74,7 +74,7 @@ def examine(checks: Mapping[str, Check] | None = None) -> Iterator[Result]:
         try:
             yield from check()
         except Exception as error:  # whatever an exotic machine makes fail: it is shown, and the rest goes on
-            yield Result(name, Status.UNKNOWN, f"could not be looked at ({type(error).__name__}: {error})")
+            yield CheckResult(name, CheckStatus.UNKNOWN, f"could not be looked at ({type(error).__name__}: {error})")
 
 
 def initial_environment() -> dict[str, str]:
@@ -90,12 +90,14 @@ def initial_environment() -> dict[str, str]:
     return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
 
 
-def _code() -> Iterator[Result]:
+def _code() -> Iterator[CheckResult]:
     found, commit = f"cxr-monai {cxr_monai.__version__}", code_version()
-    yield Result("code", Status.OK, f"{found}, commit {commit}" if commit else f"{found}, installed (no git checkout)")
+    yield CheckResult(
+        "code", CheckStatus.OK, f"{found}, commit {commit}" if commit else f"{found}, installed (no git checkout)"
+    )
 
 
-def _packages(distribution: str = "cxr-monai") -> Iterator[Result]:
+def _packages(distribution: str = "cxr-monai") -> Iterator[CheckResult]:
     """Compare Python and the packages with what the distribution asks for."""
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
@@ -104,13 +106,15 @@ def _packages(distribution: str = "cxr-monai") -> Iterator[Result]:
         metadata = importlib.metadata.metadata(distribution)
         wanted = [Requirement(line) for line in importlib.metadata.requires(distribution) or ()]
     except importlib.metadata.PackageNotFoundError:
-        yield Result("packages", Status.WARN, f"{distribution} is not installed", "Install it: pip install -e .")
+        yield CheckResult(
+            "packages", CheckStatus.WARN, f"{distribution} is not installed", "Install it: pip install -e ."
+        )
         return
     python, asked = platform.python_version(), metadata["Requires-Python"] or ""
     fits = SpecifierSet(asked).contains(python, prereleases=True)
     advice = "" if fits else f"Make an environment with Python {asked}."
     found = f"{python}, {platform.system()} {platform.machine()}"
-    yield Result("Python", Status.OK if fits else Status.MISSING, found, advice)
+    yield CheckResult("Python", CheckStatus.OK if fits else CheckStatus.MISSING, found, advice)
     good = []
     for requirement in wanted:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
@@ -124,37 +128,37 @@ def _packages(distribution: str = "cxr-monai") -> Iterator[Result]:
             continue
         found = "not installed" if version is None else f"{version}, too old or too new"
         advice = f"pip install '{requirement.name}{requirement.specifier}'"
-        yield Result(requirement.name, Status.MISSING, found, f"Install it: {advice}.")
-    yield Result("packages", Status.OK, ", ".join(good))
+        yield CheckResult(requirement.name, CheckStatus.MISSING, found, f"Install it: {advice}.")
+    yield CheckResult("packages", CheckStatus.OK, ", ".join(good))
 
 
-def _torch() -> Iterator[Result]:
+def _torch() -> Iterator[CheckResult]:
     import torch
 
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "HIP" if torch.version.hip else "for CPUs"
-    yield Result("torch", Status.OK, f"{torch.__version__}, built {build}")
+    yield CheckResult("torch", CheckStatus.OK, f"{torch.__version__}, built {build}")
     threads, available = torch.get_num_threads(), usable_cores()
     found = f"{threads} of torch on {available} {'core' if available == 1 else 'cores'}"
     if threads > available:
         advice = f"More threads than cores wait for each other: export OMP_NUM_THREADS={available}."
-        yield Result("threads", Status.WARN, found, advice)
+        yield CheckResult("threads", CheckStatus.WARN, found, advice)
     else:
-        yield Result("threads", Status.OK, found)
+        yield CheckResult("threads", CheckStatus.OK, found)
 
 
-def _waiting(environment: Mapping[str, str] | None = None, on_gpu: bool | None = None) -> Iterator[Result]:
+def _waiting(environment: Mapping[str, str] | None = None, on_gpu: bool | None = None) -> Iterator[CheckResult]:
     """Tell whether OpenMP's threads were told not to spin for long while they wait."""
     environment = initial_environment() if environment is None else environment
     count, policy = environment.get("GOMP_SPINCOUNT", ""), environment.get("OMP_WAIT_POLICY", "")
     found = count or (f"not set, OMP_WAIT_POLICY is {policy}" if policy else "not set")
     if count or policy.upper() == "PASSIVE" or (_has_gpu() if on_gpu is None else on_gpu):
-        yield Result("GOMP_SPINCOUNT", Status.OK, found)
+        yield CheckResult("GOMP_SPINCOUNT", CheckStatus.OK, found)
         return
     advice = (
         "export GOMP_SPINCOUNT=10000 before 'python -m monai.bundle' on a machine that does other work (cxr-monai sets "
         "it for itself): threads that spin for long made prediction ten times slower there, 162 s against 16 s."
     )
-    yield Result("GOMP_SPINCOUNT", Status.WARN, found, advice)
+    yield CheckResult("GOMP_SPINCOUNT", CheckStatus.WARN, found, advice)
 
 
 def _has_gpu() -> bool:
@@ -163,49 +167,53 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
-def _load(load: float | None = None) -> Iterator[Result]:
+def _load(load: float | None = None) -> Iterator[CheckResult]:
     load, available = os.getloadavg()[0] if load is None else load, usable_cores()
     found = f"{load:.1f} in the last minute, {available} {'core' if available == 1 else 'cores'}"
     if load > available:
-        yield Result("load", Status.WARN, found, "Other programs use the cores: times measured now will be too long.")
+        yield CheckResult(
+            "load", CheckStatus.WARN, found, "Other programs use the cores: times measured now will be too long."
+        )
     else:
-        yield Result("load", Status.OK, found)
+        yield CheckResult("load", CheckStatus.OK, found)
 
 
-def _bfloat16() -> Iterator[Result]:
+def _bfloat16() -> Iterator[CheckResult]:
     import torch
 
     from cxr_monai.networks.inferers import bfloat16_supported
 
     if bfloat16_supported(torch.device("cpu")):
         found = "the processor has the instructions: --amp True computes in bfloat16, about twice as fast"
-        yield Result("bfloat16", Status.OK, found)
+        yield CheckResult("bfloat16", CheckStatus.OK, found)
         return
     found = "the processor has no instructions for it: --amp changes nothing on it"
     advice = "Expect half the speed of a processor with AVX512-BF16 or AMX; results are the same. A GPU helps more."
-    yield Result("bfloat16", Status.OK if _has_gpu() else Status.WARN, found, "" if _has_gpu() else advice)
+    yield CheckResult(
+        "bfloat16", CheckStatus.OK if _has_gpu() else CheckStatus.WARN, found, "" if _has_gpu() else advice
+    )
 
 
-def _gpus() -> Iterator[Result]:
+def _gpus() -> Iterator[CheckResult]:
     import torch
 
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(number)
         bfloat16 = "bfloat16" if properties.major >= 8 or torch.version.hip else "no bfloat16"
         found = f"{properties.name}, {properties.total_memory / GB:.1f} GB, {bfloat16}"
-        yield Result(f"GPU {number}", Status.OK, found)
+        yield CheckResult(f"GPU {number}", CheckStatus.OK, found)
     if torch.backends.mps.is_available():
-        yield Result("GPU", Status.OK, "Apple's (mps), which shares the machine's memory")
+        yield CheckResult("GPU", CheckStatus.OK, "Apple's (mps), which shares the machine's memory")
     if _has_gpu():
         return
     if shutil.which("nvidia-smi"):
         advice = "Install a torch built for CUDA whose version fits the driver ('nvidia-smi' shows it)."
-        yield Result("GPU", Status.WARN, "there is an NVIDIA driver, and torch can't use it", advice)
+        yield CheckResult("GPU", CheckStatus.WARN, "there is an NVIDIA driver, and torch can't use it", advice)
     else:
-        yield Result("GPU", Status.OK, "none: everything runs on the processor")
+        yield CheckResult("GPU", CheckStatus.OK, "none: everything runs on the processor")
 
 
-def _memory() -> Iterator[Result]:
+def _memory() -> Iterator[CheckResult]:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     meminfo = Path("/proc/meminfo")
     entry = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.is_file() else None
@@ -213,9 +221,11 @@ def _memory() -> Iterator[Result]:
     free = min(int(entry[1]) * 1024 if entry else total, *limits)
     found = f"{free / GB:.1f} GB free of {min(limits) / GB:.1f} GB" if entry else f"{min(limits) / GB:.1f} GB"
     if free < LOW_MEMORY:
-        yield Result("memory", Status.WARN, found, "Close other programs, or train with a smaller --batch_size.")
+        yield CheckResult(
+            "memory", CheckStatus.WARN, found, "Close other programs, or train with a smaller --batch_size."
+        )
     else:
-        yield Result("memory", Status.OK, found)
+        yield CheckResult("memory", CheckStatus.OK, found)
 
 
 def _container_limits() -> list[int]:
@@ -225,27 +235,29 @@ def _container_limits() -> list[int]:
     return [int(content)] if content.isdigit() else []
 
 
-def _shared_memory(place: Path = Path("/dev/shm")) -> Iterator[Result]:
+def _shared_memory(place: Path = Path("/dev/shm")) -> Iterator[CheckResult]:
     if not place.is_dir():
-        yield Result("shared memory", Status.OK, f"no {place} on this system")
+        yield CheckResult("shared memory", CheckStatus.OK, f"no {place} on this system")
         return
     size = shutil.disk_usage(place).total
     if size < LOW_SHARED_MEMORY:
         advice = "Workers pass batches through it: start Docker with --shm-size=2g, or keep --num_workers 0."
-        yield Result("shared memory", Status.WARN, f"{size / GB:.2f} GB", advice)
+        yield CheckResult("shared memory", CheckStatus.WARN, f"{size / GB:.2f} GB", advice)
     else:
-        yield Result("shared memory", Status.OK, f"{size / GB:.1f} GB")
+        yield CheckResult("shared memory", CheckStatus.OK, f"{size / GB:.1f} GB")
 
 
-def _disk() -> Iterator[Result]:
+def _disk() -> Iterator[CheckResult]:
     for name, place in (("disk here", Path.cwd()), ("disk for temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free
-        status = Status.WARN if free < LOW_DISK else Status.OK
+        status = CheckStatus.WARN if free < LOW_DISK else CheckStatus.OK
         advice = "Free some, or choose another --output_dir." if name == "disk here" else "Free some, or set TMPDIR."
-        yield Result(name, status, f"{free / GB:.1f} GB free in {place}", advice if status == Status.WARN else "")
+        yield CheckResult(
+            name, status, f"{free / GB:.1f} GB free in {place}", advice if status == CheckStatus.WARN else ""
+        )
 
 
-def _imagenet() -> Iterator[Result]:
+def _imagenet() -> Iterator[CheckResult]:
     """Tell whether ``init_weights: imagenet`` works without the internet: the file is there, and is the right one."""
     import torch
 
@@ -254,14 +266,14 @@ def _imagenet() -> Iterator[Result]:
     file = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_URL.rsplit("/", 1)[-1]
     if not file.is_file():
         advice = f"--init_weights imagenet downloads 32 MB once. Without internet, put {IMAGENET_URL} there by hand."
-        yield Result("ImageNet weights", Status.WARN, f"not in {file.parent}", advice)
+        yield CheckResult("ImageNet weights", CheckStatus.WARN, f"not in {file.parent}", advice)
         return
     try:
-        yield Result(
-            "ImageNet weights", Status.OK, str(download_imagenet())
+        yield CheckResult(
+            "ImageNet weights", CheckStatus.OK, str(download_imagenet())
         )  # it is there: only its checksum is looked at
     except CxrError as error:
-        yield Result("ImageNet weights", Status.WARN, error.message, f"Delete {file} and fetch it again.")
+        yield CheckResult("ImageNet weights", CheckStatus.WARN, error.message, f"Delete {file} and fetch it again.")
 
 
 TRANSFER_SYNTAXES: dict[str, str] = {
@@ -275,7 +287,7 @@ TRANSFER_SYNTAXES: dict[str, str] = {
 """Compressed pixels as archives send them (PS3.6 Annex A); uncompressed ones need no decoder."""
 
 
-def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Result]:
+def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[CheckResult]:
     from cxr_monai.data.formats.dicom_library import UID
     from cxr_monai.data.formats.dicom_pixels import decoders
 
@@ -283,37 +295,39 @@ def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Resul
         names = decoders(UID(uid))
         if names:
             then = f", then {', '.join(names[1:])}" if len(names) > 1 else ""
-            yield Result(f"DICOM {name}", Status.OK, f"read by {names[0]}{then}")
+            yield CheckResult(f"DICOM {name}", CheckStatus.OK, f"read by {names[0]}{then}")
         else:
             advice = "To read such files: pip install 'cxr-monai[dicom]'."
-            yield Result(f"DICOM {name}", Status.WARN, "no decoder: such files are left out", advice)
+            yield CheckResult(f"DICOM {name}", CheckStatus.WARN, "no decoder: such files are left out", advice)
 
 
-def _mlflow() -> Iterator[Result]:
+def _mlflow() -> Iterator[CheckResult]:
     found = f"{importlib.metadata.version('mlflow')}; trainings switch its usage reports off"
     silent = any(initial_environment().get(name) for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"))
     advice = "'mlflow ui' and 'mlflow server' report their use until told: export MLFLOW_DISABLE_TELEMETRY=true."
-    yield Result("MLflow", Status.OK, found, "" if silent else advice)
+    yield CheckResult("MLflow", CheckStatus.OK, found, "" if silent else advice)
     yield _tracking(default_tracking_uri())
 
 
-def _tracking(uri: str) -> Result:
+def _tracking(uri: str) -> CheckResult:
     name, shown = "MLflow tracking", without_password(uri)
     if uri.startswith(("http://", "https://")):
         answer = _answer(shown)
         if answer is None:
-            return Result(name, Status.OK, f"{shown} answers")
+            return CheckResult(name, CheckStatus.OK, f"{shown} answers")
         advice = "Start the server, correct MLFLOW_TRACKING_URI, or unset it to use a local file."
-        return Result(name, Status.WARN, f"{shown} does not answer ({answer})", advice)
+        return CheckResult(name, CheckStatus.WARN, f"{shown} does not answer ({answer})", advice)
     if uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///")).parent
         if os.access(folder, os.W_OK):
-            return Result(name, Status.OK, shown)
-        return Result(name, Status.WARN, f"{shown}, a place that can't be written", "Work in a folder of your own.")
+            return CheckResult(name, CheckStatus.OK, shown)
+        return CheckResult(
+            name, CheckStatus.WARN, f"{shown}, a place that can't be written", "Work in a folder of your own."
+        )
     if uri.startswith("file:") or "://" not in uri:
         advice = "MLflow 3 refuses a plain folder as its store: unset MLFLOW_TRACKING_URI, or name sqlite:///FILE."
-        return Result(name, Status.WARN, shown, advice)
-    return Result(name, Status.OK, f"{shown} (not asked whether it answers)")
+        return CheckResult(name, CheckStatus.WARN, shown, advice)
+    return CheckResult(name, CheckStatus.OK, f"{shown} (not asked whether it answers)")
 
 
 def _answer(uri: str) -> str | None:
@@ -346,9 +360,9 @@ CHECKS: dict[str, Check] = {
 """The checks in order: what is slow to import comes last."""
 
 
-def summary(results: list[Result]) -> str:
+def checks_summary(results: list[CheckResult]) -> str:
     """Return one sentence: how many checks are not as they should be."""
-    counts = {status: sum(result.status == status for result in results) for status in Status}
-    if counts[Status.MISSING]:
-        return f"{counts[Status.MISSING]} required missing, {counts[Status.WARN]} worth a look."
-    return f"Nothing required is missing; {counts[Status.WARN]} worth a look."
+    counts = {status: sum(result.status == status for result in results) for status in CheckStatus}
+    if counts[CheckStatus.MISSING]:
+        return f"{counts[CheckStatus.MISSING]} required missing, {counts[CheckStatus.WARN]} worth a look."
+    return f"Nothing required is missing; {counts[CheckStatus.WARN]} worth a look."

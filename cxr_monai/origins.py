@@ -71,7 +71,7 @@ def labels_of(label_version: str) -> list[str]:
     ]
 
 
-def trained_on(label_version: str, images: int, drawn: int) -> dict[str, Any]:
+def training_origin(label_version: str, images: int, drawn: int) -> dict[str, Any]:
     """Return ``trained_on`` of a bundle's metadata: no names, no paths.
 
     Args:
@@ -97,7 +97,7 @@ def learned_from(told: Mapping[str, Any] | None) -> str:
 
 
 def _checked(told: Any) -> Mapping[str, Any]:
-    """Return ``trained_on`` of a bundle's metadata, whoever wrote it, if it is as `trained_on` makes it."""
+    """Return ``trained_on`` of a bundle's metadata, whoever wrote it, if it is as `training_origin` makes it."""
     if isinstance(told, Mapping) and isinstance(told.get("label_version"), str):
         counts = [told.get("images"), told.get("synthetic_images", 0)]
         if all(type(count) is int and count >= 0 for count in counts):

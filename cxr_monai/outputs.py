@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cxr_monai.completion import listed, seal
+from cxr_monai.completion import listed_files, seal
 from cxr_monai.durable import (
     durable_folder,
     refuse_taken,
@@ -218,6 +218,6 @@ def _move_in(made: Path, out: Path, main: str, force: bool, own: Sequence[str], 
 def _earlier(main: Path) -> list[str]:
     """Return the files that an earlier result says it has."""
     try:
-        return listed(json.loads(main.read_text(encoding="utf-8"))) or []
+        return listed_files(json.loads(main.read_text(encoding="utf-8"))) or []
     except (OSError, ValueError, RecursionError):
         return []

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
-SECONDS = 30.0
+LINE_SECONDS = 30.0
 """Between two lines."""
 
 _FORK_HANDLED = False
@@ -231,7 +231,7 @@ class _Reporter:
         _handle_forks()
         with self._lock:
             now = time.monotonic()
-            if not self._bars and now - self._idle_since > interval():
+            if not self._bars and now - self._idle_since > line_interval():
                 self.quiet_since = now  # a new piece of work; bars that follow at once go on with the last one
             self._bars.append(bar)
             if self._thread is None or not self._thread.is_alive():
@@ -251,24 +251,24 @@ class _Reporter:
         """Write a line for every open bar if that is due."""
         with self._lock:
             now = time.monotonic()
-            if not self._bars or now - self.quiet_since < interval():
+            if not self._bars or now - self.quiet_since < line_interval():
                 return
             self.quiet_since = now
             for bar in self._bars:  # under the lock: none writes a line after its last one
                 bar.write_line()
 
     def _run(self, wake: threading.Event) -> None:
-        while not wake.wait(max(0.01, min(interval(), self.quiet_since + interval() - time.monotonic()))):
+        while not wake.wait(max(0.01, min(line_interval(), self.quiet_since + line_interval() - time.monotonic()))):
             self.tick()
 
 
-def interval() -> float:
+def line_interval() -> float:
     """Return the seconds between two lines."""
     try:
         seconds = float(os.environ.get("CXR_MONAI_PROGRESS_SECONDS", ""))
     except ValueError:
-        return SECONDS
-    return seconds if seconds > 0 else SECONDS
+        return LINE_SECONDS
+    return seconds if seconds > 0 else LINE_SECONDS
 
 
 _REPORTER = _Reporter()

@@ -279,7 +279,7 @@ def label_scheme(spec: str | Mapping[str, Any]) -> LabelScheme:
             fix=f"Did you mean {nearest[0]}?" if nearest else "Name one of them, or a file that is there.",
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_doubles)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_duplicate_keys)
     except (ValueError, OSError) as error:
         raise _invalid([f"this cannot be read as JSON ({error})"], path.stem, path) from error
     return LabelScheme.from_json(content, path.stem, path)
@@ -307,7 +307,7 @@ def channel_labels(labels: str | Iterable[str], scheme: LabelScheme) -> list[str
     return names
 
 
-def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON (``object_pairs_hook``); Python keeps the last of two equal keys without a word.
 
     Raises:

@@ -70,7 +70,7 @@ def as_interrupted(error: KeyboardInterrupt) -> Interrupted:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Handle the signals in the way of this module, and put the handlers back afterwards."""
-    before = install()
+    before = handle_signals()
     try:
         yield
     finally:
@@ -80,7 +80,7 @@ def interruptible() -> Iterator[None]:
             _STATE.__init__()  # type: ignore[misc]
 
 
-def install() -> dict[signal.Signals, Any]:
+def handle_signals() -> dict[signal.Signals, Any]:
     """Handle the signals in the way of this module from now on; returns the handlers before.
 
     Nothing happens outside the main thread, where Python allows no handler, nor where they are handled so already.

@@ -11,9 +11,9 @@ from typing import Any
 from cxr_monai.budget import check_time
 from cxr_monai.plurals import counted
 
-LARGEST = 4 << 20
+LARGEST_JSON = 4 << 20
 """Bytes of a configuration."""
-DEEPEST = 64
+DEEPEST_JSON = 64
 """Levels of nesting."""
 LONGEST_KEY = 1000
 """Characters of a key."""
@@ -32,8 +32,8 @@ def parse_strictly(content: bytes) -> Any:
         ValueError: for more than 4 MB, more than 64 levels, a key of more than 1,000 characters, one that stands twice
             in an object, or no JSON; the message is a sentence for a person.
     """
-    if len(content) > LARGEST:
-        raise ValueError(f"it has {counted(len(content), 'byte')}; a configuration has at most {LARGEST:,}.")
+    if len(content) > LARGEST_JSON:
+        raise ValueError(f"it has {counted(len(content), 'byte')}; a configuration has at most {LARGEST_JSON:,}.")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -43,8 +43,8 @@ def parse_strictly(content: bytes) -> Any:
         if count % 4096 == 0:
             check_time()
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
-        if depth > DEEPEST:
-            raise ValueError(f"it is nested more than {DEEPEST} levels deep.")
+        if depth > DEEPEST_JSON:
+            raise ValueError(f"it is nested more than {DEEPEST_JSON} levels deep.")
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:

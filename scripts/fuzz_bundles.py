@@ -32,13 +32,13 @@ from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import CxrError
 from cxr_monai.progress import progress_bar
-from cxr_monai.sharing.inspection.bundle_inspection import SECONDS, inspect
+from cxr_monai.sharing.inspection.bundle_inspection import INSPECTION_SECONDS, inspect_bundle
 from cxr_monai.sharing.package.archive import inspect_archive
-from cxr_monai.sharing.package.pack import pack
-from cxr_monai.sharing.trust.install import install
-from cxr_monai.sharing.trust.keys import make_key, trust
-from cxr_monai.sharing.trust.sign import sign
-from cxr_monai.sharing.trust.verify import verify
+from cxr_monai.sharing.package.pack import pack_bundle
+from cxr_monai.sharing.trust.install import install_bundle
+from cxr_monai.sharing.trust.keys import make_key, trust_key
+from cxr_monai.sharing.trust.sign import sign_archive
+from cxr_monai.sharing.trust.verify import verify_bundle
 from tests.sharing.archives import Hospital, make_bundle
 from tests.sharing.damaging import CANARY, damaged_archive, damaged_configuration, would_run
 from tests.sharing.zoo import CONFIGURATIONS
@@ -103,16 +103,16 @@ def outcome(home: Path, look: Callable[[], str]) -> tuple[str, float]:
     seconds = time.thread_time() - began
     if events or (home / CANARY).exists():
         return f"FINDING {', '.join(events) or 'a file that only a program of the bundle writes'}", seconds
-    return (result if seconds <= SECONDS + 1 else f"FINDING {seconds:.1f} seconds of a processor"), seconds
+    return (result if seconds <= INSPECTION_SECONDS + 1 else f"FINDING {seconds:.1f} seconds of a processor"), seconds
 
 
 def hospital(home: Path) -> Hospital:
     """Make a signed bundle and a key that is trusted."""
     bundle = make_bundle(home / "bundle")
-    archive = pack(bundle, home / "share", name="cxr-a", version="1.0.0").path
+    archive = pack_bundle(bundle, home / "share", name="cxr-a", version="1.0.0").path
     make_key("hospital-a", home / "keys")
-    trust(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
-    sign(archive, home / "keys" / "hospital-a.pem")
+    trust_key(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
+    sign_archive(archive, home / "keys" / "hospital-a.pem")
     return Hospital(bundle, archive, home / "keys", home / "trusted")
 
 
@@ -123,11 +123,11 @@ def looks_of_archive(path: Path, sender: Hospital, store: Path) -> dict[str, Cal
         return "refused by its inspection" if inspect_archive(path).refused else "accepted"
 
     def verified() -> str:
-        verify(path, sender.trusted)
+        verify_bundle(path, sender.trusted)
         return "accepted"
 
     def installed() -> str:
-        install(path, trusted=sender.trusted, store=store)
+        install_bundle(path, trusted=sender.trusted, store=store)
         return "accepted"
 
     return {"inspect": inspected, "verify": verified, "install": installed}
@@ -183,7 +183,7 @@ class Fuzzer:
 
     @staticmethod
     def _opened(root: Path, file: Path) -> str:
-        if inspect(root).refused:
+        if inspect_bundle(root).refused:
             return "refused by its inspection"
         if would_run(file.read_bytes()):
             return "FINDING a text that runs is accepted"

@@ -23,7 +23,7 @@ from monai.bundle import ComponentLocator
 
 import cxr_monai
 from cxr_monai.durable import write_durably
-from cxr_monai.sharing.inspection.allowlist import lists
+from cxr_monai.sharing.inspection.allowlist import allowed_lists
 
 FILE = Path(cxr_monai.__file__).parent / "sharing" / "inspection" / "signatures.json"
 _NUMBERS = {"int": "n", "float": "n", "bool": "b", "None": ""}
@@ -105,7 +105,7 @@ def find(name: str, locator: ComponentLocator) -> Any:
 
 def table() -> dict[str, dict[str, str]]:
     """Return the arguments of all listed callables that are no texts: of ``LoadImaged`` those of its other names."""
-    known, locator = lists(), ComponentLocator()
+    known, locator = allowed_lists(), ComponentLocator()
     names = [*known["monai"], *known["callables"], *known["attention"]]
     twins = {f"{name[:-1]}{end}" for name in names if name.endswith("d") for end in ("D", "Dict")}
     made = {name: arguments(called) for name in names if name not in twins and callable(called := find(name, locator))}

@@ -18,14 +18,14 @@ import torch
 
 import cxr_monai
 from cxr_monai import doctor
-from cxr_monai.doctor import Result, Status
+from cxr_monai.doctor import CheckResult, CheckStatus
 
 
-def named(results: Iterator[Result]) -> dict[str, Result]:
+def named(results: Iterator[CheckResult]) -> dict[str, CheckResult]:
     return {result.name: result for result in results}
 
 
-def only(results: Iterator[Result]) -> Result:
+def only(results: Iterator[CheckResult]) -> CheckResult:
     (result,) = results
     return result
 
@@ -34,46 +34,48 @@ def only(results: Iterator[Result]) -> Result:
 
 
 def test_a_check_that_fails_is_unknown_and_the_others_go_on() -> None:
-    def broken() -> Iterator[Result]:
-        yield Result("first", Status.OK, "there")
+    def broken() -> Iterator[CheckResult]:
+        yield CheckResult("first", CheckStatus.OK, "there")
         raise OSError("no such device")
 
-    def good() -> Iterator[Result]:
-        yield Result("second", Status.OK, "there")
+    def good() -> Iterator[CheckResult]:
+        yield CheckResult("second", CheckStatus.OK, "there")
 
-    results = list(doctor.examine({"broken": broken, "good": good}))
+    results = list(doctor.run_checks({"broken": broken, "good": good}))
     assert [(result.name, result.status) for result in results] == [
-        ("first", Status.OK),
-        ("broken", Status.UNKNOWN),
-        ("second", Status.OK),
+        ("first", CheckStatus.OK),
+        ("broken", CheckStatus.UNKNOWN),
+        ("second", CheckStatus.OK),
     ]
     assert results[1].found == "could not be looked at (OSError: no such device)"
 
 
 def test_results_come_one_by_one() -> None:
-    def late() -> Iterator[Result]:
+    def late() -> Iterator[CheckResult]:
         raise AssertionError("must not run yet")
 
-    def first() -> Iterator[Result]:
-        yield Result("first", Status.OK, "")
+    def first() -> Iterator[CheckResult]:
+        yield CheckResult("first", CheckStatus.OK, "")
 
-    assert next(doctor.examine({"first": first, "late": late})).name == "first"
+    assert next(doctor.run_checks({"first": first, "late": late})).name == "first"
 
 
 def test_this_machine_is_examined_without_an_unknown() -> None:
-    results = list(doctor.examine())
-    assert [result for result in results if result.status == Status.UNKNOWN] == []
+    results = list(doctor.run_checks())
+    assert [result for result in results if result.status == CheckStatus.UNKNOWN] == []
     names = [result.name for result in results]
     assert len(set(names)) == len(names)
     assert {"code", "Python", "packages", "torch", "threads", "memory", "MLflow", "bfloat16"} <= set(names)
     assert all(result.found for result in results)
-    assert all(result.advice for result in results if result.status in (Status.WARN, Status.MISSING))
+    assert all(result.advice for result in results if result.status in (CheckStatus.WARN, CheckStatus.MISSING))
 
 
 def test_summary_counts() -> None:
-    ok, warn, missing = (Result("n", status, "") for status in (Status.OK, Status.WARN, Status.MISSING))
-    assert doctor.summary([ok, warn, warn]) == "Nothing required is missing; 2 worth a look."
-    assert doctor.summary([ok, warn, missing]) == "1 required missing, 1 worth a look."
+    ok, warn, missing = (
+        CheckResult("n", status, "") for status in (CheckStatus.OK, CheckStatus.WARN, CheckStatus.MISSING)
+    )
+    assert doctor.checks_summary([ok, warn, warn]) == "Nothing required is missing; 2 worth a look."
+    assert doctor.checks_summary([ok, warn, missing]) == "1 required missing, 1 worth a look."
 
 
 # -- packages and code
@@ -92,9 +94,9 @@ def test_packages_that_lack_or_are_too_old_are_missing_and_extras_are_not_asked_
     fake_distribution(monkeypatch, ">=3.11")
     results = named(doctor._packages())
     assert set(results) == {"Python", "packages", "numpy", "no-such-package"}
-    assert results["Python"].status == Status.OK
+    assert results["Python"].status == CheckStatus.OK
     assert results["packages"].found == f"pytest {pytest.__version__}"
-    assert results["numpy"].status == results["no-such-package"].status == Status.MISSING
+    assert results["numpy"].status == results["no-such-package"].status == CheckStatus.MISSING
     assert results["no-such-package"].found == "not installed"
     assert results["numpy"].advice == "Install it: pip install 'numpy>=999'."
 
@@ -102,12 +104,12 @@ def test_packages_that_lack_or_are_too_old_are_missing_and_extras_are_not_asked_
 def test_an_old_python_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_distribution(monkeypatch, ">=4")
     python = named(doctor._packages())["Python"]
-    assert (python.status, python.advice) == (Status.MISSING, "Make an environment with Python >=4.")
+    assert (python.status, python.advice) == (CheckStatus.MISSING, "Make an environment with Python >=4.")
 
 
 def test_not_being_installed_is_a_warning() -> None:
     result = only(doctor._packages("no-such-distribution"))
-    assert (result.status, result.found) == (Status.WARN, "no-such-distribution is not installed")
+    assert (result.status, result.found) == (CheckStatus.WARN, "no-such-distribution is not installed")
 
 
 def test_code_names_the_version() -> None:
@@ -118,30 +120,32 @@ def test_code_names_the_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "available", "status"), [(1, 2, Status.OK), (2, 2, Status.OK), (8, 2, Status.WARN)]
+    ("threads", "available", "status"), [(1, 2, CheckStatus.OK), (2, 2, CheckStatus.OK), (8, 2, CheckStatus.WARN)]
 )
-def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: int, available: int, status: Status) -> None:
+def test_more_threads_than_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: int, available: int, status: CheckStatus
+) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(doctor, "usable_cores", lambda: available)
     result = named(doctor._torch())["threads"]
     assert (result.status, result.found) == (status, f"{threads} of torch on {available} cores")
-    assert ("export OMP_NUM_THREADS=2" in result.advice) == (status == Status.WARN)
+    assert ("export OMP_NUM_THREADS=2" in result.advice) == (status == CheckStatus.WARN)
 
 
 @pytest.mark.parametrize(
     ("environment", "on_gpu", "status", "found"),
     [
-        ({}, False, Status.WARN, "not set"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, False, Status.WARN, "not set, OMP_WAIT_POLICY is ACTIVE"),
-        ({"OMP_WAIT_POLICY": "passive"}, False, Status.OK, "not set, OMP_WAIT_POLICY is passive"),
-        ({"GOMP_SPINCOUNT": "10000"}, False, Status.OK, "10000"),
-        ({}, True, Status.OK, "not set"),
+        ({}, False, CheckStatus.WARN, "not set"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, False, CheckStatus.WARN, "not set, OMP_WAIT_POLICY is ACTIVE"),
+        ({"OMP_WAIT_POLICY": "passive"}, False, CheckStatus.OK, "not set, OMP_WAIT_POLICY is passive"),
+        ({"GOMP_SPINCOUNT": "10000"}, False, CheckStatus.OK, "10000"),
+        ({}, True, CheckStatus.OK, "not set"),
     ],
 )
-def test_wait_policy(environment: dict[str, str], on_gpu: bool, status: Status, found: str) -> None:
+def test_wait_policy(environment: dict[str, str], on_gpu: bool, status: CheckStatus, found: str) -> None:
     result = only(doctor._waiting(environment, on_gpu))
     assert (result.status, result.found) == (status, found)
-    assert result.advice.startswith("export GOMP_SPINCOUNT=10000") == (status == Status.WARN)
+    assert result.advice.startswith("export GOMP_SPINCOUNT=10000") == (status == CheckStatus.WARN)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells what a process was started with")
@@ -156,14 +160,14 @@ def test_the_initial_environment_is_the_shells_not_what_was_set_since() -> None:
     assert done.stdout == "None a=b\n"
 
 
-@pytest.mark.parametrize(("load", "status"), [(1.9, Status.OK), (2.0, Status.OK), (2.1, Status.WARN)])
-def test_load(monkeypatch: pytest.MonkeyPatch, load: float, status: Status) -> None:
+@pytest.mark.parametrize(("load", "status"), [(1.9, CheckStatus.OK), (2.0, CheckStatus.OK), (2.1, CheckStatus.WARN)])
+def test_load(monkeypatch: pytest.MonkeyPatch, load: float, status: CheckStatus) -> None:
     monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
     assert only(doctor._load(load)).status == status
 
 
-@pytest.mark.parametrize(("supported", "status"), [(True, Status.OK), (False, Status.WARN)])
-def test_bfloat16(monkeypatch: pytest.MonkeyPatch, supported: bool, status: Status) -> None:
+@pytest.mark.parametrize(("supported", "status"), [(True, CheckStatus.OK), (False, CheckStatus.WARN)])
+def test_bfloat16(monkeypatch: pytest.MonkeyPatch, supported: bool, status: CheckStatus) -> None:
     monkeypatch.setattr("cxr_monai.networks.inferers.bfloat16_supported", lambda device: supported)
     monkeypatch.setattr(doctor, "_has_gpu", lambda: False)
     result = only(doctor._bfloat16())
@@ -177,7 +181,7 @@ def test_a_driver_without_a_torch_for_it(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     assert only(doctor._gpus()).found == "none: everything runs on the processor"
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert only(doctor._gpus()).status == Status.WARN
+    assert only(doctor._gpus()).status == CheckStatus.WARN
 
 
 def test_each_gpu_with_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,18 +203,20 @@ Usage = namedtuple("Usage", "total used free")
 def test_memory_is_judged_by_the_containers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_container_limits", lambda: [3 * 10**9])
     result = only(doctor._memory())
-    assert result.status == Status.WARN
+    assert result.status == CheckStatus.WARN
     assert re.search(r"3\.0 GB$", result.found)
 
 
 @pytest.mark.parametrize(
-    ("size", "status", "found"), [(64 * 2**20, Status.WARN, "0.07 GB"), (2 * 10**9, Status.OK, "2.0 GB")]
+    ("size", "status", "found"), [(64 * 2**20, CheckStatus.WARN, "0.07 GB"), (2 * 10**9, CheckStatus.OK, "2.0 GB")]
 )
-def test_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, status: Status, found: str) -> None:
+def test_shared_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, status: CheckStatus, found: str
+) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: Usage(size, 0, size))
     result = only(doctor._shared_memory(tmp_path))
     assert (result.status, result.found) == (status, found)
-    assert only(doctor._shared_memory(tmp_path / "none")).status == Status.OK
+    assert only(doctor._shared_memory(tmp_path / "none")).status == CheckStatus.OK
 
 
 def test_little_disk_space_here_and_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -218,9 +224,9 @@ def test_little_disk_space_here_and_for_temporary_files(monkeypatch: pytest.Monk
     free = {tmp_path: 10**9, Path(tempfile.gettempdir()): 10**11}
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: Usage(10**12, 0, free[place]))
     results = named(doctor._disk())
-    assert results["disk here"].status == Status.WARN
+    assert results["disk here"].status == CheckStatus.WARN
     assert results["disk here"].found == f"1.0 GB free in {tmp_path}"
-    assert results["disk for temporary files"].status == Status.OK
+    assert results["disk for temporary files"].status == CheckStatus.OK
 
 
 def test_imagenets_weights_are_looked_for_and_checked_without_a_download(
@@ -229,15 +235,15 @@ def test_imagenets_weights_are_looked_for_and_checked_without_a_download(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("nothing is downloaded"))
     absent = only(doctor._imagenet())
-    assert (absent.status, absent.found) == (Status.WARN, f"not in {tmp_path / 'checkpoints'}")
+    assert (absent.status, absent.found) == (CheckStatus.WARN, f"not in {tmp_path / 'checkpoints'}")
     file = tmp_path / "checkpoints" / "densenet121-a639ec97.pth"
     file.parent.mkdir()
     file.write_bytes(b"damaged")
     damaged = only(doctor._imagenet())
-    assert damaged.status == Status.WARN
+    assert damaged.status == CheckStatus.WARN
     assert str(file) in damaged.advice
     monkeypatch.setattr("cxr_monai.networks.weight_loading._verify", lambda *_: None)
-    assert only(doctor._imagenet()) == Result("ImageNet weights", Status.OK, str(file))
+    assert only(doctor._imagenet()) == CheckResult("ImageNet weights", CheckStatus.OK, str(file))
 
 
 # -- DICOM
@@ -255,7 +261,7 @@ def test_decoders_are_those_that_reading_chooses(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.available_plugins", ())
     monkeypatch.setattr("cxr_monai.data.formats.dicom_pixels.gdcm_is_installed", lambda: False)
     for result in doctor._decoders():
-        assert result.status == Status.WARN
+        assert result.status == CheckStatus.WARN
         assert "pip install 'cxr-monai[dicom]'" in result.advice
 
 
@@ -275,13 +281,13 @@ def test_the_default_store_is_the_trainings(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.parametrize("uri", ["mlruns", "file:///somewhere/mlruns", "./store"])
 def test_a_plain_folder_is_advised_against(uri: str) -> None:
     result = doctor._tracking(uri)
-    assert result.status == Status.WARN
+    assert result.status == CheckStatus.WARN
     assert "sqlite:///FILE" in result.advice
 
 
 def test_a_place_that_does_not_exist_cannot_be_written(tmp_path: Path) -> None:
-    assert doctor._tracking(f"sqlite:///{tmp_path}/none/mlflow.db").status == Status.WARN
-    assert doctor._tracking(f"sqlite:///{tmp_path}/mlflow.db").status == Status.OK
+    assert doctor._tracking(f"sqlite:///{tmp_path}/none/mlflow.db").status == CheckStatus.WARN
+    assert doctor._tracking(f"sqlite:///{tmp_path}/mlflow.db").status == CheckStatus.OK
 
 
 @pytest.fixture
@@ -307,10 +313,10 @@ def server() -> Iterator[tuple[str, list[int], list[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"), [(200, Status.OK), (401, Status.OK), (404, Status.OK), (503, Status.WARN)]
+    ("answer", "status"), [(200, CheckStatus.OK), (401, CheckStatus.OK), (404, CheckStatus.OK), (503, CheckStatus.WARN)]
 )
 def test_a_server_is_asked_once_and_its_password_not_shown(
-    server: tuple[str, list[int], list[str]], answer: int, status: Status
+    server: tuple[str, list[int], list[str]], answer: int, status: CheckStatus
 ) -> None:
     address, answers, asked = server
     answers[0] = answer
@@ -327,7 +333,7 @@ def test_a_server_that_is_away_or_silent_is_a_warning(monkeypatch: pytest.Monkey
         silent.listen()
         monkeypatch.setattr(doctor, "SERVER_SECONDS", 0.2)
         result = doctor._tracking(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert (result.status, "does not answer (timed out)" in result.found) == (Status.WARN, True)
+        assert (result.status, "does not answer (timed out)" in result.found) == (CheckStatus.WARN, True)
         port = silent.getsockname()[1]
     result = doctor._tracking(f"http://127.0.0.1:{port}")
-    assert (result.status, "refused" in result.found) == (Status.WARN, True)
+    assert (result.status, "refused" in result.found) == (CheckStatus.WARN, True)

@@ -198,7 +198,7 @@ def test_durations_for_people(seconds: float, words: str) -> None:
 @pytest.mark.parametrize("value", ["", "soon", "-1", "0", "nan"])
 def test_an_interval_that_is_none_is_the_usual_one(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("CXR_MONAI_PROGRESS_SECONDS", value)
-    assert progress.interval() == 30
+    assert progress.line_interval() == 30
 
 
 def test_bars_that_an_error_left_open_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

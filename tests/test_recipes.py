@@ -9,7 +9,7 @@ import pytest
 
 from cxr_monai.bundle.named_network import written_out
 from cxr_monai.labels import NIH14
-from cxr_monai.networks.architectures import definition
+from cxr_monai.networks.architectures import network_definition
 from cxr_monai.studies.plan import read_study
 from tests.support.bundle_runs import SHIPPED, our_errors, process_as_it_was, read, workflow
 
@@ -66,7 +66,7 @@ def test_a_training_takes_its_settings(overrides: dict[str, Any], tmp_path: Path
 def test_another_network_keeps_the_three_channels() -> None:
     study = read_study(FOLDER / "zoogzog.json", SHIPPED, settings={"network_def": "EfficientNet-B0"})
     made = written_out(study.variants["zoogzog"], [SHIPPED / "configs" / "train.json"])
-    assert made["network_def"] == definition("EfficientNet-B0", 224, 3, "$@head_def.outputs")
+    assert made["network_def"] == network_definition("EfficientNet-B0", 224, 3, "$@head_def.outputs")
 
 
 @pytest.mark.parametrize("overrides", VARIANTS)

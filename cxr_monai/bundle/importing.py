@@ -22,8 +22,8 @@ from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
 from cxr_monai.bundle.writing import CONFIGURATION, check_new_bundle, new_bundle
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse_labels
-from cxr_monai.networks.foreign import OUT, Foreign, Kind, recognise
-from cxr_monai.networks.state_fitting import Account, fit
+from cxr_monai.networks.foreign import OUT, Foreign, NamingKind, recognise
+from cxr_monai.networks.state_fitting import Account, load_into
 from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.plurals import agreeing, counted
 
@@ -49,10 +49,10 @@ class _Origin:
 
 
 _ORIGINS = {
-    Kind.CHEXNET: _Origin(
+    NamingKind.CHEXNET: _Origin(
         3, "imagenet", 8 / 7, "A CheXNet reproduction", "Rajpurkar P. et al.: CheXNet. arXiv 1711.05225"
     ),
-    Kind.TORCHXRAYVISION: _Origin(
+    NamingKind.TORCHXRAYVISION: _Origin(
         1,
         "xray_1024",
         1.0,
@@ -131,8 +131,9 @@ def _origin(recognised: Foreign, file: Path) -> _Origin:
     if recognised.kind not in _ORIGINS:
         classes = recognised.state.get(f"{OUT}.weight")
         what = {
-            Kind.MONAI: "these are weights of MONAI's own names, whose input and findings the file does not tell.",
-            Kind.TORCHVISION: "this is a DenseNet of torchvision"
+            NamingKind.MONAI: "these are weights of MONAI's own names, whose input and findings the file does "
+            "not tell.",
+            NamingKind.TORCHVISION: "this is a DenseNet of torchvision"
             + (" for ImageNet's 1000 classes" if classes is not None and len(classes) == 1000 else "")
             + ": it is no network for radiographs.",
         }

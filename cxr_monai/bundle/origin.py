@@ -13,7 +13,7 @@ from cxr_monai.bundle.bundle_folder import METADATA, read_json, write_json
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import write_durably
-from cxr_monai.origins import ONLY_TRIED, PHANTOM_SOURCE, labelled_by, source_of, trained_on
+from cxr_monai.origins import ONLY_TRIED, PHANTOM_SOURCE, labelled_by, source_of, training_origin
 from cxr_monai.plurals import counted
 
 TRAINED_ON = "trained_on"
@@ -30,7 +30,7 @@ def write_origin(root: Path, manifest: Manifest) -> None:
     """
     used = manifest.table[manifest.table["split"].isin(["train", "val"])]
     drawn = int((used["source"] == PHANTOM_SOURCE).sum())
-    _write(root, trained_on(manifest.label_version, len(used), drawn))
+    _write(root, training_origin(manifest.label_version, len(used), drawn))
 
 
 def add_parent(root: Path, parent: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ def of_members(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     records = [member[TRAINED_ON] for member in members if member.get(TRAINED_ON)]
     if len(records) < len(members):
         return {}
-    joint = trained_on(
+    joint = training_origin(
         ", ".join(dict.fromkeys(str(record["label_version"]) for record in records)),
         sum(int(record["images"]) for record in records),
         sum(int(record["synthetic_images"]) for record in records),

@@ -40,14 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.bundle.component_names import incompatible
     from cxr_monai.durable import write_durably
     from cxr_monai.outputs import check_output
-    from cxr_monai.sharing.inspection.bundle_inspection import inspect
+    from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
     from cxr_monai.sharing.inspection.remarks import Verdict
     from cxr_monai.sharing.package.archive import inspect_archive
 
     if arguments.json:
         check_output(arguments.json, arguments.force)
     archive = Path(arguments.bundle).is_file()
-    inspection = inspect_archive(Path(arguments.bundle)) if archive else inspect(folder_of(arguments.bundle))
+    inspection = inspect_archive(Path(arguments.bundle)) if archive else inspect_bundle(folder_of(arguments.bundle))
     if arguments.json:
         found = [asdict(remark) for remark in inspection.remarks]
         content = {"bundle": inspection.root.name, "refused": len(inspection.refused), "remarks": found}

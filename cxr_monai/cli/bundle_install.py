@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Install, say what it is called."""
     from cxr_monai.cli.attention import attention_lines
-    from cxr_monai.sharing.trust.install import install
+    from cxr_monai.sharing.trust.install import install_bundle
 
-    installed = install(
+    installed = install_bundle(
         arguments.source,
         sha256=arguments.sha256,
         trusted=arguments.trusted,

@@ -29,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make and trust them, say where they are."""
     from cxr_monai.cli.bundle_sign import password_for
-    from cxr_monai.sharing.trust.keys import make_key, trust
+    from cxr_monai.sharing.trust.keys import make_key, trust_key
 
     password = password_for("a new private key") if arguments.password else None
     signer = make_key(arguments.name, arguments.out, password)
-    trust(signer.path, signer.name, arguments.trusted)
+    trust_key(signer.path, signer.name, arguments.trusted)
     print(f"private key: {signer.path.with_suffix('.pem')}  (never send it; keep a copy in a safe)")
     print(f"public key:  {signer.path}  (send it)\nfingerprint: {signer.fingerprint}  (tell it by telephone)")
     return 0

@@ -34,15 +34,17 @@ def run(arguments: argparse.Namespace) -> int:
     from collections import Counter
     from pathlib import Path
 
-    from cxr_monai.sharing.trust.installed import find, store_folder
-    from cxr_monai.sharing.trust.lineage import State, at_hand, trace
+    from cxr_monai.sharing.trust.installed import find_installed, store_folder
+    from cxr_monai.sharing.trust.lineage import LinkState, bundles_at_hand, trace_lineage
 
     store = store_folder(arguments.store)
     folder = Path(arguments.bundle)
-    root = folder if folder.is_dir() else find(store, arguments.bundle).root
-    tree = trace(root, at_hand(store, arguments.also))
+    root = folder if folder.is_dir() else find_installed(store, arguments.bundle).root
+    tree = trace_lineage(root, bundles_at_hand(store, arguments.also))
     print("\n".join(tree.lines()))
     states = Counter(node.state for node in tree.everyone())
-    links = [f"{states[state]} {state}" for state in (State.VERIFIED, State.AWAY, State.DAMAGED) if states[state]]
+    links = [
+        f"{states[state]} {state}" for state in (LinkState.VERIFIED, LinkState.AWAY, LinkState.DAMAGED) if states[state]
+    ]
     print(f"\nlinks: {', '.join(links) or 'none; its parents, if there were any, are not recorded'}")
-    return 1 if states[State.DAMAGED] or (arguments.strict and states[State.AWAY]) else 0
+    return 1 if states[LinkState.DAMAGED] or (arguments.strict and states[LinkState.AWAY]) else 0

@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List them."""
     from cxr_monai.bundle.shipped import shipped_bundles
-    from cxr_monai.sharing.trust.installed import installed, store_folder
+    from cxr_monai.sharing.trust.installed import installed_bundles, store_folder
 
     for name, folder in shipped_bundles().items():
         print(f"{name}  {folder}")
-    for one in installed(store_folder(arguments.store)):
+    for one in installed_bundles(store_folder(arguments.store)):
         record = one.record
         print(f"{record.name}@{record.version}  {one.root}  signed by {record.signer}, installed {record.installed}")
     return 0

@@ -51,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Pack, say what was packed."""
     from cxr_monai.errors import Code, UsageError
-    from cxr_monai.sharing.package.pack import pack
+    from cxr_monai.sharing.package.pack import pack_bundle
 
     if arguments.change and not arguments.version:
         raise UsageError(Code.USAGE, "--change: the changelog is of a new version; give it with --version.")
-    packed = pack(
+    packed = pack_bundle(
         folder_of(arguments.bundle),
         arguments.out,
         metrics=arguments.metrics,

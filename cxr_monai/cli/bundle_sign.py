@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Sign, say the digest."""
     from cxr_monai.sharing.trust.keys import find_key, is_encrypted
-    from cxr_monai.sharing.trust.sign import sign
+    from cxr_monai.sharing.trust.sign import sign_archive
 
     key = find_key(arguments.key)
-    signed = sign(arguments.archive, key, password_for(str(key)) if is_encrypted(key) else None)
+    signed = sign_archive(arguments.archive, key, password_for(str(key)) if is_encrypted(key) else None)
     print(f"{signed.contents.name} {signed.contents.version}, signed with {key.name}: {signed.path}")
     print(f"SHA-256: {signed.digest}  (tell it by another way than you send the archive)")
     return 0

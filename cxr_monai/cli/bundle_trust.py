@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cxr_monai.errors import Code, SharingError, UsageError
-    from cxr_monai.sharing.trust.keys import read_signer, trust, trusted_folder, trusted_signers
+    from cxr_monai.sharing.trust.keys import read_signer, trust_key, trusted_folder, trusted_signers
 
     if arguments.key is None:
         for signer in trusted_signers(arguments.trusted):
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
                 fix="It is not the key that its owner means: do not trust it.",
                 where=arguments.key,
             )
-    signer = trust(arguments.key, arguments.name, arguments.trusted)
+    signer = trust_key(arguments.key, arguments.name, arguments.trusted)
     print(f"{signer.name} is trusted: {signer.path}\nfingerprint: {signer.fingerprint}")
     if arguments.fingerprint is None:
         print("Compare this fingerprint with its owner by telephone before you install anything.")

@@ -35,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, name the signer."""
-    from cxr_monai.sharing.trust.installed import find, is_installed, refuse_older, store_folder
-    from cxr_monai.sharing.trust.verify import verify
+    from cxr_monai.sharing.trust.installed import find_installed, is_installed, refuse_older, store_folder
+    from cxr_monai.sharing.trust.verify import verify_bundle
 
     store = store_folder(arguments.store)
-    here = find(store, arguments.bundle).root if is_installed(store, arguments.bundle) else arguments.bundle
-    verified = verify(here, arguments.trusted)
+    here = find_installed(store, arguments.bundle).root if is_installed(store, arguments.bundle) else arguments.bundle
+    verified = verify_bundle(here, arguments.trusted)
     contents, signer = verified.contents, verified.signer
     if not arguments.allow_downgrade:
         refuse_older(store, contents.name, contents.version)

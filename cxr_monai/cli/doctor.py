@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cxr_monai.doctor import Result
+    from cxr_monai.doctor import CheckResult
 
 DESCRIPTION = """Look at this machine: packages, threads, bfloat16, GPUs, memory, disk, DICOM decoders, MLflow. Nothing
 is changed or sent anywhere (an MLflow server is asked for an answer if MLFLOW_TRACKING_URI names one)."""
@@ -34,21 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print each result as it comes, then the advice; 1 if something required is missing."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MONAI imports MLflow, which reports its use
-    from cxr_monai.doctor import Status, examine, summary
+    from cxr_monai.doctor import CheckStatus, checks_summary, run_checks
 
     results = []
-    for result in examine():
+    for result in run_checks():
         results.append(result)
         if not arguments.json:
             print(_row(result), flush=True)
     if arguments.json:
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:
-        print(_advice(results) + f"\n{summary(results)}")
-    return 1 if any(result.status == Status.MISSING for result in results) else 0
+        print(_advice(results) + f"\n{checks_summary(results)}")
+    return 1 if any(result.status == CheckStatus.MISSING for result in results) else 0
 
 
-def _row(result: "Result") -> str:
+def _row(result: "CheckResult") -> str:
     """Return one row of the table, what was found broken to the terminal's width."""
     start = f"{result.status:<9}{result.name:<{_NAME}}"
     width = max(shutil.get_terminal_size((120, 24)).columns, 60)
@@ -61,7 +61,7 @@ def _row(result: "Result") -> str:
     )
 
 
-def _advice(results: list["Result"]) -> str:
+def _advice(results: list["CheckResult"]) -> str:
     """Return what to do, each advice once with all that it is for."""
     names: dict[str, list[str]] = {}
     for result in results:

@@ -95,14 +95,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = {name: getattr(arguments, name) for name in _OPTIONS[arguments.source]}
     collected = collect_manifest(arguments.source, arguments.root, arguments.out, force=arguments.force, **options)
-    print(summary(collected.manifest))
+    print(count_summary(collected.manifest))
     print("".join(f"\n- {note}" for note in collected.notes))
     print(f"\nmanifest  {arguments.out}" + (f"\nboxes     {collected.boxes}" if collected.boxes else ""))
     print(f"next      cxr-monai split {arguments.out} --scheme random")
     return 0
 
 
-def summary(manifest: "Manifest") -> str:
+def count_summary(manifest: "Manifest") -> str:
     """Return the counts of images, patients and of each finding, as text."""
     table = manifest.table
     lines = [

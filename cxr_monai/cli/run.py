@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cxr_monai.cli.shared_arguments import folder_of
 
 if TYPE_CHECKING:
-    from cxr_monai.sharing.trust.open_trusted import Opened
+    from cxr_monai.sharing.trust.open_trusted import OpenedBundle
     from cxr_monai.workflows.run.command import Command
 
 DESCRIPTION = """\
@@ -77,12 +77,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> "Command":
     """Return the command if the bundle may run it, and say what was found."""
-    from cxr_monai.sharing.trust.open_trusted import opened
+    from cxr_monai.sharing.trust.open_trusted import open_checked
     from cxr_monai.sharing.trust.verify import verify_folder
     from cxr_monai.workflows.run.command import monai_command
     from cxr_monai.workflows.run.process import is_first_process
 
-    bundle = opened(arguments.bundle, otherwise="'python -m monai.bundle run', which checks nothing, if you made it")
+    bundle = open_checked(
+        arguments.bundle, otherwise="'python -m monai.bundle run', which checks nothing, if you made it"
+    )
     if bundle.record is not None:
         verify_folder(bundle.root)
     command = monai_command(bundle.root, arguments.configuration, arguments.settings)
@@ -92,7 +94,7 @@ def _prepare(arguments: argparse.Namespace) -> "Command":
     return command
 
 
-def _which(bundle: "Opened") -> str:
+def _which(bundle: "OpenedBundle") -> str:
     """Say which bundle it is and what was found of it."""
     from cxr_monai.cli.attention import attention_lines
 

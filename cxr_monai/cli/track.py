@@ -24,7 +24,7 @@ examples:
 exit status: 0 if everything has been sent, 1 if the server does not answer or refuses something, 2 for wrong use"""
 
 
-SHOWN = 5
+_SHOWN = 5
 """Refused events that are printed."""
 
 
@@ -84,8 +84,8 @@ def _tell_refused(journal: "Journal", where: str) -> bool:
             f"{out_of(len(refused), len(journal.events), 'event')}; they stand in {journal.refused_file}:",
             file=sys.stderr,
         )
-        for one in refused[:SHOWN]:
+        for one in refused[:_SHOWN]:
             print(f"  {one['key']}: {one['reason']}", file=sys.stderr)
-        if len(refused) > SHOWN:
-            print(f"  and {len(refused) - SHOWN} more", file=sys.stderr)
+        if len(refused) > _SHOWN:
+            print(f"  and {len(refused) - _SHOWN} more", file=sys.stderr)
     return not refused

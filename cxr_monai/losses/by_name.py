@@ -8,7 +8,7 @@ from torch import nn
 
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.losses.auc_margin import AUCMarginLoss
-from cxr_monai.losses.class_weights import Counts, class_balanced, weighted_bce
+from cxr_monai.losses.class_weights import LabelCounts, class_balanced, weighted_bce
 from cxr_monai.losses.focusing import AsymmetricLoss, FocalLoss
 from cxr_monai.losses.masked import MaskedBCEWithLogitsLoss
 from cxr_monai.losses.soft_target import SoftTargetLoss
@@ -41,7 +41,7 @@ _REFUSED: dict[str, dict[str, str]] = {
 
 def training_loss(
     name: str = "bce",
-    counts: Counts = (),
+    counts: LabelCounts = (),
     label_smoothing: float = 0.0,
     head: str = "sigmoid",
     mixup: float = 0.0,

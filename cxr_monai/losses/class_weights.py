@@ -6,11 +6,11 @@ import numpy as np
 
 from cxr_monai.losses.masked import MaskedBCEWithLogitsLoss, check_number
 
-Counts = Sequence[tuple[int, int]]
+LabelCounts = Sequence[tuple[int, int]]
 """Of each finding, the images where it is known to be present and known to be absent."""
 
 
-def weighted_bce(counts: Counts, cap: float = 20.0, label_smoothing: float = 0.0) -> MaskedBCEWithLogitsLoss:
+def weighted_bce(counts: LabelCounts, cap: float = 20.0, label_smoothing: float = 0.0) -> MaskedBCEWithLogitsLoss:
     """Return cross-entropy whose positives of a finding weigh absent / present, so that both sides weigh alike.
 
     The ratio of Rajpurkar et al. 2017, arXiv 1711.05225 (who scale both weights down, so that they add up to 1).
@@ -28,7 +28,7 @@ def weighted_bce(counts: Counts, cap: float = 20.0, label_smoothing: float = 0.0
     return MaskedBCEWithLogitsLoss(weights, label_smoothing)
 
 
-def class_balanced(counts: Counts, beta: float = 0.9999, label_smoothing: float = 0.0) -> MaskedBCEWithLogitsLoss:
+def class_balanced(counts: LabelCounts, beta: float = 0.9999, label_smoothing: float = 0.0) -> MaskedBCEWithLogitsLoss:
     """Return cross-entropy weighted by the inverse of the effective numbers of positives and of negatives.
 
     Cui et al. 2019, arXiv 1901.05555: n images of one class are worth ``(1 - beta^n) / (1 - beta)``, since later ones

@@ -59,7 +59,7 @@ _ARGUMENTS = {
 }
 
 
-def definition(name: str, image_size: int, in_channels: int, outputs: int | str) -> dict[str, Any]:
+def network_definition(name: str, image_size: int, in_channels: int, outputs: int | str) -> dict[str, Any]:
     """Return the definition of a network of MONAI, as it stands in a bundle's configurations.
 
     Args:

@@ -55,7 +55,7 @@ OUT = "class_layers.out"
 _BLOCKS = {(6, 12, 24, 16): "DenseNet121", (6, 12, 32, 32): "DenseNet169", (6, 12, 48, 32): "DenseNet201"}
 
 
-class Kind(StrEnum):
+class NamingKind(StrEnum):
     """Whose names a state dictionary has."""
 
     TORCHVISION = "torchvision"
@@ -78,7 +78,7 @@ class Foreign:
         left_out: what is no part of the network, each with its shape and the reason.
     """
 
-    kind: Kind
+    kind: NamingKind
     state: dict[str, torch.Tensor]
     definition: dict[str, Any]
     in_channels: int
@@ -92,7 +92,7 @@ def recognise(state: Mapping[str, torch.Tensor], where: str | Path, kind: str = 
     Args:
         state: tensors by name, of a DenseNet.
         where: the file, for errors.
-        kind: a :class:`Kind` where the names leave it open; they decide where ``auto``.
+        kind: a :class:`NamingKind` where the names leave it open; they decide where ``auto``.
 
     Raises:
         WeightsError: ``weights-mismatch`` for another architecture, saying what it looks like, or for several networks
@@ -126,7 +126,12 @@ def recognise(state: Mapping[str, torch.Tensor], where: str | Path, kind: str = 
     if kind == "auto":
         kind = _kind(prefix, own, channels, outputs)
     return Foreign(
-        Kind(kind), renamed, _definition(renamed, where), channels, _rows(kind, outputs, own, where), tuple(left_out)
+        NamingKind(kind),
+        renamed,
+        _definition(renamed, where),
+        channels,
+        _rows(kind, outputs, own, where),
+        tuple(left_out),
     )
 
 
@@ -163,22 +168,22 @@ def _reason(name: str, classifies: bool) -> str:
     return "no part of a DenseNet"
 
 
-def _kind(prefix: str, own: Mapping[str, torch.Tensor], channels: int, outputs: int | None) -> Kind:
+def _kind(prefix: str, own: Mapping[str, torch.Tensor], channels: int, outputs: int | None) -> NamingKind:
     if any(name.startswith("class_layers.") or ".layers." in name for name in own):
-        return Kind.MONAI
+        return NamingKind.MONAI
     if "op_threshs" in own or (channels == 1 and outputs == len(XRV_TARGETS)):
-        return Kind.TORCHXRAYVISION
+        return NamingKind.TORCHXRAYVISION
     if "classifier.0.weight" in own or re.search(r"densenet\d+\.$", prefix):
-        return Kind.CHEXNET
-    return Kind.TORCHVISION
+        return NamingKind.CHEXNET
+    return NamingKind.TORCHVISION
 
 
 def _rows(
     kind: str, outputs: int | None, own: Mapping[str, torch.Tensor], where: str | Path
 ) -> tuple[str | None, ...] | None:
-    if kind == Kind.CHEXNET and outputs == len(NIH14):
+    if kind == NamingKind.CHEXNET and outputs == len(NIH14):
         return NIH14
-    if kind != Kind.TORCHXRAYVISION or outputs != len(XRV_TARGETS):
+    if kind != NamingKind.TORCHXRAYVISION or outputs != len(XRV_TARGETS):
         return None
     # a target without a threshold is one that this model was not trained for
     thresholds = own.get("op_threshs", torch.zeros(outputs))

@@ -44,7 +44,7 @@ class Account:
         return [told, *(f"  {what}: {line}" for what, entries in rest for line in entries)]
 
 
-def fit(
+def load_into(
     network: nn.Module,
     state: Mapping[str, torch.Tensor],
     where: str | Path,
@@ -86,7 +86,7 @@ def fit(
         account.anew.append(
             f"{counted(len(counters), 'counter')} of batches (num_batches_tracked), which the file lacks"
         )
-    found = differences(own, given)
+    found = state_differences(own, given)
     if found:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
@@ -141,7 +141,7 @@ def _fit_classifier(
         account.anew.append(f"{name}: the outputs of {', '.join(new)}, which the file has not")
 
 
-def differences(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
+def state_differences(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
     """Return in what the names and shapes of two state dictionaries differ, a sentence each."""
     found = [f"{name} is missing" for name in own if name not in given]
     found += [f"{name} is not part of the network" for name in given if name not in own]

@@ -19,9 +19,9 @@ from torch import nn
 
 from cxr_monai.durable import make_folder, write_durably
 from cxr_monai.errors import Code, DownloadError, SettingError, WeightsError
-from cxr_monai.networks.foreign import STEM, Kind, recognise
-from cxr_monai.networks.state_fitting import differences, fit
-from cxr_monai.networks.weights_files import Danger, examine, read_header
+from cxr_monai.networks.foreign import STEM, NamingKind, recognise
+from cxr_monai.networks.state_fitting import load_into, state_differences
+from cxr_monai.networks.weights_files import Danger, examine_weights, read_safetensors_header
 from cxr_monai.outputs import check_output
 from cxr_monai.strict_json import parse_strictly
 
@@ -90,7 +90,7 @@ def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
 
 def _refuse_examined(path: Path) -> None:
     """Refuse a file by what can be read in it without loading it."""
-    examined = examine(path, old=True)
+    examined = examine_weights(path, old=True)
     for danger, text, reason in examined.objections:
         if danger == Danger.OBJECT:
             raise _unsafe(path, repr(text))
@@ -124,7 +124,7 @@ def _unsafe(path: Path, what: str) -> WeightsError:
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     state = {}
     with path.open("rb") as file:
-        for name, part in read_header(file).items():
+        for name, part in read_safetensors_header(file).items():
             file.seek(part.begin)
             numbers = bytearray(file.read(part.end - part.begin))
             kind = _SAFETENSORS[part.dtype]
@@ -146,7 +146,7 @@ def load_weights(network: nn.Module, path: str | Path, device: torch.device | st
             where a program holds other weights under the same names.
     """
     state = load_state_dict(path)
-    found = differences(network.state_dict(), state)
+    found = state_differences(network.state_dict(), state)
     if isinstance(network, torch.jit.ScriptModule):
         _compare_program(network, state, bool(found), path)
         return place(network, device)
@@ -218,10 +218,10 @@ def initialise_network(
     if STEM in own and any(name not in state for name in own):
         found = recognise(state, path)
         state, rows, left_out = found.state, found.rows or rows, list(found.left_out)
-        if found.kind == Kind.TORCHXRAYVISION:
+        if found.kind == NamingKind.TORCHXRAYVISION:
             logger.info("init_weights: TorchXRayVision's networks have seen --normalisation xray_1024")
     other = "" if theirs == head else f"its outputs are those of the head {theirs}, this network's of {head}"
-    account = fit(network, state, path, rows, findings, other)
+    account = load_into(network, state, path, rows, findings, other)
     account.left_out[:0] = left_out
     for line in account.lines():
         logger.info("init_weights: %s", line)

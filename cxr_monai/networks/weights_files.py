@@ -80,7 +80,7 @@ class Examined:
     program: bool = False
 
 
-def examine(path: Path, old: bool = False) -> Examined:
+def examine_weights(path: Path, old: bool = False) -> Examined:
     """Examine one file of weights; nothing in it is called or loaded.
 
     Args:
@@ -91,7 +91,7 @@ def examine(path: Path, old: bool = False) -> Examined:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if path.suffix == ".safetensors":
-                read_header(file)
+                read_safetensors_header(file)
                 return Examined(())
             zipped = file.read(4) == b"PK\x03\x04"  # exactly what torch decides by
             return Examined(tuple(_old(file, size))) if old and not zipped else _zipped(file, size)
@@ -522,7 +522,7 @@ TYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, 
 """Bytes of a number of each type."""
 
 
-class Part(NamedTuple):
+class TensorSpan(NamedTuple):
     """A tensor of a safetensors file: its type, its shape, where its bytes begin and end within the file."""
 
     dtype: str
@@ -531,7 +531,7 @@ class Part(NamedTuple):
     end: int
 
 
-def read_header(file: IO[bytes]) -> dict[str, Part]:
+def read_safetensors_header(file: IO[bytes]) -> dict[str, TensorSpan]:
     """Read the header of a safetensors file; the tensors lie one behind the other and fill the file.
 
     Raises:
@@ -567,7 +567,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _part(name: str, part: Any, start: int, held: int) -> Part:
+def _part(name: str, part: Any, start: int, held: int) -> TensorSpan:
     begin, end = part["data_offsets"]
     width = TYPES[part["dtype"]]
     if not 0 <= _number(begin) <= _number(end) <= held:
@@ -575,4 +575,4 @@ def _part(name: str, part: Any, start: int, held: int) -> Part:
     extent = _extent(part["shape"], held // width)
     if end - begin != extent * width:
         raise Claim(name[:100], f"it claims {counted(extent * width, 'byte')}; the file holds {end - begin:,} for it.")
-    return Part(part["dtype"], tuple(part["shape"]), start + begin, start + end)
+    return TensorSpan(part["dtype"], tuple(part["shape"]), start + begin, start + end)

@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.completion import COMPLETE, altered, digest_of, missing
+from cxr_monai.completion import COMPLETE, altered_files, digest_of, missing_files
 from cxr_monai.durable import write_durably
 from cxr_monai.environment import default_tracking_uri, usable_cores, without_monai_warning
 from cxr_monai.errors import Code, StudyError, TrainingError
@@ -192,7 +192,7 @@ def refuse_altered(job: Job, part: str) -> None:
     if state is None or not (job.folder / part).is_dir():
         return
     marked = {COMPLETE: {name: digest for name, digest in state.predicted.items() if name.startswith(f"{part}/")}}
-    changed = [*(missing(marked, job.folder) or []), *altered(marked, job.folder)]
+    changed = [*(missing_files(marked, job.folder) or []), *altered_files(marked, job.folder)]
     if changed:
         raise StudyError(
             Code.RESULT_INCOMPLETE,

@@ -33,7 +33,7 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, StudyError
 from cxr_monai.labels import spelling
-from cxr_monai.schemes import without_doubles
+from cxr_monai.schemes import without_duplicate_keys
 from cxr_monai.studies.questions import QUESTIONS
 
 KEYS = (
@@ -224,7 +224,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"there is no such file, and no question of that name; questions are {', '.join(QUESTIONS)}.", path
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_doubles)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_duplicate_keys)
     except (ValueError, OSError) as error:
         raise _invalid(f"this cannot be read as JSON ({error}).", path) from error
     if not isinstance(content, dict):

@@ -17,7 +17,7 @@ from cxr_monai.errors import Code, CxrError
 from cxr_monai.inference.model import Model
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.foreign import XRV_TARGETS
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from tests.networks.originals import chexnet_old, forward, state_dict, torchxrayvision
 from tests.support.bundle_runs import CONFIGS, Phantoms, few, read, rewrite, run, train
 
@@ -99,7 +99,7 @@ def test_the_bundle_says_what_its_weights_mean(chexnet: Path) -> None:
 
 def test_where_it_came_from_stands_in_it(chexnet: Path, chexnet_state: dict[str, torch.Tensor]) -> None:
     record = json.loads((chexnet / "docs" / "import.json").read_text("utf-8"))
-    assert inspect(chexnet).refused == ()
+    assert inspect_bundle(chexnet).refused == ()
     file = chexnet.parent / "m-1.pth.tar"
     assert (record["file"], record["kind"], record["labels"]) == ("m-1.pth.tar", "chexnet", list(NIH14))
     assert record["sha256"] == sha256(file.read_bytes()).hexdigest()

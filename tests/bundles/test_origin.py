@@ -15,7 +15,7 @@ from cxr_monai.data.manifest import Manifest, build_manifest
 from cxr_monai.origins import ONLY_TRIED, PHANTOM_LABELS
 from cxr_monai.report.card_part import card_markdown
 from cxr_monai.report.pages.model_card import card_parts
-from cxr_monai.sharing.trust.lineage import read_lineage, trace, write_lineage
+from cxr_monai.sharing.trust.lineage import read_lineage, trace_lineage, write_lineage
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 
@@ -120,7 +120,7 @@ def test_lineage_says_it_of_a_bundle_and_of_its_child(root: Path, tmp_path: Path
     write_origin(root, manifest(PHANTOM_LABELS, 10))
     told = {"label_version": PHANTOM_LABELS, "images": 8, "synthetic_images": 8}
     assert read_lineage(root).own.data == told
-    assert any("synthetic_images 8" in line for line in trace(root, []).lines())
+    assert any("synthetic_images 8" in line for line in trace_lineage(root, []).lines())
     child = tiny_bundle(tmp_path / "child", 1)
     write_origin(child, manifest("local", 0))
     alone = metadata(child)
@@ -131,7 +131,7 @@ def test_lineage_says_it_of_a_bundle_and_of_its_child(root: Path, tmp_path: Path
     assert metadata(child)["data_source"].endswith("its parent was trained on synthetic images, drawn by a program "
                                                    "(cxr-monai phantom); no patient is among them")  # fmt: skip
     write_lineage(child, [root], "cxr-monai finetune", data={"images": 8})
-    (parent,) = trace(child, []).parents
+    (parent,) = trace_lineage(child, []).parents
     assert parent.generation is not None
     assert parent.generation.data == told
 

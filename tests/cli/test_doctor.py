@@ -7,23 +7,23 @@ import pytest
 
 from cxr_monai import doctor
 from cxr_monai.cli import main
-from cxr_monai.doctor import Result, Status
+from cxr_monai.doctor import CheckResult, CheckStatus
 
 RESULTS = [
-    Result("torch", Status.OK, "2.0"),
-    Result("DICOM JPEG-LS", Status.WARN, "no decoder", "Install decoders."),
-    Result("DICOM RLE", Status.WARN, "no decoder", "Install decoders."),
-    Result("packages", Status.OK, " ".join(["package 1.0,"] * 20)),
-    Result("load", Status.UNKNOWN, "could not be looked at (OSError: none)"),
+    CheckResult("torch", CheckStatus.OK, "2.0"),
+    CheckResult("DICOM JPEG-LS", CheckStatus.WARN, "no decoder", "Install decoders."),
+    CheckResult("DICOM RLE", CheckStatus.WARN, "no decoder", "Install decoders."),
+    CheckResult("packages", CheckStatus.OK, " ".join(["package 1.0,"] * 20)),
+    CheckResult("load", CheckStatus.UNKNOWN, "could not be looked at (OSError: none)"),
 ]
 
 
 @pytest.fixture
-def results(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
+def results(monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
     """What the machine is found to have; tests may add to it."""
     found = list(RESULTS)
 
-    def check() -> Iterator[Result]:
+    def check() -> Iterator[CheckResult]:
         yield from found
 
     monkeypatch.setattr(doctor, "CHECKS", {"all": check})
@@ -32,7 +32,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
     return found
 
 
-def test_rows_are_aligned_and_fit_the_terminal(results: list[Result], capsys: pytest.CaptureFixture) -> None:
+def test_rows_are_aligned_and_fit_the_terminal(results: list[CheckResult], capsys: pytest.CaptureFixture) -> None:
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
@@ -47,7 +47,9 @@ def test_rows_are_aligned_and_fit_the_terminal(results: list[Result], capsys: py
     assert all(line[start - 1] == " " and line[start] != " " for line in table)
 
 
-def test_an_advice_stands_once_with_all_that_it_is_for(results: list[Result], capsys: pytest.CaptureFixture) -> None:
+def test_an_advice_stands_once_with_all_that_it_is_for(
+    results: list[CheckResult], capsys: pytest.CaptureFixture
+) -> None:
     main(["doctor"])
     output = capsys.readouterr().out
     assert "What to do\n  DICOM JPEG-LS, DICOM RLE: Install decoders.\n" in output
@@ -56,20 +58,20 @@ def test_an_advice_stands_once_with_all_that_it_is_for(results: list[Result], ca
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_only_what_is_required_and_missing_fails(
-    results: list[Result], capsys: pytest.CaptureFixture, words: list[str]
+    results: list[CheckResult], capsys: pytest.CaptureFixture, words: list[str]
 ) -> None:
     assert main(["doctor", *words]) == 0
-    results.append(Result("monai", Status.MISSING, "not installed", "Install it."))
+    results.append(CheckResult("monai", CheckStatus.MISSING, "not installed", "Install it."))
     assert main(["doctor", *words]) == 1
 
 
-def test_nothing_to_do_is_not_announced(results: list[Result], capsys: pytest.CaptureFixture) -> None:
+def test_nothing_to_do_is_not_announced(results: list[CheckResult], capsys: pytest.CaptureFixture) -> None:
     del results[1:]
     main(["doctor"])
     assert capsys.readouterr().out.split("\n", 1)[1] == "\nNothing required is missing; 0 worth a look.\n"
 
 
-def test_json_is_every_result_and_nothing_else(results: list[Result], capsys: pytest.CaptureFixture) -> None:
+def test_json_is_every_result_and_nothing_else(results: list[CheckResult], capsys: pytest.CaptureFixture) -> None:
     main(["doctor", "--json"])
     content = json.loads(capsys.readouterr().out)
     assert content[1] == {

@@ -10,10 +10,10 @@ import pytest
 
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
-from cxr_monai.sharing.package.pack import pack
-from cxr_monai.sharing.trust.install import install
-from cxr_monai.sharing.trust.keys import make_key, trust
-from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.package.pack import pack_bundle
+from cxr_monai.sharing.trust.install import install_bundle
+from cxr_monai.sharing.trust.keys import make_key, trust_key
+from cxr_monai.sharing.trust.sign import sign_archive
 from tests.sharing.archives import METRICS
 from tests.support.bundle_runs import Phantoms, Trained
 
@@ -26,11 +26,11 @@ def store(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("store")
     bundle = Path(shutil.copytree(trained.bundle, home / "bundle"))
     (bundle / "metrics.json").write_text(json.dumps(METRICS))
-    archive = pack(bundle, home / "share", name=NAME, version="1.0.0").path
+    archive = pack_bundle(bundle, home / "share", name=NAME, version="1.0.0").path
     make_key("hospital-a", home / "keys")
-    trust(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
-    sign(archive, home / "keys" / "hospital-a.pem")
-    install(archive, trusted=home / "trusted", store=home / "bundles")
+    trust_key(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
+    sign_archive(archive, home / "keys" / "hospital-a.pem")
+    install_bundle(archive, trusted=home / "trusted", store=home / "bundles")
     return home
 
 

@@ -18,9 +18,9 @@ import torch
 from cxr_monai.cli import COMMANDS, build_parser, main
 from cxr_monai.data.phantom import make_phantoms
 from cxr_monai.data.phantom.mark import CARD, FIRST_LINE
-from cxr_monai.sharing.package.pack import pack
-from cxr_monai.sharing.trust.keys import make_key, trust
-from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.package.pack import pack_bundle
+from cxr_monai.sharing.trust.keys import make_key, trust_key
+from cxr_monai.sharing.trust.sign import sign_archive
 from tests.networks import originals
 from tests.support.small_disks import fill, make_room, small_disk
 from tests.support.tiny_bundles import tiny_bundle
@@ -196,9 +196,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         assert main(words) == 0
     torch.save(originals.chexnet_old(originals.state_dict(3, 14)), has.theirs)
     make_key("a", root / "keys")
-    trust(Path(has.public), "a", has.trusted)
-    pack(has.bundle, has.share, metrics=has.evaluation, name="a", version="1.0.0")
-    sign(f"{has.share}/a-1.0.0.zip", has.key)
+    trust_key(Path(has.public), "a", has.trusted)
+    pack_bundle(has.bundle, has.share, metrics=has.evaluation, name="a", version="1.0.0")
+    sign_archive(f"{has.share}/a-1.0.0.zip", has.key)
     return has
 
 
@@ -211,7 +211,7 @@ def prepare(name: str, made: Made, at: Path) -> None:
     """Lay there what a command needs in its place: the archive to sign."""
     at.mkdir(parents=True, exist_ok=True)
     if name == "bundle sign":
-        pack(made.bundle, at, metrics=made.evaluation, name="a", version="1.0.0").path.rename(at / "a.zip")
+        pack_bundle(made.bundle, at, metrics=made.evaluation, name="a", version="1.0.0").path.rename(at / "a.zip")
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -18,10 +18,10 @@ from scipy.special import expit
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.inference.model import Model
-from cxr_monai.sharing.package.pack import pack
-from cxr_monai.sharing.trust.install import install
-from cxr_monai.sharing.trust.keys import make_key, trust
-from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.package.pack import pack_bundle
+from cxr_monai.sharing.trust.install import install_bundle
+from cxr_monai.sharing.trust.keys import make_key, trust_key
+from cxr_monai.sharing.trust.sign import sign_archive
 from tests.sharing.archives import METRICS
 from tests.support.tiny_bundles import HEADED, tiny_bundle
 
@@ -78,11 +78,11 @@ def probabilities(bundle: Path, films: list[Path], raw: bool = True) -> dict[str
 def exchanged(bundle: Path, home: Path) -> Path:
     """Pack, sign, trust and install a bundle; return the installed one."""
     (bundle / "metrics.json").write_text(json.dumps(METRICS))
-    archive = pack(bundle, home / "share", name="cxr-a", version="1.0.0").path
+    archive = pack_bundle(bundle, home / "share", name="cxr-a", version="1.0.0").path
     make_key("hospital-a", home / "keys")
-    sign(archive, home / "keys" / "hospital-a.pem")
-    trust(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
-    return install(archive, trusted=home / "trusted", store=home / "store").root
+    sign_archive(archive, home / "keys" / "hospital-a.pem")
+    trust_key(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
+    return install_bundle(archive, trusted=home / "trusted", store=home / "store").root
 
 
 def opened(file: Path) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -19,10 +19,10 @@ from cxr_monai.labels import NIH14
 from cxr_monai.networks.architectures import (
     ARCHITECTURES,
     check_image_size,
-    definition,
     image_size_remark,
     in_channels_of,
     input_channels,
+    network_definition,
 )
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.weight_loading import initialise_network
@@ -46,7 +46,9 @@ def networks() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     whole = {}
     for name in CONVOLUTIONAL:
-        network = initialise_network(made(definition(name, SIDE, 2, 3)), "none", prevalences=[0.1, 0.2, 0.3]).train()
+        network = initialise_network(
+            made(network_definition(name, SIDE, 2, 3)), "none", prevalences=[0.1, 0.2, 0.3]
+        ).train()
         for layer in network.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.reset_running_stats()
@@ -63,7 +65,7 @@ def images(count: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "ViT"])
 def test_a_definition_says_what_goes_in_and_out(name: str) -> None:
-    given = definition(name.upper(), SIDE, 3, "$len(@findings)")
+    given = network_definition(name.upper(), SIDE, 3, "$len(@findings)")
     assert given["_target_"]
     assert "cxr_monai" not in str(given)
     assert given["spatial_dims"] == 2
@@ -112,7 +114,7 @@ def test_monai_exports_it(name: str, networks: dict[str, nn.Module], shipped_cop
         "labels": findings,
         "label_scheme": "findings",
         "image_size": SIDE,
-        "network_def": definition(name, SIDE, 2, 3),
+        "network_def": network_definition(name, SIDE, 2, 3),
     }
     write_meaning(shipped_copy, {**meaning, "normalisation": "zero_one"}, 2)
     (shipped_copy / "models").mkdir()
@@ -127,7 +129,7 @@ def test_monai_exports_it(name: str, networks: dict[str, nn.Module], shipped_cop
             bundle_root=str(shipped_copy),
         )
     exported, _, _ = load_net_with_metadata(str(shipped_copy / "model.ts"))
-    network = made(definition(name, SIDE, 2, 3))
+    network = made(network_definition(name, SIDE, 2, 3))
     network.load_state_dict(networks[name].state_dict())
     with torch.no_grad():
         torch.testing.assert_close(exported.eval()(images(3)), network(images(3)), rtol=0, atol=1e-5)
@@ -144,9 +146,11 @@ def test_a_name_is_written_out(phantoms: Phantoms, elsewhere: Path) -> None:
         network_def="efficientnet-b0", labels="Mass,Edema", unfreeze={"_blocks.0": 1},
     )  # fmt: skip
     for config in ("train", "evaluate", "inference", "explain"):
-        assert read(elsewhere / "OUT" / "bundle", config)["network_def"] == definition("EfficientNet-B0", 32, 1, 2)
+        assert read(elsewhere / "OUT" / "bundle", config)["network_def"] == network_definition(
+            "EfficientNet-B0", 32, 1, 2
+        )
     state = torch.load("OUT/bundle/models/model.pt", weights_only=True)
-    network = made(definition("EfficientNet-B0", 32, 1, 2))
+    network = made(network_definition("EfficientNet-B0", 32, 1, 2))
     network.load_state_dict(state)
     with process_as_it_was():
         begun = workflow(elsewhere / "OUT" / "bundle", "inference", dataset_dir=str(phantoms.root))
@@ -163,7 +167,7 @@ def test_a_name_keeps_the_channels_of_the_bundle(channels: int, shipped_copy: Pa
             "label_scheme": "findings",
             "image_size": 32,
             "normalisation": "imagenet",
-            "network_def": definition("DenseNet169", 32, channels, 1),
+            "network_def": network_definition("DenseNet169", 32, channels, 1),
         },
         channels,
     )
@@ -188,7 +192,7 @@ def test_a_part_before_a_name_is_kept(elsewhere: Path, monkeypatch: pytest.Monke
             **parts,
             network_def="ResNet50",
         )
-    assert seen == [definition("ResNet50", 224, 3, "$@head_def.outputs") | {"conv1_t_size": 5}]
+    assert seen == [network_definition("ResNet50", 224, 3, "$@head_def.outputs") | {"conv1_t_size": 5}]
 
 
 def test_overrides_without_a_name_stay_as_they_are() -> None:
@@ -206,7 +210,7 @@ def test_overrides_without_a_name_stay_as_they_are() -> None:
 
 def test_an_unknown_name_lists_those_there_are() -> None:
     with pytest.raises(SettingError, match=r"by name there are DenseNet121.*ViT.*'_target_': 'DenseNet264'") as caught:
-        definition("ResNet51", 224, 1, 14)
+        network_definition("ResNet51", 224, 1, 14)
     assert caught.value.code == Code.SETTING_INVALID
 
 
@@ -222,16 +226,16 @@ def test_a_network_without_convolutions_has_no_channels() -> None:
 def test_vit_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr_monai.networks.architectures.find_spec", lambda name: None)
     with pytest.raises(SettingError, match="needs the package einops") as caught:
-        definition("ViT", 224, 1, 14)
+        network_definition("ViT", 224, 1, 14)
     assert caught.value.code == Code.RUNTIME_MISSING
 
 
 def test_vit_takes_multiples_of_its_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr_monai.networks.architectures.find_spec", lambda name: name)
     with pytest.raises(SettingError, match=r"--image_size 100.*multiples of it\. Choose 96") as caught:
-        definition("ViT", 100, 1, 14)
+        network_definition("ViT", 100, 1, 14)
     assert caught.value.code == Code.SETTING_INVALID
-    given = definition("ViT", 96, 1, 14)
+    given = network_definition("ViT", 96, 1, 14)
     assert given["img_size"] == [96, 96]
     check_image_size(given, 96)
     with pytest.raises(SettingError, match=r"image_size is 64, but the network is made for \[96, 96\]") as caught:
@@ -242,7 +246,7 @@ def test_vit_takes_multiples_of_its_patches(monkeypatch: pytest.MonkeyPatch) -> 
 def test_vit_gives_logits_alone_and_says_why_it_has_no_class_maps() -> None:
     pytest.importorskip("einops", reason="MONAI's ViT needs the package einops")
     small = {"hidden_size": 24, "mlp_dim": 32, "num_layers": 2, "num_heads": 2}
-    network_def = {**definition("ViT", 32, 1, 3), **small}
+    network_def = {**network_definition("ViT", 32, 1, 3), **small}
     plain = made(network_def)
     network = initialise_network(made(network_def), "none", prevalences=[0.1, 0.2, 0.3]).eval()
     network.load_state_dict(plain.state_dict())

@@ -12,7 +12,7 @@ from torch import nn
 from cxr_monai.errors import Code, CxrError, SettingError, WeightsError
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.foreign import XRV_TARGETS, Foreign, recognise
-from cxr_monai.networks.state_fitting import fit
+from cxr_monai.networks.state_fitting import load_into
 from cxr_monai.networks.weight_loading import initialise_network
 from tests.networks.originals import NAMINGS, chexnet, chexnet_old, forward, state_dict, torchxrayvision
 
@@ -35,7 +35,7 @@ def test_every_naming_gives_the_originals_outputs(naming: str) -> None:
     found = recognise(given, "weights.pth")
     assert found.kind == naming.removesuffix("_old")
     made = network_of(found, outputs)
-    account = fit(made, found.state, "weights.pth")
+    account = load_into(made, found.state, "weights.pth")
     expected = forward(original, images(channels))
     torch.testing.assert_close(made(images(channels)), expected, rtol=0, atol=1e-5)
     assert expected.std() > 0.1
@@ -49,7 +49,7 @@ def test_a_whole_densenet121() -> None:
     found = recognise(chexnet_old(original), "m.pth.tar")
     made = network_of(found, 14)
     assert type(made) is DenseNet121
-    fit(made, found.state, "m.pth.tar")
+    load_into(made, found.state, "m.pth.tar")
     torch.testing.assert_close(made(images(3)), forward(original, images(3)), rtol=0, atol=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_one_grey_channel_takes_the_sum_over_rgb() -> None:
     original = state_dict(3, 1000)
     found = recognise(original, "w.pth")
     made = network_of(found, 1000, channels=1)
-    account = fit(made, found.state, "w.pth")
+    account = load_into(made, found.state, "w.pth")
     grey = images(1)
     torch.testing.assert_close(made(grey), forward(original, grey.expand(-1, 3, -1, -1)), rtol=0, atol=1e-4)
     assert account.adapted == ["features.conv0.weight: summed over RGB for one grey channel"]
@@ -95,7 +95,7 @@ def test_outputs_go_by_their_names() -> None:
     findings = ["Hernia", "Fracture", "Atelectasis"]
     made = network_of(found, 3)
     before = made.class_layers.out.weight.detach().clone()  # type: ignore[union-attr, operator]
-    account = fit(made, found.state, "m.pth.tar", found.rows, findings)
+    account = load_into(made, found.state, "m.pth.tar", found.rows, findings)
     expected = forward(original, images(3))[:, [13, 0]]
     torch.testing.assert_close(made(images(3))[:, [0, 2]], expected, rtol=0, atol=1e-5)
     assert torch.equal(made.class_layers.out.weight[1], before[1])  # type: ignore[union-attr, index]
@@ -108,7 +108,7 @@ def test_the_same_findings_in_another_order_are_no_accident() -> None:
     original = state_dict(3, 14)
     found = recognise(chexnet(original), "m.pth.tar")
     made = network_of(found, 14)
-    account = fit(made, found.state, "m.pth.tar", found.rows, NIH14[::-1])
+    account = load_into(made, found.state, "m.pth.tar", found.rows, NIH14[::-1])
     bias = made.class_layers.out.bias  # type: ignore[union-attr]
     assert torch.equal(bias, original["classifier.bias"].flip(0))  # type: ignore[arg-type]
     assert account.left_out == account.anew == []
@@ -121,7 +121,7 @@ def test_what_is_outside_of_the_network_is_listed() -> None:
         "module.other.weight [2]: outside of the network",
         "epoch []: outside of the network",
     )
-    account = fit(network_of(found, 14), found.state, "w.pth")
+    account = load_into(network_of(found, 14), found.state, "w.pth")
     assert len(account.loaded) + len(found.left_out) == len(given)
 
 
@@ -133,7 +133,7 @@ def test_a_classifier_of_several_layers_is_left_out() -> None:
     found = recognise(original, "w.pth")
     assert len(found.left_out) == 4
     assert "several linear layers" in found.left_out[0]
-    account = fit(network_of(found, 14), found.state, "w.pth")
+    account = load_into(network_of(found, 14), found.state, "w.pth")
     assert account.anew == ["class_layers.out: the file has no classifier of one layer"]
 
 
@@ -177,7 +177,7 @@ def test_weights_of_another_size_load_nothing() -> None:
     made = DenseNet(2, 1, 2, init_features=8, growth_rate=4, block_config=(2, 3, 2, 3))
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
     with pytest.raises(WeightsError, match="look like a DenseNet's, and do not fit this DenseNet") as caught:
-        fit(made, found.state, "w.pth")
+        load_into(made, found.state, "w.pth")
     assert caught.value.code == Code.WEIGHTS_MISMATCH
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
 
@@ -321,5 +321,5 @@ def test_shapes_that_no_densenet_has(name: str, tensor: torch.Tensor) -> None:
 def test_shapes_that_do_not_fit_are_named(name: str, tensor: torch.Tensor) -> None:
     state = {**resnet(3).state_dict(), name: tensor}
     with pytest.raises(WeightsError, match=rf"{name} is \[.*\], the network's is") as caught:
-        fit(resnet(3), state, "w.pth", ["Mass", "Edema", "Hernia"], ["Hernia", "Mass", "Edema"])
+        load_into(resnet(3), state, "w.pth", ["Mass", "Edema", "Hernia"], ["Hernia", "Mass", "Edema"])
     assert caught.value.code == Code.WEIGHTS_MISMATCH

@@ -230,7 +230,7 @@ def test_the_largest_memo_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     path.write_bytes(pickled(b"}r\xff\xff\xff\x7f"))
     tracemalloc.start()
-    assert examine(path).objections == ()
+    assert examine_weights(path).objections == ()
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 
@@ -258,8 +258,8 @@ HONEST: dict[str, Any] = {
 def test_honest_files_pass_and_are_loaded_exactly(name: str, old: bool, tmp_path: Path) -> None:
     path = tmp_path / "a file (1).pth.tar"
     torch.save(HONEST[name], path, _use_new_zipfile_serialization=not old)
-    assert examine(path, old=True).objections == ()
-    assert (examine(path).objections == ()) is not old
+    assert examine_weights(path, old=True).objections == ()
+    assert (examine_weights(path).objections == ()) is not old
     expected = HONEST[name].get("state_dict", HONEST[name])
     found = load_state_dict(path)
     assert list(found) == list(expected)
@@ -295,7 +295,7 @@ def test_old_files_that_claim_too_much_or_are_none_are_refused(
     make: Callable[[Path], bytes], code: str, tmp_path: Path
 ) -> None:
     (tmp_path / "w.pth").write_bytes(make(tmp_path / "canary"))
-    examined = examine(tmp_path / "w.pth", old=True)
+    examined = examine_weights(tmp_path / "w.pth", old=True)
     assert examined.objections or examined.program
     with pytest.raises(CxrError) as error:
         load_state_dict(tmp_path / "w.pth")
@@ -318,7 +318,7 @@ def test_a_program_is_told_and_its_claims_are_read(tmp_path: Path) -> None:
 
     for made in (torch.jit.script(Constant()), torch.jit.trace(Constant().eval(), torch.zeros(1, 3))):
         torch.jit.save(made, tmp_path / "m.ts", _extra_files={"metadata.json": b"{}"})
-        examined = examine(tmp_path / "m.ts")
+        examined = examine_weights(tmp_path / "m.ts")
         assert examined.program
         assert examined.objections == ()
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from cxr_monai.bundle.digest import content_digest
-from cxr_monai.sharing.package.file_list import MANIFEST, Contents
-from cxr_monai.sharing.package.pack import pack
-from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.package.file_list import FILE_LIST, PackedContents
+from cxr_monai.sharing.package.pack import pack_bundle
+from cxr_monai.sharing.trust.sign import sign_archive
 from tests.support.bundle_runs import SHIPPED
 
 METRICS = {"findings": [{"finding": "mean", "auroc": 0.7}], "book": {"split": {"parts": {"test": 24}}}}
@@ -56,14 +56,14 @@ def content_of(archive: Path) -> dict[str, bytes]:
 
 
 def rewritten(archive: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
-    """Write an archive as ``pack`` does, after ``change`` of its files."""
+    """Write an archive as ``pack_bundle`` does, after ``change`` of its files."""
     files = content_of(archive)
     change(files)
     return plain_zip(target, files)
 
 
 def plain_zip(target: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files as ``pack`` does."""
+    """Write files as ``pack_bundle`` does."""
     with zipfile.ZipFile(target, "w") as opened:
         for name in sorted(files):
             opened.writestr(entry(name), files[name])
@@ -71,7 +71,7 @@ def plain_zip(target: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def entry(name: str, mode: int = 0o100644, **more: Any) -> zipfile.ZipInfo:
-    """Return an entry as ``pack`` writes it."""
+    """Return an entry as ``pack_bundle`` writes it."""
     made = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     made.create_system, made.external_attr = 3, mode << 16
     for key, value in more.items():
@@ -86,9 +86,9 @@ def manifest_again(files: dict[str, bytes], folder: Path) -> None:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
-    before = json.loads(files[MANIFEST])
-    made = Contents.of(root, before["name"], before["version"], content_digest(root))
-    files[MANIFEST] = made.to_bytes()
+    before = json.loads(files[FILE_LIST])
+    made = PackedContents.of(root, before["name"], before["version"], content_digest(root))
+    files[FILE_LIST] = made.to_bytes()
 
 
 def signed_version(
@@ -98,6 +98,6 @@ def signed_version(
     bundle = Path(shutil.copytree(hospital.bundle, folder / f"bundle-{version}"))
     if change is not None:
         change(bundle)
-    archive = pack(bundle, folder / f"share-{version}", name="cxr-a", version=version).path
-    sign(archive, hospital.key)
+    archive = pack_bundle(bundle, folder / f"share-{version}", name="cxr-a", version=version).path
+    sign_archive(archive, hospital.key)
     return archive

@@ -14,11 +14,11 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
     """Made once; tests copy what they spoil."""
     home = tmp_path_factory.mktemp("hospital-a")
     bundle = make_bundle(home / "bundle")
-    archive = pack(bundle, home / "share", name="cxr-a", version="1.0.0").path
+    archive = pack_bundle(bundle, home / "share", name="cxr-a", version="1.0.0").path
     for name in ("hospital-a", "stranger"):
         make_key(name, home / "keys")
-    trust(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
-    sign(archive, home / "keys" / "hospital-a.pem")
+    trust_key(home / "keys" / "hospital-a.pub", "hospital-a", home / "trusted")
+    sign_archive(archive, home / "keys" / "hospital-a.pem")
     return Hospital(bundle, archive, home / "keys", home / "trusted")
 
 

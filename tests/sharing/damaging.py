@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
-from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.package.file_list import FILE_LIST, SIGNATURE
+from cxr_monai.sharing.trust.sign import sign_archive
 from tests.sharing.archives import entry, manifest_again
 
 CANARY = "CANARY"
@@ -50,7 +50,7 @@ NAMES = (
     "docs/a.svg",
     "docs/a.png",
     "models/more.pt",
-    MANIFEST,
+    FILE_LIST,
     SIGNATURE,
 )
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -131,7 +131,7 @@ def _contents(good: bytes, home: Path, chance: random.Random) -> bytes:
     """Damage what is in one member: JSON, weights, texts."""
     with zipfile.ZipFile(io.BytesIO(good)) as opened:
         members = {name: opened.read(name) for name in opened.namelist()}
-    name = chance.choice([*members, MANIFEST, SIGNATURE, "models/model.pt", "configs/logging.conf"])
+    name = chance.choice([*members, FILE_LIST, SIGNATURE, "models/model.pt", "configs/logging.conf"])
     if name.endswith((".json", ".sig")) and chance.random() < 0.8:
         members[name] = damaged_configuration(json.loads(members[name]), home, chance)
     else:
@@ -181,7 +181,7 @@ def _signed_anew(path: Path, key: Path, home: Path) -> bool:
         try:
             manifest_again(files, Path(folder))
             path.write_bytes(_zipped(sorted(files.items()), random.Random(0), plain=True))
-            sign(path, key)
+            sign_archive(path, key)
         except Exception:  # it is no bundle any more, and stays unsigned
             return False
         finally:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.inspection.remarks import Remark
 
 LOAD = {"_target_": "cxr_monai.components.LoadRadiographd", "keys": "image"}
@@ -28,7 +28,7 @@ def refused(folder: Path, **configurations: Any) -> tuple[Remark, ...]:
     (root / "configs").mkdir(parents=True, exist_ok=True)
     for name, config in configurations.items():
         (root / "configs" / f"{name}.json").write_text(json.dumps(config))
-    found = inspect(root).refused
+    found = inspect_bundle(root).refused
     assert "time" not in {remark.kind for remark in found}, "the budget was spent"
     assert all(remark.reason.endswith(".") for remark in found)
     return found

@@ -18,15 +18,15 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.errors import CxrError, SharingError
 from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.fitted import read_calibration
-from cxr_monai.networks.weights_files import examine
+from cxr_monai.networks.weights_files import examine_weights
 from cxr_monai.sharing.inspection import bundle_inspection
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.inspection.picture_files import picture_problem
 from cxr_monai.sharing.inspection.texts import markdown_problems
 from cxr_monai.sharing.package.file_list import list_problems, read_contents
 from cxr_monai.sharing.package.pack import refuse_inspected
 from cxr_monai.sharing.trust import lineage
-from cxr_monai.sharing.trust.lineage import State, read_lineage, trace
+from cxr_monai.sharing.trust.lineage import LinkState, read_lineage, trace_lineage
 from cxr_monai.strict_json import parse_strictly
 from tests.support.bundle_runs import SHIPPED
 
@@ -73,8 +73,8 @@ def test_short_steps_look_at_the_clock_first_and_then_now_and_then(monkeypatch: 
 
 
 def test_what_takes_too_long_is_refused_with_a_code(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_inspection, "SECONDS", 0.0)
-    (remark,) = inspect(bundle).refused
+    monkeypatch.setattr(bundle_inspection, "INSPECTION_SECONDS", 0.0)
+    (remark,) = inspect_bundle(bundle).refused
     assert remark.kind == "time"
     with pytest.raises(SharingError, match="seconds of a processor") as error:
         refuse_inspected(bundle, bundle)
@@ -87,7 +87,7 @@ def png(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "JSON": lambda path: parse_strictly(b"[]"),
-    "weights": lambda path: (torch.save({"weight": torch.zeros(2)}, path / "a.pt"), examine(path / "a.pt")),
+    "weights": lambda path: (torch.save({"weight": torch.zeros(2)}, path / "a.pt"), examine_weights(path / "a.pt")),
     "PNG": lambda path: (png(path / "a.png"), picture_problem(path / "a.png", png=True)),
     "Markdown": lambda path: list(markdown_problems("<b>")),
 }
@@ -129,7 +129,7 @@ def test_imports_in_too_many_places_are_refused(bundle: Path) -> None:
     for number, name in enumerate(("train.json", "evaluate.json")):
         keys = {"#".join(f"{number}x{place}x{part}" for part in range(80)): "$import os" for place in range(1500)}
         (bundle / "configs" / name).write_text(json.dumps(keys))
-    (remark,) = inspect(bundle).refused
+    (remark,) = inspect_bundle(bundle).refused
     assert (remark.file, remark.reason) == ("configs", "its imports stand in more than 200,000 places.")
 
 
@@ -171,7 +171,7 @@ def test_json_of_a_bundle_is_refused_by_the_inspection_and_with_a_code_by_what_r
 ) -> None:
     (bundle / name).write_bytes(content)
     if content != b"{}":
-        assert [remark.file for remark in inspect(bundle).refused] == [name]
+        assert [remark.file for remark in inspect_bundle(bundle).refused] == [name]
     code, read = FILES[name]
     if content != b"{}" or code != "bundle-invalid":
         with pytest.raises(CxrError) as error:
@@ -221,10 +221,10 @@ def test_a_long_line_of_ancestors_ends(bundle: Path) -> None:
     ancestors = {digest: generation(parents) for digest, parents in zip(digests, following, strict=True)}
     content = {"format": 1, "own": generation(digests[:1]), "ancestors": ancestors}
     (bundle / "lineage.json").write_text(json.dumps(content))
-    tree = trace(bundle, [])
+    tree = trace_lineage(bundle, [])
     everyone = list(tree.everyone())
     assert len(everyone) == 2 + lineage.MOST_GENERATIONS
-    assert (everyone[-1].state, everyone[-1].said) == (State.DAMAGED, "there are more than 100 generations")
+    assert (everyone[-1].state, everyone[-1].said) == (LinkState.DAMAGED, "there are more than 100 generations")
     assert len(tree.lines()) >= len(everyone)
 
 

@@ -22,8 +22,8 @@ from monai import data, engines, handlers, inferers, networks, optimizers, trans
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.sharing.inspection import bundle_inspection
-from cxr_monai.sharing.inspection.allowlist import judge_callable, lists
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.allowlist import allowed_lists, judge_callable
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.inspection.remarks import Verdict, shortened
 from cxr_monai.sharing.package.pack import refuse_inspected
 from tests.sharing.zoo import CONFIGURATIONS
@@ -251,7 +251,7 @@ def test_a_configuration_that_tries_to_run_something_is_refused_where_it_stands(
     added = CONFIGS[name](canary)
     own.pop("imports" if "imports" in added else "", None)
     (bundle / "configs" / "inference.json").write_text(json.dumps(own | added))
-    refused = inspect(bundle).refused
+    refused = inspect_bundle(bundle).refused
     assert refused
     assert "time" not in {remark.kind for remark in refused}, "the budget was spent"
     assert {remark.file for remark in refused} == {"configs/inference.json"}
@@ -265,7 +265,7 @@ def test_a_configuration_that_tries_to_run_something_is_refused_where_it_stands(
 @pytest.mark.parametrize("name", ["metadata.json", "train.json", "overlay.json"])
 def test_every_configuration_is_read_metadata_included(bundle: Path, name: str) -> None:
     (bundle / "configs" / name).write_text(json.dumps({"version": "1", "x": "$import antigravity"}))
-    assert [(remark.file, remark.where) for remark in inspect(bundle).refused] == [(f"configs/{name}", "x")]
+    assert [(remark.file, remark.where) for remark in inspect_bundle(bundle).refused] == [(f"configs/{name}", "x")]
 
 
 RAW = {
@@ -288,7 +288,7 @@ RAW = {
 @pytest.mark.parametrize("name", RAW)
 def test_json_that_readers_may_understand_differently_or_not_at_all_is_refused(bundle: Path, name: str) -> None:
     (bundle / "configs" / "train.json").write_bytes(RAW[name])
-    (remark,) = inspect(bundle).refused
+    (remark,) = inspect_bundle(bundle).refused
     assert (remark.file, remark.kind) == ("configs/train.json", "json")
 
 
@@ -363,7 +363,7 @@ WEIGHTS: dict[str, Callable[[Path], bytes]] = {
 def test_weights_that_are_more_than_tensors_or_claim_more_than_there_is_are_refused(bundle: Path, name: str) -> None:
     canary = bundle.parent / "canary"
     (bundle / "models" / "model.pt").write_bytes(WEIGHTS[name](canary))
-    refused = inspect(bundle).refused
+    refused = inspect_bundle(bundle).refused
     assert refused
     assert "time" not in {remark.kind for remark in refused}, "the budget was spent"
     assert {remark.file for remark in refused} == {"models/model.pt"}
@@ -385,13 +385,13 @@ SAFETENSORS = {
 @pytest.mark.parametrize("name", SAFETENSORS)
 def test_safetensors_that_claim_more_than_there_is_are_refused(bundle: Path, name: str) -> None:
     (bundle / "models" / "model.safetensors").write_bytes(SAFETENSORS[name])
-    assert [remark.file for remark in inspect(bundle).refused] == ["models/model.safetensors"]
+    assert [remark.file for remark in inspect_bundle(bundle).refused] == ["models/model.safetensors"]
 
 
 def test_honest_safetensors_pass(bundle: Path) -> None:
     header = b'{"__metadata__": {"a": "b"}, "w": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}}'
     (bundle / "models" / "model.safetensors").write_bytes(safetensors(header, data=b"\0" * 8))
-    assert inspect(bundle).refused == ()
+    assert inspect_bundle(bundle).refused == ()
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_honest_safetensors_pass(bundle: Path) -> None:
 def test_code_and_what_python_would_evaluate_is_refused(bundle: Path, name: str, content: str) -> None:
     (bundle / name).parent.mkdir(exist_ok=True)
     (bundle / name).write_text(content)
-    refused = {remark.file for remark in inspect(bundle).refused}
+    refused = {remark.file for remark in inspect_bundle(bundle).refused}
     assert name in refused
     assert refused <= {name, name.split("/")[0]}
 
@@ -441,22 +441,22 @@ def test_what_two_configurations_do_together_is_refused(bundle: Path, other: dic
     (bundle / "configs" / "inference.json").write_text("{}")
     for name, alone in (("a", other), ("b", evil)):
         (bundle / "configs" / f"{name}.json").write_text(json.dumps(alone))
-        assert inspect(bundle).refused == ()
+        assert inspect_bundle(bundle).refused == ()
         (bundle / "configs" / f"{name}.json").unlink()
     for name, alone in (("a", other), ("b", evil)):
         (bundle / "configs" / f"{name}.json").write_text(json.dumps(alone))
-    assert {remark.file for remark in inspect(bundle).refused} >= {"configs/b.json"}
+    assert {remark.file for remark in inspect_bundle(bundle).refused} >= {"configs/b.json"}
 
 
 def test_a_macro_may_read_another_configuration(bundle: Path) -> None:
     (bundle / "configs" / "train.json").write_text('{"network_def": "%configs/inference.json#network_def"}')
-    assert inspect(bundle).refused == ()
+    assert inspect_bundle(bundle).refused == ()
 
 
 @pytest.mark.parametrize("text", ["$1 + 1", "$import os", "@network_def", "%network_def"])
 def test_metadata_resolves_nothing(bundle: Path, text: str) -> None:
     (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "1", "x": [text]}))
-    assert [remark.where for remark in inspect(bundle).refused] == ["x#0"]
+    assert [remark.where for remark in inspect_bundle(bundle).refused] == ["x#0"]
 
 
 def calls_of(action: Callable[[], object]) -> int:
@@ -482,14 +482,14 @@ def test_many_keys_take_work_and_room_by_their_number(bundle: Path, name: str) -
         (bundle / "configs" / "train.json").write_text(json.dumps(rows))
 
     def judge() -> None:
-        assert "time" not in {remark.kind for remark in inspect(bundle).refused}, "the budget was spent"
+        assert "time" not in {remark.kind for remark in inspect_bundle(bundle).refused}, "the budget was spent"
 
     write(2_000)
     few = calls_of(judge)
     write(4_000)
     assert calls_of(judge) < 2.1 * few
     tracemalloc.start()
-    inspect(bundle)
+    inspect_bundle(bundle)
     room = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert room < 4_000 * 3_400
@@ -500,7 +500,7 @@ def test_what_cannot_be_examined_is_refused(bundle: Path, monkeypatch: pytest.Mo
         raise RecursionError("too deep")
 
     monkeypatch.setattr(bundle_inspection, "_text", fail)
-    refused = inspect(bundle).refused
+    refused = inspect_bundle(bundle).refused
     assert [(remark.file, remark.reason) for remark in refused] == [
         ("docs/README.md", "it cannot be examined (RecursionError: too deep).")
     ]
@@ -511,10 +511,10 @@ def test_the_bundles_own_words_move_no_cursor(bundle: Path) -> None:
     (bundle / "docs" / "a\x1b[2J.py").write_text("")
     with pytest.raises(SharingError) as error:
         refuse_inspected(bundle, bundle)
-    told = [f"{r.file}{r.where}{r.text}{r.reason}" for r in inspect(bundle).refused] + [str(error.value)]
+    told = [f"{r.file}{r.where}{r.text}{r.reason}" for r in inspect_bundle(bundle).refused] + [str(error.value)]
     assert len(told) == 4
     assert all(text.isprintable() for text in told)
-    assert all(len(r.where) <= 160 for r in inspect(bundle).remarks)
+    assert all(len(r.where) <= 160 for r in inspect_bundle(bundle).remarks)
 
 
 def test_a_plain_logging_configuration_passes(bundle: Path) -> None:
@@ -523,29 +523,29 @@ def test_a_plain_logging_configuration_passes(bundle: Path) -> None:
         "[handler_a]\nclass=StreamHandler\nlevel=INFO\nformatter=f\nargs=(sys.stdout,)\n"
         "[formatter_f]\nformat=%(message)s\n"
     )
-    assert inspect(bundle).refused == ()
+    assert inspect_bundle(bundle).refused == ()
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside", "docs/README.md"])
 def test_links_are_refused_and_not_followed(bundle: Path, target: str) -> None:
     (bundle / "docs" / "link.md").symlink_to(target)
-    assert [(remark.file, remark.kind) for remark in inspect(bundle).refused] == [("docs/link.md", "file")]
+    assert [(remark.file, remark.kind) for remark in inspect_bundle(bundle).refused] == [("docs/link.md", "file")]
 
 
 def test_a_pipe_is_refused_and_not_waited_for(bundle: Path) -> None:
     os.mkfifo(bundle / "configs" / "train.json")
-    assert [remark.file for remark in inspect(bundle).refused] == ["configs/train.json"]
+    assert [remark.file for remark in inspect_bundle(bundle).refused] == ["configs/train.json"]
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_configurations_as_the_model_zoo_writes_them_pass(bundle: Path, name: str) -> None:
     (bundle / "configs" / "inference.json").write_text(json.dumps(CONFIGURATIONS[name]))
-    assert inspect(bundle).refused == ()
+    assert inspect_bundle(bundle).refused == ()
 
 
 @pytest.mark.parametrize("name", shipped_bundles())
 def test_our_own_bundles_pass(name: str) -> None:
-    found = inspect(shipped_bundles()[name])
+    found = inspect_bundle(shipped_bundles()[name])
     assert found.refused == ()
     assert any(remark.kind == "callable" and remark.text == "DenseNet121" for remark in found.remarks)
 
@@ -553,12 +553,12 @@ def test_our_own_bundles_pass(name: str) -> None:
 def test_weights_of_networks_in_training_pass(bundle: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
     torch.save(network.state_dict(), bundle / "models" / "model.pt")  # with the attributes that torch adds
-    assert inspect(bundle).refused == ()
+    assert inspect_bundle(bundle).refused == ()
 
 
 def test_a_compiled_network_is_named_and_not_refused(bundle: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), bundle / "models" / "model.ts")
-    found = inspect(bundle)
+    found = inspect_bundle(bundle)
     assert found.refused == ()
     assert [r.verdict for r in found.remarks if r.file == "models/model.ts"] == [Verdict.ATTENTION]
 
@@ -566,7 +566,7 @@ def test_a_compiled_network_is_named_and_not_refused(bundle: Path) -> None:
 def test_addresses_are_told_where_something_may_connect_to_them(bundle: Path) -> None:
     config = {"x": {"_target_": "MLFlowHandler", "tags": {"server": "http://tracking.example:5000"}}}
     (bundle / "configs" / "train.json").write_text(json.dumps(config))
-    found = inspect(bundle)
+    found = inspect_bundle(bundle)
     assert found.refused == ()
     told = {(r.where, r.kind): r.verdict for r in found.remarks if r.verdict == Verdict.ATTENTION}
     assert told == {("x#_target_", "callable"): "attention", ("x#tags#server", "address"): "attention"}
@@ -576,11 +576,11 @@ def test_addresses_are_told_where_something_may_connect_to_them(bundle: Path) ->
 def test_a_local_place_of_tracking_passes(bundle: Path, uri: str | None) -> None:
     config = {"tracking_uri": None, "x": {"_target_": "MLFlowHandler", "tracking_uri": uri}}
     (bundle / "configs" / "train.json").write_text(json.dumps(config))
-    assert inspect(bundle).refused == ()
+    assert inspect_bundle(bundle).refused == ()
 
 
 def test_what_writes_is_named_in_our_own_bundles() -> None:
-    told = {r.text for r in inspect(shipped_bundles()["cxr_nih14"]).remarks if r.verdict == Verdict.ATTENTION}
+    told = {r.text for r in inspect_bundle(shipped_bundles()["cxr_nih14"]).remarks if r.verdict == Verdict.ATTENTION}
     assert {"cxr_monai.components.MLflowTracker", "cxr_monai.components.TrainedBundle"} <= told
 
 
@@ -599,7 +599,7 @@ def test_inspecting_imports_nothing_that_could_run_a_bundle(bundle: Path) -> Non
 
 def test_no_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError) as caught:
-        inspect(tmp_path / "missing")
+        inspect_bundle(tmp_path / "missing")
     assert caught.value.code == Code.BUNDLE_INVALID
 
 
@@ -628,7 +628,7 @@ def test_callables_are_judged_one_by_one(name: str, verdict: str) -> None:
 
 
 def test_no_name_is_on_two_lists() -> None:
-    known = lists()
+    known = allowed_lists()
     allowed = {*known["monai"], *known["callables"]}
     assert allowed & known["attention"].keys() == set()
     assert allowed & known["refused"].keys() == set()
@@ -636,7 +636,7 @@ def test_no_name_is_on_two_lists() -> None:
 
 
 def test_what_expressions_may_use_of_monai_is_listed_and_takes_no_dangerous_argument_by_position() -> None:
-    known = lists()
+    known = allowed_lists()
     assert {*known["functions"], *known["pretrained"]} <= {*known["monai"]}
     for name in known["functions"]:
         found = next(getattr(part, name) for part in (data, engines, handlers, utils, networks, inferers, optimizers,
@@ -647,9 +647,9 @@ def test_what_expressions_may_use_of_monai_is_listed_and_takes_no_dangerous_argu
 def test_networks_that_download_by_default_are_listed() -> None:
     assert {
         name
-        for name in lists()["monai"]
+        for name in allowed_lists()["monai"]
         if hasattr(networks.nets, name)
         and callable(getattr(networks.nets, name))
         and (default := signature(getattr(networks.nets, name)).parameters.get("pretrained")) is not None
         and default.default is not False
-    } <= {*lists()["pretrained"]}
+    } <= {*allowed_lists()["pretrained"]}

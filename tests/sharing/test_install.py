@@ -18,8 +18,8 @@ from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, CxrError, DownloadError, SharingError, UsageError
 from cxr_monai.sharing.package import download
-from cxr_monai.sharing.trust.install import install
-from cxr_monai.sharing.trust.installed import find, installed
+from cxr_monai.sharing.trust.install import install_bundle
+from cxr_monai.sharing.trust.installed import find_installed, installed_bundles
 from cxr_monai.sharing.trust.open_trusted import ONLY_INSTALLED, open_trusted
 from tests.sharing.archives import Hospital, content_of, make_bundle, signed_version
 from tests.support.bundle_runs import content
@@ -32,7 +32,7 @@ def newer(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_installed_bundle_is_the_signed_files_and_says_who_signed(hospital: Hospital, tmp_path: Path) -> None:
-    made = install(hospital.archive, trusted=hospital.trusted, store=tmp_path)
+    made = install_bundle(hospital.archive, trusted=hospital.trusted, store=tmp_path)
     assert made.root == tmp_path / "cxr-a" / "1.0.0" / "bundle"
     files = {name: hashlib.sha256(data).hexdigest() for name, data in content_of(hospital.archive).items()}
     assert content(made.root) == files
@@ -41,13 +41,18 @@ def test_installed_bundle_is_the_signed_files_and_says_who_signed(hospital: Hosp
     assert record["digest"] == content_digest(made.root)
     assert record["source"] == hospital.archive.name
     assert record["installed"].endswith("+00:00")
-    assert installed(tmp_path) == [made] == [find(tmp_path, "cxr-a")] == [find(tmp_path, "cxr-a@1.0.0")]
+    assert (
+        installed_bundles(tmp_path)
+        == [made]
+        == [find_installed(tmp_path, "cxr-a")]
+        == [find_installed(tmp_path, "cxr-a@1.0.0")]
+    )
 
 
 def test_unpacked_folder_is_installed_as_well(hospital: Hospital, tmp_path: Path) -> None:
     with zipfile.ZipFile(hospital.archive) as opened:
         opened.extractall(tmp_path / "received")
-    made = install(tmp_path / "received", trusted=hospital.trusted, store=tmp_path / "store")
+    made = install_bundle(tmp_path / "received", trusted=hospital.trusted, store=tmp_path / "store")
     assert content(made.root) == content(tmp_path / "received")
     assert made.record.source == "received"
 
@@ -55,42 +60,44 @@ def test_unpacked_folder_is_installed_as_well(hospital: Hospital, tmp_path: Path
 def test_name_means_the_newest_and_an_older_one_comes_only_if_told(
     hospital: Hospital, newer: Path, tmp_path: Path
 ) -> None:
-    install(hospital.archive, trusted=hospital.trusted, store=tmp_path)
-    install(newer, trusted=hospital.trusted, store=tmp_path)
-    assert find(tmp_path, "cxr-a").record.version == "1.10.0"
-    assert [one.record.version for one in installed(tmp_path)] == ["1.0.0", "1.10.0"]
+    install_bundle(hospital.archive, trusted=hospital.trusted, store=tmp_path)
+    install_bundle(newer, trusted=hospital.trusted, store=tmp_path)
+    assert find_installed(tmp_path, "cxr-a").record.version == "1.10.0"
+    assert [one.record.version for one in installed_bundles(tmp_path)] == ["1.0.0", "1.10.0"]
     # one that is there already is no downgrade, and changes nothing
-    install(hospital.archive, trusted=hospital.trusted, store=tmp_path)
-    assert find(tmp_path, "cxr-a").record.version == "1.10.0"
+    install_bundle(hospital.archive, trusted=hospital.trusted, store=tmp_path)
+    assert find_installed(tmp_path, "cxr-a").record.version == "1.10.0"
     shutil.rmtree(tmp_path / "cxr-a" / "1.0.0")
     with pytest.raises(SharingError, match=r"1\.0\.0 is older than 1\.10\.0") as error:
-        install(hospital.archive, trusted=hospital.trusted, store=tmp_path)
+        install_bundle(hospital.archive, trusted=hospital.trusted, store=tmp_path)
     assert error.value.code == "bundle-older"
-    install(hospital.archive, trusted=hospital.trusted, store=tmp_path, allow_downgrade=True)
-    assert find(tmp_path, "cxr-a").record.version == "1.0.0"
+    install_bundle(hospital.archive, trusted=hospital.trusted, store=tmp_path, allow_downgrade=True)
+    assert find_installed(tmp_path, "cxr-a").record.version == "1.0.0"
 
 
 def test_one_version_is_one_content(hospital: Hospital, tmp_path: Path) -> None:
-    install(hospital.archive, trusted=hospital.trusted, store=tmp_path / "store")
+    install_bundle(hospital.archive, trusted=hospital.trusted, store=tmp_path / "store")
     before = content(tmp_path / "store")
     other = signed_version(hospital, tmp_path, "1.0.0", lambda bundle: (bundle / "docs" / "more.md").write_text("more"))
     with pytest.raises(SharingError, match="a version is one content") as error:
-        install(other, trusted=hospital.trusted, store=tmp_path / "store", allow_downgrade=True)
+        install_bundle(other, trusted=hospital.trusted, store=tmp_path / "store", allow_downgrade=True)
     assert error.value.code == "bundle-older"
     assert content(tmp_path / "store") == before
 
 
 def test_digest_of_a_file_is_compared(hospital: Hospital, tmp_path: Path) -> None:
     with pytest.raises(DownloadError) as error:
-        install(hospital.archive, sha256="0" * 64, trusted=hospital.trusted, store=tmp_path)
+        install_bundle(hospital.archive, sha256="0" * 64, trusted=hospital.trusted, store=tmp_path)
     assert error.value.code == "checksum-mismatch"
     digest = hashlib.sha256(hospital.archive.read_bytes()).hexdigest()
-    assert install(hospital.archive, sha256=digest.upper(), trusted=hospital.trusted, store=tmp_path).root.is_dir()
+    assert install_bundle(
+        hospital.archive, sha256=digest.upper(), trusted=hospital.trusted, store=tmp_path
+    ).root.is_dir()
 
 
 def test_nothing_to_install(hospital: Hospital, tmp_path: Path) -> None:
     with pytest.raises(BundleError) as error:
-        install(tmp_path / "nothing", trusted=hospital.trusted, store=tmp_path / "store")
+        install_bundle(tmp_path / "nothing", trusted=hospital.trusted, store=tmp_path / "store")
     assert error.value.code == "bundle-invalid"
 
 
@@ -142,7 +149,7 @@ def test_killed_at_any_step_leaves_the_old_version_or_the_new_one(
     hospital: Hospital, newer: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    old = install(hospital.archive, trusted=hospital.trusted, store=store)
+    old = install_bundle(hospital.archive, trusted=hospital.trusted, store=store)
     before = content(old.root.parent)
     words = [str(newer), str(hospital.trusted), str(store), "1.10.0"]
     process = subprocess.run([sys.executable, "-c", KILLS, *words], capture_output=True, text=True, timeout=300)
@@ -159,7 +166,7 @@ def test_killed_at_any_step_leaves_the_old_version_or_the_new_one(
     assert steps[-1][1:3] == ["0", "True"]
     assert any("1.10.0" in names and is_new == "False" for _, _, is_new, *names in steps)
     assert content(old.root.parent) == before
-    assert content(find(store, "cxr-a").root) == {
+    assert content(find_installed(store, "cxr-a").root) == {
         name: hashlib.sha256(data).hexdigest() for name, data in content_of(newer).items()
     }
     assert sorted(path.name for path in store.iterdir()) == [".lock", "cxr-a"]
@@ -225,7 +232,7 @@ def digest(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_download_with_its_digest_is_installed(
     path: str, hospital: Hospital, tmp_path: Path, address: str, digest: str
 ) -> None:
-    made = install(address + path, sha256=digest, trusted=hospital.trusted, store=tmp_path)
+    made = install_bundle(address + path, sha256=digest, trusted=hospital.trusted, store=tmp_path)
     assert made.record.source == address + path
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "cxr-a"]
 
@@ -251,10 +258,10 @@ def test_download_that_is_not_what_was_announced_is_refused(
     digest: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(download.fetch, "__defaults__", (1 << 20,))
+    monkeypatch.setattr(download.fetch_file, "__defaults__", (1 << 20,))
     wrong = digest if path != "/wrong" else "0" * 64
     with pytest.raises(DownloadError, match=message) as error:
-        install(address + path, sha256=wrong, trusted=hospital.trusted, store=tmp_path)
+        install_bundle(address + path, sha256=wrong, trusted=hospital.trusted, store=tmp_path)
     assert error.value.code == code
     assert error.value.where == address + path
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
@@ -265,13 +272,13 @@ def test_download_that_is_not_what_was_announced_is_refused(
 )
 def test_other_kinds_of_addresses_are_wrong_use(source: str, hospital: Hospital, tmp_path: Path, digest: str) -> None:
     with pytest.raises(UsageError, match="https://") as error:
-        install(source, sha256=digest, trusted=hospital.trusted, store=tmp_path)
+        install_bundle(source, sha256=digest, trusted=hospital.trusted, store=tmp_path)
     assert "secret" not in str(error.value)
 
 
 def test_address_without_a_digest_is_wrong_use(hospital: Hospital, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--sha256"):
-        install("https://example.org/a.zip", trusted=hospital.trusted, store=tmp_path)
+        install_bundle("https://example.org/a.zip", trusted=hospital.trusted, store=tmp_path)
 
 
 # run guarded
@@ -285,7 +292,7 @@ def code_of(bundle: Path | str, **words: object) -> str:
 
 def test_installed_bundle_is_opened_by_name_until_it_is_changed(hospital: Hospital, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    made = install(hospital.archive, trusted=hospital.trusted, store=store)
+    made = install_bundle(hospital.archive, trusted=hospital.trusted, store=store)
     for words in ("cxr-a", "cxr-a@1.0.0", made.root, os.path.relpath(made.root)):
         assert open_trusted(words, store=store) == made.root
     assert code_of("cxr-b", store=store) == "bundle-invalid"

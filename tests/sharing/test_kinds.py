@@ -10,7 +10,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from cxr_monai.sharing.inspection import picture_files, texts
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.inspection.kinds import kind_of
 from cxr_monai.sharing.inspection.texts import markdown_problems
 
@@ -79,7 +79,7 @@ PLACES = {
 
 @pytest.mark.parametrize("name", PLACES)
 def test_what_a_bundle_has_passes_in_its_place(tmp_path: Path, name: str) -> None:
-    assert inspect(bundle_with(tmp_path, name, PLACES[name])).refused == ()
+    assert inspect_bundle(bundle_with(tmp_path, name, PLACES[name])).refused == ()
 
 
 ELSEWHERE = [
@@ -100,7 +100,7 @@ ELSEWHERE = [
 @pytest.mark.parametrize("name", ELSEWHERE)
 @pytest.mark.parametrize("content", [b"{}", PNG], ids=["text", "picture"])
 def test_what_has_no_place_is_refused_whatever_it_holds(tmp_path: Path, name: str, content: bytes) -> None:
-    refused = {remark.file: remark.reason for remark in inspect(bundle_with(tmp_path, name, content)).refused}
+    refused = {remark.file: remark.reason for remark in inspect_bundle(bundle_with(tmp_path, name, content)).refused}
     assert name in refused
     assert kind_of(name) is None
     assert refused[name].endswith(".")
@@ -109,7 +109,7 @@ def test_what_has_no_place_is_refused_whatever_it_holds(tmp_path: Path, name: st
 @pytest.mark.parametrize("name", ["captum", "torch/nn", "scripts", ".git", "__pycache__", "x.dist-info", "models/sub"])
 def test_folders_that_python_or_others_would_take_are_refused_though_empty(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir(parents=True)
-    assert name in {remark.file for remark in inspect(tmp_path).refused}
+    assert name in {remark.file for remark in inspect_bundle(tmp_path).refused}
 
 
 NAMES = [
@@ -123,7 +123,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_mean_something_else_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
-    refused = inspect(bundle_with(tmp_path, name, b"{}")).refused
+    refused = inspect_bundle(bundle_with(tmp_path, name, b"{}")).refused
     assert "is no name for a file" in refused[-1].reason or "is longer than" in refused[-1].reason
     assert all(f"{remark.file}{remark.text}{remark.reason}".isprintable() for remark in refused)
 
@@ -136,7 +136,9 @@ def test_two_names_that_are_one_on_some_systems_are_refused(tmp_path: Path, othe
         (root / other).write_bytes(b"B")
     except OSError:
         pytest.skip("this file system takes the two for one")
-    assert any("one name on some systems" in remark.reason or remark.file == other for remark in inspect(root).refused)
+    assert any(
+        "one name on some systems" in remark.reason or remark.file == other for remark in inspect_bundle(root).refused
+    )
 
 
 # pictures
@@ -175,7 +177,7 @@ BAD_PICTURES = {
 
 @pytest.mark.parametrize(("suffix", "content"), BAD_PICTURES.values(), ids=BAD_PICTURES)
 def test_what_is_no_picture_or_more_than_one_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
-    (remark,) = inspect(bundle_with(tmp_path, f"docs/a{suffix}", content)).refused
+    (remark,) = inspect_bundle(bundle_with(tmp_path, f"docs/a{suffix}", content)).refused
     assert "picture" in remark.reason
 
 
@@ -188,12 +190,12 @@ def test_pictures_of_every_writer_pass(tmp_path: Path, form: str, mode: str) -> 
     buffer = io.BytesIO()
     Image.effect_noise((300, 200), 80).convert(mode).save(buffer, form, **more)
     root = bundle_with(tmp_path, f"docs/a.{'png' if form == 'PNG' else 'jpg'}", buffer.getvalue())
-    assert inspect(root).refused == ()
+    assert inspect_bundle(root).refused == ()
 
 
 def test_a_picture_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_files, "LARGEST", len(PNG) - 1)
-    (remark,) = inspect(bundle_with(tmp_path, "docs/a.png", PNG)).refused
+    monkeypatch.setattr(picture_files, "LARGEST_PICTURE", len(PNG) - 1)
+    (remark,) = inspect_bundle(bundle_with(tmp_path, "docs/a.png", PNG)).refused
     assert "at most" in remark.reason
 
 
@@ -211,18 +213,18 @@ BAD_TEXTS = {
 @pytest.mark.parametrize("content", BAD_TEXTS.values(), ids=BAD_TEXTS)
 @pytest.mark.parametrize("name", ["docs/README.md", "LICENSE", "docs/data_license.txt", "large_files.yml"])
 def test_texts_hold_nothing_that_is_not_seen(tmp_path: Path, name: str, content: bytes) -> None:
-    assert [remark.file for remark in inspect(bundle_with(tmp_path, name, content)).refused] == [name]
+    assert [remark.file for remark in inspect_bundle(bundle_with(tmp_path, name, content)).refused] == [name]
 
 
 def test_texts_in_any_language_pass(tmp_path: Path) -> None:
     text = "\ufeff# R\u00f6ntgen\r\n\tthorax \u80f8\u90e8 \u0633\u064a\u0646\u064a\u0629 \U0001fac1 \u2265 0.5\n"
-    assert inspect(bundle_with(tmp_path, "docs/README.md", text.encode())).refused == ()
+    assert inspect_bundle(bundle_with(tmp_path, "docs/README.md", text.encode())).refused == ()
 
 
 def test_a_text_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "LARGEST", 10)
-    assert inspect(bundle_with(tmp_path, "docs/a.md", b"a" * 10)).refused == ()
-    assert [remark.file for remark in inspect(bundle_with(tmp_path / "b", "docs/a.md", b"a" * 11)).refused] == [
+    monkeypatch.setattr(texts, "LARGEST_TEXT", 10)
+    assert inspect_bundle(bundle_with(tmp_path, "docs/a.md", b"a" * 10)).refused == ()
+    assert [remark.file for remark in inspect_bundle(bundle_with(tmp_path / "b", "docs/a.md", b"a" * 11)).refused] == [
         "docs/a.md"
     ]
 
@@ -253,7 +255,7 @@ def test_markdown_that_a_browser_could_run_is_refused_wherever_it_stands(tmp_pat
     for written in (text, f"# A bundle\n\nIt sees {text}\n", f"```\n{text}\n```\n"):
         assert list(markdown_problems(written))
     root = bundle_with(tmp_path, "README.md", text.encode())
-    assert [remark.file for remark in inspect(root).refused] == ["README.md"]
+    assert [remark.file for remark in inspect_bundle(root).refused] == ["README.md"]
 
 
 HARMLESS = [
@@ -277,4 +279,4 @@ def test_markdown_that_only_shows_something_passes(text: str) -> None:
 def test_no_text_is_read_again_and_again(tmp_path: Path, text: str) -> None:
     """Read in linear time it takes little; else it would spend the budget, which is a refusal."""
     root = bundle_with(tmp_path, "docs/a.md", (text * (200_000 // len(text))).encode())
-    assert "time" not in {remark.kind for remark in inspect(root).refused}
+    assert "time" not in {remark.kind for remark in inspect_bundle(root).refused}

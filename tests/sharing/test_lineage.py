@@ -11,8 +11,16 @@ import pytest
 from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
 from cxr_monai.errors import SharingError
-from cxr_monai.sharing.trust.install import install
-from cxr_monai.sharing.trust.lineage import LINEAGE, Node, State, at_hand, read_lineage, trace, write_lineage
+from cxr_monai.sharing.trust.install import install_bundle
+from cxr_monai.sharing.trust.lineage import (
+    LINEAGE,
+    LineageNode,
+    LinkState,
+    bundles_at_hand,
+    read_lineage,
+    trace_lineage,
+    write_lineage,
+)
 from tests.sharing.archives import Hospital, edit_metadata, make_bundle, signed_version
 
 NOWHERE = Path("no-store")
@@ -37,7 +45,7 @@ def family(tmp_path: Path) -> list[Path]:
     return made
 
 
-def states(tree: Node) -> list[tuple[str, str]]:
+def states(tree: LineageNode) -> list[tuple[str, str]]:
     return [(node.generation.name if node.generation else "?", str(node.state)) for node in tree.everyone()]
 
 
@@ -65,26 +73,26 @@ def test_lineage_is_part_of_the_digest(family: list[Path]) -> None:
 
 def test_each_link_is_verified_where_the_parent_is_at_hand(family: list[Path]) -> None:
     first, second, third = family
-    everything = trace(third, at_hand(NOWHERE, [first, second]))
+    everything = trace_lineage(third, bundles_at_hand(NOWHERE, [first, second]))
     assert states(everything) == [("third", "itself"), ("second", "verified"), ("first", "verified")]
-    some = trace(third, at_hand(NOWHERE, [first]))
+    some = trace_lineage(third, bundles_at_hand(NOWHERE, [first]))
     assert states(some) == [("third", "itself"), ("second", "not at hand"), ("first", "verified")]
-    nothing = trace(third, [])
+    nothing = trace_lineage(third, [])
     assert states(nothing) == [("third", "itself"), ("second", "not at hand"), ("first", "not at hand")]
 
 
 def test_a_folder_of_bundles_is_looked_through(family: list[Path], tmp_path: Path) -> None:
-    assert [state for _, state in states(trace(family[2], at_hand(NOWHERE, [tmp_path])))] == [
+    assert [state for _, state in states(trace_lineage(family[2], bundles_at_hand(NOWHERE, [tmp_path])))] == [
         "itself", "verified", "verified",
     ]  # fmt: skip
     with pytest.raises(SharingError) as error:
-        at_hand(NOWHERE, [tmp_path / "first" / "docs"])
+        bundles_at_hand(NOWHERE, [tmp_path / "first" / "docs"])
     assert error.value.code == "lineage-invalid"
 
 
 def test_tree_is_drawn(family: list[Path], tmp_path: Path) -> None:
     child = generation(tmp_path, "fourth", family[2], family[0])
-    lines = trace(child, at_hand(NOWHERE, [family[0]])).lines()
+    lines = trace_lineage(child, bundles_at_hand(NOWHERE, [family[0]])).lines()
     assert lines[0].startswith(f"fourth 0.1.0  {content_digest(child)[:12]}  itself")
     assert "│  measured: finding Pneumonia, auroc 0.7123" in lines
     assert [line[:6] for line in lines if "0.1.0" in line] == ["fourth", "├─ thi", "│  └─ ", "│     ", "└─ fir"]
@@ -92,7 +100,7 @@ def test_tree_is_drawn(family: list[Path], tmp_path: Path) -> None:
 
 def test_changed_parent_is_not_at_hand_and_the_changed_one_is_named(family: list[Path]) -> None:
     (family[1] / "docs" / "more.md").write_text("more")
-    tree = trace(family[2], at_hand(NOWHERE, [family[1]]))
+    tree = trace_lineage(family[2], bundles_at_hand(NOWHERE, [family[1]]))
     assert states(tree)[1] == ("second", "not at hand")
     assert f"{family[1]} has its name and version, but another content" in "\n".join(tree.lines())
 
@@ -109,8 +117,8 @@ def test_child_that_contradicts_its_parent_is_damaged(
     family: list[Path], change: Callable[[dict[str, Any]], Any], said: str
 ) -> None:
     edit(family[1], change)
-    tree = trace(family[1], at_hand(NOWHERE, [family[0]]))
-    assert states(tree)[1][1] == State.DAMAGED
+    tree = trace_lineage(family[1], bundles_at_hand(NOWHERE, [family[0]]))
+    assert states(tree)[1][1] == LinkState.DAMAGED
     assert said in "\n".join(tree.lines())
 
 
@@ -122,7 +130,7 @@ def test_circle_is_named_and_ends(family: list[Path]) -> None:
         made["ancestors"][first]["parents"] = [second]
 
     edit(family[2], circle)
-    tree = trace(family[2], [])
+    tree = trace_lineage(family[2], [])
     assert states(tree)[-1] == ("second", "damaged")
     assert "a circle" in "\n".join(tree.lines())
 
@@ -141,7 +149,7 @@ def test_many_ways_to_one_ancestor_end_soon(family: list[Path]) -> None:
         made["own"]["parents"] = digests[0]
 
     edit(family[2], entangle)
-    tree = trace(family[2], [])
+    tree = trace_lineage(family[2], [])
     # itself, each of the 80 once with its parents, and of each second one of a level both parents once more
     assert len(list(tree.everyone())) == 1 + 80 + 39 * 2 == len([line for line in tree.lines() if "0.1.0" in line])
 
@@ -163,13 +171,13 @@ def test_many_ways_to_one_ancestor_end_soon(family: list[Path]) -> None:
 def test_lineage_of_another_form_is_refused(family: list[Path], change: Callable[[dict[str, Any]], Any]) -> None:
     edit(family[2], change)
     with pytest.raises(SharingError) as error:
-        trace(family[2], [])
+        trace_lineage(family[2], [])
     assert error.value.code == "lineage-invalid"
 
 
 def test_between_sites(hospital: Hospital, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """B makes a child of what it installed from A; A, who has what it packed, verifies the link, and B's own too."""
-    theirs = install(signed_version(hospital, tmp_path, "3.0.0"), trusted=hospital.trusted, store=tmp_path / "b")
+    theirs = install_bundle(signed_version(hospital, tmp_path, "3.0.0"), trusted=hospital.trusted, store=tmp_path / "b")
     child = generation(tmp_path, "child", theirs.root)
     words = ["bundle", "lineage", str(child), "--strict", "--store"]
     assert main([*words, str(tmp_path / "b")]) == 0

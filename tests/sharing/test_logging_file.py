@@ -10,8 +10,8 @@ import pytest
 
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.sharing.inspection.arguments import judge_argument
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
-from cxr_monai.sharing.inspection.logging_file import LONGEST, problems
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
+from cxr_monai.sharing.inspection.logging_file import LONGEST_LOGGING_FILE, logging_problems
 
 PLAIN = """\
 # a comment, and then the usual
@@ -87,7 +87,7 @@ HIDING = {
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_what_readers_split_in_different_ways_is_refused(hiding: str, encoding: str) -> None:
     content = PLAIN.replace("# a comment", hiding.replace("EVIL", EVIL), 1).encode(encoding)
-    ((where, _, reason),) = problems(content)
+    ((where, _, reason),) = logging_problems(content)
     assert where.startswith("line ")
     assert "printable ASCII" in reason
 
@@ -146,19 +146,19 @@ EVALUATED = {
     "no root": changed("keys=root, quiet", "keys=quiet"),
     "nothing": "",
     "one section": "[loggers]\nkeys=root\n",
-    "a long file": PLAIN + "#" * LONGEST,
+    "a long file": PLAIN + "#" * LONGEST_LOGGING_FILE,
 }
 
 
 @pytest.mark.parametrize("content", EVALUATED.values(), ids=EVALUATED)
 def test_everything_that_is_evaluated_or_unknown_is_refused(content: str) -> None:
-    refused = list(problems(content.encode()))
+    refused = list(logging_problems(content.encode()))
     assert refused
     assert all(reason.endswith(".") for _, _, reason in refused)
 
 
 def test_the_place_and_the_text_are_told() -> None:
-    assert list(problems(EVALUATED["args"].encode())) == [
+    assert list(logging_problems(EVALUATED["args"].encode())) == [
         (
             "handler_console.args",
             f"({EVIL},)",
@@ -168,7 +168,7 @@ def test_the_place_and_the_text_are_told() -> None:
 
 
 def test_plain_files_pass_and_are_what_python_reads(tmp_path: Path, logging_as_it_was: None) -> None:
-    assert list(problems(PLAIN.encode())) == []
+    assert list(logging_problems(PLAIN.encode())) == []
     (tmp_path / "logging.conf").write_text(PLAIN)
     logging.config.fileConfig(str(tmp_path / "logging.conf"), disable_existing_loggers=False)
     (handler,) = logging.getLogger().handlers
@@ -178,7 +178,7 @@ def test_plain_files_pass_and_are_what_python_reads(tmp_path: Path, logging_as_i
 
 @pytest.mark.parametrize("name", shipped_bundles())
 def test_those_of_our_own_bundles_pass(name: str) -> None:
-    assert list(problems((shipped_bundles()[name] / "configs" / "logging.conf").read_bytes())) == []
+    assert list(logging_problems((shipped_bundles()[name] / "configs" / "logging.conf").read_bytes())) == []
 
 
 @pytest.mark.parametrize(
@@ -188,6 +188,6 @@ def test_those_of_our_own_bundles_pass(name: str) -> None:
 def test_a_setting_names_the_inspected_file_or_none(tmp_path: Path, name: str, value: object) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / name).write_text(json.dumps({"logging_file": value}))
-    assert "logging_file" in {remark.where for remark in inspect(tmp_path).refused}
+    assert "logging_file" in {remark.where for remark in inspect_bundle(tmp_path).refused}
     for allowed in (None, False, "configs/logging.conf"):
         assert judge_argument("logging_file", allowed) == ""

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from cxr_monai.errors import SharingError
-from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
-from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.package.file_list import FILE_LIST, SIGNATURE
+from cxr_monai.sharing.trust.install import install_bundle
 from cxr_monai.sharing.trust.keys import read_signer
-from cxr_monai.sharing.trust.sign import sign
-from cxr_monai.sharing.trust.verify import verify
+from cxr_monai.sharing.trust.sign import sign_archive
+from cxr_monai.sharing.trust.verify import verify_bundle
 from tests.sharing.archives import Hospital, content_of, entry, manifest_again, plain_zip, rewritten
 from tests.support.bundle_runs import content
 from tests.support.work import counted
@@ -52,10 +52,10 @@ def bounded() -> Iterator[None]:
 
 
 def refused(source: Path, hospital: Hospital, home: Path, code: str) -> SharingError:
-    """Both ``verify`` (where it is what decides) and ``install`` refuse; nothing is installed or left anywhere."""
+    """``verify_bundle`` (where it is what decides) and ``install_bundle`` refuse; nothing is installed or left."""
     before = content(home)
     with pytest.raises(SharingError) as error:
-        install(source, trusted=hospital.trusted, store=home / "store")
+        install_bundle(source, trusted=hospital.trusted, store=home / "store")
     assert error.value.code == code, str(error.value)
     assert content(home) == {
         **before,
@@ -64,7 +64,7 @@ def refused(source: Path, hospital: Hospital, home: Path, code: str) -> SharingE
     assert [path.name for path in (home / "store").iterdir()] in ([], [".lock"])
     if code != "bundle-refused":
         with pytest.raises(SharingError) as error:
-            verify(source, hospital.trusted)
+            verify_bundle(source, hospital.trusted)
         assert error.value.code == code
     return error.value
 
@@ -284,7 +284,7 @@ FILES: dict[str, tuple[str, Callable[[dict[str, bytes]], None]]] = {
     "added module": ("bundle-altered", sets("captum.py", b"import os")),
     "missing file": ("bundle-altered", lambda files: files.pop("configs/flip.json") and None),
     "renamed file": ("bundle-altered", renames),
-    "no manifest": ("archive-invalid", lambda files: files.pop(MANIFEST) and None),
+    "no manifest": ("archive-invalid", lambda files: files.pop(FILE_LIST) and None),
     "no signature": ("signature-missing", lambda files: files.pop(SIGNATURE) and None),
     "no JSON for a signature": ("signature-invalid", sets(SIGNATURE, b"\x30\x82")),
     "empty signature": ("signature-invalid", sets(SIGNATURE, b"{}")),
@@ -329,7 +329,7 @@ MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "file that leaves the bundle": edits(lambda made: made["files"][0].update(name="../LICENSE")),
     "file twice": edits(lambda made: made["files"].append(made["files"][-1])),
     "another order": edits(lambda made: made["files"].reverse()),
-    "lists itself": edits(lambda made: made["files"].insert(1, {**made["files"][0], "name": MANIFEST})),
+    "lists itself": edits(lambda made: made["files"].insert(1, {**made["files"][0], "name": FILE_LIST})),
     "no files": edits(lambda made: made.update(files=[])),
     "files that are none": edits(lambda made: made.update(files={"LICENSE": 1})),
 }
@@ -340,7 +340,7 @@ def test_manifest_that_is_not_as_pack_writes_it_is_refused(
     change: Callable[[bytes], bytes], hospital: Hospital, tmp_path: Path, bounded: None
 ) -> None:
     bad = rewritten(
-        hospital.archive, tmp_path / "bad.zip", lambda files: files.update({MANIFEST: change(files[MANIFEST])})
+        hospital.archive, tmp_path / "bad.zip", lambda files: files.update({FILE_LIST: change(files[FILE_LIST])})
     )
     refused(bad, hospital, tmp_path, "archive-invalid")
 
@@ -428,7 +428,7 @@ def stranger_signs(hospital: Hospital, folder: Path) -> Path:
         del files[SIGNATURE]
 
     bad = rewritten(hospital.archive, folder / "bad.zip", change)
-    sign(bad, hospital.keys / "stranger.pem")
+    sign_archive(bad, hospital.keys / "stranger.pem")
     return bad
 
 
@@ -497,12 +497,12 @@ def test_folder_with_anything_more_or_less_is_refused(
     root = tmp_path / "received"
     with zipfile.ZipFile(hospital.archive) as opened:
         opened.extractall(root)
-    assert verify(root, hospital.trusted).signer.name == "hospital-a"
+    assert verify_bundle(root, hospital.trusted).signer.name == "hospital-a"
     spoil(root)
     before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "store")}
     for check in (
-        lambda: verify(root, hospital.trusted),
-        lambda: install(root, trusted=hospital.trusted, store=tmp_path / "store"),
+        lambda: verify_bundle(root, hospital.trusted),
+        lambda: install_bundle(root, trusted=hospital.trusted, store=tmp_path / "store"),
     ):
         with pytest.raises(SharingError) as error:
             check()
@@ -537,7 +537,7 @@ def test_code_is_refused_though_it_is_signed(
         manifest_again(files, tmp_path)
 
     bad = rewritten(hospital.archive, tmp_path / "bad.zip", change)
-    sign(bad, hospital.key)
-    assert verify(bad, hospital.trusted).signer.name == "hospital-a"
+    sign_archive(bad, hospital.key)
+    assert verify_bundle(bad, hospital.trusted).signer.name == "hospital-a"
     assert name in str(refused(bad, hospital, tmp_path, "bundle-refused"))
     assert not canary.exists()

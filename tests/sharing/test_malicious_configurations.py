@@ -12,10 +12,10 @@ from monai.bundle import ConfigParser
 from cxr_monai.bundle.evaluated import ENTRIES
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.cli import main
-from cxr_monai.sharing.inspection.allowlist import judge_callable, lists
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.allowlist import allowed_lists, judge_callable
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.inspection.remarks import Verdict
-from cxr_monai.sharing.inspection.signatures import signatures
+from cxr_monai.sharing.inspection.signatures import argument_kinds
 from scripts.sync_signatures import FILE, arguments, table
 from tests.sharing.inspected_configurations import HONEST, LOAD, refused
 from tests.support.tiny_bundles import tiny_bundle
@@ -108,9 +108,9 @@ def test_item_that_another_configuration_appends_is_found(tmp_path: Path) -> Non
 
 # All that is allowed or named for attention and is not known to read and compute alone.
 ELSEWHERE = sorted(
-    {*lists()["monai"], *lists()["callables"], *lists()["attention"]}
-    - {*lists()["evaluates"], *lists()["functions"]}
-    - {name for name in lists()["callables"] if not name.startswith(("cxr_monai", "torch.optim", "ignite"))}
+    {*allowed_lists()["monai"], *allowed_lists()["callables"], *allowed_lists()["attention"]}
+    - {*allowed_lists()["evaluates"], *allowed_lists()["functions"]}
+    - {name for name in allowed_lists()["callables"] if not name.startswith(("cxr_monai", "torch.optim", "ignite"))}
 )
 
 
@@ -125,7 +125,7 @@ def test_every_component_that_is_not_known_to_read_and_compute_is_refused_there(
 
 
 def test_names_that_read_and_compute_are_allowed_ones_and_none_that_writes() -> None:
-    known = lists()
+    known = allowed_lists()
     assert {*known["evaluates"]} & known["attention"].keys() == set()
     assert known["monai"] & known["callables"] == set()
     assert {"DenseNet121", "SupervisedTrainer"} <= known["monai"]
@@ -255,7 +255,7 @@ def test_arguments_of_their_kind_pass(tmp_path: Path, section: dict[str, Any]) -
 
 def test_signatures_are_those_of_the_installed_packages() -> None:
     """``python scripts/sync_signatures.py`` writes them anew."""
-    assert signatures() == table()
+    assert argument_kinds() == table()
     assert FILE.stat().st_size < 100_000
 
 
@@ -325,6 +325,6 @@ def test_many_references_that_end_pass_in_little_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", shipped_bundles())
 def test_nothing_of_ours_is_told_of_paths_or_kinds(name: str) -> None:
-    found = inspect(shipped_bundles()[name])
+    found = inspect_bundle(shipped_bundles()[name])
     assert found.refused == ()
     assert not [remark for remark in found.remarks if remark.kind == "argument"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from monai.bundle import ComponentLocator
 
-from cxr_monai.sharing.inspection.allowlist import lists
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.allowlist import allowed_lists
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.inspection.places import names_a_place
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict
 from scripts.sync_signatures import find
@@ -372,7 +372,7 @@ def test_places_of_the_closed_list_pass(tmp_path: Path, value: Any) -> None:
 def test_places_of_the_zoos_container_are_told_outside_of_what_commands_evaluate(tmp_path: Path) -> None:
     config = {"bundle_root": "/workspace/organ", "dataset_dir": "/workspace/data/organ", "base": "/datasets/ct"}
     assert refused(tmp_path, inference=HONEST | config) == ()
-    told = inspect(tmp_path / "bundle").remarks
+    told = inspect_bundle(tmp_path / "bundle").remarks
     assert [remark.where for remark in told if remark.kind == "argument"] == ["bundle_root", "dataset_dir", "base"]
     assert {remark.verdict for remark in told if remark.kind == "argument"} == {Verdict.ATTENTION}
     assert refused(tmp_path, inference=HONEST | config | {"image_size": "$len(@base)"})
@@ -382,7 +382,7 @@ def test_places_of_the_zoos_container_are_told_outside_of_what_commands_evaluate
 def test_arguments_that_are_paths_are_known_by_name_in_every_signature() -> None:
     """What an annotation or a name says is a path is judged as one."""
     locator = ComponentLocator()
-    for name in (*lists()["monai"], *lists()["attention"], *lists()["callables"]):
+    for name in (*allowed_lists()["monai"], *allowed_lists()["attention"], *allowed_lists()["callables"]):
         called = find(name, locator)
         if not callable(called) or name.startswith(("os.path", "glob", "pathlib")):
             continue

@@ -20,8 +20,8 @@ from cxr_monai.completion import seal
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import BundleError, EvaluationError, SharingError
 from cxr_monai.sharing.package import privacy
-from cxr_monai.sharing.package.file_list import MANIFEST
-from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.package.file_list import FILE_LIST
+from cxr_monai.sharing.package.pack import pack_bundle
 from tests.sharing.archives import METRICS, Hospital, content_of, edit_metadata, make_bundle
 from tests.support.bundle_runs import content
 
@@ -32,7 +32,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_same_content_same_bytes(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = pack(bundle, tmp_path / "one", name="a")
+    first = pack_bundle(bundle, tmp_path / "one", name="a")
     other = tmp_path / "other"
     for name in sorted(content(bundle), reverse=True):
         (other / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,18 +41,18 @@ def test_same_content_same_bytes(bundle: Path, tmp_path: Path, monkeypatch: pyte
         (other / name).chmod(0o600)
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
-    second = pack(other, tmp_path / "two", name="a")
+    second = pack_bundle(other, tmp_path / "two", name="a")
     assert first.path.read_bytes() == second.path.read_bytes()
     assert first.digest == hashlib.sha256(first.path.read_bytes()).hexdigest()
 
 
 def test_archive_holds_the_bundle_and_its_manifest(bundle: Path, tmp_path: Path) -> None:
     before = content(bundle)
-    packed = pack(bundle, tmp_path, name="cxr-a")
+    packed = pack_bundle(bundle, tmp_path, name="cxr-a")
     assert packed.path.name == "cxr-a-0.1.0.zip"
     assert content(bundle) == before
     files = content_of(packed.path)
-    listed = json.loads(files.pop(MANIFEST))
+    listed = json.loads(files.pop(FILE_LIST))
     assert {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} == before
     assert listed["files"] == [
         {"name": name, "size": len(files[name]), "sha256": before[name]} for name in sorted(files)
@@ -67,13 +67,13 @@ def test_what_lies_beside_the_bundle_stays_and_is_told(bundle: Path, tmp_path: P
     (bundle / "bundle.patients.json").write_text('{"patients": ["a"]}')
     (bundle / "mlruns").mkdir()
     (bundle / "mlruns" / "x").write_text("x")
-    packed = pack(bundle, tmp_path)
+    packed = pack_bundle(bundle, tmp_path)
     assert "bundle.patients.json, mlruns" in packed.notes[0]
     assert not {name for name in content_of(packed.path) if "patients" in name or "mlruns" in name}
 
 
 def test_version_and_change_are_written_into_the_packed_metadata_alone(bundle: Path, tmp_path: Path) -> None:
-    packed = pack(bundle, tmp_path, version="1.2.0", change="fitted to winter")
+    packed = pack_bundle(bundle, tmp_path, version="1.2.0", change="fitted to winter")
     metadata = json.loads(content_of(packed.path)["configs/metadata.json"])
     assert metadata["version"] == packed.contents.version == "1.2.0"
     assert metadata["changelog"] == {"1.2.0": "fitted to winter", "0.1.0": "first version"}
@@ -87,7 +87,7 @@ def test_all_that_is_missing_is_listed_at_once(bundle: Path, tmp_path: Path) -> 
     shutil.rmtree(bundle / "docs")
     shutil.rmtree(bundle / "models")
     with pytest.raises(SharingError) as error:
-        pack(bundle, tmp_path / "share")
+        pack_bundle(bundle, tmp_path / "share")
     assert error.value.code == "bundle-incomplete"
     for said in ("the intended use", "its outputs", "a licence", "a card", "weights", "metrics", "cxr-monai evaluate"):
         assert said in str(error.value)
@@ -106,7 +106,7 @@ def test_all_that_is_missing_is_listed_at_once(bundle: Path, tmp_path: Path) -> 
 def test_what_says_nothing_is_missing(bundle: Path, tmp_path: Path, spoil: Callable[[Path], Any], said: str) -> None:
     spoil(bundle)
     with pytest.raises(SharingError, match=said):
-        pack(bundle, tmp_path / "share")
+        pack_bundle(bundle, tmp_path / "share")
 
 
 def test_metrics_of_this_bundle_go_in_and_those_of_another_are_refused(bundle: Path, tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ def test_metrics_of_this_bundle_go_in_and_those_of_another_are_refused(bundle: P
     folder.mkdir()
     made = {**METRICS, "book": {**METRICS["book"], "bundle": content_digest(bundle)}, "complete": []}
     (folder / "metrics.json").write_text(json.dumps(made))
-    packed = pack(bundle, tmp_path / "share", metrics=folder)
+    packed = pack_bundle(bundle, tmp_path / "share", metrics=folder)
     assert json.loads(content_of(packed.path)["metrics.json"]) == made
     (bundle / "docs" / "more.md").write_text("another bundle")
     with pytest.raises(BundleError) as error:
-        pack(bundle, tmp_path / "share", metrics=folder)
+        pack_bundle(bundle, tmp_path / "share", metrics=folder)
     assert error.value.code == "bundle-disagrees"
 
 
@@ -131,7 +131,7 @@ def test_metrics_that_were_not_written_to_their_end_are_refused(
     made |= {} if complete is None else {"complete": complete}
     (tmp_path / "metrics.json").write_text(json.dumps(made))
     with pytest.raises(EvaluationError, match=said) as error:
-        pack(bundle, tmp_path / "share", metrics=tmp_path)
+        pack_bundle(bundle, tmp_path / "share", metrics=tmp_path)
     assert error.value.code == "result-incomplete"
     assert not list((tmp_path / "share").glob("*"))
 
@@ -141,22 +141,22 @@ def test_figures_that_were_changed_are_not_packed(bundle: Path, tmp_path: Path) 
     made = {**METRICS, "book": {**METRICS["book"], "bundle": content_digest(bundle)}}
     seal(made, tmp_path, [])
     (bundle / "metrics.json").write_text(json.dumps(made))
-    pack(bundle, tmp_path / "share")
+    pack_bundle(bundle, tmp_path / "share")
     better = json.dumps({**made, "findings": [{"finding": "mean", "auroc": 0.99}]})
     for path, metrics in ((tmp_path / "metrics.json", tmp_path), (bundle / "metrics.json", None)):
         path.write_text(better)
         with pytest.raises(EvaluationError, match="changed since it was written") as error:
-            pack(bundle, tmp_path / "other", metrics=metrics)
+            pack_bundle(bundle, tmp_path / "other", metrics=metrics)
         assert error.value.code == "result-incomplete"
 
 
 def test_an_archive_with_another_content_is_not_overwritten(bundle: Path, tmp_path: Path) -> None:
-    first = pack(bundle, tmp_path / "share")
+    first = pack_bundle(bundle, tmp_path / "share")
     before = first.path.read_bytes()
-    assert pack(bundle, tmp_path / "share").digest == first.digest
+    assert pack_bundle(bundle, tmp_path / "share").digest == first.digest
     (bundle / "docs" / "more.md").write_text("more")
     with pytest.raises(BundleError) as error:
-        pack(bundle, tmp_path / "share")
+        pack_bundle(bundle, tmp_path / "share")
     assert error.value.code == "output-exists"
     assert first.path.read_bytes() == before
     assert [path.name for path in (tmp_path / "share").iterdir()] == [first.path.name]
@@ -165,14 +165,14 @@ def test_an_archive_with_another_content_is_not_overwritten(bundle: Path, tmp_pa
 @pytest.mark.parametrize("name", ["Cxr", "a b", "../a", "", "con", "-a", "a" * 65])
 def test_name_that_is_none_is_refused(bundle: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(SharingError) as error:
-        pack(bundle, tmp_path, name=name)
+        pack_bundle(bundle, tmp_path, name=name)
     assert error.value.code == "archive-invalid"
 
 
 def test_what_an_inspection_refuses_is_not_packed(bundle: Path, tmp_path: Path) -> None:
     (bundle / "configs" / "more.json").write_text('{"a": "$__import__(\'os\')"}')
     with pytest.raises(SharingError, match=r"more\.json") as error:
-        pack(bundle, tmp_path / "share")
+        pack_bundle(bundle, tmp_path / "share")
     assert error.value.code == "bundle-refused"
 
 
@@ -210,7 +210,7 @@ def test_private_texts_are_refused_with_file_and_place(
         before = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps(before | data))
     with pytest.raises(SharingError) as error:
-        pack(bundle, tmp_path / "share")
+        pack_bundle(bundle, tmp_path / "share")
     assert error.value.code == "bundle-private"
     assert name in str(error.value)
     assert repr(text) in str(error.value)
@@ -222,15 +222,15 @@ def test_names_of_user_and_machine_are_private_unless_they_are_common(
     monkeypatch.setattr(privacy.getpass, "getuser", lambda: "mmustermann")
     monkeypatch.setattr(privacy.platform, "node", lambda: "pacs-node7.hospital.example")
     (bundle / "docs" / "more.md").write_text("Trained by MMustermann on pacs-node7.\n")
-    assert {found.text for found in privacy.search(bundle)} == {"MMustermann", "pacs-node7."}
+    assert {found.text for found in privacy.search_private_texts(bundle)} == {"MMustermann", "pacs-node7."}
     monkeypatch.setattr(privacy.getpass, "getuser", lambda: "ubuntu")
     monkeypatch.setattr(privacy.platform, "node", lambda: "localhost")
     (bundle / "docs" / "more.md").write_text("On Ubuntu, at localhost.\n")
-    assert privacy.search(bundle) == []
+    assert privacy.search_private_texts(bundle) == []
 
 
 def test_the_packaged_bundle_has_nothing_private(bundle: Path) -> None:
-    assert privacy.search(bundle) == []
+    assert privacy.search_private_texts(bundle) == []
 
 
 def identifiers(**columns: list[str]) -> privacy.Identifiers:
@@ -241,7 +241,7 @@ def identifiers(**columns: list[str]) -> privacy.Identifiers:
 def test_identifiers_of_the_manifest_are_found_as_whole_words(bundle: Path) -> None:
     known = identifiers(image=["in/scan-mueller.png", "in/x.png"], patient_id=["Q-77123", "12"])
     (bundle / "docs" / "more.md").write_text("One, q-77123.\nTwo: (scan-mueller)\nQ-771234 and 12 are others.\n")
-    found = [(private.where, private.what, private.text) for private in privacy.search(bundle, known)]
+    found = [(private.where, private.what, private.text) for private in privacy.search_private_texts(bundle, known)]
     assert found == [
         ("line 1", "a patient of the manifest", "q-77123."),
         ("line 2", "an image of the manifest", "scan-mueller"),
@@ -251,12 +251,12 @@ def test_identifiers_of_the_manifest_are_found_as_whole_words(bundle: Path) -> N
 
 def test_allowed_texts_are_let_through(bundle: Path, tmp_path: Path) -> None:
     (bundle / "docs" / "more.md").write_text("The demonstration uses 00000001_000 of the phantoms.\n")
-    assert pack(bundle, tmp_path / "share", allow=["00000001_000"]).path.is_file()
+    assert pack_bundle(bundle, tmp_path / "share", allow=["00000001_000"]).path.is_file()
 
 
 def test_pictures_are_named(bundle: Path, tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(bundle / "docs" / "example.png")
-    assert any("docs/example.png" in note for note in pack(bundle, tmp_path).notes)
+    assert any("docs/example.png" in note for note in pack_bundle(bundle, tmp_path).notes)
 
 
 def test_command_packs_and_says_what_to_do_next(

@@ -16,7 +16,7 @@ from monai.bundle import scripts
 
 from cxr_monai.cli import main
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.install import install_bundle
 from cxr_monai.sharing.trust.open_trusted import ONLY_INSTALLED
 from tests.sharing.archives import Hospital, make_bundle
 from tests.support.bundle_runs import SHIPPED, Phantoms, plain_environment
@@ -53,7 +53,7 @@ def installed(hospital: Hospital, ran: Ran, tmp_path: Path, monkeypatch: pytest.
     """Hospital A's bundle, installed, by somebody who trusts it."""
     trusted = Path(shutil.copytree(hospital.trusted, tmp_path / "trusted"))
     monkeypatch.setenv("CXR_MONAI_TRUSTED", str(trusted))
-    return install(hospital.archive, trusted=trusted, store=tmp_path / "store").root
+    return install_bundle(hospital.archive, trusted=trusted, store=tmp_path / "store").root
 
 
 def files_of(root: Path, name: str = "train") -> dict[str, str]:
@@ -120,12 +120,12 @@ def test_installed_bundle_that_is_not_as_it_was_signed_does_not_run(
 def test_bundle_that_todays_inspection_refuses_does_not_run_although_it_was_installed(
     installed: Path, ran: Ran, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect
+    from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect_bundle
     from cxr_monai.sharing.inspection.remarks import Remark, Verdict
     from cxr_monai.sharing.package import pack
 
     found = Remark("docs/a.svg", "", "file", "a.svg", Verdict.REFUSED, "a hole that was found later.")
-    monkeypatch.setattr(pack, "inspect", lambda root: Inspection(root, (*inspect(root).remarks, found)))
+    monkeypatch.setattr(pack, "inspect", lambda root: Inspection(root, (*inspect_bundle(root).remarks, found)))
     assert "error [bundle-refused]" in (told := refused(["cxr-a", "train"], capsys))
     assert "a hole that was found later" in told
     assert main(["predict", "cxr-a", str(SHIPPED / "LICENSE"), "--out", "p.csv"]) == 1

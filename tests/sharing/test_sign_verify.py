@@ -10,42 +10,42 @@ from cxr_monai.bundle.digest import content_digest, file_digest
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, SettingError, SharingError
 from cxr_monai.sharing.package.file_list import SIGNATURE
-from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.package.pack import pack_bundle
 from cxr_monai.sharing.trust import sign as signing
-from cxr_monai.sharing.trust.keys import make_key, read_signer, trust, trusted_signers
-from cxr_monai.sharing.trust.sign import sign
-from cxr_monai.sharing.trust.verify import verify
+from cxr_monai.sharing.trust.keys import make_key, read_signer, trust_key, trusted_signers
+from cxr_monai.sharing.trust.sign import sign_archive
+from cxr_monai.sharing.trust.verify import verify_bundle
 from tests.sharing.archives import Hospital, content_of, signed_version
 
 
 def test_signature_is_added_and_verified_and_its_signer_named(hospital: Hospital, tmp_path: Path) -> None:
-    unsigned = pack(hospital.bundle, tmp_path, name="cxr-a", version="1.0.0").path
+    unsigned = pack_bundle(hospital.bundle, tmp_path, name="cxr-a", version="1.0.0").path
     files = content_of(hospital.archive)
     assert set(files) - set(content_of(unsigned)) == {SIGNATURE}
     assert {name: data for name, data in files.items() if name != SIGNATURE} == content_of(unsigned)
-    verified = verify(hospital.archive, hospital.trusted)
+    verified = verify_bundle(hospital.archive, hospital.trusted)
     assert (verified.contents.name, verified.contents.version) == ("cxr-a", "1.0.0")
     assert verified.signer.name == "hospital-a"
     assert verified.signer.fingerprint == read_signer(hospital.keys / "hospital-a.pub").fingerprint
 
 
 def test_digest_is_that_of_the_bundle_as_predictions_name_it(hospital: Hospital, tmp_path: Path) -> None:
-    packed = pack(hospital.bundle, tmp_path, name="a")  # nothing is changed by packing
-    sign(packed.path, hospital.key)
-    assert verify(packed.path, hospital.trusted).digest == content_digest(hospital.bundle)
+    packed = pack_bundle(hospital.bundle, tmp_path, name="a")  # nothing is changed by packing
+    sign_archive(packed.path, hospital.key)
+    assert verify_bundle(packed.path, hospital.trusted).digest == content_digest(hospital.bundle)
 
 
 def test_signed_twice_is_refused_and_the_archive_left_as_it_was(hospital: Hospital) -> None:
     before = file_digest(hospital.archive)
     with pytest.raises(BundleError) as error:
-        sign(hospital.archive, hospital.key)
+        sign_archive(hospital.archive, hospital.key)
     assert error.value.code == "output-exists"
     assert file_digest(hospital.archive) == before
 
 
 def test_no_archive_to_sign(hospital: Hospital, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such archive") as error:
-        sign(tmp_path / "gone" / "a.zip", hospital.key)
+        sign_archive(tmp_path / "gone" / "a.zip", hospital.key)
     assert error.value.code == "bundle-invalid"
 
 
@@ -62,21 +62,21 @@ def test_keys_are_private_and_never_overwritten(tmp_path: Path) -> None:
 
 def test_key_with_a_password_signs_with_it_alone(hospital: Hospital, tmp_path: Path) -> None:
     signer = make_key("careful", tmp_path / "keys", password="a long one")
-    trust(signer.path, "careful", tmp_path / "trusted")
-    archive = pack(hospital.bundle, tmp_path).path
+    trust_key(signer.path, "careful", tmp_path / "trusted")
+    archive = pack_bundle(hospital.bundle, tmp_path).path
     for wrong in ("another", None):
         with pytest.raises(SharingError) as error:
-            sign(archive, tmp_path / "keys" / "careful.pem", wrong)
+            sign_archive(archive, tmp_path / "keys" / "careful.pem", wrong)
         assert error.value.code == "key-invalid"
-    sign(archive, tmp_path / "keys" / "careful.pem", "a long one")
-    assert verify(archive, tmp_path / "trusted").signer.name == "careful"
+    sign_archive(archive, tmp_path / "keys" / "careful.pem", "a long one")
+    assert verify_bundle(archive, tmp_path / "trusted").signer.name == "careful"
 
 
 def test_private_key_that_others_can_read_is_refused(hospital: Hospital, tmp_path: Path) -> None:
     key = Path(shutil.copy(hospital.key, tmp_path / "open.pem"))
     key.chmod(0o640)
     with pytest.raises(SharingError, match="others can read") as error:
-        sign(hospital.archive, key)
+        sign_archive(hospital.archive, key)
     assert error.value.code == "key-invalid"
 
 
@@ -91,36 +91,36 @@ qX5nBOnRQh0s3zjvUdyUuFJ2jX7a7mgLYdlxDD1kKmxbV7gVqTfaXQUCAwEAAQ==
 def test_what_is_no_public_key_of_the_kind_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.pub").write_text(text)
     with pytest.raises(SharingError) as error:
-        trust(tmp_path / "a.pub", "a", tmp_path / "trusted")
+        trust_key(tmp_path / "a.pub", "a", tmp_path / "trusted")
     assert error.value.code == "key-invalid"
     assert trusted_signers(tmp_path / "trusted") == []
 
 
 def test_one_key_has_one_name_and_one_name_one_key(hospital: Hospital, tmp_path: Path) -> None:
-    trust(hospital.keys / "hospital-a.pub", "a", tmp_path)
-    assert trust(hospital.keys / "hospital-a.pub", "a", tmp_path).name == "a"  # again changes nothing
+    trust_key(hospital.keys / "hospital-a.pub", "a", tmp_path)
+    assert trust_key(hospital.keys / "hospital-a.pub", "a", tmp_path).name == "a"  # again changes nothing
     with pytest.raises(SharingError, match="trusted already, as 'a'"):
-        trust(hospital.keys / "hospital-a.pub", "b", tmp_path)
+        trust_key(hospital.keys / "hospital-a.pub", "b", tmp_path)
     with pytest.raises(BundleError, match="has another key"):
-        trust(hospital.keys / "stranger.pub", "a", tmp_path)
+        trust_key(hospital.keys / "stranger.pub", "a", tmp_path)
     shutil.copy(hospital.keys / "hospital-a.pub", tmp_path / "z.pub")
     with pytest.raises(SharingError, match="one signer has one name"):
-        verify(hospital.archive, tmp_path)
+        verify_bundle(hospital.archive, tmp_path)
 
 
 def test_nobody_is_trusted_at_first(hospital: Hospital, tmp_path: Path) -> None:
     with pytest.raises(SharingError, match="nobody yet") as error:
-        verify(hospital.archive, tmp_path / "trusted")
+        verify_bundle(hospital.archive, tmp_path / "trusted")
     assert error.value.code == "signer-unknown"
 
 
 def test_missing_library_is_named(hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    archive = pack(hospital.bundle, tmp_path).path
+    archive = pack_bundle(hospital.bundle, tmp_path).path
     monkeypatch.setitem(sys.modules, "model_signing", None)
     with pytest.raises(SettingError, match=r"cxr-monai\[sharing\]") as error:
-        signing.sign(archive, hospital.key)
+        signing.sign_archive(archive, hospital.key)
     assert error.value.code == "runtime-missing"
 
 
@@ -130,7 +130,7 @@ def test_commands_from_keys_to_verification(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("CXR_MONAI_TRUSTED", str(tmp_path / "trusted"))
     monkeypatch.setenv("CXR_MONAI_KEY_PASSWORD", "secret")
-    archive = str(pack(hospital.bundle, tmp_path, name="b", version="1.0").path)
+    archive = str(pack_bundle(hospital.bundle, tmp_path, name="b", version="1.0").path)
     assert main(["bundle", "sign", archive]) == 1
     assert "'cxr-monai bundle keys NAME' makes one" in capsys.readouterr().err
     assert main(["bundle", "keys", "hospital-b", "--password"]) == 0

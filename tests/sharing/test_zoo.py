@@ -18,7 +18,7 @@ from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code, UsageError
 from cxr_monai.sharing.export import model_zoo
 from cxr_monai.sharing.export.model_zoo import zoo_layout
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from tests.support.bundle_runs import process_as_it_was
 from tests.support.tiny_bundles import NETWORK, SIZE, tiny_bundle, tiny_network
 
@@ -57,7 +57,7 @@ def test_files_that_must_be_there_are(laid_out: Path) -> None:
     assert files >= {"configs/metadata.json", "LICENSE", "models/model.pt", "models/model.ts", "configs/inference.json"}
     assert files >= {"docs/README.md", "docs/data_license.txt", "configs/logging.conf", "large_files.yml"}
     assert "NIH ChestX-ray14" in (laid_out / "docs" / "data_license.txt").read_text()
-    assert inspect(laid_out).refused == ()
+    assert inspect_bundle(laid_out).refused == ()
 
 
 def test_metadata_is_of_the_schema_and_the_version_in_the_changelog(laid_out: Path) -> None:

@@ -8,7 +8,7 @@ from monai.data.meta_obj import get_track_meta
 from torch import are_deterministic_algorithms_enabled
 
 from cxr_monai.errors import CxrError
-from cxr_monai.networks.architectures import definition
+from cxr_monai.networks.architectures import network_definition
 from cxr_monai.studies.checking import check
 from cxr_monai.studies.plan import read_study
 from tests.studies.fake_studies import BASE, LABELS, empty_images, study_file
@@ -83,7 +83,9 @@ def test_a_networks_name_and_its_parts_in_both_orders(tmp_path: Path, manifest: 
     base = {key: value for key, value in BASE.items() if key != "network_def"} | one
     study = read_study(study_file(tmp_path, {"own": other}, base=base), SHIPPED)
     overrides = check(study, SHIPPED, manifest)["own"].overrides
-    assert overrides["network_def"] == definition("EfficientNet-B0", 32, 3, "$@head_def.outputs") | {"norm": "instance"}
+    assert overrides["network_def"] == network_definition("EfficientNet-B0", 32, 3, "$@head_def.outputs") | {
+        "norm": "instance"
+    }
     assert not set(parts) & set(overrides)
     assert study.variants["own"]["network_def"] == "EfficientNet-B0"  # what people read
 

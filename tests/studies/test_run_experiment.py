@@ -248,7 +248,7 @@ def test_a_process_gets_its_network_written_out(elsewhere: Path, manifest: Path)
     variants = {"own": {"network_def": "DenseNet121", "network_def#in_channels": 3}}
     base = {"labels": list(LABELS), "image_size": 32, "epochs": 2}
     run(study(elsewhere, variants, base=base), manifest, runner)
-    assert runner.calls[0][2]["network_def"] == definition("DenseNet121", 32, 3, "$@head_def.outputs")
+    assert runner.calls[0][2]["network_def"] == network_definition("DenseNet121", 32, 3, "$@head_def.outputs")
 
 
 def test_other_images_are_another_study(elsewhere: Path, manifest: Path) -> None:

@@ -19,7 +19,7 @@ _OF_MONAI = re.compile(
 
 
 @cache
-def lists() -> dict[str, Any]:
+def allowed_lists() -> dict[str, Any]:
     """Return the lists.
 
     ``monai`` (bare names), of which ``functions`` may stand in expressions and ``pretrained`` download by default;
@@ -45,8 +45,8 @@ def judge_callable(name: str, evaluated: bool = False) -> tuple[Verdict, str]:
         the verdict, and a reason ("" where it is allowed).
     """
     verdict, reason = _judge_callable(name)
-    short = bare(name)
-    if verdict == Verdict.REFUSED or not evaluated or short in lists()["evaluates"]:
+    short = bare_name(name)
+    if verdict == Verdict.REFUSED or not evaluated or short in allowed_lists()["evaluates"]:
         return verdict, reason
     subject = f"{reason.rstrip('.')}, and" if reason else short
     return (
@@ -56,8 +56,8 @@ def judge_callable(name: str, evaluated: bool = False) -> tuple[Verdict, str]:
 
 
 def _judge_callable(name: str) -> tuple[Verdict, str]:
-    known = lists()
-    short = bare(name)
+    known = allowed_lists()
+    short = bare_name(name)
     exact = known["refused"].get(short)
     if exact is not None:
         return Verdict.REFUSED, f"{short} {exact}."
@@ -78,30 +78,32 @@ def judge_value(name: str, called: bool = False, evaluated: bool = False) -> tup
     arguments have names. What writes or connects is not handed on, only called, so that its arguments are seen.
     """
     verdict, reason = judge_callable(name, evaluated)
-    short = bare(name)
+    short = bare_name(name)
     if verdict != Verdict.REFUSED and is_target_only(name):
         return Verdict.REFUSED, f"{short} is for a _target_, where its arguments have names, not for an expression."
     if verdict == Verdict.ATTENTION and not called:
-        return Verdict.REFUSED, f"{short} {lists()['attention'][short]}; it is not called here, but handed on."
+        return Verdict.REFUSED, f"{short} {allowed_lists()['attention'][short]}; it is not called here, but handed on."
     return verdict, reason
 
 
 def is_target_only(name: str) -> bool:
     """Tell whether a name is one of ours or of MONAI's classes or networks, which stand in ``_target_`` alone."""
-    short = bare(name)
+    short = bare_name(name)
     if short.startswith("cxr_monai."):
         return True
-    return "." not in short and short in {*lists()["monai"], *lists()["attention"]} - {*lists()["functions"]}
+    return "." not in short and short in {*allowed_lists()["monai"], *allowed_lists()["attention"]} - {
+        *allowed_lists()["functions"]
+    }
 
 
-def bare(name: str) -> str:
+def bare_name(name: str) -> str:
     """Return the name by which MONAI finds a callable of its own (``DenseNet121``); any other name as it is."""
     return name.rpartition(".")[2] if _OF_MONAI.fullmatch(name) else name
 
 
 def judge_module(name: str) -> tuple[Verdict, str]:
     """Judge an ``import`` of a module; what is then used of it is judged on its own."""
-    if name in lists()["modules"]:
+    if name in allowed_lists()["modules"]:
         return Verdict.ALLOWED, ""
     refused = _refused(name)
     return Verdict.REFUSED, refused or f"{name} is not on the list of modules that a bundle may import."
@@ -109,7 +111,7 @@ def judge_module(name: str) -> tuple[Verdict, str]:
 
 def judge_attribute(name: str) -> tuple[Verdict, str]:
     """Judge an attribute of something whose type is not known here, such as ``@trainer.run``."""
-    if name in lists()["attributes"]:
+    if name in allowed_lists()["attributes"]:
         return Verdict.ALLOWED, ""
     return Verdict.REFUSED, f".{name} is not on the list of attributes that an expression may use."
 
@@ -119,7 +121,7 @@ def _refused(name: str) -> str:
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         beginning = ".".join(parts[:count])
-        if beginning in lists()["refused"]:
-            reason = lists()["refused"][beginning]
+        if beginning in allowed_lists()["refused"]:
+            reason = allowed_lists()["refused"][beginning]
             return f"{name}: {beginning} {reason}." if beginning != name else f"{name} {reason}."
     return ""

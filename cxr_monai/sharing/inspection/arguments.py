@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from cxr_monai.sharing.inspection.allowlist import lists
-from cxr_monai.sharing.inspection.logging_file import PLACE as LOGGING_FILE
+from cxr_monai.sharing.inspection.allowlist import allowed_lists
+from cxr_monai.sharing.inspection.logging_file import LOGGING_FILE as LOGGING_FILE
 from cxr_monai.sharing.inspection.places import leads_elsewhere
 
 
@@ -48,7 +48,7 @@ def is_listed(name: str, value: Any) -> bool:
     if not isinstance(value, str):
         return False
     bare = re.sub(r"^monai\.(data|inferers)\.", "", value)
-    return bare.lower() in {known.lower() for known in lists()[CALLABLES[name]]}
+    return bare.lower() in {known.lower() for known in allowed_lists()[CALLABLES[name]]}
 
 
 def _one_of(*allowed: Any) -> Callable[[Any], bool]:

@@ -22,14 +22,14 @@ from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing.inspection import logging_file, picture_files, texts
 from cxr_monai.sharing.inspection.configurations import METADATA, addresses, gathered, judged, measure
 from cxr_monai.sharing.inspection.file_names import MOST_FILES, name_problem, name_problems
-from cxr_monai.sharing.inspection.kinds import Kind, is_place, kind_of, why_not
+from cxr_monai.sharing.inspection.kinds import FileKind, is_place, kind_of, why_no_place
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict, shortened
-from cxr_monai.sharing.inspection.weights_remarks import examine
-from cxr_monai.strict_json import LARGEST, parse_strictly
+from cxr_monai.sharing.inspection.weights_remarks import remarks_on_weights
+from cxr_monai.strict_json import LARGEST_JSON, parse_strictly
 
 MOST_BYTES = 64 << 20
 """Bytes of all configurations."""
-SECONDS = 10.0
+INSPECTION_SECONDS = 10.0
 """Of a processor, for one inspection."""
 
 
@@ -59,7 +59,7 @@ class Inspection:
         return list(dict.fromkeys(names)) if all(name.startswith(f"{COMPONENTS}.") for name in names) else []
 
 
-def inspect(root: str | Path) -> Inspection:
+def inspect_bundle(root: str | Path) -> Inspection:
     """Inspect a bundle's folder.
 
     Args:
@@ -83,7 +83,7 @@ def inspect(root: str | Path) -> Inspection:
             metadata = configurations.get(METADATA, {})
             remarks.extend(_remarks(files, configurations, unread))
     except OverBudget:
-        reason = f"its inspection takes more than {SECONDS:g} seconds of a processor; no honest bundle does."
+        reason = f"its inspection takes more than {INSPECTION_SECONDS:g} seconds of a processor; no honest bundle does."
         remarks.append(Remark("", "", "time", root.name, Verdict.REFUSED, reason))
     return Inspection(root, tuple(remarks), metadata)
 
@@ -95,7 +95,7 @@ def _remarks(
     wrong = {name: problem for name in folders if (problem := name_problem(name))}
     wrong |= dict(name_problems(name for name in files if name not in folders))
     try:
-        known = gathered(configurations)
+        known = gather_configurations(configurations)
     except ValueError as error:  # each of them can be judged, all together cannot
         yield Remark("configs", "", "json", "configs", Verdict.REFUSED, str(error))
         return
@@ -108,7 +108,9 @@ def _remarks(
             yield unread[name]
             continue
         try:
-            yield from list(judged(name, configurations[name], known) if name in configurations else _file(name, path))
+            yield from list(
+                judge_configuration(name, configurations[name], known) if name in configurations else _file(name, path)
+            )
         except OverBudget:
             raise
         except Exception as error:  # whatever a stranger's file makes of us is said of the file
@@ -121,14 +123,14 @@ def _configurations(files: Mapping[str, Path]) -> tuple[dict[str, dict[str, Any]
     unread: dict[str, Remark] = {}
     left = MOST_BYTES
     for name, path in files.items():
-        if kind_of(name) != Kind.CONFIGURATION or path.is_symlink() or not path.is_file():
+        if kind_of(name) != FileKind.CONFIGURATION or path.is_symlink() or not path.is_file():
             continue
         try:
             left -= path.stat().st_size
             if left < 0:
                 raise ValueError(f"the configurations have more than {MOST_BYTES:,} bytes.")
             config = _object(path)
-            measure(config)
+            measure_configuration(config)
             read[name] = config
         except ValueError as error:
             unread[name] = Remark(name, "", "json", name, Verdict.REFUSED, str(error))
@@ -140,7 +142,7 @@ def _configurations(files: Mapping[str, Path]) -> tuple[dict[str, dict[str, Any]
 
 
 def _object(path: Path) -> dict[str, Any]:
-    content = parse_strictly(_beginning(path, LARGEST + 1))
+    content = parse_strictly(_beginning(path, LARGEST_JSON + 1))
     if not isinstance(content, dict):
         raise ValueError("a bundle's JSON files are objects.")
     return content
@@ -160,32 +162,34 @@ def _file(name: str, path: Path) -> Iterator[Remark]:
     elif not path.is_file():
         yield Remark(name, "", "file", name, Verdict.REFUSED, "neither a file nor a folder.")
     elif (kind := kind_of(name)) is None:
-        yield Remark(name, "", "file", name, Verdict.REFUSED, why_not(name))
+        yield Remark(name, "", "file", name, Verdict.REFUSED, why_no_place(name))
     else:
         yield from _content(kind, name, path)
 
 
-def _content(kind: Kind, name: str, path: Path) -> Iterator[Remark]:
+def _content(kind: FileKind, name: str, path: Path) -> Iterator[Remark]:
     """Judge whether the content of a file is what its place says."""
     match kind:
-        case Kind.WEIGHTS:
-            found = examine(path)
+        case FileKind.WEIGHTS:
+            found = remarks_on_weights(path)
             for text, verdict, reason in found:
                 yield Remark(name, "", "weights", shortened(text), verdict, reason)
             if not found:
                 yield Remark(name, "", "weights", "tensors alone", Verdict.ALLOWED, "")
-        case Kind.ONNX:
+        case FileKind.ONNX:
             reason = "an ONNX network: arithmetic, which no command of this package loads."
             yield Remark(name, "", "file", name, Verdict.ATTENTION, reason)
-        case Kind.LOGGING:
-            for where, text, reason in logging_file.problems(_beginning(path, logging_file.LONGEST + 1)):
+        case FileKind.LOGGING:
+            for where, text, reason in logging_file.logging_problems(
+                _beginning(path, logging_file.LONGEST_LOGGING_FILE + 1)
+            ):
                 yield Remark(name, where, "logging", text, Verdict.REFUSED, reason)
-        case Kind.PNG | Kind.JPEG:
-            if problem := picture_files.picture_problem(path, png=kind == Kind.PNG):
+        case FileKind.PNG | FileKind.JPEG:
+            if problem := picture_files.picture_problem(path, png=kind == FileKind.PNG):
                 yield Remark(name, "", "file", name, Verdict.REFUSED, problem)
-        case Kind.DATA | Kind.CONFIGURATION:
+        case FileKind.DATA | FileKind.CONFIGURATION:
             yield from _data(name, path)
-        case Kind.MARKDOWN | Kind.TEXT:
+        case FileKind.MARKDOWN | FileKind.TEXT:
             yield from _text(name, path, kind)
 
 
@@ -196,16 +200,16 @@ def _data(name: str, path: Path) -> Iterator[Remark]:
         yield Remark(name, "", "json", name, Verdict.REFUSED, str(error))
 
 
-def _text(name: str, path: Path, kind: Kind) -> Iterator[Remark]:
-    content = _beginning(path, texts.LARGEST + 1)
+def _text(name: str, path: Path, kind: FileKind) -> Iterator[Remark]:
+    content = _beginning(path, texts.LARGEST_TEXT + 1)
     if problem := texts.text_problem(content):
         yield Remark(name, "", "file", name, Verdict.REFUSED, problem)
         return
     text = content.decode("utf-8")
-    if kind == Kind.MARKDOWN:
+    if kind == FileKind.MARKDOWN:
         for line, shown, reason in texts.markdown_problems(text):
             yield Remark(name, f"line {line}" if line else "", "file", shown, Verdict.REFUSED, reason)
-    yield from addresses(name, "", text, fetched=False)
+    yield from network_addresses(name, "", text, fetched=False)
 
 
 def _beginning(path: Path, count: int) -> bytes:

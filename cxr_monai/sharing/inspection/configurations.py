@@ -2,7 +2,7 @@
 
 MONAI merges any of a bundle's configurations into one: a key of an overlay (``a#b``, ``+a``) reaches into another file,
 and a name that one file imports is known in the others. So what is known of one file is gathered over all of them
-first (``gathered``), and then each is judged (``judged``).
+first (``gather_configurations``), and then each is judged (``judge_configuration``).
 """
 
 import re
@@ -13,10 +13,10 @@ from typing import Any
 from cxr_monai.budget import check_time
 from cxr_monai.bundle.evaluated import ENTRIES, MACRO_FILE, Id, Reach, Reached, absolute
 from cxr_monai.sharing.inspection import syntax
-from cxr_monai.sharing.inspection.allowlist import bare, is_target_only, judge_callable, lists
+from cxr_monai.sharing.inspection.allowlist import allowed_lists, bare_name, is_target_only, judge_callable
 from cxr_monai.sharing.inspection.arguments import CALLABLES, COMPUTED, is_listed, judge_argument
-from cxr_monai.sharing.inspection.expressions import Imports, Judged, Scope, judge_expression, judge_import
-from cxr_monai.sharing.inspection.loops import endless
+from cxr_monai.sharing.inspection.expressions import Imports, Judgement, Scope, judge_expression, judge_import
+from cxr_monai.sharing.inspection.loops import endless_references
 from cxr_monai.sharing.inspection.places import (
     FILES_BY_KEY,
     NAMED,
@@ -30,13 +30,13 @@ from cxr_monai.sharing.inspection.places import (
     names_a_place,
 )
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict, shortened
-from cxr_monai.sharing.inspection.signatures import judge_kind, kinds_of
+from cxr_monai.sharing.inspection.signatures import judge_kind, literal_kinds
 
 MOST_ITEMS = 200_000
 """Items of a configuration."""
 LONGEST_ID = 1000
 """Characters of an id."""
-METADATA = "configs/metadata.json"
+METADATA_FILE = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
 """What commands evaluate some items of (``cxr_monai.bundle.evaluated``)."""
 
@@ -50,7 +50,7 @@ _NAMED_ALIKE = ("@tracking_uri", "@trust_folder")
 
 
 @dataclass(frozen=True)
-class Gathered:
+class AllConfigurations:
     """What all configurations of a bundle say together.
 
     Attributes:
@@ -108,7 +108,7 @@ class _Item:
         return next((part for part in reversed(self.parts[:-1]) if not part.isdigit()), "")
 
 
-def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
+def gather_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> AllConfigurations:
     """Gather what must be known of all configurations before one is judged.
 
     Args:
@@ -126,8 +126,8 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
     items: list[tuple[Id, Any]] = []
     merged: set[Id] = set()
     for file, config in configurations.items():
-        for item in walked(config):
-            if file != METADATA:
+        for item in walk_items(config):
+            if file != METADATA_FILE:
                 items.append((item.parts, item.value))
                 if item.key.startswith("+") and isinstance(item.value, list):
                     merged.add(item.parts)
@@ -143,7 +143,7 @@ def gathered(configurations: Mapping[str, Mapping[str, Any]]) -> Gathered:
     imports, reach = Imports(frozenset(ids), frozenset(within)), Reach(items, merged)
     scope = Scope(syntax.GLOBALS | names, imports, Places(reach, names))
     scopes = {False: scope, True: replace(scope, evaluated=True)}
-    return Gathered(
+    return AllConfigurations(
         names, frozenset(contradicted), imports, frozenset(configurations), keep_callables,
         reach, reach.of(ENTRIES), scopes,
     )  # fmt: skip
@@ -160,7 +160,7 @@ def _add_with_beginnings(ids: set[str], parts: tuple[str, ...]) -> None:
         raise ValueError(f"its imports stand in more than {MOST_ITEMS:,} places.")
 
 
-def walked(config: Mapping[str, Any]) -> Iterator[_Item]:
+def walk_items(config: Mapping[str, Any]) -> Iterator[_Item]:
     """Yield every item of a configuration, sections before what is in them.
 
     Raises:
@@ -187,13 +187,13 @@ def walked(config: Mapping[str, Any]) -> Iterator[_Item]:
         waiting += reversed(inside)
 
 
-def measure(config: Mapping[str, Any]) -> None:
+def measure_configuration(config: Mapping[str, Any]) -> None:
     """Go through a configuration once.
 
     Raises:
         ValueError: for more than 200,000 items or an id of more than 1,000 characters.
     """
-    for _ in walked(config):
+    for _ in walk_items(config):
         pass
 
 
@@ -204,7 +204,7 @@ def _inside(item: _Item, key: str, value: Any) -> _Item:
     return _Item(f"{item.where}#{key}" if item.where else key, item.parts + parts, key, overlay, value)
 
 
-def judged(name: str, config: Mapping[str, Any], known: Gathered) -> Iterator[Remark]:
+def judge_configuration(name: str, config: Mapping[str, Any], known: AllConfigurations) -> Iterator[Remark]:
     """Judge everything in one configuration.
 
     Args:
@@ -214,11 +214,11 @@ def judged(name: str, config: Mapping[str, Any], known: Gathered) -> Iterator[Re
     """
     judge = _Judge(name, known)
     yield from judge.loops(config)
-    for item in walked(config):
+    for item in walk_items(config):
         yield from judge.item(item)
 
 
-def addresses(name: str, where: str, text: str, *, fetched: bool) -> Iterator[Remark]:
+def network_addresses(name: str, where: str, text: str, *, fetched: bool) -> Iterator[Remark]:
     """Name the network addresses in a text."""
     for address in dict.fromkeys(_ADDRESS.findall(text)):
         if fetched:
@@ -231,32 +231,32 @@ def addresses(name: str, where: str, text: str, *, fetched: bool) -> Iterator[Re
 class _Judge:
     """Judges the items of one configuration."""
 
-    def __init__(self, name: str, known: Gathered) -> None:
+    def __init__(self, name: str, known: AllConfigurations) -> None:
         self.name, self.known = name, known
-        self._expressions: dict[tuple[str, bool], list[Judged]] = {}
+        self._expressions: dict[tuple[str, bool], list[Judgement]] = {}
 
     def loops(self, config: Mapping[str, Any]) -> Iterator[Remark]:
         """Judge whether references come to an end."""
-        if self.name == METADATA:
+        if self.name == METADATA_FILE:
             return
-        texts = [(item.parts, item.value) for item in walked(config) if _refers(item.value)]
+        texts = [(item.parts, item.value) for item in walk_items(config) if _refers(item.value)]
         # what a macro copies from another file is found there
         here = ((parts, value) for parts, value in texts if not MACRO_FILE.search(value) or value[0] != "%")
-        sections: list[tuple[Id, Any]] = [(item.parts, {}) for item in walked(config)] if texts else []
-        found = endless(Reach([*sections, *here]), [parts for parts, _ in texts])
+        sections: list[tuple[Id, Any]] = [(item.parts, {}) for item in walk_items(config)] if texts else []
+        found = endless_references(Reach([*sections, *here]), [parts for parts, _ in texts])
         for parts, reason in found.items():
             where = "#".join(parts)
             yield Remark(self.name, where, "reference", "@" + where, Verdict.REFUSED, reason)
 
     def item(self, item: _Item) -> Iterator[Remark]:
         """Judge one item."""
-        if self.name != METADATA and MACRO_FILE.search(item.key):
+        if self.name != METADATA_FILE and MACRO_FILE.search(item.key):
             yield self._refuse(item, "reference", item.key, "a key that names a file: a macro below it reads one.")
-        if self.name != METADATA and item.nested and re.search("#|::", item.key):
+        if self.name != METADATA_FILE and item.nested and re.search("#|::", item.key):
             yield self._refuse(item, "reference", item.key, "MONAI splits such a key in some places and not in others.")
-        if self.name != METADATA and not item.nested and any(map(_odd, re.split("#|::", item.key.lstrip("+~")))):
+        if self.name != METADATA_FILE and not item.nested and any(map(_odd, re.split("#|::", item.key.lstrip("+~")))):
             yield self._refuse(item, "reference", item.key, "a key whose parts MONAI reads as other keys or numbers.")
-        if self.name != METADATA and not is_part(item.key):
+        if self.name != METADATA_FILE and not is_part(item.key):
             reason = "a key is one part of a name: files are named after keys, and this one leads elsewhere."
             yield self._refuse(item, "argument", item.key, reason)
         if item.parts[-1] == "_target_":
@@ -284,7 +284,7 @@ class _Judge:
         if mode != "default" and (is_target_only(target) or judge_callable(target)[0] == Verdict.ATTENTION):
             reason = "it is kept instead of called: what is given to it later has no names that could be judged."
             yield self._refuse(item, "callable", f"{target} (_mode_ {mode})", reason)
-        if bare(target) in lists()["pretrained"] and section.get("pretrained") is not False:
+        if bare_name(target) in allowed_lists()["pretrained"] and section.get("pretrained") is not False:
             reason = 'it downloads weights unless "pretrained" is false; the bundle has its own.'
             yield self._refuse(item, "callable", target, reason)
 
@@ -300,7 +300,7 @@ class _Judge:
             yield self._refuse(item, "callable", value, f"{owner} is a section: files are named after its keys.")
         elif names_a_place(owner) and value not in OBJECTS and self._is_argument(item):
             yield self._refuse(item, "callable", value, f"{owner} may be any path. {NO_PLACE}")
-        elif item.overlay and (self.known.keep_callables or bare(value) in lists()["pretrained"]):
+        elif item.overlay and (self.known.keep_callables or bare_name(value) in allowed_lists()["pretrained"]):
             reason = "a target without the section that it stands in, which may say more about it."
             yield self._refuse(item, "callable", value, reason)
         else:
@@ -314,7 +314,7 @@ class _Judge:
 
     def _argument(self, item: _Item) -> Iterator[Remark]:
         value = item.value
-        if self.name != METADATA:
+        if self.name != METADATA_FILE:
             yield from self._place(item)
             yield from self._kind(item)
         computed = isinstance(value, str) and value[:1] in ("$", "@", "%") and value not in _NAMED_ALIKE
@@ -347,16 +347,16 @@ class _Judge:
     def _kind(self, item: _Item) -> Iterator[Remark]:
         """Judge whether an argument is of the kind that the signature of what it is given to says."""
         targets = self.known.reach.values((*item.component, "_target_"))
-        kinds = kinds_of(targets, item.argument) if targets else ""
+        kinds = literal_kinds(targets, item.argument) if targets else ""
         reason = kinds and judge_kind(item.argument, kinds, item.value, item.parts, self.known.reach)
         if reason:
             yield self._refuse(item, "argument", item.value, reason)
-        named = {bare(target) for target in targets if isinstance(target, str)}
+        named = {bare_name(target) for target in targets if isinstance(target, str)}
         if item.argument == "weights" and item.value is not None and "TorchVisionFCModel" in named:
             yield self._refuse(item, "argument", item.value, "weights downloads weights; it must be absent.")
 
     def _text(self, item: _Item, value: str) -> Iterator[Remark]:
-        if self.name == METADATA and value.startswith(("$", "@", "%")):
+        if self.name == METADATA_FILE and value.startswith(("$", "@", "%")):
             yield self._refuse(item, "expression", value, "MONAI resolves this, and metadata has no need of it.")
         elif value.startswith("$"):
             yield from self._expression(item, value)
@@ -364,11 +364,11 @@ class _Judge:
             yield self._macro(item)
         elif value.startswith("@"):
             yield from self._reference(item, value)
-        yield from addresses(self.name, item.where, value, fetched=self.name != METADATA)
+        yield from network_addresses(self.name, item.where, value, fetched=self.name != METADATA_FILE)
 
     def _reference(self, item: _Item, value: str) -> Iterator[Remark]:
         try:
-            found = syntax.references(absolute(value, item.parts))
+            found = syntax.references_in(absolute(value, item.parts))
         except ValueError as error:
             yield self._refuse(item, "reference", value, str(error))
             return

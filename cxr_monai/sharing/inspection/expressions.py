@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 from cxr_monai.bundle.evaluated import Reach
 from cxr_monai.sharing.inspection import syntax
-from cxr_monai.sharing.inspection.allowlist import bare, judge_attribute, judge_module, judge_value, lists
+from cxr_monai.sharing.inspection.allowlist import allowed_lists, bare_name, judge_attribute, judge_module, judge_value
 from cxr_monai.sharing.inspection.arguments import COMPUTED, judge_argument
 from cxr_monai.sharing.inspection.places import NO_PLACE, READING, Places, leads_elsewhere, names_a_place
 from cxr_monai.sharing.inspection.remarks import Verdict
 
-LARGEST = 10**8
+LARGEST_PRODUCT = 10**8
 """Whole number that an expression may hold: ``[0] * n`` takes eight bytes for each."""
 
 _PLAIN = (
@@ -32,7 +32,7 @@ _PLAIN = (
     ast.BitAnd, ast.BitOr, ast.BitXor, ast.MatMult,
 )  # fmt: skip
 
-Judged = tuple[str, Verdict, str]
+Judgement = tuple[str, Verdict, str]
 """What was judged, the verdict, the reason."""
 
 
@@ -71,7 +71,7 @@ class Scope:
     evaluated: bool = False
 
 
-def judge_import(text: str) -> tuple[dict[str, str], list[Judged]] | None:
+def judge_import(text: str) -> tuple[dict[str, str], list[Judgement]] | None:
     """Judge ``import ...`` or ``from ... import ...`` as MONAI reads it; None if the text is no import.
 
     Args:
@@ -80,13 +80,13 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judged]] | None:
     Returns:
         the names that it defines (``{"np": "numpy"}``), and what was judged.
     """
-    tree = syntax.parsed(text, "exec")
+    tree = syntax.parse_python(text, "exec")
     if not isinstance(tree, ast.Module):
         return None
     statements = tree.body
     if not statements or not isinstance(statements[0], ast.Import | ast.ImportFrom):
         return None
-    judged: list[Judged] = []
+    judged: list[Judgement] = []
     if len(statements) > 1 or len(statements[0].names) > 1:
         judged.append((text, Verdict.REFUSED, "it is more than one import, of which MONAI executes the first."))
     names: dict[str, str] = {}
@@ -114,12 +114,12 @@ def _judge_from(name: str, level: int) -> tuple[Verdict, str]:
     verdict, reason = judge_module(name)
     if verdict == Verdict.ALLOWED:
         return verdict, reason
-    if any(known.startswith(f"{name}.") for known in lists()["callables"]):
+    if any(known.startswith(f"{name}.") for known in allowed_lists()["callables"]):
         return Verdict.ALLOWED, ""  # a class: what is used of it is judged by its full name
     return judge_value(name, called=True)  # where the name is then used it is judged by itself
 
 
-def judge_expression(text: str, scope: Scope = Scope()) -> list[Judged]:
+def judge_expression(text: str, scope: Scope = Scope()) -> list[Judgement]:
     """Judge one expression.
 
     Args:
@@ -130,24 +130,24 @@ def judge_expression(text: str, scope: Scope = Scope()) -> list[Judged]:
         what was judged: each callable and attribute, and whatever is outside the grammar. Empty: a harmless text.
     """
     try:
-        tree = syntax.expression(text)
+        tree = syntax.parse_expression(text)
     except ValueError as error:
         return [(text, Verdict.REFUSED, str(error))]
     if tree is None:
         return [(text, Verdict.REFUSED, "it is no expression of Python.")]
     # from the tree, where names are as Python reads them: other letters may spell MONAI's own
     ids = [str(node.slice.value) for node in ast.walk(tree) if syntax.is_reference(node)]
-    judged: list[Judged] = [
+    judged: list[Judgement] = [
         (f"@{name}", Verdict.REFUSED, "a reference to an import: a whole module.")
         for name in ids
         if scope.imports.hold(name)
     ]
     return judged + [
-        (syntax.shown(what), verdict, reason) for what, verdict, reason in _judge(tree, scope, frozenset())
+        (syntax.as_written(what), verdict, reason) for what, verdict, reason in _judge(tree, scope, frozenset())
     ]
 
 
-def _judge(node: ast.AST, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
+def _judge(node: ast.AST, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
     if syntax.is_reference(node):
         return
     if isinstance(node, ast.Attribute | ast.Name):
@@ -184,17 +184,17 @@ def _behind(node: ast.AST, scope: Scope) -> list[ast.AST]:
     return []
 
 
-def _outside(node: ast.AST) -> Judged:
+def _outside(node: ast.AST) -> Judgement:
     shown = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
     return shown, Verdict.REFUSED, f"{type(node).__name__} is not part of what an expression may use."
 
 
-def _judge_plain(node: ast.AST) -> Iterator[Judged]:
+def _judge_plain(node: ast.AST) -> Iterator[Judgement]:
     """Judge what fills the memory though all its parts are harmless."""
     if isinstance(node, ast.Constant):
         yield from _judge_constant(node.value)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and _times(node) > LARGEST:
-        yield ast.unparse(node), Verdict.REFUSED, f"a product above {LARGEST:,} can fill the memory."
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and _times(node) > LARGEST_PRODUCT:
+        yield ast.unparse(node), Verdict.REFUSED, f"a product above {LARGEST_PRODUCT:,} can fill the memory."
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and not _is_small_power(node):
         yield (
             ast.unparse(node),
@@ -207,15 +207,15 @@ def _judge_plain(node: ast.AST) -> Iterator[Judged]:
             yield ast.unparse(node), Verdict.REFUSED, "a computed or large width can fill the memory."
 
 
-def _judge_constant(value: object) -> Iterator[Judged]:
+def _judge_constant(value: object) -> Iterator[Judgement]:
     if isinstance(value, str) and "__" in value:
         yield value, Verdict.REFUSED, "a text with '__' in it has no place in an expression."
     if isinstance(value, str) and leads_elsewhere(value):
         yield value, Verdict.REFUSED, "a text that leads out of the bundle and of where it is told to write."
     if isinstance(value, str) and re.search(r"%[^%a-zA-Z]*(\d{5}|\*)", value):
         yield value, Verdict.REFUSED, "a computed or large width can fill the memory."
-    if isinstance(value, int) and abs(value) > LARGEST:
-        yield str(value), Verdict.REFUSED, f"a number above {LARGEST:,} can fill the memory."
+    if isinstance(value, int) and abs(value) > LARGEST_PRODUCT:
+        yield str(value), Verdict.REFUSED, f"a number above {LARGEST_PRODUCT:,} can fill the memory."
 
 
 def _times(node: ast.AST) -> int:
@@ -241,7 +241,7 @@ def _is_small_power(node: ast.BinOp) -> bool:
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
-def _judge_comprehension(node: Comprehension, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
+def _judge_comprehension(node: Comprehension, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
     """Judge in the order in which Python binds: what the first ``in`` takes is evaluated outside."""
     for part in node.generators:
         yield from _judge(part.iter, scope, local)
@@ -266,7 +266,7 @@ def _puts_together(node: ast.AST) -> bool:
     return syntax.may_be_text(node) and not isinstance(node, ast.Constant)
 
 
-def _judge_lambda(node: ast.Lambda, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
+def _judge_lambda(node: ast.Lambda, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
     known = node.args
     if known.defaults or any(known.kw_defaults):
         yield ast.unparse(node), Verdict.REFUSED, "a lambda's arguments have no defaults here."
@@ -276,7 +276,7 @@ def _judge_lambda(node: ast.Lambda, scope: Scope, local: frozenset[str]) -> Iter
     yield from _judge(node.body, scope, local | bound)
 
 
-def _judge_bound(bound: frozenset[str], scope: Scope) -> Iterator[Judged]:
+def _judge_bound(bound: frozenset[str], scope: Scope) -> Iterator[Judgement]:
     for name in sorted(bound):
         if name in scope.names or hasattr(builtins, name):
             yield name, Verdict.REFUSED, f"{name} is the name of something else, and is given another meaning."
@@ -286,7 +286,7 @@ def _judge_bound(bound: frozenset[str], scope: Scope) -> Iterator[Judged]:
 
 def _judge_name(
     node: ast.Attribute | ast.Name, scope: Scope, local: frozenset[str], called: bool = False
-) -> Iterator[Judged]:
+) -> Iterator[Judgement]:
     """Judge a name or a chain of attributes: of a module in full, of anything else attribute by attribute."""
     chain: list[str] = []
     base: ast.AST = node
@@ -304,8 +304,12 @@ def _judge_name(
             return
         full = ".".join([scope.names.get(base.id, base.id), *chain])
         yield (full, *judge_value(full, called, scope.evaluated))
-        if not called and bare(full) in READING:
-            yield full, Verdict.REFUSED, f"{bare(full)} is not called here, but handed on: nobody sees what it reads."
+        if not called and bare_name(full) in READING:
+            yield (
+                full,
+                Verdict.REFUSED,
+                f"{bare_name(full)} is not called here, but handed on: nobody sees what it reads.",
+            )
         return
     for part in chain:
         verdict, reason = judge_attribute(part)
@@ -318,7 +322,7 @@ def _judge_name(
 # The one assignment that configurations of the model zoo make: let cuDNN choose its fastest algorithm.
 _BENCHMARK = re.compile(r"setattr\(torch\.backends\.cudnn, '(benchmark|deterministic|enabled)', (True|False)\)")
 # What torchrun tells its processes; the environment holds passwords too.
-_VARIABLE = f"'({'|'.join(lists()['environment'])})'"
+_VARIABLE = f"'({'|'.join(allowed_lists()['environment'])})'"
 _ENVIRONMENT = re.compile(rf"os\.environ(\[{_VARIABLE}\]|\.get\({_VARIABLE}(, ('\w*'|\d+))?\))")
 # What calls a function that it is given.
 _HANDING_ON = ("functools.partial", "map", "filter")
@@ -332,7 +336,7 @@ def _is_of_the_environment(node: ast.AST, scope: Scope) -> bool:
     return scope.names.get("os") == "os" and _ENVIRONMENT.fullmatch(ast.unparse(node)) is not None
 
 
-def _judge_call(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
+def _judge_call(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
     shown = ast.unparse(node)
     if scope.names.get("torch") == "torch" and _BENCHMARK.fullmatch(shown):
         return
@@ -363,13 +367,13 @@ def _judge_call(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator
     yield from _judge_places(node, scope, local)
 
 
-def _judge_places(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator[Judged]:
+def _judge_places(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
     """Judge the places that a call is given, by their names, and by position where nobody knows what is called."""
-    full = "" if _begins_with(node.func, local) else syntax.dotted(node.func, scope.names)
+    full = "" if _begins_with(node.func, local) else syntax.dotted_name(node.func, scope.names)
     if full == "torch.distributed.init_process_group" and len(node.args) > 1:
         yield full, Verdict.REFUSED, "its second argument opens connections; give arguments by name."
-    reading = bare(full) in READING
-    if bare(full) == "glob.glob" and not (len(node.args) == 1 and syntax.holds_a_reference(node.args[0])):
+    reading = bare_name(full) in READING
+    if bare_name(full) == "glob.glob" and not (len(node.args) == 1 and syntax.holds_a_reference(node.args[0])):
         yield (
             full,
             Verdict.REFUSED,

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from cxr_monai.sharing.inspection.remarks import shortened
 
 MOST_FILES = 10_000
-LONGEST_NAME = 200
-DEEPEST = 8
+LONGEST_FILE_NAME = 200
+DEEPEST_FOLDER = 8
 """Folders within each other."""
 
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
@@ -25,8 +25,8 @@ def is_device(name: str) -> bool:
 
 def name_problem(name: str) -> str:
     """Return what is wrong with one name, ``/`` between folders, as a sentence; "" if nothing is."""
-    if len(name) > LONGEST_NAME or name.count("/") >= DEEPEST:
-        return f"{shortened(name)!r} is longer than {LONGEST_NAME} characters or {DEEPEST} folders."
+    if len(name) > LONGEST_FILE_NAME or name.count("/") >= DEEPEST_FOLDER:
+        return f"{shortened(name)!r} is longer than {LONGEST_FILE_NAME} characters or {DEEPEST_FOLDER} folders."
     if not all(_PART.fullmatch(part) and not is_device(part) for part in name.split("/")):
         return (
             f"{shortened(name)!r} is no name for a file of a bundle: letters, digits, '_', '-', '.' "

@@ -8,10 +8,10 @@ import re
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from cxr_monai.sharing.inspection.logging_file import PLACE as LOGGING_FILE
+from cxr_monai.sharing.inspection.logging_file import LOGGING_FILE as LOGGING_FILE
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """What a file is, and so what its content must be."""
 
     CONFIGURATION = "configuration"
@@ -28,19 +28,19 @@ class Kind(StrEnum):
 
 _FOLDER = re.compile(r"configs|models|docs(?:/[^/]+)*")
 # In this order: what commands of this package write or read, and what MONAI's model zoo has.
-_PLACES: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
+_PLACES: tuple[tuple[re.Pattern[str], FileKind], ...] = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
-        (re.escape(LOGGING_FILE), Kind.LOGGING),
-        (r"configs/[^/]+\.json", Kind.CONFIGURATION),
-        (r"models/[^/]+\.(?:pt|ts|safetensors)", Kind.WEIGHTS),
-        (r"models/[^/]+\.onnx", Kind.ONNX),
-        (r"models/(?:calibration|contract)\.json|docs/import\.json", Kind.DATA),
-        (r"(?:lineage|metrics|bundle\.manifest)\.json", Kind.DATA),
-        (r"README\.md|docs/(?:.+/)?[^/]+\.md", Kind.MARKDOWN),
-        (r"LICEN[SC]E|NOTICE|large_files\.yml|bundle\.sig|docs/(?:.+/)?(?:[^/]+\.txt|LICEN[SC]E)", Kind.TEXT),
-        (r"docs/(?:.+/)?[^/]+\.png", Kind.PNG),
-        (r"docs/(?:.+/)?[^/]+\.jpe?g", Kind.JPEG),
+        (re.escape(LOGGING_FILE), FileKind.LOGGING),
+        (r"configs/[^/]+\.json", FileKind.CONFIGURATION),
+        (r"models/[^/]+\.(?:pt|ts|safetensors)", FileKind.WEIGHTS),
+        (r"models/[^/]+\.onnx", FileKind.ONNX),
+        (r"models/(?:calibration|contract)\.json|docs/import\.json", FileKind.DATA),
+        (r"(?:lineage|metrics|bundle\.manifest)\.json", FileKind.DATA),
+        (r"README\.md|docs/(?:.+/)?[^/]+\.md", FileKind.MARKDOWN),
+        (r"LICEN[SC]E|NOTICE|large_files\.yml|bundle\.sig|docs/(?:.+/)?(?:[^/]+\.txt|LICEN[SC]E)", FileKind.TEXT),
+        (r"docs/(?:.+/)?[^/]+\.png", FileKind.PNG),
+        (r"docs/(?:.+/)?[^/]+\.jpe?g", FileKind.JPEG),
     )
 )
 _CODE = (
@@ -48,7 +48,7 @@ _CODE = (
 )  # fmt: skip
 
 
-def kind_of(name: str) -> Kind | None:
+def kind_of(name: str) -> FileKind | None:
     """Return the kind of file that may stand under a name, ``/`` between folders; None where none may."""
     return next((kind for pattern, kind in _PLACES if pattern.fullmatch(name)), None)
 
@@ -58,7 +58,7 @@ def is_place(folder: str) -> bool:
     return _FOLDER.fullmatch(folder) is not None
 
 
-def why_not(name: str) -> str:
+def why_no_place(name: str) -> str:
     """Return why a file has no place in a bundle, as a sentence."""
     path = PurePosixPath(name)
     if name.startswith("configs/") and path.suffix in (".yaml", ".yml"):

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from cxr_monai.plurals import counted
 
-LONGEST = 1 << 16
+LONGEST_LOGGING_FILE = 1 << 16
 """Bytes of the file."""
-PLACE = "configs/logging.conf"
+LOGGING_FILE = "configs/logging.conf"
 """The one file that MONAI reads by itself, beside the configuration that is run."""
 
-Problem = tuple[str, str, str]
+LoggingProblem = tuple[str, str, str]
 """Where it stands (``handler_console.args``), the text, why it is refused."""
 
 _NAME = r"[A-Za-z][A-Za-z0-9_]*"
@@ -60,14 +60,14 @@ _SECTION = re.compile(rf"\[(loggers|handlers|formatters|(logger|handler|formatte
 _LINE = re.compile(r"([a-z]+) *= *(.*)")
 
 
-def problems(content: bytes) -> Iterator[Problem]:
+def logging_problems(content: bytes) -> Iterator[LoggingProblem]:
     """Yield what speaks against a configuration of ``logging``; nothing for one that only formats and prints.
 
     Args:
         content: of the whole file.
     """
-    if len(content) > LONGEST:
-        yield "", counted(len(content), "byte"), f"it has more than {LONGEST:,} bytes."
+    if len(content) > LONGEST_LOGGING_FILE:
+        yield "", counted(len(content), "byte"), f"it has more than {LONGEST_LOGGING_FILE:,} bytes."
         return
     other = re.search(rb"[^ -~\n]", content)
     if other is not None:
@@ -80,7 +80,7 @@ def problems(content: bytes) -> Iterator[Problem]:
     yield from refused or _disagreements(sections)
 
 
-def _read(lines: list[str], sections: dict[str, dict[str, str]]) -> Iterator[Problem]:
+def _read(lines: list[str], sections: dict[str, dict[str, str]]) -> Iterator[LoggingProblem]:
     """Read the lines into ``sections``, and yield those that have none of the known forms."""
     section = ""
     for number, line in enumerate((line.rstrip(" ") for line in lines), 1):
@@ -122,7 +122,7 @@ _EXPLAINED = {
 }
 
 
-def _disagreements(sections: dict[str, dict[str, str]]) -> Iterator[Problem]:
+def _disagreements(sections: dict[str, dict[str, str]]) -> Iterator[LoggingProblem]:
     """Yield what is named and is not there: ``logging`` would end with an error."""
     listed: dict[str, list[str]] = {}
     for kind in ("logger", "handler", "formatter"):

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from cxr_monai.budget import check_time
 from cxr_monai.bundle.evaluated import Id, Reach
 
-MOST = 200
+MOST_STEPS = 200
 """Items, one within or behind the other, that may have to be evaluated before the first of them is."""
 
 
-def endless(reach: Reach, ids: Iterable[Id]) -> dict[Id, str]:
+def endless_references(reach: Reach, ids: Iterable[Id]) -> dict[Id, str]:
     """Find ids that cannot be evaluated.
 
     Args:
@@ -34,8 +34,8 @@ def _measured(start: Id, reach: Reach, depths: dict[Id, int]) -> str:
         parts, done = waiting.pop()
         if done:
             depths[parts] = 1 + max((below + depths.get(one, 0) for one, below in path.pop(parts)), default=0)
-            if depths[parts] > MOST:
-                reason = f"it needs more than {MOST} references, one behind the other."
+            if depths[parts] > MOST_STEPS:
+                reason = f"it needs more than {MOST_STEPS} references, one behind the other."
                 depths[parts] = 0  # said once
         elif parts not in depths and parts not in path:
             path[parts] = [(one, below) for one, below in reach.mentioned(parts) if reach.has(one)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cxr_monai.budget import check_time
 
-LARGEST = 32 << 20
+LARGEST_PICTURE = 32 << 20
 """Bytes of a picture."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,9 +32,9 @@ def picture_problem(path: Path, png: bool) -> str:
         png: it is to be PNG, else JPEG.
     """
     with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        return f"a picture has at most {LARGEST:,} bytes."
+        content = file.read(LARGEST_PICTURE + 1)
+    if len(content) > LARGEST_PICTURE:
+        return f"a picture has at most {LARGEST_PICTURE:,} bytes."
     try:
         end = _png_end(content) if png else _jpeg_end(content)
     except (ValueError, IndexError):

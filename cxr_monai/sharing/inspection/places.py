@@ -116,7 +116,7 @@ class Places:
             return True
         if value.startswith("$"):
             try:
-                tree = syntax.expression(value[1:])
+                tree = syntax.parse_expression(value[1:])
             except ValueError:
                 return False
             return isinstance(tree, ast.Expression) and self.is_place_node(tree.body, empty)
@@ -164,7 +164,7 @@ class Places:
     def _is_place_call(self, node: ast.AST, empty: bool) -> bool:
         if not isinstance(node, ast.Call) or node.keywords or not node.args:
             return _MOMENT.fullmatch(ast.unparse(node)) is not None if isinstance(node, ast.Call) else False
-        function = syntax.dotted(node.func, self.names)
+        function = syntax.dotted_name(node.func, self.names)
         if _MOMENT.fullmatch(ast.unparse(node)):
             return True
         if function in ("os.path.join", "pathlib.Path", "pathlib.PurePath"):

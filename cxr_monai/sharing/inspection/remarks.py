@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-LONGEST = 160
+LONGEST_REMARK = 160
 
 
 class Verdict(StrEnum):
@@ -41,11 +41,11 @@ class Remark:
 
     def __post_init__(self) -> None:
         for name in ("file", "where", "text", "reason"):
-            limit = 4 * LONGEST if name == "reason" else LONGEST
+            limit = 4 * LONGEST_REMARK if name == "reason" else LONGEST_REMARK
             object.__setattr__(self, name, shortened(getattr(self, name), limit))
 
 
-def shortened(text: object, longest: int = LONGEST) -> str:
+def shortened(text: object, longest: int = LONGEST_REMARK) -> str:
     """Return text of at most 160 characters on one line, without characters that move a terminal's cursor."""
     shown = str(text)[: longest + 1]
     shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown)

@@ -14,11 +14,11 @@ from typing import Any
 from cxr_monai.budget import check_time
 from cxr_monai.bundle.evaluated import Id, Reach, mentions
 from cxr_monai.sharing.inspection import syntax
-from cxr_monai.sharing.inspection.allowlist import bare
+from cxr_monai.sharing.inspection.allowlist import bare_name
 
 
 @cache
-def signatures() -> Mapping[str, Mapping[str, str]]:
+def argument_kinds() -> Mapping[str, Mapping[str, str]]:
     """Return, by callable and argument, the kinds that it takes and that are no texts: ``n``, ``b`` (``true``), ``l``.
 
     ``scripts/sync_signatures.py`` writes them; arguments that may be texts or anything else are not there.
@@ -27,13 +27,13 @@ def signatures() -> Mapping[str, Mapping[str, str]]:
     return dict(json.loads(text))
 
 
-def kinds_of(targets: Iterable[Any], argument: str) -> str:
+def literal_kinds(targets: Iterable[Any], argument: str) -> str:
     """Return the kinds that an argument of any of some callables takes; "" where it may be a text."""
     for target in targets:
-        name = bare(target) if isinstance(target, str) else ""
+        name = bare_name(target) if isinstance(target, str) else ""
         for twin in (name, f"{name.removesuffix('Dict')}d", f"{name[:-1]}d"):
-            if argument in signatures().get(twin, ()):
-                return signatures()[twin][argument]
+            if argument in argument_kinds().get(twin, ()):
+                return argument_kinds()[twin][argument]
     return ""
 
 
@@ -72,7 +72,7 @@ def _is_text(value: Any, parts: Id, reach: Reach) -> bool:
         found = mentions(value, parts)
         if value.startswith("$"):
             try:
-                tree = syntax.expression(value[1:])
+                tree = syntax.parse_expression(value[1:])
             except ValueError:
                 continue  # refused as an expression
             if not isinstance(tree, ast.Expression):

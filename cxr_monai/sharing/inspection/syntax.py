@@ -7,8 +7,8 @@ from typing import TypeGuard
 
 from cxr_monai.plurals import counted
 
-LONGEST = 4000
-DEEPEST = 60
+LONGEST_EXPRESSION = 4000
+DEEPEST_EXPRESSION = 60
 """Levels of the syntax tree."""
 LOCAL = "__local_refs"
 """The name under which MONAI puts what is referred to into an expression."""
@@ -31,16 +31,16 @@ class Reference(ast.Subscript):
     slice: ast.Constant
 
 
-def expression(text: str) -> ast.AST | None:
+def parse_expression(text: str) -> ast.AST | None:
     """Return the tree of an expression without its ``$``, None where it is no Python.
 
     Raises:
         ValueError: for a text that is too long or too deep, or whose references depend on where it stands.
     """
-    return parsed(_resolved(text).strip(), "eval", longest=20 * LONGEST)
+    return parse_python(_resolved(text).strip(), "eval", longest=20 * LONGEST_EXPRESSION)
 
 
-def references(text: str) -> list[str]:
+def references_in(text: str) -> list[str]:
     """Return the ids that a text refers to, ``::`` between their parts, as MONAI finds them."""
     return [found[1:] for found in _REFERENCE.findall(text.replace("#", "::"))]
 
@@ -55,14 +55,14 @@ def is_reference(node: ast.AST) -> TypeGuard[Reference]:
     )
 
 
-def shown(text: str) -> str:
+def as_written(text: str) -> str:
     """Return a text with its references as the configuration writes them."""
     return _SHOWN.sub(r"@\1", text)
 
 
 def _resolved(text: str) -> str:
-    if len(text) > LONGEST:
-        raise ValueError(f"it has {counted(len(text), 'character')}; an expression has at most {LONGEST:,}.")
+    if len(text) > LONGEST_EXPRESSION:
+        raise ValueError(f"it has {counted(len(text), 'character')}; an expression has at most {LONGEST_EXPRESSION:,}.")
     text = text.replace("#", "::")
     if LOCAL in text:
         raise ValueError(f"{LOCAL} is MONAI's inside.")
@@ -72,7 +72,7 @@ def _resolved(text: str) -> str:
     return _REFERENCE.sub(lambda found: f"{LOCAL}['{found[0][1:]}']", text)
 
 
-def parsed(text: str, mode: str, longest: int = LONGEST) -> ast.AST | None:
+def parse_python(text: str, mode: str, longest: int = LONGEST_EXPRESSION) -> ast.AST | None:
     """Return the syntax tree, or None where there is none.
 
     Raises:
@@ -86,7 +86,7 @@ def parsed(text: str, mode: str, longest: int = LONGEST) -> ast.AST | None:
         tree = ast.parse(text, mode=mode)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if _depth(tree) > DEEPEST:
+    if _depth(tree) > DEEPEST_EXPRESSION:
         raise ValueError("it is nested too deep.")
     return tree
 
@@ -99,7 +99,7 @@ def _depth(tree: ast.AST) -> int:
     return depth
 
 
-def dotted(node: ast.AST, names: Mapping[str, str]) -> str:
+def dotted_name(node: ast.AST, names: Mapping[str, str]) -> str:
     """Return the full name of a chain of attributes that begins with a name (``os.path.join``); "" for anything else.
 
     Args:

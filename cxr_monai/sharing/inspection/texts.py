@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from cxr_monai.budget import check_time
 
-LARGEST = 4 << 20
+LARGEST_TEXT = 4 << 20
 """Bytes of a text."""
 
 # What changes how a text looks or where its lines end: controls (but tab, and line feed with or without its carriage
@@ -20,8 +20,8 @@ _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u2
 
 def text_problem(content: bytes) -> str:
     """Return what is wrong with a text as a sentence; "" if nothing is."""
-    if len(content) > LARGEST:
-        return f"a text has at most {LARGEST:,} bytes."
+    if len(content) > LARGEST_TEXT:
+        return f"a text has at most {LARGEST_TEXT:,} bytes."
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

@@ -22,16 +22,16 @@ from typing import IO
 from cxr_monai.durable import storage_error
 from cxr_monai.errors import BundleError, Code, CxrError, SharingError
 from cxr_monai.plurals import counted
-from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect
-from cxr_monai.sharing.inspection.file_names import LONGEST_NAME, MOST_FILES
-from cxr_monai.sharing.inspection.remarks import LONGEST, shortened
-from cxr_monai.sharing.package.file_list import LARGEST, list_problems, walk
+from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect_bundle
+from cxr_monai.sharing.inspection.file_names import LONGEST_FILE_NAME, MOST_FILES
+from cxr_monai.sharing.inspection.remarks import LONGEST_REMARK, shortened
+from cxr_monai.sharing.package.file_list import LARGEST_FILE_LIST, list_problems, walk_files
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = (stat.S_IFREG | 0o644) << 16
 _END = 22
 """Bytes of the end of a ZIP's directory, without a comment."""
-_MOST_DIRECTORY = MOST_FILES * (46 + LONGEST_NAME)
+_MOST_DIRECTORY = MOST_FILES * (46 + LONGEST_FILE_NAME)
 
 
 def write_archive(root: Path, file: IO[bytes]) -> None:
@@ -41,11 +41,11 @@ def write_archive(root: Path, file: IO[bytes]) -> None:
         SharingError: ``bundle-altered`` for links, devices and empty folders; ``archive-invalid`` for names and sizes
             that an archive cannot have.
     """
-    names = sorted(walk(root))
+    names = sorted(walk_files(root))
     problems = list_problems(names)
     size = sum((root / name).stat().st_size for name in names)
-    if size > LARGEST:
-        problems.append(f"it has {counted(size, 'byte')}; a bundle has at most {LARGEST:,}.")
+    if size > LARGEST_FILE_LIST:
+        problems.append(f"it has {counted(size, 'byte')}; a bundle has at most {LARGEST_FILE_LIST:,}.")
     if problems:
         raise SharingError(Code.ARCHIVE_INVALID, " ".join(problems[:10]), where=root)
     _write(root, names, file)
@@ -82,14 +82,14 @@ def unpack(archive: Path, into: Path) -> None:
     except Exception as error:  # a stranger's file may break its reader in any way
         raise SharingError(
             Code.ARCHIVE_INVALID,
-            f"it is damaged, or no archive of a bundle: {shortened(error, 4 * LONGEST).rstrip('.')}.",
+            f"it is damaged, or no archive of a bundle: {shortened(error, 4 * LONGEST_REMARK).rstrip('.')}.",
             fix="Get it again from its sender, as 'cxr-monai bundle pack' and 'sign' wrote it.",
             where=archive,
         ) from error
 
 
 @contextlib.contextmanager
-def unpacked(archive: Path) -> Iterator[Path]:
+def temporarily_unpacked(archive: Path) -> Iterator[Path]:
     """Unpack an archive into a temporary folder, and give that; errors name the archive.
 
     Raises:
@@ -118,10 +118,10 @@ def inspect_archive(archive: Path) -> Inspection:
     """Inspect what an archive holds; neither its manifest nor a signature is looked at.
 
     Raises:
-        SharingError, BundleError, StorageError: as :func:`unpacked`.
+        SharingError, BundleError, StorageError: as :func:`temporarily_unpacked`.
     """
-    with unpacked(archive) as root:
-        return dataclasses.replace(inspect(root), root=archive)
+    with temporarily_unpacked(archive) as root:
+        return dataclasses.replace(inspect_bundle(root), root=archive)
 
 
 def _unpacked(file: IO[bytes], into: Path) -> list[str]:
@@ -148,8 +148,8 @@ def _unpacked(file: IO[bytes], into: Path) -> list[str]:
 
 def _check_end(file: IO[bytes], size: int) -> None:
     """Look at the last 22 bytes alone, before a library reads the directory that they point to."""
-    if not _END + 20 < size <= LARGEST + _MOST_DIRECTORY:
-        raise ValueError(f"it has {counted(size, 'byte')}; an archive has at most {LARGEST:,}")
+    if not _END + 20 < size <= LARGEST_FILE_LIST + _MOST_DIRECTORY:
+        raise ValueError(f"it has {counted(size, 'byte')}; an archive has at most {LARGEST_FILE_LIST:,}")
     file.seek(max(size - _END - 20, 0))
     before, end = file.read(20), file.read(_END)
     if before[:4] == b"PK\x06\x07":

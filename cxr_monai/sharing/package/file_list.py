@@ -18,16 +18,16 @@ from typing import Any
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.errors import Code, SharingError
 from cxr_monai.plurals import counted
-from cxr_monai.sharing.inspection.file_names import DEEPEST, MOST_FILES, is_device, name_problems
+from cxr_monai.sharing.inspection.file_names import DEEPEST_FOLDER, MOST_FILES, is_device, name_problems
 from cxr_monai.sharing.inspection.remarks import shortened
-from cxr_monai.strict_json import LARGEST as LARGEST_JSON
+from cxr_monai.strict_json import LARGEST_JSON as LARGEST_JSON
 from cxr_monai.strict_json import parse_strictly
 
-MANIFEST = "bundle.manifest.json"
+FILE_LIST = "bundle.manifest.json"
 SIGNATURE = "bundle.sig"
-METRICS = "metrics.json"
-FORMAT = 1
-LARGEST = 2 << 30
+PACKED_METRICS = "metrics.json"
+_FORMAT = 1
+LARGEST_FILE_LIST = 2 << 30
 """Bytes of a whole bundle."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _VERSION = re.compile(r"(?:0|[1-9]\d{0,5})(?:\.(?:0|[1-9]\d{0,5})){1,3}")
@@ -35,7 +35,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class File:
+class PackedFile:
     """One file: its name within the bundle (``/`` between folders), its bytes, their SHA-256."""
 
     name: str
@@ -44,7 +44,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Contents:
+class PackedContents:
     """What a packed bundle consists of.
 
     Attributes:
@@ -57,24 +57,24 @@ class Contents:
     name: str
     version: str
     created_from: str
-    files: tuple[File, ...]
+    files: tuple[PackedFile, ...]
 
     @classmethod
-    def of(cls, root: Path, name: str, version: str, created_from: str) -> "Contents":
+    def of(cls, root: Path, name: str, version: str, created_from: str) -> "PackedContents":
         """Describe a folder.
 
         Raises:
             SharingError: ``bundle-altered`` for a link or a device, ``archive-invalid`` for names or sizes that a
                 packed bundle cannot have.
         """
-        names = [found for found in walk(root) if found not in (MANIFEST, SIGNATURE)]
-        files = tuple(File(one, (root / one).stat().st_size, file_digest(root / one)) for one in sorted(names))
+        names = [found for found in walk_files(root) if found not in (FILE_LIST, SIGNATURE)]
+        files = tuple(PackedFile(one, (root / one).stat().st_size, file_digest(root / one)) for one in sorted(names))
         return _checked(cls(name, version, created_from, files), root)
 
     def to_bytes(self) -> bytes:
         """Return it as the one text that says it."""
         content = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "name": self.name,
             "version": self.version,
             "created_from": self.created_from,
@@ -83,7 +83,7 @@ class Contents:
         return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def read_contents(path: Path) -> Contents:
+def read_contents(path: Path) -> PackedContents:
     """Read a stranger's manifest.
 
     Raises:
@@ -97,30 +97,30 @@ def read_contents(path: Path) -> Contents:
     except FileNotFoundError:
         raise SharingError(
             Code.ARCHIVE_INVALID,
-            f"it has no {MANIFEST}, so it was not packed.",
+            f"it has no {FILE_LIST}, so it was not packed.",
             fix="'cxr-monai bundle pack' makes an archive of a bundle.",
             where=path.parent,
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise SharingError(Code.ARCHIVE_INVALID, f"its {MANIFEST} is not valid: {error}", where=path.parent) from error
+        raise SharingError(Code.ARCHIVE_INVALID, f"its {FILE_LIST} is not valid: {error}", where=path.parent) from error
     _checked(contents, path.parent)
     if contents.to_bytes() != raw:
         raise SharingError(
             Code.ARCHIVE_INVALID,
-            f"its {MANIFEST} is written in another way than 'cxr-monai bundle pack' does.",
+            f"its {FILE_LIST} is written in another way than 'cxr-monai bundle pack' does.",
             where=path.parent,
         )
     return contents
 
 
-def _parsed(content: Any) -> Contents:
+def _parsed(content: Any) -> PackedContents:
     if not isinstance(content, Mapping) or set(content) != {"format", "name", "version", "created_from", "files"}:
         raise ValueError("it needs format, name, version, created_from and files, and nothing else.")
-    if content["format"] != FORMAT or isinstance(content["format"], bool):
-        raise ValueError(f"its format is {shortened(content['format'])}, this package reads {FORMAT}.")
+    if content["format"] != _FORMAT or isinstance(content["format"], bool):
+        raise ValueError(f"its format is {shortened(content['format'])}, this package reads {_FORMAT}.")
     if not isinstance(content["files"], list) or len(content["files"]) > MOST_FILES:
         raise ValueError(f"files is a list of at most {MOST_FILES:,}.")
-    return Contents(
+    return PackedContents(
         _text(content["name"]),
         _text(content["version"]),
         _text(content["created_from"]),
@@ -128,12 +128,12 @@ def _parsed(content: Any) -> Contents:
     )
 
 
-def _file(entry: Any) -> File:
+def _file(entry: Any) -> PackedFile:
     if not isinstance(entry, Mapping) or set(entry) != {"name", "size", "sha256"}:
         raise ValueError("a file has name, size and sha256, and nothing else.")
     if not isinstance(entry["size"], int) or isinstance(entry["size"], bool) or entry["size"] < 0:
         raise ValueError(f"the size of {shortened(entry['name'])} is no number of bytes.")
-    return File(_text(entry["name"]), entry["size"], _text(entry["sha256"]))
+    return PackedFile(_text(entry["name"]), entry["size"], _text(entry["sha256"]))
 
 
 def _text(value: Any) -> str:
@@ -142,24 +142,24 @@ def _text(value: Any) -> str:
     return value
 
 
-def _checked(contents: Contents, where: Path) -> Contents:
-    check_name(contents.name)
+def _checked(contents: PackedContents, where: Path) -> PackedContents:
+    check_bundle_name(contents.name)
     version_numbers(contents.version)
     problems = list_problems([file.name for file in contents.files])
     if any(not _SHA256.fullmatch(text) for text in (contents.created_from, *(f.sha256 for f in contents.files))):
         problems.append("a SHA-256 is 64 hexadecimal digits.")
-    if sum(file.size for file in contents.files) > LARGEST:
-        problems.append(f"it is larger than {LARGEST:,} bytes.")
+    if sum(file.size for file in contents.files) > LARGEST_FILE_LIST:
+        problems.append(f"it is larger than {LARGEST_FILE_LIST:,} bytes.")
     if not contents.files or len(contents.files) > MOST_FILES:
         problems.append(f"it has {counted(len(contents.files), 'file')}; 1 to {MOST_FILES:,} are allowed.")
-    if {MANIFEST, SIGNATURE} & {file.name.casefold() for file in contents.files}:
-        problems.append(f"{MANIFEST} and {SIGNATURE} do not list themselves.")
+    if {FILE_LIST, SIGNATURE} & {file.name.casefold() for file in contents.files}:
+        problems.append(f"{FILE_LIST} and {SIGNATURE} do not list themselves.")
     if problems:
         raise SharingError(Code.ARCHIVE_INVALID, " ".join(problems[:10]), where=where)
     return contents
 
 
-def check_name(name: str) -> str:
+def check_bundle_name(name: str) -> str:
     """Return a bundle's name if it is one.
 
     Raises:
@@ -195,7 +195,7 @@ def list_problems(names: Sequence[str]) -> list[str]:
     return problems
 
 
-def walk(root: Path) -> Iterator[str]:
+def walk_files(root: Path) -> Iterator[str]:
     """Yield the names of all files below a folder; hidden ones too.
 
     Raises:
@@ -214,8 +214,10 @@ def walk(root: Path) -> Iterator[str]:
                 if entry.is_symlink():
                     raise SharingError(Code.BUNDLE_ALTERED, f"{shortened(name)} is a link.", where=root)
                 if entry.is_dir(follow_symlinks=False):
-                    if name.count("/") >= DEEPEST:
-                        raise SharingError(Code.BUNDLE_ALTERED, f"it is more than {DEEPEST} folders deep.", where=root)
+                    if name.count("/") >= DEEPEST_FOLDER:
+                        raise SharingError(
+                            Code.BUNDLE_ALTERED, f"it is more than {DEEPEST_FOLDER} folders deep.", where=root
+                        )
                     pending.append(Path(entry.path))
                 elif entry.is_file(follow_symlinks=False):
                     yield name
@@ -226,13 +228,13 @@ def walk(root: Path) -> Iterator[str]:
             raise SharingError(Code.BUNDLE_ALTERED, f"{shortened(name)} is an empty folder.", where=root)
 
 
-def refuse_altered(root: Path, contents: Contents) -> None:
+def refuse_altered_files(root: Path, contents: PackedContents) -> None:
     """Compare the files on disk with the manifest: exactly these, each with its size and SHA-256.
 
     Raises:
         SharingError: ``bundle-altered``, with up to ten of the differences.
     """
-    there, listed = set(walk(root)) - {MANIFEST, SIGNATURE}, {file.name: file for file in contents.files}
+    there, listed = set(walk_files(root)) - {FILE_LIST, SIGNATURE}, {file.name: file for file in contents.files}
     problems = [f"{shortened(name)} is not in its manifest." for name in sorted(there - listed.keys())]
     problems += [f"{name} is missing." for name in sorted(listed.keys() - there)]
     for name in sorted(there & listed.keys()):

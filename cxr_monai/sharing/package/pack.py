@@ -23,11 +23,11 @@ from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.outputs import bytes_of, check_folder
 from cxr_monai.plurals import be, counted
 from cxr_monai.sharing.export.task_names import default_name
-from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect
+from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect_bundle
 from cxr_monai.sharing.inspection.remarks import shortened
 from cxr_monai.sharing.package.archive import write_archive
-from cxr_monai.sharing.package.file_list import MANIFEST, METRICS, Contents, walk
-from cxr_monai.sharing.package.privacy import Identifiers, pictures, search
+from cxr_monai.sharing.package.file_list import FILE_LIST, PACKED_METRICS, PackedContents, walk_files
+from cxr_monai.sharing.package.privacy import Identifiers, pictures_below, search_private_texts
 from cxr_monai.strict_json import parse_strictly
 
 CARDS = ("docs/card.md", "docs/README.md")
@@ -46,12 +46,12 @@ class Packed:
     """
 
     path: Path
-    contents: Contents
+    contents: PackedContents
     digest: str
     notes: tuple[str, ...]
 
 
-def pack(
+def pack_bundle(
     bundle: str | Path,
     out: str | Path,
     *,
@@ -96,15 +96,15 @@ def pack(
             notes = _stage(root, staged)
             if metrics is not None:
                 _add_metrics(root, staged, Path(metrics))
-            elif (staged / METRICS).is_file():
-                require_own(_read(staged / METRICS), root / METRICS, "cxr-monai evaluate")
+            elif (staged / PACKED_METRICS).is_file():
+                require_own(_read(staged / PACKED_METRICS), root / PACKED_METRICS, "cxr-monai evaluate")
             metadata = _set_version(staged, version, change)
             refuse_incomplete(staged, root)
             refuse_private(staged, identifiers, allow)
             refuse_inspected(staged, root)
             chosen = name if name is not None else default_name(str(metadata["name"]), "-")
-            contents = Contents.of(staged, chosen, str(metadata["version"]), content_digest(root))
-            write_durably(staged / MANIFEST, contents.to_bytes())
+            contents = PackedContents.of(staged, chosen, str(metadata["version"]), content_digest(root))
+            write_durably(staged / FILE_LIST, contents.to_bytes())
             path = _place(staged, folder / f"{contents.name}-{contents.version}.zip")
             notes += _unsearched(staged, identifiers)
     except OSError as error:
@@ -128,13 +128,13 @@ def walk_parts(root: Path) -> Iterator[str]:
     Raises:
         SharingError: ``bundle-altered`` for links, devices and empty folders.
     """
-    for name in sorted(walk(root)):
+    for name in sorted(walk_files(root)):
         if name.split("/")[0] in FOLDERS or name in FILES:
             yield name
 
 
 def _add_metrics(root: Path, staged: Path, metrics: Path) -> None:
-    path = metrics / METRICS if metrics.is_dir() else metrics
+    path = metrics / PACKED_METRICS if metrics.is_dir() else metrics
     content = _read(path)
     require_complete(content, path, "cxr-monai evaluate")
     made_by = _book(content).get("bundle")
@@ -149,7 +149,7 @@ def _add_metrics(root: Path, staged: Path, metrics: Path) -> None:
             fix="Predict and evaluate with the bundle that is packed.",
             where=path,
         )
-    copy_durably(path, staged / METRICS)
+    copy_durably(path, staged / PACKED_METRICS)
 
 
 def _set_version(staged: Path, version: str | None, change: str | None) -> Mapping[str, Any]:
@@ -206,10 +206,10 @@ def _missing(root: Path) -> Iterator[str]:
         yield f"its limits (a heading with 'limits' in {' or '.join(CARDS)})"
     if not any((root / "models").glob("model.*")):
         yield "weights (models/model.pt)"
-    if not (root / METRICS).is_file():
-        yield f"metrics ({METRICS}; {_EVALUATE})"
-    elif not _parts(_read(root / METRICS)):
-        yield f"the split that its metrics are of ({METRICS} names none; {_EVALUATE})"
+    if not (root / PACKED_METRICS).is_file():
+        yield f"metrics ({PACKED_METRICS}; {_EVALUATE})"
+    elif not _parts(_read(root / PACKED_METRICS)):
+        yield f"the split that its metrics are of ({PACKED_METRICS} names none; {_EVALUATE})"
 
 
 def _says(path: Path) -> bool:
@@ -234,7 +234,7 @@ def refuse_private(root: Path, identifiers: Identifiers | None, allow: Collectio
     Raises:
         SharingError: ``bundle-private``, with file, place and text of up to ten of them.
     """
-    found = [private for private in search(root, identifiers) if private.text not in allow]
+    found = [private for private in search_private_texts(root, identifiers) if private.text not in allow]
     if found:
         raise SharingError(
             Code.BUNDLE_PRIVATE,
@@ -252,7 +252,7 @@ def refuse_inspected(root: Path, where: Path) -> Inspection:
         SharingError: ``bundle-refused``, with up to ten reasons.
         BundleError: ``bundle-incompatible`` where all of them are components that this version does not have.
     """
-    inspection = inspect(root)
+    inspection = inspect_bundle(root)
     refused = inspection.refused
     if names := inspection.unknown_components:
         raise incompatible(names, inspection.metadata, where)
@@ -291,7 +291,7 @@ def _unsearched(staged: Path, identifiers: Identifiers | None) -> list[str]:
             f"{counted(identifiers.unsearchable, 'identifier')} of the manifest {be(identifiers.unsearchable)} "
             "too short to be searched for (such as '12')."
         )
-    seen = pictures(staged)
+    seen = pictures_below(staged)
     if seen:
         notes.append(f"Look at these pictures yourself, no program searched them: {', '.join(seen)}.")
     return notes

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.networks.weights_files import LARGEST_PICKLE, examine
-from cxr_monai.sharing.inspection.kinds import Kind, kind_of
+from cxr_monai.networks.weights_files import LARGEST_PICKLE, examine_weights
+from cxr_monai.sharing.inspection.kinds import FileKind, kind_of
 from cxr_monai.sharing.inspection.remarks import shortened
-from cxr_monai.sharing.package.file_list import walk
+from cxr_monai.sharing.package.file_list import walk_files
 
 _NAMES = r"(?:patient|study|series|image|sop|accession)"
 PATTERNS: Mapping[str, str] = {
@@ -44,7 +44,7 @@ _COMMON = {"admin", "administrator", "docker", "jenkins", "jovyan", "localhost",
 
 
 @dataclass(frozen=True)
-class Private:
+class PrivateText:
     """Something private: the file, the line or the key within it, what it is, the text itself."""
 
     file: str
@@ -87,7 +87,7 @@ class Identifiers:
         return cls(words, len(short))
 
 
-def search(root: Path, identifiers: Identifiers | None = None) -> list[Private]:
+def search_private_texts(root: Path, identifiers: Identifiers | None = None) -> list[PrivateText]:
     """Return everything private in the texts of a folder, in the order of its files.
 
     Args:
@@ -97,17 +97,17 @@ def search(root: Path, identifiers: Identifiers | None = None) -> list[Private]:
     own = _own_names()
     words = {**own, **(identifiers.words if identifiers else {})}
     found = []
-    for name in sorted(walk(root)):
+    for name in sorted(walk_files(root)):
         if name.casefold().endswith("patients.json"):
-            found.append(Private(name, "", "a list of patients", Path(name).name))
+            found.append(PrivateText(name, "", "a list of patients", Path(name).name))
         for where, text in _texts(root / name, kind_of(name)):
-            found += [Private(name, where, what, shortened(said)) for what, said in _in_text(text, words)]
+            found += [PrivateText(name, where, what, shortened(said)) for what, said in _in_text(text, words)]
     return list(dict.fromkeys(found))
 
 
-def pictures(root: Path) -> list[str]:
+def pictures_below(root: Path) -> list[str]:
     """Return the names of pictures, in which nothing is searched for."""
-    return sorted(name for name in walk(root) if kind_of(name) in (Kind.PNG, Kind.JPEG))
+    return sorted(name for name in walk_files(root) if kind_of(name) in (FileKind.PNG, FileKind.JPEG))
 
 
 def _own_names() -> dict[str, str]:
@@ -130,16 +130,16 @@ def _in_text(text: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
                 yield words[spelling], word
 
 
-def _texts(path: Path, kind: Kind | None) -> Iterator[tuple[str, str]]:
+def _texts(path: Path, kind: FileKind | None) -> Iterator[tuple[str, str]]:
     """Yield the texts of a file, each with the place that it stands at."""
-    if kind in (Kind.PNG, Kind.JPEG):
+    if kind in (FileKind.PNG, FileKind.JPEG):
         return
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
             length = min(int.from_bytes(file.read(8), "little"), 1 << 23)
             yield "header", file.read(length).decode("utf-8", errors="replace")
-    elif kind == Kind.WEIGHTS:
-        if not examine(path).objections:  # else the inspection refuses it
+    elif kind == FileKind.WEIGHTS:
+        if not examine_weights(path).objections:  # else the inspection refuses it
             yield from _of_archive(path)
     else:
         text = path.read_bytes().decode("utf-8", errors="replace")

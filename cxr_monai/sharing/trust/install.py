@@ -25,28 +25,28 @@ from cxr_monai.outputs import check_folder
 from cxr_monai.sharing.inspection.bundle_inspection import Inspection
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict
 from cxr_monai.sharing.package.archive import unpack
-from cxr_monai.sharing.package.download import fetch
-from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE, read_contents, refuse_altered
+from cxr_monai.sharing.package.download import fetch_file
+from cxr_monai.sharing.package.file_list import FILE_LIST, SIGNATURE, read_contents, refuse_altered_files
 from cxr_monai.sharing.package.pack import refuse_inspected
 from cxr_monai.sharing.trust.installed import (
     Installed,
-    Record,
-    find,
+    InstallRecord,
+    find_installed,
+    installed_versions,
     refuse_older,
     set_current,
     store_folder,
-    versions,
     write_record,
 )
 from cxr_monai.sharing.trust.verify import Verified, verify_folder
-from cxr_monai.strict_json import LARGEST as LARGEST_JSON
+from cxr_monai.strict_json import LARGEST_JSON as LARGEST_JSON
 
 _INCOMING = ".incoming-"
 WAIT = 60.0
 """Seconds to wait for another installation into the same store."""
 
 
-def install(
+def install_bundle(
     source: str | Path,
     *,
     sha256: str | None = None,
@@ -114,7 +114,7 @@ def _receive(source: str, sha256: str | None, incoming: Path, root: Path) -> str
     """Bring the files into ``root``; return what the source is called in the record: no path of this machine."""
     if "://" in source:
         archive = incoming / "archive"
-        fetch(source, sha256, archive)
+        fetch_file(source, sha256, archive)
         unpack(archive, root)
         archive.unlink()
         return source
@@ -139,15 +139,15 @@ def _receive(source: str, sha256: str | None, incoming: Path, root: Path) -> str
 
 def _copy(folder: Path, root: Path) -> None:
     """Copy a folder's bundle, and never more bytes than its manifest lists, even if it changes meanwhile."""
-    contents = read_contents(folder / MANIFEST)
-    sizes = {file.name: file.size for file in contents.files} | {MANIFEST: LARGEST_JSON}
+    contents = read_contents(folder / FILE_LIST)
+    sizes = {file.name: file.size for file in contents.files} | {FILE_LIST: LARGEST_JSON}
     if (folder / SIGNATURE).is_file():
         sizes[SIGNATURE] = LARGEST_JSON
         if (folder / SIGNATURE).stat().st_size > LARGEST_JSON:
             raise SharingError(
                 Code.SIGNATURE_INVALID, f"its {SIGNATURE} has more than {LARGEST_JSON:,} bytes.", where=folder
             )
-    refuse_altered(folder, contents)
+    refuse_altered_files(folder, contents)
     for name, left in sizes.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         # what has become a link or a pipe by now is neither followed nor waited for
@@ -160,8 +160,8 @@ def _copy(folder: Path, root: Path) -> None:
 def _attention(inspection: Inspection, verified: Verified, store: Path) -> Iterator[Remark]:
     """Yield what a person should know of, each callable, address, ... once."""
     contents, signer = verified.contents, verified.signer
-    for version in versions(store, contents.name)[-1:]:
-        before = find(store, f"{contents.name}@{version}").record
+    for version in installed_versions(store, contents.name)[-1:]:
+        before = find_installed(store, f"{contents.name}@{version}").record
         if before.fingerprint != signer.fingerprint:
             reason = f"{contents.name} {version}, which is installed, was signed by {before.signer}."
             yield Remark(SIGNATURE, "", "signer", signer.name, Verdict.ATTENTION, reason)
@@ -175,8 +175,8 @@ def _attention(inspection: Inspection, verified: Verified, store: Path) -> Itera
 def _place(verified: Verified, folder: Path, store: Path, source: str, allow_downgrade: bool) -> Installed:
     contents = verified.contents
     words = f"{contents.name}@{contents.version}"
-    if contents.version in versions(store, contents.name):
-        there = find(store, words)
+    if contents.version in installed_versions(store, contents.name):
+        there = find_installed(store, words)
         if there.record.manifest != verified.manifest:
             raise SharingError(
                 Code.BUNDLE_OLDER,
@@ -184,12 +184,12 @@ def _place(verified: Verified, folder: Path, store: Path, source: str, allow_dow
                 fix="Its sender gives a higher version to what is new: 'cxr-monai bundle pack --version'.",
                 where=source,
             )
-        if allow_downgrade or contents.version == versions(store, contents.name)[-1]:
+        if allow_downgrade or contents.version == installed_versions(store, contents.name)[-1]:
             set_current(store, there.record)
         return there
     if not allow_downgrade:
         refuse_older(store, contents.name, contents.version)
-    record = Record(
+    record = InstallRecord(
         contents.name, contents.version, verified.digest, verified.manifest, verified.signer.name,
         verified.signer.fingerprint, source, datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip

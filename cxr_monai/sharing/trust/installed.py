@@ -20,12 +20,12 @@ from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.sharing.inspection.remarks import Remark
-from cxr_monai.sharing.package.file_list import check_name, version_numbers
+from cxr_monai.sharing.package.file_list import check_bundle_name, version_numbers
 from cxr_monai.strict_json import parse_strictly
 
 
 @dataclass(frozen=True)
-class Record:
+class InstallRecord:
     """What is known of an installed bundle.
 
     Attributes:
@@ -60,7 +60,7 @@ class Installed:
     """
 
     root: Path
-    record: Record
+    record: InstallRecord
     attention: tuple[Remark, ...] = field(default=(), compare=False)
 
 
@@ -80,7 +80,7 @@ def store_folder(given: str | Path | None = None) -> Path:
     return Path(given or os.environ.get("CXR_MONAI_BUNDLES") or data_folder() / "bundles")
 
 
-def installed(store: Path) -> list[Installed]:
+def installed_bundles(store: Path) -> list[Installed]:
     """Return all installed bundles, by name and version.
 
     Raises:
@@ -91,13 +91,13 @@ def installed(store: Path) -> list[Installed]:
     return sorted(found, key=lambda one: (one.record.name, version_numbers(one.record.version)))
 
 
-def versions(store: Path, name: str) -> list[str]:
+def installed_versions(store: Path, name: str) -> list[str]:
     """Return the installed versions of a name, the lowest first."""
-    found = [_read(path.parent).record.version for path in store.glob(f"{check_name(name)}/*/record.json")]
+    found = [_read(path.parent).record.version for path in store.glob(f"{check_bundle_name(name)}/*/record.json")]
     return sorted(found, key=version_numbers)
 
 
-def find(store: Path, words: str) -> Installed:
+def find_installed(store: Path, words: str) -> Installed:
     """Return the installed bundle that ``NAME`` or ``NAME@VERSION`` means.
 
     Raises:
@@ -105,7 +105,7 @@ def find(store: Path, words: str) -> Installed:
     """
     name, at, version = words.partition("@")
     try:
-        check_name(name)
+        check_bundle_name(name)
         version_numbers(version or "0.0")
     except SharingError as error:
         raise BundleError(
@@ -117,7 +117,7 @@ def find(store: Path, words: str) -> Installed:
     if not at:
         version = _current(store / name)
     if not version or not (store / name / version / "record.json").is_file():
-        known = ", ".join(f"{one.record.name}@{one.record.version}" for one in installed(store)) or "none"
+        known = ", ".join(f"{one.record.name}@{one.record.version}" for one in installed_bundles(store)) or "none"
         raise BundleError(
             Code.BUNDLE_INVALID,
             f"no bundle {words!r} is installed in {store}; there are: {known}.",
@@ -128,15 +128,15 @@ def find(store: Path, words: str) -> Installed:
 
 def is_installed(store: Path, words: str) -> bool:
     """True if ``NAME`` or ``NAME@VERSION`` means a bundle of the store, in whatever version, and no file or folder."""
-    return not Path(words).exists() and words.partition("@")[0] in {one.record.name for one in installed(store)}
+    return not Path(words).exists() and words.partition("@")[0] in {one.record.name for one in installed_bundles(store)}
 
 
-def set_current(store: Path, record: Record) -> None:
+def set_current(store: Path, record: InstallRecord) -> None:
     """Let a name mean this version."""
     write_durably(store / record.name / "current.json", _json({"version": record.version}))
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: InstallRecord) -> None:
     """Write the record into the folder that holds ``bundle``."""
     write_durably(folder / "record.json", _json(asdict(record)))
 
@@ -147,7 +147,7 @@ def refuse_older(store: Path, name: str, version: str) -> None:
     Raises:
         SharingError: ``bundle-older``.
     """
-    there = versions(store, name)
+    there = installed_versions(store, name)
     if there and version != there[-1] and version_numbers(version) <= version_numbers(there[-1]):
         what = "older" if version_numbers(version) < version_numbers(there[-1]) else "no newer"
         raise SharingError(
@@ -169,9 +169,9 @@ def _current(folder: Path) -> str:
 def _read(folder: Path) -> Installed:
     path = folder / "record.json"
     content = _object(path)
-    if set(content) != set(Record.__dataclass_fields__) or not all(isinstance(v, str) for v in content.values()):
-        raise _damaged(path, f"it needs {', '.join(Record.__dataclass_fields__)}")
-    record = Record(**content)
+    if set(content) != set(InstallRecord.__dataclass_fields__) or not all(isinstance(v, str) for v in content.values()):
+        raise _damaged(path, f"it needs {', '.join(InstallRecord.__dataclass_fields__)}")
+    record = InstallRecord(**content)
     if (record.name, record.version) != (folder.parent.name, folder.name):
         raise _damaged(path, f"it is of {record.name} {record.version}")
     return Installed(folder / "bundle", record)

@@ -13,11 +13,11 @@ from typing import Any
 from cxr_monai.durable import make_folder, write_durably, write_together
 from cxr_monai.errors import BundleError, Code, SharingError
 from cxr_monai.outputs import check_output
-from cxr_monai.sharing.package.file_list import check_name
+from cxr_monai.sharing.package.file_list import check_bundle_name
 from cxr_monai.sharing.trust.installed import data_folder
 
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
-LARGEST = 1 << 16
+LARGEST_KEY = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def make_key(name: str, folder: str | Path | None = None, password: str | None =
         BundleError: ``output-exists``; a key is never overwritten.
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    check_name(name)
+    check_bundle_name(name)
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -73,14 +73,14 @@ def make_key(name: str, folder: str | Path | None = None, password: str | None =
     return read_signer(public)
 
 
-def trust(public: str | Path, name: str, folder: str | Path | None = None) -> Signer:
+def trust_key(public: str | Path, name: str, folder: str | Path | None = None) -> Signer:
     """Trust a public key under a name of one's own.
 
     Raises:
         SharingError: ``key-invalid`` if the file holds no such key, or the key is trusted under another name.
         BundleError: ``output-exists`` if the name has another key.
     """
-    check_name(name)
+    check_bundle_name(name)
     given, target = read_signer(Path(public)), trusted_folder(folder) / f"{name}.pub"
     for signer in trusted_signers(folder):
         if signer.fingerprint == given.fingerprint and signer.name != name:
@@ -122,10 +122,10 @@ def read_signer(path: Path) -> Signer:
 
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(LARGEST_KEY + 1)
     except OSError as error:
         raise _invalid(path, f"it cannot be read ({error.strerror}).") from error
-    if len(content) > LARGEST or b"PRIVATE" in content:
+    if len(content) > LARGEST_KEY or b"PRIVATE" in content:
         raise _invalid(path, "it is no public key: a private one, or too large a file.")
     try:
         key = serialization.load_pem_public_key(content)

@@ -21,16 +21,16 @@ from cxr_monai.bundle.digest import content_digest
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, SharingError
 from cxr_monai.sharing.inspection.remarks import shortened
-from cxr_monai.sharing.package.file_list import MANIFEST, read_contents
-from cxr_monai.sharing.trust.installed import installed
+from cxr_monai.sharing.package.file_list import FILE_LIST, read_contents
+from cxr_monai.sharing.trust.installed import installed_bundles
 from cxr_monai.strict_json import parse_strictly
 
 LINEAGE = "lineage.json"
-FORMAT = 1
+_FORMAT = 1
 MOST_ANCESTORS = 300
 MOST_GENERATIONS = 100
 """Ancestors in a row that are followed: each is a step deeper for what follows them."""
-PACKAGES = ("cxr-monai", "monai", "torch", "numpy")
+_PACKAGES = ("cxr-monai", "monai", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Lineage:
     ancestors: Mapping[str, Generation]
 
 
-def software() -> dict[str, str]:
+def software_versions() -> dict[str, str]:
     """Return the versions of what makes bundles here."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def write_lineage(
@@ -96,10 +96,10 @@ def write_lineage(
         ancestors |= {**theirs.ancestors, digest: theirs.own}
     named = _of_metadata(root)
     own = Generation(
-        named.name, named.version, made_by, tuple(digests), data, settings or {}, software(), measured or {}
+        named.name, named.version, made_by, tuple(digests), data, settings or {}, software_versions(), measured or {}
     )
     content = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "own": asdict(own),
         "ancestors": {digest: asdict(generation) for digest, generation in sorted(ancestors.items())},
     }
@@ -119,8 +119,8 @@ def read_lineage(root: Path) -> Lineage:
         content = parse_strictly(path.read_bytes())
         if not isinstance(content, Mapping) or set(content) != {"format", "own", "ancestors"}:
             raise ValueError("it needs format, own and ancestors, and nothing else.")
-        if content["format"] != FORMAT or len(content["ancestors"]) > MOST_ANCESTORS:
-            raise ValueError(f"its format is not {FORMAT}, or it has more than {MOST_ANCESTORS:,} ancestors.")
+        if content["format"] != _FORMAT or len(content["ancestors"]) > MOST_ANCESTORS:
+            raise ValueError(f"its format is not {_FORMAT}, or it has more than {MOST_ANCESTORS:,} ancestors.")
         named = _of_metadata(root)  # packing may have given a new version
         return Lineage(
             replace(_generation(content["own"]), name=named.name, version=named.version),
@@ -162,7 +162,7 @@ def _digest(text: Any) -> str:
     return text
 
 
-class State(StrEnum):
+class LinkState(StrEnum):
     """What is known of one link."""
 
     ITSELF = "itself"
@@ -185,16 +185,16 @@ class AtHand:
 
 
 @dataclass(frozen=True)
-class Node:
+class LineageNode:
     """A bundle in the tree, the link to it, and its parents."""
 
     digest: str
     generation: Generation | None
-    state: State
+    state: LinkState
     said: str
-    parents: tuple["Node", ...]
+    parents: tuple["LineageNode", ...]
 
-    def everyone(self) -> Iterator["Node"]:
+    def everyone(self) -> Iterator["LineageNode"]:
         """Yield the node and all its ancestors."""
         yield self
         for parent in self.parents:
@@ -237,7 +237,7 @@ def _short(value: object) -> str:
     return text if len(text) < 40 else f"{text[:12]}…"  # most likely a digest
 
 
-def at_hand(store: Path, also: Iterable[str | Path] = ()) -> list[AtHand]:
+def bundles_at_hand(store: Path, also: Iterable[str | Path] = ()) -> list[AtHand]:
     """Return the bundles that links may lead to: all installed ones, and those in some folders.
 
     Args:
@@ -248,7 +248,7 @@ def at_hand(store: Path, also: Iterable[str | Path] = ()) -> list[AtHand]:
         SharingError: ``lineage-invalid`` if one of them cannot be read.
     """
     found = []
-    for one in installed(store) if store.is_dir() else []:
+    for one in installed_bundles(store) if store.is_dir() else []:
         label = f"installed, {one.record.name}@{one.record.version}, signed by {one.record.signer}"
         found.append(_at_hand(one.root, label))
     for folder in map(Path, also):
@@ -262,12 +262,12 @@ def at_hand(store: Path, also: Iterable[str | Path] = ()) -> list[AtHand]:
 
 def _at_hand(root: Path, label: str) -> AtHand:
     digests = [content_digest(root)]
-    if (root / MANIFEST).is_file():
-        digests.append(read_contents(root / MANIFEST).created_from)
+    if (root / FILE_LIST).is_file():
+        digests.append(read_contents(root / FILE_LIST).created_from)
     return AtHand(root, label, tuple(dict.fromkeys(digests)), read_lineage(root))
 
 
-def trace(root: str | Path, hand: Sequence[AtHand]) -> Node:
+def trace_lineage(root: str | Path, hand: Sequence[AtHand]) -> LineageNode:
     """Return the tree of a bundle, every link checked as far as the bundles at hand allow.
 
     Raises:
@@ -278,8 +278,8 @@ def trace(root: str | Path, hand: Sequence[AtHand]) -> Node:
     digest = content_digest(root)
     tracer = _Tracer(hand)
     parents = tracer.parents(lineage.own, lineage.ancestors, (digest,))
-    return Node(
-        digest, lineage.own, State.ITSELF, tracer.known[digest].label if digest in tracer.known else "", parents
+    return LineageNode(
+        digest, lineage.own, LinkState.ITSELF, tracer.known[digest].label if digest in tracer.known else "", parents
     )
 
 
@@ -294,38 +294,40 @@ class _Tracer:
 
     def parents(
         self, child: Generation, ancestors: Mapping[str, Generation], path: tuple[str, ...]
-    ) -> tuple[Node, ...]:
+    ) -> tuple[LineageNode, ...]:
         return tuple(self._parent(digest, ancestors, path) for digest in child.parents)
 
-    def _parent(self, digest: str, ancestors: Mapping[str, Generation], path: tuple[str, ...]) -> Node:
+    def _parent(self, digest: str, ancestors: Mapping[str, Generation], path: tuple[str, ...]) -> LineageNode:
         claimed, there = ancestors.get(digest), self.known.get(digest)
         if digest in path:
-            return Node(digest, claimed, State.DAMAGED, "it is said to be its own ancestor, a circle", ())
+            return LineageNode(digest, claimed, LinkState.DAMAGED, "it is said to be its own ancestor, a circle", ())
         if len(path) > MOST_GENERATIONS:
-            return Node(digest, claimed, State.DAMAGED, f"there are more than {MOST_GENERATIONS:,} generations", ())
+            return LineageNode(
+                digest, claimed, LinkState.DAMAGED, f"there are more than {MOST_GENERATIONS:,} generations", ()
+            )
         state, said = self._link(digest, claimed, there, path)
         generation = there.lineage.own if there else claimed
         if generation is None:
-            return Node(digest, None, state, said, ())
+            return LineageNode(digest, None, state, said, ())
         if digest in self.followed and generation.parents:
-            return Node(digest, generation, state, f"{said}; its parents stand above".lstrip("; "), ())
+            return LineageNode(digest, generation, state, f"{said}; its parents stand above".lstrip("; "), ())
         self.followed.add(digest)
         further = {**ancestors, **(there.lineage.ancestors if there else {})}
-        return Node(digest, generation, state, said, self.parents(generation, further, (*path, digest)))
+        return LineageNode(digest, generation, state, said, self.parents(generation, further, (*path, digest)))
 
     def _link(
         self, digest: str, claimed: Generation | None, there: AtHand | None, path: tuple[str, ...]
-    ) -> tuple[State, str]:
+    ) -> tuple[LinkState, str]:
         if there is not None:
             as_packed = "" if digest == there.digests[0] else ", which was packed from it"
             own = replace(there.lineage.own, version=claimed.version) if as_packed and claimed else there.lineage.own
             if claimed != own:
-                return State.DAMAGED, f"{there.label}: what its child says of it is not what it says itself"
-            return State.VERIFIED, there.label + as_packed
+                return LinkState.DAMAGED, f"{there.label}: what its child says of it is not what it says itself"
+            return LinkState.VERIFIED, there.label + as_packed
         if claimed is None:
-            return State.DAMAGED, "its child says nothing of it"
+            return LinkState.DAMAGED, "its child says nothing of it"
         for one in self.hand:
             own = one.lineage.own
             if (own.name, own.version) == (claimed.name, claimed.version) and not set(one.digests) & set(path):
-                return State.AWAY, f"{one.label} has its name and version, but another content"
-        return State.AWAY, "what is said of it is what its child says"
+                return LinkState.AWAY, f"{one.label} has its name and version, but another content"
+        return LinkState.AWAY, "what is said of it is what its child says"

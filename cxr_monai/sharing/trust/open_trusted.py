@@ -19,16 +19,16 @@ from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.errors import Code, SharingError
 from cxr_monai.sharing.inspection.bundle_inspection import Inspection
-from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE, read_contents, refuse_altered
+from cxr_monai.sharing.package.file_list import FILE_LIST, SIGNATURE, read_contents, refuse_altered_files
 from cxr_monai.sharing.package.pack import refuse_inspected
-from cxr_monai.sharing.trust.installed import Installed, Record, find, store_folder
+from cxr_monai.sharing.trust.installed import Installed, InstallRecord, find_installed, store_folder
 
 ONLY_INSTALLED = "CXR_MONAI_ONLY_INSTALLED"
 TRUST_FOLDER = "--trust-folder, if you made it yourself"
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedBundle:
     """A bundle that may be run.
 
     Attributes:
@@ -39,22 +39,22 @@ class Opened:
     """
 
     root: Path
-    record: Record | None = None
+    record: InstallRecord | None = None
     shipped: bool = False
     inspection: Inspection | None = None
 
 
 def open_trusted(bundle: str | os.PathLike[str], trust_folder: bool = False, store: str | Path | None = None) -> Path:
-    """Return the folder of a bundle that may be run, see :func:`opened`."""
-    return opened(bundle, trust_folder, store).root
+    """Return the folder of a bundle that may be run, see :func:`open_checked`."""
+    return open_checked(bundle, trust_folder, store).root
 
 
-def opened(
+def open_checked(
     bundle: str | os.PathLike[str],
     trust_folder: bool = False,
     store: str | Path | None = None,
     otherwise: str = TRUST_FOLDER,
-) -> Opened:
+) -> OpenedBundle:
     """Return a bundle that may be run.
 
     Args:
@@ -75,26 +75,26 @@ def opened(
         # an installed name has no underscore, and so none that comes with this package is hidden by one
         shipped = shipped_bundles().get(str(bundle))
         if shipped is None:
-            return _installed(find(folder, str(bundle)))
-        return Opened(shipped, shipped=True, inspection=refuse_inspected(shipped, shipped))
+            return _installed(find_installed(folder, str(bundle)))
+        return OpenedBundle(shipped, shipped=True, inspection=refuse_inspected(shipped, shipped))
     resolved = path.resolve()
     if resolved.is_relative_to(folder) and len(parts := resolved.relative_to(folder).parts) == 3:
-        return _installed(find(folder, f"{parts[0]}@{parts[1]}"))
+        return _installed(find_installed(folder, f"{parts[0]}@{parts[1]}"))
     if trust_folder:
-        return Opened(path)
+        return OpenedBundle(path)
     if os.environ.get(ONLY_INSTALLED, "0") not in ("", "0"):
-        raise untrusted(path, f"only installed bundles run here ({ONLY_INSTALLED} is set)", otherwise)
-    if name := received(path):
-        raise untrusted(path, f"this folder was received ({name}), and is not installed", otherwise)
-    return Opened(path, inspection=refuse_inspected(path, path))
+        raise untrusted_error(path, f"only installed bundles run here ({ONLY_INSTALLED} is set)", otherwise)
+    if name := received_record(path):
+        raise untrusted_error(path, f"this folder was received ({name}), and is not installed", otherwise)
+    return OpenedBundle(path, inspection=refuse_inspected(path, path))
 
 
-def received(folder: Path) -> str | None:
+def received_record(folder: Path) -> str | None:
     """Return the file that tells that a folder was received; None if nothing does."""
-    return next((name for name in (MANIFEST, SIGNATURE) if (folder / name).exists()), None)
+    return next((name for name in (FILE_LIST, SIGNATURE) if (folder / name).exists()), None)
 
 
-def untrusted(path: Path, message: str, otherwise: str = TRUST_FOLDER) -> SharingError:
+def untrusted_error(path: Path, message: str, otherwise: str = TRUST_FOLDER) -> SharingError:
     """Return the error of a folder that may not be run as it is."""
     return SharingError(
         Code.BUNDLE_UNTRUSTED,
@@ -104,14 +104,14 @@ def untrusted(path: Path, message: str, otherwise: str = TRUST_FOLDER) -> Sharin
     )
 
 
-def _installed(installed: Installed) -> Opened:
+def _installed(installed: Installed) -> OpenedBundle:
     root, record = installed.root, installed.record
-    if file_digest(root / MANIFEST) != record.manifest:
+    if file_digest(root / FILE_LIST) != record.manifest:
         raise SharingError(
             Code.BUNDLE_ALTERED,
             f"its manifest is not the one that {record.signer} signed.",
             fix="Delete the version's folder and install the bundle again.",
             where=root,
         )
-    refuse_altered(root, read_contents(root / MANIFEST))
-    return Opened(root, record, inspection=refuse_inspected(root, root))
+    refuse_altered_files(root, read_contents(root / FILE_LIST))
+    return OpenedBundle(root, record, inspection=refuse_inspected(root, root))

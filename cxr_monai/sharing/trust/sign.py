@@ -18,7 +18,13 @@ from cxr_monai.durable import durable_file, storage_error
 from cxr_monai.errors import BundleError, Code, SettingError, SharingError
 from cxr_monai.outputs import check_output
 from cxr_monai.sharing.package.archive import unpack, write_archive
-from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE, Contents, read_contents, refuse_altered
+from cxr_monai.sharing.package.file_list import (
+    FILE_LIST,
+    SIGNATURE,
+    PackedContents,
+    read_contents,
+    refuse_altered_files,
+)
 from cxr_monai.sharing.trust.keys import check_private
 
 
@@ -27,11 +33,11 @@ class Signed:
     """A signed archive: its path, its manifest, its SHA-256."""
 
     path: Path
-    contents: Contents
+    contents: PackedContents
     digest: str
 
 
-def sign(archive: str | Path, key: str | Path, password: str | None = None) -> Signed:
+def sign_archive(archive: str | Path, key: str | Path, password: str | None = None) -> Signed:
     """Sign an archive; it is replaced by the signed one, whole or not at all.
 
     Args:
@@ -50,19 +56,19 @@ def sign(archive: str | Path, key: str | Path, password: str | None = None) -> S
         raise BundleError(Code.BUNDLE_INVALID, "there is no such archive.", where=archive)
     check_private(key)
     check_output(archive, force=True, room=2 * archive.stat().st_size)
-    with library():
+    with signing_library():
         from model_signing import hashing, signing
     try:
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".signing-") as temporary:
             root = Path(temporary) / "bundle"
             root.mkdir()
             unpack(archive, root)
-            contents = read_contents(root / MANIFEST)
+            contents = read_contents(root / FILE_LIST)
             if (root / SIGNATURE).exists():
                 raise BundleError(
                     Code.OUTPUT_EXISTS, "it is signed already.", fix="Pack it again to sign it yourself.", where=archive
                 )
-            refuse_altered(root, contents)
+            refuse_altered_files(root, contents)
             # the signature says the folder's name
             root = root.rename(root.with_name(contents.name))
             settings = signing.Config().set_hashing_config(
@@ -85,7 +91,7 @@ def sign(archive: str | Path, key: str | Path, password: str | None = None) -> S
 
 
 @contextlib.contextmanager
-def library() -> Iterator[None]:
+def signing_library() -> Iterator[None]:
     """Say what to install where the signing library is missing."""
     try:
         yield

@@ -17,11 +17,17 @@ from typing import Any
 from cxr_monai.bundle.digest import content_digest, file_digest
 from cxr_monai.errors import Code, SharingError
 from cxr_monai.sharing.inspection.remarks import shortened
-from cxr_monai.sharing.package.archive import unpacked
-from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE, Contents, read_contents, refuse_altered
+from cxr_monai.sharing.package.archive import temporarily_unpacked
+from cxr_monai.sharing.package.file_list import (
+    FILE_LIST,
+    SIGNATURE,
+    PackedContents,
+    read_contents,
+    refuse_altered_files,
+)
 from cxr_monai.sharing.trust.keys import Signer, trusted_folder, trusted_signers
-from cxr_monai.sharing.trust.sign import library
-from cxr_monai.strict_json import LARGEST, parse_strictly
+from cxr_monai.sharing.trust.sign import signing_library
+from cxr_monai.strict_json import LARGEST_JSON, parse_strictly
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
@@ -39,13 +45,13 @@ class Verified:
         signer: who signed.
     """
 
-    contents: Contents
+    contents: PackedContents
     manifest: str
     digest: str
     signer: Signer
 
 
-def verify(path: str | Path, trusted: str | Path | None = None) -> Verified:
+def verify_bundle(path: str | Path, trusted: str | Path | None = None) -> Verified:
     """Verify an archive or an unpacked folder.
 
     Args:
@@ -61,17 +67,17 @@ def verify(path: str | Path, trusted: str | Path | None = None) -> Verified:
     path = Path(path)
     if path.is_dir():
         return verify_folder(path, trusted)
-    with unpacked(path) as root:
+    with temporarily_unpacked(path) as root:
         return verify_folder(root, trusted)
 
 
 def verify_folder(root: Path, trusted: str | Path | None = None) -> Verified:
-    """Verify an unpacked bundle; see :func:`verify`."""
-    contents = read_contents(root / MANIFEST)
-    refuse_altered(root, contents)
-    expected = {file.name: file.sha256 for file in contents.files} | {MANIFEST: file_digest(root / MANIFEST)}
+    """Verify an unpacked bundle; see :func:`verify_bundle`."""
+    contents = read_contents(root / FILE_LIST)
+    refuse_altered_files(root, contents)
+    expected = {file.name: file.sha256 for file in contents.files} | {FILE_LIST: file_digest(root / FILE_LIST)}
     signer = _signer(root, expected, trusted)
-    return Verified(contents, expected[MANIFEST], content_digest(root), signer)
+    return Verified(contents, expected[FILE_LIST], content_digest(root), signer)
 
 
 def _signer(root: Path, expected: Mapping[str, str], trusted: str | Path | None) -> Signer:
@@ -85,8 +91,8 @@ def _signer(root: Path, expected: Mapping[str, str], trusted: str | Path | None)
             where=root,
         )
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes.")
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has more than {LARGEST_JSON:,} bytes.")
         hint, statement = _opened(parse_strictly(path.read_bytes()))
         resources = _resources(statement)
     except (ValueError, TypeError) as error:  # base64's errors are of the first kind
@@ -95,7 +101,7 @@ def _signer(root: Path, expected: Mapping[str, str], trusted: str | Path | None)
         other = min(set(resources.items()) ^ set(expected.items()))[0]
         raise _invalid(root, f"what was signed is not what its manifest lists: {shortened(other)} differs.")
     signer = _known(root, hint, trusted)
-    with library():
+    with signing_library():
         from model_signing import hashing, verifying
     settings = verifying.Config().use_elliptic_key_verifier(public_key=signer.path)
     settings.set_hashing_config(

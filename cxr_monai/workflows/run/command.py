@@ -21,7 +21,7 @@ from typing import Any
 from cxr_monai.errors import BundleError, Code, SharingError, UsageError
 from cxr_monai.sharing.inspection import logging_file
 from cxr_monai.sharing.inspection.remarks import shortened
-from cxr_monai.sharing.trust.open_trusted import received, untrusted
+from cxr_monai.sharing.trust.open_trusted import received_record, untrusted_error
 
 METADATA = "metadata.json"
 OVERLAYS = (".json", ".yaml", ".yml")
@@ -92,7 +92,7 @@ def monai_command(root: Path, configuration: str, settings: Sequence[str] = ()) 
         raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=metadata)
     config_file = str(files[0]) if len(files) == 1 else repr([str(file) for file in files])
     words = ["--config_file", config_file, "--meta_file", str(metadata), "--bundle_root", str(root)]
-    logging = root / logging_file.PLACE
+    logging = root / logging_file.LOGGING_FILE
     if "logging_file" not in names and logging.is_file():
         words += ["--logging_file", str(logging)]
     return Command((*words, *settings), tuple(dict.fromkeys(own)))
@@ -222,7 +222,7 @@ def _own_logging(root: Path, given: Any) -> list[str]:
     if not isinstance(given, str) or not path.is_file():
         raise UsageError(Code.USAGE, f"--logging_file {given!r}: there is no such file.", fix="False leaves it out.")
     with path.open("rb") as file:
-        problems = list(logging_file.problems(file.read(logging_file.LONGEST + 1)))
+        problems = list(logging_file.logging_problems(file.read(logging_file.LONGEST_LOGGING_FILE + 1)))
     if problems:
         refusals = " ".join(f"{where}: {shortened(text)}: {reason}" for where, text, reason in problems[:10])
         raise SharingError(
@@ -231,7 +231,7 @@ def _own_logging(root: Path, given: Any) -> list[str]:
             fix="Leave --logging_file out, or take a copy of the bundle's configs/logging.conf.",
             where=path,
         )
-    return _own_file(root, path, root / logging_file.PLACE)
+    return _own_file(root, path, root / logging_file.LOGGING_FILE)
 
 
 def _own_file(root: Path, path: Path, *allowed: Path) -> list[str]:
@@ -252,8 +252,8 @@ def _own_file(root: Path, path: Path, *allowed: Path) -> list[str]:
             where=path,
         )
     for parent in place.parents:
-        if name := received(parent):
-            raise untrusted(
+        if name := received_record(parent):
+            raise untrusted_error(
                 parent, f"{path} belongs to another bundle that was received ({name})", "or a copy that you have read"
             )
     return [str(path)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing.inspection.remarks import shortened
-from cxr_monai.strict_json import LARGEST, parse_strictly
+from cxr_monai.strict_json import LARGEST_JSON, parse_strictly
 
 _NOT_SETTINGS = {"imports", "bundle_root", "initialize", "run", "finalize"}
 # a row of the README's table: | `epochs`, `batch_size` | 20, 32 | what they mean |
@@ -67,7 +67,7 @@ def settings_of(root: Path, files: Sequence[Path]) -> Settings:
 def _read(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as opened:
-            config = parse_strictly(opened.read(LARGEST + 1))
+            config = parse_strictly(opened.read(LARGEST_JSON + 1))
         if not isinstance(config, dict):
             raise ValueError("it is no JSON object")
     except (OSError, ValueError) as error:
@@ -84,7 +84,7 @@ def _meanings(readme: Path) -> dict[str, str]:
     if not readme.is_file():
         return {}
     with readme.open("rb") as opened:
-        text = opened.read(LARGEST).decode("utf-8", errors="replace")
+        text = opened.read(LARGEST_JSON).decode("utf-8", errors="replace")
     meanings: dict[str, str] = {}
     for names, meaning in _ROW.findall(text):
         named = re.findall(r"`(\w+)`", names)

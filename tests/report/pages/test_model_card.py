@@ -19,8 +19,8 @@ from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.report.card_part import NOT_A_DEVICE, card_markdown
 from cxr_monai.report.pages.evaluation_page import render_report
 from cxr_monai.report.pages.model_card import ASKED, card_parts, check_same, write_card
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
-from cxr_monai.sharing.package.pack import pack
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
+from cxr_monai.sharing.package.pack import pack_bundle
 from cxr_monai.sharing.trust.lineage import write_lineage
 from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files
 from tests.report.pages.test_evaluation_page import Page
@@ -158,8 +158,8 @@ def test_the_command_writes_a_copy_or_a_file_and_leaves_the_bundle(
     assert set(copied) - set(before) == {"docs/card.md", "metrics.json"}
     assert {name: digest for name, digest in copied.items() if name in before} == before
     assert (tmp_path / "copy" / "docs" / "card.md").read_text() == text
-    assert inspect(tmp_path / "copy").refused == ()
-    packed = pack(tmp_path / "copy", tmp_path / "share")  # complete, and nothing in it looks private
+    assert inspect_bundle(tmp_path / "copy").refused == ()
+    packed = pack_bundle(tmp_path / "copy", tmp_path / "share")  # complete, and nothing in it looks private
     assert {"docs/card.md", "metrics.json"} <= {file.name for file in packed.contents.files}
     (root / "bundle.sig").unlink()
     assert content(root) == before

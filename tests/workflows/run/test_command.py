@@ -12,7 +12,7 @@ import pytest
 from monai.bundle import ConfigWorkflow, scripts, workflows
 
 from cxr_monai.errors import CxrError
-from cxr_monai.sharing.package.file_list import MANIFEST, SIGNATURE
+from cxr_monai.sharing.package.file_list import FILE_LIST, SIGNATURE
 from cxr_monai.workflows.run.command import configurations, monai_command
 from cxr_monai.workflows.run.options import settings_of
 from tests.support.bundle_runs import SHIPPED, process_as_it_was
@@ -157,7 +157,7 @@ def test_other_words_are_wrong_use(configuration: str, words: list[str], said: s
 def test_what_nobody_inspected_is_not_named(word: str, place: str, bundle: Path) -> None:
     received = bundle.parent / "received"
     received.mkdir()
-    (received / (MANIFEST if word == "overlay" else SIGNATURE)).write_text("{}")
+    (received / (FILE_LIST if word == "overlay" else SIGNATURE)).write_text("{}")
     path = bundle / place
     path.parent.mkdir(exist_ok=True)
     path.write_text('{"x": "$print(1)"}')
