@@ -1,7 +1,8 @@
 """``cxr-monai bundle``: making bundles, and sharing them between hospitals."""
 
 import argparse
-import importlib
+
+from cxr_monai.cli.actions import add_actions, run_action
 
 DESCRIPTION = """\
 Make bundles, look into them, and share them between hospitals."""
@@ -12,7 +13,7 @@ EPILOG = """\
 send:     pack a bundle, make a key once, sign the archive; tell its SHA-256 by another way than you send it
 receive:  trust the sender's key once, install; then 'cxr-monai predict NAME ...'"""
 
-ACTIONS = {
+_ACTIONS = {
     "list": "the bundles that come with this package, and those that are installed",
     "new": "copy one that comes with this package, to train and change",
     "import": "weights of CheXNet's descendants or TorchXRayVision as a bundle",
@@ -30,20 +31,10 @@ ACTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, summary in ACTIONS.items():
-        module = importlib.import_module(f"cxr_monai.cli.bundle_{name}")
-        sub = actions.add_parser(
-            name,
-            help=summary,
-            description=module.DESCRIPTION,
-            epilog=module.EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(sub)
+    """Add the arguments of ``cxr-monai bundle``."""
+    add_actions(parser, "bundle", _ACTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen action and return its exit status."""
-    return int(importlib.import_module(f"cxr_monai.cli.bundle_{arguments.action}").run(arguments) or 0)
+    """Run ``cxr-monai bundle`` and return its exit status."""
+    return run_action("bundle", arguments)

@@ -25,7 +25,7 @@ exit status: 0 written, 1 refused, 2 wrong use"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle card``."""
     add_read_bundle(parser)
     parser.add_argument(
         "--evaluation", required=True, metavar="DIR", help="what 'cxr-monai evaluate' wrote for its predictions"
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the card, say where it is."""
+    """Run ``cxr-monai bundle card`` and return its exit status."""
     from cxr_monai.report.pages.model_card import write_card
 
     bundle = folder_of(arguments.bundle)

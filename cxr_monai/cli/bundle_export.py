@@ -26,7 +26,7 @@ exit status: 0 exported, 1 refused, 2 wrong use"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle export``."""
     add_bundle(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist yet")
     add_force(parser)
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, say how equal it is."""
+    """Run ``cxr-monai bundle export`` and return its exit status."""
     from pathlib import Path
 
     from cxr_monai.bundle.bundle_folder import Bundle

@@ -19,7 +19,7 @@ docs/networks.md tells what is recognised, and how to get a state dictionary out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle import``."""
     parser.add_argument("file", metavar="FILE", help="a state dictionary, as torch.save wrote it")
     parser.add_argument("out", metavar="OUT", help="a folder that does not exist yet")
     parser.add_argument(
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the action and return its exit status."""
+    """Run ``cxr-monai bundle import`` and return its exit status."""
     from cxr_monai.bundle.importing import import_bundle
     from cxr_monai.networks.state_fitting import Account
 

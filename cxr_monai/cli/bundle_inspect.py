@@ -23,7 +23,7 @@ exit status: 0 nothing is refused, 1 something is, 2 wrong use"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle inspect``."""
     add_read_bundle(parser, "a folder, or an archive as it was packed")
     parser.add_argument("--all", action="store_true", help="list what is allowed too")
     parser.add_argument("--json", metavar="FILE", help="write everything that was found as JSON")
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the action and return its exit status."""
+    """Run ``cxr-monai bundle inspect`` and return its exit status."""
     import json
     from collections import Counter
     from dataclasses import asdict

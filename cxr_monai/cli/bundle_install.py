@@ -21,7 +21,7 @@ exit status: 0 installed, 1 refused, 2 wrong use"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle install``."""
     parser.add_argument("source", metavar="SOURCE", help="an archive, a folder, or an address (https://...)")
     parser.add_argument("--sha256", metavar="DIGEST", help="of the archive, told by its sender; an address needs it")
     add_trusted(parser)
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Install, say what it is called."""
-    from cxr_monai.cli.attention import attention_lines
+    """Run ``cxr-monai bundle install`` and return its exit status."""
+    from cxr_monai.cli.inspection_lines import attention_lines
     from cxr_monai.sharing.trust.install import install_bundle
 
     installed = install_bundle(

@@ -19,7 +19,7 @@ The password is asked for, or taken from $CXR_MONAI_KEY_PASSWORD."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle keys``."""
     parser.add_argument("name", metavar="NAME", help="of the signer: a-z, 0-9 and '-'")
     parser.add_argument("--out", metavar="DIR", help="where the keys go (default: 'keys' in your own data folder)")
     parser.add_argument("--password", action="store_true", help="encrypt the private key's file")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make and trust them, say where they are."""
+    """Run ``cxr-monai bundle keys`` and return its exit status."""
     from cxr_monai.cli.bundle_sign import password_for
     from cxr_monai.sharing.trust.keys import make_key, trust_key
 

@@ -18,7 +18,7 @@ exit status: 0, or 1 if a link is damaged (with --strict also if a parent is not
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle lineage``."""
     parser.add_argument("bundle", metavar="BUNDLE", help="NAME or NAME@VERSION of an installed bundle, or a folder")
     parser.add_argument(
         "--also", nargs="+", default=[], metavar="DIR", help="folders of bundles, or folders that hold such"
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw the tree."""
+    """Run ``cxr-monai bundle lineage`` and return its exit status."""
     from collections import Counter
     from pathlib import Path
 

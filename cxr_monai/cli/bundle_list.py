@@ -11,14 +11,14 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle list``."""
     parser.add_argument(
         "--store", metavar="DIR", help="of installed bundles (default: $CXR_MONAI_BUNDLES, or your own)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List them."""
+    """Run ``cxr-monai bundle list`` and return its exit status."""
     from cxr_monai.bundle.shipped import shipped_bundles
     from cxr_monai.sharing.trust.installed import installed_bundles, store_folder
 

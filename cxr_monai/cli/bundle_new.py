@@ -14,14 +14,14 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle new``."""
     parser.add_argument("name", metavar="NAME", help="one of 'cxr-monai bundle list'")
     parser.add_argument("out", metavar="OUT", help="a folder that does not exist yet")
     add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Copy it."""
+    """Run ``cxr-monai bundle new`` and return its exit status."""
     from cxr_monai.bundle.shipped import shipped
     from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 

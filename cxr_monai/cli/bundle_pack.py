@@ -26,7 +26,7 @@ exit status: 0 packed, 1 refused, 2 wrong use"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle pack``."""
     add_read_bundle(parser)
     parser.add_argument("--out", default=".", metavar="DIR", help="where the archive goes (default: here)")
     parser.add_argument(
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Pack, say what was packed."""
+    """Run ``cxr-monai bundle pack`` and return its exit status."""
     from cxr_monai.errors import Code, UsageError
     from cxr_monai.sharing.package.pack import pack_bundle
 

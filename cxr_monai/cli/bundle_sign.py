@@ -14,7 +14,7 @@ It needs: pip install cxr-monai[sharing]. A password of the key is asked for, or
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle sign``."""
     parser.add_argument("archive", metavar="ARCHIVE", help="it is replaced by the signed one, whole or not at all")
     parser.add_argument(
         "--key", metavar="KEY", help="a private key's file, or the name of one of yours (default: the only one)"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sign, say the digest."""
+    """Run ``cxr-monai bundle sign`` and return its exit status."""
     from cxr_monai.sharing.trust.keys import find_key, is_encrypted
     from cxr_monai.sharing.trust.sign import sign_archive
 

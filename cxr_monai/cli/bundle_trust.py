@@ -18,7 +18,7 @@ To trust a key no longer, delete its file from the folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle trust``."""
     parser.add_argument("key", metavar="KEY.pub", nargs="?", help="the public key; without it, who is trusted")
     parser.add_argument("--name", help="whose it is: a-z, 0-9 and '-'")
     parser.add_argument("--fingerprint", help="that its owner told you, at least 16 digits; another is refused")
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Trust it, or list who is trusted."""
+    """Run ``cxr-monai bundle trust`` and return its exit status."""
     from pathlib import Path
 
     from cxr_monai.errors import Code, SharingError, UsageError

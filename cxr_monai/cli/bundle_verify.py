@@ -20,7 +20,7 @@ exit status: 0 verified, 1 refused"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the action's words."""
+    """Add the arguments of ``cxr-monai bundle verify``."""
     parser.add_argument(
         "bundle",
         metavar="ARCHIVE",
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify, name the signer."""
+    """Run ``cxr-monai bundle verify`` and return its exit status."""
     from cxr_monai.sharing.trust.installed import find_installed, is_installed, refuse_older, store_folder
     from cxr_monai.sharing.trust.verify import verify_bundle
 

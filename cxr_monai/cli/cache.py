@@ -24,14 +24,14 @@ exit status: 0 done, 1 failed, 2 wrong use"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai cache``."""
     parser.add_argument("action", choices=["info", "clear"], help="show what there is, or delete it")
     parser.add_argument("--cache-dir", default="auto", help="a training's own --cache_dir (default: the user's)")
     parser.add_argument("--unused-for", type=float, default=0, metavar="DAYS", help="clear: only what is older")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
+    """Run ``cxr-monai cache`` and return its exit status."""
     import time
 
     from cxr_monai.data.cache.eviction import cache_root, clear, limit_bytes, preparations

@@ -24,7 +24,7 @@ don't go along when the bundle is sent."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai calibrate``."""
     add_bundle(parser)
     parser.add_argument(
         "--predictions", type=Path, required=True, metavar="VAL.csv", help="raw, of validation patients"
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fit, copy, write."""
+    """Run ``cxr-monai calibrate`` and return its exit status."""
     from cxr_monai.evaluation.fitted import RULES
     from cxr_monai.workflows.calibrate import calibrate_bundle
 

@@ -23,7 +23,7 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the arguments of ``cxr-monai check``."""
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
     parser.add_argument("--pixels", action="store_true", help="read every image and compare their pixels (slow)")
     add_any_modality(parser, "--pixels: ")
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, describe, draw; 1 if anything is wrong."""
+    """Run ``cxr-monai check`` and return its exit status."""
     from cxr_monai.data.describe import describe, describe_labels, oddities, picture
     from cxr_monai.data.manifest import read_manifest
     from cxr_monai.durable import write_together

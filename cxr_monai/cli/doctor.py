@@ -27,12 +27,12 @@ _NAME = 26
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the arguments of ``cxr-monai doctor``."""
     parser.add_argument("--json", action="store_true", help="print a list of name, status, found, advice")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print each result as it comes, then the advice; 1 if something required is missing."""
+    """Run ``cxr-monai doctor`` and return its exit status."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MONAI imports MLflow, which reports its use
     from cxr_monai.doctor import CheckStatus, checks_summary, run_checks
 

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.shared_arguments import add_force, add_match_names, read_bundle
+from cxr_monai.cli.shared_arguments import (
+    add_force,
+    add_intervals,
+    add_match_names,
+    check_at_least,
+    check_result_folder,
+    read_bundle,
+)
 
 DESCRIPTION = """\
 Judge predictions of any system against a manifest: AUROC, average precision and Brier score of each finding with
@@ -25,7 +32,7 @@ image files are not needed. docs/evaluation.md says how each figure is computed.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai evaluate``."""
     parser.add_argument("--predictions", type=Path, required=True, metavar="P.csv", help="the system's probabilities")
     parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="labels, patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
@@ -53,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     figures.add_argument(
         "--prevalence", metavar="P", help="PPV and NPV elsewhere: 0.05 for all, or Effusion=0.05,Mass=0.01"
     )
-    figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
-    figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
-    figures.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    add_intervals(figures)
     add_force(parser)
     parser.add_argument("--plots", action="store_true", help="draw PNG files, too, for a paper or a slide")
     parser.add_argument(
@@ -64,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_fitting(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
-    """Declare what ``evaluate`` and ``calibrate`` fit alike."""
+    """Add the arguments of the fit that ``evaluate`` and ``calibrate`` share."""
     parser.add_argument(
         "--method",
         choices=["auto", "temperature", "platt", "isotonic", "none"],
@@ -81,11 +86,10 @@ def add_fitting(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> No
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge, write, say what came out."""
+    """Run ``cxr-monai evaluate`` and return its exit status."""
     from cxr_monai.errors import Code, UsageError
 
-    if arguments.replicates < 1:
-        raise UsageError(Code.USAGE, f"--replicates {arguments.replicates}: it must be at least 1.")
+    check_at_least(arguments, replicates=1)
     if arguments.margin is not None and not (arguments.compare and 0 < arguments.margin < 1):
         raise UsageError(Code.USAGE, f"--margin {arguments.margin}: a number between 0 and 1, with --compare.")
     if arguments.out.exists() and not arguments.out.is_dir():

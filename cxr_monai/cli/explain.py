@@ -30,7 +30,7 @@ examples:
 exit status: 0 if there are maps, 1 if there are none (or with --strict if a file was left out), 2 for wrong use"""
 
 # name and line of help; a test compares them with cxr_monai.attribution.methods, which is slow to import
-METHODS = {
+METHOD_SUMMARIES = {
     "cam": "class activation maps: all findings from one forward pass (the default)",
     "gradcam": "GradCAM (MONAI), on --target-layer",
     "gradcam++": "GradCAM++ (MONAI), on --target-layer",
@@ -41,18 +41,20 @@ METHODS = {
     "guided_gradcam": "edges within GradCAM's region (Captum)",
     "occlusion": "by how much the score falls when a patch is covered (Captum); slow",
 }
-EPILOG = EPILOG.format(methods="\n".join(f"  {name:<22}{text}" for name, text in METHODS.items()))
+EPILOG = EPILOG.format(methods="\n".join(f"  {name:<22}{text}" for name, text in METHOD_SUMMARIES.items()))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai explain``."""
     add_bundle(parser)
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the maps go")
     add_force(parser)
-    parser.add_argument("--method", choices=list(METHODS), default="cam", help="see below (default: %(default)s)")
+    parser.add_argument(
+        "--method", choices=list(METHOD_SUMMARIES), default="cam", help="see below (default: %(default)s)"
+    )
     parser.add_argument("--finding", nargs="+", metavar="F", help="maps of these alone (default: all)")
     parser.add_argument("--split", choices=["train", "val", "test"], help="this part of a manifest alone")
     parser.add_argument(
@@ -89,19 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
-    for name, value, least in (
-        ("batch-size", arguments.batch_size, 1),
-        ("pictures", arguments.pictures, 0),
-        ("workers", 0 if arguments.workers is None else arguments.workers, 0),
-    ):
-        if value < least:
-            raise UsageError(Code.USAGE, f"--{name} {value}: it must be at least {least}.")
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    check_at_least(arguments, batch_size=1, pictures=0, workers=0)
+    check_result_folder(arguments.out)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
+    """Run ``cxr-monai explain`` and return its exit status."""
     _refuse_wrong_use(arguments)
     import_monai_without_mlflow()
     from cxr_monai.attribution.map_store import MAPS_JSON

@@ -33,7 +33,7 @@ exit status: 0 done (a child was made, better or not), 1 nothing was made, 2 wro
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai finetune``."""
     parser.add_argument(
         "--parent", required=True, metavar="BUNDLE", help="a trained bundle, or the name of an installed one"
     )
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
+    """Run ``cxr-monai finetune`` and return its exit status."""
     from cxr_monai.cli.study import parse_settings
     from cxr_monai.finetune.task import FineTuneTask
     from cxr_monai.labels import NIH14

@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read the source, write the manifest and what goes with it, and say what it holds."""
+    """Run ``cxr-monai manifest`` and return its exit status."""
     from cxr_monai.workflows.collect import collect_manifest
 
     options = {name: getattr(arguments, name) for name in _OPTIONS[arguments.source]}

@@ -1,7 +1,8 @@
 """``cxr-monai maps``: what can be done with the maps that ``cxr-monai explain`` wrote."""
 
 import argparse
-import importlib
+
+from cxr_monai.cli.actions import add_actions, run_action
 
 DESCRIPTION = """\
 Look at maps that 'cxr-monai explain' made, score them, test them, compare them."""
@@ -9,7 +10,7 @@ Look at maps that 'cxr-monai explain' made, score them, test them, compare them.
 EPILOG = """\
 'cxr-monai maps ACTION --help' teaches one of them."""
 
-ACTIONS = {
+_ACTIONS = {
     "show": "pictures: overlays, several models side by side, a sheet of examples, NIfTI",
     "localise": "do they point at what radiologists drew boxes around?",
     "faithful": "do they show what the network uses? deletion, insertion, randomised weights",
@@ -18,20 +19,10 @@ ACTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, summary in ACTIONS.items():
-        module = importlib.import_module(f"cxr_monai.cli.maps_{name}")
-        sub = actions.add_parser(
-            name,
-            help=summary,
-            description=module.DESCRIPTION,
-            epilog=module.EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(sub)
+    """Add the arguments of ``cxr-monai maps``."""
+    add_actions(parser, "maps", _ACTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen action and return its exit status."""
-    return int(importlib.import_module(f"cxr_monai.cli.maps_{arguments.action}").run(arguments) or 0)
+    """Run ``cxr-monai maps`` and return its exit status."""
+    return run_action("maps", arguments)

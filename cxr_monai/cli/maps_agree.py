@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.shared_arguments import add_force, add_match_names
+from cxr_monai.cli.shared_arguments import add_force, add_intervals, add_match_names, check_result_folder
 
 DESCRIPTION = """\
 Compare two folders of maps of the same images, finding by finding: rank correlation of their places, IoU of what is
@@ -24,7 +24,7 @@ most), seeds.csv (with --seeds), and agreement.html, the page that shows all of 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai maps agree``."""
     parser.add_argument("first", metavar="A", type=Path, help="a folder that 'cxr-monai explain' wrote")
     parser.add_argument("second", metavar="B", type=Path, help="another, of the same images")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
@@ -49,15 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, help="the folder of the images (default: where they were, when explained)")
     parser.add_argument("--count", type=int, default=6, help="images in the picture, 0: none (default: %(default)s)")
-    parser.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    add_intervals(parser)
     add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare, write, say what came out."""
+    """Run ``cxr-monai maps agree`` and return its exit status."""
     from cxr_monai.errors import Code, UsageError
 
     if not 0 <= arguments.count <= 12:
@@ -69,8 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.present and arguments.manifest is None:
         raise UsageError(Code.USAGE, "--present: the manifest says what is there; name it with --manifest.")
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    check_result_folder(arguments.out)
     from cxr_monai.evaluation.bootstrap import Intervals
     from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.workflows.agree import AgreementOptions, agree_files, track_agreement

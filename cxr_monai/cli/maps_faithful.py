@@ -3,7 +3,16 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.shared_arguments import (
+    add_any_modality,
+    add_bundle,
+    add_force,
+    add_intervals,
+    add_match_names,
+    check_at_least,
+    check_result_folder,
+    open_bundle,
+)
 
 DESCRIPTION = """\
 Test methods of making maps on a bundle's network.
@@ -26,8 +35,8 @@ curves.csv, curves.png, faithfulness_cases.csv, and faithfulness.html, the page 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
-    from cxr_monai.cli.explain import METHODS
+    """Add the arguments of ``cxr-monai maps faithful``."""
+    from cxr_monai.cli.explain import METHOD_SUMMARIES
 
     add_bundle(parser)
     parser.add_argument(
@@ -35,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
     parser.add_argument(
-        "--method", nargs="+", choices=list(METHODS), default=["cam"], metavar="M", help="which (default: cam)"
+        "--method", nargs="+", choices=list(METHOD_SUMMARIES), default=["cam"], metavar="M", help="which (default: cam)"
     )
     parser.add_argument("--finding", nargs="+", default=[], metavar="F", help="maps of these, on every image")
     parser.add_argument("--split", choices=["train", "val", "test"], help="this part of a manifest alone")
@@ -68,31 +77,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     tests.add_argument("--draws", type=int, default=5, help="of each stage's weights (default: %(default)s)")
     figures = parser.add_argument_group("figures")
-    figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
-    figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
-    figures.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    add_intervals(figures, "all that is drawn")
     add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Test, write, say what came out."""
-    from cxr_monai.errors import Code, UsageError
+    """Run ``cxr-monai maps faithful`` and return its exit status."""
 
-    for name, least in (
-        ("count", 1),
-        ("steps", 1),
-        ("controls", 1),
-        ("samples", 0),
-        ("stages", 0),
-        ("draws", 1),
-        ("replicates", 1),
-        ("seed", 0),
-    ):
-        if getattr(arguments, name) < least:
-            raise UsageError(Code.USAGE, f"--{name} {getattr(arguments, name)}: it must be at least {least}.")
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    check_at_least(arguments, count=1, steps=1, controls=1, samples=0, stages=0, draws=1, replicates=1, seed=0)
+    check_result_folder(arguments.out)
     from cxr_monai.attribution.faithfulness_tables import FaithfulnessOptions
     from cxr_monai.data.inputs import gather_files
     from cxr_monai.evaluation.bootstrap import Intervals

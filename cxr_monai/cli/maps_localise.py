@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.shared_arguments import add_force, add_match_names, read_bundle
+from cxr_monai.cli.shared_arguments import (
+    add_force,
+    add_intervals,
+    add_match_names,
+    check_at_least,
+    check_result_folder,
+    read_bundle,
+)
 
 DESCRIPTION = """\
 Score maps against boxes: pointing game, energy inside the box, IoU and IoBB of the detected box (Wang et al. 2017), per
@@ -27,7 +34,7 @@ puts the section into the model's report."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai maps localise``."""
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a folder of maps")
     parser.add_argument(
         "--boxes", type=Path, required=True, metavar="B.csv", help="M.boxes.csv, or NIH's BBox_List_2017.csv"
@@ -66,20 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the pointing game, at 1,024 pixels; 15 in the literature (default: %(default)g)",
     )
     figures.add_argument("--draws", type=int, default=5, help="random maps a case (default: %(default)s)")
-    figures.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
-    figures.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
-    figures.add_argument("--seed", type=int, default=0, help="of halves, random maps and draws (default: %(default)s)")
+    add_intervals(figures, "halves, random maps and draws")
     add_force(parser)
     parser.add_argument("--experiment", metavar="NAME", help="log all of it as a run of this MLflow experiment, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score, write, say what came out."""
+    """Run ``cxr-monai maps localise`` and return its exit status."""
     from cxr_monai.errors import Code, UsageError
 
-    for name, value, least in (("draws", arguments.draws, 1), ("replicates", arguments.replicates, 1)):
-        if value < least:
-            raise UsageError(Code.USAGE, f"--{name} {value}: it must be at least {least}.")
+    check_at_least(arguments, draws=1, replicates=1)
     if not 0 <= arguments.tolerance < 1024 or arguments.seed < 0:
         raise UsageError(
             Code.USAGE,
@@ -93,8 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(Code.USAGE, "map thresholds come from --choose-on or from --choose-split, not from both.")
     if arguments.split is not None and arguments.split == arguments.choose_split:
         raise UsageError(Code.USAGE, f"--split {arguments.split} and --choose-split: the same images.")
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
+    check_result_folder(arguments.out)
     from cxr_monai.attribution.localisation_scoring import LocalisationOptions
     from cxr_monai.evaluation.bootstrap import Intervals
     from cxr_monai.evaluation.metrics_table import as_text

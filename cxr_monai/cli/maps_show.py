@@ -31,7 +31,7 @@ shares of its own maximum: it shows where evidence lies, and its probability say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai maps show``."""
     parser.add_argument(
         "maps", metavar="MAPS", nargs="+", type=Path, help="folders that 'cxr-monai explain' wrote; the first leads"
     )
@@ -84,7 +84,7 @@ def _refuse_wrong_use(arguments: argparse.Namespace, one_file: bool) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw, write, say where."""
+    """Run ``cxr-monai maps show`` and return its exit status."""
     one_file = arguments.out.suffix.lower() in (".png", ".pdf")
     _refuse_wrong_use(arguments, one_file)
     from cxr_monai.attribution.gallery import Gallery

@@ -27,7 +27,7 @@ exit status: 0 if anything was predicted, 1 if nothing was (or with --strict if 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai predict``."""
     add_bundle(parser)
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
@@ -50,13 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
+    """Run ``cxr-monai predict`` and return its exit status."""
     from cxr_monai.errors import Code, UsageError
 
-    if arguments.batch_size < 1:
-        raise UsageError(Code.USAGE, f"--batch-size {arguments.batch_size}: it must be at least 1.")
-    if arguments.workers is not None and arguments.workers < 0:
-        raise UsageError(Code.USAGE, f"--workers {arguments.workers}: it must be at least 0.")
+    check_at_least(arguments, batch_size=1, workers=0)
     if Path(arguments.out).is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
     import_monai_without_mlflow()

@@ -41,7 +41,7 @@ exit status: 0 done, 1 refused or failed, 2 wrong use, 130, 143 or 129 interrupt
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai run``."""
     parser.add_argument(
         "bundle", metavar="BUNDLE", help="an installed bundle's NAME or NAME@VERSION, one of this package, or a folder"
     )
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look at the bundle, run its configuration, return the exit status."""
+    """Run ``cxr-monai run`` and return its exit status."""
     from cxr_monai.errors import CxrError, UsageError
     from cxr_monai.workflows.run.process import is_first_process, run_command
 
@@ -96,7 +96,7 @@ def _prepare(arguments: argparse.Namespace) -> "Command":
 
 def _which(bundle: "OpenedBundle") -> str:
     """Say which bundle it is and what was found of it."""
-    from cxr_monai.cli.attention import attention_lines
+    from cxr_monai.cli.inspection_lines import attention_lines
 
     if bundle.record is not None:
         return f"{bundle.record.name} {bundle.record.version}: as {bundle.record.signer} signed it, inspected"

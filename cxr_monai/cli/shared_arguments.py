@@ -1,16 +1,18 @@
-"""Arguments that several commands share: the bundle that runs, where installed ones and trusted keys lie."""
+"""Arguments that several commands share, and the checks of their values."""
 
 import argparse
 from pathlib import Path
 
+from cxr_monai.errors import Code, UsageError
+
 
 def add_trusted(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--trusted``."""
+    """Add ``--trusted``."""
     parser.add_argument("--trusted", metavar="DIR", help="of trusted keys (default: $CXR_MONAI_TRUSTED, or your own)")
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """Declare ``BUNDLE`` and ``--trust-folder`` of a command that runs one."""
+    """Add ``BUNDLE`` and ``--trust-folder``, for a command that runs a bundle."""
     parser.add_argument(
         "bundle", metavar="BUNDLE", help="an installed bundle's NAME or NAME@VERSION, or a folder, such as OUT/bundle"
     )
@@ -18,26 +20,26 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust_folder(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--trust-folder``."""
+    """Add ``--trust-folder``."""
     parser.add_argument(
         "--trust-folder", action="store_true", help="run the folder although it was not installed, whatever is in it"
     )
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--force`` of a command that writes a result."""
+    """Add ``--force``, for a command that writes a result."""
     parser.add_argument("--force", action="store_true", help="write over an earlier result")
 
 
 def add_any_modality(parser: argparse.ArgumentParser, when: str = "") -> None:
-    """Declare ``--any-modality`` of a command that reads films."""
+    """Add ``--any-modality``, for a command that reads films."""
     parser.add_argument(
         "--any-modality", action="store_true", help=f"{when}read DICOM files whatever their headers say they show"
     )
 
 
 def add_match_names(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--match-names`` of a command that joins tables image by image."""
+    """Add ``--match-names``, for a command that joins tables image by image."""
     parser.add_argument(
         "--match-names",
         action="store_true",
@@ -46,8 +48,37 @@ def add_match_names(parser: argparse.ArgumentParser) -> None:
 
 
 def add_read_bundle(parser: argparse.ArgumentParser, what: str = "a folder, such as OUT/bundle") -> None:
-    """Declare ``BUNDLE`` of a command that only reads one."""
+    """Add ``BUNDLE``, for a command that only reads one."""
     parser.add_argument("bundle", metavar="BUNDLE", help=f"an installed bundle's NAME or NAME@VERSION, or {what}")
+
+
+def add_intervals(parser: argparse._ActionsContainer, drawn: str = "the draws") -> None:
+    """Add ``--replicates``, ``--level`` and ``--seed``: how intervals over patients are computed."""
+    parser.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
+    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help=f"of {drawn} (default: %(default)s)")
+
+
+def check_at_least(arguments: argparse.Namespace, **lowest: int) -> None:
+    """Refuse arguments below their lowest values; one that was not given (None) passes.
+
+    Raises:
+        UsageError: ``usage``, naming the first of them.
+    """
+    for name, least in lowest.items():
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise UsageError(Code.USAGE, f"--{name.replace('_', '-')} {value}: it must be at least {least}.")
+
+
+def check_result_folder(out: Path) -> None:
+    """Refuse a file where a command writes its results.
+
+    Raises:
+        UsageError: ``usage``.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(Code.USAGE, f"--out {out}: it is a file; name a folder.")
 
 
 def open_bundle(arguments: argparse.Namespace) -> Path:

@@ -35,7 +35,7 @@ _OPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments; options that the scheme does not have are refused in `run`."""
+    """Add the arguments of ``cxr-monai split``; options that the scheme does not have are refused in `run`."""
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
     parser.add_argument("--scheme", required=True, choices=tuple(_OPTIONS))
     parser.add_argument("--out", type=Path, metavar="OTHER.csv", help="write here (default: into MANIFEST itself)")
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, split, write, and print what came out."""
+    """Run ``cxr-monai split`` and return its exit status."""
     options = _options(arguments)
     from cxr_monai.data.describe import balance_text, side_table
     from cxr_monai.data.identifiers import alike_note

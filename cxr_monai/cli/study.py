@@ -36,7 +36,7 @@ exit status: 0 done, 1 a variant failed or the study cannot be done, 2 wrong use
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai study``."""
     parser.add_argument("study", metavar="NAME|FILE.json", help="a question of this package, or a study's file")
     parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="labels, patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where everything goes")
@@ -75,7 +75,7 @@ def _source(named: str) -> Path:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
+    """Run ``cxr-monai study`` and return its exit status."""
     from cxr_monai.errors import Code, UsageError
     from cxr_monai.studies.plan import read_study
 

@@ -29,14 +29,14 @@ _SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the arguments of ``cxr-monai track``."""
     parser.add_argument("folders", metavar="OUT", nargs="+", help="folders of trainings, evaluations or studies")
     parser.add_argument("--tracking-uri", help="the server (default: MLFLOW_TRACKING_URI, else mlflow.db here)")
     parser.add_argument("--experiment", metavar="NAME", help="for runs that are not there yet, instead of their own")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
+    """Run ``cxr-monai track`` and return its exit status."""
     from cxr_monai.environment import default_tracking_uri, how_to_see_runs, without_password
     from cxr_monai.errors import Code, UsageError
 
