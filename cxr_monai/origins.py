@@ -1,6 +1,6 @@
 """Where labels and images come from, in sentences: NIH's own, drawn by a program, or a table that nobody here knows.
 
-A manifest says it by its label version, and by ``source`` for each image; a bundle by ``training_origin`` in its metadata.
+A manifest says it by its label version, and by ``source`` for each image; a bundle by ``trained_on`` in its metadata.
 No sentence presumes a data set: NIH's layout is used by many tables that are not NIH's, the phantoms' first of all.
 """
 
@@ -72,7 +72,7 @@ def labels_of(label_version: str) -> list[str]:
 
 
 def training_origin(label_version: str, images: int, drawn: int) -> dict[str, Any]:
-    """Return ``training_origin`` of a bundle's metadata: no names, no paths.
+    """Return ``trained_on`` of a bundle's metadata: no names, no paths.
 
     Args:
         label_version: of the manifest.
@@ -83,7 +83,7 @@ def training_origin(label_version: str, images: int, drawn: int) -> dict[str, An
 
 
 def is_drawn(told: Mapping[str, Any] | None) -> bool:
-    """Tell whether any image of ``training_origin``, or of what its parent was trained on, is a phantom."""
+    """Tell whether any image of ``trained_on``, or of what its parent was trained on, is a phantom."""
     return told is not None and (_drawn(told) > 0 or is_drawn(told.get("parent")))
 
 
@@ -97,7 +97,7 @@ def learned_from(told: Mapping[str, Any] | None) -> str:
 
 
 def _checked(told: Any) -> Mapping[str, Any]:
-    """Return ``training_origin`` of a bundle's metadata, whoever wrote it, if it is as `training_origin` makes it."""
+    """Return ``trained_on`` of a bundle's metadata, whoever wrote it, if it is as `training_origin` makes it."""
     if isinstance(told, Mapping) and isinstance(told.get("label_version"), str):
         counts = [told.get("images"), told.get("synthetic_images", 0)]
         if all(type(count) is int and count >= 0 for count in counts):
@@ -116,7 +116,7 @@ def _drawn(told: Mapping[str, Any]) -> int:
 
 
 def source_of(told: Mapping[str, Any]) -> str:
-    """Return the metadata's ``data_source`` for ``training_origin``: what the network has seen.
+    """Return the metadata's ``data_source`` for ``trained_on``: what the network has seen.
 
     Raises:
         BundleError: as `learned_from`.
@@ -139,7 +139,7 @@ def source_of(told: Mapping[str, Any]) -> str:
 
 
 def labelled_by(told: Mapping[str, Any]) -> str:
-    """Return how the labels of ``training_origin`` came about, as a phrase."""
+    """Return how the labels of ``trained_on`` came about, as a phrase."""
     version = str(told["label_version"])
     if is_synthetic(version):
         return "labels were drawn with the images and are exactly known"

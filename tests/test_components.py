@@ -13,7 +13,6 @@ from monai.bundle import ConfigParser
 
 import cxr_monai
 from cxr_monai import components
-from cxr_monai.sharing.inspection.allowlist import allowed_lists
 
 REPOSITORY = Path(cxr_monai.__file__).parents[1]
 PREFIX = "cxr_monai.components."
@@ -41,7 +40,7 @@ def test_a_name_is_the_name_of_what_it_gives(name: str) -> None:
 
 
 def test_the_names_are_those_that_a_bundle_may_call() -> None:
-    allowed = {name for kind in ("callables", "attention", "evaluates") for name in lists()[kind]}
+    allowed = {name for kind in ("callables", "attention", "evaluates") for name in allowed_lists()[kind]}
     assert {name for name in allowed if name.startswith("cxr_monai")} == {
         PREFIX + name for name in components.__all__
     } - {PREFIX + "CheckedWorkflow"}  # of a command, not a configuration

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.attribution.view import PointGrid, View
-from cxr_monai.completion import COMPLETE, OWN, altered, missing, seal
+from cxr_monai.completion import COMPLETE, OWN_JSON, altered_files, missing_files, seal
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.durable import refuse_taken, write_durably, write_together
 from cxr_monai.errors import Code, EvaluationError, UsageError
@@ -104,7 +104,7 @@ class MapStore:
             content = parse_strictly(about.read_bytes())
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT}")
-            if not unfinished and (not (folder / MAPS_CSV).is_file() or missing(content, folder)):
+            if not unfinished and (not (folder / MAPS_CSV).is_file() or missing_files(content, folder)):
                 raise EvaluationError(
                     Code.RESULT_INCOMPLETE,
                     "the run that made these maps was interrupted, or some of them were deleted.",
@@ -344,7 +344,7 @@ def _described(about: Path) -> dict[str, Any]:
 
 def _refuse_altered(content: Mapping[str, Any], folder: Path, unfinished: bool) -> None:
     """Refuse maps of which a file was cut or exchanged after they were complete; of unfinished ones the parts alone."""
-    changed = [MAPS_JSON if name == OWN else name for name in altered(content, folder)]
+    changed = [MAPS_JSON if name == OWN_JSON else name for name in altered_files(content, folder)]
     if unfinished:
         changed = [name for name in changed if name not in (MAPS_JSON, MAPS_CSV)]  # they are written anew
     if changed:

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from cxr_monai.networks.architectures import definition, in_channels_of
+from cxr_monai.networks.architectures import in_channels_of, network_definition
 
 
 def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = None) -> None:
@@ -34,7 +34,7 @@ def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = No
     channels = parts.pop("network_def#in_channels", in_channels_of(own) if isinstance(own, Mapping) else 1)
     needed = "$@head_def.outputs" if "head_def" in parser.config else "$len(@findings)"
     outputs = parts.pop("network_def#out_channels", needed)
-    parser["network_def"] = definition(name, image_size, channels, outputs)  # MONAI reads all anew after this
+    parser["network_def"] = network_definition(name, image_size, channels, outputs)  # MONAI reads all anew after this
     parser.update(parts)
 
 

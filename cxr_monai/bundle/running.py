@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from cxr_monai.bundle.component_names import incompatible, refuse_unknown_components, unknown_components
 from cxr_monai.errors import BundleError, Code, ours
-from cxr_monai.stopping import as_interrupted, install
+from cxr_monai.stopping import as_interrupted, handle_signals
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ def errors_in_one_line() -> None:
     if getattr(getattr(main, "__spec__", None), "name", "") != "monai.bundle.__main__":
         return
     sys.excepthook = _excepthook
-    install()
+    handle_signals()
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

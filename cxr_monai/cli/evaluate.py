@@ -8,7 +8,6 @@ from cxr_monai.cli.shared_arguments import (
     add_intervals,
     add_match_names,
     check_at_least,
-    check_result_folder,
     read_bundle,
 )
 

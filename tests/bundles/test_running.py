@@ -13,7 +13,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.running import CheckedWorkflow, running_overrides, running_parser
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code, SettingError, SharingError
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.package.pack import refuse_inspected
 from tests.support.bundle_runs import code_of, edit, process_as_it_was
 from tests.support.tiny_bundles import tiny_bundle
@@ -125,7 +125,7 @@ def test_no_command_runs_or_installs_it(later: Path, tmp_path: Path, capsys: pyt
 
 def test_what_is_dangerous_as_well_is_refused_for_that(later: Path) -> None:
     edit(later, "explain", lambda config: config.update({"x": "$__import__('os').system('true')"}))
-    assert inspect(later).unknown_components == []
+    assert inspect_bundle(later).unknown_components == []
     with pytest.raises(SharingError) as error:
         refuse_inspected(later, later)
     assert code_of(error) == Code.BUNDLE_REFUSED

@@ -20,7 +20,13 @@ from cxr_monai.budget import OverBudget, check_time, limited
 from cxr_monai.bundle.component_names import COMPONENTS
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing.inspection import logging_file, picture_files, texts
-from cxr_monai.sharing.inspection.configurations import METADATA, addresses, gathered, judged, measure
+from cxr_monai.sharing.inspection.configurations import (
+    METADATA_FILE,
+    gather_configurations,
+    judge_configuration,
+    measure_configuration,
+    network_addresses,
+)
 from cxr_monai.sharing.inspection.file_names import MOST_FILES, name_problem, name_problems
 from cxr_monai.sharing.inspection.kinds import FileKind, is_place, kind_of, why_no_place
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict, shortened
@@ -78,9 +84,9 @@ def inspect_bundle(root: str | Path) -> Inspection:
     remarks: list[Remark] = []
     metadata: dict[str, Any] = {}
     try:
-        with limited(SECONDS):
+        with limited(INSPECTION_SECONDS):
             configurations, unread = _configurations(files)
-            metadata = configurations.get(METADATA, {})
+            metadata = configurations.get(METADATA_FILE, {})
             remarks.extend(_remarks(files, configurations, unread))
     except OverBudget:
         reason = f"its inspection takes more than {INSPECTION_SECONDS:g} seconds of a processor; no honest bundle does."
