@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 
 import cxr_monai
 from cxr_monai import components
+from cxr_monai.sharing.inspection.allowlist import allowed_lists
 
 REPOSITORY = Path(cxr_monai.__file__).parents[1]
 PREFIX = "cxr_monai.components."
