@@ -17,7 +17,7 @@ import torch
 
 from cxr_monai.errors import CxrError
 from cxr_monai.networks.weight_loading import load_state_dict, load_weights
-from cxr_monai.networks.weights_files import Danger, examine
+from cxr_monai.networks.weights_files import Danger, examine_weights
 from tests.support.work import counted
 
 CALLS = 500_000
@@ -213,7 +213,7 @@ def test_what_deceives_a_reader_or_claims_too_much_is_refused(name: str, tmp_pat
     path.write_bytes(make(canary))
     tracemalloc.start()
     with counted() as calls:
-        examined = examine(path)
+        examined = examine_weights(path)
     assert calls.count < CALLS
     assert tracemalloc.get_traced_memory()[1] < BYTES
     tracemalloc.stop()
@@ -365,7 +365,7 @@ def test_safetensors_that_claim_too_much_or_are_none_are_refused(name: str, tmp_
     danger, data = BAD_SAFETENSORS[name]
     (tmp_path / "w.safetensors").write_bytes(data)
     with counted() as calls:
-        assert [one.danger for one in examine(tmp_path / "w.safetensors").objections] == [danger]
+        assert [one.danger for one in examine_weights(tmp_path / "w.safetensors").objections] == [danger]
     assert calls.count < CALLS
     with pytest.raises(CxrError) as error:
         load_state_dict(tmp_path / "w.safetensors")

@@ -3,9 +3,9 @@
 import pytest
 
 from cxr_monai.sharing.inspection import bundle_inspection
-from cxr_monai.sharing.package.pack import pack
-from cxr_monai.sharing.trust.keys import make_key, trust
-from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.package.pack import pack_bundle
+from cxr_monai.sharing.trust.keys import make_key, trust_key
+from cxr_monai.sharing.trust.sign import sign_archive
 from tests.sharing.archives import Hospital, make_bundle
 
 

@@ -23,7 +23,7 @@ from cxr_monai.errors import BundleError, CxrError, EvaluationError, StorageErro
 from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.labels import NIH14
-from cxr_monai.networks.architectures import definition
+from cxr_monai.networks.architectures import network_definition
 from cxr_monai.plurals import counted
 from cxr_monai.studies import run_experiment as studies
 from cxr_monai.studies.compare import Tables
