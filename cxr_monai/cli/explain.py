@@ -5,7 +5,14 @@ import sys
 from pathlib import Path
 
 from cxr_monai.cli.light_start import import_monai_without_mlflow
-from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, add_match_names
+from cxr_monai.cli.shared_arguments import (
+    add_any_modality,
+    add_bundle,
+    add_force,
+    add_match_names,
+    check_at_least,
+    check_result_folder,
+)
 from cxr_monai.plurals import counted
 
 DESCRIPTION = """\

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cxr_monai.cli.light_start import import_monai_without_mlflow
-from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, open_bundle
+from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, check_at_least, open_bundle
 from cxr_monai.plurals import out_of, was
 
 DESCRIPTION = """\
