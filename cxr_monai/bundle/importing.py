@@ -23,7 +23,7 @@ from cxr_monai.bundle.writing import CONFIGURATION, check_new_bundle, new_bundle
 from cxr_monai.errors import Code, UsageError, WeightsError
 from cxr_monai.labels import parse_labels
 from cxr_monai.networks.foreign import OUT, Foreign, NamingKind, recognise
-from cxr_monai.networks.state_fitting import Account
+from cxr_monai.networks.state_fitting import Account, load_into
 from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.plurals import agreeing, counted
 
