@@ -17,12 +17,7 @@ from cxr_monai.evaluation.metrics_table import MEAN
 
 
 def mean_table(
-    cases: pd.DataFrame,
-    by: str,
-    measures: Sequence[str],
-    patients: pd.Series,
-    intervals: Intervals,
-    mean: bool = False,
+    cases: pd.DataFrame, by: str, measures: Sequence[str], patients: pd.Series, intervals: Intervals, mean: bool = False
 ) -> pd.DataFrame:
     """Return the mean of each measure in each group of cases.
 
@@ -62,12 +57,7 @@ def mean_table(
 
 
 def share_table(
-    cases: pd.DataFrame,
-    by: str,
-    numerator: str,
-    denominator: str,
-    patients: pd.Series,
-    intervals: Intervals,
+    cases: pd.DataFrame, by: str, numerator: str, denominator: str, patients: pd.Series, intervals: Intervals
 ) -> pd.DataFrame:
     """Return the sum of one column over the sum of another in each group, and in ``all`` cases.
 

@@ -67,11 +67,7 @@ class LocalisationOptions:
 
 
 def localise(
-    chosen_on: BoxedCases,
-    cases: BoxedCases,
-    options: LocalisationOptions,
-    notes: Sequence[str] = (),
-    source: str = "",
+    chosen_on: BoxedCases, cases: BoxedCases, options: LocalisationOptions, notes: Sequence[str] = (), source: str = ""
 ) -> Localisation:
     """Choose map thresholds on some cases and score others.
 

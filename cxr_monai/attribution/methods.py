@@ -16,13 +16,7 @@ from enum import StrEnum
 
 import numpy as np
 import torch
-from captum.attr import (
-    GuidedBackprop,
-    IntegratedGradients,
-    LayerAttribution,
-    LayerGradCam,
-    Occlusion,
-)
+from captum.attr import GuidedBackprop, IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion
 from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 

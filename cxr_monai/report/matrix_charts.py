@@ -96,11 +96,7 @@ def findings_forest(evaluation: Evaluation) -> Forest | None:
     mean = mean_row(evaluation)
     rows += [
         ForestRow(
-            "Mean",
-            value(row, "auroc"),
-            *limits_of(row, "auroc"),
-            count=f"{int(row['positives']):,}",
-            strong=True,
+            "Mean", value(row, "auroc"), *limits_of(row, "auroc"), count=f"{int(row['positives']):,}", strong=True
         )
         for row in ([mean] if mean else [])
     ]

@@ -265,11 +265,7 @@ def site_table(evaluation: Evaluation) -> Table | None:
         return None
     rows = []
     for row in records(table):
-        cells = [
-            Cell(heading_of(row["finding"])),
-            Cell(str(row["rule"])),
-            Cell(number(value(row, "threshold"), 4)),
-        ]
+        cells = [Cell(heading_of(row["finding"])), Cell(str(row["rule"])), Cell(number(value(row, "threshold"), 4))]
         for name in ("sensitivity", "specificity"):
             cells.append(Cell(number(value(row, f"expected_{name}"))))
             ends = f"observed_{name}_low", f"observed_{name}_high"

@@ -11,13 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.attribution.agreement import (
-    RANK,
-    agreement_measures,
-    compare_maps,
-    compare_seeds,
-    seed_cases,
-)
+from cxr_monai.attribution.agreement import RANK, agreement_measures, compare_maps, compare_seeds, seed_cases
 from cxr_monai.attribution.agreement_tables import Agreement, agreement_table, seed_share_table
 from cxr_monai.attribution.case_means import few_note
 from cxr_monai.attribution.drawing import compare_figure, save_picture

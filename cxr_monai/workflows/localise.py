@@ -115,11 +115,7 @@ def localise_files(
 
 
 def _sides(
-    cases: BoxedCases,
-    manifest: Manifest,
-    choosing: Choosing,
-    options: LocalisationOptions,
-    bundle: str | Path | None,
+    cases: BoxedCases, manifest: Manifest, choosing: Choosing, options: LocalisationOptions, bundle: str | Path | None
 ) -> tuple[BoxedCases, BoxedCases, str, list[str]]:
     """Return the cases to choose map thresholds on, those to score, what the former are, and remarks.
 

@@ -65,10 +65,7 @@ class DrawnForest:
 
 
 def write_report(
-    evaluation: Evaluation,
-    folder: str | Path,
-    localisation: Localisation | None = None,
-    bundle: "Bundle | None" = None,
+    evaluation: Evaluation, folder: str | Path, localisation: Localisation | None = None, bundle: "Bundle | None" = None
 ) -> Path:
     """Write ``report.html`` and ``report.md`` into a folder.
 
@@ -116,11 +113,7 @@ def finding_cards(evaluation: Evaluation) -> list[FindingCard]:
             cards.append(FindingCard(words.heading(name), warning=why))
             continue
         right, sensitivity = value(point, "ppv"), value(point, "sensitivity")
-        lines = (
-            words.false_alarms(name, point),
-            words.left_when_silent(name, point),
-            words.in_a_thousand(name, point),
-        )
+        lines = (words.false_alarms(name, point), words.left_when_silent(name, point), words.in_a_thousand(name, point))
         cards.append(
             FindingCard(
                 words.heading(name),

@@ -243,10 +243,7 @@ def _seeds(agreement: Agreement) -> list[Table]:
             low = value(row, "low")
             ends = () if low != low else (between(low, value(row, "high"), 2),)
             cells = [
-                Cell(
-                    "All" if row["finding"] == "all" else heading_of(row["finding"]),
-                    strong=row["finding"] == "all",
-                )
+                Cell("All" if row["finding"] == "all" else heading_of(row["finding"]), strong=row["finding"] == "all")
             ]
             cells += [Cell(whole(value(row, "cases")), (counted(value(row, "patients"), "patient"),))]
             cells += [Cell(number(value(row, name), 2)) for name in ("between", "within")]
