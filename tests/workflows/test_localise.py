@@ -236,7 +236,9 @@ def test_halves_are_of_patients_and_of_every_finding(tmp_path: Path) -> None:
     assert images.eq(3).all()  # a patient is on one side with all images
     told = localisation.provenance["map_thresholds_from"]
     assert told == f"one half of the patients, {len(cases) - len(scored)} cases of {16 - len(images)} patients"
-    other = localised(made(tmp_path / "b", cases, patients=patients), options=replace(FEW, seed=1))
+    other = localised(
+        made(tmp_path / "b", cases, patients=patients), options=replace(FEW, intervals=Intervals(60, seed=1))
+    )
     assert set(other.cases["image"]) != set(scored["image"])
 
 
@@ -426,13 +428,15 @@ def test_maps_that_are_empty_are_misses(tmp_path: Path) -> None:
 
 def test_the_random_map_of_a_case_is_its_own_whatever_else_is_scored(tmp_path: Path) -> None:
     folder = made(tmp_path, usual(24), halved())
-    both = localised(folder, Choosing(split="val"), replace(FEW, seed=3))
-    alone = localised(folder, Choosing(split="val"), replace(FEW, seed=3, findings=("Nodule",)))
+    both = localised(folder, Choosing(split="val"), replace(FEW, intervals=Intervals(60, seed=3)))
+    alone = localised(
+        folder, Choosing(split="val"), replace(FEW, intervals=Intervals(60, seed=3), findings=("Nodule",))
+    )
     merged = both.cases.merge(alone.cases, on=["image", "finding"])
     assert len(merged) == 12
     np.testing.assert_array_equal(merged["random_energy_x"], merged["random_energy_y"])
     assert merged["random_energy_x"].nunique() == 12
-    other = localised(folder, Choosing(split="val"), replace(FEW, seed=4))
+    other = localised(folder, Choosing(split="val"), replace(FEW, intervals=Intervals(60, seed=4)))
     assert (other.cases["random_energy"] != both.cases["random_energy"]).all()
     # over many cases it points at a box as often as the box is large: 2 of 36 cells of the view
     many = localised(folder, Choosing(split="val"), replace(FEW, draws=30))
