@@ -1,7 +1,6 @@
 """Every command that takes a bundle takes an installed one's name, with every option that reads from the bundle."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,25 @@ import pytest
 
 from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
+from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.sharing.package.pack import pack_bundle
 from cxr_monai.sharing.trust.install import install_bundle
 from cxr_monai.sharing.trust.keys import make_key, trust_key
 from cxr_monai.sharing.trust.sign import sign_archive
 from tests.sharing.archives import METRICS
-from tests.support.bundle_runs import Phantoms, Trained
+from tests.support.bundle_runs import Phantoms
+from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 NAME = "cxr-tiny"
 
 
 @pytest.fixture(scope="module")
-def store(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the tiny trained bundle."""
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a tiny bundle."""
     home = tmp_path_factory.mktemp("store")
-    bundle = Path(shutil.copytree(trained.bundle, home / "bundle"))
+    bundle = tiny_bundle(home / "bundle", seed=1)
+    points = {label: {"youden": 0.5} for label in LABELS}
+    Fitted(dict.fromkeys(LABELS, ()), points, {}, {}).write(bundle / "models" / "calibration.json")
     (bundle / "metrics.json").write_text(json.dumps(METRICS))
     archive = pack_bundle(bundle, home / "share", name=NAME, version="1.0.0").path
     make_key("hospital-a", home / "keys")
@@ -61,7 +64,7 @@ COMMANDS = {
     "explain": "explain {B} {M} --split test --boxes boxes.csv --out maps",
     "faithful": "maps faithful {B} {M} --split test --count 8 --stages 0 --samples 0 --out faithful",
     "calibrate": "calibrate {B} --predictions {P} --manifest {M} --split val --out calibrated",
-    "evaluate": "evaluate --predictions {P} --manifest {M} --split test --bundle {B} --out evaluation",
+    "evaluate": "evaluate --predictions {P} --manifest {M} --split test --bundle {B} --replicates 50 --out evaluation",
     "inspect": "bundle inspect {B}",
     "verify": "bundle verify {B}",
     "lineage": "bundle lineage {B}",
@@ -86,7 +89,7 @@ def test_an_installed_bundle_is_meant_by_its_name(words: dict[str, str], command
 
 def test_a_card_and_a_localisation_of_an_installed_bundle(words: dict[str, str]) -> None:
     commands = [
-        "evaluate --predictions {P} --manifest {M} --split test --bundle {B} --out evaluation",
+        "evaluate --predictions {P} --manifest {M} --split test --bundle {B} --replicates 50 --out evaluation",
         "bundle card {B} --evaluation evaluation --out card.md",
         "explain {B} {M} --split test --boxes boxes.csv --out maps",
         "maps localise maps --boxes boxes.csv --manifest {M} --split test --bundle {B} --out local",

@@ -69,7 +69,12 @@ def workflow(bundle: Path, *configs: str, kind: str = "train", tracking: Any = N
 
 
 def run(bundle: Path, *configs: str, tracking: Any = None, **settings: Any) -> ConfigWorkflow:
-    """Run a workflow to its end and return it; our own error comes without the errors that MONAI wraps around it."""
+    """Run a workflow to its end and return it; our own error comes without the errors that MONAI wraps around it.
+
+    An evaluation draws twenty bootstrap replicates unless the test says how many: a thousand take most of its time.
+    """
+    if "evaluate" in configs:
+        settings = {"replicates": 20, **settings}
     with process_as_it_was(), our_errors():
         made = workflow(bundle, *configs, tracking=tracking, **settings)
         made.initialize()
