@@ -31,7 +31,11 @@ def without_monai_warning(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_password(uri: str) -> str:
-    """Return an address without the name and password that may stand in it, for logs and people."""
+    """Return an address without the name and password that may stand in it, for logs and people.
+
+    >>> without_password("https://me:secret@mlflow.example/runs")
+    'https://mlflow.example/runs'
+    """
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
@@ -43,6 +47,9 @@ def how_to_see_runs(tracking_uri: str, experiment_id: str | None = None) -> str:
     Args:
         tracking_uri: of the runs.
         experiment_id: MLflow's; the link leads to the list of experiments where None.
+
+    >>> how_to_see_runs("https://mlflow.example", "3")
+    'https://mlflow.example/#/experiments/3/runs?workflowType=machine_learning'
     """
     uri = without_password(tracking_uri)
     runs = "#/experiments" + (f"/{experiment_id}/runs" if experiment_id else "") + "?workflowType=machine_learning"

@@ -102,6 +102,9 @@ class CxrError(Exception):
         message: what is wrong, naming the offending value and what is allowed.
         fix: what the user can do about it, as a full sentence.
         where: the file, row or setting concerned.
+
+    >>> print(CxrError(Code.USAGE, "no such bundle.", fix="List them.", where="a/b"))
+    a/b: no such bundle. List them.
     """
 
     def __init__(self, code: Code, message: str, *, fix: str | None = None, where: str | Path | None = None) -> None:
@@ -125,7 +128,14 @@ def _rebuild(kind: type["CxrError"], code: Code, message: str, fix: str | None, 
 
 
 def ours(error: BaseException | None) -> CxrError | None:
-    """Return the error of ours behind what MONAI and others wrapped around it; None if there is none."""
+    """Return the error of ours behind what MONAI and others wrapped around it; None if there is none.
+
+    >>> try:
+    ...     raise ValueError("wrapped") from SplitError(Code.SPLIT_INVALID, "no split.")
+    ... except ValueError as error:
+    ...     print(ours(error).code)
+    split-invalid
+    """
     while error is not None and not isinstance(error, CxrError):
         error = error.__cause__ or error.__context__
     return error

@@ -36,6 +36,9 @@ def spelling(name: str) -> str:
     """Return a finding's name as this package spells it; a name that it does not know as it is, without blanks around.
 
     Case and known aliases ("Infiltrate") are forgiven.
+
+    >>> spelling("Infiltrate"), spelling("pleural thickening"), spelling(" Scoliosis ")
+    ('Infiltration', 'Pleural_Thickening', 'Scoliosis')
     """
     key = name.strip().lower()
     return _BY_LOWER.get(key) or _BY_LOWER.get(key.replace(" ", "_")) or name.strip()
@@ -65,6 +68,9 @@ def parse_labels(labels: str | Iterable[str]) -> list[str]:
 
     Raises:
         ManifestError: ``unknown-finding`` for an empty list, an empty name or one that stands twice.
+
+    >>> parse_labels("Mass, nodule")
+    ['Mass', 'Nodule']
     """
     names = (
         [part.strip() for part in labels.split(",")]

@@ -25,7 +25,11 @@ ONLY_TRIED = "To try the software out: it has learned from drawn images. Not a m
 
 
 def is_nih(label_version: str) -> bool:
-    """Tell whether labels are those of one of NIH's own tables."""
+    """Tell whether labels are those of one of NIH's own tables.
+
+    >>> is_nih("nih-v2020"), is_nih("local")
+    (True, False)
+    """
     return label_version in NIH_LABELS
 
 

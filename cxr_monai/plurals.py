@@ -8,12 +8,20 @@ be(1)                           # "is"
 
 
 def counted(number: float, noun: str) -> str:
-    """Return a whole number, with commas, and its noun (given in the singular; the last word takes the plural)."""
+    """Return a whole number, with commas, and its noun (given in the singular; the last word takes the plural).
+
+    >>> counted(1, "image"), counted(1306, "study")
+    ('1 image', '1,306 studies')
+    """
     return f"{number:,.0f} {noun if number == 1 else plural(noun)}"
 
 
 def out_of(part: float, whole: float, noun: str) -> str:
-    """Return a part of a number with that number, both with commas; a verb agrees with the noun: 1 of 3 images are."""
+    """Return a part of a number with that number, both with commas; a verb agrees with the noun: 1 of 3 images are.
+
+    >>> out_of(3, 1306, "image")
+    '3 of 1,306 images'
+    """
     return f"{part:,.0f} of {counted(whole, noun)}"
 
 
@@ -36,7 +44,11 @@ def was(number: float) -> str:
 
 
 def agreeing(number: float, verb: str) -> str:
-    """Return a verb (given in the plural's form) as it agrees with a number: ``repeats`` or ``repeat``."""
+    """Return a verb (given in the plural's form) as it agrees with a number: ``repeats`` or ``repeat``.
+
+    >>> agreeing(1, "repeat"), agreeing(2, "repeat")
+    ('repeats', 'repeat')
+    """
     return f"{verb}s" if number == 1 else verb
 
 

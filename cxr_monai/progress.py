@@ -111,7 +111,11 @@ def closing_bars() -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration for people: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a duration for people: ``45 s``, ``3 min 20 s``, ``2 h 5 min``.
+
+    >>> duration(45), duration(200), duration(7500)
+    ('45 s', '3 min 20 s', '2 h 5 min')
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

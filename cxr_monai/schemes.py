@@ -263,6 +263,9 @@ def label_scheme(spec: str | Mapping[str, Any]) -> LabelScheme:
     Raises:
         SettingError: ``setting-invalid`` for another name or a file that is not there; ``scheme-invalid`` for a file or
             mapping that is no scheme, with everything that is wrong.
+
+    >>> label_scheme("categories_normal").labels
+    ('Lung', 'Cardiomegaly', 'Pleural', 'Hernia', 'Normal')
     """
     if not isinstance(spec, str):
         return LabelScheme.from_json(spec)
@@ -295,6 +298,9 @@ def channel_labels(labels: str | Iterable[str], scheme: LabelScheme) -> list[str
     Raises:
         SettingError: ``setting-invalid`` for labels of another scheme.
         ManifestError: ``unknown-finding`` for no label, or one that stands twice.
+
+    >>> channel_labels(["Normal", "Lung"], label_scheme("categories_normal"))
+    ['Normal', 'Lung']
     """
     names = parse_labels(labels)
     strange = [name for name in names if name not in scheme.groups]

@@ -31,6 +31,9 @@ def parse_strictly(content: bytes) -> Any:
     Raises:
         ValueError: for more than 4 MB, more than 64 levels, a key of more than 1,000 characters, one that stands twice
             in an object, or no JSON; the message is a sentence for a person.
+
+    >>> parse_strictly(b'{"a": [1, 2.5]}')
+    {'a': [1, 2.5]}
     """
     if len(content) > LARGEST_JSON:
         raise ValueError(f"it has {counted(len(content), 'byte')}; a configuration has at most {LARGEST_JSON:,}.")

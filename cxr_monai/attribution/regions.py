@@ -78,6 +78,9 @@ def parse_threshold(text: str) -> Threshold:
 
     Raises:
         SettingError: ``setting-invalid``, saying what is possible.
+
+    >>> parse_threshold("area=0.1")
+    Threshold(share=0.1, kind='area')
     """
     kind: ThresholdKind = "area" if text.startswith("area=") else "maximum"
     try:
@@ -101,6 +104,10 @@ def above_threshold(heat: np.ndarray, threshold: Threshold) -> np.ndarray:
 
     Returns:
         bool ``[H, W]``; nothing where the map is 0.
+
+    >>> above_threshold(np.array([[0.1, 0.6], [1.0, 0.2]]), Threshold(0.5))
+    array([[False,  True],
+           [ True, False]])
     """
     if threshold.kind == "maximum":
         return (heat > 0) & (heat >= threshold.share * heat.max())

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cxr_monai.cli.evaluate import add_fitting
-from cxr_monai.cli.shared_arguments import add_bundle, add_force, add_match_names, open_bundle
+from cxr_monai.cli.shared_arguments import add_bundle, add_force, add_match_names
 
 DESCRIPTION = """\
 Fit calibration, operating points and sets of findings on validation predictions, and write them into a copy of a bundle
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.workflows.calibrate import calibrate_bundle
 
     fitted = calibrate_bundle(
-        open_bundle(arguments),
+        arguments.bundle,
         arguments.predictions,
         arguments.manifest,
         arguments.out,
@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         recalibrate=arguments.recalibrate,
         points=arguments.points,
         match_names=arguments.match_names,
+        trust_folder=arguments.trust_folder,
         force=arguments.force,
     )
     width = max(map(len, fitted.findings))

@@ -21,6 +21,10 @@ def key(name: str) -> str:
 
 
 def find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column that goes by the first of ``names`` there is, by letters and digits alone, or None."""
+    """Return the column that goes by the first of ``names`` there is, by letters and digits alone, or None.
+
+    >>> find_column(["Patient ID", "File"], ("patientid", "mrn"))
+    'Patient ID'
+    """
     by_key = {key(str(column)): str(column) for column in reversed(list(columns))}
     return next((by_key[name] for name in names if name in by_key), None)

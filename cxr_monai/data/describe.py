@@ -78,6 +78,12 @@ def findings_table(manifest: Manifest) -> pd.DataFrame:
 
     ``known`` labels, ``positive`` images and their ``patients``, ``prevalence`` (positive / known; NaN where none is
     known), ``unknown`` labels.
+
+    >>> from cxr_monai.data.manifest import build_manifest
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"image": ["a.png", "b.png"], "patient_id": [1, 2], "Mass": [1.0, None]})
+    >>> findings_table(build_manifest(table, ".", "local")).to_dict("records")
+    [{'known': 1, 'positive': 1, 'patients': 1, 'prevalence': 1.0, 'unknown': 1}]
     """
     labels = manifest.table[list(manifest.findings)]
     patients = [manifest.table.loc[labels[name] == 1, "patient_id"].nunique() for name in labels]
@@ -94,7 +100,15 @@ def findings_table(manifest: Manifest) -> pd.DataFrame:
 
 
 def co_occurrence(manifest: Manifest) -> pd.DataFrame:
-    """Return [F, F] counts of the images that have both findings; the diagonal is each finding's own."""
+    """Return [F, F] counts of the images that have both findings; the diagonal is each finding's own.
+
+    >>> from cxr_monai.data.manifest import build_manifest
+    >>> import pandas as pd
+    >>> labels = {"Mass": [1, 1], "Nodule": [1, 0]}
+    >>> table = pd.DataFrame({"image": ["a.png", "b.png"], "patient_id": [1, 2], **labels})
+    >>> co_occurrence(build_manifest(table, ".", "local")).values.tolist()
+    [[2, 1], [1, 1]]
+    """
     positive = (manifest.labels() == 1).astype(np.float64)
     names = list(manifest.findings)
     return pd.DataFrame((positive.T @ positive).astype(int), index=names, columns=names)

@@ -13,7 +13,11 @@ SHOWN = 3
 
 
 def plain_identifier(text: str) -> str:
-    """Return an identifier without blanks, capitals, leading zeros of its numbers, and a number's ``.0``."""
+    """Return an identifier without blanks, capitals, leading zeros of its numbers, and a number's ``.0``.
+
+    >>> plain_identifier(" ID-007 "), plain_identifier("7.0")
+    ('id-7', '7')
+    """
     plain = re.sub(r"\s+", "", text).casefold()
     if re.fullmatch(r"\d+\.0+", plain):
         plain = plain.partition(".")[0]
@@ -21,7 +25,11 @@ def plain_identifier(text: str) -> str:
 
 
 def alike(patients: pd.Series, sources: pd.Series | None = None) -> list[list[str]]:
-    """Return groups of different identifiers, of one source, that may be one patient's, in the table's order."""
+    """Return groups of different identifiers, of one source, that may be one patient's, in the table's order.
+
+    >>> alike(pd.Series(["A1", "a1", "B2"]))
+    [['A1', 'a1']]
+    """
     table = pd.DataFrame({"patient": patients.astype(str), "source": "" if sources is None else sources.astype(str)})
     table = table.drop_duplicates()
     table["plain"] = [plain_identifier(text) for text in table["patient"]]

@@ -89,6 +89,11 @@ def join_on_image(
     Raises:
         ManifestError: ``manifest-invalid`` if nothing fits; ``images-ambiguous`` if a row fits several images, or
             several images of ``right`` fit one.
+
+    >>> left = pd.DataFrame({"image": ["x/a.png", "x/b.png"], "sex": ["F", "M"]})
+    >>> right = pd.DataFrame({"image": ["b.png"], "Mass": [0.7]})
+    >>> join_on_image(left, right).table.values.tolist()
+    [['x/b.png', 'M', 0.7]]
     """
     matches = match_images(
         right["image"].astype(str), left["image"].astype(str), by_name=by_name, spare_names=True, root=root

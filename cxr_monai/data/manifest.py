@@ -167,6 +167,11 @@ def build_manifest(
 
     Raises:
         ManifestError: everything that is wrong, with row numbers as in the CSV that would be written (header = line 1).
+
+    >>> table = pd.DataFrame({"image": ["a.png", "b.png"], "patient_id": [1, 2], "Mass": [1.0, np.nan]})
+    >>> manifest = build_manifest(table, "radiographs", "local")
+    >>> manifest.findings, manifest.labels(["Mass"]).tolist()
+    (('Mass',), [[1.0], [nan]])
     """
     absent = [name for name in RESERVED if name not in {*table.columns, "image", "patient_id", "fold"}]
     table = table.assign(**dict.fromkeys(absent, ""))
@@ -290,7 +295,11 @@ def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, b
 
 
 def boxes_path(manifest: str | Path) -> Path:
-    """Return where a manifest's boxes are written: ``M.boxes.csv`` beside ``M.csv`` or ``M.csv.gz``."""
+    """Return where a manifest's boxes are written: ``M.boxes.csv`` beside ``M.csv`` or ``M.csv.gz``.
+
+    >>> boxes_path("data/manifest.csv.gz").name
+    'manifest.boxes.csv'
+    """
     path = Path(manifest)
     return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.csv')}.boxes.csv")
 
@@ -306,6 +315,9 @@ def split_digest(table: pd.DataFrame, column: Literal["split", "fold"] = "split"
 
     The key is the image's file name where those are unique in the table, else its relative path; so the digest is the
     same on every machine, wherever the images lie.
+
+    >>> split_digest(pd.DataFrame({"image": ["b.png", "a.png"], "split": ["test", "train"]}))[:12]
+    '2a38036c2ee8'
     """
     names = file_names(table["image"])
     keys = names if names.is_unique else table["image"]

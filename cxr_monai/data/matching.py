@@ -104,6 +104,10 @@ def match_images(
         spare_names: there may well be names of other images (predictions of all, a manifest of some): a bare name
             beside an equal path with folders is another image's, fits none, and is not a second name of that one.
         root: the absolute folder that ``images`` are relative to; an absolute name inside it means exactly that file.
+
+    >>> matches = match_images(["a.png", "x/b.png", "gone.png"], ["x/a.png", "x/b.png"])
+    >>> matches.image_of, matches.lost
+    ({'a.png': 'x/a.png', 'x/b.png': 'x/b.png'}, ['gone.png'])
     """
     given, there = list(dict.fromkeys(names)), list(dict.fromkeys(images))
     if given == there:
@@ -151,7 +155,11 @@ def require_clear(matches: Matches, code: Code, what: str, where: str | Path | N
 
 
 def examples(items: Sequence[str]) -> str:
-    """Return the first of some names for a message."""
+    """Return the first of some names for a message.
+
+    >>> examples(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
     more = f" and {len(items) - SHOWN:,} more" if len(items) > SHOWN else ""
     return _shown(items) + more
 

@@ -54,6 +54,9 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
 
     Raises:
         SettingError: ``setting-invalid`` if the labels are no table.
+
+    >>> balanced_weights(np.array([[1, 0], [0, 0], [0, 0], [0, 0]])).round(2)
+    array([1.73, 1.  , 1.  , 1.  ])
     """
     labels = np.asarray(labels)
     if labels.ndim != 2:

@@ -51,6 +51,11 @@ def split_manifest(manifest: Manifest | str | Path, scheme: str = "random", **op
     Raises:
         UsageError: ``usage`` for a scheme, or an option of it, that does not exist.
         SplitError: ``split-invalid``, ``patient-leak``.
+
+    >>> from cxr_monai.data.manifest import build_manifest
+    >>> table = pd.DataFrame({"image": ["a.png", "b.png"], "patient_id": [1, 2], "Mass": [0, 1]})
+    >>> sorted(map(int, split_manifest(build_manifest(table, ".", "local"), "kfold", k=2).table["fold"]))
+    [0, 1]
     """
     if scheme not in SCHEMES:
         raise UsageError(Code.USAGE, f"there is no scheme {scheme!r}; there are {', '.join(SCHEMES)}.")
@@ -140,6 +145,13 @@ def random(manifest: Manifest, fractions: Sequence[float] = FRACTIONS, *, seed: 
 
     Raises:
         SplitError: ``split-invalid`` for impossible fractions or too few patients; ``patient-leak``.
+
+    >>> from cxr_monai.data.manifest import build_manifest
+    >>> images = [f"{number}.png" for number in range(10)]
+    >>> table = pd.DataFrame({"image": images, "patient_id": range(10), "Mass": [0, 1] * 5})
+    >>> split = random(build_manifest(table, ".", "local"), (0.6, 0.2, 0.2)).table["split"]
+    >>> split.value_counts().to_dict()
+    {'train': 6, 'val': 2, 'test': 2}
     """
     fractions = tuple(float(fraction) for fraction in fractions)
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:

@@ -104,6 +104,9 @@ def leaking_patients(patients: pd.Series, sides: pd.Series) -> list[str]:
     Args:
         patients: text [N]; its index is the row's line.
         sides: text [N].
+
+    >>> leaking_patients(pd.Series(["p1", "p1", "p2"]), pd.Series(["train", "test", "test"]))
+    ["line 0: patient 'p1' is in train (line 0) and test (line 1)"]
     """
     pairs = pd.DataFrame({"patient": patients, "side": sides.astype("str").fillna("")})
     pairs = pairs[pairs["side"] != ""].drop_duplicates(["patient", "side"])

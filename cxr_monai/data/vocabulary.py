@@ -44,7 +44,11 @@ _KNOWN = {*map(key, (*NIH14, *CHEXPERT, *VINDR, *OTHERS)), *_SAME}
 
 
 def is_known(name: str) -> bool:
-    """Return whether a column of this name is a finding of a public data set."""
+    """Return whether a column of this name is a finding of a public data set.
+
+    >>> is_known("Pleural Effusion"), is_known("Operator")
+    (True, False)
+    """
     return key(name) in _KNOWN
 
 
@@ -57,6 +61,9 @@ def doubled(names: Iterable[str]) -> dict[str, list[str]]:
     """Return the findings that several of some names stand for, and those names.
 
     ``Effusion`` and ``Pleural Effusion`` are one, as are two names that differ in capitals and blanks alone.
+
+    >>> doubled(["Effusion", "effusion", "Mass"])
+    {'Effusion': ['Effusion', 'effusion']}
     """
     by_finding: dict[str, list[str]] = {}
     for name in names:

@@ -56,6 +56,9 @@ def risk_coverage_area(scores: np.ndarray, labels: np.ndarray, threshold: float)
 
     Equally certain images are taken in any order, on average. Lower is better; it does not compare findings of
     different prevalence. NaN without a known label or a threshold.
+
+    >>> round(risk_coverage_area(np.array([0.1, 0.9, 0.6]), np.array([0, 1, 0]), 0.5), 3)
+    0.111
     """
     wrong, _, sure = _calls(scores, labels, threshold)
     if not wrong.size:

@@ -75,6 +75,9 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
 
     Raises:
         EvaluationError: shapes differ, a label is not 0, 1 or NaN, or a score is NaN.
+
+    >>> auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
+    0.75
     """
     scores, truth = known(scores, labels)
     return _area(*_placements(scores, truth))
@@ -92,6 +95,10 @@ def delong(scores: np.ndarray, labels: np.ndarray, level: float = 0.95) -> Auroc
 
     Raises:
         EvaluationError: as `auroc`; or the level is not in (0, 1).
+
+    >>> area = delong(np.array([0.1, 0.4, 0.35, 0.8, 0.7, 0.2]), np.array([0, 0, 1, 1, 1, 0]))
+    >>> round(area.value, 3), round(area.low, 3), round(area.high, 3)
+    (0.889, 0.581, 1.0)
     """
     scores, truth = known(scores, labels)
     above, below = _placements(scores, truth)

@@ -245,6 +245,9 @@ def effective_patients(patients: np.ndarray, contributions: np.ndarray) -> float
 
     Returns:
         1 to the number of patients; 0 if nothing is contributed.
+
+    >>> effective_patients(np.array([0, 1, 2, 3]), np.array([1.0, 1.0, 1.0, 1.0]))
+    4.0
     """
     by_patient = np.bincount(patients, np.asarray(contributions, dtype=float))
     squares = np.sum(by_patient**2)

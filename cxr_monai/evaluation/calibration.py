@@ -142,6 +142,11 @@ def fit_calibrator(
     Raises:
         EvaluationError: ``evaluation-invalid`` for an unknown method, a label other than 0, 1, NaN or a score outside
             [0, 1].
+
+    >>> scores, labels = np.array([0.6, 0.7, 0.8, 0.9] * 25), np.array([0, 1, 0, 1] * 25)
+    >>> calibrator = fit_calibrator("platt", scores, labels)
+    >>> bool(calibrator.apply(np.array([0.9]))[0] < 0.9)
+    True
     """
     if method == "auto":
         method, losses = choose_method(scores, labels, patients)

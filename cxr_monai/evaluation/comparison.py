@@ -168,6 +168,9 @@ def holm(p: np.ndarray) -> np.ndarray:
 
     Returns:
         float ``[K]``, in [0, 1], in the order of ``p``.
+
+    >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).round(3)
+    array([0.03, 0.06,  nan, 0.06])
     """
     p = np.asarray(p, dtype=float)
     adjusted = np.full(p.shape, np.nan)
@@ -179,7 +182,11 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def patients_with(images: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Return how many patients have at least one such image: bool ``[N, F]`` and codes ``[N]`` to int ``[F]``."""
+    """Return how many patients have at least one such image: bool ``[N, F]`` and codes ``[N]`` to int ``[F]``.
+
+    >>> patients_with(np.array([[True], [True], [False]]), np.array([0, 0, 1]))
+    array([1])
+    """
     if not len(patients):
         return np.zeros(images.shape[1], dtype=int)
     columns = (np.bincount(patients[images[:, column]]) for column in range(images.shape[1]))
@@ -198,6 +205,9 @@ def with_mean(values: np.ndarray, estimate: np.ndarray | None = None) -> np.ndar
         values: the figures on the sample ``[F]``, or their replicates ``[R, F]``.
         estimate: for replicates, the figures on the sample ``[F]``. It stands in where a replicate has no positive of a
             rare finding: leaving that finding out would compare means of different findings.
+
+    >>> with_mean(np.array([0.8, np.nan, 0.6])).round(2)
+    array([0.8, nan, 0.6, 0.7])
     """
     defined = ~np.isnan(values if estimate is None else estimate)
     if not defined.any():

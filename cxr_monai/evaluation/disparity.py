@@ -130,6 +130,9 @@ def welch(variances: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
     Returns:
         ``[...]``; the least of the degrees where nothing varies.
+
+    >>> welch(np.array([[1.0], [1.0]]), np.array([[10.0], [10.0]]))
+    array([20.])
     """
     degrees = np.maximum(degrees, 1)
     total = (variances**2 / degrees).sum(axis=0)

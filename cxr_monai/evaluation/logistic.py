@@ -18,7 +18,11 @@ image that a system is certain of must not outweigh all others."""
 
 
 def logit(p: np.ndarray) -> np.ndarray:
-    """Return log(p / (1 - p)), for p held between `CLIP` and 1 - `CLIP`; NaN stays NaN."""
+    """Return log(p / (1 - p)), for p held between `CLIP` and 1 - `CLIP`; NaN stays NaN.
+
+    >>> logit(np.array([0.5, 0.9])).round(3)
+    array([0.   , 2.197])
+    """
     return exact_logit(np.clip(np.asarray(p, dtype=float), CLIP, 1 - CLIP))
 
 

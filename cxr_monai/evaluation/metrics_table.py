@@ -24,6 +24,11 @@ def finding_table(scores: np.ndarray, labels: np.ndarray, findings: Sequence[str
     Returns:
         columns ``finding, images, positives, auroc, average_precision``; ``images`` counts known labels. The last row
         is ``mean``: over the findings that have a value; its images are all N, its positives the sum.
+
+    >>> scores, labels = np.array([[0.9], [0.2], [0.4]]), np.array([[1.0], [0.0], [np.nan]])
+    >>> table = finding_table(scores, labels, ["Mass"])
+    >>> table[["finding", "images", "positives", "auroc"]].values.tolist()
+    [['Mass', 2, 1, 1.0], ['mean', 3, 1, 1.0]]
     """
     rows = []
     for column, finding in enumerate(findings):

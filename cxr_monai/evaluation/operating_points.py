@@ -98,6 +98,10 @@ def choose_threshold(
     Raises:
         EvaluationError: an unknown rule, a label other than 0, 1, NaN, a score outside [0, 1] or a prevalence outside
             (0, 1).
+
+    >>> scores, labels = np.array([0.1, 0.4, 0.6, 0.9]), np.array([0, 0, 1, 1])
+    >>> float(choose_threshold(scores, labels, "youden"))
+    0.5
     """
     rule = Rule.parse(rule)
     scores, truth = known(scores, labels)
@@ -144,6 +148,9 @@ def counts_at(scores: np.ndarray, labels: np.ndarray, threshold: float | np.ndar
 
     Returns:
         int64 arrays ``tp, fp, tn, fn`` of 0 and 1; where the label is unknown, all are 0.
+
+    >>> counts_at(np.array([0.2, 0.7, 0.9]), np.array([1, 0, 1]), 0.5)
+    (array([0, 0, 1]), array([0, 1, 0]), array([0, 0, 0]), array([1, 0, 0]))
     """
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels, dtype=float)
     called = scores >= threshold
@@ -192,6 +199,9 @@ def predictive_values_at(
 
     Raises:
         EvaluationError: a prevalence outside [0, 1].
+
+    >>> [round(float(value), 3) for value in predictive_values_at(0.9, 0.9, 0.01)]
+    [0.083, 0.999]
     """
     sensitivity, specificity = np.asarray(sensitivity, dtype=float), np.asarray(specificity, dtype=float)
     prevalence = np.asarray(prevalence, dtype=float)

@@ -31,6 +31,9 @@ def wilson(hits: np.ndarray | float, trials: np.ndarray | float, level: float = 
 
     Returns:
         low and high, within [0, 1]; NaN where there is no trial.
+
+    >>> [round(float(end), 3) for end in wilson(8, 10)]
+    [0.49, 0.943]
     """
     check_level(level)
     hits, trials = np.asarray(hits, dtype=float), np.asarray(trials, dtype=float)
@@ -103,7 +106,12 @@ def effective_trials(share: np.ndarray, draws: np.ndarray, patients: np.ndarray,
 
 
 def by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Return each patient's sums: ``[N, K]`` to ``[P, K]``, in the order of the patients' codes that occur."""
+    """Return each patient's sums: ``[N, K]`` to ``[P, K]``, in the order of the patients' codes that occur.
+
+    >>> by_patient(np.array([[1.0], [2.0], [5.0]]), np.array([0, 0, 1]))
+    array([[3.],
+           [5.]])
+    """
     order = np.argsort(patients, kind="stable")
     starts = np.flatnonzero(np.diff(patients[order], prepend=-1))
     return np.add.reduceat(np.asarray(values, dtype=float)[order], starts, axis=0)

@@ -117,6 +117,9 @@ def shift_prevalence(p: np.ndarray, old_prevalence: float, new_prevalence: float
 
     Raises:
         EvaluationError: a prevalence outside (0, 1), or a value outside [0, 1].
+
+    >>> shift_prevalence(np.array([0.5]), 0.5, 0.1).round(3)
+    array([0.1])
     """
     for name, value in (("old", old_prevalence), ("new", new_prevalence)):
         if not 0 < value < 1:

@@ -51,6 +51,10 @@ def calibration_figures(
 
     Raises:
         EvaluationError: a score outside [0, 1], a label other than 0, 1, NaN, or fewer than one bin.
+
+    >>> figures = calibration_figures(np.array([0.2, 0.8] * 50), np.array([0, 1] * 50))
+    >>> round(figures["brier"], 3)
+    0.04
     """
     there = ~np.isnan(np.asarray(labels, dtype=float))
     scores, truth = _checked(scores, labels, bins)

@@ -1,6 +1,6 @@
 """Predictions that are written as they come: into ``P.csv.part``, which a killed run goes on with, then as ``P.csv``.
 
-    rows = PredictionRows.open("p.csv", findings, head={"bundle": digest, "images": digest_of_list(names, files)})
+    rows = PredictionRows.open("p.csv", findings, {"images": digest_of_list(names, files)}, total=len(files))
     rows.add(images, probabilities, errors)         # of a batch: on the disk when it returns
     rows.finish(about)                              # p.csv appears whole, with p.csv.json and p.csv.errors.csv
 

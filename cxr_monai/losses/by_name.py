@@ -60,6 +60,11 @@ def training_loss(
     Raises:
         SettingError: ``setting-invalid`` for an unknown name, a value out of range, or settings that cannot be
             combined; ``override-unknown`` for an option that the loss does not have.
+
+    >>> import torch
+    >>> loss = training_loss("bce")
+    >>> round(float(loss(torch.zeros(1, 2), torch.tensor([[1.0, float("nan")]]))), 4)
+    0.6931
     """
     if not isinstance(name, str) or name not in LOSSES:
         raise SettingError(

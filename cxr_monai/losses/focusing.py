@@ -26,6 +26,13 @@ class FocalLoss(MaskedLoss):
 
     Raises:
         SettingError: ``setting-invalid`` for a value out of range.
+
+    >>> import torch
+    >>> labels = torch.tensor([[1.0, 0.0]])
+    >>> easy = FocalLoss()(torch.tensor([[4.0, -4.0]]), labels)
+    >>> hard = FocalLoss()(torch.tensor([[-1.0, 1.0]]), labels)
+    >>> bool(easy < hard / 100)
+    True
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = 0.25, label_smoothing: float = 0.0) -> None:

@@ -53,5 +53,9 @@ class SoftTargetLoss(nn.Module):
 
 
 def has_target(target: torch.Tensor) -> torch.Tensor:
-    """Tell of labels ``[B, F]`` which images have a target: ``[B]``, True where one is positive and another known."""
+    """Tell of labels ``[B, F]`` which images have a target: ``[B]``, True where one is positive and another known.
+
+    >>> has_target(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    tensor([ True, False])
+    """
     return (target == 1).any(1) & ((~torch.isnan(target)).sum(1) > 1)

@@ -71,6 +71,9 @@ def network_definition(name: str, image_size: int, in_channels: int, outputs: in
     Raises:
         SettingError: ``setting-invalid`` for another name, listing those there are, or a size that ViT does not take;
             ``runtime-missing`` for ViT without the package that MONAI's needs.
+
+    >>> definition("DenseNet121", 224, 1, 14)["_target_"]
+    'DenseNet121'
     """
     known = {key.lower(): key for key in ARCHITECTURES}
     if name.lower() not in known:
@@ -105,7 +108,11 @@ def in_channels_of(network_def: Mapping[str, Any]) -> int:
 
 
 def with_outputs(network_def: Mapping[str, Any], outputs: int | str) -> dict[str, Any]:
-    """Return a definition with another number of outputs, or an expression of the configuration that says so."""
+    """Return a definition with another number of outputs, or an expression of the configuration that says so.
+
+    >>> with_outputs({"_target_": "DenseNet121", "in_channels": 1, "out_channels": 14}, 1)
+    {'_target_': 'DenseNet121', 'in_channels': 1, 'out_channels': 1}
+    """
     return {**network_def, _arguments(network_def)[1]: outputs}
 
 
@@ -133,7 +140,11 @@ STRIDE = 32
 
 
 def image_size_remark(image_size: Any) -> str:
-    """Return what to know of an image size that is no multiple of 32; empty for others (docs/heat-maps.md)."""
+    """Return what to know of an image size that is no multiple of 32; empty for others (docs/heat-maps.md).
+
+    >>> image_size_remark(224)
+    ''
+    """
     if not isinstance(image_size, int) or image_size % STRIDE == 0:
         return ""
     near = sorted({max(1, image_size // STRIDE) * STRIDE, (image_size // STRIDE + 1) * STRIDE})

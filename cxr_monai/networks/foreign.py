@@ -232,7 +232,11 @@ _OTHERS = (
 
 
 def looks_like(names: Sequence[str]) -> str:
-    """Return what architecture the names of a state dictionary speak for."""
+    """Return what architecture the names of a state dictionary speak for.
+
+    >>> looks_like(["conv1.weight", "layer1.0.conv1.weight", "fc.weight"])
+    'a ResNet'
+    """
     if any(name.endswith(STEM) for name in names):
         return "a DenseNet"
     return next((what for what, mark in _OTHERS if any(re.search(mark, name) for name in names)), "another network")

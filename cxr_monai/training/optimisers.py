@@ -42,7 +42,11 @@ def parameter_groups(
 
 
 def factor_of(name: str, rates: Mapping[str, float]) -> float:
-    """Return the factor of a parameter's learning rate."""
+    """Return the factor of a parameter's learning rate.
+
+    >>> factor_of("features.denseblock4.conv.weight", {"features.denseblock4": 0.1})
+    0.1
+    """
     fitting = [part for part in rates if name == part or name.startswith(part + ".")]
     return rates[max(fitting, key=len)] if fitting else 1.0
 

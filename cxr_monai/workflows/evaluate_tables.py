@@ -16,13 +16,9 @@ from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.fitted import COVERAGE, RULES
-from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of
-from cxr_monai.inference.model import Predictions
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files
-
-Probabilities = str | Path | pd.DataFrame | Predictions | PredictionsFile
-"""A predictions file, or what `predict_images` returned, or a table: ``image`` and one column a finding."""
+from cxr_monai.workflows.predict import Probabilities, predictions_file
 
 
 def evaluate_predictions(
@@ -73,12 +69,12 @@ def evaluate_predictions(
     >>> evaluate_predictions("predictions.csv", "manifest.csv", split="test").findings  # doctest: +SKIP
     """
     return evaluate_files(
-        _file(predictions),
+        predictions_file(predictions),
         manifest,
         out,
         split=split,
         bundle=None if bundle is None else open_trusted(bundle, trust_folder=True),
-        fit_on=fit_on if fit_on is None or isinstance(fit_on, str) else _file(fit_on),
+        fit_on=fit_on if fit_on is None or isinstance(fit_on, str) else predictions_file(fit_on),
         label_scheme=label_scheme,
         match_names=match_names,
         options=EvaluationOptions(method, rules, coverage, None, prevalence, Intervals(replicates, level, seed)),
@@ -119,21 +115,14 @@ def compare_predictions(
     >>> compare_predictions("old.csv", "new.csv", "manifest.csv", margin=0.02)  # doctest: +SKIP
     """
     evaluation, _ = evaluate_files(
-        _file(first),
+        predictions_file(first),
         manifest,
         out,
         split=split,
-        compare=_file(second),
+        compare=predictions_file(second),
         label_scheme=label_scheme,
         match_names=match_names,
         options=EvaluationOptions(margin=margin, intervals=Intervals(replicates, level, seed)),
         force=force,
     )
     return cast(pd.DataFrame, evaluation.comparison)  # there is one, since there is a second system
-
-
-def _file(predictions: Probabilities) -> str | Path | PredictionsFile:
-    """Return predictions as `evaluate_files` takes them."""
-    if isinstance(predictions, Predictions):
-        return predictions_of(predictions.table, predictions.about)
-    return predictions_of(predictions) if isinstance(predictions, pd.DataFrame) else predictions

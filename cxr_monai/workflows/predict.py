@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 
+import pandas as pd
+
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.data.inputs import gather_files
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of, read_predictions
 from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
 from cxr_monai.inference.model import Model, Predictions
 from cxr_monai.outputs import check_output
@@ -15,6 +17,8 @@ from cxr_monai.sharing.trust.open_trusted import open_trusted
 
 Images = str | Path | Manifest | Sequence[str | Path]
 """A file, a folder, a manifest (its path, or the table), or several of these."""
+Probabilities = str | Path | pd.DataFrame | Predictions | PredictionsFile
+"""A predictions file, or what `predict_images` returned, or a table: ``image`` and one column a finding."""
 
 
 def predict_images(
@@ -135,3 +139,16 @@ def files_named(images: Images, split: str | None = None) -> tuple[list[Path], l
         part = images if split is None else images.part(split)
         return part.paths(), list(part.table["image"])
     return gather_files([images] if isinstance(images, str | Path) else images, split)
+
+
+def predictions_file(predictions: Probabilities) -> PredictionsFile:
+    """Return predictions, a file's or in memory, as the evaluation takes them.
+
+    Raises:
+        EvaluationError: ``predictions-invalid``: everything that is wrong, each with its line.
+    """
+    if isinstance(predictions, PredictionsFile):
+        return predictions
+    if isinstance(predictions, Predictions):
+        return predictions_of(predictions.table, predictions.about)
+    return predictions_of(predictions) if isinstance(predictions, pd.DataFrame) else read_predictions(predictions)

@@ -10,6 +10,7 @@ It runs what ``python -m monai.bundle run`` runs, with the same settings and the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ class TrainingResult:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.bundle.title}: <code>{self.bundle.root}</code></p>" + self.metrics.to_html(index=False)
+        place = escape(str(self.folder / "bundle"))
+        return f"<p>{escape(self.bundle.title)}: <code>{place}</code></p>" + self.metrics.to_html(index=False)
 
 
 def train_bundle(

@@ -50,7 +50,11 @@ def exact_grey(fraction: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def level_table(bits: int) -> np.ndarray:
-    """Return the grey value of each of the ``2**bits`` stored levels: 0 is 0 and the highest level is 1."""
+    """Return the grey value of each of the ``2**bits`` stored levels: 0 is 0 and the highest level is 1.
+
+    >>> level_table(2)
+    array([0.       , 0.3333333, 0.6666667, 1.       ], dtype=float32)
+    """
     highest = 2**bits - 1
     table = exact_grey(np.arange(highest + 1) / highest)
     table.setflags(write=False)
@@ -58,7 +62,11 @@ def level_table(bits: int) -> np.ndarray:
 
 
 def look_up(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Return ``table[levels]``; levels outside the table take its nearest end."""
+    """Return ``table[levels]``; levels outside the table take its nearest end.
+
+    >>> look_up(np.array([0.0, 0.5, 1.0]), np.array([0, 2, 7]))
+    array([0., 1., 1.])
+    """
     return table.take(levels, mode="clip")
 
 

@@ -41,6 +41,9 @@ def format_of(head: bytes) -> str | None:
 
     Args:
         head: the first ``HEAD`` bytes, or the whole file.
+
+    >>> format_of(b"\\x89PNG\\r\\n\\x1a\\n"), format_of(b"GIF89a")
+    ('PNG', None)
     """
     if head.startswith(PNG_MAGIC):
         return "PNG"

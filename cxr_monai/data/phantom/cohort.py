@@ -119,7 +119,12 @@ class Study:
 
 
 def make_cohort(count: int, seed: int) -> list[Study]:
-    """Return ``count`` studies, by patient and follow-up; a patient depends on (seed, patient) alone."""
+    """Return ``count`` studies, by patient and follow-up; a patient depends on (seed, patient) alone.
+
+    >>> studies = make_cohort(3, seed=0)
+    >>> [(study.image, study.view) for study in studies]
+    [('01000001_000.png', 'PA'), ('01000002_000.png', 'AP'), ('01000003_000.png', 'AP')]
+    """
     studies: list[Study] = []
     patient = 1
     while len(studies) < count:

@@ -66,7 +66,11 @@ def require_column(table: pd.DataFrame, wanted: str, option: str, where: Path) -
 
 
 def age_in_years(text: str) -> float:
-    """Return completed years from ``58``, ``058Y``, ``018M``, ``013D``; NaN for anything else, and beyond `OLDEST`."""
+    """Return completed years from ``58``, ``058Y``, ``018M``, ``013D``; NaN for anything else, and beyond `OLDEST`.
+
+    >>> age_in_years("058Y"), age_in_years("018M"), age_in_years("unknown")
+    (58.0, 1.0, nan)
+    """
     found = re.fullmatch(r"(\d{1,4})(?:\.0+)?([YMWD]?)", text.strip().upper())
     if found is None:
         return np.nan

@@ -178,6 +178,9 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
     Raises:
         SharingError: ``archive-invalid``.
+
+    >>> version_numbers("1.2") < version_numbers("1.10")
+    True
     """
     if not _VERSION.fullmatch(version):
         raise SharingError(

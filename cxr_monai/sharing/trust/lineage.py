@@ -1,6 +1,6 @@
 """Where a bundle comes from: ``lineage.json`` in it, and the tree over all generations, each link checked.
 
-write_lineage(child, Generation.of(child, data={...}, measured={...}), parents=[parent])
+write_lineage(child, [parent], "cxr-monai finetune", data={"train_images": 120}, measured={"auroc": 0.81})
 tree = trace("OUT/bundle", at_hand(store, ["received"]))
 tree.lines()
 
