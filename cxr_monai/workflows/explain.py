@@ -197,7 +197,7 @@ class MapPicture:
 
     figure: Figure
 
-    def save_picture(self, path: str | Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write it, as PNG of 300 dpi or as PDF, by the name's suffix."""
         save_picture(self.figure, path)
 
