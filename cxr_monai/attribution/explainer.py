@@ -139,13 +139,13 @@ class Explainer:
         shown = self._over_threshold(probabilities, shown)
         if shown.all():
             return probabilities, self._maps(images, self.channels).numpy()
-        made = []
+        shown_maps = []
         for image, row in zip(images.split(1), shown, strict=True):  # each map costs: only those that are shown
             channels = [self.channels[column] for column in np.flatnonzero(row)]
-            made += [self._maps(image, channels)[0].numpy()] if channels else []
-        side = made[0].shape[-2:] if made else tuple(self._maps(images[:1], self.channels[:1]).shape[-2:])
+            shown_maps += [self._maps(image, channels)[0].numpy()] if channels else []
+        side = shown_maps[0].shape[-2:] if shown_maps else tuple(self._maps(images[:1], self.channels[:1]).shape[-2:])
         maps = np.full((*shown.shape, *side), np.nan, np.float32)
-        maps[shown] = np.concatenate(made) if made else np.empty((0, *side), np.float32)
+        maps[shown] = np.concatenate(shown_maps) if shown_maps else np.empty((0, *side), np.float32)
         return probabilities, maps
 
     def _maps(self, images: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:

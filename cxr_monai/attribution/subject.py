@@ -163,20 +163,20 @@ def faithfulness(
     with progress_bar(total=len(methods) * len(cases), desc="changing images", unit="maps") as bar:
         for method in methods:
             explainer, maps = _maps(subject, images, cases, method)
-            made = []
-            for at, case in enumerate(cases.to_dict(orient="records")):
+            case_curves = []
+            for position, case in enumerate(cases.to_dict(orient="records")):
                 image = images[case["number"]].to(subject.model.device)
-                row, of_case = _judged(
-                    subject, image, case["channel"], _on_pixels(maps[at], explainer, image),
-                    baseline, steps, controls, samples, seed + at,
+                row, tables = _judged(
+                    subject, image, case["channel"], _on_pixels(maps[position], explainer, image),
+                    baseline, steps, controls, samples, seed + position,
                 )  # fmt: skip
                 if samples:
                     explain = _one_map(explainer, case["finding"])
-                    row["sensitivity"] = sensitivity(explain, image, samples=samples, seed=seed + at)
+                    row["sensitivity"] = sensitivity(explain, image, samples=samples, seed=seed + position)
                 rows.append({"method": method} | {str(name): entry for name, entry in case.items()} | row)
-                made += of_case
+                case_curves += tables
                 bar.update()
-            drawn += [table.assign(method=method) for table in made]
+            drawn += [table.assign(method=method) for table in case_curves]
     curve = pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=["method", "map", "share", *_CURVES])
     mean = curve.groupby(["method", "map", "share"], sort=False)[list(_CURVES)].mean().reset_index()
     return pd.DataFrame(rows), mean
@@ -231,8 +231,8 @@ def _maps(subject: Subject, images: torch.Tensor, cases: pd.DataFrame, method: s
     )
     wanted = torch.zeros(len(images), len(explainer.findings), dtype=torch.bool)
     wanted[number, column] = True
-    made = [explainer(batch, mask)[1] for batch, mask in zip(images.split(BATCH), wanted.split(BATCH), strict=True)]
-    return explainer, np.concatenate(made)[number, column]
+    batches = [explainer(batch, mask)[1] for batch, mask in zip(images.split(BATCH), wanted.split(BATCH), strict=True)]
+    return explainer, np.concatenate(batches)[number, column]
 
 
 def _one_map(explainer: Explainer, finding: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -281,16 +281,16 @@ def _judged(
     figures: list[dict[str, float]] = []
     tables = []
     for number, moved_to in enumerate([heat, *(displaced(heat, seed * 1000 + draw) for draw in range(controls))]):
-        made = deletion_insertion(probability, image, moved_to, gone, steps, seed, BATCH)
-        figures.append({name: area(made.shares, getattr(made, name)) for name in _CURVES})
+        deleted = deletion_insertion(probability, image, moved_to, gone, steps, seed, BATCH)
+        figures.append({name: area(deleted.shares, getattr(deleted, name)) for name in _CURVES})
         if samples:
             figures[-1]["unexplained"] = unexplained(logit, image, moved_to, gone, samples, seed, BATCH)
-        tables.append(_as_table(made, "control" if number else "map"))
+        tables.append(_as_table(deleted, "control" if number else "map"))
     row: dict[str, Any] = {"empty": False}
     for name in measures:
-        own, control = figures[0][name], float(np.mean([figure[name] for figure in figures[1:]]))
-        better = own - control if name == "insertion" else control - own
-        row |= {name: own, f"{name}_control": control, f"{name}_gain": better}
+        figure_of_map, control = figures[0][name], float(np.mean([figure[name] for figure in figures[1:]]))
+        better = figure_of_map - control if name == "insertion" else control - figure_of_map
+        row |= {name: figure_of_map, f"{name}_control": control, f"{name}_gain": better}
     return row, tables
 
 

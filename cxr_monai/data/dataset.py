@@ -131,7 +131,7 @@ def complete_items(data: Sequence[Any]) -> list[dict[str, Any]]:
         SettingError: ``setting-invalid`` for an item without an image.
     """
     given = [item if isinstance(item, Mapping) else {"image": item} for item in data]
-    known = next((np.shape(item["label"]) for item in given if item.get("label") is not None), ())
+    label_shape = next((np.shape(item["label"]) for item in given if item.get("label") is not None), ())
     complete = []
     for index, item in enumerate(given):
         if item.get("image") is None:
@@ -142,7 +142,7 @@ def complete_items(data: Sequence[Any]) -> list[dict[str, Any]]:
             )
         image, label, name = item["image"], item.get("label"), item.get("name")
         if label is None:
-            label = np.full(known, np.nan, dtype=np.float32)
+            label = np.full(label_shape, np.nan, dtype=np.float32)
         if name is None:
             name = str(image) if isinstance(image, str | Path) else f"image {index + 1}"
         complete.append({**item, "label": label, "name": str(name)})
@@ -381,8 +381,8 @@ def split_error(error: str) -> tuple[str, str]:
 def batch_notes(batch: dict[str, Any]) -> FilmNotes:
     """Return what reading said of the files of a batch, where the data set tells."""
     notes = FilmNotes()
-    for name, said in zip(batch["name"], batch.get("notes", ()), strict=False):
-        notes.add(name, said.splitlines())
+    for name, remarks in zip(batch["name"], batch.get("notes", ()), strict=False):
+        notes.add(name, remarks.splitlines())
     return notes
 
 

@@ -148,9 +148,9 @@ def reading_loader(dataset: Dataset, batch_size: int, num_workers: int | None = 
     if num_workers == 0:
         return _read_here(dataset, batch_size)
     if torch.cuda.is_available():
-        made = data_loader(dataset, batch_size, num_workers)
-        made.generator = torch.Generator()  # else the processes' seed is drawn from everybody's
-        return made
+        batches = data_loader(dataset, batch_size, num_workers)
+        batches.generator = torch.Generator()  # else the processes' seed is drawn from everybody's
+        return batches
     return _read_ahead(dataset, batch_size, num_workers or usable_cores())
 
 

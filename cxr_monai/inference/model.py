@@ -197,9 +197,13 @@ class Model:
         """What stands beside maps: the bundle's name and digest, its labels, and whether the weights are its own."""
         if self.bundle is None:
             return {}
-        told = self._described
+        description = self._described
         name = self.bundle.metadata.get("name", "")
-        return {"name": name, "digest": told["bundle"], **{key: told[key] for key in ("label_scheme", "own_weights")}}
+        return {
+            "name": name,
+            "digest": description["bundle"],
+            **{key: description[key] for key in ("label_scheme", "own_weights")},
+        }
 
     def read(
         self,

@@ -89,16 +89,16 @@ class ClassMaps(nn.Module):
             self.stride, self.points = members[0].stride, members[0].points
             return
         tail = find_classifier_tail(network, shape)
-        own = _stride(shape, tail.side)
-        self.stride = own if stride is None else stride
+        own_stride = _stride(shape, tail.side)
+        self.stride = own_stride if stride is None else stride
         self._side, self._first, self._every = tail.side, 0, 1
         self.points = grid_points(network, shape, tail.side)
-        made = copy.deepcopy(network).eval().requires_grad_(False)
-        if self.stride != own:
-            _check_stride(self.stride, own)
-            self._every = own // self.stride
-            made = _finer(made, shape, self.stride)
-            self._first = self._locate(network, made, tail, shape)
+        copied = copy.deepcopy(network).eval().requires_grad_(False)
+        if self.stride != own_stride:
+            _check_stride(self.stride, own_stride)
+            self._every = own_stride // self.stride
+            copied = _finer(copied, shape, self.stride)
+            self._first = self._locate(network, copied, tail, shape)
             step = self.stride / shape[-1]
             self.points = (self.points[0] - self._first * step, step)  # the old places stay where they are
         linear = network.get_submodule(tail.linear)
@@ -106,7 +106,7 @@ class ClassMaps(nn.Module):
         bias = linear.bias
         self.bias = None if bias is None else nn.Parameter(bias.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         prefix = "network." if fast else ""
-        self.network = fused(made) if fast else made
+        self.network = fused(copied) if fast else copied
         self._pooling = prefix + tail.pooling
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -76,26 +76,26 @@ def largest_difference(
 
 def fused(network: nn.Module) -> nn.Module:
     """Return a copy of a network as this module's head tells: float32 images in, float32 logits out."""
-    made = copy.deepcopy(network).eval().requires_grad_(False)
-    for module in list(made.modules()):
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in list(copied.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Conv2d and not isinstance(child.padding, str) and child.padding_mode == "zeros":
                 setattr(module, name, _Convolution(child))
             elif type(child) is nn.Linear:
                 setattr(module, name, _InFloat32(child))
-    for module in list(made.modules()):
+    for module in list(copied.modules()):
         if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
             _fuse(module)
-    for module in made.modules():
+    for module in copied.modules():
         if isinstance(module, _Convolution):
             module.finish()
-    return _InBfloat16(made).eval()
+    return _InBfloat16(copied).eval()
 
 
 def _fuse(sequence: nn.Sequential) -> None:
     names = list(sequence._modules)
-    for at in range(len(names)):
-        parts: list[Any] = [sequence._modules[name] for name in names[at : at + 3]]
+    for first in range(len(names)):
+        parts: list[Any] = [sequence._modules[name] for name in names[first : first + 3]]
         kinds = [type(part) for part in parts]
         if kinds == [nn.BatchNorm2d, nn.ReLU, _Convolution] and parts[2].padding == (0, 0):
             replaced = [parts[2].take_norm_before(parts[0]), nn.Identity()]
@@ -110,7 +110,7 @@ def _fuse(sequence: nn.Sequential) -> None:
             replaced = [parts[0], nn.ReLU(inplace=True)]
         else:
             continue
-        for name, part in zip(names[at:], replaced, strict=False):
+        for name, part in zip(names[first:], replaced, strict=False):
             sequence._modules[name] = part
 
 

@@ -117,14 +117,14 @@ class ExplanationRun:
         return folder
 
     def _draw(self, stores: Sequence[MapStore], examples: Sequence[Example], folder: Path) -> None:
-        there = [example for example in examples if example.name in set(stores[0].images)][: self.pictures]
-        truth = {key: boxes for example in there for key, boxes in _truth(example, stores[0]).items()}
-        gallery = Gallery(stores, truth=truth, paths={example.name: example.path for example in there})
+        shown = [example for example in examples if example.name in set(stores[0].images)][: self.pictures]
+        truth = {key: boxes for example in shown for key, boxes in _truth(example, stores[0]).items()}
+        gallery = Gallery(stores, truth=truth, paths={example.name: example.path for example in shown})
         sheet: list[list[MapPanel]] = []
-        for number, example in enumerate(progress_bar(there, total=len(there), desc="drawing", unit="images")):
+        for number, example in enumerate(progress_bar(shown, total=len(shown), desc="drawing", unit="images")):
             rows = [gallery.row(example.name, finding, _words(example)) for finding in self._shown(stores[0], example)]
             save_picture(compare_figure(rows), folder / f"{number:03d}_{Path(example.name).name.split('.')[0]}.png")
-            sheet += rows[: 1 if len(there) > SHEET // 2 else 2]
+            sheet += rows[: 1 if len(shown) > SHEET // 2 else 2]
         if sheet:
             save_picture(compare_figure(sheet[:SHEET]), folder / "sheet.png")
         logger.info(

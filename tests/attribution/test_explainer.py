@@ -120,7 +120,7 @@ def test_the_view_is_the_centre_by_hand(
 def test_interrupted_it_goes_on_to_the_same_maps(
     network: nn.Module, preprocessing: Compose, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "PART", 2)
+    monkeypatch.setattr(stores, "_IMAGES_PER_FILE", 2)
     explainer = explainer_of(network, preprocessing, batch_size=1)
     whole = explainer.write_maps(files, names(files), tmp_path / "whole")
     calls = 0

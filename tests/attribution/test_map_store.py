@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PART", 2)
+    monkeypatch.setattr(module, "_IMAGES_PER_FILE", 2)
 
 
 def refused(folder: Path) -> EvaluationError:

@@ -107,12 +107,14 @@ def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping
 
 def _preprocessing(bundle: Bundle) -> list[dict[str, Any]]:
     steps = bundle.parser().get_parsed_content("preprocessing").transforms
-    told = []
+    described = []
     for step in steps:
         name = type(step).__name__
         words = _STEPS.get(name, "See configs/inference.json of the bundle.")
-        told.append({"step": name, "does": words.format(shorter=getattr(step, "size", ""), size=bundle.image_size)})
-    return told
+        described.append(
+            {"step": name, "does": words.format(shorter=getattr(step, "size", ""), size=bundle.image_size)}
+        )
+    return described
 
 
 def _normalisation(bundle: Bundle, channels: int) -> dict[str, Any]:

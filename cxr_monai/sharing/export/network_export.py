@@ -78,13 +78,13 @@ def export(
     opened, out = Bundle.open(bundle), Path(out)
     _check(formats)
     check_new_folder(out, "contract.json", force, bytes_of(opened.root), opened.root)
-    with durable_folder(out, force) as made:
-        told = {}
+    with durable_folder(out, force) as folder:
+        differences = {}
         for name in formats:
-            file = made / f"model.{_SUFFIX[name]}"
-            told[file.name] = write_network(opened, file)
-        write_json(made / "contract.json", contract(opened, shape_of(opened), _of_files(opened, made, told)))
-    return told
+            file = folder / f"model.{_SUFFIX[name]}"
+            differences[file.name] = write_network(opened, file)
+        write_json(folder / "contract.json", contract(opened, shape_of(opened), _of_files(opened, folder, differences)))
+    return differences
 
 
 def head_included(file: Path) -> bool:
@@ -142,9 +142,9 @@ def write_network(bundle: Bundle, file: Path) -> float:
     # PyTorch ends the whole process where the disk that it exports to becomes full: there must be room beforehand
     with tempfile.TemporaryDirectory(prefix="cxr-monai-") as folder:
         check_folder(folder, (), room=4 * bundle.weights.stat().st_size + ROOM if bundle.weights.is_file() else 0)
-        made = Path(folder) / file.name
-        difference = _written(bundle, made)
-        copy_durably(made, file)
+        written = Path(folder) / file.name
+        difference = _written(bundle, written)
+        copy_durably(written, file)
     return difference
 
 
@@ -206,15 +206,15 @@ def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
     """
     config = read_json(bundle.root / "configs" / "inference.json")
     fitted = calibration_in(bundle.root, calibration_item(bundle.root), bundle.labels, bundle.weights)
-    made = with_calibration(
+    exported = with_calibration(
         config,
         fitted.carried() if fitted is not None and not fitted.lost else None,
         fitted.lost if fitted is not None and fitted.lost else None,
         **arguments,
     )
-    if fitted is not None and fitted.calibrates and "values" not in made.get("calibration", {}):
+    if fitted is not None and fitted.calibrates and "values" not in exported.get("calibration", {}):
         logger.warning("the export is not calibrated: inference.json has no item 'calibration' that applies one")
-    return made | ({"amp": False} if "amp" in made else {})
+    return exported | ({"amp": False} if "amp" in exported else {})
 
 
 def _of_file(bundle: Bundle, file: Path, whole: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,8 +227,8 @@ def _of_file(bundle: Bundle, file: Path, whole: Mapping[str, Any]) -> dict[str, 
 
 def _write_torchscript(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
     ckpt_export(**_arguments(bundle, file, shape))
-    said = contract(bundle, shape, {}) | {"gives": gives(bundle, head_included(file))}
-    _rewrite(file, {"extra/contract.json": json.dumps(said).encode()})
+    described = contract(bundle, shape, {}) | {"gives": gives(bundle, head_included(file))}
+    _rewrite(file, {"extra/contract.json": json.dumps(described).encode()})
 
 
 def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
@@ -246,9 +246,9 @@ def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
 
     model = onnx.load(str(file))
     whole = contract(bundle, shape, {})
-    said = _of_file(bundle, file, whole) | {"contract": whole}
+    described = _of_file(bundle, file, whole) | {"contract": whole}
     # plain words stay as they are, all else is JSON
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
     onnx.helper.set_model_props(model, texts)
     onnx.save(model, str(file))
 
@@ -269,13 +269,13 @@ def images(bundle: Bundle, shape: tuple[int, ...]) -> list[torch.Tensor]:
     """Return random images ``[B, C, S, S]`` for each of `BATCHES`, coarse shapes and noise over the input's range."""
     low, high = bundle.metadata["network_data_format"]["inputs"]["image"]["value_range"] or (0, 1)
     generator = torch.Generator().manual_seed(0)
-    made = []
+    batches = []
     for batch in BATCHES:
         coarse = torch.rand(batch, shape[0], 8, 8, generator=generator)
         smooth = nn.functional.interpolate(coarse, shape[1:], mode="bilinear")
         mixed = (3 * smooth + torch.rand(batch, *shape, generator=generator)) / 4
-        made.append(low + (high - low) * mixed)
-    return made
+        batches.append(low + (high - low) * mixed)
+    return batches
 
 
 @torch.no_grad()
