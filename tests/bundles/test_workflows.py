@@ -279,7 +279,7 @@ def test_ten_crop_is_the_mean_of_ten_crops(trained: Trained, phantoms: Phantoms,
 def test_explanation_of_a_manifest(
     trained: Trained, phantoms: Phantoms, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_monai.attribution.methods.STEPS", 2)  # what more of them give is tests/explain's
+    monkeypatch.setattr("cxr_monai.attribution.methods._PATH_STEPS", 2)  # what more of them give is tests/explain's
     run(trained.bundle, "explain", manifest=str(phantoms.manifest), output_dir="out", count=2)
     pictures = sorted(path.name for path in (elsewhere / "out" / "explanations").glob("*.png"))
     assert len(pictures) == 3
