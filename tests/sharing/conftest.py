@@ -25,4 +25,4 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
 @pytest.fixture(autouse=True)
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No inspection is refused for its time, which is another on every machine; tests of the budget set their own."""
-    monkeypatch.setattr(bundle_inspection, "SECONDS", 1000.0)
+    monkeypatch.setattr(bundle_inspection, "INSPECTION_SECONDS", 1000.0)

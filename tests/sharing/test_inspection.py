@@ -587,8 +587,8 @@ def test_what_writes_is_named_in_our_own_bundles() -> None:
 def test_inspecting_imports_nothing_that_could_run_a_bundle(bundle: Path) -> None:
     (bundle / "captum.py").write_text(f"open({str(bundle.parent / 'canary')!r}, 'w')")
     code = (
-        "import sys; from cxr_monai.sharing.inspection.bundle_inspection import inspect\n"
-        "n = len(inspect('.').refused); "
+        "import sys; from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle\n"
+        "n = len(inspect_bundle('.').refused); "
         "bad = [m for m in ('torch', 'monai', 'captum', 'numpy') if m in sys.modules]; print(n, bad)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from monai.bundle import scripts
 
+from cxr_monai.bundle.running import CheckedWorkflow
 from cxr_monai.cli import main
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.sharing.trust.install import install_bundle
@@ -30,7 +31,8 @@ class Ran:
         self.given: dict[str, Any] = {}
         self.ends: Any = lambda: None
 
-    def __call__(self, **given: Any) -> None:
+    def __call__(self, workflow_name: type[CheckedWorkflow], **given: Any) -> None:
+        assert workflow_name is CheckedWorkflow
         self.given = given
         self.ends()
 
@@ -125,7 +127,7 @@ def test_bundle_that_todays_inspection_refuses_does_not_run_although_it_was_inst
     from cxr_monai.sharing.package import pack
 
     found = Remark("docs/a.svg", "", "file", "a.svg", Verdict.REFUSED, "a hole that was found later.")
-    monkeypatch.setattr(pack, "inspect", lambda root: Inspection(root, (*inspect_bundle(root).remarks, found)))
+    monkeypatch.setattr(pack, "inspect_bundle", lambda root: Inspection(root, (*inspect_bundle(root).remarks, found)))
     assert "error [bundle-refused]" in (told := refused(["cxr-a", "train"], capsys))
     assert "a hole that was found later" in told
     assert main(["predict", "cxr-a", str(SHIPPED / "LICENSE"), "--out", "p.csv"]) == 1
@@ -142,7 +144,7 @@ def test_folder_of_ones_own_is_inspected_and_attention_is_said(
     assert ran.given["config_file"] == [str(own / "configs" / "train.json"), str(Path("mine.json").resolve())]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "../own: a folder of your own, inspected"
-    assert lines[1].startswith("attention: these write files or may use the network: Best, ")
+    assert lines[1].startswith("attention: these write files or may use the network: BestBundleWeights, ")
     assert lines[1].endswith("'cxr-monai bundle inspect ../own' says where")
     assert lines[2] == "not inspected, your own: mine.json"
     ran.given = {}
