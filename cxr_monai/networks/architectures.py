@@ -72,7 +72,7 @@ def network_definition(name: str, image_size: int, in_channels: int, outputs: in
         SettingError: ``setting-invalid`` for another name, listing those there are, or a size that ViT does not take;
             ``runtime-missing`` for ViT without the package that MONAI's needs.
 
-    >>> definition("DenseNet121", 224, 1, 14)["_target_"]
+    >>> network_definition("DenseNet121", 224, 1, 14)["_target_"]
     'DenseNet121'
     """
     known = {key.lower(): key for key in ARCHITECTURES}
