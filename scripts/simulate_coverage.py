@@ -36,7 +36,7 @@ from sklearn.metrics import average_precision_score
 from cxr_monai.durable import write_durably
 from cxr_monai.environment import usable_cores
 from cxr_monai.evaluation.auroc import auroc, delong
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, bootstrap_interval
 from cxr_monai.progress import progress_bar
 from cxr_monai.stopping import ignore_signals
 
@@ -174,10 +174,10 @@ def judge(population: Population, scenario: Scenario, replicates: int, seed: int
     drawn = PatientBootstrap(codes, replicates, seed=int(random.integers(2**60))).ranking(scores, labels)
     return {
         "auroc, DeLong": (area.low, area.high),
-        "auroc, percentile": interval(drawn.auroc, LEVEL),
-        "auroc, widened": interval(drawn.auroc, LEVEL, effective=drawn.auroc_effective),
-        "average precision, percentile": interval(drawn.average_precision, LEVEL),
-        "average precision, widened": interval(
+        "auroc, percentile": bootstrap_interval(drawn.auroc, LEVEL),
+        "auroc, widened": bootstrap_interval(drawn.auroc, LEVEL, effective=drawn.auroc_effective),
+        "average precision, percentile": bootstrap_interval(drawn.average_precision, LEVEL),
+        "average precision, widened": bootstrap_interval(
             drawn.average_precision, LEVEL, effective=drawn.average_precision_effective
         ),
     }

@@ -12,7 +12,7 @@ from cxr_monai.data.manifest import read_manifest
 from cxr_monai.data.phantom.mark import MARK, is_marked
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.evaluation_folder import read_evaluation
-from cxr_monai.evaluation.patients import trained_on
+from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.evaluation.streaming import PredictionRows
 from cxr_monai.outputs import result_folder
@@ -45,7 +45,11 @@ READERS: dict[str, tuple[str, Read, Code]] = {
         lambda at: MapWriter(at, {"findings": ["Mass"], "points": None}),
         Code.OUTPUT_EXISTS,
     ),
-    "patients": ("bundle.patients.json", lambda at: trained_on(at / "bundle", ["1"]), Code.CALIBRATION_INVALID),
+    "patients": (
+        "bundle.patients.json",
+        lambda at: patients_trained_on(at / "bundle", ["1"]),
+        Code.CALIBRATION_INVALID,
+    ),
 }
 
 

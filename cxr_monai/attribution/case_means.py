@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.attribution.localisation_tables import FEWEST_PATIENTS
-from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, effective_patients, interval
+from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, bootstrap_interval, effective_patients
 from cxr_monai.evaluation.metrics_table import MEAN
 
 
@@ -117,7 +117,7 @@ def _limits(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return low and high of each figure; NaN where it rests on fewer than `FEWEST_PATIENTS`."""
     effective = np.array([effective_patients(codes, column) for column in weights.T])
-    low, high = interval(draws, level, figures, effective=effective)
+    low, high = bootstrap_interval(draws, level, figures, effective=effective)
     few = _patient_counts(codes, weights) < FEWEST_PATIENTS
     return np.where(few, np.nan, low), np.where(few, np.nan, high)
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from cxr_monai.attribution.localisation import Scores
 from cxr_monai.evaluation.auroc import check_level
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, effective_patients, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, bootstrap_interval, effective_patients
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.proportions import by_patient, effective_trials, wilson
 
@@ -204,7 +204,7 @@ def _percentiles(
     figures: np.ndarray, draws: np.ndarray, weights: np.ndarray, patients: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     effective = np.array([effective_patients(patients, column) for column in weights.T])[:, None, None]
-    return interval(draws, level, figures, effective=np.broadcast_to(effective, figures.shape))
+    return bootstrap_interval(draws, level, figures, effective=np.broadcast_to(effective, figures.shape))
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``cxr-monai calibrate`` and return its exit status."""
-    from cxr_monai.evaluation.fitted import RULES
+    from cxr_monai.evaluation.fitted import DEFAULT_RULES
     from cxr_monai.workflows.calibrate import calibrate_bundle
 
     fitted = calibrate_bundle(
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         split=arguments.split,
         method=arguments.method,
-        rules=arguments.rules.split(",") if arguments.rules else RULES,
+        rules=arguments.rules.split(",") if arguments.rules else DEFAULT_RULES,
         coverage=arguments.coverage,
         recalibrate=arguments.recalibrate,
         points=arguments.points,

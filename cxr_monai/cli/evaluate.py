@@ -94,13 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a file; name a folder.")
     from cxr_monai.evaluation.bootstrap import Intervals
-    from cxr_monai.evaluation.fitted import RULES
+    from cxr_monai.evaluation.fitted import DEFAULT_RULES
     from cxr_monai.evaluation.metrics_table import as_text
     from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files, track_evaluation
 
     options = EvaluationOptions(
         method=arguments.method,
-        rules=arguments.rules.split(",") if arguments.rules else RULES,
+        rules=arguments.rules.split(",") if arguments.rules else DEFAULT_RULES,
         coverage=arguments.coverage,
         margin=arguments.margin,
         prevalence=parse_prevalence(arguments.prevalence),

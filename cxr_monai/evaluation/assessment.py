@@ -19,7 +19,7 @@ import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import check_level, delong
-from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, Ranking, effective_patients, interval
+from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, Ranking, bootstrap_interval, effective_patients
 from cxr_monai.evaluation.calibration import calibration_figures, reliability
 from cxr_monai.evaluation.comparison import compare
 from cxr_monai.evaluation.conformal import conformal_table, risk_coverage
@@ -240,7 +240,7 @@ def _findings(
     for name, drawn in draws.items():
         if name not in table:
             table[name] = values[name]
-        table[f"{name}_patient_low"], table[f"{name}_patient_high"] = interval(
+        table[f"{name}_patient_low"], table[f"{name}_patient_high"] = bootstrap_interval(
             drawn, level, values[name], effective=rests_on[name]
         )
     weights = {"macro": np.ones(size), "positive-weighted": positive.sum(0).astype(float)}
@@ -278,7 +278,7 @@ def mean_interval(
     variances = np.var(filled, axis=0) * weights**2
     apart = np.sum(variances**2 / np.maximum(rests_on[defined] - 1, 1))
     effective = 1 + variances.sum() ** 2 / apart if apart else np.inf
-    low, high = interval(filled @ weights, level, value, effective=effective)
+    low, high = bootstrap_interval(filled @ weights, level, value, effective=effective)
     return value, float(low), float(high)
 
 

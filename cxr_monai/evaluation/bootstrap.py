@@ -22,7 +22,7 @@ from cxr_monai.evaluation.auroc import check_level, known
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
-METHODS = ("percentile", "bias-corrected")
+INTERVAL_METHODS = ("percentile", "bias-corrected")
 ENOUGH = 0.9  # of the replicates must have a value
 _BLOCK = 128  # replicates at a time: a block's counts stay in the cache
 _LARGEST = 4_000_000  # numbers of one kind in a block: keeps the memory bounded where positives are many
@@ -171,7 +171,7 @@ class PatientBootstrap:
                 pass
 
 
-def interval(
+def bootstrap_interval(
     replicates: np.ndarray,
     level: float = 0.95,
     estimate: np.ndarray | float | None = None,
@@ -197,7 +197,7 @@ def interval(
         level: of the interval, in (0, 1).
         estimate: ``[...]``, the figure on the sample itself; "bias-corrected" needs it. Where it is NaN, there is no
             interval.
-        method: one of `METHODS`.
+        method: one of `INTERVAL_METHODS`.
         effective: ``[...]``, how many equal patients the figure rests on (of a `Ranking`, or `effective_patients`);
             without it, as if they were very many. With one or none the ends are the extreme replicates.
 
@@ -209,12 +209,12 @@ def interval(
         EvaluationError: the level is not in (0, 1), the method unknown, or "bias-corrected" without an estimate.
     """
     check_level(level)
-    if method not in METHODS or (method != "percentile" and estimate is None):
-        lack = " without an estimate" if method in METHODS else ""
+    if method not in INTERVAL_METHODS or (method != "percentile" and estimate is None):
+        lack = " without an estimate" if method in INTERVAL_METHODS else ""
         raise EvaluationError(
             Code.EVALUATION_INVALID,
             f"an interval by {method!r}{lack} cannot be computed.",
-            fix=f"Methods are {', '.join(METHODS)}; the second needs the estimate.",
+            fix=f"Methods are {', '.join(INTERVAL_METHODS)}; the second needs the estimate.",
         )
     replicates = np.asarray(replicates, dtype=float)
     ordered = np.sort(replicates, axis=0)  # NaN last

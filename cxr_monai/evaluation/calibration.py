@@ -10,8 +10,8 @@ On the logit scale (p held between 1e-7 and 1 - 1e-7): ``temperature`` divides b
 order of images as it was; the third makes ties.
 
 All are fitted to Platt's targets, (n1 + 1) / (n1 + 2) and 1 / (n0 + 2) for n1 positives and n0 negatives, so nothing
-becomes 0 or 1 and scores that separate a small sample do not become certain. A finding with too few images (`MINIMUM`)
-or with scores that speak against its labels is left as it is, with the reason.
+becomes 0 or 1 and scores that separate a small sample do not become certain. A finding with too few images
+(`FEWEST_TO_CALIBRATE`) or with scores that speak against its labels is left as it is, with the reason.
 """
 
 import math
@@ -29,12 +29,13 @@ from cxr_monai.evaluation.reliability import calibration_figures, reliability
 from cxr_monai.plurals import counted
 
 __all__ = [
-    "METHODS", "MINIMUM", "Calibrator", "calibration_figures", "choose_method", "fit_calibrator", "reliability",
+    "CALIBRATION_METHODS", "FEWEST_TO_CALIBRATE", "Calibrator", "calibration_figures", "choose_method",
+    "fit_calibrator", "reliability",
 ]  # fmt: skip
 
-METHODS = ("none", "temperature", "platt", "isotonic")
+CALIBRATION_METHODS = ("none", "temperature", "platt", "isotonic")
 """From the simplest to the freest."""
-MINIMUM = {"none": 0, "temperature": 10, "platt": 20, "isotonic": 100}
+FEWEST_TO_CALIBRATE = {"none": 0, "temperature": 10, "platt": 20, "isotonic": 100}
 """How many positives, and how many negatives, a method needs: ten a number that is fitted; isotonic fits many."""
 FOLDS = 5
 _NUMBERS = {"none": (), "temperature": ("temperature",), "platt": ("slope", "intercept"), "isotonic": ("x", "y")}
@@ -45,7 +46,7 @@ class Calibrator:
     """A non-decreasing map from probabilities to probabilities; whoever holds one holds a valid one.
 
     Attributes:
-        method: one of `METHODS`.
+        method: one of `CALIBRATION_METHODS`.
         parameters: ``temperature`` > 0; or ``slope`` > 0 and ``intercept``; or the knots ``x`` (increasing) and ``y``
             (non-decreasing, not all equal), each in [0, 1].
         reason: why the method is ``none``; empty where that was asked for.
@@ -59,8 +60,8 @@ class Calibrator:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise _invalid(f"the method is {self.method!r}; it must be one of {', '.join(METHODS)}")
+        if self.method not in CALIBRATION_METHODS:
+            raise _invalid(f"the method is {self.method!r}; it must be one of {', '.join(CALIBRATION_METHODS)}")
         if not isinstance(self.parameters, Mapping) or set(self.parameters) != set(_NUMBERS[self.method]):
             needed = ", ".join(_NUMBERS[self.method]) or "nothing"
             raise _invalid(f"{self.method} has the parameters {_short(self.parameters)}; it needs {needed}")
@@ -120,7 +121,9 @@ class Calibrator:
         }:  # fmt: skip
             raise _invalid(f"{_short(content)} is no object with method and parameters")
         if not isinstance(content["method"], str):
-            raise _invalid(f"the method is {_short(content['method'])}; it must be one of {', '.join(METHODS)}")
+            raise _invalid(
+                f"the method is {_short(content['method'])}; it must be one of {', '.join(CALIBRATION_METHODS)}"
+            )
         return cls(content["method"], content["parameters"], content.get("reason", ""))
 
 
@@ -130,14 +133,14 @@ def fit_calibrator(
     """Fit one finding's calibration.
 
     Args:
-        method: one of `METHODS`, or ``auto``: see `choose_method`.
+        method: one of `CALIBRATION_METHODS`, or ``auto``: see `choose_method`.
         scores: float ``[N]`` in [0, 1].
         labels: float ``[N]``; 1 present, 0 absent, NaN unknown (left out).
         patients: int ``[N]``; kept together by ``auto``. By default each image is a patient of its own.
 
     Returns:
         the calibrator; of the method ``none``, with the reason, where there are fewer positives or negatives than
-        `MINIMUM`, where the fitted map would not be increasing, or where ``auto`` finds nothing better.
+        `FEWEST_TO_CALIBRATE`, where the fitted map would not be increasing, or where ``auto`` finds nothing better.
 
     Raises:
         EvaluationError: ``evaluation-invalid`` for an unknown method, a label other than 0, 1, NaN or a score outside
@@ -156,11 +159,11 @@ def fit_calibrator(
                 "no method predicts other patients better than the probabilities as they are"
                 if len(losses) > 1 else "no method could be fitted on every part of the patients"
             ))  # fmt: skip
-    if method not in METHODS:
+    if method not in CALIBRATION_METHODS:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
             f"there is no method {method!r} of calibration.",
-            fix=f"Methods are auto, {', '.join(METHODS)}.",
+            fix=f"Methods are auto, {', '.join(CALIBRATION_METHODS)}.",
         )
     scores, truth = _probabilities(scores, labels)
     return _fit(method, scores, truth) if not (few := _too_few(method, truth)) else Calibrator("none", {}, few)
@@ -190,7 +193,7 @@ def choose_method(
     )
     fold = _deal(codes, truth, folds, seed)
     losses: dict[str, np.ndarray] = {}
-    for method in METHODS:
+    for method in CALIBRATION_METHODS:
         if _too_few(method, truth):
             continue
         loss = np.full(len(truth), np.nan)
@@ -254,7 +257,7 @@ def _deal(codes: np.ndarray, truth: np.ndarray, folds: int, seed: int) -> np.nda
 
 def _too_few(method: str, truth: np.ndarray) -> str:
     positives, negatives = int(truth.sum()), int((~truth).sum())
-    need = MINIMUM[method]
+    need = FEWEST_TO_CALIBRATE[method]
     if min(positives, negatives) >= need:
         return ""
     return (

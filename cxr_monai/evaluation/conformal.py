@@ -29,7 +29,7 @@ import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.abstention import risk_coverage, risk_coverage_area
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, bootstrap_interval
 from cxr_monai.evaluation.proportions import patient_wilson
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import counted
@@ -258,7 +258,7 @@ def conformal_table(
         )
     sizes = inside.sum(1)
     drawn = bootstrap.sums(np.column_stack([sizes, np.ones(len(sample))]))
-    size = (sizes.mean(), *interval(drawn[:, 0] / drawn[:, 1], level, sizes.mean()))
+    size = (sizes.mean(), *bootstrap_interval(drawn[:, 0] / drawn[:, 1], level, sizes.mean()))
     for name, value in zip(("mean_size", "mean_size_patient_low", "mean_size_patient_high"), size, strict=True):
         columns[name] = [math.nan] * len(sample.findings) + [float(value)]
     return pd.DataFrame(columns)

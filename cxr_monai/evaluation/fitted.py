@@ -33,8 +33,8 @@ from cxr_monai.strict_json import parse_strictly
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
-RULES = ("youden", "f1", "sensitivity=0.9", "specificity=0.9", "cost=10")
+_FORMAT = 1
+DEFAULT_RULES = ("youden", "f1", "sensitivity=0.9", "specificity=0.9", "cost=10")
 """The operating points that are chosen unless others are asked for; the first is the one that reports speak of."""
 COVERAGE = 0.9
 
@@ -115,7 +115,7 @@ class Fitted:
         content = {
             "_desc_": "Fitted by cxr-monai on validation predictions: calibration, operating points (thresholds of "
             "calibrated probabilities), conformal thresholds.",
-            "format": FORMAT,
+            "format": _FORMAT,
             "findings": {
                 finding: {
                     "calibration": [calibrator.to_json() for calibrator in self.calibrators[finding]],
@@ -166,8 +166,8 @@ def read_calibration(
         return None
     try:
         content = parse_strictly(path.read_bytes())
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
+        if content["format"] != _FORMAT:
+            raise ValueError(f"its format is {content['format']!r}, not {_FORMAT}")
         rows = content["findings"]
         if set(rows) != set(findings):
             raise ValueError(f"it is of {', '.join(rows)}, the bundle of {', '.join(findings)}")
@@ -202,10 +202,10 @@ def is_elsewhere(path: Path, weights: str | Path) -> bool:
     return not Path(weights).is_file() and not (path.parent.parent / "configs").is_dir()
 
 
-def fit(
+def fit_calibration(
     sample: Sample,
     method: str = "auto",
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] = DEFAULT_RULES,
     coverage: float = COVERAGE,
     fitted_on: Mapping[str, Any] | None = None,
     within: Mapping[str, str] | None = None,
@@ -241,7 +241,7 @@ def refit(
     sample: Sample,
     how: str = "auto",
     points: str = "keep",
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] = DEFAULT_RULES,
     coverage: float = COVERAGE,
     fitted_on: Mapping[str, Any] | None = None,
 ) -> Fitted:
@@ -253,7 +253,7 @@ def refit(
         how: ``intercept``, ``slope`` or ``auto`` (by the amount of data); see ``cxr_monai.evaluation.recalibration``.
         points: ``keep`` moves the thresholds with the scale, so that every decision stays what it was (but for findings
             that `Fitted.within` lowers now, or did before); ``choose`` chooses them anew.
-        rules, coverage, fitted_on: as in :func:`fit`.
+        rules, coverage, fitted_on: as in :func:`fit_calibration`.
     """
     sample_calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings))
     calibrators, moved = dict(fitted.calibrators), {name: dict(of) for name, of in fitted.points.items()}

@@ -24,11 +24,11 @@ from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.proportions import by_patient, effective_trials, ratio_interval, wilson
 from cxr_monai.evaluation.sample import Sample
 
-RULES = ("youden", "f1", "sensitivity", "specificity", "cost")
+RULE_NAMES = ("youden", "f1", "sensitivity", "specificity", "cost")
 SHARES = ("sensitivity", "specificity", "ppv", "npv", "f1", "accuracy")
 RATIOS = ("lr_positive", "lr_negative")
 
-Counts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+ConfusionCounts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """True positives, false positives, true negatives, false negatives."""
 
 
@@ -37,7 +37,7 @@ class Rule:
     """How a threshold is chosen.
 
     Attributes:
-        name: one of `RULES`.
+        name: one of `RULE_NAMES`.
         value: for ``sensitivity`` and ``specificity`` a share in (0, 1]; for ``cost`` how many false alarms a miss
             costs, above 0; None for ``youden`` and ``f1``.
 
@@ -139,7 +139,7 @@ def choose_threshold(
     return float(thresholds[best]) if worth[best] > -np.inf else math.nan
 
 
-def counts_at(scores: np.ndarray, labels: np.ndarray, threshold: float | np.ndarray) -> Counts:
+def counts_at(scores: np.ndarray, labels: np.ndarray, threshold: float | np.ndarray) -> ConfusionCounts:
     """Return what each image is at a threshold: true or false positive, true or false negative.
 
     Args:
@@ -289,7 +289,7 @@ def operating_table(
 
 
 def _share_ends(
-    counts: Counts, draws: Counts, patients: Counts, level: float
+    counts: ConfusionCounts, draws: ConfusionCounts, patients: ConfusionCounts, level: float
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the ends of every figure's interval: over images under its name, over patients under ``name_patient``."""
     ends: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -333,7 +333,7 @@ def _hits(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> dic
     }
 
 
-def _split(stacked: np.ndarray) -> Counts:
+def _split(stacked: np.ndarray) -> ConfusionCounts:
     tp, fp, tn, fn = np.split(stacked, 4, axis=-1)
     return tp, fp, tn, fn
 

@@ -26,10 +26,10 @@ def remember_patients(
     fitted: _Fitted,
     sample: Sample,
     bundle: str | Path,
-    trained_on: Iterable[str] = (),
+    patients_trained_on: Iterable[str] = (),
     copy_of: str | Path | None = None,
 ) -> None:
-    """Write salted hashes of patients beside a bundle, never into it: for `refuse_shared` and `trained_on`.
+    """Write salted hashes of patients beside a bundle, never into it: for `refuse_shared` and `patients_trained_on`.
 
     Args:
         fitted, sample: a calibration and what it was fitted on.
@@ -47,7 +47,7 @@ def remember_patients(
         "patients_digest": salt,
         "patients": sorted(_hashes(patients_of(sample), salt)),
     }
-    training = sorted(_hashes(sorted(set(trained_on)), salt))
+    training = sorted(_hashes(sorted(set(patients_trained_on)), salt))
     before = _training_list(copy_of) if copy_of is not None else None
     if training:
         content["trained_on"] = {"salt": salt, "patients": training}
@@ -58,7 +58,7 @@ def remember_patients(
     path.chmod(0o600)
 
 
-def trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
+def patients_trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
     """Return those of some patients that a bundle was trained on, by the list beside it; None where there is no list.
 
     Patients are told apart by their identifiers alone: other people with the same numbers are taken for them.

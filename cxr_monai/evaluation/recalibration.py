@@ -26,7 +26,7 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import counted
 
 UPDATES = ("none", "intercept", "slope")
-MINIMUM = {"none": 0, "intercept": 5, "slope": 20}
+FEWEST_TO_RECALIBRATE = {"none": 0, "intercept": 5, "slope": 20}
 """How many positive patients, and how many negative ones, an update needs."""
 PENALTY = 16.0
 """On the squared distance of the slope from 1: a normal prior with a standard deviation of 1/4."""
@@ -52,8 +52,8 @@ def recalibrate(
             patients have several.
 
     Returns:
-        a calibrator of the method ``platt``, or ``none`` with the reason: too few (`MINIMUM`), no evidence, or a slope
-        that is not above 0.
+        a calibrator of the method ``platt``, or ``none`` with the reason: too few (`FEWEST_TO_RECALIBRATE`), no
+        evidence, or a slope that is not above 0.
 
     Raises:
         EvaluationError: ``evaluation-invalid`` for another ``how``, a label other than 0, 1, NaN, or a score outside
@@ -88,9 +88,9 @@ def choose_update(scores: np.ndarray, labels: np.ndarray, patients: np.ndarray |
 
     Vergouwe et al. 2017, doi:10.1002/sim.7179: first, does anything speak against the probabilities as they are; if
     so, does anything speak against moving the intercept alone; if so, the slope moves, too. Each is a score test at 5 %
-    that takes a patient's images together. With fewer than `MINIMUM` positive (or negative) patients a step is not
-    tried. So few images change nothing unless they are far off, and a change that was not made is no proof that none is
-    needed.
+    that takes a patient's images together. With fewer than `FEWEST_TO_RECALIBRATE` positive (or negative) patients a
+    step is not tried. So few images change nothing unless they are far off, and a change that was not made is no
+    proof that none is needed.
 
     Args:
         scores, labels, patients: as in `recalibrate`.
@@ -233,7 +233,7 @@ def _score_test(scores: np.ndarray, codes: np.ndarray) -> float:
 
 def _too_few(how: str, truth: np.ndarray, codes: np.ndarray) -> str:
     positive, negative = np.unique(codes[truth]).size, np.unique(codes[~truth]).size
-    need = MINIMUM[how]
+    need = FEWEST_TO_RECALIBRATE[how]
     if min(positive, negative) >= need:
         return ""
     what = "a recalibration" if how == "intercept" else "a new slope"

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.evaluation.auroc import Auroc, check_level, delong
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, effective_patients, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, bootstrap_interval, effective_patients
 from cxr_monai.evaluation.comparison import (
     MINIMUM_PATIENTS,
     TOO_FEW,
@@ -179,7 +179,7 @@ def _one_group(findings: Sequence[str], side: _Side, rest: _Side | None, minimum
     table["auroc"] = areas.values
     table["auroc_low"] = [*(area.low for area in side.delong), np.nan]
     table["auroc_high"] = [*(area.high for area in side.delong), np.nan]
-    ends = interval(areas.replicates, level, areas.values, effective=areas.effective)
+    ends = bootstrap_interval(areas.replicates, level, areas.values, effective=areas.effective)
     table["auroc_patient_low"], table["auroc_patient_high"] = ends
     if rest is None:
         notes = [f"{note}; {_ALONE}" if note else _ALONE for note in notes]

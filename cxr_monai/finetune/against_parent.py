@@ -23,7 +23,7 @@ from cxr_monai.evaluation.auroc import delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.calibration import calibration_figures
 from cxr_monai.evaluation.comparison import compare
-from cxr_monai.evaluation.patients import trained_on
+from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.finetune.box_comparison import MapComparison
@@ -203,7 +203,7 @@ def _calibration(sample: Sample) -> dict[str, float]:
 
 
 def _seen(parent_root: Path, patients: set[str]) -> list[str]:
-    seen = trained_on(parent_root, patients)
+    seen = patients_trained_on(parent_root, patients)
     if seen is None:
         return ["Whether the parent was trained on some of these patients is not known: no list lies beside it."]
     if seen:

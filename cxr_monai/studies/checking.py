@@ -26,7 +26,7 @@ from cxr_monai.bundle.unknown_settings import refuse_unknown
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, CxrError, SettingError, StudyError, ours
 from cxr_monai.progress import progress_bar
-from cxr_monai.studies.plan import Study
+from cxr_monai.studies.plan import Experiment
 
 NOT_OF_EVALUATION = (
     "manifest", "output_dir", "bundle_root", "run_name", "experiment", "weights", "split", *MEANING,
@@ -55,7 +55,7 @@ class Checked:
     seconds: float | None
 
 
-def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False) -> dict[str, Checked]:
+def check(study: Experiment, bundle: Path, manifest: Path, *, estimate: bool = False) -> dict[str, Checked]:
     """Try every variant.
 
     Args:
@@ -81,7 +81,7 @@ def check(study: Study, bundle: Path, manifest: Path, *, estimate: bool = False)
     return made
 
 
-def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], manifest: Path, estimate: bool) -> Checked:
+def _try(study: Experiment, bundle: Path, overrides: Mapping[str, Any], manifest: Path, estimate: bool) -> Checked:
     files = [bundle / "configs" / "train.json", *study.files]
     overrides = written_out(overrides, files)
     parser = _parser(bundle, files, overrides | {"manifest": str(manifest)})
@@ -103,7 +103,7 @@ def _try(study: Study, bundle: Path, overrides: Mapping[str, Any], manifest: Pat
     return Checked(overrides, tuple(training.findings), training.manifest, settings, epochs, seconds)
 
 
-def _check_evaluation(study: Study, bundle: Path) -> None:
+def _check_evaluation(study: Experiment, bundle: Path) -> None:
     """Look for settings of the evaluation that do not exist, or are not its own; the rest is the trained bundle's."""
     taken = [key for key in study.evaluate_overrides if re.split("#|::", key)[0] in NOT_OF_EVALUATION]
     if taken:

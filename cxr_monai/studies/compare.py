@@ -26,13 +26,13 @@ from scipy.stats import t as student
 from cxr_monai.data.joining import without
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.assessment import mean_interval
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, bootstrap_interval
 from cxr_monai.evaluation.comparison import MINIMUM_PATIENTS, holm, patients_with, standard_error, with_mean
 from cxr_monai.evaluation.metrics_table import MEAN, finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import counted
-from cxr_monai.studies.plan import StudyResult
+from cxr_monai.studies.plan import ExperimentResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class _Areas:
     replicates: np.ndarray
 
 
-def tabulate(result: StudyResult, split: str | None, replicates: int = 1000, level: float = 0.95) -> Tables:
+def tabulate(result: ExperimentResult, split: str | None, replicates: int = 1000, level: float = 0.95) -> Tables:
     """Return the tables of a study.
 
     Args:
@@ -93,7 +93,7 @@ def tabulate(result: StudyResult, split: str | None, replicates: int = 1000, lev
             table = finding_table(sample.scores, sample.labels, sample.findings)
             ranking = bootstrap.rankings(sample.scores, sample.labels)
             auroc = table["auroc"].to_numpy()
-            low, high = interval(ranking.auroc, level, auroc[:-1], effective=ranking.auroc_effective)
+            low, high = bootstrap_interval(ranking.auroc, level, auroc[:-1], effective=ranking.auroc_effective)
             equal = np.ones(len(result.findings))
             _, *ends = mean_interval(auroc[:-1], ranking.auroc, ranking.auroc_effective, equal, level)
             one = table[["finding", "auroc", "positives"]].assign(low=[*low, ends[0]], high=[*high, ends[1]])
@@ -119,7 +119,7 @@ def tabulate(result: StudyResult, split: str | None, replicates: int = 1000, lev
     )
 
 
-def _in_common(result: StudyResult, split: str | None) -> tuple[dict[str, list[Sample]], list[str]]:
+def _in_common(result: ExperimentResult, split: str | None) -> tuple[dict[str, list[Sample]], list[str]]:
     """Return the predictions of each variant and seed, all of the same images; and how many that leaves out."""
     own = {variant: [_sample(table, result, split) for table in seeds] for variant, seeds in result.predictions.items()}
     every = [set(sample.table["image"]) for seeds in own.values() for sample in seeds]
@@ -136,11 +136,11 @@ def _in_common(result: StudyResult, split: str | None) -> tuple[dict[str, list[S
     return samples, without(left, len(seen), "predicted images", "prediction by every network")
 
 
-def _sample(table: pd.DataFrame, result: StudyResult, split: str | None) -> Sample:
+def _sample(table: pd.DataFrame, result: ExperimentResult, split: str | None) -> Sample:
     return join(PredictionsFile(table[["image", *result.findings]]), result.truth, split, result.findings)[0]
 
 
-def _differences(result: StudyResult, areas: dict[str, _Areas], level: float) -> pd.DataFrame:
+def _differences(result: ExperimentResult, areas: dict[str, _Areas], level: float) -> pd.DataFrame:
     names, base = [*result.findings, MEAN], areas.get(result.plan.baseline)
     parts = []
     for variant, own in areas.items():
@@ -185,7 +185,7 @@ def difference_over_seeds(replicates: np.ndarray, by_seed: np.ndarray, level: fl
     return np.array([difference, low, high, p, patients, weights])
 
 
-def _comparison(result: StudyResult, differences: pd.DataFrame) -> pd.DataFrame:
+def _comparison(result: ExperimentResult, differences: pd.DataFrame) -> pd.DataFrame:
     means = differences[differences["finding"] == MEAN].rename(columns={"auroc": "mean_auroc"})
     table = result.costs[["variant"]].merge(means.drop(columns="finding"), how="left", on="variant")
     table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
@@ -194,7 +194,7 @@ def _comparison(result: StudyResult, differences: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("variant", ignore_index=True).astype({"variant": "str"})
 
 
-def _published(result: StudyResult) -> pd.DataFrame | None:
+def _published(result: ExperimentResult) -> pd.DataFrame | None:
     rows = [
         (variant, published.source, finding, value)
         for variant, published in result.plan.published.items()
@@ -203,7 +203,7 @@ def _published(result: StudyResult) -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=["variant", "source", "finding", "auroc"]) if rows else None
 
 
-def _notes(result: StudyResult, sample: Sample, level: float, split: str | None) -> Sequence[str]:
+def _notes(result: ExperimentResult, sample: Sample, level: float, split: str | None) -> Sequence[str]:
     """Return what a reader must know to judge the figures."""
     plan, patients = result.plan, int(sample.patients.max()) + 1
     where = f"out-of-fold predictions ({plan.folds} folds)" if split is None else f"the {split} part"
@@ -240,5 +240,5 @@ def _notes(result: StudyResult, sample: Sample, level: float, split: str | None)
     return said
 
 
-def _others(result: StudyResult, variant: str) -> list[str]:
+def _others(result: ExperimentResult, variant: str) -> list[str]:
     return [name for name in result.predictions[variant][0].columns[1:] if name not in result.findings]

@@ -29,7 +29,7 @@ from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.splits import kfold
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
-from cxr_monai.evaluation.fitted import describe_sample, fit
+from cxr_monai.evaluation.fitted import describe_sample, fit_calibration
 from cxr_monai.evaluation.metrics_table import finding_table
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions, write_predictions
@@ -37,11 +37,11 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import agreeing, be, counted, have, out_of, was
 from cxr_monai.studies.plan import Job
 
-PREDICTIONS, METRICS, BUNDLE = "predictions_oof.csv", "metrics_by_fold.csv", "bundle"
+PREDICTIONS, _METRICS, _BUNDLE = "predictions_oof.csv", "metrics_by_fold.csv", "bundle"
 POOLED = "pooled"
 K = 5
 """Folds, where neither the manifest nor the user says how many."""
-LEAST = 3
+_FEWEST_FOLDS = 3
 _CLIP = 1e-7
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
         SplitError: ``split-invalid`` for fewer than three folds (one is tested, one validates, the others train), more
             folds than patients, a fold without an image, or a k that is not the manifest's.
     """
-    if k is not None and k < LEAST:
+    if k is not None and k < _FEWEST_FOLDS:
         raise _invalid(k)
     notes = []
     if "fold" in manifest.table and manifest.table["fold"].notna().any():
@@ -71,7 +71,7 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
                 f"fold {', '.join(map(str, missing))} of the manifest is empty; it has {', '.join(map(str, there))}.",
                 fix="Number them from 0 without a gap, or make new ones: cxr-monai split MANIFEST --scheme kfold.",
             )
-        if len(there) < LEAST:
+        if len(there) < _FEWEST_FOLDS:
             raise _invalid(len(there))
         if k is not None and k != len(there):
             raise SplitError(
@@ -167,7 +167,7 @@ def check_room(out: str | Path) -> None:
     Raises:
         BundleError: ``output-exists``.
     """
-    made = Path(out) / BUNDLE
+    made = Path(out) / _BUNDLE
     if made.exists() and not members_of(made):
         raise BundleError(
             Code.OUTPUT_EXISTS,
@@ -203,7 +203,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     unread = int(manifest.table["fold"].notna().sum()) - len(table)
     if unread:
         notes.append(f"Images that could not be read and have no prediction: {unread:,}.")
-    bundles = [Bundle.open(job.folder / "train" / BUNDLE) for job in jobs]
+    bundles = [Bundle.open(job.folder / "train" / _BUNDLE) for job in jobs]
     digests = [bundle.digest for bundle in bundles]
     about = {
         "bundle": {
@@ -219,18 +219,18 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     path = out / PREDICTIONS
     write_predictions(path, list(table["image"]), table[list(labels)].to_numpy(), labels, about)
     sample, _ = join(PredictionsFile(table, about, path), manifest, None, labels)
-    write_durably(out / METRICS, metrics_by_fold(sample).to_csv(index=False, float_format="%.4f").encode())
-    made = out / BUNDLE
+    write_durably(out / _METRICS, metrics_by_fold(sample).to_csv(index=False, float_format="%.4f").encode())
+    made = out / _BUNDLE
     if members_of(made) != digests:
         ensemble_bundle([bundle.root for bundle in bundles], made, replace=made.exists())
     bundle = Bundle.open(made)
     told = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=bundle.digest)
-    fitted = fit(sample, fitted_on=told | {"out_of_fold": True}, within=head_of(bundle.parser()).within)
+    fitted = fit_calibration(sample, fitted_on=told | {"out_of_fold": True}, within=head_of(bundle.parser()).within)
     notes += fitted.notes
     trained = manifest.table["fold"].notna()  # each fold trains some network: with three folds or more, all of them
     remember_patients(fitted, sample, made, manifest.table.loc[trained, "patient_id"])
     write_calibration(made, fitted)
-    return [path, out / METRICS, made], notes
+    return [path, out / _METRICS, made], notes
 
 
 def metrics_by_fold(sample: Sample) -> pd.DataFrame:
@@ -287,6 +287,6 @@ def _seeds(jobs: Sequence[Job]) -> list[int]:
 def _invalid(k: int) -> SplitError:
     return SplitError(
         Code.SPLIT_INVALID,
-        f"{counted(k, 'fold')}: one is tested, one validates and the others train, so {LEAST} are the least.",
+        f"{counted(k, 'fold')}: one is tested, one validates and the others train, so {_FEWEST_FOLDS} are the least.",
         fix="Ask for --folds 5, or make the column 'fold' anew: cxr-monai split MANIFEST --scheme kfold.",
     )

@@ -27,7 +27,7 @@ from cxr_monai.durable import write_durably
 from cxr_monai.environment import default_tracking_uri, usable_cores, without_monai_warning
 from cxr_monai.errors import Code, StudyError, TrainingError
 from cxr_monai.progress import duration, progress_bar, say
-from cxr_monai.studies.plan import Job, Study
+from cxr_monai.studies.plan import Experiment, Job
 from cxr_monai.training.journal import Journal
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
@@ -64,7 +64,7 @@ class Place:
 
 
 @dataclass
-class State:
+class JobState:
     """``job.json``: what has been done in a training's folder.
 
     Attributes:
@@ -83,7 +83,7 @@ class State:
     predicted: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: Path) -> "State | None":
+    def read(cls, folder: Path) -> "JobState | None":
         """Return a folder's state; None where nothing was begun.
 
         Raises:
@@ -138,10 +138,10 @@ def _polite() -> signal.Signals:
 
 
 def run_job(
-    job: Job, study: Study, place: Place, settings: Mapping[str, str], runner: Runner, stop: threading.Event
+    job: Job, study: Experiment, place: Place, settings: Mapping[str, str], runner: Runner, stop: threading.Event
 ) -> str | None:
     """Train and judge one variant, as far as that has not been done; returns the log's last lines if it failed."""
-    state = State.read(job.folder) or State(dict(settings))
+    state = JobState.read(job.folder) or JobState(dict(settings))
     state.write(job.folder)
     common = {"manifest": str(place.manifests[job.fold]), "experiment": place.experiment}
     name = f"{study.name} {job.folder.name}"
@@ -180,7 +180,7 @@ def _predictions(job: Job, part: str) -> list[str]:
     return [name for name in names if (job.folder / name).is_file()]
 
 
-def refuse_altered(job: Job, part: str) -> None:
+def refuse_altered_training(job: Job, part: str) -> None:
     """Refuse to compare what a training did not predict: its file was cut, exchanged or deleted since.
 
     Where the folder of predictions was deleted, nothing is wrong: they are made again.
@@ -188,7 +188,7 @@ def refuse_altered(job: Job, part: str) -> None:
     Raises:
         StudyError: ``result-incomplete``; ``study-invalid`` as `State.read`.
     """
-    state = State.read(job.folder)
+    state = JobState.read(job.folder)
     if state is None or not (job.folder / part).is_dir():
         return
     marked = {COMPLETE: {name: digest for name, digest in state.predicted.items() if name.startswith(f"{part}/")}}
@@ -202,7 +202,7 @@ def refuse_altered(job: Job, part: str) -> None:
         )
 
 
-def judging(study: Study, place: Place, job: Job) -> dict[str, Any]:
+def judging(study: Experiment, place: Place, job: Job) -> dict[str, Any]:
     """Return what decides the predictions, given the trained network."""
     return {
         "part": place.part,
@@ -217,7 +217,7 @@ def _digest(file: Path) -> str:
 
 
 def _run(
-    job: Job, state: State, place: Place, bundle: Path, files: Sequence[Path], name: str,
+    job: Job, state: JobState, place: Place, bundle: Path, files: Sequence[Path], name: str,
     overrides: Mapping[str, Any], runner: Runner, stop: threading.Event,
 ) -> bool:  # fmt: skip
     """Run one configuration as a user would; True if it ended well.

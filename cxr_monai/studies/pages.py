@@ -16,12 +16,12 @@ from cxr_monai.report import words
 from cxr_monai.report.auroc_table import escaped, line
 from cxr_monai.report.pages.study_page import write_study_page
 from cxr_monai.studies.compare import Tables
-from cxr_monai.studies.plan import Study, StudyResult
+from cxr_monai.studies.plan import Experiment, ExperimentResult
 
 MAIN = "study.json"
 
 
-def write_pages(out: Path, result: StudyResult, tables: Tables, beside: Sequence[Path] = ()) -> list[Path]:
+def write_pages(out: Path, result: ExperimentResult, tables: Tables, beside: Sequence[Path] = ()) -> list[Path]:
     """Write ``study.csv``, ``comparison.csv``, ``differences.csv``, ``study.md``, ``study.html``, ``study.png`` and,
     last and with the mark of completion, ``study.json`` into the study's folder.
 
@@ -67,7 +67,7 @@ def write_pages(out: Path, result: StudyResult, tables: Tables, beside: Sequence
     return [*written, out / MAIN]
 
 
-def about(study: Study) -> dict[str, Any]:
+def about(study: Experiment) -> dict[str, Any]:
     """Return the study as JSON, paths as names."""
     return {
         "name": study.name,
@@ -83,7 +83,7 @@ def about(study: Study) -> dict[str, Any]:
     }
 
 
-def markdown(study: Study, tables: Tables) -> str:
+def markdown(study: Experiment, tables: Tables) -> str:
     """Return the diary's table (finding by variant, AUROC, number of labels), the comparison, what was published."""
     variants = list(study.variants)
     blocks = [

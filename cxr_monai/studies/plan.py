@@ -43,7 +43,7 @@ KEYS = (
 OWN = ("manifest", "output_dir", "bundle_root", "seed", "run_name", "experiment", "restart")
 """Settings that the study gives each training; no variant may have one of its own."""
 
-COLUMNS = ("finding", "positives")
+_COLUMNS = ("finding", "positives")
 """Columns that stand beside the variants' in a study's table; no variant can have their names."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -84,7 +84,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Study:
+class Experiment:
     """One question and all that is needed to answer it.
 
     Attributes:
@@ -126,7 +126,7 @@ class Study:
 
 
 @dataclass(frozen=True, eq=False)
-class StudyResult:
+class ExperimentResult:
     """What came out, before it is made into tables.
 
     Attributes:
@@ -141,7 +141,7 @@ class StudyResult:
         notes: sentences for the reader.
     """
 
-    plan: Study
+    plan: Experiment
     findings: tuple[str, ...]
     predictions: Mapping[str, list[pd.DataFrame]]
     truth: Manifest
@@ -157,7 +157,7 @@ def read_study(
     settings: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
     folds: int | Literal["auto"] | None = None,
-) -> Study:
+) -> Experiment:
     """Return a question of this package, or a study's file, as a study.
 
     Whether its settings exist, and have values that a training takes, is found by `checking.check`.
@@ -188,7 +188,7 @@ def read_study(
     for variant, own in variants.items():
         if not _NAME.fullmatch(variant):
             raise _invalid(f"the variant {variant!r}: names have letters, digits and _ . + - alone.", source)
-        if variant in COLUMNS:
+        if variant in _COLUMNS:
             raise _invalid(f"the variant {variant!r} has the name of a column of the tables; choose another.", source)
         merged[variant] = _overrides(base, "base", source) | dict(settings or {}) | _overrides(own, variant, source)
         taken = [key for key in merged[variant] if key in OWN]
@@ -204,7 +204,7 @@ def read_study(
         if variant not in merged:
             raise _nearest(variant, list(merged), "published is", source)
     overlay = content.get("evaluate_overlay")
-    return Study(
+    return Experiment(
         name=_text(content.get("name", name), "name", source),
         question=_text(content.get("question", f"Which of {', '.join(merged)}?"), "question", source),
         variants=merged,

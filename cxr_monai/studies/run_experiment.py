@@ -30,18 +30,18 @@ from cxr_monai.studies.checking import Checked, check
 from cxr_monai.studies.compare import Tables, tabulate
 from cxr_monai.studies.folds import check_room, finish_folds, fold_manifest, out_of_fold, prepare_folds
 from cxr_monai.studies.jobs import (
+    JobState,
     Place,
     Progress,
     Runner,
-    State,
     epochs_done,
-    refuse_altered,
+    refuse_altered_training,
     run_job,
     run_jobs,
     run_process,
 )
 from cxr_monai.studies.pages import about, write_pages
-from cxr_monai.studies.plan import Job, Study, StudyResult
+from cxr_monai.studies.plan import Experiment, ExperimentResult, Job
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import FREE
 from cxr_monai.training.tracking import MLflowTracker
@@ -67,7 +67,7 @@ class Prepared:
         notes: sentences for the reader.
     """
 
-    study: Study
+    study: Experiment
     place: Place
     table: Manifest
     checked: Mapping[str, Checked]
@@ -76,7 +76,7 @@ class Prepared:
 
 
 def prepare(
-    study: Study,
+    study: Experiment,
     manifest: str | Path,
     out: str | Path,
     bundle: Path,
@@ -130,7 +130,7 @@ def prepare(
 
 
 def run_study(
-    study: Study,
+    study: Experiment,
     manifest: str | Path,
     out: str | Path,
     *,
@@ -140,7 +140,7 @@ def run_study(
     experiment: str | None = None,
     restart: bool = False,
     runner: Runner = run_process,
-) -> tuple[StudyResult, Tables]:
+) -> tuple[ExperimentResult, Tables]:
     """Run a study to its end.
 
     Args:
@@ -204,13 +204,13 @@ def check_at_once(at_once: int) -> None:
         )
 
 
-def _leaves_bundle(study: Study) -> bool:
+def _leaves_bundle(study: Experiment) -> bool:
     return study.folds is not None and len(study.variants) == 1
 
 
 def _run(
     prepared: Prepared, out: Path, settings: Mapping[str, Mapping[str, str]], runner: Runner
-) -> tuple[StudyResult, Tables, list[Path]]:
+) -> tuple[ExperimentResult, Tables, list[Path]]:
     study, place = prepared.study, prepared.place
     # as they were checked: MONAI takes overrides of a network's parts for a definition alone
     jobs = replace(study, variants={name: one.overrides for name, one in prepared.checked.items()}).jobs(out)
@@ -219,9 +219,9 @@ def _run(
         return run_job(job, study, place, settings[job.variant], runner, stop)
 
     for job in jobs:
-        refuse_altered(job, place.part)
+        refuse_altered_training(job, place.part)
     progress = Progress(jobs, {name: one.epochs for name, one in prepared.checked.items()})
-    result = gather(prepared, jobs, run_jobs(jobs, run, progress, place.at_once))
+    result = experiment_result(prepared, jobs, run_jobs(jobs, run, progress, place.at_once))
     written: list[Path] = []
     if _leaves_bundle(study):
         written, notes = finish_folds(jobs, result.truth, out)
@@ -243,7 +243,7 @@ def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], re
     """
     changed: dict[Path, list[str]] = {}
     for job in jobs:
-        state, now = State.read(job.folder), settings[job.variant]
+        state, now = JobState.read(job.folder), settings[job.variant]
         if state is None:
             continue
         before = state.settings
@@ -288,7 +288,7 @@ def _settings(prepared: Prepared, variant: str) -> dict[str, str]:
     return settings
 
 
-def gather(prepared: Prepared, jobs: Sequence[Job], failures: Mapping[Path, str]) -> StudyResult:
+def experiment_result(prepared: Prepared, jobs: Sequence[Job], failures: Mapping[Path, str]) -> ExperimentResult:
     """Read what the trainings have left.
 
     Raises:
@@ -314,14 +314,16 @@ def gather(prepared: Prepared, jobs: Sequence[Job], failures: Mapping[Path, str]
                 predictions[variant].append(out_of_fold(own, truth))
             else:
                 predictions[variant].append(read_predictions(own[0].folder / place.part / "predictions.csv").table)
-    return StudyResult(study, prepared.findings, predictions, truth, _costs(prepared, jobs), failed, prepared.notes)
+    return ExperimentResult(
+        study, prepared.findings, predictions, truth, _costs(prepared, jobs), failed, prepared.notes
+    )
 
 
 def _costs(prepared: Prepared, jobs: Sequence[Job]) -> pd.DataFrame:
     """Return seconds and image passes by variant, over seeds and folds; a variant that failed has what it used up."""
     rows = []
     for job in jobs:
-        state = State.read(job.folder)
+        state = JobState.read(job.folder)
         passes = epochs_done(job) * _training_images(prepared, job.fold)
         rows.append((job.variant, state.seconds if state else 0.0, passes))
     costs = pd.DataFrame(rows, columns=["variant", "seconds", "image_passes"])

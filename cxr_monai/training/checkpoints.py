@@ -35,7 +35,7 @@ from cxr_monai.training.speed import go_on_with_threads
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+_FORMAT = 1
 SELECT = (KEY_METRIC, "loss")
 VALIDATION_RISK = 60.0
 """Seconds of training that an end within the validation may cost."""
@@ -74,7 +74,7 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
         StorageError: ``disk-full`` or ``write-failed``; the checkpoints that were there are untouched.
     """
     buffer = io.BytesIO()  # in memory first: what the disk says then comes as it is, not wrapped by torch's writer
-    torch.save({"format": FORMAT, "digest": digest(content), "content": dict(content)}, buffer)
+    torch.save({"format": _FORMAT, "digest": digest(content), "content": dict(content)}, buffer)
     new = path.with_name(f"next{path.suffix}")
     write_durably(new, buffer.getvalue())
     try:
@@ -105,7 +105,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 where=path,
             ) from error
         raise _damaged(path, f"it cannot be read ({type(error).__name__})") from error
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
         raise _damaged(path, "it is no checkpoint of this version")
     content = stored.get("content")
     if not isinstance(content, dict) or digest(content) != stored.get("digest"):

@@ -196,11 +196,11 @@ class UnreadableFiles:
 
     def _together(self) -> tuple[int, dict[str, tuple[str, str, str]]]:
         """Return the images seen and the files left out, of all processes."""
-        parts = gather((self._seen, self.errors))
+        parts = gather_processes((self._seen, self.errors))
         return sum(seen for seen, _ in parts), {name: error for _, errors in parts for name, error in errors.items()}
 
 
-def gather(part: Any) -> list[Any]:
+def gather_processes(part: Any) -> list[Any]:
     """Return what every process holds, in order; all of them must call it."""
     if idist.get_world_size() == 1:
         return [part]
@@ -259,7 +259,7 @@ class PredictionsWriter:
         self._errors += batch_errors(batch)
 
     def _write(self, engine: Engine) -> None:
-        parts = gather((self._names, torch.cat(self._probabilities), self._errors, self._notes.to_json()))
+        parts = gather_processes((self._names, torch.cat(self._probabilities), self._errors, self._notes.to_json()))
         if idist.get_rank() != 0:
             return
         names = [name for part, *_ in parts for name in part]

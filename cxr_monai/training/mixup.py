@@ -35,7 +35,7 @@ def mixup(
         raise SettingError(Code.SETTING_INVALID, f"--mixup {alpha!r}: it must be a number of at least 0 (none).")
     if not alpha:
         return images, labels
-    share, partners = draw(len(images), alpha, generator)
+    share, partners = draw_mixup(len(images), alpha, generator)
     partners = partners.to(images.device)
     # lerp, as it is exact where both are equal: two positives make a label of 1, not of 0.99999994
     return (
@@ -44,7 +44,7 @@ def mixup(
     )
 
 
-def draw(count: int, alpha: float, generator: torch.Generator) -> tuple[float, torch.Tensor]:
+def draw_mixup(count: int, alpha: float, generator: torch.Generator) -> tuple[float, torch.Tensor]:
     """Return the share that an image keeps, in [0, 1], and the index of each image's partner, ``[count]``."""
     partners = torch.randperm(count, generator=generator)
     # PyTorch's own Beta takes no generator

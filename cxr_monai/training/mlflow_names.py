@@ -14,7 +14,7 @@ from hashlib import sha256
 
 NAME_TAG = "cxr_monai.name."
 """Begins the tag that holds the original of a changed name."""
-LONGEST_NAME = 230
+LONGEST_MLFLOW_NAME = 230
 """Characters; MLflow's limit is 250, and a tag's name holds `NAME_TAG` besides."""
 LONGEST_VALUE = {"param": 6000, "tag": 5000, "run": 250, "experiment": 500}
 """Characters of values and titles that every server since MLflow 2.8 keeps."""
@@ -28,9 +28,9 @@ def mlflow_name(name: str) -> str:
     plain = _REFUSED.sub("_", name)
     if not _is_plain_path(plain):
         plain = plain.replace("/", "_").replace(".", "_") or "_"
-    if plain == name and len(name) <= LONGEST_NAME and not _CHANGED.search(name):
+    if plain == name and len(name) <= LONGEST_MLFLOW_NAME and not _CHANGED.search(name):
         return name
-    return f"{plain[: LONGEST_NAME - 9]}-{_digest(name)}"
+    return f"{plain[: LONGEST_MLFLOW_NAME - 9]}-{_digest(name)}"
 
 
 def mlflow_value(text: str, kind: str) -> str:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 import cxr_monai
 
 LOADER = "cxr_monai.mlflow_model"
-PACKAGES = ("mlflow", "monai", "pydicom", "pytorch-ignite", "torch")
+_PACKAGES = ("mlflow", "monai", "pydicom", "pytorch-ignite", "torch")
 
 
 def model_files(labels: Sequence[str], folder: str) -> dict[str, str]:
@@ -33,7 +33,7 @@ def model_files(labels: Sequence[str], folder: str) -> dict[str, str]:
     environment, python = {"virtualenv": "python_env.yaml"}, platform.python_version()
     model.add_flavor("python_function", loader_module=LOADER, python_version=python, env=environment)
     requirements = [f"cxr-monai=={cxr_monai.__version__}"]
-    requirements += [f"{package}=={version(package).partition('+')[0]}" for package in PACKAGES]
+    requirements += [f"{package}=={version(package).partition('+')[0]}" for package in _PACKAGES]
     needed = ("build_dependencies:", "- pip", "dependencies:", "- -r requirements.txt")
     return {
         "MLmodel": model.to_yaml(),

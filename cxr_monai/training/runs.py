@@ -19,7 +19,7 @@ from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate_findings
 from cxr_monai.evaluation.evaluation_folder import write_evaluation
-from cxr_monai.evaluation.fitted import describe_sample, fit
+from cxr_monai.evaluation.fitted import describe_sample, fit_calibration
 from cxr_monai.evaluation.metric_names import metric_name
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import PredictionsFile, join
@@ -36,7 +36,7 @@ from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import course
 from cxr_monai.training.tracking import MLflowTracker
 
-METHODS = ("auto", "temperature", "platt", "isotonic", "none")
+_METHODS = ("auto", "temperature", "platt", "isotonic", "none")
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class TrainingRun:
         manifest, findings: what is trained on.
         output_dir: the training's folder.
         restart: True trains from the start whatever the folder holds.
-        calibration: how probabilities are calibrated on the validation part, see ``cxr_monai.evaluation.fitted.fit``.
+        calibration: how probabilities are calibrated on the validation part, see
+            ``cxr_monai.evaluation.fitted.fit_calibration``.
     """
 
     def __init__(
@@ -73,9 +74,9 @@ class TrainingRun:
         restart: bool = False,
         calibration: str = "auto",
     ) -> None:
-        if calibration not in METHODS:
+        if calibration not in _METHODS:
             raise SettingError(
-                Code.SETTING_INVALID, f"--calibration {calibration!r}: it is one of {', '.join(METHODS)}."
+                Code.SETTING_INVALID, f"--calibration {calibration!r}: it is one of {', '.join(_METHODS)}."
             )
         self.trainer, self.validator, self.preflight, self.sheet = trainer, validator, preflight, sheet
         self.best, self.checkpoints, self.tracker, self.metrics = best, checkpoints, tracker, metrics
@@ -198,7 +199,7 @@ def judge_and_calibrate(
         manifest, findings: what was trained on.
         output_dir: gets ``metrics.csv``, ``means.csv`` and ``metrics.json``, see
             ``cxr_monai.evaluation.evaluation_folder``.
-        method: see ``cxr_monai.evaluation.fitted.fit``.
+        method: see ``cxr_monai.evaluation.fitted.fit_calibration``.
 
     Returns:
         the evaluation that was written.
@@ -208,7 +209,7 @@ def judge_and_calibrate(
     evaluation = evaluate_findings(sample, book={"predictions": name, "epoch": predictions.about["epoch"]})
     write_evaluation(evaluation, output_dir)
     fitted_on = describe_sample(sample, manifest, predictions=name, bundle=predictions.about["bundle"])
-    fitted = fit(sample, method, fitted_on=fitted_on, within=head_of(bundle.parser()).within)
+    fitted = fit_calibration(sample, method, fitted_on=fitted_on, within=head_of(bundle.parser()).within)
     remember_patients(fitted, sample, bundle.root, manifest.part("train").table["patient_id"])
     write_calibration(bundle.root, fitted)
     for sentence in fitted.shortages():

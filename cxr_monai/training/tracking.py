@@ -40,7 +40,7 @@ PARENT = "CXR_MONAI_PARENT_RUN"
 """Of the environment: the id of the run that this process' runs are parts of."""
 CHANGED_TAG = "cxr_monai.changed."
 """Begins the tag of a setting that a resumed training changed: its value before and after."""
-BUNDLE = "bundle"
+_BUNDLE_FOLDER = "bundle"
 """The folder of a run's files that holds its bundle."""
 ONE_A_FOLDER = ("training", "study")
 """Kinds of runs of which a folder has one, which goes on; of all others there may be many."""
@@ -182,9 +182,9 @@ class MLflowTracker:
         """Log a bundle, as a folder and as an MLflow model (``mlflow.pyfunc.load_model("runs:/RUN/bundle")``)."""
         if self._journal is None:
             return
-        self.file(root, BUNDLE)
-        for name, content in model_files(Bundle.open(root).labels, BUNDLE).items():
-            self.text(content, f"{BUNDLE}/{name}")
+        self.file(root, _BUNDLE_FOLDER)
+        for name, content in model_files(Bundle.open(root).labels, _BUNDLE_FOLDER).items():
+            self.text(content, f"{_BUNDLE_FOLDER}/{name}")
 
     def text(self, content: str, name: str) -> None:
         """Log a text under a file name."""

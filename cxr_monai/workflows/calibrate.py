@@ -10,7 +10,15 @@ from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 from cxr_monai.data.manifest import Manifest, read_manifest, under
 from cxr_monai.errors import Code, EvaluationError
-from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_calibration, refit
+from cxr_monai.evaluation.fitted import (
+    COVERAGE,
+    DEFAULT_RULES,
+    Fitted,
+    describe_sample,
+    fit_calibration,
+    read_calibration,
+    refit,
+)
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.predictions import join
 from cxr_monai.sharing.trust.lineage import write_lineage
@@ -26,7 +34,7 @@ def calibrate_bundle(
     *,
     split: str | None = None,
     method: str = "auto",
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] = DEFAULT_RULES,
     coverage: float = COVERAGE,
     recalibrate: str | None = None,
     points: str = "keep",
@@ -42,7 +50,7 @@ def calibrate_bundle(
         manifest: labels: a file or a table in memory; the image files are not needed.
         out: the copy's folder, which must not exist unless ``force``.
         split: of the manifest; all images that have a prediction where None.
-        method, rules, coverage: see ``cxr_monai.evaluation.fitted.fit``.
+        method, rules, coverage: see ``cxr_monai.evaluation.fitted.fit_calibration``.
         match_names: file names are identities, whatever the folders.
         trust_folder: take the folder although an inspection refuses it.
         force: an earlier copy may be replaced.
@@ -70,7 +78,7 @@ def calibrate_bundle(
     name = file.path.name if file.path else "predictions"
     fitted_on = describe_sample(sample, table, predictions=name, bundle=opened.digest)
     if recalibrate is None:
-        fitted = fit(sample, method, rules, coverage, fitted_on, head_of(opened.parser()).within)
+        fitted = fit_calibration(sample, method, rules, coverage, fitted_on, head_of(opened.parser()).within)
     else:
         earlier = read_calibration(opened.calibration, opened.labels)
         if earlier is None:

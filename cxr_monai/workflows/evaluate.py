@@ -25,7 +25,14 @@ from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.evaluation_folder import EVALUATION_FILE, EVALUATION_TABLES, write_evaluation
-from cxr_monai.evaluation.fitted import COVERAGE, RULES, Fitted, describe_sample, fit, read_calibration
+from cxr_monai.evaluation.fitted import (
+    COVERAGE,
+    DEFAULT_RULES,
+    Fitted,
+    describe_sample,
+    fit_calibration,
+    read_calibration,
+)
 from cxr_monai.evaluation.patients import refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
@@ -50,13 +57,14 @@ class EvaluationOptions:
     """How to judge; the defaults are those of ``cxr-monai evaluate``.
 
     Attributes:
-        method, rules, coverage: what is fitted where ``fit`` is given; see ``cxr_monai.evaluation.fitted.fit``.
+        method, rules, coverage: what is fitted where ``fit`` is given; see
+            ``cxr_monai.evaluation.fitted.fit_calibration``.
         margin, prevalence, intervals: see ``cxr_monai.evaluation.assessment.evaluate``.
         plots: draw PNG files, too; the report has drawings of its own.
     """
 
     method: str = "auto"
-    rules: Sequence[str] = RULES
+    rules: Sequence[str] = DEFAULT_RULES
     coverage: float = COVERAGE
     margin: float | None = None
     prevalence: Mapping[str, float] | float | None = None
@@ -232,7 +240,7 @@ def _fit(
             raise shared_error(len(shared), sample.table["patient_id"].nunique())
         name = fit_file.path.name if fit_file.path else "predictions"
     fitted_on = describe_sample(fit_sample, manifest, predictions=name)
-    return sample, fit(fit_sample, options.method, options.rules, options.coverage, fitted_on), notes
+    return sample, fit_calibration(fit_sample, options.method, options.rules, options.coverage, fitted_on), notes
 
 
 def _fitted_of(bundle: "Bundle", sample: Sample) -> Fitted:

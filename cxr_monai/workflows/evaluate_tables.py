@@ -15,7 +15,7 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.bootstrap import Intervals
-from cxr_monai.evaluation.fitted import COVERAGE, RULES
+from cxr_monai.evaluation.fitted import COVERAGE, DEFAULT_RULES
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files
 from cxr_monai.workflows.predict import Probabilities, predictions_file
@@ -30,7 +30,7 @@ def evaluate_predictions(
     bundle: str | PathLike[str] | None = None,
     fit_on: Probabilities | None = None,
     method: str = "auto",
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] = DEFAULT_RULES,
     coverage: float = COVERAGE,
     prevalence: Mapping[str, float] | float | None = None,
     replicates: int = 1000,
@@ -49,7 +49,7 @@ def evaluate_predictions(
         split: report on this part alone; on all images that have a prediction where None.
         bundle: brings calibration and operating points: a folder, an opened bundle, or an installed one's name.
         fit_on: or they are fitted on these predictions of other patients; ``"half"``: on half of these patients.
-        method, rules, coverage: of what is fitted, see ``cxr_monai.evaluation.fitted.fit``.
+        method, rules, coverage: of what is fitted, see ``cxr_monai.evaluation.fitted.fit_calibration``.
         prevalence: PPV and NPV elsewhere: one number for all findings, or one for each.
         replicates: draws of all patients, for the intervals.
         level: of the intervals.

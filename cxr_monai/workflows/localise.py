@@ -25,7 +25,7 @@ from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.metric_names import metric_values
-from cxr_monai.evaluation.patients import trained_on
+from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted
 from cxr_monai.report.pages.localisation_page import write_localisation_page
@@ -224,7 +224,7 @@ def _training_patients(cases: BoxedCases, bundle: str | Path) -> tuple[set[str] 
         )
     if not maker.get("own_weights", True):
         return None, ["These maps are of other weights than the bundle's own: who they were trained on is not known."]
-    patients = trained_on(opened.root, cases.table["patient_id"])
+    patients = patients_trained_on(opened.root, cases.table["patient_id"])
     if patients is None:
         return None, ["Who the bundle was trained on is not known: no list of its training's patients lies beside it."]
     return patients, []

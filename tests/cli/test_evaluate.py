@@ -17,7 +17,7 @@ from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest, split_digest, write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.fitted import Fitted, read_calibration
-from cxr_monai.evaluation.patients import trained_on
+from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.labels import NIH14
 from cxr_monai.origins import SYNTHETIC
 from tests.evaluation.synthetic_scores import made_manifest, made_scores, made_table, on_disk
@@ -281,7 +281,7 @@ def test_a_training_leaves_a_calibration_of_its_validation_part(trained: Trained
     assert fitted.fitted_on["parts"] == {"val": len(rows)}
     assert "secret" not in (trained.bundle / "models" / "calibration.json").read_text()
     patients = phantoms.table["patient_id"]
-    assert trained_on(trained.bundle, patients) == set(patients[phantoms.table["split"] == "train"])
+    assert patients_trained_on(trained.bundle, patients) == set(patients[phantoms.table["split"] == "train"])
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ def test_calibrating_writes_a_copy(trained: Trained, calibrated: Path, phantoms:
     fitted_on = json.loads((calibrated / "models" / "calibration.json").read_text())["fitted_on"]
     assert lineage["data"] == fitted_on
     patients = phantoms.table["patient_id"]
-    assert trained_on(calibrated, patients) == set(patients[phantoms.table["split"] == "train"])
+    assert patients_trained_on(calibrated, patients) == set(patients[phantoms.table["split"] == "train"])
     points = json.loads((calibrated / "models" / "calibration.json").read_text())["findings"]
     assert {rule for of in points.values() for rule in of["operating_points"]} == {"youden", "cost=5"}
 

@@ -13,7 +13,7 @@ from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate, evaluate_findings
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.evaluation_folder import EVALUATION_TABLES, read_evaluation, write_evaluation
-from cxr_monai.evaluation.fitted import fit
+from cxr_monai.evaluation.fitted import fit_calibration
 from tests.evaluation.synthetic_scores import FINDINGS, made_sample
 
 SAMPLE = made_sample(80, 3, 2)
@@ -21,7 +21,7 @@ SAMPLE = made_sample(80, 3, 2)
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    fitted = fit(made_sample(200, 2, 9, "val"))
+    fitted = fit_calibration(made_sample(200, 2, 9, "val"))
     return evaluate(SAMPLE, fitted=fitted, prevalence={"Mass": 0.05}, intervals=Intervals(200))
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation import bootstrap as module
-from cxr_monai.evaluation.bootstrap import METHODS, PatientBootstrap, effective_patients, interval
+from cxr_monai.evaluation.bootstrap import INTERVAL_METHODS, PatientBootstrap, bootstrap_interval, effective_patients
 
 NAN = float("nan")
 
@@ -78,7 +78,7 @@ def test_nothing_to_rank_is_nan(labels: list[float]) -> None:
     result = PatientBootstrap(np.arange(3), replicates=5).ranking(np.arange(3.0), np.array(labels))
     assert np.isnan(result.auroc).all()
     assert np.isnan(result.average_precision).all()
-    low, high = interval(result.auroc, estimate=NAN)
+    low, high = bootstrap_interval(result.auroc, estimate=NAN)
     assert np.isnan([low, high]).all()
 
 
@@ -87,7 +87,7 @@ def test_a_replicate_without_the_one_positive_patient_is_nan() -> None:
     result = bootstrap.ranking(np.arange(20.0), (np.arange(20) == 19).astype(float))
     np.testing.assert_array_equal(np.isnan(result.auroc), bootstrap.counts[:, 19] == 0)
     assert (result.auroc[bootstrap.counts[:, 19] > 0] == 1).all()
-    assert np.isnan(interval(result.auroc, estimate=1.0)).all()  # a third of the replicates have no value
+    assert np.isnan(bootstrap_interval(result.auroc, estimate=1.0)).all()  # a third of the replicates have no value
 
 
 def test_constant_scores_are_worth_a_half() -> None:
@@ -181,9 +181,9 @@ def test_copies_of_a_patients_images_add_nothing() -> None:
         lambda b: PatientBootstrap(np.zeros(0, dtype=int)),
         lambda b: PatientBootstrap(np.array([-1, 0])),
         lambda b: PatientBootstrap(np.zeros(4, dtype=int), replicates=0),
-        lambda b: interval(np.zeros(5), level=95),
-        lambda b: interval(np.zeros(5), method="bias-corrected"),
-        lambda b: interval(np.zeros(5), estimate=0.5, method="magic"),
+        lambda b: bootstrap_interval(np.zeros(5), level=95),
+        lambda b: bootstrap_interval(np.zeros(5), method="bias-corrected"),
+        lambda b: bootstrap_interval(np.zeros(5), estimate=0.5, method="magic"),
     ],
 )
 def test_what_does_not_fit_is_an_error(call: object) -> None:
@@ -197,9 +197,9 @@ def test_what_does_not_fit_is_an_error(call: object) -> None:
 
 def test_percentiles_by_hand() -> None:
     replicates = np.random.default_rng(0).permutation(np.arange(1.0, 100))
-    low, high = interval(replicates, method="percentile")
+    low, high = bootstrap_interval(replicates, method="percentile")
     assert (float(low), float(high)) == pytest.approx((2.5, 97.5), abs=1e-12)
-    low, high = interval(replicates, 0.9, estimate=7.0)
+    low, high = bootstrap_interval(replicates, 0.9, estimate=7.0)
     assert (float(low), float(high)) == pytest.approx((5, 95), abs=1e-12)
 
 
@@ -208,7 +208,7 @@ def test_bias_corrected_by_hand() -> None:
     replicates, estimate = np.arange(1.0, 100), 30.0
     shift = norm.ppf((29.5 + 0.5) / 100)
     ends = [100 * norm.cdf(2 * shift + side * norm.ppf(0.975)) for side in (-1, 1)]
-    found = interval(replicates, estimate=estimate, method="bias-corrected")
+    found = bootstrap_interval(replicates, estimate=estimate, method="bias-corrected")
     np.testing.assert_allclose(found, [max(ends[0], 1), ends[1]], rtol=1e-12)
     assert ends[1] < 85  # lower than the percentile's 97.5, since the replicates lie above the estimate
 
@@ -216,29 +216,33 @@ def test_bias_corrected_by_hand() -> None:
 @pytest.mark.parametrize("size", [5.0, 20.0, 300.0])
 def test_few_patients_widen_as_students_t(size: float) -> None:
     replicates = np.random.default_rng(0).normal(size=99_999)
-    low, high = interval(replicates, effective=size)
+    low, high = bootstrap_interval(replicates, effective=size)
     half = math.sqrt(size / (size - 1)) * student.ppf(0.975, size - 1)
     assert (float(low), float(high)) == pytest.approx((-half, half), rel=0.03)
-    assert high > interval(replicates)[1]
+    assert high > bootstrap_interval(replicates)[1]
 
 
 def test_very_many_patients_are_plain_percentiles() -> None:
     replicates = np.random.default_rng(0).normal(size=999)
-    np.testing.assert_allclose(interval(replicates, effective=np.inf), interval(replicates), rtol=1e-12)
+    np.testing.assert_allclose(
+        bootstrap_interval(replicates, effective=np.inf), bootstrap_interval(replicates), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("size", [1.0, 0.0, NAN])
 def test_one_patient_is_bounded_by_the_replicates_alone(size: float) -> None:
-    low, high = interval(np.arange(1.0, 100), effective=size)
+    low, high = bootstrap_interval(np.arange(1.0, 100), effective=size)
     assert (float(low), float(high)) == (1.0, 99.0)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERVAL_METHODS)
 def test_no_scale_is_preferred(method: str) -> None:
     # a monotone change of the figure changes the ends alike (up to the interpolation between neighbours)
     replicates = np.random.default_rng(1).beta(5, 2, 20_000)
-    ends = np.array(interval(replicates, estimate=0.7, method=method, effective=12.0))
-    logits = np.array(interval(np.log(replicates / (1 - replicates)), 0.95, math.log(0.7 / 0.3), method, 12.0))
+    ends = np.array(bootstrap_interval(replicates, estimate=0.7, method=method, effective=12.0))
+    logits = np.array(
+        bootstrap_interval(np.log(replicates / (1 - replicates)), 0.95, math.log(0.7 / 0.3), method, 12.0)
+    )
     np.testing.assert_allclose(np.log(ends / (1 - ends)), logits, atol=1e-3)
 
 
@@ -249,26 +253,26 @@ def test_columns_are_treated_alone() -> None:
     replicates[:25, 2, 1] = NAN  # 12.5 %: too many
     estimates, sizes = random.normal(0, 0.1, (3, 2)), random.uniform(5, 50, (3, 2))
     estimates[0, 1] = NAN
-    low, high = interval(replicates, 0.9, estimates, effective=sizes)
+    low, high = bootstrap_interval(replicates, 0.9, estimates, effective=sizes)
     assert low.shape == high.shape == (3, 2)
     for at in np.ndindex(3, 2):
-        alone = interval(replicates[:, *at], 0.9, estimates[at], effective=sizes[at])
+        alone = bootstrap_interval(replicates[:, *at], 0.9, estimates[at], effective=sizes[at])
         np.testing.assert_array_equal([low[at], high[at]], alone)
     np.testing.assert_array_equal(np.isnan(low), [[False, True], [False, False], [False, True]])
     there = replicates[15:, 1, 0]
-    expected = interval(there, 0.9, estimates[1, 0], effective=sizes[1, 0])
+    expected = bootstrap_interval(there, 0.9, estimates[1, 0], effective=sizes[1, 0])
     np.testing.assert_array_equal([low[1, 0], high[1, 0]], expected)
 
 
 def test_infinite_replicates() -> None:
     # a likelihood ratio is infinite where a replicate has no false alarm
-    low, high = interval(np.array([1.0] * 10 + [2.0] * 80 + [np.inf] * 10))
+    low, high = bootstrap_interval(np.array([1.0] * 10 + [2.0] * 80 + [np.inf] * 10))
     assert (float(low), float(high)) == (1.0, np.inf)
-    assert [float(end) for end in interval(np.full(100, np.inf))] == [np.inf, np.inf]
+    assert [float(end) for end in bootstrap_interval(np.full(100, np.inf))] == [np.inf, np.inf]
 
 
 def test_constant_replicates_have_no_width() -> None:
-    assert [float(end) for end in interval(np.ones(100), estimate=1.0, effective=9.0)] == [1.0, 1.0]
+    assert [float(end) for end in bootstrap_interval(np.ones(100), estimate=1.0, effective=9.0)] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.calibration import (
-    METHODS,
-    MINIMUM,
+    CALIBRATION_METHODS,
+    FEWEST_TO_CALIBRATE,
     Calibrator,
     _deal,
     calibration_figures,
@@ -99,7 +99,7 @@ def test_isotonic_by_hand() -> None:
     assert made.apply(np.array([0.4]))[0] == pytest.approx(sum(expected) / 2)  # halfway between the knots
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CALIBRATION_METHODS)
 @pytest.mark.parametrize("seed", range(3))
 def test_every_map_rises_and_stays_within_0_and_1(method: str, seed: int) -> None:
     scores, labels = drawn(4000, seed, 0.5, -2.0)
@@ -136,7 +136,7 @@ def test_unknown_labels_and_the_order_of_images_do_not_matter(method: str) -> No
     np.testing.assert_array_equal(fit_calibrator(method, *more).apply(at), first.apply(at))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CALIBRATION_METHODS)
 def test_shape_type_and_nan_are_kept(method: str) -> None:
     made = fit_calibrator(method, *drawn(1500))
     p = np.array([[0.1, NAN], [0.3, 1.0]], dtype=np.float32)
@@ -162,7 +162,7 @@ def test_logits_are_refused(value: float) -> None:
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
 def test_the_minimum(method: str) -> None:
-    need = MINIMUM[method]
+    need = FEWEST_TO_CALIBRATE[method]
     random = np.random.default_rng(0)
     for positives, negatives, enough in ((need, need, True), (need - 1, 500, False), (500, need - 1, False)):
         labels = np.repeat([1.0, 0.0], [positives, negatives])
@@ -240,7 +240,7 @@ def test_auto_finds_what_was_done(slope: float, intercept: float, methods: set[s
     scores, labels = drawn(4000, seed, slope, intercept)
     chosen, losses = choose_method(scores, labels)
     assert chosen in methods
-    assert set(losses) == set(METHODS)
+    assert set(losses) == set(CALIBRATION_METHODS)
     made = fit_calibrator("auto", scores, labels)
     assert made == fit_calibrator(chosen, scores, labels)
     assert losses[chosen] < losses["none"]
@@ -319,7 +319,7 @@ def test_auto_where_one_patient_has_all_positives() -> None:
 # stored and read
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CALIBRATION_METHODS)
 def test_what_is_stored_comes_back(method: str) -> None:
     made = fit_calibrator(method, *drawn(1500, 8, 0.7, 0.3))
     again = Calibrator.from_json(json.loads(json.dumps(made.to_json(), allow_nan=False)))

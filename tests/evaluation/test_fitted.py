@@ -9,9 +9,9 @@ import pytest
 
 from cxr_monai.errors import Code, CxrError, EvaluationError
 from cxr_monai.evaluation.calibration import Calibrator
-from cxr_monai.evaluation.fitted import RULES, Fitted, describe_sample, fit, read_calibration, refit
+from cxr_monai.evaluation.fitted import DEFAULT_RULES, Fitted, describe_sample, fit_calibration, read_calibration, refit
 from cxr_monai.evaluation.operating_points import Rule, choose_threshold, counts_at
-from cxr_monai.evaluation.patients import refuse_shared, remember_patients, trained_on
+from cxr_monai.evaluation.patients import patients_trained_on, refuse_shared, remember_patients
 from cxr_monai.evaluation.sample import Sample
 from tests.evaluation.synthetic_scores import FINDINGS, made_manifest, made_sample, made_scores, made_table
 
@@ -28,7 +28,7 @@ def part(name: str) -> Sample:
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
     val = part("val")
-    return fit(val, fitted_on=describe_sample(val, MANIFEST))
+    return fit_calibration(val, fitted_on=describe_sample(val, MANIFEST))
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_calibration_helps_on_other_patients(fitted: Fitted) -> None:
 def test_points_are_chosen_on_the_calibrated_scale(fitted: Fitted) -> None:
     val = part("val")
     scores = fitted.apply(val.scores, FINDINGS)[:, 0]
-    assert tuple(fitted.points["Mass"]) == RULES
+    assert tuple(fitted.points["Mass"]) == DEFAULT_RULES
     for rule, threshold in fitted.points["Mass"].items():
         assert threshold == choose_threshold(scores, val.labels[:, 0], rule)
         tp, fp, tn, fn = (int(part.sum()) for part in counts_at(scores, val.labels[:, 0], threshold))
@@ -90,7 +90,7 @@ def test_a_finding_is_never_more_probable_than_its_category(tmp_path: Path) -> N
 
 def test_points_are_chosen_on_what_is_lowered_to_the_category() -> None:
     val = part("val")
-    made = fit(val, within={FINDINGS[0]: FINDINGS[1]})
+    made = fit_calibration(val, within={FINDINGS[0]: FINDINGS[1]})
     scores = made.apply(val.scores, FINDINGS)
     assert (scores[:, 0] <= scores[:, 1]).all()
     assert not (replace(made, within={}).apply(val.scores, FINDINGS)[:, 0] <= scores[:, 1]).all()
@@ -166,7 +166,7 @@ def test_none_where_there_is_none_or_it_is_of_other_weights(file: Path, tmp_path
 )
 def test_what_does_not_exist(settings: dict) -> None:
     with pytest.raises(CxrError) as error:
-        fit(made_sample(40), **settings)
+        fit_calibration(made_sample(40), **settings)
     assert error.value.code == Code.EVALUATION_INVALID
 
 
@@ -221,13 +221,13 @@ def test_another_manifest_cannot_tell_and_the_list_beside_the_bundle_can(fitted:
 
 def test_who_was_trained_on_is_known_by_hashes_beside_the_bundle(fitted: Fitted, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    assert trained_on(bundle, ["val-7"]) is None  # no list: not known, which is not "nobody"
+    assert patients_trained_on(bundle, ["val-7"]) is None  # no list: not known, which is not "nobody"
     remember_patients(fitted, part("val"), bundle)
-    assert trained_on(bundle, ["val-7"]) is None
+    assert patients_trained_on(bundle, ["val-7"]) is None
     remember_patients(fitted, part("val"), bundle, trained_on=["b", "secret", "b"])
     # neither those of the calibration nor a part of a name
-    assert trained_on(bundle, ["secret", "val-7", "a", "secre", "b", "b"]) == {"secret", "b"}
-    assert trained_on(bundle, []) == set()
+    assert patients_trained_on(bundle, ["secret", "val-7", "a", "secre", "b", "b"]) == {"secret", "b"}
+    assert patients_trained_on(bundle, []) == set()
     listed = tmp_path / "bundle.patients.json"
     assert "secret" not in listed.read_text()
     assert len(json.loads(listed.read_text())["trained_on"]["patients"]) == 2
@@ -238,15 +238,15 @@ def test_who_was_trained_on_is_known_by_hashes_beside_the_bundle(fitted: Fitted,
 def test_a_copy_was_trained_on_the_same_patients(fitted: Fitted, tmp_path: Path) -> None:
     remember_patients(fitted, part("val"), tmp_path / "bundle", trained_on=["a", "b"])
     test = part("test")
-    refitted = fit(test, fitted_on=describe_sample(test, MANIFEST))
+    refitted = fit_calibration(test, fitted_on=describe_sample(test, MANIFEST))
     remember_patients(refitted, test, tmp_path / "copy", copy_of=tmp_path / "bundle")
     remember_patients(fitted, part("val"), tmp_path / "second", copy_of=tmp_path / "copy")
     for name in ("copy", "second"):
-        assert trained_on(tmp_path / name, ["a", "c"]) == {"a"}
+        assert patients_trained_on(tmp_path / name, ["a", "c"]) == {"a"}
     with pytest.raises(EvaluationError, match="300 of the 300"):
         refuse_shared(refitted, test, MANIFEST, tmp_path / "copy")
     remember_patients(fitted, part("val"), tmp_path / "third", copy_of=tmp_path / "unlisted")
-    assert trained_on(tmp_path / "third", ["a"]) is None
+    assert patients_trained_on(tmp_path / "third", ["a"]) is None
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_copy_was_trained_on_the_same_patients(fitted: Fitted, tmp_path: Path)
 def test_a_damaged_list_is_not_taken_for_an_empty_one(fitted: Fitted, tmp_path: Path, content: str) -> None:
     (tmp_path / "bundle.patients.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(EvaluationError) as error:
-        trained_on(tmp_path / "bundle", ["a"])
+        patients_trained_on(tmp_path / "bundle", ["a"])
     assert error.value.code == Code.CALIBRATION_INVALID
     with pytest.raises(EvaluationError) as error:
         refuse_shared(fitted, part("test"), MANIFEST, tmp_path / "bundle")

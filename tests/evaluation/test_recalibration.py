@@ -12,7 +12,7 @@ from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.logistic import logit
 from cxr_monai.evaluation.operating_points import operating_table
 from cxr_monai.evaluation.recalibration import (
-    MINIMUM,
+    FEWEST_TO_RECALIBRATE,
     check_operating_points,
     choose_update,
     recalibrate,
@@ -82,7 +82,7 @@ def test_order_of_images_stays(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["intercept", "slope"])
 def test_the_minimum_counts_patients(how: str) -> None:
-    need = MINIMUM[how]
+    need = FEWEST_TO_RECALIBRATE[how]
     random = np.random.default_rng(0)
     labels = np.repeat([1.0, 0.0], [3 * need, 200])
     scores = expit(random.normal(labels, 1))

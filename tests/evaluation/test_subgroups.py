@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.auroc import delong
-from cxr_monai.evaluation.bootstrap import PatientBootstrap, interval
+from cxr_monai.evaluation.bootstrap import PatientBootstrap, bootstrap_interval
 from cxr_monai.evaluation.comparison import holm
 from cxr_monai.evaluation.disparity import share_gap
 from cxr_monai.evaluation.sample import Sample
@@ -73,7 +73,7 @@ def test_against_scikit_learn_on_resampled_rows(attribute: str) -> None:
         variance, degrees = both[1:].var(axis=0, ddof=1), np.array(effective) - 1
         of_means = variance[:, :2].sum(axis=1) ** 2 / (variance[:, :2] ** 2 / degrees).sum(axis=1)
         degrees = np.column_stack([degrees, of_means])
-        low, high = interval(both[1:, 0], 0.95, both[0, 0], effective=degrees[0] + 1)
+        low, high = bootstrap_interval(both[1:, 0], 0.95, both[0, 0], effective=degrees[0] + 1)
         np.testing.assert_allclose(judged["auroc_patient_low"], low, rtol=0, atol=1e-10)
         np.testing.assert_allclose(judged["auroc_patient_high"], high, rtol=0, atol=1e-10)
         of_gap = variance.sum(axis=0) ** 2 / (variance**2 / degrees).sum(axis=0)

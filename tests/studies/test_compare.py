@@ -16,7 +16,7 @@ from cxr_monai.evaluation.comparison import compare
 from cxr_monai.evaluation.metrics_table import finding_table
 from cxr_monai.evaluation.predictions import PredictionsFile, join
 from cxr_monai.studies.compare import Tables, difference_over_seeds, tabulate
-from cxr_monai.studies.plan import Published, Study, StudyResult
+from cxr_monai.studies.plan import Experiment, ExperimentResult, Published
 
 FINDINGS = ("Effusion", "Mass", "Hernia")
 REPLICATES = 200
@@ -42,16 +42,16 @@ def predicted(truth: pd.DataFrame, skill: float, seed: int) -> pd.DataFrame:
 
 def result_of(
     truth: pd.DataFrame, predictions: Mapping[str, Sequence[pd.DataFrame]], failed: Mapping[str, str] | None = None
-) -> StudyResult:
+) -> ExperimentResult:
     failed = failed or {}
     variants: dict[str, dict] = {name: {} for name in (*failed, *predictions)}
     seeds = tuple(range(len(next(iter(predictions.values())))))
-    plan = Study(
+    plan = Experiment(
         "mine", "Which?", variants, next(iter(variants)), seeds, published={"a": Published("x", {"Mass": 0.9})}
     )
     costs = pd.DataFrame({"variant": list(variants), "seconds": 1.5, "image_passes": 7})
     manifest = build_manifest(truth, Path("/"), "local", check_files=False)
-    return StudyResult(
+    return ExperimentResult(
         plan, FINDINGS, {name: list(each) for name, each in predictions.items()}, manifest, costs, failed
     )
 

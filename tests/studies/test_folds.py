@@ -19,7 +19,7 @@ from cxr_monai.data.splits import random as random_split
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.fitted import read_calibration
-from cxr_monai.evaluation.patients import trained_on
+from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
 from cxr_monai.schemes import LabelScheme
 from cxr_monai.studies.folds import finish_folds, fold_manifest, metrics_by_fold, out_of_fold, prepare_folds
@@ -210,7 +210,7 @@ def test_the_bundle_averages_all_networks_and_knows_whom_it_has_seen(
     assert fitted is not None
     assert (fitted.fitted_on["images"], fitted.fitted_on["out_of_fold"]) == (2 * PATIENTS, True)
     patients = set(manifest.table["patient_id"])
-    assert trained_on(bundle, [*patients, "somebody else"]) == patients
+    assert patients_trained_on(bundle, [*patients, "somebody else"]) == patients
 
 
 def test_finished_again_the_bundle_stays_and_another_network_makes_another(

@@ -11,8 +11,8 @@ import pytest
 
 from cxr_monai.environment import usable_cores
 from cxr_monai.studies import jobs
-from cxr_monai.studies.jobs import Place, State, run_job, run_process
-from cxr_monai.studies.plan import Job, Study
+from cxr_monai.studies.jobs import JobState, Place, run_job, run_process
+from cxr_monai.studies.plan import Experiment, Job
 from cxr_monai.training.lock import OutputLock
 from tests.studies.fake_studies import FakeRunner, empty_images
 
@@ -80,7 +80,7 @@ def job_in(folder: Path) -> Job:
     )
 
 
-STUDY = Study("mine", "Which?", {"a": {}}, "a", evaluate_overrides={"amp": False})
+STUDY = Experiment("mine", "Which?", {"a": {}}, "a", evaluate_overrides={"amp": False})
 
 
 def test_overrides_arrive_as_they_are(tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, place: Place) -> None:
     job, runner = job_in(tmp_path), FakeRunner(lambda settings, _: 1 if "split" in settings else None)
     lines = run_job(job, STUDY, place, {}, runner, threading.Event())
     assert lines == "progress\nmore\nerror [not-finite]: the loss is nan."
-    state = State.read(job.folder)
+    state = JobState.read(job.folder)
     assert state is not None
     assert (state.trained, state.judged) == (True, None)
     again = FakeRunner()
@@ -118,7 +118,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, place: Place) -> None:
     assert again.names == ["mine job test"]
     assert run_job(job, STUDY, place, {}, again, threading.Event()) is None
     assert again.names == ["mine job test"]
-    other = Study("mine", "Which?", {"a": {}}, "a", evaluate_overrides={"amp": True})
+    other = Experiment("mine", "Which?", {"a": {}}, "a", evaluate_overrides={"amp": True})
     assert run_job(job, other, place, {}, again, threading.Event()) is None
     assert again.names == ["mine job test"] * 2
 

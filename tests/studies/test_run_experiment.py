@@ -27,7 +27,7 @@ from cxr_monai.networks.architectures import network_definition
 from cxr_monai.plurals import counted
 from cxr_monai.studies import run_experiment as studies
 from cxr_monai.studies.compare import Tables
-from cxr_monai.studies.plan import Study, StudyResult, read_study
+from cxr_monai.studies.plan import Experiment, ExperimentResult, read_study
 from cxr_monai.studies.run_experiment import run_study
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
@@ -45,11 +45,11 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return empty_images(tmp_path_factory.mktemp("images"))
 
 
-def study(folder: Path, variants: Mapping[str, Any] = VARIANTS, seeds: Sequence[int] = (0,), **more: Any) -> Study:
+def study(folder: Path, variants: Mapping[str, Any] = VARIANTS, seeds: Sequence[int] = (0,), **more: Any) -> Experiment:
     return read_study(study_file(folder, variants, **more), SHIPPED, seeds=seeds)
 
 
-def run(one: Study, manifest: Path, runner: FakeRunner, **more: Any) -> tuple[StudyResult, Tables]:
+def run(one: Experiment, manifest: Path, runner: FakeRunner, **more: Any) -> tuple[ExperimentResult, Tables]:
     return run_study(one, manifest, "OUT", bundle=SHIPPED, runner=runner, **more)
 
 

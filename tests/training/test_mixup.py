@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cxr_monai.errors import SettingError
-from cxr_monai.training.mixup import draw, mixup
+from cxr_monai.training.mixup import draw_mixup, mixup
 
 NAN = math.nan
 
@@ -19,7 +19,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def test_images_and_labels_are_blended_alike_by_one_share() -> None:
     for seed in range(10):
-        share, partners = draw(6, 0.4, seeded(seed))
+        share, partners = draw_mixup(6, 0.4, seeded(seed))
         # image i has a 1 at pixel i alone, and finding i alone
         images, labels = mixup(torch.eye(6).reshape(6, 1, 2, 3), torch.eye(6), 0.4, seeded(seed))
         expected = share * torch.eye(6) + (1 - share) * torch.eye(6)[partners]
@@ -30,8 +30,8 @@ def test_images_and_labels_are_blended_alike_by_one_share() -> None:
 
 
 def test_labels_by_hand() -> None:
-    seed = next(seed for seed in range(100) if draw(2, 1.0, seeded(seed))[1].tolist() == [1, 0])
-    share, other = draw(2, 1.0, seeded(seed))[0], 1 - draw(2, 1.0, seeded(seed))[0]
+    seed = next(seed for seed in range(100) if draw_mixup(2, 1.0, seeded(seed))[1].tolist() == [1, 0])
+    share, other = draw_mixup(2, 1.0, seeded(seed))[0], 1 - draw_mixup(2, 1.0, seeded(seed))[0]
     labels = torch.tensor([[1.0, 1.0, 0.0, 1.0, NAN, 0.0], [0.0, 1.0, 0.0, NAN, NAN, 1.0]])
     blended = mixup(torch.zeros(2, 1, 1, 1), labels, 1.0, seeded(seed))[1]
     expected = torch.tensor([[share, 1, 0, NAN, NAN, other], [other, 1, 0, NAN, NAN, share]])
@@ -56,19 +56,19 @@ def test_what_is_given_stays_as_it_is() -> None:
 
 def test_all_that_is_drawn_comes_from_the_generator() -> None:
     before = torch.get_rng_state()
-    draws = [draw(50, 0.4, seeded(seed)) for seed in (1, 1, 2)]
+    draws = [draw_mixup(50, 0.4, seeded(seed)) for seed in (1, 1, 2)]
     assert draws[0][0] == draws[1][0] != draws[2][0]
     assert torch.equal(draws[0][1], draws[1][1])
     assert not torch.equal(draws[0][1], draws[2][1])
     assert torch.equal(torch.get_rng_state(), before)  # nothing global was touched
     generator = seeded(1)
-    assert draw(50, 0.4, generator)[0] != draw(50, 0.4, generator)[0]
+    assert draw_mixup(50, 0.4, generator)[0] != draw_mixup(50, 0.4, generator)[0]
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
 def test_shares_have_the_mean_and_variance_of_beta(alpha: float) -> None:
     generator = seeded(0)
-    shares = np.array([draw(2, alpha, generator)[0] for _ in range(4000)])
+    shares = np.array([draw_mixup(2, alpha, generator)[0] for _ in range(4000)])
     variance = 1 / (4 * (2 * alpha + 1))
     assert 0 <= shares.min() <= shares.max() <= 1
     assert shares.mean() == pytest.approx(0.5, abs=5 * math.sqrt(variance / 4000))

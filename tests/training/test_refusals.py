@@ -22,7 +22,7 @@ from cxr_monai.training import journal as journals
 from cxr_monai.training.delivery import Delivery
 from cxr_monai.training.journal import ID_TAG, Journal, new_id
 from cxr_monai.training.mlflow_events import CONTINUES_TAG
-from cxr_monai.training.mlflow_names import LONGEST_NAME, mlflow_name, mlflow_value
+from cxr_monai.training.mlflow_names import LONGEST_MLFLOW_NAME, mlflow_name, mlflow_value
 from cxr_monai.training.refusals import TurnedAwayError, is_refusal, reason_of, refuses_this_event
 from cxr_monai.training.tracking import MLflowTracker
 
@@ -72,7 +72,7 @@ def test_a_name_that_mlflow_takes_stays(name: str) -> None:
         ("/a", "_a"),
         ("..", "__"),
         ("", "_"),
-        ("x" * 300, "x" * (LONGEST_NAME - 9)),
+        ("x" * 300, "x" * (LONGEST_MLFLOW_NAME - 9)),
         ("auroc_Mass-0123abcd", "auroc_Mass-0123abcd"),  # else it could meet a changed one
     ],
 )
