@@ -26,7 +26,7 @@ def remember_patients(
     fitted: _Fitted,
     sample: Sample,
     bundle: str | Path,
-    patients_trained_on: Iterable[str] = (),
+    trained_on: Iterable[str] = (),
     copy_of: str | Path | None = None,
 ) -> None:
     """Write salted hashes of patients beside a bundle, never into it: for `refuse_shared` and `patients_trained_on`.
@@ -47,7 +47,7 @@ def remember_patients(
         "patients_digest": salt,
         "patients": sorted(_hashes(patients_of(sample), salt)),
     }
-    training = sorted(_hashes(sorted(set(patients_trained_on)), salt))
+    training = sorted(_hashes(sorted(set(trained_on)), salt))
     before = _training_list(copy_of) if copy_of is not None else None
     if training:
         content["trained_on"] = {"salt": salt, "patients": training}
