@@ -18,11 +18,14 @@ PAGES = [
 TAGS = {"id", "continues", "name", "changed"}
 """Tags of MLflow's runs begin as modules do: ``cxr_monai.id``."""
 
+GONE = {"cxr_monai.predict"}
+"""Modules that decisions speak of because they are no more."""
+
 
 def mentioned(text: str) -> set[str]:
     """Return the modules, names and files of the library, and the scripts and tests, that a page names in code."""
     names = re.findall(r"(?<![\w./-])(?:cxr_monai|scripts|tests)(?:[./][A-Za-z_]\w*)+(?:\.\w+)?", text)
-    names = [name for name in names if not name.endswith(".NAME")]
+    names = [name for name in names if not name.endswith(".NAME") and name not in GONE]
     return {name for name in names if not (name.startswith("cxr_monai.") and name.split(".")[1] in TAGS)}
 
 
