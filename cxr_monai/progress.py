@@ -26,7 +26,7 @@ LINE_SECONDS = 30.0
 _FORK_HANDLED = False
 
 
-class ProgressBar(Protocol):
+class Bar(Protocol):
     """What a bar offers, whether there is a terminal or not.
 
     Attributes:
@@ -56,7 +56,7 @@ def progress_bar(
     leave: bool = True,
     show: bool = True,
     note: Callable[[], str] | None = None,
-) -> ProgressBar:
+) -> Bar:
     """Return a progress bar on standard error; one that writes lines where standard error is no terminal.
 
     Args:

@@ -40,7 +40,7 @@ from urllib.parse import quote, urlsplit
 
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, CxrError, DownloadError, UsageError
-from cxr_monai.progress import ProgressBar, progress_bar, say
+from cxr_monai.progress import Bar, progress_bar, say
 from cxr_monai.stopping import Interrupted, interruptible, kept_so_far
 
 PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
@@ -146,7 +146,7 @@ def _download(archive: Archive, part: Path, *, retries: int, timeout: float, pau
                 time.sleep(wait)
 
 
-def _transfer(archive: Archive, part: Path, timeout: float, bar: ProgressBar) -> None:
+def _transfer(archive: Archive, part: Path, timeout: float, bar: Bar) -> None:
     """One attempt: append what is missing to ``part``."""
     have = _size(part)
     if archive.size is not None and have == archive.size:

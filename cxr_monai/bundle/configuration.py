@@ -10,10 +10,10 @@ def same(one: Any, other: Any) -> bool:
 
     What a program put there (arrays, a network) is the same as itself alone.
     """
-    return text(one) == text(other)
+    return as_sorted_text(one) == as_sorted_text(other)
 
 
-def text(config: Any) -> str:
+def as_sorted_text(config: Any) -> str:
     """Return a piece of configuration as text; equal pieces have equal texts, and see :func:`same`."""
     return json.dumps(config, sort_keys=True, default=lambda thing: f"object {id(thing)}").replace("#", "::")
 

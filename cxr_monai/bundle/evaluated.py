@@ -182,7 +182,7 @@ class _Node:
                 yield from mentions(value, parts)
 
 
-def items_of(config: Mapping[str, Any]) -> Iterator[tuple[Id, Any]]:
+def evaluated_items(config: Mapping[str, Any]) -> Iterator[tuple[Id, Any]]:
     """Yield id and value of every item of a configuration that MONAI has merged."""
     waiting: list[tuple[Id, Any]] = [((), config)]
     while waiting:
@@ -200,7 +200,7 @@ def only(config: Mapping[str, Any], entries: Iterable[str] = EVALUATED) -> dict[
         config: as MONAI has merged it.
         entries: ids; those that do not exist are left out.
     """
-    reached = Reach(items_of(config)).of(entries)
+    reached = Reach(evaluated_items(config)).of(entries)
 
     def kept(section: Mapping[str, Any], at: Id) -> dict[str, Any]:
         result = {}

@@ -12,7 +12,7 @@ from cxr_monai.labels import parse_labels, spelling
 from cxr_monai.plurals import counted
 from cxr_monai.schemes import LabelScheme
 
-SHOWN = 4
+_SHOWN = 4
 """Labels that a sentence lists before it counts the rest."""
 
 
@@ -67,5 +67,5 @@ def _setting(names: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest

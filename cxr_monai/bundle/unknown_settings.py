@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.configuration import same, strings, text
+from cxr_monai.bundle.configuration import as_sorted_text, same, strings
 from cxr_monai.errors import Code, SettingError
 
 # Read by MONAI itself, never by reference from another item.
@@ -40,7 +40,7 @@ def refuse_unknown(parser: ConfigParser) -> None:
     own = _own_configurations(parser)
     _refuse_unread(parser, own)
     _refuse_arguments(parser, own)
-    _READ[parser] = {name: text(value) for name, value in parser.config.items() if _is_plain(value)}
+    _READ[parser] = {name: as_sorted_text(value) for name, value in parser.config.items() if _is_plain(value)}
 
 
 def _refuse_unread(parser: ConfigParser, own: list[ConfigParser]) -> None:
@@ -51,7 +51,7 @@ def _refuse_unread(parser: ConfigParser, own: list[ConfigParser]) -> None:
         name
         for name in _unread(parser.config, "", referred)
         if not any(name in shipped and same(shipped[name], parser[name]) for shipped in own)
-        and _READ.get(parser, {}).get(name) != text(parser[name])
+        and _READ.get(parser, {}).get(name) != as_sorted_text(parser[name])
     ]
     if not unread:
         return

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cxr_monai.plurals import agreeing, counted
 
-SHOWN = 3
+_SHOWN = 3
 
 
 def plain_identifier(text: str) -> str:
@@ -48,7 +48,7 @@ def alike_note(patients: pd.Series, sources: pd.Series | None = None, *, named: 
     groups = alike(patients, sources)
     if not groups:
         return []
-    shown = "; ".join(" and ".join(map(repr, group[:SHOWN])) for group in groups[:SHOWN])
+    shown = "; ".join(" and ".join(map(repr, group[:_SHOWN])) for group in groups[:_SHOWN])
     return [
         f"{counted(sum(map(len, groups)), 'patient identifier')} {agreeing(sum(map(len, groups)), 'differ')} "
         "from another by zeros, blanks or capitals alone"

@@ -28,7 +28,7 @@ import numpy as np
 from cxr_monai.data.files import IMAGE_SUFFIXES
 from cxr_monai.errors import Code, ManifestError
 
-SHOWN = 3
+_SHOWN = 3
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 
 
@@ -160,12 +160,12 @@ def examples(items: Sequence[str]) -> str:
     >>> examples(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
-    more = f" and {len(items) - SHOWN:,} more" if len(items) > SHOWN else ""
+    more = f" and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
     return _shown(items) + more
 
 
 def _shown(items: Sequence[str]) -> str:
-    return ", ".join(items[:SHOWN])
+    return ", ".join(items[:_SHOWN])
 
 
 def _inside(name: str, root: Path | None) -> str | None:
@@ -219,7 +219,7 @@ class _Tails:
         for at, path in enumerate(paths):
             for end in _tails(path):
                 # two are enough to know that there are several, a few more are for the message
-                if end in wanted and len(found := self.ends.setdefault(end, [])) <= SHOWN:
+                if end in wanted and len(found := self.ends.setdefault(end, [])) <= _SHOWN:
                     found.append(at)
 
     def fit(self, name: str) -> list[int]:

@@ -27,7 +27,14 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from cxr_monai.data.formats.grey import UNSIGNED_8_BIT, check_size, exact_grey, level_table, look_up, single_channel
+from cxr_monai.data.formats.grey import (
+    UNSIGNED_8_BIT,
+    check_image_extent,
+    exact_grey,
+    level_table,
+    look_up,
+    single_channel,
+)
 from cxr_monai.data.radiograph import MAX_PIXELS, NEARLY_BLACK, Radiograph
 from cxr_monai.errors import Code, RadiographError
 from cxr_monai.plurals import be, counted
@@ -70,7 +77,7 @@ def radiograph_of_array(
     bits = _whole(bits if bits is not None else metadata.get("bits_stored"))
     plane = _plane(stored, _order(axes, metadata))
     _check_axes(axes, plane, metadata)
-    check_size(plane.shape[0], plane.shape[1], max_pixels)
+    check_image_extent(plane.shape[0], plane.shape[1], max_pixels)
     if not np.isfinite(plane).all():
         raise RadiographError(
             Code.RADIOGRAPH_NAN,

@@ -57,13 +57,13 @@ def split_manifest(manifest: Manifest | str | Path, scheme: str = "random", **op
     >>> sorted(map(int, split_manifest(build_manifest(table, ".", "local"), "kfold", k=2).table["fold"]))
     [0, 1]
     """
-    if scheme not in SCHEMES:
-        raise UsageError(Code.USAGE, f"there is no scheme {scheme!r}; there are {', '.join(SCHEMES)}.")
-    own = [name for name in signature(SCHEMES[scheme]).parameters if name != "manifest"]
+    if scheme not in SPLIT_SCHEMES:
+        raise UsageError(Code.USAGE, f"there is no scheme {scheme!r}; there are {', '.join(SPLIT_SCHEMES)}.")
+    own = [name for name in signature(SPLIT_SCHEMES[scheme]).parameters if name != "manifest"]
     if foreign := [name for name in options if name not in own]:
         raise UsageError(Code.USAGE, f"the scheme {scheme} has no {', '.join(foreign)}; it has {', '.join(own)}.")
     table = manifest if isinstance(manifest, Manifest) else read_manifest(manifest, check_files=False)
-    return SCHEMES[scheme](table, **options)
+    return SPLIT_SCHEMES[scheme](table, **options)
 
 
 def official(
@@ -349,5 +349,10 @@ def _refuse_empty(dealt: np.ndarray, sides: Sequence[str], manifest: Manifest) -
         )
 
 
-SCHEMES: dict[str, Callable[..., Manifest]] = {"official": official, "lists": lists, "random": random, "kfold": kfold}
+SPLIT_SCHEMES: dict[str, Callable[..., Manifest]] = {
+    "official": official,
+    "lists": lists,
+    "random": random,
+    "kfold": kfold,
+}
 """By the names of ``cxr-monai split --scheme``."""

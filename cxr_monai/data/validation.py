@@ -30,7 +30,7 @@ RESERVED = ("image", "patient_id", "study_id", "view", "age", "sex", "source", "
 SPLITS = ("train", "val", "test")
 SEXES = ("M", "F", "O")
 OLDEST = 120
-SHOWN = 10
+_SHOWN = 10
 # DICOM's codes for the two lateral projections (PS3.3 C.8.1.1 View Position: LL left lateral, RL right lateral)
 _LATERAL = {"LL": "LATERAL", "RL": "LATERAL", "LAT": "LATERAL"}
 
@@ -44,12 +44,12 @@ class Problems:
     def add(self, rule: str, count: int, details: Iterable[str], code: Code = Code.MANIFEST_INVALID) -> None:
         """Remember ``count`` breaches of a rule (with the place for the count in it); ``details`` shows the first."""
         if count:
-            self.kinds.append((code, rule.replace("{count}", f"{count:,}"), count, list(details)[:SHOWN]))
+            self.kinds.append((code, rule.replace("{count}", f"{count:,}"), count, list(details)[:_SHOWN]))
 
     def add_rows(self, rule: str, bad: pd.Series, describe: Callable[[Any], str], values: pd.Series) -> None:
         """Remember the rows where ``bad``; their index is the line in the file."""
         rows = values[bad]
-        self.add(rule, len(rows), (f"line {line}: {describe(value)}" for line, value in rows.head(SHOWN).items()))
+        self.add(rule, len(rows), (f"line {line}: {describe(value)}" for line, value in rows.head(_SHOWN).items()))
 
     def raise_any(self, where: Path | None) -> None:
         """Raise what was found; its code is that of the only kind, or ``manifest-invalid``."""
@@ -160,7 +160,7 @@ def _check_files(images: pd.Series, root: Path, problems: Problems) -> None:
         f"an image is a file under the root {root}{note}; {{count}} of {len(images):,} are not "
         "(give the right root, or make the manifest with --available-only)",
         len(rows),
-        (f"line {line}: there is no {image!r}" for line, image in rows.head(SHOWN).items()),
+        (f"line {line}: there is no {image!r}" for line, image in rows.head(_SHOWN).items()),
         Code.IMAGES_MISSING,
     )
 
@@ -228,7 +228,7 @@ def _labels(table: pd.DataFrame, problems: Problems) -> dict[str, pd.Series]:
         labels[name] = _by_value(text, lambda values: pd.to_numeric(values, errors="coerce")).astype(float)
         rows = text[(text != "") & ~labels[name].isin([0, 1])]
         count += len(rows)
-        wrong += [(line, f"line {line}: {name} is {value!r}") for line, value in rows.head(SHOWN).items()]
+        wrong += [(line, f"line {line}: {name} is {value!r}") for line, value in rows.head(_SHOWN).items()]
     rule = "a label is 1 (present), 0 (absent) or empty (unknown); {count} not"
     problems.add(rule, count, [detail for _, detail in sorted(wrong)])
     return labels

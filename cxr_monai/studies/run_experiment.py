@@ -28,6 +28,7 @@ from cxr_monai.outputs import check_folder
 from cxr_monai.plurals import counted, was
 from cxr_monai.studies.checking import Checked, check
 from cxr_monai.studies.compare import Tables, tabulate
+from cxr_monai.studies.experiment_pages import about, write_pages
 from cxr_monai.studies.folds import check_room, finish_folds, fold_manifest, out_of_fold, prepare_folds
 from cxr_monai.studies.jobs import (
     JobState,
@@ -40,7 +41,6 @@ from cxr_monai.studies.jobs import (
     run_jobs,
     run_process,
 )
-from cxr_monai.studies.pages import about, write_pages
 from cxr_monai.studies.plan import Experiment, ExperimentResult, Job
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import FREE

@@ -8,7 +8,7 @@ from monai.transforms import CenterSpatialCropd, Compose
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.transforms.exposure import RandExposured
 from cxr_monai.transforms.random_crops import RandResizedCropd, random_affine_crop
-from cxr_monai.transforms.resize_shortest import check_size
+from cxr_monai.transforms.resize_shortest import check_pixel_count
 
 AUGMENTATIONS = ("none", "default", "random_resized_crop")
 
@@ -31,7 +31,7 @@ def augmentation(keys: KeysCollection, name: str, size: int, scale: Sequence[flo
         SettingError: ``setting-invalid`` for another name.
     """
     if name == "none":
-        return Compose([CenterSpatialCropd(keys, roi_size=(check_size(size), size))])
+        return Compose([CenterSpatialCropd(keys, roi_size=(check_pixel_count(size), size))])
     if name == "default":
         return Compose([random_affine_crop(keys, size), RandExposured(keys, prob=0.5)])
     if name == "random_resized_crop":

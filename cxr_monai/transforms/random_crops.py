@@ -10,7 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandAffined, Randomizable
 
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.transforms.resize_shortest import check_size, resize
+from cxr_monai.transforms.resize_shortest import check_pixel_count, resize
 
 
 def random_affine_crop(keys: KeysCollection, size: int) -> RandAffined:
@@ -63,7 +63,7 @@ class RandResizedCropd(Randomizable, MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.size = check_size(size)
+        self.size = check_pixel_count(size)
         self.scale, self.ratio = _range("scale", scale, 1.0), _range("ratio", ratio, math.inf)
 
     def randomize(self, data: torch.Tensor) -> None:

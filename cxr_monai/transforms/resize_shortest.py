@@ -31,7 +31,7 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0))
 
 
-def check_size(size: int) -> int:
+def check_pixel_count(size: int) -> int:
     """Return a number of pixels as it is.
 
     Raises:
@@ -53,7 +53,7 @@ class ResizeShortestd(MapTransform):
 
     def __init__(self, keys: KeysCollection, size: int, margin: float = 1.0, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        check_size(size)
+        check_pixel_count(size)
         if margin < 1:
             raise SettingError(
                 Code.SETTING_INVALID, f"the margin is {margin!r}; below 1 it leaves no room for the crop."

@@ -8,7 +8,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.transforms.resize_shortest import check_size
+from cxr_monai.transforms.resize_shortest import check_pixel_count
 
 
 class TenCropd(MapTransform):
@@ -23,7 +23,7 @@ class TenCropd(MapTransform):
 
     def __init__(self, keys: KeysCollection, size: int, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.size = check_size(size)
+        self.size = check_pixel_count(size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

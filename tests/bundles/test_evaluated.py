@@ -8,7 +8,7 @@ import pytest
 
 import cxr_monai
 from cxr_monai.bundle.bundle_folder import Bundle, head_of
-from cxr_monai.bundle.evaluated import EVALUATED, Reach, items_of, mentions, only
+from cxr_monai.bundle.evaluated import EVALUATED, Reach, evaluated_items, mentions, only
 from cxr_monai.errors import BundleError, Code
 from tests.support.tiny_bundles import tiny_bundle
 
@@ -56,14 +56,14 @@ def test_what_is_reached_is_kept_and_nothing_else() -> None:
 
 
 def test_a_text_in_the_place_of_what_is_asked_for_leads_to_all_that_it_says() -> None:
-    reached = Reach(items_of(CONFIG)).of(["copied::b"])
+    reached = Reach(evaluated_items(CONFIG)).of(["copied::b"])
     assert reached.covers(("a", "own"))
     assert reached.covers(("never", "_target_"))
     assert not reached.covers(("run", "0"))
 
 
 def test_a_copy_of_the_last_of_a_list_reaches_the_list() -> None:
-    reached = Reach(items_of({"a": "%b#-1", "b": [1, "@c"], "c": 2})).of(["a"])
+    reached = Reach(evaluated_items({"a": "%b#-1", "b": [1, "@c"], "c": 2})).of(["a"])
     assert reached.covers(("b", "1"))
     assert reached.covers(("c",))
 

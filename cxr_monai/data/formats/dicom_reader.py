@@ -42,7 +42,7 @@ from cxr_monai.data.formats.dicom_values import (
     truncated,
     undecodable,
 )
-from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
+from cxr_monai.data.formats.grey import Decoded, check_image_extent, level_table, look_up, single_channel
 from cxr_monai.errors import Code, RadiographError
 from cxr_monai.plurals import counted
 
@@ -122,7 +122,7 @@ def _inflated(data: bytes, max_pixels: int) -> tuple[bytes, UID | None]:
     start = stream.tell()
     header = _read(_inflate(data[start:], _HEADER_ROOM)[0], stop_before_pixels=True)
     rows, columns = integer(header, "Rows"), integer(header, "Columns")
-    check_size(rows, columns, max_pixels)
+    check_image_extent(rows, columns, max_pixels)
     samples, frames = samples_of(header), frames_of(header)
     if frames > 1:
         raise several_frames(frames)
@@ -177,7 +177,7 @@ def _check_image(header: Dataset, max_pixels: int) -> None:
             "it is a DICOM object without an image, or its header is cut.",
             fix="Give the image itself.",
         )
-    check_size(integer(header, "Rows"), integer(header, "Columns"), max_pixels)
+    check_image_extent(integer(header, "Rows"), integer(header, "Columns"), max_pixels)
     if frames_of(header) > 1:
         raise several_frames(frames_of(header))
     photometric, samples = text(header, "PhotometricInterpretation"), samples_of(header)

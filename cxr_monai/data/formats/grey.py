@@ -81,7 +81,7 @@ def grey_of_levels(levels: np.ndarray) -> np.ndarray:
     return look_up(level_table(8 * levels.dtype.itemsize), levels)
 
 
-def check_size(height: int, width: int, max_pixels: int) -> None:
+def check_image_extent(height: int, width: int, max_pixels: int) -> None:
     """Refuse, from the header alone, an image too small to be a radiograph or larger than ``max_pixels``."""
     if height < MIN_SIDE or width < MIN_SIDE:
         raise RadiographError(

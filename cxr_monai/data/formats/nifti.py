@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import nibabel
 import numpy as np
 
-from cxr_monai.data.formats.grey import UNSIGNED_8_BIT, Decoded, check_size, exact_grey, level_table, look_up
+from cxr_monai.data.formats.grey import UNSIGNED_8_BIT, Decoded, check_image_extent, exact_grey, level_table, look_up
 from cxr_monai.data.formats.sniffing import GZIP_MAGIC
 from cxr_monai.errors import Code, RadiographError
 from cxr_monai.plurals import be, counted
@@ -36,7 +36,7 @@ def decode_nifti(data: bytes, max_pixels: int) -> Decoded:
         header = _header(stream)
         shape = header.get_data_shape()
         width, height = _plane(shape)
-        check_size(height, width, max_pixels)
+        check_image_extent(height, width, max_pixels)
         dtype = header.get_data_dtype()
         if dtype.kind == "V":
             raise RadiographError(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from cxr_monai.data.formats.grey import Decoded, check_size, level_table, look_up, single_channel
+from cxr_monai.data.formats.grey import Decoded, check_image_extent, level_table, look_up, single_channel
 from cxr_monai.data.formats.sniffing import PNG_MAGIC
 from cxr_monai.errors import Code, RadiographError
 from cxr_monai.plurals import counted
@@ -46,7 +46,7 @@ def decode_png(data: bytes, max_pixels: int) -> Decoded:
         if kind == b"IHDR":
             header = bytes(payload)
             width, height, depth, colour_type = struct.unpack(">IIBB", header[:10])
-            check_size(height, width, max_pixels)
+            check_image_extent(height, width, max_pixels)
         elif kind == b"acTL" and len(payload) >= 4 and struct.unpack(">I", payload[:4])[0] > 1:
             frames = struct.unpack(">I", payload[:4])[0]
             raise _several_frames(f"it is an animated PNG of {counted(frames, 'frame')}")
@@ -118,7 +118,7 @@ def decode_jpeg(data: bytes, max_pixels: int) -> Decoded:
             scan = start
             break
         if marker in _JPEG_FRAMES:
-            check_size(*_frame_size(payload)[:2], max_pixels)
+            check_image_extent(*_frame_size(payload)[:2], max_pixels)
         if marker == 0xE1 and payload.startswith(b"Exif\0\0"):
             orientation = exif_orientation(payload[6:])
         if marker == 0xE2 and payload.startswith(b"MPF\0"):

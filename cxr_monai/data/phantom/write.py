@@ -37,7 +37,7 @@ from cxr_monai.outputs import check_new_folder
 from cxr_monai.progress import progress_bar
 from cxr_monai.stopping import ignore_signals
 
-TABLE, BOXES, TRAIN_VAL, TEST = (
+TABLE, PHANTOM_BOXES, TRAIN_VAL, TEST = (
     "Data_Entry_2017_v2020.csv",
     "BBox_List_2017.csv",
     "train_val_list.txt",
@@ -208,7 +208,7 @@ def _write_tables(
         for study in studies
     ]
     _write_table(root / TABLE, _TABLE_HEADER, rows)
-    _write_table(root / BOXES, _BOXES_HEADER, [[*row, "", "", ""] for own in boxes for row in own])
+    _write_table(root / PHANTOM_BOXES, _BOXES_HEADER, [[*row, "", "", ""] for own in boxes for row in own])
     for name, tested in ((TRAIN_VAL, False), (TEST, True)):
         lines = [study.image + "\n" for study in studies if (study.patient in held_out) is tested]
         write_durably(root / name, "".join(lines).encode())

@@ -7,7 +7,7 @@ from pathlib import Path
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import be, counted
 
-SHOWN = 10
+_SHOWN = 10
 
 
 def walk(root: Path) -> Iterator[str]:
@@ -43,7 +43,7 @@ def report_missing(missing: Sequence[str], total: int, searched: Collection[str]
     """
     if not missing:
         return
-    shown = ", ".join(missing[:SHOWN]) + (f", and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else "")
+    shown = ", ".join(missing[:_SHOWN]) + (f", and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else "")
     raise ManifestError(
         Code.IMAGES_MISSING,
         f"{len(missing):,} of the {counted(total, 'image')} that the table names "

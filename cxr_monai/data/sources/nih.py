@@ -32,7 +32,7 @@ from cxr_monai.plurals import be, counted, out_of
 # table: its label version; the newer one first
 TABLES = {"Data_Entry_2017_v2020": "nih-v2020", "Data_Entry_2017": "nih-2017"}
 OTHER_TABLE = "nih-other"  # the label version of a table under another name
-BOXES = "BBox_List_2017.csv"
+NIH_BOXES = "BBox_List_2017.csv"
 BOX_SIDE = 1024  # pixels: NIH's boxes are drawn on 1024x1024
 _COLUMNS = {
     "image": ("Image Index",),
@@ -90,7 +90,7 @@ def read(
             report_missing(missing, len(frame), searched, root)
         frame = frame.assign(image=found)[found.notna()].reset_index(drop=True)
     boxes = None
-    box_file = next((file for file in (root / BOXES, root / f"{BOXES}.gz") if file.exists()), None)
+    box_file = next((file for file in (root / NIH_BOXES, root / f"{NIH_BOXES}.gz") if file.exists()), None)
     if box_file is not None:
         boxes, note = _read_boxes(box_file, frame["image"], None if table_only else root)
         notes.append(note)

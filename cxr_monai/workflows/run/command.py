@@ -23,7 +23,7 @@ from cxr_monai.sharing.inspection import logging_file
 from cxr_monai.sharing.inspection.remarks import shortened
 from cxr_monai.sharing.trust.open_trusted import received_record, untrusted_error
 
-METADATA = "metadata.json"
+_METADATA = "metadata.json"
 OVERLAYS = (".json", ".yaml", ".yml")
 """What MONAI reads as a configuration."""
 
@@ -87,7 +87,7 @@ def monai_command(root: Path, configuration: str, settings: Sequence[str] = ()) 
     _refuse_given(names)
     values = {name: value for name, value in as_monai_reads(settings).items() if name in names}
     own += _named_files(root, values)
-    metadata = root / "configs" / METADATA
+    metadata = root / "configs" / _METADATA
     if not metadata.is_file():
         raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=metadata)
     config_file = str(files[0]) if len(files) == 1 else repr([str(file) for file in files])
@@ -100,7 +100,7 @@ def monai_command(root: Path, configuration: str, settings: Sequence[str] = ()) 
 
 def configurations(root: Path) -> list[str]:
     """Return the names of a bundle's configurations and overlays."""
-    return sorted(file.stem for file in (root / "configs").glob("*.json") if file.name != METADATA)
+    return sorted(file.stem for file in (root / "configs").glob("*.json") if file.name != _METADATA)
 
 
 def as_monai_reads(words: Sequence[str]) -> dict[str, Any]:
