@@ -8,11 +8,11 @@
 import os
 
 import cxr_monai as cxr
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
-from cxr_monai.sharing.package.pack import pack
-from cxr_monai.sharing.trust.install import install
-from cxr_monai.sharing.trust.keys import make_key, trust
-from cxr_monai.sharing.trust.sign import sign
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
+from cxr_monai.sharing.package.pack import pack_bundle
+from cxr_monai.sharing.trust.install import install_bundle
+from cxr_monai.sharing.trust.keys import make_key, trust_key
+from cxr_monai.sharing.trust.sign import sign_archive
 
 PARENT, DISEASE, EPOCHS = "OUT/bundle", "Effusion", 12
 
@@ -33,7 +33,7 @@ child.comparisons[["against", "images", "positives", "auroc", "parent_auroc", "d
 # item by item.
 
 # %%
-inspection = inspect(child.root)
+inspection = inspect_bundle(child.root)
 len(inspection.remarks), inspection.refused
 
 # %% [markdown]
@@ -51,8 +51,8 @@ evaluation.findings[["finding", "images", "positives", "auroc", "brier"]].round(
 
 # %%
 key = make_key("hospital-a", "keys")
-archive = pack(child.root, "effusion.zip", metrics="figures", name="cxr-effusion", version="1.0.0")
-signed = sign(archive.path, key.path.with_suffix(".pem"))
+archive = pack_bundle(child.root, "effusion.zip", metrics="figures", name="cxr-effusion", version="1.0.0")
+signed = sign_archive(archive.path, key.path.with_suffix(".pem"))
 signed.contents.name, signed.contents.version, signed.digest[:16]
 
 # %% [markdown]
@@ -61,8 +61,8 @@ signed.contents.name, signed.contents.version, signed.digest[:16]
 
 # %%
 os.environ["CXR_MONAI_BUNDLES"] = "bundles"  # the other hospital's folder of installed bundles
-trust(key.path, "hospital-a", "trusted")
-installed = install(str(signed.path), trusted="trusted")
+trust_key(key.path, "hospital-a", "trusted")
+installed = install_bundle(str(signed.path), trusted="trusted")
 installed.record.name, installed.record.version, installed.record.signer
 
 # %% [markdown]
