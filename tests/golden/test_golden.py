@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from cxr_monai.cli import main
-from cxr_monai.sharing.inspection.bundle_inspection import inspect
-from cxr_monai.sharing.trust.install import install
-from cxr_monai.sharing.trust.keys import trust
+from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
+from cxr_monai.sharing.trust.install import install_bundle
+from cxr_monai.sharing.trust.keys import trust_key
 from tests.finetune.family import QUICK, TRANSFER, ill
 from tests.support.bundle_runs import Phantoms, monai_bundle, read, rewrite, run
 
@@ -32,8 +32,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle's folder: its signature was verified and its configurations inspected."""
     home = tmp_path_factory.mktemp("golden")
     (home / "golden.zip").write_bytes(lzma.decompress((GOLDEN / "golden.zip.xz").read_bytes()))
-    trust(GOLDEN / "golden.pub", "golden", home / "trusted")
-    return install(home / "golden.zip", trusted=home / "trusted", store=home / "bundles").root
+    trust_key(GOLDEN / "golden.pub", "golden", home / "trusted")
+    return install_bundle(home / "golden.zip", trusted=home / "trusted", store=home / "bundles").root
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_it_says_something_of_each_film() -> None:
 
 
 def test_it_is_inspected(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect(golden).refused == ()
+    assert inspect_bundle(golden).refused == ()
     assert main(["bundle", "inspect", str(golden)]) == 0
     assert " 0 refused" in capsys.readouterr().out
 
