@@ -229,6 +229,7 @@ def _run(
     words = [
         sys.executable, "-m", "monai.bundle", "run", "--config_file", json.dumps([*map(str, files), str(own)]),
         "--meta_file", str(bundle / "configs" / "metadata.json"), "--bundle_root", str(bundle),
+        "--workflow_name", "cxr_monai.components.CheckedWorkflow",
     ]  # fmt: skip
     environment = without_monai_warning(os.environ)  # the study's person has seen it, or needs it not
     environment |= {PARENT: place.parent, "MLFLOW_TRACKING_URI": default_tracking_uri()}

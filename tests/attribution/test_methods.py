@@ -195,7 +195,7 @@ def test_occlusion_of_a_linear_network_by_hand() -> None:
 
 
 def test_the_command_lists_every_method() -> None:
-    assert list(cli.METHODS) == list(MAP_METHODS) == list(Method)
+    assert list(cli.METHOD_SUMMARIES) == list(MAP_METHODS) == list(Method)
     for name, method in MAP_METHODS.items():
         assert all(text.endswith(".") for text in (method.shows, method.not_shown)), name
         assert method.source, name

@@ -60,7 +60,7 @@ def test_training_leaves_its_source_alone(trained: Trained) -> None:
 
 def test_training_writes_into_out_and_its_run_into_the_working_directory(trained: Trained) -> None:
     assert {path.name for path in trained.out.iterdir()} == {
-        "bundle", "bundle.patients.json", "checkpoints", "metrics.csv", "metrics.json", "pictures",
+        "bundle", "bundle.patients.json", "checkpoints", "means.csv", "metrics.csv", "metrics.json", "pictures",
         "predictions_val.csv", "predictions_val.csv.json", "tracking", "training.lock",
     }  # fmt: skip
     assert {path.name for path in trained.home.iterdir()} == {"mlflow.db", "mlartifacts"}
