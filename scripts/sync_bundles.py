@@ -89,8 +89,6 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
         "manifest": "@table",
         "manifest_path": "@manifest",
         "dataset_dir": "@dataset_dir",
-        "scheme": "@scheme",
-        "findings": "@findings",
         "output_dir": "@output_dir",
         "amp": "@amp",
         "trust_folder": "@trust_folder",

@@ -122,7 +122,7 @@ def test_long_lists_of_imports_are_judged_in_linear_time(config: Callable[[int],
         inspect_bundle(bundle)
         return time.thread_time() - began
 
-    assert taken(4000) < 32 * min(taken(500) for _ in range(3))
+    assert min(taken(4000) for _ in range(3)) < 32 * min(taken(500) for _ in range(3))
 
 
 def test_imports_in_too_many_places_are_refused(bundle: Path) -> None:

@@ -150,20 +150,20 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tests.data.cache.test_pixels import plane
-from cxr_monai.data import cache
-cache._TOGETHER = 3000
+from cxr_monai.data.cache import pixels
+pixels._TOGETHER = 3000
 def slow(path):
     time.sleep(0.01)
     return plane(path)
 print("ready", flush=True)
-cache.PixelCache({root!r}, "a").build([str(p) for p in sorted(Path({files!r}).iterdir())], slow, workers=2)
+pixels.PixelCache({root!r}, "a").build([str(p) for p in sorted(Path({files!r}).iterdir())], slow, workers=2)
 """
 
 
 def test_a_build_that_is_killed_anywhere_serves_nothing_half_and_goes_on(tmp_path: Path) -> None:
     paths = files(tmp_path / "in", *range(150))
     cache = PixelCache(tmp_path / "cache", "a")
-    code = KILLED.format(tests=str(Path(__file__).parents[2]), root=str(cache.root), files=str(tmp_path / "in"))
+    code = KILLED.format(tests=str(Path(__file__).parents[3]), root=str(cache.root), files=str(tmp_path / "in"))
     kept: list[str] = []
     for _ in range(2):
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
@@ -212,7 +212,7 @@ def test_a_disk_that_fails_is_a_named_error_and_what_was_kept_stays(
 
 def test_a_process_that_waits_finds_everything_done(tmp_path: Path) -> None:
     paths = files(tmp_path / "in", *range(30))
-    code = KILLED.format(tests=str(Path(__file__).parents[2]), root=str(tmp_path / "cache"), files=str(tmp_path / "in"))
+    code = KILLED.format(tests=str(Path(__file__).parents[3]), root=str(tmp_path / "cache"), files=str(tmp_path / "in"))
     children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [child.wait(timeout=120) for child in children] == [0, 0]
     cache = PixelCache(tmp_path / "cache", "a")
