@@ -66,9 +66,8 @@ def main() -> None:
         for film in films:
             shutil.copy(film, GOLDEN / film.name)
         run("predict calibrated --float32 --out expected.csv", *map(str, films))
-        pd.read_csv("expected.csv").assign(image=[film.name for film in films]).to_csv(
-            GOLDEN / "expected.csv", index=False, float_format="%.7f"
-        )
+        expected = pd.read_csv("expected.csv").assign(image=[film.name for film in films])
+        expected.to_csv(GOLDEN / "expected.csv", index=False, float_format="%.7f")
 
 
 if __name__ == "__main__":

@@ -375,7 +375,7 @@ ALLOWED: Mapping[str, str] = {
     "finetune/against_parent.py: set(child.table['image'])": SAME,
     "finetune/against_parent.py: set(parent.table['image'])": SAME,
     "finetune/against_parent.py: one.table['image'].isin(both)": SAME,
-    "finetune/box_comparison.py: base.table['image'].isin(named)": SAME,
+    "finetune/box_comparison.py: base.table['image'].isin(images)": SAME,
     "finetune/box_comparison.py: part.table.set_index('image')": "maps that were made of one manifest's images",
     "workflows/agree.py: cases['image'].isin(labels.index)": SAME,
     "workflows/evaluate.py: manifest.table.set_index('image')": SAME,

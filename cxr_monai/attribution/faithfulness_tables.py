@@ -4,7 +4,7 @@
     tested.methods[["method", "deletion_gain", "survival", "verdict"]]
 
 A method fails, and is said to explain nothing, if its maps survive when weights are drawn anew
-(``cxr_monai.attribution.randomisation.BOUND``).
+(``cxr_monai.attribution.randomisation``).
 """
 
 from collections.abc import Sequence

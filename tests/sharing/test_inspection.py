@@ -190,7 +190,8 @@ CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
         "imports": ["$import os"], "x": "$[__\uff4cocal_refs['imports::0']]"},
     "builtin in other letters": lambda c: {"x": f"$\uff4fpen({str(c)!r}, 'w')"},
     "our own by position": lambda c: {
-        "imports": ["$from cxr_monai.finetune.parent import start"], "x": "$start('evil', 'x', 'normal', True)"},
+        "imports": ["$from cxr_monai.components import prepare_fine_tuning"],
+        "x": "$prepare_fine_tuning('evil', 'x', 'normal', True)"},
     "tracking somewhere": lambda c: {"tracking_uri": "databricks"},
     "a key within a key": lambda c: {"x": {"a#b": {"y": "%##z"}}},
     "merged target": lambda c: {"+_target_": "subprocess.getoutput", "cmd": f"touch {c}"},

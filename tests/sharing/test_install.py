@@ -107,7 +107,7 @@ def test_nothing_to_install(hospital: Hospital, tmp_path: Path) -> None:
 KILLS = """
 import os, sys
 from pathlib import Path
-from cxr_monai.sharing.trust.install import install
+from cxr_monai.sharing.trust.install import install_bundle
 import model_signing.verifying
 
 archive, trusted, store, newest = sys.argv[1:]
@@ -125,7 +125,7 @@ def killed_at(step):
                 if count == step:
                     os._exit(9)
         sys.addaudithook(audit)
-        install(archive, trusted=trusted, store=store)
+        install_bundle(archive, trusted=trusted, store=store)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

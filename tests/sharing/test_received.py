@@ -62,7 +62,7 @@ def test_folder_that_grows_meanwhile_is_copied_no_further_than_it_said(
         raise SharingError("bundle-altered", "it is another now.")  # type: ignore[arg-type]
 
     before = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    monkeypatch.setattr(installing, "refuse_altered", grows)
+    monkeypatch.setattr(installing, "refuse_altered_files", grows)
     monkeypatch.setattr(installing, "verify_folder", verified)
     with pytest.raises(SharingError):
         install_bundle(root, trusted=hospital.trusted, store=tmp_path / "store")
