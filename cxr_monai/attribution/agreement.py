@@ -1,4 +1,4 @@
-"""Do two networks, or two methods, look at the same places? And how much of a difference is chance?
+"""Agreement of the maps of two networks or two methods, and how much of their disagreement is chance.
 
     cases = compare_maps(MapStore.open("A/maps"), MapStore.open("B/maps"))       # a row an image and finding
     within = compare_seeds([MapStore.open(seed) for seed in seeds])         # one recipe, trained with other seeds
@@ -41,7 +41,7 @@ def _iou_name(share: float) -> str:
 
 
 def agreement_measures(thresholds: Sequence[float]) -> list[str]:
-    """Return the columns of `compare_maps` that say how far two maps agree."""
+    """Return the columns of `compare_maps` that measure agreement, for IoUs at these shares of the maximum."""
     return [RANK, *map(_iou_name, thresholds)]
 
 
@@ -59,12 +59,12 @@ def compare_maps(
         first, second: of two models, or by two methods.
         thresholds: shares of each map's maximum, for the IoU.
         findings: those to compare; where None, all that both have.
-        description: what the progress bar says.
+        description: of the progress bar.
         by_name: file names are identities, whatever their folders.
 
     Returns:
         one row an image (as the first store names it) and finding: ``image, finding, first_probability,
-        second_probability, kept, rank_correlation, iou_0.5, ...``. ``kept`` says whose map was kept: ``both``,
+        second_probability, kept, rank_correlation, iou_0.5, ...``. ``kept`` is the side that has a map: ``both``,
         ``first``, ``second``; without both there is nothing to compare (NaN), and rows of neither are left out. NaN as
         well where both maps are 0 everywhere; 0 where one is.
 
@@ -80,18 +80,18 @@ def compare_maps(
     for image in progress_bar(images, total=len(images), desc=description, unit="images"):
         maps = [store.grid(image)[columns] for store, columns in zip((first, second), channels, strict=True)]
         kept_first, kept_second = (~np.isnan(grids).any((-2, -1)) for grids in maps)
-        both = np.flatnonzero(kept_first & kept_second)
-        placed = _on_one_raster(image, first, second, [grids[both] for grids in maps])
+        has_both = np.flatnonzero(kept_first & kept_second)
+        placed = _on_one_raster(image, first, second, [grids[has_both] for grids in maps])
         values = np.full((len(chosen), 1 + len(thresholds)), np.nan)
-        if both.size:
-            values[both, 0] = rank_correlation(*placed)
+        if has_both.size:
+            values[has_both, 0] = rank_correlation(*placed)
             for column, share in enumerate(thresholds, start=1):
-                values[both, column] = map_overlap(*placed, share)
+                values[has_both, column] = map_overlap(*placed, share)
         for row in np.flatnonzero(kept_first | kept_second):
             finding = chosen[row]
-            kept = "both" if kept_first[row] and kept_second[row] else "first" if kept_first[row] else "second"
+            side = "both" if kept_first[row] and kept_second[row] else "first" if kept_first[row] else "second"
             probabilities = [store.probability(image, finding) for store in (first, second)]
-            rows.append((image, finding, *probabilities, kept, *values[row]))
+            rows.append((image, finding, *probabilities, side, *values[row]))
     columns = ["image", "finding", "first_probability", "second_probability", "kept", *agreement_measures(thresholds)]
     return pd.DataFrame(rows, columns=columns)
 
@@ -128,9 +128,9 @@ def compare_seeds(
         compare_maps(*pair, thresholds, findings, f"seeds {number} of {len(pairs)}")
         for number, pair in enumerate(pairs, start=1)
     ]
-    every = pd.concat(tables, ignore_index=True).dropna(subset=[RANK])
-    means = every.groupby(["image", "finding"], sort=False)[agreement_measures(thresholds)].mean()
-    means.insert(0, "pairs", every.groupby(["image", "finding"], sort=False).size())
+    compared = pd.concat(tables, ignore_index=True).dropna(subset=[RANK])
+    means = compared.groupby(["image", "finding"], sort=False)[agreement_measures(thresholds)].mean()
+    means.insert(0, "pairs", compared.groupby(["image", "finding"], sort=False).size())
     return means.reset_index()
 
 
@@ -148,17 +148,17 @@ def seed_cases(between: pd.DataFrame, within: pd.DataFrame) -> pd.DataFrame:
         EvaluationError: ``maps-invalid`` if there is no such case.
     """
     names = [name for name in within.columns if name not in ("image", "finding", "pairs")]
-    both = between.dropna(subset=[RANK]).merge(within, on=["image", "finding"], suffixes=("_between", "_within"))
-    if both.empty:
+    paired = between.dropna(subset=[RANK]).merge(within, on=["image", "finding"], suffixes=("_between", "_within"))
+    if paired.empty:
         raise EvaluationError(
             Code.MAPS_INVALID,
             "the seeds have no map of any image and finding of which the two models have one.",
             fix="Make maps of the same images with every one of them.",
         )
-    table = both[["image", "finding"]].copy()
+    table = paired[["image", "finding"]].copy()
     for name in names:
         for side in ("between", "within"):
-            table[f"{side}_{name}"] = 1 - both[f"{name}_{side}"]
+            table[f"{side}_{name}"] = 1 - paired[f"{name}_{side}"]
     return table
 
 
@@ -167,13 +167,13 @@ def _in_common(stores: Sequence[MapStore], findings: Sequence[str] | None) -> tu
     shared = set(second.images)
     images = [image for image in first.images if image in shared]
     if not images:
-        near = match_images(second.images, first.images).near_misses()
+        near_misses = match_images(second.images, first.images).near_misses()
         raise EvaluationError(
             Code.MAPS_INVALID,
             f"these two have no image in common: {first.folder} has {_some(first.images)}; {second.folder} has "
-            f"{_some(second.images)}{f'; {near}' if near else ''}.",
+            f"{_some(second.images)}{f'; {near_misses}' if near_misses else ''}.",
             fix="Make maps of the same images with both"
-            + (", or say --match-names if a file name alone tells which image it is." if near else "."),
+            + (", or say --match-names if a file name alone tells which image it is." if near_misses else "."),
         )
     chosen = [name for name in first.findings if name in second.findings] if findings is None else list(findings)
     for store in stores:

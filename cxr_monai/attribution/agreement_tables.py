@@ -64,7 +64,14 @@ def agreement_table(
 def seed_share_table(
     disagreements: pd.DataFrame, measures: Sequence[str], patients: pd.Series, intervals: Intervals
 ) -> pd.DataFrame:
-    """Return `Agreement.seeds` of the cases that `seed_cases` returned; arguments as for `agreement_table`."""
+    """Return `Agreement.seeds`: what share of the disagreement between two models is due to the seed.
+
+    Args:
+        disagreements: of `seed_cases`.
+        measures: columns, without ``between_`` or ``within_``.
+        patients: of each image, indexed by image.
+        intervals: over patients.
+    """
     tables = []
     for name in measures:
         renamed = disagreements.rename(columns={f"between_{name}": "between", f"within_{name}": "within"})

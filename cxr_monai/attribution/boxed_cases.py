@@ -1,4 +1,4 @@
-"""Cases to score maps on: a finding that somebody drew a box around, in an image that has a map of it and a patient.
+"""Cases to score maps on: a boxed finding in an image that has a map of it and a patient in the manifest.
 
 cases, notes = read_boxed_cases("maps", "m.boxes.csv", read_manifest("manifest.csv", check_files=False))
 cases.table                             # image, finding, patient_id, split
@@ -46,6 +46,11 @@ class BoxedCases:
 def read_boxed_cases(maps: str | Path, boxes: str | Path, manifest: Manifest) -> tuple[BoxedCases, list[str]]:
     """Return the cases that have a box, a map and a patient, and sentences on those that lack one.
 
+    Args:
+        maps: a folder of maps.
+        boxes: ``M.boxes.csv`` or NIH's list.
+        manifest: with the patients of the boxed images.
+
     Raises:
         EvaluationError: ``maps-invalid`` if no case has a map; ``boxes-invalid``.
         ManifestError: ``manifest-invalid`` if no boxed image is in the manifest.
@@ -60,8 +65,8 @@ def read_boxed_cases(maps: str | Path, boxes: str | Path, manifest: Manifest) ->
     listed = [key for key in boxes_by_case if key in joined.index]
     notes = list(remarks)
     if by_side.notes("boxed images", "the manifest"):  # cases are counted, images are logged
-        lost = out_of(len(boxes_by_case) - len(listed), len(boxes_by_case), "boxed case")
-        notes.append(f"{lost} {be(len(boxes_by_case))} not in the manifest, and left out.")
+        left_out = out_of(len(boxes_by_case) - len(listed), len(boxes_by_case), "boxed case")
+        notes.append(f"{left_out} {be(len(boxes_by_case))} not in the manifest, and left out.")
     channels = {finding: number for number, finding in enumerate(store.findings)}
     mapped = [key for key in listed if not np.isnan(store.grid(key[0])[channels[key[1]]]).any()]
     if not mapped:
@@ -72,9 +77,9 @@ def read_boxed_cases(maps: str | Path, boxes: str | Path, manifest: Manifest) ->
             where=maps,
         )
     if len(mapped) < len(listed):
-        lost = out_of(len(listed) - len(mapped), len(listed), "boxed case")
+        left_out = out_of(len(listed) - len(mapped), len(listed), "boxed case")
         notes.append(
-            f"{lost} {have(len(listed))} no map (the finding was under its operating point), and are left out: the "
+            f"{left_out} {have(len(listed))} no map (the finding was under its operating point), and are left out: the "
             "figures are of the others."
         )
     table = joined.loc[pd.MultiIndex.from_tuples(mapped), ["patient_id", "split"]].reset_index()

@@ -1,8 +1,8 @@
 """Pictures of maps for people: radiograph, map, finding, probability and operating point, in print and on a screen.
 
-    panel = Panel(pixels, heat, "Effusion", probability=0.71, operating_point=0.35, truth=[(30, 90, 60, 40)])
-    save(compare_figure([[replace(panel, heat=None), panel]]), "effusion.pdf")     # radiograph, map, colour bar
-    save(sheet_figure({"Effusion": panels, "Mass": more}), "sheet.pdf")            # four in a row, a page of a paper
+    panel = MapPanel(pixels, heat, "Effusion", probability=0.71, operating_point=0.35, truth=[(30, 90, 60, 40)])
+    save_picture(compare_figure([[replace(panel, heat=None), panel]]), "effusion.pdf")   # radiograph, map, colour bar
+    save_picture(sheet_figure({"Effusion": panels, "Mass": more}), "sheet.pdf")          # four in a row, a page
 
 ``draw_overlay`` draws one panel on axes of your own. Colours are the upper half of matplotlib's *inferno*, perceptually
 uniform and growing in lightness: a map brightens the lungs by the more, the stronger it is, in a print in grey as well.
@@ -126,15 +126,15 @@ def draw_overlay(
     caption: Sequence[str] | None = None,
     size: float = 7.0,
 ) -> None:
-    """Draw one panel: radiograph, map, its contour, boxes of its connected parts, the truth, and words above.
+    """Draw one panel: radiograph, map, its contour, boxes of its connected parts, annotated boxes, and a caption above.
 
     Args:
-        axes: where; the words go above it and are made as small as its width needs.
-        panel: what.
-        threshold: what of the map lies in the contours and boxes.
+        axes: to draw on; the caption stands above it, in letters as small as its width needs.
+        panel: radiograph, map and texts.
+        threshold: the part of the map that contours and boxes surround.
         contours, boxes: whether to draw them.
         caption: lines above instead of title, finding and ``0.71, reported from 0.35``.
-        size: of the words, in points, at most.
+        size: of the caption, in points, at most.
     """
     height, width = panel.stored
     row, column = panel.spacing or (1.0, 1.0)
@@ -290,7 +290,7 @@ def save_picture(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG of 300 dpi or as PDF whose text is text, by the name's suffix; the same bytes every time.
 
     Raises:
-        SettingError: ``setting-invalid`` for another suffix.
+        SettingError: ``setting-invalid`` for another suffix than ``.png`` and ``.pdf``.
         StorageError: ``disk-full`` or ``write-failed``.
     """
     suffix = Path(path).suffix.lower()

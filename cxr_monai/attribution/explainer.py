@@ -1,4 +1,4 @@
-"""Films in, maps out: what a bundle's network looked at, for every image and every finding, in a folder of maps.
+"""Explanation of a bundle's predictions: maps of every image and every finding, in a folder of maps.
 
 explainer = Explainer(Model.open("OUT/bundle"), method="cam", map_stride=16)
 store = explainer.write_maps(files, names, "maps")           # goes on where an earlier run was interrupted
@@ -47,7 +47,7 @@ class Explainer:
         findings: to make maps of; all of the model's labels where None.
         target_layer: for methods that explain a layer; the method's own choice where None.
         map_stride: pixels of the input between two points of a ``cam``; the network's own where None.
-        rule: which operating points are meant; the first where None.
+        rule: the operating points to use; the first rule where None.
         reported_only: keep the maps of findings at or over their operating point alone.
 
     Raises:
@@ -116,19 +116,19 @@ class Explainer:
         }
         self.left_out = 0
 
-    def __call__(self, images: torch.Tensor, wanted: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Explain some images.
 
         Args:
             images: float32 ``[B, C, H, W]``, as the network is given them.
-            wanted: bool ``[B, K]``: which maps; all where None.
+            mask: bool ``[B, K]``: the maps to compute; all where None.
 
         Returns:
-            probabilities ``[B, F]`` and maps ``[B, K, h, w]``, at least 0; NaN where a map is not wanted, or its
+            probabilities ``[B, F]`` and maps ``[B, K, h, w]``, at least 0; NaN where the mask is False, or the
             finding is under its operating point and those alone are kept.
         """
         images = images.to(self.model.device)
-        shown = np.ones((len(images), len(self.findings)), bool) if wanted is None else wanted.numpy().copy()
+        shown = np.ones((len(images), len(self.findings)), bool) if mask is None else mask.numpy().copy()
         if self.method == Method.CAM:
             probabilities, class_maps = self.model.probabilities_and_maps(images, self.map_stride)
             maps = class_maps[:, self.channels].clamp(min=0).cpu().numpy()
@@ -161,7 +161,7 @@ class Explainer:
         return nn.functional.avg_pool2d(maps, GRAIN) if maps.shape[-1] > images.shape[-1] // GRAIN else maps
 
     def _over_threshold(self, probabilities: np.ndarray, shown: np.ndarray) -> np.ndarray:
-        """Leave out findings under their operating point, if those over it are all that is kept."""
+        """Return the mask without findings under their operating point, if only those over it are reported."""
         if not self.reported_only:
             return shown
         thresholds = np.array([self.thresholds.get(name, np.inf) for name in self.findings])
@@ -174,38 +174,43 @@ class Explainer:
         out: str | Path,
         root: str | Path | None = None,
         errors: str | Path | None = None,
-        wanted: Mapping[str, Collection[str]] | None = None,
+        findings_by_image: Mapping[str, Collection[str]] | None = None,
         force: bool = False,
     ) -> MapStore:
-        """Write the maps of files that are not there yet; memory does not grow with their number.
+        """Write the maps of files that have none in the folder yet; memory does not grow with their number.
 
         Args:
             files: PNG, JPEG, DICOM or NIfTI.
-            names: what each is called in the store.
+            names: of the images in the store.
             out: the store's folder.
             root: the folder that the names are below, for whoever draws the maps over their images; None: unknown.
-            errors: ``<errors>.errors.csv`` tells which files were left out; by default beside the store.
-            wanted: findings by name of the image, where not all of them are; images that are not in it have no map.
-            force: other maps that are there may go.
+            errors: ``<errors>.errors.csv`` lists the files that were left out; by default beside the store.
+            findings_by_image: the findings to map, by name of the image; an image that is not in it gets no map. None:
+                all findings of every image.
+            force: overwrite other maps in the folder.
 
         Raises:
             RadiographError: that of the first file, if there is no map at all.
-            UsageError: ``output-exists`` if other maps are there.
-            StorageError: ``disk-full`` or ``write-failed``; what was written stays.
+            UsageError: ``output-exists`` if other maps are in the folder.
+            StorageError: ``disk-full`` or ``write-failed``; what was written before stays.
         """
-        given = {"root": None if root is None else str(root), "images": _digest_of(names, wanted)}
-        writer = MapWriter(out, self.about | given, force)
-        asked = {
+        inputs = {"root": None if root is None else str(root), "images": _digest_of(names, findings_by_image)}
+        writer = MapWriter(out, self.about | inputs, force)
+        files_by_name = {
             name: file
             for file, name in zip(files, names, strict=True)
-            if wanted is None or not set(self.findings).isdisjoint(wanted.get(name, ()))
+            if findings_by_image is None or not set(self.findings).isdisjoint(findings_by_image.get(name, ()))
         }
-        todo = [name for name in asked if name not in writer.done]
-        if len(todo) < len(asked):
-            logger.info("%d of %s have maps already", len(asked) - len(todo), counted(len(asked), "image"))
+        todo = [name for name in files_by_name if name not in writer.done]
+        if len(todo) < len(files_by_name):
+            logger.info(
+                "%d of %s have maps already", len(files_by_name) - len(todo), counted(len(files_by_name), "image")
+            )
         left_out: list[tuple[str, str, str]] = []
-        for batch in self.model.read([asked[name] for name in todo], todo, "maps", len(asked) - len(todo)):
-            probabilities, maps = self(batch.images, self._wanted_maps(batch.names, wanted))
+        for batch in self.model.read(
+            [files_by_name[name] for name in todo], todo, "maps", len(files_by_name) - len(todo)
+        ):
+            probabilities, maps = self(batch.images, self._map_mask(batch.names, findings_by_image))
             for position in batch.readable:
                 writer.add(
                     batch.names[position],
@@ -215,22 +220,26 @@ class Explainer:
                     batch.remarks[position],
                 )
             left_out += batch.errors
-        beside = Path(errors or out)
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        write_errors(beside, left_out)
+        errors_path = Path(errors or out)
+        errors_path.parent.mkdir(parents=True, exist_ok=True)
+        write_errors(errors_path, left_out)
         self.left_out = len(left_out)
         if left_out and not writer.done:
             raise first_error(left_out)
         store = writer.finish()
         if left_out:
-            logger.warning("%s left out: %s.errors.csv", counted(len(left_out), "file"), beside)
+            logger.warning("%s left out: %s.errors.csv", counted(len(left_out), "file"), errors_path)
         return store
 
-    def _wanted_maps(self, names: Sequence[str], wanted: Mapping[str, Collection[str]] | None) -> torch.Tensor | None:
-        """Return which maps of some images are wanted, bool ``[B, K]``; None for all."""
-        if wanted is None:
+    def _map_mask(
+        self, names: Sequence[str], findings_by_image: Mapping[str, Collection[str]] | None
+    ) -> torch.Tensor | None:
+        """Return the maps to compute of some images, bool ``[B, K]``; None for all."""
+        if findings_by_image is None:
             return None
-        return torch.tensor([[finding in wanted.get(name, ()) for finding in self.findings] for name in names])
+        return torch.tensor(
+            [[finding in findings_by_image.get(name, ()) for finding in self.findings] for name in names]
+        )
 
     def _view_of(self, geometry: torch.Tensor) -> View:
         """Return where the network's input lies in a stored image, of its rows, columns and spacing."""
@@ -240,10 +249,15 @@ class Explainer:
 
 
 def thresholds_of_rule(calibration: Fitted | None, rule: str | None, findings: Sequence[str]) -> dict[str, float]:
-    """Return the thresholds of one rule by finding; the first rule where None; none where there are none.
+    """Return the thresholds of one rule by finding; empty without operating points.
+
+    Args:
+        calibration: of the bundle; None where it is not calibrated.
+        rule: such as ``youden``; the first where None.
+        findings: of which to look for thresholds.
 
     Raises:
-        SettingError: ``setting-invalid`` for a rule that is not among them.
+        SettingError: ``setting-invalid`` for a rule that the calibration does not have.
     """
     points = {name: dict(calibration.points.get(name, {})) for name in findings} if calibration else {}
     rules = list(dict.fromkeys(name for thresholds in points.values() for name in thresholds))
@@ -256,7 +270,12 @@ def thresholds_of_rule(calibration: Fitted | None, rule: str | None, findings: S
 
 
 def root_of(files: Sequence[str | Path], names: Sequence[str]) -> Path | None:
-    """Return the folder that all names are below; None if there is none."""
+    """Return the folder that all names are relative to; None if there is no such folder.
+
+    Args:
+        files: paths of the images.
+        names: of the same images.
+    """
     roots = {_above(Path(file).resolve(), name) for file, name in zip(files, names, strict=True)}
     return roots.pop() if len(roots) == 1 else None
 
@@ -268,7 +287,11 @@ def _above(file: Path, name: str) -> Path | None:
     return file.parents[len(parts) - 1] if file.parts[-len(parts) :] == parts else None
 
 
-def _digest_of(names: Sequence[str], wanted: Mapping[str, Collection[str]] | None) -> str:
-    """Return what tells the images and findings that maps were asked of from others."""
-    findings = None if wanted is None else {name: sorted(wanted[name]) for name in sorted(wanted)}
-    return sha256(json.dumps([list(names), findings]).encode()).hexdigest()
+def _digest_of(names: Sequence[str], findings_by_image: Mapping[str, Collection[str]] | None) -> str:
+    """Return the SHA-256 of the names of the images and of the findings to map."""
+    sorted_findings = (
+        None
+        if findings_by_image is None
+        else {name: sorted(findings_by_image[name]) for name in sorted(findings_by_image)}
+    )
+    return sha256(json.dumps([list(names), sorted_findings]).encode()).hexdigest()

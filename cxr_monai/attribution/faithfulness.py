@@ -40,7 +40,7 @@ _BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What the score is after each share of the pixels, all ``[S + 1]``.
+    """The score after each share of the pixels was changed, all ``[S + 1]``.
 
     Attributes:
         shares: of the pixels that were changed, 0 to 1.
@@ -54,7 +54,7 @@ class Curves:
 
 
 def baseline_of(image: torch.Tensor, kind: str = "blur") -> torch.Tensor:
-    """Return what stands where a part of the image is taken away.
+    """Return the image that replaces the parts that are taken away.
 
     Args:
         image: float ``[C, H, W]``.
@@ -77,6 +77,10 @@ def baseline_of(image: torch.Tensor, kind: str = "blur") -> torch.Tensor:
 
 def displaced(heat: torch.Tensor, seed: int) -> torch.Tensor:
     """Return a map at a random place: rolled around the borders, and mirrored or not; same values, same roughness.
+
+    Args:
+        heat: float ``[H, W]``.
+        seed: of the place.
 
     An order of single pixels drawn at random would be no fair control: it covers the whole image with specks, which no
     map of whole places does, and which alone can change a network's mind.
@@ -118,13 +122,18 @@ def deletion_insertion(
     inner = [torch.where(mask, baseline, image) for mask in changed[1:-1]]
     inner += [torch.where(mask, image, baseline) for mask in changed[1:-1]]
     values = _scored(score, torch.stack([image, baseline, *inner]), batch_size)
-    whole, gone, between = values[:1], values[1:2], values[2:]
-    deletion = np.concatenate([whole, between[: steps - 1], gone])
-    return Curves(shares, deletion, np.concatenate([gone, between[steps - 1 :], whole]))
+    at_image, at_baseline, between = values[:1], values[1:2], values[2:]
+    deletion = np.concatenate([at_image, between[: steps - 1], at_baseline])
+    return Curves(shares, deletion, np.concatenate([at_baseline, between[steps - 1 :], at_image]))
 
 
 def area(shares: np.ndarray, values: np.ndarray) -> float:
-    """Return the area under a curve over shares 0 to 1 (trapezoids): the score's mean along it, in the score's unit."""
+    """Return the area under a curve over shares 0 to 1 (trapezoids): the score's mean along it, in the score's unit.
+
+    Args:
+        shares: float ``[S + 1]``, rising from 0 to 1.
+        values: float ``[S + 1]``, the scores.
+    """
     return float(np.trapezoid(values, shares))
 
 

@@ -31,10 +31,10 @@ NORMAL_ROW = "labelled with none of the findings, with the map of what is most p
 
 
 class Gallery:
-    """Panels of the same images under one or several stores, which are different models or methods.
+    """Panels of the same images with the maps of one or several stores (different models or methods).
 
     Args:
-        stores: the first says which images there are, and leads where the stores differ.
+        stores: the images are those of the first, which leads where the stores differ.
         root: of the images; None takes what the first store noted, else the working directory.
         manifest: labels and patients; None where they are not known.
         truth: boxes by image and finding, in pixels of the stored image.
@@ -59,18 +59,18 @@ class Gallery:
         self.truth, self.points, self.paths = truth or {}, points, paths or {}
         self.labels: pd.DataFrame | None = None
         self.notes: list[str] = []
-        """What is left out, for the user."""
+        """Sentences on what is left out, for the user."""
         if manifest is not None:
-            named = self.store.table[["image"]].assign(named=self.store.table["image"])
-            by_side = join_on_image(manifest.table, named, by_name=self.by_name, root=manifest.root)
+            explained = self.store.table[["image"]].assign(named=self.store.table["image"])
+            by_side = join_on_image(manifest.table, explained, by_name=self.by_name, root=manifest.root)
             rows = by_side.table.drop(columns="image").set_index("named").rename_axis("image")
-            self.labels = rows.reindex(named["image"])
+            self.labels = rows.reindex(explained["image"])
             lost, images = by_side.matches.lost, by_side.matches.names
             self.notes = without(lost, len(images), "explained images", "labels in the manifest")
         self._radiograph = lru_cache(maxsize=4)(self._read)
 
     def find(self, name: str) -> str:
-        """Return the image that a path or a file name means.
+        """Return the name in the store of the image with this path or file name.
 
         Raises:
             EvaluationError: ``maps-invalid`` for none or several.
@@ -89,19 +89,19 @@ class Gallery:
             where=self.store.folder,
         )
 
-    def findings(self, image: str, wanted: Sequence[str] = ()) -> list[str]:
-        """Return which findings of an image to show.
+    def findings(self, image: str, findings: Sequence[str] = ()) -> list[str]:
+        """Return the findings of an image to show.
 
         Args:
-            image: which.
-            wanted: those; by default the reported ones (at their operating point or above) that have a map, the most
-                probable first; if there is none, the most probable one that has a map.
+            image: its name in the store.
+            findings: their names; by default the reported ones (at their operating point or above) that have a map,
+                the most probable first; if there is none, the most probable one that has a map.
 
         Raises:
             SettingError: ``setting-invalid`` for a finding that no store has maps of.
         """
-        if wanted:
-            return _known(wanted, self.stores)
+        if findings:
+            return _known(findings, self.stores)
         has_map = ~np.isnan(self.store.grid(image)).any((1, 2))
         having = [finding for finding, mapped in zip(self.store.findings, has_map, strict=True) if mapped]
         ordered = sorted(having, key=lambda finding: -self.store.probability(image, finding))
@@ -111,8 +111,8 @@ class Gallery:
         """Return the radiograph, then one panel a store; without a map where a store has none.
 
         Args:
-            image, finding: which.
-            labelled: words for the radiograph; by default they say what the manifest labels it with.
+            image, finding: their names in the store.
+            labelled: text for the radiograph; by default its labels in the manifest.
 
         Raises:
             EvaluationError: ``maps-invalid`` if a store lacks the image, or the image has another shape.
@@ -133,24 +133,24 @@ class Gallery:
             *panels,
         ]
 
-    def picture(self, image: str, wanted: Sequence[str] = (), most: int = 11) -> tuple[list[MapPanel], str]:
+    def picture(self, image: str, findings: Sequence[str] = (), most: int = 11) -> tuple[list[MapPanel], str]:
         """Return one picture of an image: the radiograph, then the first store's map of each of its findings.
 
         Args:
-            image: which.
-            wanted: findings; by default the reported ones, or the three most probable where none is.
+            image: its name in the store.
+            findings: their names; by default the reported ones, or the three most probable where none is.
             most: maps at most.
 
         Returns:
-            the panels, and in words what has no map.
+            the panels, and sentences on findings without a map.
 
         Raises:
             EvaluationError, SettingError, RadiographError: as `row` and `findings`.
         """
         store = self.store
-        names = list(dict.fromkeys(wanted))
-        if wanted:
-            _known(wanted, [store])
+        names = list(dict.fromkeys(findings))
+        if findings:
+            _known(findings, [store])
         else:
             ordered = sorted(store.findings, key=lambda finding: -store.probability(image, finding))
             names = [name for name in ordered if self._is_reported(image, name)] or ordered[:3]
@@ -194,13 +194,13 @@ class Gallery:
         panel = MapPanel(np.zeros((1, 1)), probability=probability, operating_point=point)
         return f"{finding} ({panel.likely})"
 
-    def choose(self, count: int = 4, seed: int = 0, wanted: Sequence[str] = ()) -> tuple[pd.DataFrame, str]:
+    def choose(self, count: int = 4, seed: int = 0, findings: Sequence[str] = ()) -> tuple[pd.DataFrame, str]:
         """Choose the examples of a sheet from the first store.
 
         Args:
             count: examples a row.
             seed: of the draw.
-            wanted: findings; by default all.
+            findings: their names; by default all.
 
         Returns:
             a table of ``row`` (a finding, `NORMAL_IMAGES` or `NONE_REPORTED`), ``image``, ``finding`` (whose map) and
@@ -210,7 +210,7 @@ class Gallery:
             SettingError: ``setting-invalid`` for a finding without maps.
         """
         store = self.store
-        findings = _known(wanted or store.findings, [store])
+        row_findings = _known(findings or store.findings, [store])
         probabilities = store.table.set_index("image")[list(store.findings)]
         orders: dict[str, Sequence[str]]
         if self.labels is not None:
@@ -219,12 +219,12 @@ class Gallery:
             orders = {NORMAL_IMAGES: self._one_a_patient(shuffled[(shuffled[labelled] == 0).all(axis=1)])}
             orders |= {
                 finding: self._one_a_patient(shuffled[shuffled[finding] == 1], finding) if finding in labelled else []
-                for finding in findings
+                for finding in row_findings
             }
             boxed = "those with a box first, the others " if self.truth else ""
             how = (
                 f"Images labelled with the finding, {boxed}drawn at random (seed {seed}), of different patients as far "
-                "as there are" + (NORMAL_IMAGES not in findings) * f"; {NORMAL_IMAGES}: {NORMAL_ROW}" + "."
+                "as there are" + (NORMAL_IMAGES not in row_findings) * f"; {NORMAL_IMAGES}: {NORMAL_ROW}" + "."
             )
         else:
             points = pd.Series(store_operating_points(store), dtype="float64")
@@ -233,21 +233,21 @@ class Gallery:
             orders = {NONE_REPORTED: list(least.index)} if below.any() else {}
             orders |= {
                 finding: list(probabilities[finding].sort_values(ascending=False, kind="stable").index)
-                for finding in findings
+                for finding in row_findings
             }
             how = "No labels were given: the images in which the finding is most probable."
         rows = []
         for row, order in orders.items():
-            taken = self._with_maps(order, row if row in findings else None, count)
+            examples = self._with_maps(order, row if row in row_findings else None, count)
             ordered = sorted(
-                ((row, image, name, store.probability(image, name)) for image, name in taken),
+                ((row, image, name, store.probability(image, name)) for image, name in examples),
                 key=lambda example: -example[-1],
             )
             rows += ordered or [(row, "", "", np.nan)]
         return pd.DataFrame(rows, columns=["row", "image", "finding", "probability"]), how
 
     def sheet(self, chosen: pd.DataFrame) -> dict[str, list[MapPanel]]:
-        """Return the panels of what `choose` chose, by row.
+        """Return the panels of the examples that `choose` returned, by row.
 
         Raises:
             EvaluationError, RadiographError: as `row`.
@@ -285,11 +285,11 @@ class Gallery:
         shape = max(1, round(height * smaller)), max(1, round(width * smaller))
         has_finding = finding in store.findings
         heat = store.on_image(image, finding, shape) if has_finding else None
-        named = finding if heat is not None and heat.any() else f"no map of {finding}"
+        caption = finding if heat is not None and heat.any() else f"no map of {finding}"
         return MapPanel(
             np.asarray(Image.fromarray(pixels).reduce(max(1, min(height, width) // (4 * self.points)))),
             heat,
-            named,
+            caption,
             store.probability(image, finding) if has_finding else None,
             store_operating_points(store).get(finding),
             self.truth.get((image, finding), ()),
@@ -328,34 +328,34 @@ class Gallery:
         """Return images, boxed ones first, then those that are the first of their patient."""
         boxed = [(image, finding) not in self.truth for image in rows.index]
         ordered = rows.iloc[np.argsort(boxed, kind="stable")]
-        again = ordered["patient_id"].duplicated().to_numpy()
-        return [*ordered.index[~again], *ordered.index[again]]
+        is_repeated = ordered["patient_id"].duplicated().to_numpy()
+        return [*ordered.index[~is_repeated], *ordered.index[is_repeated]]
 
     def _with_maps(self, images: Sequence[str], finding: str | None, count: int) -> list[tuple[str, str]]:
         """Return the first images that have a map of the finding, or of any where None, and which finding it is."""
-        taken: list[tuple[str, str]] = []
+        examples: list[tuple[str, str]] = []
         for image in images:
-            if len(taken) == count:
+            if len(examples) == count:
                 break
             if finding is None:
-                taken += [(image, name) for name in self.findings(image)[:1]]
+                examples += [(image, name) for name in self.findings(image)[:1]]
             elif not np.isnan(self.store.grid(image)[self.store.findings.index(finding)]).any():
-                taken.append((image, finding))
-        return taken
+                examples.append((image, finding))
+        return examples
 
 
-def _known(wanted: Sequence[str], stores: Sequence[MapStore]) -> list[str]:
+def _known(findings: Sequence[str], stores: Sequence[MapStore]) -> list[str]:
     every = list(dict.fromkeys(finding for store in stores for finding in store.findings))
-    unknown = [finding for finding in wanted if finding not in every]
+    unknown = [finding for finding in findings if finding not in every]
     if unknown:
         raise SettingError(
             Code.SETTING_INVALID, f"there are no maps of {unknown[0]!r}; there are maps of {', '.join(every)}."
         )
-    return list(wanted)
+    return list(findings)
 
 
 def store_operating_points(store: MapStore) -> dict[str, float]:
-    """Return from which probability each finding is reported, where the bundle that made the maps says so."""
+    """Return the operating point (a probability) of each finding that has one in the store."""
     # in the precision of the probabilities, or one that is exactly at its point would be below it
     return {finding: float(np.float32(point)) for finding, point in (store.about.get("thresholds") or {}).items()}
 

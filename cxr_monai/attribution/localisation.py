@@ -1,4 +1,4 @@
-"""Does a map point at what a radiologist drew a box around? Scores of one case, and the two controls beside it.
+"""Localisation of one case: does a map point at the box that a radiologist drew? Scores, and the centre map.
 
     scores = score(heat, boxes)                         # heat [h, w] on the whole image, boxes [B, 4] in shares of it
     scores.pointing, scores.energy                      # need no threshold
@@ -54,7 +54,7 @@ _TOUCHING = np.ones((3, 3))
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What one map is worth in one case, at S thresholds.
+    """The scores of one map in one case, at S thresholds.
 
     Attributes:
         pointing, energy: in [0, 1].
@@ -71,6 +71,10 @@ class Scores:
 
 def raster(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
     """Return rows and columns of the raster of a stored image: its own where it is no larger than ``side``.
+
+    Args:
+        height, width: of the stored image, in pixels.
+        side: pixels of the raster's longer side, at most.
 
     >>> raster(2048, 1024), raster(100, 80)
     ((256, 128), (100, 80))
@@ -181,6 +185,10 @@ def coverage(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return how much of each pixel the boxes cover: float64 ``[h, w]`` in [0, 1].
 
     Where boxes overlap, a pixel counts by the one that covers most of it.
+
+    Args:
+        boxes: ``[B, 4]``: left, top, right, bottom in shares of the image.
+        shape: rows and columns.
     """
     return (_along(boxes, 1, shape[0])[:, :, None] * _along(boxes, 0, shape[1])[:, None, :]).max(axis=0)
 
@@ -193,7 +201,7 @@ def _along(boxes: np.ndarray, axis: int, size: int) -> np.ndarray:
 
 
 def centre_map(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return where a finding's boxes usually are: float64 ``[h, w]``, the mean of their masks, in [0, 1].
+    """Return how often each place lies in a finding's boxes: float64 ``[h, w]``, the mean of their masks, in [0, 1].
 
     Args:
         boxes: ``[B, 4]`` of other images than those that the map is scored on, in shares of their images.
@@ -203,20 +211,25 @@ def centre_map(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def centre_boxes(boxes: Mapping[tuple[str, str], np.ndarray], finding: str) -> np.ndarray:
-    """Return the boxes of a finding among those of (image, finding); those of all findings where it has none."""
+    """Return the boxes of a finding ``[B, 4]``; those of all findings where it has none.
+
+    Args:
+        boxes: ``[B, 4]`` by (image, finding).
+        finding: its name.
+    """
     of_finding = [box_array for (_, name), box_array in boxes.items() if name == finding]
     return np.concatenate(of_finding or list(boxes.values()))
 
 
 def choose_map_thresholds(
-    iou: np.ndarray, findings: Sequence[str], wanted: Sequence[str], shares: Sequence[float] = MAP_THRESHOLDS
+    iou: np.ndarray, findings: Sequence[str], targets: Sequence[str], shares: Sequence[float] = MAP_THRESHOLDS
 ) -> dict[str, tuple[float, str]]:
     """Choose each finding's map threshold: the one with the largest mean IoU (the lowest of several).
 
     Args:
         iou: float ``[N, S]`` of N cases of other images than those to be scored.
         findings: of the N cases.
-        wanted: findings to choose for; one with fewer than `FEWEST_CASES` cases takes what is best for all N.
+        targets: the findings to choose for; one with fewer than `FEWEST_CASES` cases takes what is best for all N.
         shares: the S thresholds.
 
     Returns:
@@ -231,7 +244,7 @@ def choose_map_thresholds(
             fix="Choose them on other images: --choose-on MAPS --choose-boxes B.csv, or --choose-split val.",
         )  # fmt: skip
     labels, chosen = np.asarray(findings, dtype=object), {}
-    for finding in wanted:
+    for finding in targets:
         of_finding = labels == finding
         rows, source = (
             (of_finding, finding)

@@ -45,7 +45,18 @@ class Localisation:
 
 
 def write_localisation(localisation: Localisation, folder: str | Path) -> list[Path]:
-    """Write ``localisation.csv``, ``gains.csv``, ``cases.csv`` (four decimals), ``localisation.json`` (all digits)."""
+    """Write ``localisation.csv``, ``gains.csv``, ``cases.csv`` (four decimals), ``localisation.json`` (all digits).
+
+    Args:
+        localisation: of ``cxr_monai.attribution.localisation_scoring``.
+        folder: where; made if it does not exist.
+
+    Returns:
+        the files, ``localisation.json`` last.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
     folder = Path(folder)
     tables = {"localisation": localisation.scores, "gains": localisation.gains, "cases": localisation.cases}
     written = write_result_tables(tables, folder)
@@ -63,7 +74,7 @@ def write_localisation(localisation: Localisation, folder: str | Path) -> list[P
 
 
 def read_localisation(folder: str | Path) -> Localisation:
-    """Read what `write_localisation` wrote; its table of cases stays empty.
+    """Read a folder that `write_localisation` wrote; the table of cases is left empty.
 
     Raises:
         EvaluationError: ``evaluation-invalid`` if the folder holds none, ``result-incomplete``.

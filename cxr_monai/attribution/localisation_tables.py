@@ -71,7 +71,12 @@ class LocalisationTables:
 
 
 def score_row(scores: Scores, threshold: int = 0) -> np.ndarray:
-    """Return the Q `SCORES` of one map in one case at the threshold of that number: float64 ``[Q]``."""
+    """Return the Q `SCORES` of one map in one case: float64 ``[Q]``.
+
+    Args:
+        scores: at S thresholds.
+        threshold: which of them, 0 to S - 1.
+    """
     iou, iobb = scores.iou[threshold], scores.iobb[threshold]
     above = [float(overlap > level + _ROUNDING) for overlap in (iou, iobb) for level in OVERLAP_LEVELS]
     return np.array([scores.pointing, scores.energy, iou, iobb, *above])
@@ -193,9 +198,11 @@ def _gain_ends(
     gains, gain_draws = figures[:, :1] - figures[:, 1:], draws[:, :, :1] - draws[:, :, 1:]
     low, high = _percentiles(gains, gain_draws, weights, patients, level)
     correlation = _correlation(draws[:, :, :1], draws[:, :, 1:])
-    judged, controls = ((figures[:, maps], ends[0][:, maps], ends[1][:, maps]) for maps in (slice(1), slice(1, None)))
+    scored_map, controls = (
+        (figures[:, maps], ends[0][:, maps], ends[1][:, maps]) for maps in (slice(1), slice(1, None))
+    )
     is_share = np.isin(SCORES, _SHARES)
-    for end, share in zip((low, high), paired_difference(judged, controls, correlation), strict=True):
+    for end, share in zip((low, high), paired_difference(scored_map, controls, correlation), strict=True):
         end[..., is_share] = share[..., is_share]
     return low, high
 

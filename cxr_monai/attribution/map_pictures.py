@@ -3,7 +3,7 @@
 write_pictures(gallery, images, "pictures")             # <image>.png, one an image with the maps of its findings
 write_overlays(gallery, images, "overlays")             # <image>_<finding>.png, one a finding
 write_overlays(gallery, images, "figure.pdf")           # all of them as rows of one picture
-write_sheet(gallery, "sheet.pdf")                       # and sheet.csv: which images these are
+write_example_sheet(gallery, "sheet.pdf")               # and sheet.csv: the images in it
 write_nifti_maps(gallery, images, "maps")
 """
 
@@ -42,10 +42,10 @@ def write_overlays(
     """Write, for each image and finding, the radiograph and the map of every store in a row.
 
     Args:
-        gallery: what to show.
+        gallery: images and maps.
         images: of the first store.
         out: a folder, with one picture a row; or a ``.png`` or ``.pdf`` with all rows.
-        findings: those; by default `Gallery.findings` decides.
+        findings: their names; by default `Gallery.findings` decides.
         threshold, contours, boxes: as `draw_overlay`.
         suffix: of pictures in a folder.
 
@@ -91,10 +91,10 @@ def write_pictures(
     """Write one picture an image: the radiograph and the map of each of its findings, and in words what has none.
 
     Args:
-        gallery: what to show; of several stores the first.
+        gallery: images and maps; of several stores the first.
         images: of the store.
         out: a folder.
-        findings: those; by default `Gallery.picture` decides.
+        findings: their names; by default `Gallery.picture` decides.
         suffix: of the pictures.
 
     Returns:
@@ -117,7 +117,14 @@ def write_pictures(
 
 
 def picture_names(images: Sequence[str], findings: Sequence[str], suffix: str, nifti: bool = False) -> list[str]:
-    """Return the names that :func:`write_overlays`, and :func:`write_nifti_maps`, give in a folder, or some more."""
+    """Return all file names that :func:`write_overlays` and :func:`write_nifti_maps` may write into a folder.
+
+    Args:
+        images: names.
+        findings: names.
+        suffix: of the pictures.
+        nifti: include those of :func:`write_nifti_maps`.
+    """
     stems, suffixes = _stems(images).values(), [suffix, *([".nii.gz"] if nifti else [])]
     names = [f"{stem}_{_safe(finding)}{end}" for stem in stems for finding in findings for end in suffixes]
     return names + [f"{stem}.nii.gz" for stem in stems if nifti]
@@ -137,7 +144,7 @@ def write_example_sheet(
     """Write the sheet of the first store; `Gallery.choose` says what is on it, and is written beside it as CSV.
 
     Args:
-        gallery: what to show.
+        gallery: images and maps.
         out: a ``.png`` or ``.pdf``.
         findings: rows; by default all.
         count: examples a row.
@@ -145,7 +152,7 @@ def write_example_sheet(
         threshold, contours, boxes: as `draw_overlay`.
 
     Returns:
-        what was chosen.
+        the examples, as `Gallery.choose` returns them.
     """
     chosen, how = gallery.choose(count, seed, findings)
     figure = sheet_figure(
@@ -214,8 +221,8 @@ def _for_each(images: Sequence[str], out: Path, do: Callable[[str], None]) -> No
 
 def _stems(images: Sequence[str]) -> dict[str, str]:
     """Return a file's name for each image: its own without suffix; where two have the same, their paths, or numbers."""
-    for way in (lambda image: _stem(image.rpartition("/")[2]), _stem, str):
-        stems = {image: _safe(way(image)) for image in images}
+    for naming in (lambda image: _stem(image.rpartition("/")[2]), _stem, str):
+        stems = {image: _safe(naming(image)) for image in images}
         if len({stem.casefold() for stem in stems.values()}) == len(stems):
             return stems
     return {image: f"{number:05d}_{stem}" for number, (image, stem) in enumerate(stems.items())}

@@ -43,17 +43,17 @@ _VIEW = ("height", "width", "top", "left", "rows", "columns", "row_spacing", "co
 
 
 class MapStore:
-    """Maps that were written; see the module's head.
+    """A folder of maps, opened for reading; see the module's head.
 
     Attributes:
         folder: where they are.
-        about: bundle, method, layer, stride, findings, and whatever else the writer noted.
+        about: bundle, method, layer, stride, findings and further settings, as in ``maps.json``.
         findings: the K findings of every map.
-        scheme: what findings the labels of the bundle that made the maps are made of.
+        scheme: the label scheme of the bundle that made the maps.
         points: where the points of a map lie, see ``View.place``.
         table: ``image``, the columns of the view, and one probability a finding, one row an image.
         without: by image the findings that have no map: it was not kept, or is 0 everywhere.
-        notes: what reading said of the images.
+        notes: remarks from reading the images.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -140,12 +140,14 @@ class MapStore:
             return self
         other = copy(self)
         other.table = self.table.assign(image=[names.get(image, image) for image in self.table["image"]])
-        for held in ("without", "_place", "_probabilities"):
-            setattr(other, held, {names.get(image, image): entry for image, entry in getattr(self, held).items()})
+        for attribute in ("without", "_place", "_probabilities"):
+            setattr(
+                other, attribute, {names.get(image, image): entry for image, entry in getattr(self, attribute).items()}
+            )
         return other
 
     def view(self, image: str) -> View:
-        """Return where an image's maps lie."""
+        """Return the rectangle of the stored image that its maps cover."""
         number, row = self._at(image)
         return _view(self._read(number)[0][row])
 
@@ -159,7 +161,7 @@ class MapStore:
         """Return one finding's map in the stored image's pixels.
 
         Args:
-            image, finding: which.
+            image, finding: their names.
             shape: rows and columns over the same extent instead of the stored image's own.
 
         Returns:
@@ -228,30 +230,30 @@ class MapWriter:
         self._others: list[Path] = []
         if not self._go_on(force):
             check_folder(self.folder, ())
-            self._others = self._there()
+            self._others = self._map_files()
             if not self._others:
                 write_durably(self.folder / MAPS_JSON, _encoded(self.about))
 
-    def _there(self) -> list[Path]:
+    def _map_files(self) -> list[Path]:
         """Return the files of maps that are in the folder."""
-        named = [self.folder / MAPS_CSV, self.folder / MAPS_JSON]
-        return [path for path in named if path.is_file()] + sorted(self.folder.glob("maps_*.npz"))
+        paths = [self.folder / MAPS_CSV, self.folder / MAPS_JSON]
+        return [path for path in paths if path.is_file()] + sorted(self.folder.glob("maps_*.npz"))
 
     def _go_on(self, force: bool) -> bool:
-        """Take over maps that were made in the same way; tell whether there are such."""
-        present = self._there()
+        """Take over maps that were made with the same settings; return whether there are any."""
+        present = self._map_files()
         if not present:
             return False
-        before, now = _described(self.folder / MAPS_JSON), json.loads(json.dumps(self.about))
-        keys = {*now, *before} - {"root", COMPLETE}  # the images may have moved meanwhile
-        differ = sorted(key for key in keys if now.get(key) != before.get(key))
+        old_about, new_about = _described(self.folder / MAPS_JSON), json.loads(json.dumps(self.about))
+        keys = {*new_about, *old_about} - {"root", COMPLETE}  # the images may have moved meanwhile
+        differ = sorted(key for key in keys if new_about.get(key) != old_about.get(key))
         if differ and not force:
-            if not before:
+            if not old_about:
                 refuse_taken(present, "--force")
             key = differ[0]
             raise UsageError(
                 Code.OUTPUT_EXISTS,
-                f"other maps are here: their {key} is {before.get(key)!r}, not {now.get(key)!r}.",
+                f"other maps are here: their {key} is {old_about.get(key)!r}, not {new_about.get(key)!r}.",
                 fix="Name another folder with --out, or write over them with --force.",
                 where=self.folder,
             )
@@ -275,7 +277,7 @@ class MapWriter:
             view: where its maps lie.
             probabilities: ``[K]``.
             maps: ``[K, h, w]``, at least 0, NaN where not kept.
-            notes: what reading said of its file, a line each.
+            notes: remarks from reading its file, a line each.
         """
         if image in self.done:
             raise ValueError(f"{image!r} has its maps already")
@@ -318,9 +320,11 @@ class MapWriter:
 
     def _place(self, parts: Mapping[Path, bytes]) -> None:
         """Write parts; when they are on the disk, other maps go, and the table and mark of before there were these."""
-        gone = [path for path in {*self._others, self.folder / MAPS_CSV} if path.is_file() and path.name != MAPS_JSON]
-        if gone or self._others:
-            files = {**dict.fromkeys(gone), **parts}
+        outdated = [
+            path for path in {*self._others, self.folder / MAPS_CSV} if path.is_file() and path.name != MAPS_JSON
+        ]
+        if outdated or self._others:
+            files = {**dict.fromkeys(outdated), **parts}
             about = self.folder / MAPS_JSON
             write_together(about, _encoded(self.about), files, gone_meanwhile=bool(self._others))
             self._others = []
@@ -334,7 +338,7 @@ def _encoded(content: Mapping[str, Any]) -> bytes:
 
 
 def _described(about: Path) -> dict[str, Any]:
-    """Return what ``maps.json`` says; nothing where it is missing or none."""
+    """Return the content of ``maps.json``; empty where it is missing or no JSON object."""
     try:
         content = parse_strictly(about.read_bytes())
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Methods of making a map of what a network looked at for one finding, by name, behind one interface.
+"""Attribution methods (class activation maps, gradients, occlusion) by name, behind one interface.
 
     maps = explain_with("gradcam", network, images, channels=[0, 3])        # [B, C, H, W] -> [B, 2, h, w]
 
-`MAP_METHODS` tells what each can and cannot show. Some read a layer's features (their maps have its grid), others the
+`MAP_METHODS` lists what each can and cannot show. Some read a layer's features (their maps have its grid), others the
 pixels. The layer to explain in MONAI's DenseNet is ``class_layers.relu``: ``features`` ends before the last ReLU, and
 gives another map. Activations that work in place, as DenseNet's do by default, break the hooks of MONAI and Captum:
 every method but ``cam`` therefore works on a copy in which they do not.
@@ -52,7 +52,7 @@ class Method(StrEnum):
 
 @dataclass(frozen=True)
 class MapMethod:
-    """A method.
+    """An attribution method and its description.
 
     Attributes:
         maps: ``(network, images [B, C, H, W], channels, target_layer, head)`` to ``[B, K, h, w]``, at least 0. The head
@@ -112,7 +112,7 @@ def explain_with(
 
 
 def method_named(name: str) -> MapMethod:
-    """Return a method.
+    """Return the attribution method of a name.
 
     Raises:
         SettingError: ``setting-invalid``, listing what there is.
@@ -124,6 +124,10 @@ def method_named(name: str) -> MapMethod:
 
 def check_layer(network: nn.Module, target_layer: str) -> None:
     """Refuse a layer that the network does not have.
+
+    Args:
+        network: any.
+        target_layer: a module's name.
 
     Raises:
         SettingError: ``setting-invalid``, listing the last activations and blocks.
@@ -258,8 +262,8 @@ def _guided_gradcam(
     network: nn.Module, images: torch.Tensor, channels: Sequence[int], layer: str, head: Head
 ) -> torch.Tensor:
     # Captum's own GuidedGradCam ties both together; apart, the two hooks never meet on one layer
-    where = _layer_gradcam(network, images, channels, layer, head)
-    enlarged = LayerAttribution.interpolate(where, tuple(images.shape[-2:]), "bilinear")
+    coarse = _layer_gradcam(network, images, channels, layer, head)
+    enlarged = LayerAttribution.interpolate(coarse, tuple(images.shape[-2:]), "bilinear")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
         guided = GuidedBackprop(network)

@@ -1,4 +1,4 @@
-"""Does a map depend on what the network has learned? Adebayo et al. 2018, arXiv 1810.03292.
+"""Randomisation test: does a map depend on what the network has learned? Adebayo et al. 2018, arXiv 1810.03292.
 
     for stage in cascade(network):
         copy = randomised(network, stage.parts, images, seed=0)     # explain with it, and compare the maps
@@ -40,7 +40,7 @@ _FEW_IMAGES = 16
 
 @dataclass(frozen=True)
 class Stage:
-    """What is random: ``name`` is the last part that was added, ``parts`` all of them."""
+    """The parts of a network with random weights: ``name`` is the last that was added, ``parts`` are all of them."""
 
     name: str
     parts: tuple[str, ...]
@@ -64,9 +64,8 @@ def randomised(network: nn.Module, parts: Sequence[str], images: torch.Tensor, s
 
     Layers draw their weights in their own way (PyTorch's ``reset_parameters``); parameters of modules that have none
     come from a normal distribution of the parameter's own mean and deviation. The means and variances of batch
-    normalisation
-    in these parts are then taken from the images: old ones would fit no new weights, and signals would vanish or
-        explode.
+    normalisation in these parts are then taken from the images: old ones would fit no new weights, and signals would
+    vanish or explode.
 
     Args:
         network: any.

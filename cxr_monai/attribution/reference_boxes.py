@@ -58,7 +58,7 @@ def read_boxes(
         sentences on what was left out.
 
     Raises:
-        EvaluationError: ``boxes-invalid``, with everything that is wrong: columns missing, no numbers, an unknown
+        EvaluationError: ``boxes-invalid``, naming all problems: columns missing, no numbers, an unknown
             finding, a box outside its image, an image of another size than the stored one, a box twice.
         ManifestError: ``manifest-invalid`` if no box is of a stored image; ``images-ambiguous`` if it is not clear of
             which; ``source-invalid`` for a file that is not
@@ -147,10 +147,10 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
         raise
     joined = by_side.table
     other = (joined["stored_width"] != joined["image_width"]) | (joined["stored_height"] != joined["image_height"])
-    named = ["line", "image", "image_width", "image_height", "stored_width", "stored_height"]
+    columns = ["line", "image", "image_width", "image_height", "stored_width", "stored_height"]
     problems += [
         (line, f"{image} is {width:g}x{height:g} here; the maps are of an image of {stored_width}x{stored_height}")
-        for line, image, width, height, stored_width, stored_height in joined.loc[other, named].itertuples(
+        for line, image, width, height, stored_width, stored_height in joined.loc[other, columns].itertuples(
             index=False, name=None
         )
     ]
@@ -197,7 +197,13 @@ def _doubled(table: pd.DataFrame) -> list[tuple[int, str]]:
 def boxed_findings(
     path: str | Path, images: Sequence[str], scheme: LabelScheme = FINDINGS, by_name: bool = False
 ) -> tuple[dict[str, set[str]], list[str]]:
-    """Return which labels are boxed in each of some images, by the images' names, and what is left out.
+    """Return which labels are boxed in each of some images, by the images' names, and sentences on what is left out.
+
+    Args:
+        path: ``M.boxes.csv`` or ``BBox_List_2017.csv``, plain or .gz.
+        images: their names.
+        scheme: of the labels; a box of a finding is a box of every label that the finding makes true.
+        by_name: file names are identities, whatever their folders.
 
     Images without a box are not in it. Nothing else of the table is read: :func:`read_boxes` judges it.
 

@@ -2,7 +2,7 @@
 
     threshold = parse_threshold("0.5")          # at least half of the map's maximum
     threshold = parse_threshold("area=0.1")     # the strongest tenth of the image
-    for part in parts(heat, threshold):         # the strongest part first
+    for part in connected_regions(heat, threshold):     # the strongest part first
         part.x, part.y, part.width, part.height
 
 A share of the maximum says what belongs to the peak, and may be a dot or half of the image. A share of the area is as

@@ -11,6 +11,10 @@ from cxr_monai.durable import write_durably
 def write_result_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path) -> list[Path]:
     """Write ``<name>.csv`` of each table, with four decimals, empty where undefined; return the files.
 
+    Args:
+        tables: by name.
+        folder: where; made if it does not exist.
+
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """

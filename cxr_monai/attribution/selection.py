@@ -25,7 +25,7 @@ class Example:
     Attributes:
         path: the file.
         name: its name in the results.
-        present: the findings that its labels say; None = no labels known.
+        present: the findings that its labels state; None = no labels known.
         boxes: rows ``finding, x, y, width, height``, as shares of the image's width and height.
     """
 

@@ -1,4 +1,4 @@
-"""Methods of making maps, tested on a network: do their maps show what it uses, and what it has learned?
+"""Faithfulness and randomisation tests of attribution methods on a network.
 
     subject = Subject(Model.open("OUT/bundle", amp=False, raw=True))
     images, names, left_out = read_some(subject.model, files, names, count=24)
@@ -55,7 +55,7 @@ class Subject:
     map_stride: int | None = None
 
     def explainer(self, method: str, findings: Sequence[str] | None = None) -> Explainer:
-        """Return what makes maps of some findings by a method.
+        """Return the explainer of some findings by a method.
 
         Raises:
             SettingError: as `Explainer`.
@@ -76,6 +76,13 @@ def read_some(
 ) -> tuple[torch.Tensor, list[str], list[tuple[str, str, str]]]:
     """Read some of the files, drawn at random; another is drawn for one that cannot be read.
 
+    Args:
+        model: whose preprocessing is used.
+        files: paths.
+        names: of the same images.
+        count: how many to read.
+        seed: of the draw.
+
     Returns:
         images float32 ``[N, C, H, W]`` as the network is given them, N up to ``count``; their names; and of each file
         that was left out its name, the error's code and the reason.
@@ -85,26 +92,26 @@ def read_some(
         SettingError: ``setting-invalid`` if none is asked for.
     """
     images: list[torch.Tensor] = []
-    kept: list[str] = []
+    read_names: list[str] = []
     left_out: list[tuple[str, str, str]] = []
     order = np.random.default_rng(seed).permutation(len(files)).tolist()
     while order and len(images) < count:
         drawn, order = order[: count - len(images)], order[count - len(images) :]
         for batch in model.read([files[index] for index in drawn], [names[index] for index in drawn]):
             images += [batch.images[position] for position in batch.readable]
-            kept += [batch.names[position] for position in batch.readable]
+            read_names += [batch.names[position] for position in batch.readable]
             left_out += batch.errors
     if not images and left_out:
         raise first_error(left_out)
     if not images:
         raise SettingError(Code.SETTING_INVALID, f"{out_of(count, len(files), 'image')}: there must be at least 1.")
-    return torch.stack(images), kept, left_out
+    return torch.stack(images), read_names, left_out
 
 
 def cases_of(
     subject: Subject, images: torch.Tensor, names: Sequence[str], findings: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return what is tested: ``number`` (of the image), ``image, finding, channel, probability`` (not calibrated).
+    """Return the cases to test: ``number`` (of the image), ``image, finding, channel, probability`` (not calibrated).
 
     Args:
         subject, images: N of them.
@@ -121,11 +128,11 @@ def cases_of(
             f"the network does not know {unknown[0]!r}; it knows {', '.join(subject.model.labels)}.",
         )
     probabilities = subject.logits(images).sigmoid().cpu().numpy()
-    wanted = [subject.model.labels.index(name) for name in findings]
+    channels = [subject.model.labels.index(name) for name in findings]
     rows = [
         (number, name, subject.model.labels[channel], channel, float(probabilities[number, channel]))
         for number, name in enumerate(names)
-        for channel in (wanted or [int(probabilities[number].argmax())])
+        for channel in (channels or [int(probabilities[number].argmax())])
     ]
     return pd.DataFrame(rows, columns=["number", "image", "finding", "channel", "probability"])
 
@@ -159,7 +166,7 @@ def faithfulness(
         over it (``deletion_gain``, ...: above 0 where the map does better), ``sensitivity``; and the mean curves,
         ``method, map`` (``map`` or ``control``), ``share, deletion, insertion``.
     """
-    rows, drawn = [], []
+    rows, curve_tables = [], []
     with progress_bar(total=len(methods) * len(cases), desc="changing images", unit="maps") as bar:
         for method in methods:
             explainer, maps = _maps(subject, images, cases, method)
@@ -176,8 +183,12 @@ def faithfulness(
                 rows.append({"method": method} | {str(name): entry for name, entry in case.items()} | row)
                 case_curves += tables
                 bar.update()
-            drawn += [table.assign(method=method) for table in case_curves]
-    curve = pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=["method", "map", "share", *_CURVES])
+            curve_tables += [table.assign(method=method) for table in case_curves]
+    curve = (
+        pd.concat(curve_tables, ignore_index=True)
+        if curve_tables
+        else pd.DataFrame(columns=["method", "map", "share", *_CURVES])
+    )
     mean = curve.groupby(["method", "map", "share"], sort=False)[list(_CURVES)].mean().reset_index()
     return pd.DataFrame(rows), mean
 
@@ -208,8 +219,8 @@ def randomisation(
         return {method: _maps(changed, images, cases, method)[1] for method in methods}
 
     chosen = some_stages(cascade(subject.model.network), stages)
-    given = images.to(subject.model.device)
-    compared = survival(explain, subject.model.network, given, chosen, draws, seed)
+    device_images = images.to(subject.model.device)
+    compared = survival(explain, subject.model.network, device_images, chosen, draws, seed)
     bar = progress_bar(compared, total=len(chosen) * draws, desc="drawing weights", unit="networks")
     table = pd.concat(list(bar), ignore_index=True)
     keys = ["method", "stage", "random_parts", "case"]
@@ -229,9 +240,12 @@ def _maps(subject: Subject, images: torch.Tensor, cases: pd.DataFrame, method: s
         cases["number"].to_numpy(copy=True),
         np.array([explainer.findings.index(name) for name in cases["finding"]]),
     )
-    wanted = torch.zeros(len(images), len(explainer.findings), dtype=torch.bool)
-    wanted[number, column] = True
-    batches = [explainer(batch, mask)[1] for batch, mask in zip(images.split(BATCH), wanted.split(BATCH), strict=True)]
+    mask = torch.zeros(len(images), len(explainer.findings), dtype=torch.bool)
+    mask[number, column] = True
+    batches = [
+        explainer(batch, batch_mask)[1]
+        for batch, batch_mask in zip(images.split(BATCH), mask.split(BATCH), strict=True)
+    ]
     return explainer, np.concatenate(batches)[number, column]
 
 
@@ -239,9 +253,9 @@ def _one_map(explainer: Explainer, finding: str) -> Callable[[torch.Tensor], tor
     column = explainer.findings.index(finding)
 
     def explain(images: torch.Tensor) -> torch.Tensor:
-        wanted = torch.zeros(len(images), len(explainer.findings), dtype=torch.bool)
-        wanted[:, column] = True
-        return torch.from_numpy(explainer(images, wanted)[1][:, column])
+        mask = torch.zeros(len(images), len(explainer.findings), dtype=torch.bool)
+        mask[:, column] = True
+        return torch.from_numpy(explainer(images, mask)[1][:, column])
 
     return explain
 
@@ -277,14 +291,14 @@ def _judged(
     if empty:
         names = [f"{name}{end}" for name in measures for end in ("", "_control", "_gain")]
         return {"empty": True, **dict.fromkeys(names, np.nan)}, []
-    gone = baseline_of(image, baseline)
+    baseline_image = baseline_of(image, baseline)
     figures: list[dict[str, float]] = []
     tables = []
     for number, moved_to in enumerate([heat, *(displaced(heat, seed * 1000 + draw) for draw in range(controls))]):
-        deleted = deletion_insertion(probability, image, moved_to, gone, steps, seed, BATCH)
+        deleted = deletion_insertion(probability, image, moved_to, baseline_image, steps, seed, BATCH)
         figures.append({name: area(deleted.shares, getattr(deleted, name)) for name in _CURVES})
         if samples:
-            figures[-1]["unexplained"] = unexplained(logit, image, moved_to, gone, samples, seed, BATCH)
+            figures[-1]["unexplained"] = unexplained(logit, image, moved_to, baseline_image, samples, seed, BATCH)
         tables.append(_as_table(deleted, "control" if number else "map"))
     row: dict[str, Any] = {"empty": False}
     for name in measures:
@@ -294,5 +308,7 @@ def _judged(
     return row, tables
 
 
-def _as_table(made: Curves, name: str) -> pd.DataFrame:
-    return pd.DataFrame({"map": name, "share": made.shares, "deletion": made.deletion, "insertion": made.insertion})
+def _as_table(curves: Curves, name: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"map": name, "share": curves.shares, "deletion": curves.deletion, "insertion": curves.insertion}
+    )

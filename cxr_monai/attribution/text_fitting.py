@@ -13,7 +13,15 @@ def _width(text: str, points: float, weight: str = "normal") -> float:
 def fitted_text(
     text: str, inches: float, points: float, weight: str = "normal", least: float = 4.0
 ) -> tuple[str, float]:
-    """Return a text and its size such that it is no wider than asked: smaller, then cut."""
+    """Return a text and its size such that it fits a width: in smaller letters, then cut.
+
+    Args:
+        text: one line.
+        inches: the width, at most.
+        points: the size, at most.
+        weight: of the font, such as ``bold``.
+        least: the smallest size, in points.
+    """
     # a hundredth smaller than what just fits: rounding must not cut it
     points = max(least, min(points, 0.99 * points * inches / max(_width(text, points, weight), 1e-6)))
     short = text
@@ -23,7 +31,12 @@ def fitted_text(
 
 
 def wrapped_text(text: str, inches: float, points: float) -> list[str]:
-    """Return the lines of a text that is broken between words where it would be wider than asked.
+    """Return the lines of a text that is broken between words where it would be too wide.
+
+    Args:
+        text: one paragraph.
+        inches: the width, at most; a longer word stands alone.
+        points: the size of the letters.
 
     >>> wrapped_text("one two", 0.3, 6.0)
     ['one', 'two']

@@ -53,7 +53,7 @@ class View:
 
 
 def _weights(count: int, pixels: int, size: float, start: float, extent: float, points: PointGrid | None) -> np.ndarray:
-    """Return what each of ``count`` points adds to each pixel along one axis: float32 ``[pixels, count]``."""
+    """Return the weight of each of ``count`` points in each pixel along one axis: float32 ``[pixels, count]``."""
     places = ((np.arange(pixels) + 0.5) * size - start) / extent
     weights = weights_at(places, count, points)
     weights[(places < 0) | (places > 1)] = 0
@@ -61,7 +61,7 @@ def _weights(count: int, pixels: int, size: float, start: float, extent: float, 
 
 
 def weights_at(places: np.ndarray, count: int, points: PointGrid | None = None) -> np.ndarray:
-    """Return what each of ``count`` points along an axis adds to places between them, linearly.
+    """Return the weights of ``count`` points along an axis in places between them, by linear interpolation.
 
     Args:
         places: ``[P]``, in shares of the view's side; beyond the first and last point their values go on.

@@ -84,8 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out, model, files, names, arguments.batch_size, arguments.workers, arguments.force, begun
     )
     kind = "calibrated" if model.about["calibrated"] else "not calibrated"
-    print(f"{out_of(rows.kept, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
-    for note in rows.notes.lines(rows.kept):
+    print(f"{out_of(rows.predicted, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
+    for note in rows.notes.lines(rows.predicted):
         print(f"note: {note}")
     if rows.errors:
         print(f"{len(rows.errors):,} left out: {arguments.out}.errors.csv", file=sys.stderr)
@@ -93,4 +93,4 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"  {name} [{code}]: {reason}", file=sys.stderr)
         if len(rows.errors) > 5:
             print(f"  and {len(rows.errors) - 5} more", file=sys.stderr)
-    return 1 if not rows.kept or (arguments.strict and rows.errors) else 0
+    return 1 if not rows.predicted or (arguments.strict and rows.errors) else 0

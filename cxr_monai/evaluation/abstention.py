@@ -1,4 +1,4 @@
-"""What abstaining buys: leave the least certain images to the reader, and see how often the rest is called wrongly.
+"""Selective prediction: leave the least certain images to the reader, and measure how often the rest is called wrongly.
 
     risk_coverage(scores, labels, threshold)           # share answered against error rate: the curve
     risk_coverage_area(scores, labels, threshold)      # one number for it
@@ -16,7 +16,7 @@ from cxr_monai.evaluation.logistic import logit
 
 
 def risk_coverage(scores: np.ndarray, labels: np.ndarray, threshold: float, rows: int = 100) -> pd.DataFrame:
-    """Return what abstaining buys: the least certain images are left to the reader, one after the other.
+    """Return error rate, sensitivity and specificity when the least certain images are left to the reader.
 
     Certainty is the distance from the threshold on the logit scale (El-Yaniv and Wiener 2010, JMLR 11:1605; Geifman and
     El-Yaniv 2017, arXiv:1705.08500).
@@ -41,21 +41,27 @@ def risk_coverage(scores: np.ndarray, labels: np.ndarray, threshold: float, rows
     wrong, called = wrong[order], called[order]
     truth = called ^ wrong
     positives, errors = np.cumsum(truth)[ends], np.cumsum(wrong)[ends]
-    found, cleared = np.cumsum(called & truth)[ends], np.cumsum(~called & ~truth)[ends]
+    true_positives, true_negatives = np.cumsum(called & truth)[ends], np.cumsum(~called & ~truth)[ends]
     with np.errstate(invalid="ignore"):
         return pd.DataFrame({
             "share_answered": answered / max(len(order), 1),
             "error_rate": errors / answered,
-            "sensitivity": found / positives,
-            "specificity": cleared / (answered - positives),
+            "sensitivity": true_positives / positives,
+            "specificity": true_negatives / (answered - positives),
         })  # fmt: skip
 
 
 def risk_coverage_area(scores: np.ndarray, labels: np.ndarray, threshold: float) -> float:
     """Return the mean error rate over all shares answered (AURC; Geifman et al. 2019, arXiv:1805.08206).
 
-    Equally certain images are taken in any order, on average. Lower is better; it does not compare findings of
-    different prevalence. NaN without a known label or a threshold.
+    Equally certain images are taken in any order, on average. Lower is better; findings of different prevalence cannot
+    be compared by it.
+
+    Args:
+        scores, labels, threshold: as in `risk_coverage`.
+
+    Returns:
+        in [0, 1]; NaN without a known label or a threshold.
 
     >>> round(risk_coverage_area(np.array([0.1, 0.9, 0.6]), np.array([0, 1, 0]), 0.5), 3)
     0.111
@@ -71,7 +77,7 @@ def risk_coverage_area(scores: np.ndarray, labels: np.ndarray, threshold: float)
 
 
 def _calls(scores: np.ndarray, labels: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return whether each call is wrong, what it is, and how certain."""
+    """Return whether each call is wrong, the call (True: positive) and its certainty, of the known labels."""
     scores, truth = known(scores, labels)
     if math.isnan(threshold):
         scores, truth = scores[:0], truth[:0]

@@ -1,4 +1,4 @@
-"""Everything that is said of one system's probabilities on one set of images, as tables.
+"""The evaluation of one system's probabilities on one set of images, as tables.
 
 evaluation = evaluate(sample, fitted=fitted, book=book)
 evaluation.findings              # one row a finding and a mean: AUROC, average precision, Brier score, intervals
@@ -37,27 +37,27 @@ from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
 _FEW_PATIENTS = 20
-"""With fewer positive patients than this a finding's figures are said to mean little."""
+"""With fewer positive patients than this a note warns that a finding's figures mean little."""
 _INTERVALS = Intervals()
 AS_PREDICTED, CALIBRATED = "as predicted", "calibrated"
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` found; empty tables where something does not apply.
+    """The result of `evaluate`; a table is empty where it does not apply.
 
     Attributes:
-        sample: what was judged (calibrated probabilities where a calibration was given).
+        sample: the evaluated images (calibrated probabilities where a calibration was given).
         level: of all intervals.
         replicates: of the bootstrap over patients.
         findings: ``metrics.csv``.
         means: macro and positive-weighted, of AUROC, average precision and Brier score.
         operating_points, calibration, reliability, conformal, risk_coverage, subgroups, studies, prevalence, site:
-            long tables; see the functions that make them.
+            long tables; see the functions that compute them.
         comparison: with a second system; None without.
-        comparison_names: what the two are called.
+        comparison_names: names of the two systems.
         curves: by finding, see ``cxr_monai.evaluation.curves``.
-        book: what is needed to judge the figures: split, labels, bundle, counts.
+        book: provenance of the figures: split, labels, bundle, counts.
         notes: warnings, in full sentences.
     """
 
@@ -99,9 +99,13 @@ def evaluate_findings(
     intervals: Intervals = _INTERVALS,
     book: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Judge one system by ``metrics.csv`` and the means alone, as a training does with its validation part.
+    """Compute ``metrics.csv`` and the means alone, as a training does on its validation part.
 
-    Args and errors: as of `evaluate`, whose figures these are.
+    Args:
+        sample, intervals, book: as of `evaluate`, whose figures these are.
+
+    Raises:
+        EvaluationError: ``evaluation-invalid`` for a level outside (0, 1).
     """
     check_level(intervals.level)
     bootstrap = PatientBootstrap(sample.patients, intervals.replicates, intervals.seed)
@@ -125,21 +129,26 @@ def evaluate(
     book: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> Evaluation:
-    """Judge one system, and compare it with a second one on the same images.
+    """Evaluate one system, and compare it with a second one on the same images.
 
     Args:
         sample: probabilities and labels of images whose patients nothing was fitted on.
         fitted: calibration and thresholds from other patients; without, there are no operating points.
         calibrated: the sample's probabilities are calibrated by ``fitted`` already.
         second: the same images in the same order, by another system.
-        names: of the two.
+        names: of the two systems.
         margin: of AUROC, for non-inferiority of the second.
-        prevalence: stated ones in (0, 1), by finding, for predictive values elsewhere.
-        intervals: how they are made.
-        book, notes: kept with the result.
+        prevalence: in (0, 1), by finding: the prevalence at another site, for predictive values there.
+        intervals: replicates, level and seed of the bootstrap over patients.
+        book: provenance, stored with the result.
+        notes: remarks, stored before those of the evaluation.
+
+    Returns:
+        all tables; see `Evaluation`.
 
     Raises:
-        EvaluationError: ``evaluation-invalid``.
+        EvaluationError: ``evaluation-invalid`` for a level or prevalence outside (0, 1), a prevalence of an unknown
+            finding, or two systems that are not of the same images, labels and findings.
     """
     replicates, level, seed = intervals.replicates, intervals.level, intervals.seed
     check_level(level)
@@ -174,20 +183,26 @@ def evaluate(
             ]  # fmt: skip
             calibration = pd.DataFrame([
                 {"finding": name, "state": state}
-                | calibration_figures(*of.column(name), patients=of.patients, level=level)
+                | calibration_figures(*state_sample.column(name), patients=state_sample.patients, level=level)
                 for name in sample.findings
-                for state, of in states
+                for state, state_sample in states
             ])  # fmt: skip
-            bins = [_reliability(of, name, state, level) for name in sample.findings for state, of in states]
+            bins = [
+                _reliability(state_sample, name, state, level)
+                for name in sample.findings
+                for state, state_sample in states
+            ]
         with part("sets and abstention"):
             sets = pd.DataFrame()
             if fitted is not None and fitted.conformal is not None:
                 sets = conformal_table(sample, fitted.conformal, bootstrap)
             abstention = _risk_coverage(sample, points)
         with part("subgroups"):
-            subgroups, said = subgroup_table(sample, bootstrap, ATTRIBUTES, level=level, points=_first(points))
+            subgroups, subgroup_notes = subgroup_table(
+                sample, bootstrap, ATTRIBUTES, level=level, points=_first(points)
+            )
         with part("studies"):
-            studies, said_studies = _studies(sample, replicates, level, seed)
+            studies, notes_by_study = _studies(sample, replicates, level, seed)
         with part("curves"):
             drawn = {name: curves(*sample.column(name), bootstrap, level) for name in sample.findings}
         comparison = None
@@ -198,7 +213,8 @@ def evaluate(
         sample, level, replicates, findings, means, at_points, calibration, pd.concat(bins, ignore_index=True), sets,
         abstention, subgroups, studies, _prevalence(sample, prevalence or {}), site, comparison,
         names if second is not None else None, {name: curve for name, curve in drawn.items() if curve is not None},
-        dict(book or {}), (*notes, *(fitted.notes if fitted else ()), *_warnings(findings), *said, *said_studies),
+        dict(book or {}),
+        (*notes, *(fitted.notes if fitted else ()), *_warnings(findings), *subgroup_notes, *notes_by_study),
     )  # fmt: skip
 
 
@@ -206,13 +222,13 @@ def _findings(
     sample: Sample, bootstrap: PatientBootstrap, ranking: Ranking, level: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return ``metrics.csv`` and the means."""
-    known = ~np.isnan(sample.labels)
-    squares = np.where(known, (sample.scores - np.nan_to_num(sample.labels)) ** 2, 0)
-    counted = bootstrap.sums(np.hstack([squares, known]))
+    is_known = ~np.isnan(sample.labels)
+    squares = np.where(is_known, (sample.scores - np.nan_to_num(sample.labels)) ** 2, 0)
+    counted = bootstrap.sums(np.hstack([squares, is_known]))
     size = len(sample.findings)
     with np.errstate(invalid="ignore"):
         brier_draws = counted[:, :size] / counted[:, size:]
-        brier = squares.sum(0) / known.sum(0)
+        brier = squares.sum(0) / is_known.sum(0)
     areas = [delong(*sample.column(name), level) for name in sample.findings]
     values = {
         "auroc": np.array([area.value for area in areas]),
@@ -224,30 +240,30 @@ def _findings(
     rests_on = {
         "auroc": ranking.auroc_effective,
         "average_precision": ranking.average_precision_effective,
-        "brier": np.array([effective_patients(sample.patients, column) for column in known.T]),
+        "brier": np.array([effective_patients(sample.patients, column) for column in is_known.T]),
     }
     positive = sample.labels == 1
     table = pd.DataFrame({
         "finding": sample.findings,
-        "images": known.sum(0),
+        "images": is_known.sum(0),
         "positives": positive.sum(0),
         "positive_patients": [np.unique(sample.patients[column]).size for column in positive.T],
-        "prevalence": positive.sum(0) / np.where(known.any(0), known.sum(0), np.nan),
+        "prevalence": positive.sum(0) / np.where(is_known.any(0), is_known.sum(0), np.nan),
         "auroc": values["auroc"],
         "auroc_low": [area.low for area in areas],
         "auroc_high": [area.high for area in areas],
     })  # fmt: skip
-    for name, drawn in draws.items():
+    for name, replicates in draws.items():
         if name not in table:
             table[name] = values[name]
         table[f"{name}_patient_low"], table[f"{name}_patient_high"] = bootstrap_interval(
-            drawn, level, values[name], effective=rests_on[name]
+            replicates, level, values[name], effective=rests_on[name]
         )
     weights = {"macro": np.ones(size), "positive-weighted": positive.sum(0).astype(float)}
     rows = []
     for kind, weight in weights.items():
-        for name, drawn in draws.items():
-            value, low, high = mean_interval(values[name], drawn, rests_on[name], weight, level)
+        for name, replicates in draws.items():
+            value, low, high = mean_interval(values[name], replicates, rests_on[name], weight, level)
             rows.append({"mean": kind, "figure": name, "value": value, "patient_low": low, "patient_high": high})
     means = pd.DataFrame(rows)
     macro = means[means["mean"] == "macro"].set_index("figure")
@@ -261,23 +277,33 @@ def _findings(
 
 
 def mean_interval(
-    values: np.ndarray, drawn: np.ndarray, rests_on: np.ndarray, weights: np.ndarray, level: float
+    values: np.ndarray, draws: np.ndarray, rests_on: np.ndarray, weights: np.ndarray, level: float
 ) -> tuple[float, float, float]:
     """Return a weighted mean over the findings that have a value, with its interval.
 
     A replicate without a positive of a rare finding has no value for it; there the finding's estimate stands in, since
     leaving it out would compare means of different findings. How many equal patients the mean rests on follows from
     its parts as Welch and Satterthwaite's degrees of freedom do (doi 10.2307/3002019).
+
+    Args:
+        values: float ``[F]``, each finding's figure; NaN where undefined.
+        draws: float ``[R, F]``, its replicates.
+        rests_on: float ``[F]``, how many equal patients each figure rests on (`effective_patients`).
+        weights: float ``[F]``, at least 0.
+        level: of the interval.
+
+    Returns:
+        the mean, low and high; NaN where no finding has a value.
     """
     defined = ~np.isnan(values) & (weights > 0)
     if not defined.any():
         return math.nan, math.nan, math.nan
     weights = weights[defined] / weights[defined].sum()
-    filled = np.where(np.isnan(drawn[:, defined]), values[defined], drawn[:, defined])
+    filled = np.where(np.isnan(draws[:, defined]), values[defined], draws[:, defined])
     value = float(values[defined] @ weights)
     variances = np.var(filled, axis=0) * weights**2
-    apart = np.sum(variances**2 / np.maximum(rests_on[defined] - 1, 1))
-    effective = 1 + variances.sum() ** 2 / apart if apart else np.inf
+    denominator = np.sum(variances**2 / np.maximum(rests_on[defined] - 1, 1))
+    effective = 1 + variances.sum() ** 2 / denominator if denominator else np.inf
     low, high = bootstrap_interval(filled @ weights, level, value, effective=effective)
     return value, float(low), float(high)
 
@@ -285,9 +311,9 @@ def mean_interval(
 def _average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import average_precision_score
 
-    known = ~np.isnan(labels)
-    truth = labels[known] == 1
-    return float(average_precision_score(truth, scores[known])) if 0 < truth.sum() < truth.size else math.nan
+    is_known = ~np.isnan(labels)
+    truth = labels[is_known] == 1
+    return float(average_precision_score(truth, scores[is_known])) if 0 < truth.sum() < truth.size else math.nan
 
 
 def _reliability(sample: Sample, finding: str, state: str, level: float) -> pd.DataFrame:
@@ -329,33 +355,40 @@ def _studies(sample: Sample, replicates: int, level: float, seed: int) -> tuple[
 
 
 def _prevalence(sample: Sample, stated: Mapping[str, float]) -> pd.DataFrame:
-    """Return what a probability becomes where the finding is as frequent as was stated."""
+    """Return some probabilities and what they become where the finding is as frequent as stated, one row each."""
     rows = []
-    for name, elsewhere in stated.items():
+    for name, stated_prevalence in stated.items():
         labels = sample.column(name)[1]
-        here = float(np.nanmean(labels)) if (~np.isnan(labels)).any() else math.nan
-        given = np.array([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9])
-        there = shift_prevalence(given, here, elsewhere) if 0 < here < 1 else np.full(given.size, np.nan)
-        both = {"finding": name, "prevalence": here, "stated_prevalence": elsewhere}
-        rows += [both | {"probability": p, "probability_there": to} for p, to in zip(given, there, strict=True)]
+        sample_prevalence = float(np.nanmean(labels)) if (~np.isnan(labels)).any() else math.nan
+        probabilities = np.array([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9])
+        shifted = (
+            shift_prevalence(probabilities, sample_prevalence, stated_prevalence)
+            if 0 < sample_prevalence < 1
+            else np.full(probabilities.size, np.nan)
+        )
+        row = {"finding": name, "prevalence": sample_prevalence, "stated_prevalence": stated_prevalence}
+        rows += [
+            row | {"probability": p, "probability_there": shifted_p}
+            for p, shifted_p in zip(probabilities, shifted, strict=True)
+        ]
     return pd.DataFrame(rows)
 
 
 def _warnings(findings: pd.DataFrame) -> list[str]:
-    said = []
+    warnings = []
     for row in findings[findings["finding"] != MEAN].to_dict(orient="records"):
         name, positives, patients = row["finding"], row["positives"], row["positive_patients"]
         if np.isnan(row["auroc"]):
             few = "no positive" if not positives else "no negative"
-            what = few if row["images"] else "no image with a known label"
-            said.append(f"{name} has {what}, so its ranking cannot be judged: empty cells, not part of means.")
+            shortage = few if row["images"] else "no image with a known label"
+            warnings.append(f"{name} has {shortage}, so its ranking cannot be judged: empty cells, not part of means.")
         elif patients < _FEW_PATIENTS:
-            said.append(
+            warnings.append(
                 f"{name} has {counted(positives, 'positive')} of {counted(patients, 'patient')}: "
                 "its figures mean little, and its intervals "
                 "may be too narrow."
             )
-    return said
+    return warnings
 
 
 def _check_prevalences(stated: Mapping[str, float], findings: Sequence[str]) -> None:

@@ -29,8 +29,8 @@ class Auroc:
         variance: DeLong's; NaN with fewer than two positives or two negatives.
         low, high: the interval, within [0, 1]; NaN where the variance is. A perfect or constant ranking has a
             variance of zero and so an interval without width, which says nothing about the next patient.
-        images: how many labels are known.
-        positives: how many of them are present.
+        images: number of known labels.
+        positives: number of these that are 1 (present).
     """
 
     value: float
@@ -155,8 +155,8 @@ def known(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
             f"scores of shape {scores.shape} and labels of shape {labels.shape} do not belong together.",
             fix="Pass two vectors of the same length.",
         )
-    there = ~np.isnan(labels)
-    scores, labels = scores[there], labels[there]
+    is_known = ~np.isnan(labels)
+    scores, labels = scores[is_known], labels[is_known]
     truth = labels == 1
     if not np.all(truth | (labels == 0)):
         odd = labels[~truth & (labels != 0)][0]
@@ -182,10 +182,10 @@ def _placements(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.n
     """
     positives, negatives = scores[truth], scores[~truth]
     sorted_positives, sorted_negatives = np.sort(positives), np.sort(negatives)
-    left, right = (np.searchsorted(sorted_negatives, positives, side) for side in ("left", "right"))
-    above = (left + right) / 2
-    left, right = (np.searchsorted(sorted_positives, negatives, side) for side in ("left", "right"))
-    return above, positives.size - (left + right) / 2
+    lower, lower_or_tied = (np.searchsorted(sorted_negatives, positives, side) for side in ("left", "right"))
+    above = (lower + lower_or_tied) / 2
+    lower, lower_or_tied = (np.searchsorted(sorted_positives, negatives, side) for side in ("left", "right"))
+    return above, positives.size - (lower + lower_or_tied) / 2
 
 
 def _area(above: np.ndarray, below: np.ndarray) -> float:
@@ -208,7 +208,11 @@ def _normal_interval(value: float, variance: float, level: float, least: float) 
 
 
 def check_level(level: float) -> None:
-    """Raise if the level of an interval is not in (0, 1)."""
+    """Refuse a level of an interval that is not in (0, 1).
+
+    Raises:
+        EvaluationError: ``evaluation-invalid``.
+    """
     if not 0 < level < 1:
         raise EvaluationError(
             Code.EVALUATION_INVALID,

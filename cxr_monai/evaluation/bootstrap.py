@@ -2,7 +2,7 @@
 
     bootstrap = PatientBootstrap(sample.patients, replicates=1000, seed=0)
     replicates = bootstrap.rankings(sample.scores, sample.labels)          # .auroc, .average_precision: [R, F]
-    low, high = interval(replicates.auroc, effective=replicates.auroc_effective)     # [F], [F]
+    low, high = bootstrap_interval(replicates.auroc, effective=replicates.auroc_effective)     # [F], [F]
 
 Everything computed with one `PatientBootstrap` has the same R draws: differences of replicates are paired.
 """
@@ -30,7 +30,7 @@ _LARGEST = 4_000_000  # numbers of one kind in a block: keeps the memory bounded
 
 @dataclass(frozen=True)
 class Intervals:
-    """How intervals over patients are made.
+    """Settings of the bootstrap intervals over patients.
 
     Attributes:
         replicates: draws of all patients, with replacement.
@@ -45,7 +45,7 @@ class Intervals:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """What each replicate says about a ranking.
+    """The ranking figures of each bootstrap replicate.
 
     Attributes:
         auroc: float64 ``[R]`` or ``[R, F]``; NaN where a replicate has no positive or no negative.
@@ -100,18 +100,29 @@ class PatientBootstrap:
         Args:
             scores: float ``[N]``; higher = more likely.
             labels: float ``[N]``; 1 present, 0 absent, NaN unknown (left out).
-            rows: bool ``[N]``; the part of the images that is looked at (a subgroup); the draws stay the same.
+            rows: bool ``[N]``; the images to use (a subgroup); the draws stay the same.
 
         Raises:
             EvaluationError: shapes differ, a label is not 0, 1 or NaN, or a score is NaN.
         """
-        both = self.rankings(np.asarray(scores)[:, None], np.asarray(labels)[:, None], rows)
+        ranking = self.rankings(np.asarray(scores)[:, None], np.asarray(labels)[:, None], rows)
         return Ranking(
-            both.auroc[:, 0], both.average_precision[:, 0], both.auroc_effective[0], both.average_precision_effective[0]
+            ranking.auroc[:, 0],
+            ranking.average_precision[:, 0],
+            ranking.auroc_effective[0],
+            ranking.average_precision_effective[0],
         )
 
     def rankings(self, scores: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Ranking:
-        """Return the same for F findings: ``[N, F]`` to ``[R, F]``."""
+        """Return AUROC and average precision of F findings in each replicate, as ``[R, F]``.
+
+        Args:
+            scores, labels: float ``[N, F]``; as in `ranking`.
+            rows: bool ``[N]``; as in `ranking`.
+
+        Raises:
+            EvaluationError: as `ranking`.
+        """
         scores, labels = np.asarray(scores), np.asarray(labels)
         chosen = np.ones(len(self.patients), dtype=bool) if rows is None else np.asarray(rows)
         if scores.ndim != 2 or scores.shape != labels.shape or {len(scores), len(chosen)} != {len(self.patients)}:
@@ -143,7 +154,10 @@ class PatientBootstrap:
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the sums of K quantities over the images of each replicate: ``[N, K]`` to float64 ``[R, K]``.
 
-        NaN counts as 0: sum an indicator of what is known beside it to have means.
+        NaN counts as 0: for means, also sum an indicator of the known values and divide by it.
+
+        Raises:
+            EvaluationError: ``evaluation-invalid`` for another number of images.
         """
         values = np.nan_to_num(np.asarray(values, dtype=float), nan=0.0, posinf=np.inf, neginf=-np.inf)
         if values.ndim != 2 or len(values) != len(self.patients):
@@ -153,8 +167,10 @@ class PatientBootstrap:
                 fix="Pass one row an image.",
             )
         images = np.arange(len(self.patients))
-        of = csr_array((np.ones(images.size), (self.patients, images)), shape=(self.counts.shape[1], images.size))
-        by_patient = of @ values
+        membership = csr_array(
+            (np.ones(images.size), (self.patients, images)), shape=(self.counts.shape[1], images.size)
+        )
+        by_patient = membership @ values
         result = np.empty((self.replicates, values.shape[1]))
 
         def fill(block: slice) -> None:
@@ -166,8 +182,8 @@ class PatientBootstrap:
     def _each_block(self, fill: Callable[[slice], None], size: int = _BLOCK) -> None:
         blocks = [slice(start, start + size) for start in range(0, self.replicates, size)]
         with ThreadPoolExecutor(min(usable_cores(), len(blocks))) as pool:
-            done: Iterable = pool.map(fill, blocks)
-            for _ in progress_bar(done, total=len(blocks), desc="bootstrap", unit="blocks", show=self._progress):
+            finished: Iterable = pool.map(fill, blocks)
+            for _ in progress_bar(finished, total=len(blocks), desc="bootstrap", unit="blocks", show=self._progress):
                 pass
 
 
@@ -218,17 +234,17 @@ def bootstrap_interval(
         )
     replicates = np.asarray(replicates, dtype=float)
     ordered = np.sort(replicates, axis=0)  # NaN last
-    there = np.sum(~np.isnan(replicates), axis=0)
+    value_count = np.sum(~np.isnan(replicates), axis=0)
     shift = np.zeros(replicates.shape[1:])
-    enough = there >= np.maximum(ENOUGH * len(replicates), 1)
+    enough = value_count >= np.maximum(ENOUGH * len(replicates), 1)
     if estimate is not None:
         estimate = np.broadcast_to(np.asarray(estimate, dtype=float), shift.shape)
         enough = enough & ~np.isnan(estimate)
     if method == "bias-corrected":
         under = (np.sum(replicates < estimate, axis=0) + np.sum(replicates <= estimate, axis=0)) / 2
-        shift = norm.ppf((under + 0.5) / (there + 1))
+        shift = norm.ppf((under + 0.5) / (value_count + 1))
     width = _width(level, effective)
-    low, high = (_quantile(ordered, there, norm.cdf(2 * shift + side * width)) for side in (-1, 1))
+    low, high = (_quantile(ordered, value_count, norm.cdf(2 * shift + side * width)) for side in (-1, 1))
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
 
 
@@ -268,19 +284,19 @@ def _width(level: float, effective: np.ndarray | float | None) -> np.ndarray:
     return np.where(size > 1, student.ppf(quantile, several - 1) / np.sqrt(1 - 1 / several), np.inf)
 
 
-def _quantile(ordered: np.ndarray, there: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Return the quantiles ``[...]`` of columns sorted along axis 0, of which the first `there` are values.
+def _quantile(ordered: np.ndarray, value_count: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return the quantiles ``[...]`` of columns sorted along axis 0, of which the first `value_count` are values.
 
     The k-th of n replicates is the quantile k / (n + 1), which does not make few replicates' intervals too narrow.
     """
-    place = np.clip(share * (there + 1) - 1, 0, np.maximum(there - 1, 0))
-    lower = np.floor(place).astype(int)
-    upper = np.minimum(lower + 1, np.maximum(there - 1, 0))
-    low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (lower, upper))
-    part = place - lower
+    position = np.clip(share * (value_count + 1) - 1, 0, np.maximum(value_count - 1, 0))
+    lower = np.floor(position).astype(int)
+    upper = np.minimum(lower + 1, np.maximum(value_count - 1, 0))
+    low, high = (np.take_along_axis(ordered, index[None], axis=0)[0] for index in (lower, upper))
+    fraction = position - lower
     with np.errstate(invalid="ignore"):
         # equal ends first: the difference of two infinities is NaN
-        return np.where((low == high) | (part == 0), low, low + (high - low) * part)
+        return np.where((low == high) | (fraction == 0), low, low + (high - low) * fraction)
 
 
 def _draw(patients: int, replicates: int, seed: int) -> np.ndarray:
@@ -322,25 +338,29 @@ class _Steps:
         present, absent, negatives = patients[truth], patients[~truth], scores[~truth]
         if not present.size or not absent.size:
             return None
-        levels, at = np.unique(-scores[truth], return_inverse=True)  # descending in the scores
+        levels, positive_step = np.unique(-scores[truth], return_inverse=True)  # descending in the scores
         size = levels.size
-        step = np.searchsorted(levels, -negatives)  # the first step that is not above the negative
-        is_tied = (step < size) & (levels[np.minimum(step, size - 1)] == -negatives)
-        tied, tie = np.unique(step[is_tied], return_inverse=True)
-        rows = np.concatenate([at, size + step, 2 * size + 1 + tie])
+        negative_step = np.searchsorted(levels, -negatives)  # the first step that is not above the negative
+        is_tied = (negative_step < size) & (levels[np.minimum(negative_step, size - 1)] == -negatives)
+        tied, tie = np.unique(negative_step[is_tied], return_inverse=True)
+        rows = np.concatenate([positive_step, size + negative_step, 2 * size + 1 + tie])
         columns = np.concatenate([present, absent, absent[is_tied]])
         shape = 2 * size + 1 + tied.size, count
         images = csr_array((np.ones(rows.size, dtype=np.float32), (rows, columns)), shape=shape)
         # the same at the steps as in a replicate, for the sample itself
-        positives_above = np.cumsum(np.bincount(at, minlength=size))
-        negatives_above = np.cumsum(np.bincount(step, minlength=size + 1))[:size]
-        lost = negatives_above - np.bincount(step[is_tied], minlength=size) / 2
+        positives_above = np.cumsum(np.bincount(positive_step, minlength=size))
+        negatives_above = np.cumsum(np.bincount(negative_step, minlength=size + 1))[:size]
+        lost = negatives_above - np.bincount(negative_step[is_tied], minlength=size) / 2
         won = (
-            present.size - np.append(0, positives_above)[step] - np.where(is_tied, np.bincount(at)[step % size], 0) / 2
+            present.size
+            - np.append(0, positives_above)[negative_step]
+            - np.where(is_tied, np.bincount(positive_step)[negative_step % size], 0) / 2
         )
         precision = positives_above / (positives_above + negatives_above)
-        area = min(effective_patients(present, lost[at]), effective_patients(absent, won))
-        average = min(effective_patients(present, precision[at]), effective_patients(absent, np.ones(absent.size)))
+        area = min(effective_patients(present, lost[positive_step]), effective_patients(absent, won))
+        average = min(
+            effective_patients(present, precision[positive_step]), effective_patients(absent, np.ones(absent.size))
+        )
         return cls(images, tied, size, (area, average))
 
     def resampled(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -354,8 +374,8 @@ class _Steps:
         positives_above, negatives_above = np.cumsum(gained, axis=0), np.cumsum(negatives, axis=0)
         positives, absent = positives_above[-1].astype(float), negatives_above[-1].astype(float)
         outranking = negatives_above[:size]
-        both = np.maximum(positives_above + outranking, 1)  # nothing so far: no gain either
-        precision = np.einsum("sb,sb->b", gained, np.divide(positives_above, both, dtype=float))
+        images_above = np.maximum(positives_above + outranking, 1)  # nothing so far: no gain either
+        precision = np.einsum("sb,sb->b", gained, np.divide(positives_above, images_above, dtype=float))
         lost = np.einsum("sb,sb->b", gained, outranking, dtype=float)
         lost -= np.einsum("tb,tb->b", gained[self.tied], images[2 * size + 1 :], dtype=float) / 2
         defined = (positives > 0) & (absent > 0)

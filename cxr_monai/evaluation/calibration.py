@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: fitted on validation, one finding at a time, order kept.
+"""Calibration of probabilities: fitted on validation patients, one finding at a time, the order of images preserved.
 
     calibrator = fit_calibrator("auto", scores, labels, patients)     # validation
     calibrator.apply(p)                                               # later probabilities
@@ -43,7 +43,7 @@ _NUMBERS = {"none": (), "temperature": ("temperature",), "platt": ("slope", "int
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A non-decreasing map from probabilities to probabilities; whoever holds one holds a valid one.
+    """A non-decreasing map from probabilities to probabilities; its parameters are checked when it is made.
 
     Attributes:
         method: one of `CALIBRATION_METHODS`.
@@ -105,13 +105,13 @@ class Calibrator:
         return p.copy()
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads: plain numbers, lists and text."""
+        """Return the calibrator as JSON for `from_json`: plain numbers, lists and text."""
         content: dict[str, Any] = {"method": self.method, "parameters": dict(self.parameters)}
         return content | ({"reason": self.reason} if self.reason else {})
 
     @classmethod
     def from_json(cls, content: Any) -> "Calibrator":
-        """Read what `to_json` made.
+        """Return the calibrator that `to_json` described.
 
         Raises:
             EvaluationError: ``calibration-invalid``.
@@ -172,7 +172,7 @@ def fit_calibrator(
 def choose_method(
     scores: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None, folds: int = FOLDS, seed: int = 0
 ) -> tuple[str, dict[str, float]]:
-    """Choose by log loss on patients that a method was not fitted on (cross-validation over patients).
+    """Choose a calibration method by log loss on held-out patients (cross-validation over patients).
 
     Of those that keep the order of images the one with the lowest loss is taken; ``isotonic``, which makes ties, only
     where its loss is lower still by more than one standard error (over patients). The patients with a positive are
@@ -186,10 +186,10 @@ def choose_method(
     Returns:
         the method, and the mean loss of each method that could be fitted in every fold.
     """
-    there = ~np.isnan(np.asarray(labels, dtype=float))
+    is_known = ~np.isnan(np.asarray(labels, dtype=float))
     scores, truth = _probabilities(scores, labels)
     codes = (
-        np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients)[there], return_inverse=True)[1]
+        np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients)[is_known], return_inverse=True)[1]
     )
     fold = _deal(codes, truth, folds, seed)
     losses: dict[str, np.ndarray] = {}
@@ -250,9 +250,9 @@ def _deal(codes: np.ndarray, truth: np.ndarray, folds: int, seed: int) -> np.nda
     count = int(codes.max()) + 1 if codes.size else 0
     positive = np.bincount(codes, weights=truth, minlength=count) > 0
     order = np.lexsort((np.random.default_rng(seed).random(count), ~positive))
-    of = np.empty(count, dtype=int)
-    of[order] = np.arange(count) % folds
-    return of[codes]
+    fold_of_patient = np.empty(count, dtype=int)
+    fold_of_patient[order] = np.arange(count) % folds
+    return fold_of_patient[codes]
 
 
 def _too_few(method: str, truth: np.ndarray) -> str:
@@ -299,7 +299,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _invalid(what: str) -> EvaluationError:
+def _invalid(reason: str) -> EvaluationError:
     return EvaluationError(
-        Code.CALIBRATION_INVALID, f"this is no calibration: {what}.", fix="'cxr-monai calibrate' writes a new one."
+        Code.CALIBRATION_INVALID, f"this is no calibration: {reason}.", fix="'cxr-monai calibrate' writes a new one."
     )

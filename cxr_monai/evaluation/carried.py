@@ -56,15 +56,15 @@ def bundle_calibration(
     fitted = read_calibration(file, findings) if file is not None and is_there else None
     carried = None if values is None else _read(values, findings)
     if file is not None and fitted is not None and carried is not None and fitted.carried() != carried.carried():
-        own = _carried_beside(file) == values
+        is_this_bundle = _carried_beside(file) == values
         logger.warning(
             "%s holds another calibration than the configuration carries; %s",
             file,
             "it is applied here, and not where the bundle's folder is unknown: 'cxr-monai calibrate' writes both"
-            if own
+            if is_this_bundle
             else "it is another bundle's (bundle_root), and left aside",
         )
-        fitted = fitted if own else None
+        fitted = fitted if is_this_bundle else None
     if fitted is not None or carried is not None:
         return fitted if fitted is not None else carried
     if lost:
@@ -81,7 +81,16 @@ def bundle_calibration(
 def calibration_in(
     root: Path, item: Mapping[str, Any], findings: Sequence[str], weights: Path, raw: bool = False
 ) -> Fitted | None:
-    """Return the calibration of a bundle's folder; ``item`` is ``calibration`` of its ``inference.json``."""
+    """Return the calibration of a bundle's folder; arguments and errors not named here as of `bundle_calibration`.
+
+    Args:
+        root: the folder.
+        item: ``calibration`` of its ``inference.json``.
+        findings, weights, raw: as of `bundle_calibration`.
+
+    Raises:
+        EvaluationError: ``calibration-invalid``.
+    """
     file = root / "models" / "calibration.json"
     return bundle_calibration(file, findings, raw, weights, item.get("values"), item.get("lost"))
 

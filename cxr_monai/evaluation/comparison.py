@@ -87,8 +87,8 @@ def compare(
                 *patients_with(labels == 1, first.patients),
                 patients_with_any(labels == 1, first.patients),
             ],
-            "first": with_mean(np.array([one.first for one in delong])),
-            "second": with_mean(np.array([one.second for one in delong])),
+            "first": with_mean(np.array([test.first for test in delong])),
+            "second": with_mean(np.array([test.second for test in delong])),
         }
     )
     table["difference"] = table["second"] - table["first"]
@@ -96,19 +96,19 @@ def compare(
     difference = table["difference"].to_numpy()
     low, high, p = difference_test(with_mean(rankings[1].auroc - rankings[0].auroc, difference[:-1]), difference, level)
     for name, bootstrapped in (("low", low), ("high", high), ("p", p)):
-        table[name] = [*(getattr(one, name) for one in delong), bootstrapped[-1]]
+        table[name] = [*(getattr(test, name) for test in delong), bootstrapped[-1]]
     table["patient_low"], table["patient_high"], table["patient_p"] = low, high, p
     for name in ("p", "patient_p"):
         table[f"{name}_holm"] = [*holm(table[name].to_numpy()[:-1]), table[name].iloc[-1]]
     fewest = np.minimum(patients_with(labels == 1, first.patients), patients_with(labels == 0, first.patients))
-    judged = np.append(fewest, fewest.max(initial=0)) >= minimum_positives
-    judged &= ~np.isnan(p)
+    decidable = np.append(fewest, fewest.max(initial=0)) >= minimum_positives
+    decidable &= ~np.isnan(p)
     sign = np.where(table["patient_p_holm"] < 1 - level, np.sign(table["difference"]), 0)
     verdicts = np.array([WORSE, NOT_DISTINGUISHABLE, BETTER], dtype=object)[sign.astype(int) + 1]
-    table["verdict"] = pd.Series(np.where(judged, verdicts, TOO_FEW), dtype="str")
-    held = low > -(np.inf if margin is None else margin)
-    table["non_inferior"] = pd.array(held, dtype="boolean")
-    table.loc[~judged | (margin is None), "non_inferior"] = pd.NA
+    table["verdict"] = pd.Series(np.where(decidable, verdicts, TOO_FEW), dtype="str")
+    non_inferior = low > -(np.inf if margin is None else margin)
+    table["non_inferior"] = pd.array(non_inferior, dtype="boolean")
+    table.loc[~decidable | (margin is None), "non_inferior"] = pd.NA
     precisions = [with_mean(_average_precisions(sample.scores, labels)) for sample in (first, second)]
     table["average_precision_first"], table["average_precision_second"] = precisions
     difference = precisions[1] - precisions[0]
@@ -145,12 +145,12 @@ def difference_test(
 def standard_error(replicates: np.ndarray) -> np.ndarray:
     """Return the standard deviation ``[K]`` of replicates ``[R, K]``; NaN where under nine tenths have a value."""
     replicates = np.asarray(replicates, float)
-    there = ~np.isnan(replicates)
-    count = there.sum(axis=0)
+    defined = ~np.isnan(replicates)
+    count = defined.sum(axis=0)
     enough = count >= max(2, ENOUGH * len(replicates))
     count = np.maximum(count, 2)
-    mean = np.where(there, replicates, 0).sum(axis=0) / count
-    squares = np.where(there, replicates - mean, 0) ** 2
+    mean = np.where(defined, replicates, 0).sum(axis=0) / count
+    squares = np.where(defined, replicates - mean, 0) ** 2
     error = np.where(enough, np.sqrt(squares.sum(axis=0) / (count - 1)), np.nan)
     # what rounding leaves of replicates that are all the same
     error[error < 1e-12] = 0.0
@@ -158,7 +158,7 @@ def standard_error(replicates: np.ndarray) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Return p-values corrected for being several; below 0.05 they keep the chance of any false alarm below 0.05.
+    """Return p-values corrected for multiple testing: the chance of any false positive stays below 0.05 at p < 0.05.
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6,
     65-70, https://www.jstor.org/stable/4615733. It holds however the tests depend on one another.
@@ -182,7 +182,11 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def patients_with(images: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Return how many patients have at least one such image: bool ``[N, F]`` and codes ``[N]`` to int ``[F]``.
+    """Return the number of patients with at least one marked image, for each of F findings: int ``[F]``.
+
+    Args:
+        images: bool ``[N, F]``; True marks an image.
+        patients: int ``[N]``, patient codes.
 
     >>> patients_with(np.array([[True], [True], [False]]), np.array([0, 0, 1]))
     array([1])
@@ -194,7 +198,12 @@ def patients_with(images: np.ndarray, patients: np.ndarray) -> np.ndarray:
 
 
 def patients_with_any(images: np.ndarray, patients: np.ndarray) -> int:
-    """Return how many patients have such an image for at least one finding: bool ``[N, F]`` and codes ``[N]``."""
+    """Return the number of patients with a marked image for at least one finding.
+
+    Args:
+        images: bool ``[N, F]``; True marks an image.
+        patients: int ``[N]``, patient codes.
+    """
     return int(patients_with(images.max(axis=1, keepdims=True, initial=False), patients)[0])
 
 
@@ -220,10 +229,10 @@ def _average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return scikit-learn's average precision of F findings ``[F]``; NaN without a positive or without a negative."""
     values = np.full(scores.shape[1], np.nan)
     for column in range(scores.shape[1]):
-        known = ~np.isnan(labels[:, column])
-        truth = labels[known, column]
+        is_known = ~np.isnan(labels[:, column])
+        truth = labels[is_known, column]
         if 0 < truth.sum() < truth.size:
-            values[column] = average_precision_score(truth, scores[known, column])
+            values[column] = average_precision_score(truth, scores[is_known, column])
     return values
 
 
@@ -245,20 +254,22 @@ def _aligned(first: Sample, second: Sample) -> Sample:
     if len(first) != len(second):
         raise refuse(f"{counted(len(first), 'image')} against {len(second):,}", "Give both the images that both have.")
     for column in ("image", "patient_id"):
-        ours, theirs = (sample.table[column].to_numpy() for sample in (first, second))
-        differ = np.flatnonzero(ours != theirs)
+        first_values, second_values = (sample.table[column].to_numpy() for sample in (first, second))
+        differ = np.flatnonzero(first_values != second_values)
         if differ.size:
             row = differ[0]
             raise refuse(
-                f"in row {row} {column} is {ours[row]!r} in the first and {theirs[row]!r} in the second",
+                f"in row {row} {column} is {first_values[row]!r} in the first and {second_values[row]!r} in the second",
                 "Give both the same images in the same order, from one manifest.",
             )
     order = [second.findings.index(finding) for finding in first.findings]
     labels = second.labels[:, order]
     if not np.array_equal(first.labels, labels, equal_nan=True):
-        ours, theirs = np.nan_to_num(first.labels, nan=-1), np.nan_to_num(labels, nan=-1)
+        first_values, second_values = np.nan_to_num(first.labels, nan=-1), np.nan_to_num(labels, nan=-1)
         odd = [
-            f"{name} ({count:,})" for name, count in zip(first.findings, (ours != theirs).sum(0), strict=True) if count
+            f"{name} ({count:,})"
+            for name, count in zip(first.findings, (first_values != second_values).sum(0), strict=True)
+            if count
         ]
         raise refuse(f"labels differ: {', '.join(odd)}", "Join both to the same manifest: one version of the labels.")
     return Sample(first.table, first.findings, second.scores[:, order], first.labels, first.patients)

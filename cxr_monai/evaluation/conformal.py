@@ -46,7 +46,7 @@ SET = "set"
 
 @dataclass(frozen=True)
 class ConformalSets:
-    """Thresholds with a stated coverage; whoever holds one holds a valid one.
+    """Thresholds with a stated coverage, checked when they are made.
 
     Attributes:
         coverage: promised, in (0, 1).
@@ -88,7 +88,7 @@ class ConformalSets:
                 raise _invalid(f"{finding}: 'absent' ends at {high}, below {low}, where 'present' begins")
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads: plain numbers and text."""
+        """Return the sets as JSON for `from_json`: plain numbers and text."""
         columns = zip(self.present, self.absent, self.positive_patients, self.negative_patients, strict=True)
         return {
             "coverage": self.coverage,
@@ -101,7 +101,7 @@ class ConformalSets:
 
     @classmethod
     def from_json(cls, content: Any) -> "ConformalSets":
-        """Read what `to_json` made.
+        """Return the sets that `to_json` described.
 
         Raises:
             EvaluationError: ``calibration-invalid``.
@@ -122,7 +122,7 @@ _COLUMNS = ("present", "absent", "positive_patients", "negative_patients")
 
 
 def fit_conformal(sample: Sample, coverage: float = 0.9) -> ConformalSets:
-    """Find the thresholds.
+    """Fit the thresholds of conformal prediction sets on validation patients.
 
     Where a finding is separated so well that no answer would keep to its promise between the two thresholds, both are
     set halfway: either promise is then more than kept, and nothing is left open.
@@ -174,14 +174,19 @@ def answers(sets: ConformalSets, scores: np.ndarray) -> np.ndarray:
 
 
 def findings_in_set(sets: ConformalSets, scores: np.ndarray) -> np.ndarray:
-    """Return which findings each image's set holds: bool ``[N, F]``."""
+    """Return which findings each image's set holds: bool ``[N, F]``.
+
+    Args:
+        sets: see `fit_conformal`.
+        scores: float ``[N, F]``, the findings in the order of the sets'.
+    """
     return _columns(sets, scores) >= sets.set_threshold
 
 
 def conformal_table(
     sample: Sample, sets: ConformalSets, bootstrap: PatientBootstrap, level: float = 0.95
 ) -> pd.DataFrame:
-    """Return what was promised and what is reached on patients that the thresholds were not fitted on.
+    """Return promised and reached coverage on patients that the thresholds were not fitted on.
 
     Args:
         sample: with findings that the sets have.
@@ -208,37 +213,37 @@ def conformal_table(
             Code.UNKNOWN_FINDING,
             f"the conformal sets do not know {', '.join(missing)}; they know {', '.join(sets.findings)}.",
         )
-    at = [sets.findings.index(name) for name in sample.findings]
+    channels = [sets.findings.index(name) for name in sample.findings]
     scores, labels, patients = sample.scores, sample.labels, sample.patients
-    may_be, may_not_be = scores >= np.array(sets.present)[at], scores <= np.array(sets.absent)[at]
+    may_be, may_not_be = scores >= np.array(sets.present)[channels], scores <= np.array(sets.absent)[channels]
     has, has_not = labels == 1, labels == 0
-    kept = (has & may_be) | (has_not & may_not_be)
+    covered = (has & may_be) | (has_not & may_not_be)
     inside = scores >= sets.set_threshold
     ill, known_any = has.any(1)[:, None], (has | has_not).any(1)[:, None]
-    whole = ~(has & ~inside).any(1)[:, None]  # nothing present is missing
-    everything = np.ones(scores.shape, dtype=bool)
-    nothing = np.zeros((len(sample), 1), dtype=bool)
+    complete = ~(has & ~inside).any(1)[:, None]  # nothing present is missing
+    all_images = np.ones(scores.shape, dtype=bool)
+    no_images = np.zeros((len(sample), 1), dtype=bool)
     answered = {"abstained": may_be & may_not_be, "present": ~may_not_be, "absent": ~may_be}
     # each figure's hits and trials [N, F + 1], and whether every patient weighs the same
     parts = {
-        "reached_positives": (np.hstack([kept, whole]), np.hstack([has, ill]), True),
-        "reached_negatives": (np.hstack([kept, nothing]), np.hstack([has_not, nothing]), True),
-        "reached": (np.hstack([kept, whole]), np.hstack([has | has_not, known_any]), True),
+        "reached_positives": (np.hstack([covered, complete]), np.hstack([has, ill]), True),
+        "reached_negatives": (np.hstack([covered, no_images]), np.hstack([has_not, no_images]), True),
+        "reached": (np.hstack([covered, complete]), np.hstack([has | has_not, known_any]), True),
     }
     parts |= {f"{name}_by_image": (hits, trials, False) for name, (hits, trials, _) in parts.items()}
     parts |= {
         **{
-            name: (np.hstack([where, nothing]), np.hstack([everything, nothing]), False)
-            for name, where in answered.items()
+            name: (np.hstack([mask, no_images]), np.hstack([all_images, no_images]), False)
+            for name, mask in answered.items()
         },
         "present_right": (
-            np.hstack([has, nothing]),
-            np.hstack([answered["present"] & (has | has_not), nothing]),
+            np.hstack([has, no_images]),
+            np.hstack([answered["present"] & (has | has_not), no_images]),
             False,
         ),
         "absent_right": (
-            np.hstack([has_not, nothing]),
-            np.hstack([answered["absent"] & (has | has_not), nothing]),
+            np.hstack([has_not, no_images]),
+            np.hstack([answered["absent"] & (has | has_not), no_images]),
             False,
         ),
     }
@@ -257,8 +262,8 @@ def conformal_table(
             hits * weights, weights, bootstrap, level
         )
     sizes = inside.sum(1)
-    drawn = bootstrap.sums(np.column_stack([sizes, np.ones(len(sample))]))
-    size = (sizes.mean(), *bootstrap_interval(drawn[:, 0] / drawn[:, 1], level, sizes.mean()))
+    draws = bootstrap.sums(np.column_stack([sizes, np.ones(len(sample))]))
+    size = (sizes.mean(), *bootstrap_interval(draws[:, 0] / draws[:, 1], level, sizes.mean()))
     for name, value in zip(("mean_size", "mean_size_patient_low", "mean_size_patient_high"), size, strict=True):
         columns[name] = [math.nan] * len(sample.findings) + [float(value)]
     return pd.DataFrame(columns)
@@ -276,20 +281,20 @@ def _lowest(scores: np.ndarray, patients: np.ndarray, coverage: float) -> float:
     allowed = (1 - coverage) * (count + 1) - 1 + 1e-9  # 0.1 * 10 is to be 1, though 1 - 0.9 is less than 0.1
     if allowed < 0:
         return -math.inf
-    levels, at = np.unique(scores, return_inverse=True)
+    levels, level_of_image = np.unique(scores, return_inverse=True)
     # in either case the patients' weights sum up to their number
     weights = 1 / images[codes], np.full(len(codes), count / len(codes))
-    here = np.maximum(*(np.cumsum(np.bincount(at, weights=weight)) for weight in weights))
-    below = np.append(0, here[:-1])
-    return float(levels[np.searchsorted(below, allowed, side="right") - 1])
+    up_to_level = np.maximum(*(np.cumsum(np.bincount(level_of_image, weights=weight)) for weight in weights))
+    below_level = np.append(0, up_to_level[:-1])
+    return float(levels[np.searchsorted(below_level, allowed, side="right") - 1])
 
 
 def _equal_patients(trials: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Return weights ``[N, K]``: each patient's trials share a weight of 1."""
     weights = np.zeros(trials.shape)
-    for column, there in enumerate(trials.T):
-        images = np.bincount(patients[there], minlength=int(patients.max()) + 1)
-        weights[there, column] = 1 / images[patients[there]]
+    for column, has_trial in enumerate(trials.T):
+        images = np.bincount(patients[has_trial], minlength=int(patients.max()) + 1)
+        weights[has_trial, column] = 1 / images[patients[has_trial]]
     return weights
 
 
@@ -309,7 +314,9 @@ def _check_coverage(coverage: float, code: Code) -> None:
         raise EvaluationError(code, f"the coverage is {coverage!r}; it must lie between 0 and 1.")
 
 
-def _invalid(what: str) -> EvaluationError:
+def _invalid(reason: str) -> EvaluationError:
     return EvaluationError(
-        Code.CALIBRATION_INVALID, f"these are no conformal sets: {what}.", fix="'cxr-monai calibrate' writes new ones."
+        Code.CALIBRATION_INVALID,
+        f"these are no conformal sets: {reason}.",
+        fix="'cxr-monai calibrate' writes new ones.",
     )

@@ -27,23 +27,23 @@ def curves(
         ``fpr, tpr, tpr_low, tpr_high`` and ``recall, precision, precision_low, precision_high``, each ``[101]``;
         precision at a recall is that of the highest threshold that reaches it.
     """
-    kept = ~np.isnan(labels)
+    is_known = ~np.isnan(labels)
     values, truth = known(scores, labels)
     if truth.all() or not truth.any():
         return None
     order = np.argsort(-values, kind="stable")
-    truth, patients = truth[order], bootstrap.patients[kept][order]
+    truth, patients = truth[order], bootstrap.patients[is_known][order]
     last = np.append(np.diff(values[order]) != 0, True)  # the last of each group of equal scores
-    here = _points(np.ones(truth.size), truth, last)
-    drawn = [_points(counts[patients].astype(float), truth, last) for counts in bootstrap.counts[:_DRAWS]]
-    both = [row for row in drawn if row is not None]
-    if here is None or len(both) < len(drawn) / 2:
+    estimate = _points(np.ones(truth.size), truth, last)
+    draws = [_points(counts[patients].astype(float), truth, last) for counts in bootstrap.counts[:_DRAWS]]
+    defined = [row for row in draws if row is not None]
+    if estimate is None or len(defined) < len(draws) / 2:
         return None
     tail = (1 - level) / 2
-    low, high = np.quantile(np.array(both), [tail, 1 - tail], axis=0)
+    low, high = np.quantile(np.array(defined), [tail, 1 - tail], axis=0)
     return {
-        "fpr": GRID, "tpr": here[0], "tpr_low": low[0], "tpr_high": high[0],
-        "recall": GRID, "precision": here[1], "precision_low": low[1], "precision_high": high[1],
+        "fpr": GRID, "tpr": estimate[0], "tpr_low": low[0], "tpr_high": high[0],
+        "recall": GRID, "precision": estimate[1], "precision_low": low[1], "precision_high": high[1],
     }  # fmt: skip
 
 

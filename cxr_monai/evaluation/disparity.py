@@ -1,4 +1,4 @@
-"""How far apart two sides of a sample are, when the same patients may stand on both.
+"""Differences between a group and the rest of a sample, when a patient may have images in both.
 
     share_gap(0.9, 0.8, 50, 40)         # of 50 and of 40 independent trials: low, high and p of the difference
     area_gap(group, rest)               # the same of AUROCs, which are shares, too: of pairs in the right order
@@ -82,9 +82,9 @@ class Areas:
         if not findings.any():
             mean, means, effective, patients = np.nan, np.full(len(self.replicates), np.nan), np.zeros(()), 1.0
         else:
-            drawn = self.replicates[:, findings]
-            mean, means = self.values[findings].mean(), drawn.mean(axis=1)
-            effective = welch(_variance(drawn), self.effective[findings] - 1) + 1
+            draws = self.replicates[:, findings]
+            mean, means = self.values[findings].mean(), draws.mean(axis=1)
+            effective = welch(_variance(draws), self.effective[findings] - 1) + 1
             patients = self.patients[findings].min()
         return Areas(
             np.append(self.values, mean),
@@ -104,22 +104,26 @@ def area_gap(side: Areas, other: Areas, level: float = 0.95) -> tuple[np.ndarray
     (Birnbaum and Klose 1957, Annals of Mathematical Statistics 28:933-945): no area is worth less than the scarcer
     kind's patients.
 
+    Args:
+        side, other: AUROCs of the same K findings with their replicates.
+        level: of the intervals.
+
     Returns:
-        NaN where an area is, or where fewer than nine tenths of a side's replicates have a value.
+        NaN where an AUROC is, or where fewer than nine tenths of a side's replicates have a value.
     """
     sides = (side, other)
-    variances = [_variance(one.replicates) for one in sides]
-    degrees = [np.maximum(one.effective - 1, 1) for one in sides]
+    variances = [_variance(areas.replicates) for areas in sides]
+    degrees = [np.maximum(areas.effective - 1, 1) for areas in sides]
     quantile = t.ppf(0.975, welch(np.stack(variances), np.stack(degrees)))
-    worth = []
-    for one, variance, free in zip(sides, variances, degrees, strict=True):
-        seen = (variance > 1e-20) & (one.values > 0) & (one.values < 1)
-        trials = np.divide(one.values * (1 - one.values), variance, out=np.zeros(variance.shape), where=seen)
-        trials = np.maximum(trials * free / (free + 1) * (norm.ppf(0.975) / quantile) ** 2, one.patients)
-        enough = (~np.isnan(one.replicates)).sum(axis=0) >= ENOUGH * len(one.replicates)
-        worth.append(np.where(enough, trials, np.nan))
-    together = correlation(side.replicates, other.replicates)
-    return share_gap(side.values, other.values, worth[0], worth[1], together, level)
+    trials_by_side = []
+    for areas, variance, freedom in zip(sides, variances, degrees, strict=True):
+        varies = (variance > 1e-20) & (areas.values > 0) & (areas.values < 1)
+        trials = np.divide(areas.values * (1 - areas.values), variance, out=np.zeros(variance.shape), where=varies)
+        trials = np.maximum(trials * freedom / (freedom + 1) * (norm.ppf(0.975) / quantile) ** 2, areas.patients)
+        enough = (~np.isnan(areas.replicates)).sum(axis=0) >= ENOUGH * len(areas.replicates)
+        trials_by_side.append(np.where(enough, trials, np.nan))
+    side_correlation = correlation(side.replicates, other.replicates)
+    return share_gap(side.values, other.values, trials_by_side[0], trials_by_side[1], side_correlation, level)
 
 
 def welch(variances: np.ndarray, degrees: np.ndarray) -> np.ndarray:
@@ -142,17 +146,17 @@ def welch(variances: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
 def correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the correlation of replicates ``[R, ...]`` along the first axis; 0 where one of them does not vary."""
-    there = ~np.isnan(first) & ~np.isnan(second)
-    first, second = (_centred(np.where(there, of, np.nan)) for of in (first, second))
+    defined = ~np.isnan(first) & ~np.isnan(second)
+    first, second = (_centred(np.where(defined, replicates, np.nan)) for replicates in (first, second))
     scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
     return np.divide((first * second).sum(axis=0), scale, out=np.zeros(scale.shape), where=scale > 1e-20)
 
 
 def _centred(replicates: np.ndarray) -> np.ndarray:
     """Return the distances from the mean; 0 for NaN."""
-    there = ~np.isnan(replicates)
-    mean = np.where(there, replicates, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-    return np.where(there, replicates - mean, 0)
+    defined = ~np.isnan(replicates)
+    mean = np.where(defined, replicates, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
+    return np.where(defined, replicates - mean, 0)
 
 
 def _variance(replicates: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.sample import Sample
 
 EVALUATION_FILE = "metrics.json"
-"""What is written last, and says that an evaluation is complete."""
+"""The file that is written last: where it is, the evaluation is complete."""
 EVALUATION_TABLES = (
     "operating_points", "calibration", "reliability", "conformal", "risk_coverage", "subgroups", "studies", "means",
     "prevalence", "site", "comparison",
@@ -31,7 +31,18 @@ EVALUATION_TABLES = (
 
 
 def write_evaluation(evaluation: Evaluation, folder: str | Path) -> list[Path]:
-    """Write ``metrics.csv`` (four decimals), ``metrics.json`` (everything, full precision) and the long tables."""
+    """Write ``metrics.csv`` (four decimals), ``metrics.json`` (everything, full precision) and the long tables.
+
+    Args:
+        evaluation: of ``cxr_monai.evaluation.assessment``.
+        folder: where; tables of an earlier evaluation that are empty now are deleted.
+
+    Returns:
+        the files that were written, ``metrics.json`` last.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
     folder = Path(folder)
     tables = {"metrics": evaluation.findings} | {name: getattr(evaluation, name) for name in EVALUATION_TABLES}
     written = []
@@ -57,7 +68,7 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> list[Path]:
 
 
 def read_evaluation(folder: str | Path) -> Evaluation:
-    """Return what `write_evaluation` wrote, without the images: its sample has the findings and no row, and no curves.
+    """Read a folder that `write_evaluation` wrote; its sample has the findings and no images, and there are no curves.
 
     Raises:
         EvaluationError: ``evaluation-invalid`` if the folder holds none, ``result-incomplete``.

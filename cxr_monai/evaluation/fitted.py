@@ -1,8 +1,8 @@
-"""What is fitted on validation predictions and applied to all later ones: ``models/calibration.json`` of a bundle.
+"""Calibration, operating points and conformal thresholds, fitted on validation (``models/calibration.json``).
 
-fitted = fit(sample)                              # calibration, operating points, conformal thresholds
+fitted = fit_calibration(sample)                  # calibration, operating points, conformal thresholds
 fitted.write("OUT/bundle/models/calibration.json")
-fitted = read_fitted("OUT/bundle/models/calibration.json", findings)
+fitted = read_calibration("OUT/bundle/models/calibration.json", findings)
 probabilities = fitted.apply(raw, findings)       # what ``predict`` gives
 
 Thresholds lie on the calibrated scale. They belong to the patients they were chosen on, so those patients may not be
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 DEFAULT_RULES = ("youden", "f1", "sensitivity=0.9", "specificity=0.9", "cost=10")
-"""The operating points that are chosen unless others are asked for; the first is the one that reports speak of."""
+"""The default operating points; the first is the one that reports use."""
 COVERAGE = 0.9
 
 Points = dict[str, dict[str, float]]
@@ -80,38 +80,54 @@ class Fitted:
         return any(self.calibrators.values())
 
     def apply(self, scores: np.ndarray, findings: Sequence[str]) -> np.ndarray:
-        """Return calibrated probabilities ``[N, F]`` for raw ones; findings that it does not know stay as they are."""
-        made = np.array(scores, dtype=float)
+        """Return calibrated probabilities.
+
+        Args:
+            scores: raw probabilities ``[N, F]``.
+            findings: of the columns; those without a calibrator stay as they are.
+
+        Returns:
+            float64 ``[N, F]`` in [0, 1].
+        """
+        calibrated = np.array(scores, dtype=float)
         for column, finding in enumerate(findings):
             for calibrator in self.calibrators.get(finding, ()):
-                made[:, column] = calibrator.apply(made[:, column])
-        at = {finding: column for column, finding in enumerate(findings)}
+                calibrated[:, column] = calibrator.apply(calibrated[:, column])
+        columns = {finding: column for column, finding in enumerate(findings)}
         for finding, category in self.within.items():
-            if finding in at and category in at:
-                made[:, at[finding]] = np.minimum(made[:, at[finding]], made[:, at[category]])
-        return made
+            if finding in columns and category in columns:
+                calibrated[:, columns[finding]] = np.minimum(
+                    calibrated[:, columns[finding]], calibrated[:, columns[category]]
+                )
+        return calibrated
 
     def shortages(self) -> list[str]:
-        """Return a sentence for each thing that some findings have none of; ``notes`` has the reasons, one by one."""
+        """Return a sentence on the findings that are not calibrated, and on those without operating points."""
         missing = {
             "not calibrated": [finding for finding, steps in self.calibrators.items() if not steps],
             "without operating points": [finding for finding in self.findings if not self.points.get(finding)],
         }
         return [
-            f"{out_of(len(names), len(self.findings), 'finding')} {be(len(self.findings))} {what}: {', '.join(names)}"
-            for what, names in missing.items()
+            f"{out_of(len(names), len(self.findings), 'finding')} {be(len(self.findings))} {lack}: {', '.join(names)}"
+            for lack, names in missing.items()
             if names
         ]
 
     def carried(self) -> dict[str, Any]:
-        """Return what a configuration carries of it, plain JSON: what `apply` needs."""
+        """Return the part that `apply` needs as JSON, which a bundle's configuration carries."""
         return {
-            "findings": {name: [one.to_json() for one in steps] for name, steps in self.calibrators.items()},
+            "findings": {
+                name: [calibrator.to_json() for calibrator in steps] for name, steps in self.calibrators.items()
+            },
             "within": dict(self.within),
         }
 
     def write(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write the calibration as JSON, whole or not at all.
+
+        Raises:
+            StorageError: ``disk-full`` or ``write-failed``.
+        """
         content = {
             "_desc_": "Fitted by cxr-monai on validation predictions: calibration, operating points (thresholds of "
             "calibrated probabilities), conformal thresholds.",
@@ -198,7 +214,12 @@ def read_calibration(
 
 
 def is_elsewhere(path: Path, weights: str | Path) -> bool:
-    """Return whether ``models/calibration.json`` is looked for in a folder that is no bundle, such as a wrong root."""
+    """Return whether the folder of a calibration file is no bundle, such as a wrong ``bundle_root``.
+
+    Args:
+        path: of ``models/calibration.json``.
+        weights: of the network; where they exist, the folder is taken for a bundle.
+    """
     return not Path(weights).is_file() and not (path.parent.parent / "configs").is_dir()
 
 
@@ -256,7 +277,10 @@ def refit(
         rules, coverage, fitted_on: as in :func:`fit_calibration`.
     """
     sample_calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings))
-    calibrators, moved = dict(fitted.calibrators), {name: dict(of) for name, of in fitted.points.items()}
+    calibrators, moved = (
+        dict(fitted.calibrators),
+        {name: dict(thresholds) for name, thresholds in fitted.points.items()},
+    )
     notes: list[str] = []
     for finding in sample.findings:
         step = recalibrate(*sample_calibrated.column(finding), how, sample.patients)
@@ -267,32 +291,34 @@ def refit(
         calibrators[finding] = (*calibrators.get(finding, ()), step)
         for rule, threshold in moved.get(finding, {}).items():
             moved[finding][rule] = float(step.apply(np.array([threshold]))[0])
-    made = replace(fitted, calibrators=calibrators, points=moved, fitted_on=dict(fitted_on or {}), notes=tuple(notes))
+    adapted = replace(
+        fitted, calibrators=calibrators, points=moved, fitted_on=dict(fitted_on or {}), notes=tuple(notes)
+    )
     if points == "choose":
-        return _with_points(made, sample, rules, coverage, notes)
-    calibrated = sample.with_scores(made.apply(sample.scores, sample.findings))
-    return replace(made, conformal=fit_conformal(calibrated, coverage))
+        return _with_points(adapted, sample, rules, coverage, notes)
+    calibrated = sample.with_scores(adapted.apply(sample.scores, sample.findings))
+    return replace(adapted, conformal=fit_conformal(calibrated, coverage))
 
 
 def _with_points(fitted: Fitted, sample: Sample, rules: Sequence[str], coverage: float, notes: list[str]) -> Fitted:
-    """Choose thresholds and sets on the calibrated probabilities."""
+    """Return the calibration with thresholds and conformal sets chosen on the calibrated probabilities."""
     calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings))
     points: Points = {}
     expected: dict[str, dict[str, dict[str, float]]] = {}
     prevalence: dict[str, float] = {}
     for finding in sample.findings:
         scores, labels = calibrated.column(finding)
-        known = ~np.isnan(labels)
-        if known.any():
-            prevalence[finding] = float(labels[known].mean())
+        is_known = ~np.isnan(labels)
+        if is_known.any():
+            prevalence[finding] = float(labels[is_known].mean())
         points[finding], expected[finding] = {}, {}
         for rule in map(Rule.parse, rules):
             threshold = choose_threshold(scores, labels, rule)
             if np.isnan(threshold):
                 continue
             points[finding][str(rule)] = threshold
-            there = figures(*(part.sum() for part in counts_at(scores, labels, threshold)))
-            expected[finding][str(rule)] = {key: float(there[key]) for key in ("sensitivity", "specificity")}
+            values = figures(*(part.sum() for part in counts_at(scores, labels, threshold)))
+            expected[finding][str(rule)] = {key: float(values[key]) for key in ("sensitivity", "specificity")}
         if not points[finding]:
             notes.append(f"{finding} has no operating points: its labels are all of one kind, or unknown.")
     return replace(
@@ -306,7 +332,13 @@ def _with_points(fitted: Fitted, sample: Sample, rules: Sequence[str], coverage:
 
 
 def describe_sample(sample: Sample, manifest: Manifest, **more: Any) -> dict[str, Any]:
-    """Return what may be told of the images that something was fitted on: counts, split, labels; no names."""
+    """Return a description of the fitted images that identifies nobody: counts, split, label version, a digest.
+
+    Args:
+        sample: the images.
+        manifest: where they come from.
+        more: further entries.
+    """
     parts = sample.table["split"].replace("", "no split").value_counts()
     return {
         "images": len(sample),

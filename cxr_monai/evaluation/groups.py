@@ -1,4 +1,4 @@
-"""Which group each image belongs to, and what may be said about a group.
+"""Subgroups of images by sex, age, view, source and prior visits, and whether they are large enough to compare.
 
 groups(sample)["age"]       # a text for each image: '<18', '18-39', '40-64', '65+', or '' where the age is unknown
 group_notes(sample)         # what is unknown, in sentences
@@ -50,34 +50,48 @@ def groups(sample: Sample, attributes: Sequence[str] = ATTRIBUTES) -> dict[str, 
 
 
 def group_notes(sample: Sample, attributes: Sequence[str] = ATTRIBUTES) -> list[str]:
-    """Return a sentence for each attribute that is unknown for some images, or has one group alone."""
+    """Return a sentence for each attribute that is unknown for some images, or has one group alone.
+
+    Args:
+        sample: N images.
+        attributes: which of `ATTRIBUTES`.
+    """
     return notes_on(groups(sample, attributes))
 
 
-def notes_on(found: Mapping[str, pd.Series]) -> list[str]:
-    """Return the same for what `groups` returned."""
+def notes_on(groups_by_attribute: Mapping[str, pd.Series]) -> list[str]:
+    """Return the sentences of `group_notes` for groups that `groups` returned."""
     notes = []
-    for attribute, names in found.items():
+    for attribute, names in groups_by_attribute.items():
         word = attribute.replace("_", " ")
         unknown = int((names == "").sum())
         if unknown:
-            who = "all" if unknown == len(names) else f"{unknown:,} of {len(names):,}"
+            amount = "all" if unknown == len(names) else f"{unknown:,} of {len(names):,}"
             verb = "are" if attribute == "prior_visits" else "is"
-            why = " (only NIH's study ids, and phantoms', tell the order)" if attribute == "prior_visits" else ""
-            they = "it is" if verb == "is" and unknown == 1 else "they are"
-            so = f"{they} in no group" if unknown < len(names) else "there are no groups"
-            notes.append(f"The {word} of {who} images {verb} unknown{why}: {so} by {word}.")
-        there = ordered(attribute, names)
-        if len(there) == 1:
-            notes.append(f"By {word} there is one group alone, {there[0]!r}: there is nothing to compare it with.")
+            explanation = (
+                " (only NIH's study ids, and phantoms', tell the order)" if attribute == "prior_visits" else ""
+            )
+            subject = "it is" if verb == "is" and unknown == 1 else "they are"
+            consequence = f"{subject} in no group" if unknown < len(names) else "there are no groups"
+            notes.append(f"The {word} of {amount} images {verb} unknown{explanation}: {consequence} by {word}.")
+        group_names = ordered(attribute, names)
+        if len(group_names) == 1:
+            notes.append(
+                f"By {word} there is one group alone, {group_names[0]!r}: there is nothing to compare it with."
+            )
     return notes
 
 
 def ordered(attribute: str, names: pd.Series) -> list[str]:
-    """Return the groups that occur, in their natural order, others by name; without the unknown."""
-    there = set(names.unique()) - {""}
-    natural = [name for name in _ORDER.get(attribute, ()) if name in there]
-    return natural + sorted(there - set(natural))
+    """Return the groups that occur, in their natural order, others by name; without the unknown.
+
+    Args:
+        attribute: one of `ATTRIBUTES`.
+        names: text ``[N]``, each image's group; ``""`` where unknown.
+    """
+    present = set(names.unique()) - {""}
+    natural = [name for name in _ORDER.get(attribute, ()) if name in present]
+    return natural + sorted(present - set(natural))
 
 
 def judge(needed: Mapping[str, np.ndarray], minimum: int) -> tuple[np.ndarray, list[str]]:
@@ -90,8 +104,8 @@ def judge(needed: Mapping[str, np.ndarray], minimum: int) -> tuple[np.ndarray, l
     counts = np.stack(list(needed.values()))
     notes = []
     for column in range(counts.shape[1]):
-        found = zip(needed, counts[:, column], strict=True)
-        few = [f"{n} patient{'' if n == 1 else 's'} {kind}" for kind, n in found if n < minimum]
+        counts_by_kind = zip(needed, counts[:, column], strict=True)
+        few = [f"{n} patient{'' if n == 1 else 's'} {kind}" for kind, n in counts_by_kind if n < minimum]
         notes.append(f"{TOO_FEW}: {', '.join(few)}; at least {minimum} are needed" if few else "")
     return np.all(counts >= minimum, axis=0), notes
 
@@ -105,7 +119,7 @@ def corrected(p: list[np.ndarray]) -> list[np.ndarray]:
     """
     if len(p) == 2:
         return [holm(p[0])] * 2
-    return np.split(holm(np.concatenate(p)), np.cumsum([len(of) for of in p])[:-1])
+    return np.split(holm(np.concatenate(p)), np.cumsum([len(values) for values in p])[:-1])
 
 
 def _groups_by(table: pd.DataFrame, attribute: str) -> pd.Series:
@@ -115,12 +129,12 @@ def _groups_by(table: pd.DataFrame, attribute: str) -> pd.Series:
         # the patient's id may hold underscores itself: the follow-up is what stands behind '<patient>_'
         ids, patients = table["study_id"].astype("str"), table["patient_id"].astype("str")
         parts = ids.str.extract(r"^(?P<patient>.*)_(?P<number>\d+)$")
-        known = (parts["patient"] == patients) & table["source"].isin(NUMBERED_SOURCES)
-        return _banded(pd.to_numeric(parts["number"]).astype(float).where(known).to_numpy(), PRIOR_VISITS)
+        is_numbered = (parts["patient"] == patients) & table["source"].isin(NUMBERED_SOURCES)
+        return _banded(pd.to_numeric(parts["number"]).astype(float).where(is_numbered).to_numpy(), PRIOR_VISITS)
     return table[attribute].astype("str").fillna("").reset_index(drop=True)
 
 
 def _banded(numbers: np.ndarray, bands: Mapping[str, int]) -> pd.Series:
     names = np.array(["", *bands], dtype=object)
-    at = np.searchsorted(list(bands.values()), numbers, side="right")  # NaN sorts last
-    return pd.Series(names[np.where(np.isnan(numbers), 0, at)], dtype="str")
+    band = np.searchsorted(list(bands.values()), numbers, side="right")  # NaN sorts last
+    return pd.Series(names[np.where(np.isnan(numbers), 0, band)], dtype="str")

@@ -1,4 +1,4 @@
-"""Logistic regression on one number, the logit of a probability: what calibration is made of.
+"""Logistic regression on one number, the logit of a probability, for calibration.
 
     slope, intercept = fit_line(logit(p), labels)        # P(present) = expit(slope * logit(p) + intercept)
     intercept = fit_intercept(logit(p), labels)          # the same with a slope of 1
@@ -27,12 +27,22 @@ def logit(p: np.ndarray) -> np.ndarray:
 
 
 def log_loss(z: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return each image's negative log likelihood at the logits z."""
+    """Return each image's negative log likelihood ``[N]`` (natural logarithm).
+
+    Args:
+        z: float ``[N]``, logits.
+        targets: ``[N]`` in [0, 1].
+    """
     return np.logaddexp(0, z) - targets * z
 
 
 def overlap(z: np.ndarray, truth: np.ndarray) -> bool:
-    """Return whether positives and negatives overlap, without which a fitted slope is infinite."""
+    """Return whether positives and negatives overlap; where they do not, a fitted slope is infinite.
+
+    Args:
+        z: float ``[N]``, logits.
+        truth: bool ``[N]``.
+    """
     if not truth.any() or truth.all():
         return False
     return bool(z[truth].min() < z[~truth].max() and z[truth].max() > z[~truth].min())
@@ -101,19 +111,19 @@ def fit_line(z: np.ndarray, targets: np.ndarray, penalty: float = 0.0) -> tuple[
     line = np.array([1.0 if penalty else 0.0, float(exact_logit(mean))])
     pull = np.array([penalty, 0.0])
 
-    def loss(at: np.ndarray) -> float:
-        return float(log_loss(design @ at, targets).sum() + penalty / 2 * (at[0] - 1) ** 2)
+    def loss(parameters: np.ndarray) -> float:
+        return float(log_loss(design @ parameters, targets).sum() + penalty / 2 * (parameters[0] - 1) ** 2)
 
-    now = loss(line)
+    loss_now = loss(line)
     for _ in range(200):
         p = expit(design @ line)
         gradient = design.T @ (p - targets) + pull * (line - 1)
         curvature = design.T @ (design * (p * (1 - p))[:, None]) + np.diag(pull)
         step = np.linalg.solve(curvature + 1e-12 * np.trace(curvature) * np.eye(2), gradient)
         size = 1.0
-        while (then := loss(line - size * step)) > now + 1e-12 * abs(now) and size > 1e-10:
+        while (loss_after := loss(line - size * step)) > loss_now + 1e-12 * abs(loss_now) and size > 1e-10:
             size /= 2
-        line, now = line - size * step, then
+        line, loss_now = line - size * step, loss_after
         if np.all(np.abs(step) <= 1e-11 * (1 + np.abs(line))):
             break
     return float(line[0]), float(line[1] - line[0] * centre)

@@ -1,4 +1,4 @@
-"""The table of a model's worth: one row a finding and one of means, unknown labels left out.
+"""AUROC and average precision as a table: one row a finding and one of means, unknown labels left out.
 
 A finding without a positive or without a negative has no AUROC: its cell is NaN and it takes no part in the mean,
 never a 0.5. AUROC and average precision are scikit-learn's.
@@ -32,8 +32,8 @@ def finding_table(scores: np.ndarray, labels: np.ndarray, findings: Sequence[str
     """
     rows = []
     for column, finding in enumerate(findings):
-        known = ~np.isnan(labels[:, column])
-        truth, score = labels[known, column].astype(bool), scores[known, column]
+        is_known = ~np.isnan(labels[:, column])
+        truth, score = labels[is_known, column].astype(bool), scores[is_known, column]
         defined = 0 < truth.sum() < truth.size
         rows.append(
             {

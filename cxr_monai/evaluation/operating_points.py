@@ -1,4 +1,4 @@
-"""Where to say "present": thresholds chosen by a rule, and what they do on other patients.
+"""Operating points: thresholds chosen by a rule, and their figures on other patients.
 
     threshold = choose_threshold(scores, labels, Rule.parse("sensitivity=0.9"))      # on validation
     operating_table(test, {"Mass": {"sensitivity=0.9": threshold}}, bootstrap)       # on others
@@ -124,23 +124,23 @@ def choose_threshold(
     weight, other = (1.0, 1.0) if prevalence is None else (prevalence / positives, (1 - prevalence) / negatives)
     value = float(rule.value or 0)
     if rule.name == "youden":
-        worth = hits * negatives - alarms * positives  # whole numbers: ties are exact
+        objective = hits * negatives - alarms * positives  # whole numbers: ties are exact
     elif rule.name == "f1":
-        worth = 2 * weight * hits / (weight * (hits + positives) + other * alarms)
+        objective = 2 * weight * hits / (weight * (hits + positives) + other * alarms)
     elif rule.name == "cost":
-        worth = -(value * weight * (positives - hits) + other * alarms)
+        objective = -(value * weight * (positives - hits) + other * alarms)
     elif rule.name == "sensitivity":
-        worth = np.where(hits / positives >= value, -np.arange(len(hits)), -np.inf)
+        objective = np.where(hits / positives >= value, -np.arange(len(hits)), -np.inf)
     else:
-        worth = np.where((negatives - alarms) / negatives >= value, 0, -np.inf)
+        objective = np.where((negatives - alarms) / negatives >= value, 0, -np.inf)
     if levels[0] == 1:  # no threshold calls nothing
-        worth, thresholds = worth[1:], thresholds[1:]
-    best = len(worth) - 1 - int(np.argmax(worth[::-1]))  # the last of the best: the lowest threshold
-    return float(thresholds[best]) if worth[best] > -np.inf else math.nan
+        objective, thresholds = objective[1:], thresholds[1:]
+    best = len(objective) - 1 - int(np.argmax(objective[::-1]))  # the last of the best: the lowest threshold
+    return float(thresholds[best]) if objective[best] > -np.inf else math.nan
 
 
 def counts_at(scores: np.ndarray, labels: np.ndarray, threshold: float | np.ndarray) -> ConfusionCounts:
-    """Return what each image is at a threshold: true or false positive, true or false negative.
+    """Return whether each image is a true or false positive, or a true or false negative, at a threshold.
 
     Args:
         scores, labels: float, of one shape; the threshold is broadcast against them.
@@ -206,10 +206,10 @@ def predictive_values_at(
     sensitivity, specificity = np.asarray(sensitivity, dtype=float), np.asarray(specificity, dtype=float)
     prevalence = np.asarray(prevalence, dtype=float)
     _check_share(prevalence[~np.isnan(prevalence)], "a prevalence")
-    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
-    alarms, clear = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
+    true_positives, false_negatives = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    false_positives, true_negatives = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return found / (found + alarms), clear / (clear + missed)
+        return true_positives / (true_positives + false_positives), true_negatives / (true_negatives + false_negatives)
 
 
 def operating_table(
@@ -219,7 +219,7 @@ def operating_table(
     prevalence: Mapping[str, float] | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Return what every threshold does on a sample, one row a finding and rule; a threshold of NaN has no row.
+    """Return the figures of every threshold on a sample, one row a finding and rule; a threshold of NaN has no row.
 
     Args:
         sample: patients that the thresholds were not chosen on.
@@ -251,8 +251,8 @@ def operating_table(
         )
     thresholds = np.array([row[2] for row in rows])
     _check_share(thresholds, "a threshold")
-    at = np.array([sample.findings.index(row[0]) for row in rows], dtype=int)
-    by_image = np.hstack(counts_at(sample.scores[:, at], sample.labels[:, at], thresholds))
+    channels = np.array([sample.findings.index(row[0]) for row in rows], dtype=int)
+    by_image = np.hstack(counts_at(sample.scores[:, channels], sample.labels[:, channels], thresholds))
     counts = _split(by_image.sum(0))
     draws = _split(bootstrap.sums(by_image))
     patients = _split(by_patient(by_image, sample.patients)) if rows else counts
@@ -277,9 +277,9 @@ def operating_table(
     with np.errstate(invalid="ignore", divide="ignore"):
         # the odds of the finding after a call are those before it, times the likelihood ratio
         odds = stated / (1 - stated)
-        after = [_share_of_odds(odds * end) for end in ends["lr_positive_patient"]]
-        without = [1 - _share_of_odds(odds * end) for end in reversed(ends["lr_negative_patient"])]
-    for name, value, (low, high) in (("ppv", ppv, after), ("npv", npv, without)):
+        ppv_ends = [_share_of_odds(odds * end) for end in ends["lr_positive_patient"]]
+        npv_ends = [1 - _share_of_odds(odds * end) for end in reversed(ends["lr_negative_patient"])]
+    for name, value, (low, high) in (("ppv", ppv, ppv_ends), ("npv", npv, npv_ends)):
         columns[f"{name}_at_prevalence"] = value
         columns[f"{name}_at_prevalence_patient_low"] = np.where(np.isnan(value), np.nan, low)
         columns[f"{name}_at_prevalence_patient_high"] = np.where(np.isnan(value), np.nan, high)
@@ -297,21 +297,21 @@ def _share_ends(
     for name, (hits, trials) in all_hits.items():
         with np.errstate(invalid="ignore", divide="ignore"):
             share, shares = hits / trials, all_draws[name][0] / all_draws[name][1]
-        worth = effective_trials(share, shares, all_patients[name][1], trials)
+        effective = effective_trials(share, shares, all_patients[name][1], trials)
         ends[name] = wilson(hits, trials, level)
-        ends[f"{name}_patient"] = wilson(share * worth, worth, level)
+        ends[f"{name}_patient"] = wilson(share * effective, effective, level)
     share_of = figures(*counts)
     for kind in ("", "_patient"):
         low, high = ends.pop(f"overlap{kind}")
         ends[f"f1{kind}"] = 2 * low / (1 + low), 2 * high / (1 + high)
         low, high = ends.pop(f"flagged{kind}")
         ends[f"flagged_per_1000{kind}"] = 1000 * low, 1000 * high
-        found = share_of["sensitivity"], *ends[f"sensitivity{kind}"]
-        missed = 1 - found[0], 1 - found[2], 1 - found[1]
-        clear = share_of["specificity"], *ends[f"specificity{kind}"]
-        alarmed = 1 - clear[0], 1 - clear[2], 1 - clear[1]
-        ends[f"lr_positive{kind}"] = ratio_interval(*found, *alarmed)
-        ends[f"lr_negative{kind}"] = ratio_interval(*missed, *clear)
+        sensitivity = share_of["sensitivity"], *ends[f"sensitivity{kind}"]
+        miss_rate = 1 - sensitivity[0], 1 - sensitivity[2], 1 - sensitivity[1]
+        specificity = share_of["specificity"], *ends[f"specificity{kind}"]
+        false_alarm_rate = 1 - specificity[0], 1 - specificity[2], 1 - specificity[1]
+        ends[f"lr_positive{kind}"] = ratio_interval(*sensitivity, *false_alarm_rate)
+        ends[f"lr_negative{kind}"] = ratio_interval(*miss_rate, *specificity)
     return ends
 
 
@@ -342,14 +342,14 @@ def _share_of_odds(odds: np.ndarray) -> np.ndarray:
     return np.where(np.isinf(odds), 1.0, odds / (1 + odds))
 
 
-def _check_share(values: np.ndarray, what: str) -> None:
+def _check_share(values: np.ndarray, description: str) -> None:
     outside = values[~((values >= 0) & (values <= 1))]
     if outside.size:
-        raise _outside(what, float(outside[0]), "from 0 to 1")
+        raise _outside(description, float(outside[0]), "from 0 to 1")
 
 
-def _outside(what: str, value: float, allowed: str) -> EvaluationError:
-    return EvaluationError(Code.EVALUATION_INVALID, f"{what} is {value:g}; it must be {allowed}.")
+def _outside(description: str, value: float, allowed: str) -> EvaluationError:
+    return EvaluationError(Code.EVALUATION_INVALID, f"{description} is {value:g}; it must be {allowed}.")
 
 
 def _no_rule(text: str) -> EvaluationError:

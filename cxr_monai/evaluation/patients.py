@@ -1,7 +1,7 @@
-"""Patients of a calibration and of a training: nobody is reported on who was fitted on.
+"""Patients of a calibration and of a training: figures are refused for patients that were used for fitting.
 
-Who they were never goes into a bundle; salted hashes of their identifiers stand beside it
-(``OUT/bundle.patients.json``), on the disk of those who have the identifiers anyway.
+Their identifiers never go into a bundle; salted hashes of them are written beside it (``OUT/bundle.patients.json``), on
+the disk of those who have the identifiers anyway.
 """
 
 import hashlib
@@ -69,8 +69,8 @@ def patients_trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str]
     listed = _training_list(bundle)
     if listed is None:
         return None
-    known = set(listed["patients"])
-    return {patient for patient in set(patients) if _hashes([patient], listed["salt"]) & known}
+    trained_on = set(listed["patients"])
+    return {patient for patient in set(patients) if _hashes([patient], listed["salt"]) & trained_on}
 
 
 def _read_list(bundle: str | Path) -> dict[str, Any] | None:
@@ -112,28 +112,36 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
     With ``bundle``'s list of hashed patients beside it the answer is exact. Without, patients are shared if the set is
     the same, or if the split is the same and an image comes from a part that was fitted on.
 
+    Args:
+        fitted: a calibration.
+        sample: the images to report on.
+        manifest: where they come from.
+        bundle: the calibration's; its list of patients is looked for beside it.
+
     Returns:
-        a sentence if it cannot be known; else nothing.
+        a sentence where it could not be checked; empty where it was.
 
     Raises:
         EvaluationError: ``patients-shared``, with how many; ``calibration-invalid`` if the list cannot be read.
     """
-    on = fitted.fitted_on
-    here = patients_of(sample)
+    fitted_on = fitted.fitted_on
+    patients = patients_of(sample)
     listed = _read_list(bundle) if bundle is not None else None
-    if listed is not None and listed["patients_digest"] == on.get("patients_digest"):
-        shared = _hashes(here, listed["patients_digest"]) & set(listed["patients"])
+    if listed is not None and listed["patients_digest"] == fitted_on.get("patients_digest"):
+        shared = _hashes(patients, listed["patients_digest"]) & set(listed["patients"])
         if shared:
-            raise shared_error(len(shared), len(here))
+            raise shared_error(len(shared), len(patients))
         return []
-    if on.get("patients_digest") == hashlib.sha256("\n".join(here).encode()).hexdigest():
-        raise shared_error(len(here), len(here))
-    same_split = manifest.split is not None and on.get("split") and on["split"]["digest"] == manifest.split.digest
-    parts = set(on.get("parts", {})) - {"no split"}
+    if fitted_on.get("patients_digest") == hashlib.sha256("\n".join(patients).encode()).hexdigest():
+        raise shared_error(len(patients), len(patients))
+    same_split = (
+        manifest.split is not None and fitted_on.get("split") and fitted_on["split"]["digest"] == manifest.split.digest
+    )
+    parts = set(fitted_on.get("parts", {})) - {"no split"}
     if same_split and parts:
         inside = sample.table["split"].isin(parts)
         if inside.any():
-            raise shared_error(sample.table.loc[inside, "patient_id"].nunique(), len(here))
+            raise shared_error(sample.table.loc[inside, "patient_id"].nunique(), len(patients))
         return []
     return [
         "Whether patients of the calibration are among those reported on could not be checked: it was fitted with "
@@ -142,7 +150,12 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
 
 
 def shared_error(shared: int, patients: int) -> EvaluationError:
-    """Return the refusal."""
+    """Return the error for patients that are in both sets.
+
+    Args:
+        shared: how many.
+        patients: number of patients to be reported on.
+    """
     return EvaluationError(
         Code.PATIENTS_SHARED,
         f"{shared:,} of the {counted(patients, 'patient')} to be reported on are patients that thresholds and "

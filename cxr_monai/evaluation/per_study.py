@@ -20,7 +20,7 @@ FRONTAL = ("PA", "AP")  # the better one first
 
 
 def by_study(sample: Sample, how: str = "max") -> Sample:
-    """Join the images of each study.
+    """Return a sample with one row a study, the probabilities and labels of its images joined.
 
     Args:
         sample: N images.
@@ -56,28 +56,30 @@ def by_study(sample: Sample, how: str = "max") -> Sample:
 
 
 def study_notes(sample: Sample) -> list[str]:
-    """Return what a reader of figures by study must know, as sentences."""
+    """Return sentences on the studies: how many there are, how many have several images, what is unknown."""
     study = _studies(sample)
     count = np.bincount(study) if len(study) else np.zeros(0, int)
     several = int((count > 1).sum())
-    said = (
+    clause = (
         f"{counted(several, 'study')} {have(several)} more than one image."
         if several
         else "no study has more than one."
     )
-    notes = [f"{counted(len(count), 'study')} of {counted(len(sample), 'image')}; {said}"]
+    notes = [f"{counted(len(count), 'study')} of {counted(len(sample), 'image')}; {clause}"]
     if not several:
         notes.append("Figures by study are therefore those by image.")
     missing = int((sample.table["study_id"] == "").sum())
     if missing:
-        said = "has no study id and counts as a study" if missing == 1 else "have no study id and count as a study each"
-        notes.append(f"{missing:,} of the images {said}.")
+        clause = (
+            "has no study id and counts as a study" if missing == 1 else "have no study id and count as a study each"
+        )
+        notes.append(f"{missing:,} of the images {clause}.")
     frontal = np.isin(sample.table["view"].to_numpy(), FRONTAL)
     lacking = len(np.unique(study[~frontal])) - len(np.intersect1d(study[frontal], study[~frontal]))
     if several and lacking:
-        their = "its" if lacking == 1 else "their"
-        said = f"{counted(lacking, 'study')} {have(lacking)} no view known to be PA or AP"
-        notes.append(f"{said}: 'frontal' takes the mean of {their} images.")
+        pronoun = "its" if lacking == 1 else "their"
+        clause = f"{counted(lacking, 'study')} {have(lacking)} no view known to be PA or AP"
+        notes.append(f"{clause}: 'frontal' takes the mean of {pronoun} images.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""The predictions file: ``image`` and one probability a finding, with what is needed to trust it beside it.
+"""The predictions file: ``image`` and one probability a finding, with its provenance beside it.
 
 ``P.csv`` holds ``image`` (or NIH's ``Image Index``) and one column a finding (or ``prob_FINDING``), each in [0, 1];
 ``P.csv.json`` says which bundle, which precision, and whether the values are calibrated; ``P.csv.errors.csv`` lists
@@ -39,7 +39,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, eq=False)
 class PredictionsFile:
-    """A predictions file that was read and is right.
+    """A predictions file that was read and checked.
 
     Attributes:
         table: ``image`` (text, unique) and one float64 column a finding, in [0, 1].
@@ -65,11 +65,14 @@ class PredictionsFile:
 def read_predictions(path: str | Path) -> PredictionsFile:
     """Read the predictions of any system.
 
+    Args:
+        path: of the CSV, plain or ``.gz``; see the module's head for its columns.
+
     Returns:
         the table, findings spelled as this package spells them (``prob_Infiltrate`` is ``Infiltration``).
 
     Raises:
-        EvaluationError: ``predictions-invalid``: everything that is wrong, each with its line (header = line 1).
+        EvaluationError: ``predictions-invalid``, naming all problems with their lines (header = line 1).
     """
     path = Path(path)
     if not path.exists():
@@ -79,7 +82,7 @@ def read_predictions(path: str | Path) -> PredictionsFile:
 
 
 def predictions_of(table: pd.DataFrame, about: Mapping[str, Any] | None = None) -> PredictionsFile:
-    """Return a table of predictions in memory as what was read: checked alike, with the digits that a file would have.
+    """Return a table in memory as a predictions file: checked like a file, with the digits that a file would have.
 
     Args:
         table: ``image`` and one column a finding, each in [0, 1].
@@ -128,9 +131,9 @@ def _checked(raw: pd.DataFrame, path: Path | None) -> pd.DataFrame:
     problems += _row_problems(images.duplicated() & (images != ""), images, "stands there twice")
     for name, finding in findings.items():
         numbers = pd.to_numeric(raw[name], errors="coerce").astype(float)
-        bad = ~numbers.between(0, 1)  # also what is no number
-        comma = ", but a decimal comma" if raw.loc[bad, name].str.fullmatch(r"\d*,\d+").any() else ""
-        problems += _row_problems(bad, raw[name], f"is no probability from 0 to 1 ({name}){comma}")
+        is_bad = ~numbers.between(0, 1)  # also what is no number
+        comma = ", but a decimal comma" if raw.loc[is_bad, name].str.fullmatch(r"\d*,\d+").any() else ""
+        problems += _row_problems(is_bad, raw[name], f"is no probability from 0 to 1 ({name}){comma}")
         columns[finding] = numbers
     if problems:
         raise _invalid(path, f"{counted(len(problems), 'problem')}.\n  " + "\n  ".join(problems[: 4 * _SHOWN]))
@@ -144,13 +147,13 @@ def join(
     findings: Sequence[str] | None = None,
     some: bool = False,
 ) -> tuple[Sample, list[str]]:
-    """Put predictions next to a manifest's labels.
+    """Join predictions with the labels and patients of a manifest.
 
     Args:
-        predictions: what was read.
+        predictions: of `read_predictions`.
         manifest: labels and patients; images without a prediction take no part.
         split: keep the images of this part alone; None keeps all that have a prediction.
-        findings: which; those that both have where None.
+        findings: to use; those that both have where None.
         some: predictions of some of the manifest's images are meant: those without are not counted in a sentence.
 
     Returns:
@@ -161,22 +164,27 @@ def join(
         ManifestError: ``manifest-invalid`` if no image is in both, ``images-ambiguous`` if paths cannot tell which is
             which.
     """
-    theirs = manifest.findings
-    table = _named_as(predictions.table, findings if findings is not None else theirs)
-    ours = tuple(table.columns[1:])
-    chosen = list(findings) if findings is not None else [name for name in ours if name in theirs]
-    absent = [name for name in chosen if name not in ours or name not in theirs]
+    manifest_findings = manifest.findings
+    table = _named_as(predictions.table, findings if findings is not None else manifest_findings)
+    predicted_findings = tuple(table.columns[1:])
+    chosen = (
+        list(findings) if findings is not None else [name for name in predicted_findings if name in manifest_findings]
+    )
+    absent = [name for name in chosen if name not in predicted_findings or name not in manifest_findings]
     if not chosen or absent:
         raise _invalid(
             predictions.path,
             f"{'no finding' if not chosen else ', '.join(absent) + ' not'} in both: the predictions have "
-            f"{', '.join(ours)}; the manifest has {', '.join(theirs)}.",
+            f"{', '.join(predicted_findings)}; the manifest has {', '.join(manifest_findings)}.",
         )
     notes = []
     if findings is None:
-        for names, where in ((set(ours) - set(theirs), "predictions"), (set(theirs) - set(ours), "manifest")):
+        for names, source in (
+            (set(predicted_findings) - set(manifest_findings), "predictions"),
+            (set(manifest_findings) - set(predicted_findings), "manifest"),
+        ):
             if names:
-                notes.append(f"Only the {where} have {', '.join(sorted(names))}: left out.")
+                notes.append(f"Only the {source} have {', '.join(sorted(names))}: left out.")
     reserved = [name for name in RESERVED if name in manifest.table]
     truth = manifest.table[[*reserved, *chosen]]
     truth = truth.rename(columns={name: f"label {name}" for name in chosen})
@@ -192,8 +200,8 @@ def join(
     if split is None:
         notes += [] if some else by_side.unnamed_notes("images of the manifest", "prediction")
     else:
-        kept = joined["split"] == split
-        if not kept.any():
+        in_split = joined["split"] == split
+        if not in_split.any():
             counts = joined["split"].replace("", "no split").value_counts()
             raise _invalid(
                 predictions.path,
@@ -201,10 +209,10 @@ def join(
                 + ", ".join(f"{name} ({count:,})" for name, count in counts.items())
                 + ".",
             )
-        joined = joined[kept].reset_index(drop=True)
-        wanted = manifest.table["image"][manifest.table["split"] == split]
-        unpredicted = wanted[~wanted.isin(joined["image"])].tolist()
-        notes += without(unpredicted, len(wanted), f"images of the split {split!r}", "prediction")
+        joined = joined[in_split].reset_index(drop=True)
+        split_images = manifest.table["image"][manifest.table["split"] == split]
+        unpredicted = split_images[~split_images.isin(joined["image"])].tolist()
+        notes += without(unpredicted, len(split_images), f"images of the split {split!r}", "prediction")
     labels = joined[[f"label {name}" for name in chosen]].to_numpy(float)
     sample = Sample.of(joined[reserved], chosen, joined[chosen].to_numpy(float), labels)
     return sample, notes
@@ -214,12 +222,12 @@ def _named_as(table: pd.DataFrame, findings: Sequence[str]) -> pd.DataFrame:
     """Return predictions whose findings are spelled as the others where small and capital letters alone differ."""
     ours = {name.casefold(): name for name in findings}
     names = {name: ours.get(name.casefold(), name) for name in table.columns[1:] if name not in findings}
-    taken = {*table.columns}
-    return table.rename(columns={name: other for name, other in names.items() if other not in taken})
+    columns = {*table.columns}
+    return table.rename(columns={name: other for name, other in names.items() if other not in columns})
 
 
 DIGITS = "%.8g"
-"""How a probability is written."""
+"""Format of a probability in a predictions file: eight significant digits."""
 
 
 def write_predictions(
@@ -258,17 +266,17 @@ def place_predictions(
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; what was there before is intact.
     """
-    told = (json.dumps(dict(about), indent=2) + "\n").encode()
+    about_json = (json.dumps(dict(about), indent=2) + "\n").encode()
     write_together(
         path,
         gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content,
-        {about_file(path): told, errors_file(path): errors_table(errors) if errors else None},
+        {about_file(path): about_json, errors_file(path): errors_table(errors) if errors else None},
         gone_meanwhile=True,
     )
 
 
 def about_file(path: Path) -> Path:
-    """Return where it stands what made a predictions file."""
+    """Return the JSON file beside a predictions file that describes how it was made: ``P.csv.json``."""
     return path.with_name(f"{path.name}.json")
 
 
@@ -285,12 +293,12 @@ def _read_about(path: Path) -> dict[str, Any]:
     return content
 
 
-def _row_problems(bad: pd.Series, values: pd.Series, rule: str) -> list[str]:
-    lines = [f"line {at}: {values[at]!r} {rule}" for at in values.index[bad][:_SHOWN]]
-    more = int(bad.sum()) - len(lines)
-    return [*lines, f"and {more:,} more: {rule}"] if more > 0 else lines
+def _row_problems(is_bad: pd.Series, values: pd.Series, rule: str) -> list[str]:
+    lines = [f"line {line}: {values[line]!r} {rule}" for line in values.index[is_bad][:_SHOWN]]
+    remaining = int(is_bad.sum()) - len(lines)
+    return [*lines, f"and {remaining:,} more: {rule}"] if remaining > 0 else lines
 
 
-def _invalid(where: Path | None, message: str, fix: str | None = None) -> EvaluationError:
+def _invalid(path: Path | None, message: str, fix: str | None = None) -> EvaluationError:
     fix = fix or f"A predictions file has 'image' and one column a finding, such as {NIH14[0]} or {PREFIX}{NIH14[0]}."
-    return EvaluationError(Code.PREDICTIONS_INVALID, message, fix=fix, where=where)
+    return EvaluationError(Code.PREDICTIONS_INVALID, message, fix=fix, where=path)

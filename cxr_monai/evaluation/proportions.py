@@ -67,8 +67,8 @@ def patient_wilson(hits: np.ndarray, trials: np.ndarray, bootstrap: PatientBoots
     with np.errstate(invalid="ignore", divide="ignore"):
         share = hits.sum(0) / trials.sum(0)
         shares = draws[:, :size] / draws[:, size:]
-    worth = effective_trials(share, shares, by_patient(trials, bootstrap.patients), (trials > 0).sum(0))
-    return wilson(share * worth, worth, level)
+    effective = effective_trials(share, shares, by_patient(trials, bootstrap.patients), (trials > 0).sum(0))
+    return wilson(share * effective, effective, level)
 
 
 def effective_trials(share: np.ndarray, draws: np.ndarray, patients: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -90,9 +90,9 @@ def effective_trials(share: np.ndarray, draws: np.ndarray, patients: np.ndarray,
         ``[K]``; 0 where there is no trial.
     """
     counted = ~np.isnan(draws)
-    left = counted.sum(0)
-    mean = np.where(counted, draws, 0).sum(0) / np.maximum(left, 1)
-    variance = np.where(counted, (draws - mean) ** 2, 0).sum(0) / np.maximum(left - 1, 1)
+    value_count = counted.sum(0)
+    mean = np.where(counted, draws, 0).sum(0) / np.maximum(value_count, 1)
+    variance = np.where(counted, (draws - mean) ** 2, 0).sum(0) / np.maximum(value_count - 1, 1)
     having = (patients > 0).sum(0)
     squares = (patients**2).sum(0)
     least = np.divide(patients.sum(0) ** 2, squares, out=np.zeros(squares.shape), where=squares > 0)
@@ -100,13 +100,17 @@ def effective_trials(share: np.ndarray, draws: np.ndarray, patients: np.ndarray,
     degrees = np.where(several, having - 1, 1)
     shrink = (t.ppf(0.975, np.maximum(images - 1, 1)) / t.ppf(0.975, degrees)) ** 2 * degrees / (degrees + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        worth = np.where(variance > 0, share * (1 - share) / variance, np.inf) * shrink
-    seen = several & (share > 0) & (share < 1)
-    return np.where(seen, np.clip(worth, least, np.maximum(images, least)), least)
+        effective = np.where(variance > 0, share * (1 - share) / variance, np.inf) * shrink
+    varies = several & (share > 0) & (share < 1)
+    return np.where(varies, np.clip(effective, least, np.maximum(images, least)), least)
 
 
 def by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Return each patient's sums: ``[N, K]`` to ``[P, K]``, in the order of the patients' codes that occur.
+
+    Args:
+        values: ``[N, K]``, of each image.
+        patients: int ``[N]``, codes.
 
     >>> by_patient(np.array([[1.0], [2.0], [5.0]]), np.array([0, 0, 1]))
     array([[3.],
@@ -129,6 +133,10 @@ def ratio_interval(
 
     It has a finite lower end where the lower figure is 0 and the ratio infinite. Source: Newcombe 2016,
     doi:10.1177/0962280213502144.
+
+    Args:
+        above, below: numerator and denominator, at least 0; all arguments broadcast against each other.
+        above_low, above_high, below_low, below_high: the ends of their intervals.
 
     Returns:
         low and high; high is infinite where the lower figure may be 0; NaN where the ratio is.

@@ -1,4 +1,4 @@
-"""The same model at another site: what a few hundred local images allow, and whether the old thresholds still hold.
+"""Recalibration at another site with a few hundred local images, and a check whether the old thresholds still hold.
 
     step = recalibrate(scores, labels, "auto", patients)          # to be applied after the bundle's own calibration
     shift_prevalence(p, old_prevalence=0.12, new_prevalence=0.03)
@@ -84,7 +84,7 @@ def recalibrate(
 
 
 def choose_update(scores: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None) -> tuple[str, str]:
-    """Choose ``none``, ``intercept`` or ``slope`` by what the data can show (a closed test).
+    """Choose ``none``, ``intercept`` or ``slope`` by a closed test of what the data support.
 
     Vergouwe et al. 2017, doi:10.1002/sim.7179: first, does anything speak against the probabilities as they are; if
     so, does anything speak against moving the intercept alone; if so, the slope moves, too. Each is a score test at 5 %
@@ -102,7 +102,7 @@ def choose_update(scores: np.ndarray, labels: np.ndarray, patients: np.ndarray |
 
 
 def shift_prevalence(p: np.ndarray, old_prevalence: float, new_prevalence: float) -> np.ndarray:
-    """Return what calibrated probabilities become where the finding is more or less frequent.
+    """Return calibrated probabilities shifted to another prevalence of the finding.
 
     The odds are multiplied by the ratio of the prevalences' odds (Saerens et al. 2002,
     doi:10.1162/089976602753284446). That is right if images with the finding, and those without, look the same at both
@@ -142,7 +142,7 @@ def check_operating_points(
     level: float = 0.95,
     margin: float = MARGIN,
 ) -> pd.DataFrame:
-    """Ask whether thresholds do at another site what they did where they were chosen.
+    """Test whether thresholds reach at another site the sensitivity and specificity of where they were chosen.
 
     ``yes``: the intervals of sensitivity and of specificity lie within ``margin`` of what was expected. ``no``: one of
     them excludes it and reaches beyond the margin. ``too few to say``: anything else; the expected value is possible,
@@ -167,26 +167,26 @@ def check_operating_points(
     if not 0 < margin < 1:
         raise EvaluationError(Code.EVALUATION_INVALID, f"the margin is {margin:g}; it must lie between 0 and 1.")
     table = operating_table(sample, points, bootstrap, None, level)
-    made = table[["finding", "rule", "threshold", "images", "positives"]].copy()
+    verdict_table = table[["finding", "rule", "threshold", "images", "positives"]].copy()
     promised = [
         dict(expected.get(finding, {}).get(rule, {}))
-        for finding, rule in zip(made["finding"], made["rule"], strict=True)
+        for finding, rule in zip(verdict_table["finding"], verdict_table["rule"], strict=True)
     ]
     verdicts: list[list[tuple[str, str]]] = [[] for _ in promised]
     for name in ("sensitivity", "specificity"):
-        made[f"expected_{name}"] = [float(row.get(name, math.nan)) for row in promised]
-        made[f"observed_{name}"] = table[name]
+        verdict_table[f"expected_{name}"] = [float(row.get(name, math.nan)) for row in promised]
+        verdict_table[f"observed_{name}"] = table[name]
         for end in ("low", "high"):
-            made[f"observed_{name}_{end}"] = table[f"{name}_patient_{end}"]
+            verdict_table[f"observed_{name}_{end}"] = table[f"{name}_patient_{end}"]
         columns = (f"expected_{name}", f"observed_{name}", f"observed_{name}_low", f"observed_{name}_high")
-        for verdict, values in zip(verdicts, made[list(columns)].to_numpy(dtype=float), strict=True):
+        for verdict, values in zip(verdicts, verdict_table[list(columns)].to_numpy(dtype=float), strict=True):
             verdict.append(_judge(name, values, margin))
-    made["holds"] = [_worst([holds for holds, _ in verdict]) for verdict in verdicts]
-    made["why"] = [
+    verdict_table["holds"] = [_worst([holds for holds, _ in verdict]) for verdict in verdicts]
+    verdict_table["why"] = [
         ", ".join(why for holds, why in verdict if why and holds == worst)
-        for verdict, worst in zip(verdicts, made["holds"], strict=True)
+        for verdict, worst in zip(verdicts, verdict_table["holds"], strict=True)
     ]
-    return made
+    return verdict_table
 
 
 def _judge(name: str, values: np.ndarray, margin: float) -> tuple[str, str]:
@@ -236,20 +236,20 @@ def _too_few(how: str, truth: np.ndarray, codes: np.ndarray) -> str:
     need = FEWEST_TO_RECALIBRATE[how]
     if min(positive, negative) >= need:
         return ""
-    what = "a recalibration" if how == "intercept" else "a new slope"
+    update = "a recalibration" if how == "intercept" else "a new slope"
     return (
-        f"{what} needs {counted(need, 'patient')} with it and {need} without, and there are {positive} and {negative}"
+        f"{update} needs {counted(need, 'patient')} with it and {need} without, and there are {positive} and {negative}"
     )
 
 
 def _checked(
     scores: np.ndarray, labels: np.ndarray, patients: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    there = ~np.isnan(np.asarray(labels, dtype=float))
+    is_known = ~np.isnan(np.asarray(labels, dtype=float))
     scores, truth = known(scores, labels)
     if np.any((scores < 0) | (scores > 1)):
         raise EvaluationError(Code.EVALUATION_INVALID, f"{scores[(scores < 0) | (scores > 1)][0]:g} is no probability.")
     codes = (
-        np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients)[there], return_inverse=True)[1]
+        np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients)[is_known], return_inverse=True)[1]
     )
     return logit(scores), truth, codes

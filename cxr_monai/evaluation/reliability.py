@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: of the images given 20 %, do 20 % have the finding?
+"""Reliability of probabilities: of the images given 20 %, do 20 % have the finding?
 
     calibration_figures(scores, labels)                # Brier score, log loss, ECE, slope, intercept, ...
     reliability(scores, labels, bins=10, how="mass")   # the points of a reliability diagram
@@ -28,7 +28,7 @@ def calibration_figures(
     patients: np.ndarray | None = None,
     level: float = 0.95,
 ) -> dict[str, float]:
-    """Return how far probabilities are from what happened.
+    """Return Brier score, log loss, calibration errors, slope and intercept of probabilities.
 
     Args:
         scores: float ``[N]`` in [0, 1].
@@ -56,7 +56,7 @@ def calibration_figures(
     >>> round(figures["brier"], 3)
     0.04
     """
-    there = ~np.isnan(np.asarray(labels, dtype=float))
+    is_known = ~np.isnan(np.asarray(labels, dtype=float))
     scores, truth = _checked(scores, labels, bins)
     names = (
         "brier",
@@ -69,26 +69,26 @@ def calibration_figures(
         "mean_score",
         "prevalence",
     )
-    found = dict.fromkeys(names, np.nan)
+    figures = dict.fromkeys(names, np.nan)
     ends = dict.fromkeys(("slope_low", "slope_high", "intercept_low", "intercept_high"), np.nan)
     if truth.size:
         z, prevalence = logit(scores), float(truth.mean())
         brier = float(np.mean((scores - truth) ** 2))
-        found["brier"], found["mean_score"], found["prevalence"] = brier, float(scores.mean()), prevalence
-        found["log_loss"] = float(log_loss(z, truth).mean())
-        found["ece_width"], found["ece_mass"] = (_ece(scores, truth, bins, how) for how in ("width", "mass"))
+        figures["brier"], figures["mean_score"], figures["prevalence"] = brier, float(scores.mean()), prevalence
+        figures["log_loss"] = float(log_loss(z, truth).mean())
+        figures["ece_width"], figures["ece_mass"] = (_ece(scores, truth, bins, how) for how in ("width", "mass"))
         if 0 < prevalence < 1:
-            found["brier_skill"] = 1 - brier / (prevalence * (1 - prevalence))
-            found["slope"], line = fit_line(z, truth.astype(float))
-            found["intercept"] = fit_intercept(z, truth)
+            figures["brier_skill"] = 1 - brier / (prevalence * (1 - prevalence))
+            figures["slope"], line = fit_line(z, truth.astype(float))
+            figures["intercept"] = fit_intercept(z, truth)
             if patients is not None:
                 check_level(level)
-                groups, wide = np.asarray(patients)[there], norm.ppf((1 + level) / 2)
-                errors = line_errors(z, truth, found["slope"], line, groups)
+                groups, wide = np.asarray(patients)[is_known], norm.ppf((1 + level) / 2)
+                errors = line_errors(z, truth, figures["slope"], line, groups)
                 for name, error in zip(("slope", "intercept"), errors, strict=True):
-                    ends[f"{name}_low"] = float(found[name] - wide * error)
-                    ends[f"{name}_high"] = float(found[name] + wide * error)
-    return found if patients is None else found | ends
+                    ends[f"{name}_low"] = float(figures[name] - wide * error)
+                    ends[f"{name}_high"] = float(figures[name] + wide * error)
+    return figures if patients is None else figures | ends
 
 
 def reliability(
@@ -111,17 +111,17 @@ def reliability(
         EvaluationError: as `calibration_figures`, or another ``how``.
     """
     scores, truth = _checked(scores, labels, bins)
-    edges, at = _bins(scores, bins, how)
-    images = np.bincount(at, minlength=bins)
+    edges, bin_of_image = _bins(scores, bins, how)
+    images = np.bincount(bin_of_image, minlength=bins)
     used = images > 0
-    hits, images = np.bincount(at, weights=truth, minlength=bins)[used], images[used]
+    hits, images = np.bincount(bin_of_image, weights=truth, minlength=bins)[used], images[used]
     low, high = wilson(hits, images, level)
     return pd.DataFrame({
         "bin": np.flatnonzero(used),
         "low": edges[:-1][used],
         "high": edges[1:][used],
         "images": images,
-        "mean_score": np.bincount(at, weights=scores, minlength=bins)[used] / images,
+        "mean_score": np.bincount(bin_of_image, weights=scores, minlength=bins)[used] / images,
         "observed": hits / images,
         "observed_low": low,
         "observed_high": high,
@@ -129,8 +129,8 @@ def reliability(
 
 
 def _ece(scores: np.ndarray, truth: np.ndarray, bins: int, how: Binning) -> float:
-    _, at = _bins(scores, bins, how)
-    return float(np.abs(np.bincount(at, weights=scores - truth, minlength=bins)).sum() / truth.size)
+    _, bin_of_image = _bins(scores, bins, how)
+    return float(np.abs(np.bincount(bin_of_image, weights=scores - truth, minlength=bins)).sum() / truth.size)
 
 
 def _bins(scores: np.ndarray, bins: int, how: Binning) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What is evaluated: probabilities, labels and patients of the same images, aligned once.
+"""A sample to evaluate: probabilities, labels and patients of the same images, aligned once.
 
 sample = join(predictions, manifest)        # cxr_monai.evaluation.predictions
 sample.take(sample.table["sex"] == "F")     # a part of it
@@ -34,7 +34,13 @@ class Sample:
 
     @classmethod
     def of(cls, table: pd.DataFrame, findings: Sequence[str], scores: np.ndarray, labels: np.ndarray) -> "Sample":
-        """Return a sample; patients are numbered by their first row."""
+        """Return a sample; patients are numbered by their first row.
+
+        Args:
+            table: N rows with ``patient_id``; see `Sample`.
+            findings: F names.
+            scores, labels: ``[N, F]``.
+        """
         table = table.reset_index(drop=True)
         codes = pd.factorize(table["patient_id"])[0].astype(np.int64)
         return cls(table, tuple(findings), np.asarray(scores, float), np.asarray(labels, float), codes)
@@ -53,5 +59,5 @@ class Sample:
 
     def column(self, finding: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one finding's scores and labels ``[N]``."""
-        at = self.findings.index(finding)
-        return self.scores[:, at], self.labels[:, at]
+        index = self.findings.index(finding)
+        return self.scores[:, index], self.labels[:, index]

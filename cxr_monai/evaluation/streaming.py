@@ -1,4 +1,4 @@
-"""Predictions that are written as they come: into ``P.csv.part``, which a killed run goes on with, then as ``P.csv``.
+"""Predictions written batch by batch into ``P.csv.part``, which an interrupted run continues, then as ``P.csv``.
 
     rows = PredictionRows.open("p.csv", findings, {"images": digest_of_list(names, files)}, total=len(files))
     rows.add(images, probabilities, errors)         # of a batch: on the disk when it returns
@@ -30,11 +30,16 @@ from cxr_monai.plurals import be, counted
 
 Errors = Sequence[tuple[str, str, str]]
 NOTHING = "nothing"
-"""What a part differs in that holds nothing."""
+"""Stands for the differing keys of a part that is empty or was cut off within its first line."""
 
 
 def digest_of_list(names: Sequence[str], files: Sequence[str | Path]) -> str:
-    """Return the SHA-256 of what is to be predicted: names and places of the files, in their order."""
+    """Return the SHA-256 (hexadecimal) of the images to predict: their names and paths, in order.
+
+    Args:
+        names: N, as in the column ``image``.
+        files: their paths.
+    """
     lines = (json.dumps([name, str(file)]) + "\n" for name, file in zip(names, files, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -46,14 +51,14 @@ class PredictionRows:
         path: of the CSV.
         part: where the rows are until then.
         done: images of the list whose rows, or errors, are there.
-        kept: those of them that have a row.
+        predicted: those of them that have a row.
         errors: image, stable code and reason of the others.
-        notes: what reading said of the images that have a row.
+        notes: remarks from reading the images that have a row.
     """
 
     def __init__(self, path: Path, findings: Sequence[str]) -> None:
         self.path, self.findings, self.part = path, list(findings), part_of(path)
-        self.done = self.kept = 0
+        self.done = self.predicted = 0
         self.errors: list[tuple[str, str, str]] = []
         self.notes = FilmNotes()
         self._rows: list[bytes] = []
@@ -123,12 +128,14 @@ class PredictionRows:
 
     def _read(self, file: BinaryIO, first: bytes) -> list[str]:
         """Take over what an earlier run left; returns the keys of its head that differ."""
-        there = file.readline()
-        if there != first and first.startswith(there):  # an empty one, or cut off within the line
+        head = file.readline()
+        if head != first and first.startswith(head):  # an empty one, or cut off within the line
             return [NOTHING]
-        if there != first:
-            before, now = _content(there), _content(first)
-            return sorted(key for key in {*before, *now} if before.get(key) != now.get(key)) or ["its head"]
+        if head != first:
+            old_head, new_head = _content(head), _content(first)
+            return sorted(key for key in {*old_head, *new_head} if old_head.get(key) != new_head.get(key)) or [
+                "its head"
+            ]
         self._size = len(first)
         while batch := _content(file.readline()):
             rows = file.read(batch["bytes"])
@@ -140,7 +147,7 @@ class PredictionRows:
 
     def _take(self, rows: bytes, batch: Mapping[str, Any]) -> None:
         self._rows.append(rows)
-        self.kept += batch["rows"]
+        self.predicted += batch["rows"]
         self.done = batch["done"]
         self.errors += [(image, code, reason) for image, code, reason in batch["left_out"]]
         self.notes.add_all(batch.get("notes", {}))
@@ -154,7 +161,7 @@ class PredictionRows:
             images: N names.
             probabilities: ``[N, F]`` in [0, 1].
             errors: image, stable code and reason of each file of the batch that was left out.
-            notes: what reading said of the images.
+            notes: remarks from reading the images.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; the batches before it are there.
@@ -193,11 +200,13 @@ class PredictionRows:
             StorageError: ``disk-full`` or ``write-failed``; the rows are kept.
         """
         try:
-            if self.kept:
+            if self.predicted:
                 header = io.StringIO()
                 csv.writer(header, lineterminator="\n").writerow(["image", *self.findings])
-                told = {**about, "notes": self.notes.counts()} if self.notes else about
-                place_predictions(self.path, header.getvalue().encode() + b"".join(self._rows), told, self.errors)
+                description = {**about, "notes": self.notes.counts()} if self.notes else about
+                place_predictions(
+                    self.path, header.getvalue().encode() + b"".join(self._rows), description, self.errors
+                )
             else:
                 write_errors(self.path, self.errors)
             if self._hold is not None:
@@ -209,7 +218,7 @@ class PredictionRows:
 
 
 def part_of(path: str | Path) -> Path:
-    """Return where the rows of a predictions file are until it is whole."""
+    """Return the path of the unfinished file, ``P.csv.part``."""
     return Path(f"{path}.part")
 
 
@@ -218,7 +227,7 @@ def _line(content: Mapping[str, Any]) -> bytes:
 
 
 def _content(line: bytes) -> dict[str, Any]:
-    """Return what a line says; nothing if it was cut off or is none."""
+    """Return the JSON of a line that begins with ``# ``; empty where it was cut off or is another line."""
     try:
         content = json.loads(line.removeprefix(b"# ")) if line.startswith(b"# ") and line.endswith(b"\n") else {}
     except (ValueError, RecursionError):

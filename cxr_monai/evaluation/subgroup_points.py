@@ -1,4 +1,4 @@
-"""At one threshold for all: does the model find as much, and alarm as rarely, in each group as in the rest.
+"""Sensitivity and specificity of subgroups at one threshold for all, and their gaps to the rest.
 
     table = subgroup_points(sample, bootstrap, {"Effusion": 0.31})
     table[table["sensitivity_p_holm"] < 0.05]       # groups in which more, or less, of the finding is missed
@@ -82,15 +82,15 @@ def subgroup_points(
     labels = sample.labels[:, columns]
     tables = []
     for attribute, names in groups(sample, attributes).items():
-        there = ordered(attribute, names)
-        if not there or not findings:
+        group_names = ordered(attribute, names)
+        if not group_names or not findings:
             continue
-        member = np.column_stack([names == group for group in there])
+        member = np.column_stack([names == group for group in group_names])
         parts = [
             pd.DataFrame(
                 {"attribute": attribute, "group": group, "finding": findings, "threshold": thresholds[columns]}
             )
-            for group in there
+            for group in group_names
         ]
         for figure, counted, right in zip(FIGURES, (labels == 1, labels == 0), (called, ~called), strict=True):
             _add_figure(parts, figure, counted, counted & right, member, bootstrap, minimum_positives, level)
@@ -122,23 +122,28 @@ def _add_figure(
     """
     sides = np.stack([member, member.any(axis=1, keepdims=True) & ~member], axis=1)  # [N, 2, G]: group and rest
     shape = (*sides.shape[1:], counted.shape[1])
-    trials, hits = ((sides[..., None] & of[:, None, None]).reshape(len(of), -1) for of in (counted, hit))
+    trials, hits = ((sides[..., None] & mask[:, None, None]).reshape(len(mask), -1) for mask in (counted, hit))
     draws = bootstrap.sums(np.hstack([hits, trials]))
     count = trials.sum(axis=0)
     with np.errstate(invalid="ignore"):  # none to count: NaN
         share = hits.sum(axis=0) / count
-        drawn = draws[:, : count.size] / draws[:, count.size :]
-    worth = effective_trials(share, drawn, by_patient(trials, bootstrap.patients), count)
-    low, high = (ends.reshape(shape)[0] for ends in wilson(share * worth, worth, level))
+        share_draws = draws[:, : count.size] / draws[:, count.size :]
+    effective = effective_trials(share, share_draws, by_patient(trials, bootstrap.patients), count)
+    low, high = (ends.reshape(shape)[0] for ends in wilson(share * effective, effective, level))
     patients = patients_with(trials, bootstrap.patients).reshape(shape)
-    share, worth, drawn = share.reshape(shape), worth.reshape(shape), drawn.reshape(-1, *shape)
-    together = correlation(drawn[:, 0], drawn[:, 1])
-    gap_low, gap_high, p = share_gap(share[0], share[1], worth[0], worth[1], together, level)
-    for at, part in enumerate(parts):
-        enough, _ = judge({"": patients[:, at].min(axis=0)}, minimum)
-        part[figure], part[f"rest_{figure}"] = share[:, at]
-        part[f"{figure}_patient_low"], part[f"{figure}_patient_high"] = low[at], high[at]
-        gaps = {"gap": share[0, at] - share[1, at], "gap_low": gap_low[at], "gap_high": gap_high[at], "p": p[at]}
+    share, effective, share_draws = share.reshape(shape), effective.reshape(shape), share_draws.reshape(-1, *shape)
+    side_correlation = correlation(share_draws[:, 0], share_draws[:, 1])
+    gap_low, gap_high, p = share_gap(share[0], share[1], effective[0], effective[1], side_correlation, level)
+    for index, part in enumerate(parts):
+        enough, _ = judge({"": patients[:, index].min(axis=0)}, minimum)
+        part[figure], part[f"rest_{figure}"] = share[:, index]
+        part[f"{figure}_patient_low"], part[f"{figure}_patient_high"] = low[index], high[index]
+        gaps = {
+            "gap": share[0, index] - share[1, index],
+            "gap_low": gap_low[index],
+            "gap_high": gap_high[index],
+            "p": p[index],
+        }
         for name, values in gaps.items():
             part[f"{figure}_{name}"] = np.where(enough, values, np.nan)
     for part, adjusted in zip(parts, corrected([part[f"{figure}_p"].to_numpy() for part in parts]), strict=True):

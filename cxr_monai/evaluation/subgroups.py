@@ -1,4 +1,4 @@
-"""Is the model as good for everyone: each group's figures, and the gap to the rest of the images.
+"""Subgroup analysis: each group's AUROC, and the gap to the rest of the images.
 
     table, notes = subgroup_table(sample, PatientBootstrap(sample.patients))
     table[(table["finding"] == "mean") & (table["p_holm"] < 0.05)]         # gaps that are more than chance
@@ -90,15 +90,15 @@ def subgroup_table(
             done[key] = _Side.of(sample, bootstrap, rows, level)
         return done[key]
 
-    found = groups(sample, attributes)
+    groups_by_attribute = groups(sample, attributes)
     tables = []
-    for attribute, names in found.items():
-        there = ordered(attribute, names)
-        known = (names != "").to_numpy()
+    for attribute, names in groups_by_attribute.items():
+        group_names = ordered(attribute, names)
+        is_known = (names != "").to_numpy()
         parts = []
-        for group in there:
+        for group in group_names:
             rows = (names == group).to_numpy()
-            rest = side(known & ~rows) if len(there) > 1 else None
+            rest = side(is_known & ~rows) if len(group_names) > 1 else None
             part = _one_group(sample.findings, side(rows), rest, minimum_positives, level)
             parts.append(part.assign(attribute=attribute, group=group))
         if parts:
@@ -108,12 +108,12 @@ def subgroup_table(
     if points:
         at_points = subgroup_points(sample, bootstrap, points, attributes, minimum_positives, level)
         table = table.merge(at_points, on=["attribute", "group", "finding"], how="left")
-    return table, notes_on(found)
+    return table, notes_on(groups_by_attribute)
 
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """What is known of one set of images, of F findings.
+    """Counts and AUROCs of F findings on one set of images.
 
     Attributes:
         rows, patients, any_patients: images, their patients, and those with any finding.
@@ -164,14 +164,14 @@ class _Side:
 def _one_group(findings: Sequence[str], side: _Side, rest: _Side | None, minimum: int, level: float) -> pd.DataFrame:
     """Return the rows of one group, its mean last; without attribute, group and p_holm."""
     needed = {}
-    for place, one in (("the group", side), ("the rest", rest)):
-        if one is not None:
-            needed[f"with the finding in {place}"] = one.counts["positive_patients"]
-            needed[f"without it in {place}"] = one.without
+    for place, patients_side in (("the group", side), ("the rest", rest)):
+        if patients_side is not None:
+            needed[f"with the finding in {place}"] = patients_side.counts["positive_patients"]
+            needed[f"without it in {place}"] = patients_side.without
     enough, notes = judge(needed, minimum)
     notes.append(_mean_note(findings, enough))
     areas = side.areas.with_mean(enough)
-    table = pd.DataFrame({name: [*of, 0] for name, of in side.counts.items()})
+    table = pd.DataFrame({name: [*values, 0] for name, values in side.counts.items()})
     table.loc[len(findings), list(side.counts)] = (
         side.rows, side.patients, int(side.counts["positives"].sum()), side.any_patients,
     )  # fmt: skip
@@ -187,13 +187,13 @@ def _one_group(findings: Sequence[str], side: _Side, rest: _Side | None, minimum
     others = rest.areas.with_mean(enough)
     low, high, p = area_gap(areas, others, level)
     gaps = {"gap": areas.values - others.values, "gap_low": low, "gap_high": high, "p": p}
-    judged = np.append(enough, True) & ~np.isnan(low)
+    decidable = np.append(enough, True) & ~np.isnan(low)
     table["rest_auroc"] = others.values
-    return table.assign(**{name: np.where(judged, of, np.nan) for name, of in gaps.items()}, note=notes)
+    return table.assign(**{name: np.where(decidable, values, np.nan) for name, values in gaps.items()}, note=notes)
 
 
 def _mean_note(findings: Sequence[str], enough: np.ndarray) -> str:
     if not enough.any():
         return f"{TOO_FEW}: no finding has enough patients"
-    few = ", ".join(name for name, kept in zip(findings, enough, strict=True) if not kept)
+    few = ", ".join(name for name, is_enough in zip(findings, enough, strict=True) if not is_enough)
     return f"mean of {out_of(enough.sum(), len(findings), 'finding')}, too few of {few}" if few else ""

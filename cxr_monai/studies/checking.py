@@ -1,4 +1,4 @@
-"""All variants are tried before the first one trains: a misspelt setting must not be found after a night.
+"""Check all variants before the first one trains: a misspelt setting must not be noticed after a night.
 
 Each variant's ``train.json`` is parsed by MONAI with its overrides, and everything is made that a training makes before
 its first step: data sets, network, loss, optimiser, schedule. Nothing is trained and nothing written.
@@ -31,12 +31,12 @@ from cxr_monai.studies.plan import Experiment
 NOT_OF_EVALUATION = (
     "manifest", "output_dir", "bundle_root", "run_name", "experiment", "weights", "split", *MEANING,
 )  # fmt: skip
-"""Settings that a study's evaluations have from the study or from what was trained."""
+"""Settings that an experiment's evaluations take from the experiment or from the trained bundle."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """What a variant will train.
+    """The checked settings of a variant.
 
     Attributes:
         overrides: of its ``train.json``, a network's name written out (`cxr_monai.bundle.named_network.written_out`).
@@ -56,29 +56,32 @@ class Checked:
 
 
 def check(study: Experiment, bundle: Path, manifest: Path, *, estimate: bool = False) -> dict[str, Checked]:
-    """Try every variant.
+    """Set up every variant's training without running it, and check the settings of the evaluation.
 
     Args:
-        study: whose variants.
+        study: the experiment.
         bundle: the folder that trainings start from.
         manifest: that of one training.
-        estimate: run a few images through each network, to tell how long a training will take.
+        estimate: run a few images through each network, to estimate how long a training will take.
+
+    Returns:
+        the checked settings of each variant, by name.
 
     Raises:
-        CxrError: what a training would say of its settings, images or labels, with the variant's name.
+        CxrError: the error that a training would raise for its settings, images or labels, with the variant's name.
     """
-    made = {}
+    checked = {}
     with _process_as_it_was():
         variants = study.variants
         for variant, overrides in progress_bar(
             variants.items(), total=len(variants), desc="checking the variants", unit="variants"
         ):
             try:
-                made[variant] = _try(study, bundle, overrides, manifest, estimate)
+                checked[variant] = _try(study, bundle, overrides, manifest, estimate)
             except Exception as error:
                 raise _named(error, variant) from error
         _check_evaluation(study, bundle)
-    return made
+    return checked
 
 
 def _try(study: Experiment, bundle: Path, overrides: Mapping[str, Any], manifest: Path, estimate: bool) -> Checked:
@@ -95,7 +98,7 @@ def _try(study: Experiment, bundle: Path, overrides: Mapping[str, Any], manifest
         training = parser.get_parsed_content("training")
         seconds = training.preflight.run() if estimate else None
     epochs = int(parser.get_parsed_content("epochs"))
-    # more epochs, or a batch in other parts, continue a training; to a study they are another one
+    # more epochs, or a batch in other parts, continue a training; to an experiment they are another one
     settings = training.checkpoints.settings | {"epochs": str(epochs)}
     if parser.config.get("accumulate", 1) != 1:
         settings |= {"accumulate": str(parser.config["accumulate"])}
@@ -104,12 +107,13 @@ def _try(study: Experiment, bundle: Path, overrides: Mapping[str, Any], manifest
 
 
 def _check_evaluation(study: Experiment, bundle: Path) -> None:
-    """Look for settings of the evaluation that do not exist, or are not its own; the rest is the trained bundle's."""
-    taken = [key for key in study.evaluate_overrides if re.split("#|::", key)[0] in NOT_OF_EVALUATION]
-    if taken:
+    """Refuse settings of the evaluation that do not exist, or that the experiment or the trained bundle sets."""
+    reserved = [key for key in study.evaluate_overrides if re.split("#|::", key)[0] in NOT_OF_EVALUATION]
+    if reserved:
         raise StudyError(
             Code.STUDY_INVALID,
-            f"evaluate_overrides set {', '.join(taken)}, which the study sets, or which are part of what weights mean.",
+            f"evaluate_overrides set {', '.join(reserved)}, which the study sets, or which are part of what weights "
+            "mean.",
             fix="Leave them out; what weights mean is set for the training, in the variants.",
             where="evaluation",
         )
@@ -131,25 +135,25 @@ def _parser(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -
     return parser
 
 
-def _named(error: Exception, what: str) -> CxrError:
-    """Return the error with the variant's name; what is not ours came from a value that some component refused."""
+def _named(error: Exception, name: str) -> CxrError:
+    """Return the error with the variant's name; other errors come from a value that a component refused."""
     cause = ours(error)
     if cause is not None:
         message = f"{cause.where}: {cause.message}" if cause.where else cause.message
-        return type(cause)(cause.code, message, fix=cause.fix, where=what)
+        return type(cause)(cause.code, message, fix=cause.fix, where=name)
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return SettingError(
         Code.SETTING_INVALID,
         f"its settings cannot be trained with: {type(error).__name__}: {' '.join(str(error).split())}.",
         fix="Correct the override that this names.",
-        where=what,
+        where=name,
     )
 
 
 @contextmanager
 def _process_as_it_was() -> Iterator[None]:
-    """Put back what making a training changes for the whole process."""
+    """Restore the settings of the whole process that setting up a training changes."""
     tracked, threads = get_track_meta(), torch.get_num_threads()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The tables that answer a study's question: each variant's AUROCs, and its difference to the baseline.
+"""The tables that answer an experiment's question: each variant's AUROCs, and its difference to the baseline.
 
     tables = tabulate(result, "test")
     tables.comparison[["variant", "mean_auroc", "difference", "low", "high"]]
@@ -37,7 +37,7 @@ from cxr_monai.studies.plan import ExperimentResult
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """What a study says.
+    """The tables of an experiment.
 
     Attributes:
         study: one row a variant, seed and finding (and ``mean``): ``variant, seed, finding, auroc, positives, low,
@@ -71,7 +71,7 @@ class _Areas:
 
 
 def tabulate(result: ExperimentResult, split: str | None, replicates: int = 1000, level: float = 0.95) -> Tables:
-    """Return the tables of a study.
+    """Return the tables of an experiment.
 
     Args:
         result: predictions of at least one variant.
@@ -88,7 +88,7 @@ def tabulate(result: ExperimentResult, split: str | None, replicates: int = 1000
     bootstrap = PatientBootstrap(first.patients, replicates, progress=True)
     areas, rows = {}, []
     for variant, seeds in samples.items():
-        drawn, values = np.zeros((replicates, len(result.findings) + 1)), []
+        mean_replicates, values = np.zeros((replicates, len(result.findings) + 1)), []
         for seed, sample in zip(result.plan.seeds, seeds, strict=True):
             table = finding_table(sample.scores, sample.labels, sample.findings)
             ranking = bootstrap.rankings(sample.scores, sample.labels)
@@ -96,13 +96,13 @@ def tabulate(result: ExperimentResult, split: str | None, replicates: int = 1000
             low, high = bootstrap_interval(ranking.auroc, level, auroc[:-1], effective=ranking.auroc_effective)
             equal = np.ones(len(result.findings))
             _, *ends = mean_interval(auroc[:-1], ranking.auroc, ranking.auroc_effective, equal, level)
-            one = table[["finding", "auroc", "positives"]].assign(low=[*low, ends[0]], high=[*high, ends[1]])
-            one.insert(0, "variant", variant)
-            one.insert(1, "seed", seed)
-            rows.append(one)
+            seed_table = table[["finding", "auroc", "positives"]].assign(low=[*low, ends[0]], high=[*high, ends[1]])
+            seed_table.insert(0, "variant", variant)
+            seed_table.insert(1, "seed", seed)
+            rows.append(seed_table)
             values.append(auroc)
-            drawn += with_mean(ranking.auroc, auroc[:-1]) / len(seeds)
-        areas[variant] = _Areas(np.array(values), drawn)
+            mean_replicates += with_mean(ranking.auroc, auroc[:-1]) / len(seeds)
+        areas[variant] = _Areas(np.array(values), mean_replicates)
     study = pd.concat(rows, ignore_index=True)
     findings = study.loc[study["variant"] == study["variant"].iloc[0], ["finding", "positives"]]
     findings = findings.head(len(result.findings) + 1).reset_index(drop=True)
@@ -120,9 +120,11 @@ def tabulate(result: ExperimentResult, split: str | None, replicates: int = 1000
 
 
 def _in_common(result: ExperimentResult, split: str | None) -> tuple[dict[str, list[Sample]], list[str]]:
-    """Return the predictions of each variant and seed, all of the same images; and how many that leaves out."""
-    own = {variant: [_sample(table, result, split) for table in seeds] for variant, seeds in result.predictions.items()}
-    every = [set(sample.table["image"]) for seeds in own.values() for sample in seeds]
+    """Return the predictions of each variant and seed, all of the same images, and a sentence on those left out."""
+    samples_by_variant = {
+        variant: [_sample(table, result, split) for table in seeds] for variant, seeds in result.predictions.items()
+    }
+    every = [set(sample.table["image"]) for seeds in samples_by_variant.values() for sample in seeds]
     shared, seen = set.intersection(*every), set.union(*every)
     if not shared:
         raise EvaluationError(
@@ -130,10 +132,11 @@ def _in_common(result: ExperimentResult, split: str | None) -> tuple[dict[str, l
             f"none of the {counted(len(seen), 'predicted image')} was predicted by every network.",
         )
     samples = {
-        variant: [sample.take(sample.table["image"].isin(shared)) for sample in seeds] for variant, seeds in own.items()
+        variant: [sample.take(sample.table["image"].isin(shared)) for sample in seeds]
+        for variant, seeds in samples_by_variant.items()
     }
-    left = sorted(seen - shared)
-    return samples, without(left, len(seen), "predicted images", "prediction by every network")
+    left_out = sorted(seen - shared)
+    return samples, without(left_out, len(seen), "predicted images", "prediction by every network")
 
 
 def _sample(table: pd.DataFrame, result: ExperimentResult, split: str | None) -> Sample:
@@ -143,12 +146,14 @@ def _sample(table: pd.DataFrame, result: ExperimentResult, split: str | None) ->
 def _differences(result: ExperimentResult, areas: dict[str, _Areas], level: float) -> pd.DataFrame:
     names, base = [*result.findings, MEAN], areas.get(result.plan.baseline)
     parts = []
-    for variant, own in areas.items():
-        part = pd.DataFrame({"variant": variant, "finding": names, "auroc": own.values.mean(axis=0)})
+    for variant, variant_areas in areas.items():
+        part = pd.DataFrame({"variant": variant, "finding": names, "auroc": variant_areas.values.mean(axis=0)})
         if base is None or variant == result.plan.baseline:
             test = np.full((6, len(names)), np.nan)
         else:
-            test = difference_over_seeds(own.replicates - base.replicates, own.values - base.values, level)
+            test = difference_over_seeds(
+                variant_areas.replicates - base.replicates, variant_areas.values - base.values, level
+            )
         columns = ["difference", "low", "high", "p", "patient_error", "seed_error"]
         part[columns] = test.T
         part.insert(7, "p_holm", [*holm(part["p"].to_numpy()[:-1]), part["p"].iloc[-1]])
@@ -204,22 +209,22 @@ def _published(result: ExperimentResult) -> pd.DataFrame | None:
 
 
 def _notes(result: ExperimentResult, sample: Sample, level: float, split: str | None) -> Sequence[str]:
-    """Return what a reader must know to judge the figures."""
+    """Return the sentences that a reader needs to judge the figures."""
     plan, patients = result.plan, int(sample.patients.max()) + 1
-    where = f"out-of-fold predictions ({plan.folds} folds)" if split is None else f"the {split} part"
-    said = [
-        f"Judged on {where}: {counted(len(sample), 'image')} of "
+    judged_on = f"out-of-fold predictions ({plan.folds} folds)" if split is None else f"the {split} part"
+    notes = [
+        f"Judged on {judged_on}: {counted(len(sample), 'image')} of "
         f"{counted(patients, 'patient')}, the same for all variants."
     ]
     fewest = np.minimum(*(patients_with(sample.labels == value, sample.patients) for value in (0, 1)))
     rare = [f"{name} ({few})" for name, few in zip(sample.findings, fewest, strict=True) if few < MINIMUM_PATIENTS]
     if rare:
-        said.append(
+        notes.append(
             f"Fewer than {MINIMUM_PATIENTS} patients with, or without: {', '.join(rare)}. These AUROCs mean little."
         )
     if len(plan.variants) > 1:
-        said.append(f"Differences are to {plan.baseline}; intervals are at {level:.0%}.")
-        said.append(
+        notes.append(f"Differences are to {plan.baseline}; intervals are at {level:.0%}.")
+        notes.append(
             "With one seed the intervals hold the choice of patients alone; another seed may well give a difference "
             "outside of them. Several seeds (--seeds 0,1,2) take that in."
             if len(plan.seeds) == 1
@@ -227,17 +232,17 @@ def _notes(result: ExperimentResult, sample: Sample, level: float, split: str | 
             "hold the choice of patients and of seeds."
         )
     if len(plan.variants) > 2:
-        said.append(
+        notes.append(
             f"With {len(plan.variants) - 1} comparisons one interval may miss zero by chance; p_holm in comparison.csv "
             "is corrected for that. What is chosen here looks better here than it is: confirm it on other patients."
         )
-    left = [f"{name} ({', '.join(lost)})" for name in result.predictions if (lost := _others(result, name))]
-    if left:
-        said.append(f"Not compared, since not every variant has them: {'; '.join(left)}.")
-    said += [f"{variant} failed and is left out: {lines.splitlines()[-1]}" for variant, lines in result.failed.items()]
+    not_shared = [f"{name} ({', '.join(lost)})" for name in result.predictions if (lost := _others(result, name))]
+    if not_shared:
+        notes.append(f"Not compared, since not every variant has them: {'; '.join(not_shared)}.")
+    notes += [f"{variant} failed and is left out: {lines.splitlines()[-1]}" for variant, lines in result.failed.items()]
     if plan.baseline in result.failed:
-        said.append(f"The baseline {plan.baseline} failed, so there are no differences.")
-    return said
+        notes.append(f"The baseline {plan.baseline} failed, so there are no differences.")
+    return notes
 
 
 def _others(result: ExperimentResult, variant: str) -> list[str]:

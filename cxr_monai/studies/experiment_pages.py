@@ -1,4 +1,4 @@
-"""A study written down: tables for programs, the diary's table for people, and the page."""
+"""The files of an experiment: tables for programs, the table of AUROCs for people, and the page."""
 
 import json
 import math
@@ -23,11 +23,11 @@ MAIN = "study.json"
 
 def write_pages(out: Path, result: ExperimentResult, tables: Tables, beside: Sequence[Path] = ()) -> list[Path]:
     """Write ``study.csv``, ``comparison.csv``, ``differences.csv``, ``study.md``, ``study.html``, ``study.png`` and,
-    last and with the mark of completion, ``study.json`` into the study's folder.
+    last and with the mark of completion, ``study.json`` into the experiment's folder.
 
     Args:
         out: the folder.
-        result, tables: of the study.
+        result, tables: of the experiment.
         beside: files of the folder that belong to the result, too.
 
     Returns:
@@ -68,7 +68,7 @@ def write_pages(out: Path, result: ExperimentResult, tables: Tables, beside: Seq
 
 
 def about(study: Experiment) -> dict[str, Any]:
-    """Return the study as JSON, paths as names."""
+    """Return the experiment as JSON; of paths the file names alone."""
     return {
         "name": study.name,
         "question": study.question,
@@ -84,7 +84,12 @@ def about(study: Experiment) -> dict[str, Any]:
 
 
 def markdown(study: Experiment, tables: Tables) -> str:
-    """Return the diary's table (finding by variant, AUROC, number of labels), the comparison, what was published."""
+    """Return ``study.md``: AUROC of each finding by variant, the comparison, published values, notes.
+
+    Args:
+        study: the experiment.
+        tables: of `tabulate`.
+    """
     variants = list(study.variants)
     blocks = [
         [f"# {escaped(study.name)}", "", escaped(study.question)],
@@ -98,12 +103,12 @@ def markdown(study: Experiment, tables: Tables) -> str:
     if tables.published is not None:
         ours = tables.findings.set_index("finding")
         sources = dict(zip(tables.published["variant"], tables.published["source"], strict=True))
-        told = [f"{escaped(variant)}: {escaped(source)}" for variant, source in sources.items()]
+        citations = [f"{escaped(variant)}: {escaped(source)}" for variant, source in sources.items()]
         blocks += [
             [
                 "## As published",
                 "",
-                "On other images, so no comparison; beside it what came out here. " + "; ".join(told),
+                "On other images, so no comparison; beside it what came out here. " + "; ".join(citations),
             ],
             _table(
                 ("Variant", "Finding", "Published", "Here"),
@@ -156,5 +161,5 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON, null where there is no value."""
+    """Return the rows as JSON, null where there is no value."""
     return _rows(table.astype(object).where(table.notna(), None))

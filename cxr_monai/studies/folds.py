@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tuple[Manifest, list[str]]:
-    """Return a manifest with folds 0 to k - 1, by patient and stratified over all findings, and what must be said.
+    """Return a manifest with folds 0 to k - 1, by patient and stratified over all findings, and notes for the user.
 
     Args:
         manifest: if it has a ``fold`` column, that is kept; images without a fold take no part.
@@ -63,20 +63,20 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
         raise _invalid(k)
     notes = []
     if "fold" in manifest.table and manifest.table["fold"].notna().any():
-        there = sorted(map(int, manifest.table["fold"].dropna().unique()))
-        if there != list(range(len(there))):
-            missing = sorted(set(range(there[-1])) - set(there))
+        folds = sorted(map(int, manifest.table["fold"].dropna().unique()))
+        if folds != list(range(len(folds))):
+            missing = sorted(set(range(folds[-1])) - set(folds))
             raise SplitError(
                 Code.SPLIT_INVALID,
-                f"fold {', '.join(map(str, missing))} of the manifest is empty; it has {', '.join(map(str, there))}.",
+                f"fold {', '.join(map(str, missing))} of the manifest is empty; it has {', '.join(map(str, folds))}.",
                 fix="Number them from 0 without a gap, or make new ones: cxr-monai split MANIFEST --scheme kfold.",
             )
-        if len(there) < _FEWEST_FOLDS:
-            raise _invalid(len(there))
-        if k is not None and k != len(there):
+        if len(folds) < _FEWEST_FOLDS:
+            raise _invalid(len(folds))
+        if k is not None and k != len(folds):
             raise SplitError(
                 Code.SPLIT_INVALID,
-                f"{counted(k, 'fold')} {was(k)} asked for, and the manifest's column 'fold' has {len(there)}.",
+                f"{counted(k, 'fold')} {was(k)} asked for, and the manifest's column 'fold' has {len(folds)}.",
                 fix="Leave --folds out to use those, or remove the column to have new ones.",
             )
         without = int(manifest.table["fold"].isna().sum())
@@ -88,10 +88,10 @@ def prepare_folds(manifest: Manifest, k: int | None = None, seed: int = 0) -> tu
     else:
         manifest = kfold(manifest, K if k is None else k, seed=seed)
         notes += [f"{note}." for note in alike_note(manifest.table["patient_id"], manifest.table["source"])]
-        tested = int((manifest.table["split"] == "test").sum())
-        if tested:
+        in_test = int((manifest.table["split"] == "test").sum())
+        if in_test:
             notes.append(
-                f"The folds are of all images, the {tested:,} of the manifest's test part among them; to keep those "
+                f"The folds are of all images, the {in_test:,} of the manifest's test part among them; to keep those "
                 "apart, give a manifest without them, or one whose column 'fold' is empty there."
             )
     notes += _one_sided(manifest)
@@ -116,12 +116,16 @@ def fold_manifest(manifest: Manifest, fold: int, k: int, path: str | Path) -> No
     record = manifest.split
     details: dict[str, Any] = {"k": k, "test_fold": fold, "val_fold": following}
     details |= {"fold_digest": split_digest(table, "fold"), "before": asdict(record) if record else None}
-    made = SplitRecord("kfold", record.seed if record else None, split_digest(table), details)
-    write_manifest(replace(manifest, table=table, split=made), path)
+    fold_split = SplitRecord("kfold", record.seed if record else None, split_digest(table), details)
+    write_manifest(replace(manifest, table=table, split=fold_split), path)
 
 
 def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
-    """Gather what the trainings of all folds, with one variant and seed, predicted of the patients they had not seen.
+    """Gather the predictions of the trainings of all folds, of one variant and seed, on patients they had not seen.
+
+    Args:
+        jobs: the k trainings.
+        manifest: with folds.
 
     Returns:
         ``image`` and one probability a label, in the manifest's order; images that could not be read are not in it.
@@ -139,8 +143,10 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
             file.table["image"], images, by_name=manifest.by_name, spare_names=True, root=manifest.root
         )
         require_clear(matches, Code.IMAGES_AMBIGUOUS, "the predicted images", file.path)
-        known = matches.image_of
-        foreign = [name for name in file.table["image"] if name not in known or not _in(fold_of[known[name]], job)]
+        image_of = matches.image_of
+        foreign = [
+            name for name in file.table["image"] if name not in image_of or not _in(fold_of[image_of[name]], job)
+        ]
         if foreign:
             raise EvaluationError(
                 Code.PREDICTIONS_INVALID,
@@ -150,9 +156,9 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
                 fix="The folds have changed since: start the study again with --restart.",
                 where=file.path,
             )
-        parts.append(file.table.assign(image=file.table["image"].map(known)))
+        parts.append(file.table.assign(image=file.table["image"].map(image_of)))
     table = pd.concat(parts, ignore_index=True)
-    order = {image: at for at, image in enumerate(images)}
+    order = {image: position for position, image in enumerate(images)}
     return table.sort_values("image", key=lambda images: images.map(order), ignore_index=True)
 
 
@@ -162,23 +168,26 @@ def _in(fold: Any, job: Job) -> bool:
 
 
 def check_room(out: str | Path) -> None:
-    """Refuse a study's folder whose ``bundle`` is not an ensemble: nothing else is replaced by the one of all folds.
+    """Refuse an experiment's folder whose ``bundle`` is not an ensemble, since the bundle of all folds replaces it.
+
+    Args:
+        out: the experiment's folder.
 
     Raises:
         BundleError: ``output-exists``.
     """
-    made = Path(out) / _BUNDLE
-    if made.exists() and not members_of(made):
+    bundle = Path(out) / _BUNDLE
+    if bundle.exists() and not members_of(bundle):
         raise BundleError(
             Code.OUTPUT_EXISTS,
             "the bundle of all folds goes here, and what is here is not such a bundle.",
             fix="Choose another --out, or move it away.",
-            where=made,
+            where=bundle,
         )
 
 
 def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tuple[list[Path], list[str]]:
-    """Write what the folds of one variant give: predictions of every image, metrics by fold, a bundle of all networks.
+    """Write the results of the folds of one variant: predictions of every image, metrics by fold, an ensemble bundle.
 
     With several seeds an image's prediction is the mean of the log-odds of those networks that have not seen it. The
     bundle averages all networks, its calibration is fitted on these predictions, which each come from one k-th of them:
@@ -187,14 +196,14 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     Args:
         jobs: all k folds, with each seed.
         manifest: with folds and the labels that were trained on.
-        out: the study's folder.
+        out: the experiment's folder.
 
     Returns:
         the files and folders, and sentences for the reader.
 
     Raises:
         EvaluationError: as `out_of_fold`.
-        BundleError: ``bundle-disagrees`` if the networks do not mean the same; as `check_room`.
+        BundleError: ``bundle-disagrees`` if the networks differ in labels or preprocessing; as `check_room`.
     """
     out, notes = Path(out), []
     check_room(out)
@@ -220,21 +229,26 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     write_predictions(path, list(table["image"]), table[list(labels)].to_numpy(), labels, about)
     sample, _ = join(PredictionsFile(table, about, path), manifest, None, labels)
     write_durably(out / _METRICS, metrics_by_fold(sample).to_csv(index=False, float_format="%.4f").encode())
-    made = out / _BUNDLE
-    if members_of(made) != digests:
-        ensemble_bundle([bundle.root for bundle in bundles], made, replace=made.exists())
-    bundle = Bundle.open(made)
-    told = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=bundle.digest)
-    fitted = fit_calibration(sample, fitted_on=told | {"out_of_fold": True}, within=head_of(bundle.parser()).within)
+    bundle_folder = out / _BUNDLE
+    if members_of(bundle_folder) != digests:
+        ensemble_bundle([bundle.root for bundle in bundles], bundle_folder, replace=bundle_folder.exists())
+    bundle = Bundle.open(bundle_folder)
+    description = describe_sample(sample, manifest, predictions=PREDICTIONS, bundle=bundle.digest)
+    fitted = fit_calibration(
+        sample, fitted_on=description | {"out_of_fold": True}, within=head_of(bundle.parser()).within
+    )
     notes += fitted.notes
     trained = manifest.table["fold"].notna()  # each fold trains some network: with three folds or more, all of them
-    remember_patients(fitted, sample, made, manifest.table.loc[trained, "patient_id"])
-    write_calibration(made, fitted)
-    return [path, out / _METRICS, made], notes
+    remember_patients(fitted, sample, bundle_folder, manifest.table.loc[trained, "patient_id"])
+    write_calibration(bundle_folder, fitted)
+    return [path, out / _METRICS, bundle_folder], notes
 
 
 def metrics_by_fold(sample: Sample) -> pd.DataFrame:
     """Return ``fold, finding, images, positives, auroc, average_precision``: of each fold, then ``pooled``.
+
+    Args:
+        sample: out-of-fold predictions of all folds; its table has ``fold``.
 
     NaN where a fold has no positive or no negative; each fold's ``mean`` is over the findings that have a value there.
     """
@@ -244,24 +258,24 @@ def metrics_by_fold(sample: Sample) -> pd.DataFrame:
         finding_table(part.scores, part.labels, part.findings).assign(fold=name)
         for name, part in [*parts, (POOLED, sample)]
     ]
-    made = pd.concat(tables, ignore_index=True)
-    return made[["fold", *made.columns.drop("fold")]]
+    table = pd.concat(tables, ignore_index=True)
+    return table[["fold", *table.columns.drop("fold")]]
 
 
 def _one_sided(manifest: Manifest) -> list[str]:
-    """Return a sentence on the findings that some fold has no positive, or no negative, of."""
+    """Return a sentence on the findings of which a fold has no positive or no negative."""
     grouped = manifest.table.groupby("fold")[list(manifest.findings)]
     one_sided = ~((grouped.max() == 1) & (grouped.min() == 0))
-    said = [
+    names = [
         f"{finding} (fold {', '.join(map(str, one_sided.index[one_sided[finding]]))})"
         for finding in manifest.findings
         if one_sided[finding].any()
     ]
-    if not said:
+    if not names:
         return []
     return [
         "Too few patients for positives and negatives in every fold: "
-        + ", ".join(said)
+        + ", ".join(names)
         + ". There these findings have no AUROC, and where such a fold validates they have no say in the best epoch; "
         "pooled figures are over all folds. Fewer folds help."
     ]

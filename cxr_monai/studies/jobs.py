@@ -1,8 +1,8 @@
-"""One training of a study, and all of them: each a ``python -m monai.bundle run`` in a process of its own.
+"""One training of an experiment, and all of them: each a ``python -m monai.bundle run`` in a process of its own.
 
-``folder/job.json`` remembers what was trained and what has been done, so that the same study started again goes on:
+``folder/job.json`` records what was trained and what has been done, so that the same experiment started again goes on:
 what has ended is kept, what was running resumes from its checkpoint, what failed is tried again. ``folder/log.txt``
-has every word that the training and the evaluation said.
+has the output of the training and of the evaluation.
 """
 
 import json
@@ -33,25 +33,25 @@ from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.tracking import PARENT
 
 LINES = 6
-"""Of a failed training's log that are shown."""
+"""Last lines of a failed training's log to show."""
 GRACE = 60.0
-"""Seconds that a training has to end by itself when the study is interrupted."""
+"""Seconds that a training has to end by itself when the experiment is interrupted."""
 
 Runner = Callable[[Sequence[str], Path, Mapping[str, str], threading.Event], int]
-"""Runs words as a process with an environment, its output appended to a log, until it ends or the event is set; returns
-its exit status."""
+"""Runs a command as a process with an environment, its output appended to a log, until it ends or the event is set;
+returns its exit status."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What all trainings of a study have in common.
+    """The settings that all trainings of an experiment have in common.
 
     Attributes:
-        bundle: where they start from.
-        manifests: the table of each fold; of ``None`` without folds.
-        part: of it that is predicted: ``test`` or ``val``.
-        experiment: MLflow's.
-        parent: the id of the study's run, below which theirs are nested.
+        bundle: the folder that they start from.
+        manifests: the manifest of each fold; of ``None`` without folds.
+        part: of the split that is predicted: ``test`` or ``val``.
+        experiment: name of MLflow's experiment.
+        parent: the id of the experiment's run, below which theirs are nested.
         at_once: trainings that run at a time.
     """
 
@@ -65,15 +65,15 @@ class Place:
 
 @dataclass
 class JobState:
-    """``job.json``: what has been done in a training's folder.
+    """``job.json``: the state of a training's folder. The attributes are the file's keys.
 
     Attributes:
         settings: what decides the training's course, by name.
         trained: whether it has ended.
-        judged: what was predicted, and how; None before.
-        seconds: of all its processes so far. Those of one that was killed together with the study are not known.
-        predicted: the SHA-256 of each file of predictions, by its name below the folder; none in studies of before
-            there were such.
+        judged: what decides the predictions (`judging`), once they are made; None before.
+        seconds: of all its processes so far, without those that were killed together with the experiment.
+        predicted: the SHA-256 of each file of predictions, by its name below the folder; empty in experiments of
+            older versions.
     """
 
     settings: dict[str, str]
@@ -106,68 +106,99 @@ class JobState:
         return state
 
     def write(self, folder: Path) -> None:
-        """Write it, whole or not at all."""
+        """Write ``folder/job.json``, whole or not at all."""
         write_durably(folder / "job.json", json.dumps(asdict(self), indent=2).encode() + b"\n")
 
 
 def run_process(words: Sequence[str], log: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
-    """Run a process to its end; when ``stop`` is set it is interrupted as by Ctrl-C, and killed if that does not help.
+    """Run a process to its end; when ``stop`` is set it is interrupted as by Ctrl-C, and killed after `GRACE` seconds.
 
-    It gets a session of its own: Ctrl-C in a terminal would reach it as well, and be told twice.
+    It gets a session of its own: otherwise Ctrl-C in a terminal would reach it as well, and interrupt it twice.
+
+    Args:
+        words: the command and its arguments.
+        log: a file that its output is appended to.
+        environment: of the process.
+        stop: set to interrupt it.
+
+    Returns:
+        the exit status; negative for a signal.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=dict(environment),
             start_new_session=True,
         )  # fmt: skip
-        told = 0.0
+        interrupted_at = 0.0
         while True:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(0.2)
-            if stop.is_set() and not told:
-                told = time.monotonic()
+            if stop.is_set() and not interrupted_at:
+                interrupted_at = time.monotonic()
                 process.send_signal(_polite())
-            elif told and time.monotonic() - told > GRACE:
+            elif interrupted_at and time.monotonic() - interrupted_at > GRACE:
                 process.kill()
 
 
 def _polite() -> signal.Signals:
-    """Return what Ctrl-C sends; a kill where that is ignored, as a shell's background jobs and their children do."""
-    heard = os.name == "posix" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
-    return signal.SIGINT if heard else signal.SIGTERM
+    """Return SIGINT; SIGTERM where SIGINT is ignored, as in a shell's background jobs and their children."""
+    is_handled = os.name == "posix" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+    return signal.SIGINT if is_handled else signal.SIGTERM
 
 
 def run_job(
     job: Job, study: Experiment, place: Place, settings: Mapping[str, str], runner: Runner, stop: threading.Event
 ) -> str | None:
-    """Train and judge one variant, as far as that has not been done; returns the log's last lines if it failed."""
+    """Train one variant and predict its part of the split, as far as that has not been done.
+
+    Args:
+        job: the training.
+        study: the experiment.
+        place: settings of all its trainings.
+        settings: what decides the training's course, by name.
+        runner: runs a process.
+        stop: set to interrupt it.
+
+    Returns:
+        None; if it failed, the last lines of the log.
+
+    Raises:
+        StudyError: ``study-invalid`` as `JobState.read`.
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
     state = JobState.read(job.folder) or JobState(dict(settings))
     state.write(job.folder)
     common = {"manifest": str(place.manifests[job.fold]), "experiment": place.experiment}
     name = f"{study.name} {job.folder.name}"
     if not state.trained:
         _wait_for_another(job.folder / "train", stop)
-        made = {"output_dir": str(job.folder / "train"), "seed": job.seed, "run_name": name}
+        job_settings = {"output_dir": str(job.folder / "train"), "seed": job.seed, "run_name": name}
         files = [place.bundle / "configs" / "train.json", *study.files]
-        if not _run(job, state, place, place.bundle, files, "train", {**job.overrides, **common, **made}, runner, stop):
+        if not _run(
+            job, state, place, place.bundle, files, "train", {**job.overrides, **common, **job_settings}, runner, stop
+        ):
             return _last_lines(job.folder / "log.txt")
         state.trained = True
         state.write(job.folder)
-    wanted = judging(study, place, job)
+    evaluation_settings = judging(study, place, job)
     if stop.is_set():
         return "interrupted"
-    if state.judged != wanted or not (job.folder / place.part).is_dir():
+    if state.judged != evaluation_settings or not (job.folder / place.part).is_dir():
         bundle = job.folder / "train" / "bundle"
-        made = {"output_dir": str(job.folder / place.part), "split": place.part, "run_name": f"{name} {place.part}"}
+        job_settings = {
+            "output_dir": str(job.folder / place.part),
+            "split": place.part,
+            "run_name": f"{name} {place.part}",
+        }
         files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
         as_read = {name: job.overrides[name] for name in ("any_modality",) if name in job.overrides}
-        overrides = {**as_read, **study.evaluate_overrides, **common, **made}
+        overrides = {**as_read, **study.evaluate_overrides, **common, **job_settings}
         state.judged, state.predicted = None, {}
         state.write(job.folder)
         shutil.rmtree(job.folder / place.part, ignore_errors=True)  # interrupted, or of other settings
         if not _run(job, state, place, bundle, files, "evaluate", overrides, runner, stop):
             return _last_lines(job.folder / "log.txt")
-        state.judged = wanted
+        state.judged = evaluation_settings
         state.predicted = {name: digest_of(job.folder / name) for name in _predictions(job, place.part)}
         state.write(job.folder)
         # ten times the weights, and nothing goes on from them
@@ -181,12 +212,16 @@ def _predictions(job: Job, part: str) -> list[str]:
 
 
 def refuse_altered_training(job: Job, part: str) -> None:
-    """Refuse to compare what a training did not predict: its file was cut, exchanged or deleted since.
+    """Refuse predictions of a training whose file was cut, exchanged or deleted since.
 
-    Where the folder of predictions was deleted, nothing is wrong: they are made again.
+    Where the whole folder of predictions was deleted there is no error: they are made again.
+
+    Args:
+        job: the training.
+        part: of the split: ``test`` or ``val``.
 
     Raises:
-        StudyError: ``result-incomplete``; ``study-invalid`` as `State.read`.
+        StudyError: ``result-incomplete``; ``study-invalid`` as `JobState.read`.
     """
     state = JobState.read(job.folder)
     if state is None or not (job.folder / part).is_dir():
@@ -203,7 +238,13 @@ def refuse_altered_training(job: Job, part: str) -> None:
 
 
 def judging(study: Experiment, place: Place, job: Job) -> dict[str, Any]:
-    """Return what decides the predictions, given the trained network."""
+    """Return what decides the predictions beside the trained network: part, manifest and evaluation settings.
+
+    Args:
+        study: the experiment.
+        place: settings of all its trainings.
+        job: the training.
+    """
     return {
         "part": place.part,
         "manifest": _digest(place.manifests[job.fold]),
@@ -224,14 +265,15 @@ def _run(
 
     Overrides go through a file: on a command line MONAI would read texts as Python, and ``null`` as a text.
     """
-    own = job.folder / f"{name}.json"
-    write_durably(own, json.dumps(dict(overrides), indent=2).encode() + b"\n")
+    overrides_file = job.folder / f"{name}.json"
+    write_durably(overrides_file, json.dumps(dict(overrides), indent=2).encode() + b"\n")
     words = [
-        sys.executable, "-m", "monai.bundle", "run", "--config_file", json.dumps([*map(str, files), str(own)]),
+        sys.executable, "-m", "monai.bundle", "run",
+        "--config_file", json.dumps([*map(str, files), str(overrides_file)]),
         "--meta_file", str(bundle / "configs" / "metadata.json"), "--bundle_root", str(bundle),
         "--workflow_name", "cxr_monai.components.CheckedWorkflow",
     ]  # fmt: skip
-    environment = without_monai_warning(os.environ)  # the study's person has seen it, or needs it not
+    environment = without_monai_warning(os.environ)  # the user has seen it at the start of the experiment
     environment |= {PARENT: place.parent, "MLFLOW_TRACKING_URI": default_tracking_uri()}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // place.at_once)))
     began = time.monotonic()
@@ -243,15 +285,15 @@ def _run(
 
 
 def _wait_for_another(folder: Path, stop: threading.Event) -> None:
-    """Wait while a training of an earlier start of this study, which was killed alone, is still at work there."""
-    lock, told = OutputLock(folder), False
+    """Wait while a training of an earlier start of this experiment, which was killed alone, is still at work there."""
+    lock, announced = OutputLock(folder), False
     while not stop.is_set():
         try:
             lock.acquire()
         except TrainingError as error:
-            if not told:
+            if not announced:
                 say(f"waiting: {error.message} ({folder})")
-                told = True
+                announced = True
             stop.wait(1)
         else:
             lock.release()
@@ -264,7 +306,7 @@ def _last_lines(log: Path) -> str:
 
 
 def epochs_done(job: Job) -> int:
-    """Return how many epochs a training has told MLflow's journal of."""
+    """Return how many epochs of a training are in its journal (``training.jsonl``)."""
     return sum(event["key"].startswith("epoch ") for event in Journal(_journal(job)).events)
 
 
@@ -291,16 +333,21 @@ class Progress:
         self.bar = progress_bar(total=self.total, initial=self.before, desc="the study", unit="epochs")
 
     def update(self) -> None:
-        """Look how far the trainings have come."""
+        """Move the bar to the number of epochs done."""
         self.bar.update(self._done() - self.bar.n)
 
     def end(self, job: Job, failed: str | None) -> None:
-        """Say that one has ended."""
+        """Print a line for a training that has ended.
+
+        Args:
+            job: the training.
+            failed: the last lines of its log if it failed, else None.
+        """
         self.ended.add(job.folder)
         done = self._done()
-        left = (time.monotonic() - self.began) / max(1, done - self.before) * (self.total - done)
-        what = f"{len(self.ended)} of {len(self.jobs)}: {job.folder.name} " + ("done" if failed is None else "FAILED")
-        say(what + (f"; about {duration(left)} left" if done < self.total else ""))
+        seconds_left = (time.monotonic() - self.began) / max(1, done - self.before) * (self.total - done)
+        status = f"{len(self.ended)} of {len(self.jobs)}: {job.folder.name} " + ("done" if failed is None else "FAILED")
+        say(status + (f"; about {duration(seconds_left)} left" if done < self.total else ""))
         if failed is not None:
             say("  " + failed.replace("\n", "\n  "))
 
@@ -314,7 +361,13 @@ class Progress:
 def run_jobs(
     jobs: Sequence[Job], run: Callable[[Job, threading.Event], str | None], progress: Progress, at_once: int = 1
 ) -> dict[Path, str]:
-    """Run all, some at a time, in order; one that fails stops no other.
+    """Run all trainings, some at a time, in order; one that fails stops no other.
+
+    Args:
+        jobs: in the order in which they start.
+        run: runs one, until it ends or the event is set; returns the last lines of its log if it failed.
+        progress: told of each that ends.
+        at_once: how many at a time.
 
     Returns:
         the last lines of the log of each that failed, by its folder.
@@ -329,9 +382,9 @@ def run_jobs(
         pending: dict[Future[str | None], Job] = {pool.submit(run, job, stop): job for job in jobs}
         while pending:
             ended, _ = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
-            for one in ended:
-                job = pending.pop(one)
-                lines = one.result()
+            for future in ended:
+                job = pending.pop(future)
+                lines = future.result()
                 if lines is not None:
                     failed[job.folder] = lines
                 progress.end(job, lines)

@@ -1,4 +1,4 @@
-"""A study: one question, its variants, and the trainings that answer it.
+"""An experiment: one question, its variants, and the trainings that answer it.
 
     study = read_study("losses.json", bundle, settings={"epochs": 5}, seeds=(0, 1))
     for job in study.jobs(Path("OUT")): ...                 # one training of one variant
@@ -41,10 +41,10 @@ KEYS = (
     "folds", "seeds",
 )  # fmt: skip
 OWN = ("manifest", "output_dir", "bundle_root", "seed", "run_name", "experiment", "restart")
-"""Settings that the study gives each training; no variant may have one of its own."""
+"""Settings that the experiment gives each training; no variant may have one of its own."""
 
 _COLUMNS = ("finding", "positives")
-"""Columns that stand beside the variants' in a study's table; no variant can have their names."""
+"""Columns that stand beside the variants' in an experiment's table; no variant can have their names."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
@@ -54,7 +54,7 @@ class Job:
     """One training.
 
     Attributes:
-        variant: its name in the study.
+        variant: its name in the experiment.
         seed: of the training.
         fold: the fold that is predicted, 0 to k - 1; None where the manifest's own split is used.
         overrides: of ``train.json``: those of the base, then those of the variant. Seed, manifest, folder and run are
@@ -72,7 +72,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Published:
-    """What others reported for a variant.
+    """AUROCs that others reported for a variant.
 
     Attributes:
         source: paper or repository.
@@ -85,10 +85,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One question and all that is needed to answer it.
+    """One question, the variants that answer it, and how they are trained and compared.
 
     Attributes:
-        name: of the study.
+        name: of the experiment.
         question: one sentence.
         variants: overrides by name, those of the base included.
         baseline: the variant that the others are compared with.
@@ -114,7 +114,8 @@ class Experiment:
     def jobs(self, out: Path) -> list[Job]:
         """Return all trainings, seed by seed: after the first seed every variant can be compared.
 
-        How many folds there are must be known by then: a number, or None.
+        Args:
+            out: the experiment's folder. ``folds`` must be a number or None by then, not ``auto``.
         """
         folds = [None] if self.folds is None else range(int(self.folds))
         return [
@@ -127,10 +128,10 @@ class Experiment:
 
 @dataclass(frozen=True, eq=False)
 class ExperimentResult:
-    """What came out, before it is made into tables.
+    """Predictions and costs of an experiment, before the tables.
 
     Attributes:
-        plan: the study.
+        plan: the experiment.
         findings: labels that every variant predicts and the manifest knows, in the baseline's order.
         predictions: by variant, one table a seed: ``image`` and one probability a label; with folds, every image
             predicted by the one network that was not trained on it. A variant of which a training failed is not here.
@@ -158,19 +159,19 @@ def read_study(
     seeds: Sequence[int] | None = None,
     folds: int | Literal["auto"] | None = None,
 ) -> Experiment:
-    """Return a question of this package, or a study's file, as a study.
+    """Return a question of this package, or an experiment's file, as an experiment.
 
-    Whether its settings exist, and have values that a training takes, is found by `checking.check`.
+    Whether its settings exist and have valid values is checked by `checking.check`.
 
     Args:
         source: a name of `QUESTIONS`, or a JSON file.
         bundle: whose training it is; overlays are looked for beside the file, then in its ``configs``.
         settings: overrides of every variant; they come after those of the base and before the variant's own.
-        seeds: instead of the study's.
-        folds: instead of the study's.
+        seeds: instead of the experiment's.
+        folds: instead of the experiment's.
 
     Raises:
-        StudyError: ``study-invalid``, naming what is wrong and what is allowed.
+        StudyError: ``study-invalid``, naming the problem and what is allowed.
     """
     if str(source) in QUESTIONS:
         name, folder, content = str(source), Path(), dict(QUESTIONS[str(source)])
@@ -185,16 +186,18 @@ def read_study(
     if not variants:
         raise _invalid("it has no variants.", source)
     merged = {}
-    for variant, own in variants.items():
+    for variant, variant_overrides in variants.items():
         if not _NAME.fullmatch(variant):
             raise _invalid(f"the variant {variant!r}: names have letters, digits and _ . + - alone.", source)
         if variant in _COLUMNS:
             raise _invalid(f"the variant {variant!r} has the name of a column of the tables; choose another.", source)
-        merged[variant] = _overrides(base, "base", source) | dict(settings or {}) | _overrides(own, variant, source)
-        taken = [key for key in merged[variant] if key in OWN]
-        if taken:
+        merged[variant] = (
+            _overrides(base, "base", source) | dict(settings or {}) | _overrides(variant_overrides, variant, source)
+        )
+        reserved = [key for key in merged[variant] if key in OWN]
+        if reserved:
             raise _invalid(
-                f"the variant {variant!r} sets {', '.join(taken)}, which the study sets for every training.", source
+                f"the variant {variant!r} sets {', '.join(reserved)}, which the study sets for every training.", source
             )
     baseline = _text(content.get("baseline", next(iter(merged))), "baseline", source)
     if baseline not in merged:
@@ -246,8 +249,8 @@ def _list(content: Mapping[str, Any], key: str, source: str | Path) -> list[Any]
     return value
 
 
-def _overrides(value: Any, of: str, source: str | Path) -> dict[str, Any]:
-    return _table({of: value}, of, source)
+def _overrides(value: Any, key: str, source: str | Path) -> dict[str, Any]:
+    return _table({key: value}, key, source)
 
 
 def _text(value: Any, key: str, source: str | Path) -> str:
@@ -257,8 +260,8 @@ def _text(value: Any, key: str, source: str | Path) -> str:
 
 
 def _seeds(value: Any, source: str | Path) -> tuple[int, ...]:
-    good = isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_whole, value))
-    if not good or not value or min(value) < 0 or len(set(value)) < len(value):
+    is_valid = isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_whole, value))
+    if not is_valid or not value or min(value) < 0 or len(set(value)) < len(value):
         raise _invalid(f"the seeds are {value!r}; they are different whole numbers of at least 0.", source)
     return tuple(value)
 
@@ -297,16 +300,16 @@ def _published(value: Any, variant: str, source: str | Path) -> Published:
 
 def _overlay(file: Any, folder: Path, bundle: Path, source: str | Path) -> Path:
     places = [folder / str(file), bundle / "configs" / str(file)]
-    found = next((path.resolve() for path in places if path.is_file()), None)
-    if found is None:
+    overlay = next((path.resolve() for path in places if path.is_file()), None)
+    if overlay is None:
         raise _invalid(f"there is no overlay {' or '.join(map(str, places))}.", source)
-    return found
+    return overlay
 
 
-def _nearest(value: Any, allowed: Sequence[str], what: str, source: str | Path) -> StudyError:
+def _nearest(value: Any, allowed: Sequence[str], description: str, source: str | Path) -> StudyError:
     close = difflib.get_close_matches(str(value), allowed, n=1)
     fix = f"Did you mean {close[0]!r}?" if close else None
-    return _invalid(f"{what} {value!r}; there are {', '.join(allowed)}.", source, fix)
+    return _invalid(f"{description} {value!r}; there are {', '.join(allowed)}.", source, fix)
 
 
 def _invalid(message: str, source: str | Path, fix: str | None = None) -> StudyError:

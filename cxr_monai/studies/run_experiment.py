@@ -1,8 +1,8 @@
-"""Answer a study's question: check it, train its variants, compare them, write down what came out.
+"""Answer an experiment's question: check it, train its variants, compare them, write the results.
 
     result, tables = run_study(read_study("losses", bundle), "manifest.csv", "OUT", bundle=bundle)
 
-The same call again goes on where it was. ``OUT`` then holds ``study.md`` and ``study.html`` (for people),
+The same call again continues where it stopped. ``OUT`` then holds ``study.md`` and ``study.html`` (for people),
 ``study.csv``, ``comparison.csv``, ``differences.csv`` and ``study.json`` (for programs), ``trainings/`` and, with
 folds, ``folds/``.
 """
@@ -56,13 +56,13 @@ ON_VALIDATION = (
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A study that can be run: every variant was tried.
+    """An experiment that can be run: every variant was tried.
 
     Attributes:
         study: with a number of folds, or None.
-        place: what its trainings have in common.
-        table: the manifest, with folds if there are.
-        checked: what each variant will train.
+        place: settings of all its trainings.
+        table: the manifest, with folds if there are any.
+        checked: the checked settings of each variant.
         findings: labels that all variants have, in the baseline's order.
         notes: sentences for the reader.
     """
@@ -84,12 +84,12 @@ def prepare(
     *,
     estimate: bool = False,
 ) -> Prepared:
-    """Check a study before anything trains.
+    """Check an experiment before anything trains.
 
     Args:
-        study: as it was read.
+        study: the experiment, as `read_study` returns it.
         manifest: the table of images.
-        out: the study's folder; with folds, their manifests are written into it.
+        out: the experiment's folder; with folds, their manifests are written into it.
         bundle: the folder that trainings start from.
         part: ``test`` or ``val``; None: the test part, if there is one. With folds, each is the others' test part.
         estimate: see `checking.check`.
@@ -97,7 +97,7 @@ def prepare(
     Raises:
         StudyError: ``study-invalid`` if no label is common to all variants.
         StorageError: ``disk-full`` or ``write-failed``, if the folder cannot be written.
-        CxrError: what is wrong with the manifest, the folds or a variant.
+        CxrError: of the manifest, the folds or a variant.
     """
     path, out = Path(manifest).resolve(), check_folder(out, ()).resolve()
     table, notes = read_manifest(path), list[str]()
@@ -116,12 +116,14 @@ def prepare(
             notes = [ON_VALIDATION]
             logger.warning("%s", ON_VALIDATION)
     checked = check(study, bundle, next(iter(manifests.values())), estimate=estimate)
-    common = set.intersection(*(set(one.findings) for one in checked.values()))
+    common = set.intersection(*(set(checked_variant.findings) for checked_variant in checked.values()))
     if not common:
         raise StudyError(
             Code.STUDY_INVALID,
             "the variants have no label in common: "
-            + "; ".join(f"{name} has {', '.join(one.findings)}" for name, one in checked.items())
+            + "; ".join(
+                f"{name} has {', '.join(checked_variant.findings)}" for name, checked_variant in checked.items()
+            )
             + ".",
             fix="Compare variants of which at least one label is the same.",
         )
@@ -141,24 +143,24 @@ def run_study(
     restart: bool = False,
     runner: Runner = run_process,
 ) -> tuple[ExperimentResult, Tables]:
-    """Run a study to its end.
+    """Run an experiment to its end.
 
     Args:
         study, manifest, out, bundle, part: see `prepare`.
         at_once: trainings at a time; each gets its share of the cores.
-        experiment: MLflow's; the study's name where None.
+        experiment: MLflow's; the experiment's name where None.
         restart: set trainings aside whose settings, images or labels have changed since, and do them again.
         runner: how a process is run.
 
     Returns:
-        what came out, and its tables; variants of which a training failed are in ``result.failed``.
+        the predictions and the tables; variants of which a training failed are in ``result.failed``.
 
     Raises:
         UsageError: more trainings at once than cores.
-        TrainingError: ``output-locked`` if another study is at work in ``out``.
+        TrainingError: ``output-locked`` if another experiment is at work in ``out``.
         StudyError: ``study-changed``; ``study-failed`` if not one variant was trained; ``result-incomplete`` if
             predictions of a training that has ended were cut or exchanged.
-        BundleError: as `check_room`, where the study leaves a bundle.
+        BundleError: as `check_room`, where the experiment leaves a bundle.
         CxrError: as `prepare`.
     """
     check_at_once(at_once)
@@ -213,14 +215,16 @@ def _run(
 ) -> tuple[ExperimentResult, Tables, list[Path]]:
     study, place = prepared.study, prepared.place
     # as they were checked: MONAI takes overrides of a network's parts for a definition alone
-    jobs = replace(study, variants={name: one.overrides for name, one in prepared.checked.items()}).jobs(out)
+    jobs = replace(
+        study, variants={name: checked_variant.overrides for name, checked_variant in prepared.checked.items()}
+    ).jobs(out)
 
     def run(job: Job, stop: threading.Event) -> str | None:
         return run_job(job, study, place, settings[job.variant], runner, stop)
 
     for job in jobs:
         refuse_altered_training(job, place.part)
-    progress = Progress(jobs, {name: one.epochs for name, one in prepared.checked.items()})
+    progress = Progress(jobs, {name: checked_variant.epochs for name, checked_variant in prepared.checked.items()})
     result = experiment_result(prepared, jobs, run_jobs(jobs, run, progress, place.at_once))
     written: list[Path] = []
     if _leaves_bundle(study):
@@ -231,7 +235,7 @@ def _run(
 
 
 def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], restart: bool) -> None:
-    """Look at what an earlier start has left: the same goes on, another is set aside, or refused.
+    """Compare the trainings of an earlier start: equal settings go on, others are set aside or refused.
 
     Args:
         jobs: all.
@@ -239,18 +243,18 @@ def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], re
         restart: rename the folders of trainings with other settings to ``NAME-before-1``.
 
     Raises:
-        StudyError: ``study-changed``, telling what differs.
+        StudyError: ``study-changed``, naming the settings that differ.
     """
     changed: dict[Path, list[str]] = {}
     for job in jobs:
-        state, now = JobState.read(job.folder), settings[job.variant]
+        state, new_settings = JobState.read(job.folder), settings[job.variant]
         if state is None:
             continue
-        before = state.settings
+        old_settings = state.settings
         differing = [
-            f"{name} was {before.get(name, 'not there')} and is {now.get(name, 'not there')}"
-            for name in dict.fromkeys([*before, *now])
-            if before.get(name) != now.get(name)
+            f"{name} was {old_settings.get(name, 'not there')} and is {new_settings.get(name, 'not there')}"
+            for name in dict.fromkeys([*old_settings, *new_settings])
+            if old_settings.get(name) != new_settings.get(name)
         ]
         if differing:
             changed[job.folder] = differing
@@ -265,16 +269,16 @@ def set_aside(jobs: Sequence[Job], settings: Mapping[str, Mapping[str, str]], re
             fix="Give the same settings, choose another --out, or add --restart, which sets these aside.",
         )
     for folder in changed:
-        aside = (folder.with_name(f"{folder.name}-before-{number}") for number in count(1))
-        free = next(path for path in aside if not path.exists())
-        folder.rename(free)
-        logger.warning("%s is set aside as %s", folder.name, free.name)
+        candidates = (folder.with_name(f"{folder.name}-before-{number}") for number in count(1))
+        new_folder = next(path for path in candidates if not path.exists())
+        folder.rename(new_folder)
+        logger.warning("%s is set aside as %s", folder.name, new_folder.name)
 
 
 def _settings(prepared: Prepared, variant: str) -> dict[str, str]:
     """Return what decides the course of a variant's trainings, whichever the seed and the fold."""
-    one, study = prepared.checked[variant], prepared.study
-    settings = dict(one.settings)
+    checked_variant, study = prepared.checked[variant], prepared.study
+    settings = dict(checked_variant.settings)
     # of parts the settings have digests, which tell nobody what has changed
     settings |= {
         f"--{name}": json.dumps(value, sort_keys=True)
@@ -283,21 +287,29 @@ def _settings(prepared: Prepared, variant: str) -> dict[str, str]:
     }
     settings |= {f"overlay {file.name}": sha256(file.read_bytes()).hexdigest()[:12] for file in study.files}
     if study.folds:
-        content = one.manifest.labels(one.findings).tobytes() + split_digest(one.manifest.table, "fold").encode()
+        content = (
+            checked_variant.manifest.labels(checked_variant.findings).tobytes()
+            + split_digest(checked_variant.manifest.table, "fold").encode()
+        )
         settings |= {"folds": str(study.folds), "images of all folds": sha256(content).hexdigest()[:12]}
     return settings
 
 
 def experiment_result(prepared: Prepared, jobs: Sequence[Job], failures: Mapping[Path, str]) -> ExperimentResult:
-    """Read what the trainings have left.
+    """Read the predictions and costs of the trainings.
+
+    Args:
+        prepared: the experiment.
+        jobs: its trainings.
+        failures: the last lines of the log of each training that failed, by its folder.
 
     Raises:
         StudyError: ``study-failed`` if every variant has a training that failed.
     """
     study, place = prepared.study, prepared.place
     failed = {job.variant: failures[job.folder] for job in jobs if job.folder in failures}
-    good = [variant for variant in study.variants if variant not in failed]
-    if not good:
+    succeeded = [variant for variant in study.variants if variant not in failed]
+    if not succeeded:
         raise StudyError(
             Code.STUDY_FAILED,
             "a training of every variant failed:\n  "
@@ -306,14 +318,16 @@ def experiment_result(prepared: Prepared, jobs: Sequence[Job], failures: Mapping
             fix="Their log.txt has the rest; the same command tries them again.",
         )
     truth = prepared.checked[study.baseline].manifest
-    predictions: dict[str, list[pd.DataFrame]] = {variant: [] for variant in good}
-    for variant in good:
+    predictions: dict[str, list[pd.DataFrame]] = {variant: [] for variant in succeeded}
+    for variant in succeeded:
         for seed in study.seeds:
-            own = [job for job in jobs if (job.variant, job.seed) == (variant, seed)]
+            seed_jobs = [job for job in jobs if (job.variant, job.seed) == (variant, seed)]
             if study.folds:
-                predictions[variant].append(out_of_fold(own, truth))
+                predictions[variant].append(out_of_fold(seed_jobs, truth))
             else:
-                predictions[variant].append(read_predictions(own[0].folder / place.part / "predictions.csv").table)
+                predictions[variant].append(
+                    read_predictions(seed_jobs[0].folder / place.part / "predictions.csv").table
+                )
     return ExperimentResult(
         study, prepared.findings, predictions, truth, _costs(prepared, jobs), failed, prepared.notes
     )

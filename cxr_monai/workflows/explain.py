@@ -276,7 +276,7 @@ def explain_images(
     explainer = Explainer(model, method, named, target_layer, map_stride, rule, reported_only)
     folder = Path(tempfile.mkdtemp(prefix="cxr-monai-maps-") if out is None else out)
     try:
-        store = explainer.write_maps(files, names, folder, root_of(files, names), wanted=wanted, force=force)
+        store = explainer.write_maps(files, names, folder, root_of(files, names), findings_by_image=wanted, force=force)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)

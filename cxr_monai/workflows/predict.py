@@ -71,7 +71,7 @@ def predict_images(
     if out is None:
         return model.predict(files, names, batch_size, workers)
     rows = predict_into(out, model, files, names, batch_size, workers, force)
-    table = read_predictions(out).table if rows.kept else model.predict([]).table
+    table = read_predictions(out).table if rows.predicted else model.predict([]).table
     return Predictions(table, rows.errors, model.about, rows.notes)
 
 

@@ -206,7 +206,7 @@ def test_only_what_is_asked_for_is_made(
 ) -> None:
     explainer = explainer_of(network, preprocessing, method, findings="Mass,Effusion")
     wanted = {"0.png": {"Effusion"}, "1.png": {"Mass", "Effusion"}, "2.png": {"Nodule"}}
-    store = explainer.write_maps(files, names(files), tmp_path / "maps", wanted=wanted)
+    store = explainer.write_maps(files, names(files), tmp_path / "maps", findings_by_image=wanted)
     assert store.images == ["0.png", "1.png"]
     assert store.findings == ("Mass", "Effusion")
     assert [store.on_image("0.png", finding) is not None for finding in store.findings] == [False, True]

@@ -64,7 +64,7 @@ def test_a_finding_of_any_store_may_be_asked_for(store: MapStore, tmp_path: Path
     with pytest.raises(SettingError, match="'Rash'; there are maps of Effusion, Mass, Hernia, Edema"):
         gallery.findings("a/1.png", ["Rash"])
     with pytest.raises(SettingError, match="'Edema'"):
-        gallery.choose(wanted=["Edema"])  # a sheet is the first store's
+        gallery.choose(findings=["Edema"])  # a sheet is the first store's
 
 
 def test_a_row_is_the_radiograph_and_a_panel_a_store(store: MapStore, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_the_draw_is_the_seeds_and_no_others(tmp_path: Path) -> None:
     drawn = {tuple(gallery.choose(2, seed=seed)[0].query("row == 'Effusion'")["image"]) for seed in range(6)}
     assert len(drawn) > 2
     # what else is on the sheet changes nothing
-    alone = gallery.choose(2, seed=1, wanted=["Effusion"])[0]
+    alone = gallery.choose(2, seed=1, findings=["Effusion"])[0]
     assert alone.query("row == 'Effusion'")["image"].tolist() == (
         gallery.choose(2, seed=1)[0].query("row == 'Effusion'")["image"].tolist()
     )

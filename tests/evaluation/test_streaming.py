@@ -81,7 +81,7 @@ def test_zeros_of_a_power_cut_are_no_rows(whole: dict[str, bytes], tmp_path: Pat
     go_on(out / "p.csv", until=4)
     with (out / "p.csv.part").open("ab") as file:
         file.write(bytes(100))
-    assert go_on(out / "p.csv").kept == 6
+    assert go_on(out / "p.csv").predicted == 6
     assert files_of(out) == whole
 
 
@@ -166,7 +166,7 @@ def test_a_disk_that_takes_no_more_keeps_what_is_done(
             go_on(out / "p.csv")
     assert caught.value.where == str(out / "p.csv")
     assert caught.value.code == (Code.WRITE_FAILED if number == errno.EIO else Code.DISK_FULL)
-    assert go_on(out / "p.csv").kept == 6
+    assert go_on(out / "p.csv").predicted == 6
     assert files_of(out) == whole
 
 
