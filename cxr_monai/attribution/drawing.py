@@ -282,12 +282,16 @@ def sheet_figure(
 
 
 def _short(panel: MapPanel, row: str) -> list[str]:
-    """Return what stands above a panel of a sheet: what its row's heading does not say."""
+    """Return the caption of a panel of a sheet, without what is in its row's heading."""
     return [line for line in (panel.title, panel.finding if panel.finding != row else "", panel.chance) if line]
 
 
 def save_picture(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG of 300 dpi or as PDF whose text is text, by the name's suffix; the same bytes every time.
+
+    Args:
+        figure: of `compare_figure` or `sheet_figure`.
+        path: ending in ``.png`` or ``.pdf``.
 
     Raises:
         SettingError: ``setting-invalid`` for another suffix than ``.png`` and ``.pdf``.
@@ -350,7 +354,7 @@ def _rectangle(box: PixelBox, style: dict[str, Any], fine: float) -> Rectangle:
 
 
 def _rim(width: float, fine: float = 1.0) -> list[AbstractPathEffect]:
-    """Return what draws a dark rim around a line, so that it is seen on white as well."""
+    """Return the path effects that draw a dark rim around a line, so that it is seen on white as well."""
     return [withStroke(linewidth=width + 0.8 * fine, foreground="#101010")]
 
 
@@ -414,5 +418,5 @@ def _foot(
 
 
 def _number(value: float, point: float | None) -> str:
-    """Return a probability in as many decimals as tell it from an operating point: rare findings' are below 0.1."""
+    """Return a probability in two decimals; in three where the operating point is below 0.1."""
     return f"{value:.2f}" if point is None or point >= 0.1 else f"{value:.3f}"

@@ -37,7 +37,7 @@ GRAIN = 4
 
 
 class Explainer:
-    """A model and a way of making maps of what its network looked at.
+    """A model and an attribution method that maps what its network looked at.
 
     Args:
         model: the network, its preprocessing and calibration; where it is calibrated, ``rule`` means its operating
@@ -96,7 +96,9 @@ class Explainer:
         self._network = model.network if method == Method.CAM else without_in_place(model.network)
         self._with_head = with_head(self._network, model.head)
         self._points: PointGrid | None = None
-        blank = torch.zeros(1, *model.shape, device=model.device)  # what is wrong is said before the first file is read
+        blank = torch.zeros(
+            1, *model.shape, device=model.device
+        )  # errors of method and layer are raised before the first file is read
         side = self._maps(blank, self.channels[:1]).shape[-1]
         if method == Method.CAM and self._class_maps is not None:
             self._points = self._class_maps.points
@@ -183,7 +185,7 @@ class Explainer:
             files: PNG, JPEG, DICOM or NIfTI.
             names: of the images in the store.
             out: the store's folder.
-            root: the folder that the names are below, for whoever draws the maps over their images; None: unknown.
+            root: the folder that the names are relative to, to find the images again; None: unknown.
             errors: ``<errors>.errors.csv`` lists the files that were left out; by default beside the store.
             findings_by_image: the findings to map, by name of the image; an image that is not in it gets no map. None:
                 all findings of every image.

@@ -1,4 +1,4 @@
-"""What the maps of some methods are worth as explanations: figures of each method with intervals over patients.
+"""Faithfulness of attribution methods: figures of each method with intervals over patients.
 
     tested = measure_faithfulness(subject, images, cases, patients, FaithfulnessOptions(methods=("cam", "occlusion")))
     tested.methods[["method", "deletion_gain", "survival", "verdict"]]
@@ -36,14 +36,14 @@ class FaithfulnessOptions:
         findings: whose maps, on every image; where empty, that of the most probable finding of each image.
         count: images, drawn at random.
         map_stride, target_layer: as of ``cxr-monai explain``.
-        baseline: what stands where a place is taken away, ``blur`` or ``mean``.
+        baseline: what replaces a place that is taken away, ``blur`` or ``mean``.
         steps: of the curves.
         controls: random places that each map is moved to.
         samples: of infidelity and sensitivity; 0 leaves both out.
         stages: of randomised weights; 0 leaves them out.
         draws: of each stage's weights.
         intervals: over patients; their seed is also that of all else that is drawn.
-        any_modality: read DICOM files whatever their headers say they show.
+        any_modality: read DICOM files whatever their headers state about their content.
     """
 
     methods: Sequence[str] = ("cam",)
@@ -63,7 +63,7 @@ class FaithfulnessOptions:
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """What the maps of some methods are worth as explanations.
+    """The results of the faithfulness tests of some methods.
 
     Attributes:
         methods: one row a method: ``method, cases, patients, empty`` and of each measure its mean, ``_low`` and
@@ -101,7 +101,7 @@ def measure_faithfulness(
         subject, images, cases: see ``cxr_monai.attribution.subject``.
         patients: of each image, indexed by image.
         options: how to test.
-        notes: remarks that stand first.
+        notes: remarks that come first.
 
     Raises:
         EvaluationError: ``maps-invalid`` if every map is 0 everywhere.

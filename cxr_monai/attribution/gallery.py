@@ -35,12 +35,12 @@ class Gallery:
 
     Args:
         stores: the images are those of the first, which leads where the stores differ.
-        root: of the images; None takes what the first store noted, else the working directory.
+        root: folder of the images; None takes that of the first store's ``maps.json``, else the working directory.
         manifest: labels and patients; None where they are not known.
         truth: boxes by image and finding, in pixels of the stored image.
         points: of a map's longer side in a picture; radiographs keep at least four times as many.
         paths: of images that are not below the root.
-        by_name: file names are identities, whatever their folders; so too where the manifest says it.
+        by_name: file names are identities, whatever their folders; also where the manifest's ``by_name`` is True.
     """
 
     def __init__(

@@ -75,8 +75,8 @@ def localise(
         chosen_on: cases to choose on.
         cases: cases to score, of the split and findings that ``options`` ask for.
         options: how to score.
-        notes: remarks that stand before those of the scoring.
-        source: what ``chosen_on`` is, in words.
+        notes: remarks that come before those of the scoring.
+        source: description of ``chosen_on``.
 
     Raises:
         EvaluationError: ``evaluation-invalid``.

@@ -88,7 +88,7 @@ def write_overlays(
 def write_pictures(
     gallery: Gallery, images: Sequence[str], out: str | Path, findings: Sequence[str] = (), *, suffix: str = ".png"
 ) -> list[Path]:
-    """Write one picture an image: the radiograph and the map of each of its findings, and in words what has none.
+    """Write one picture an image: the radiograph, the map of each of its findings, and a sentence on those without.
 
     Args:
         gallery: images and maps; of several stores the first.
@@ -141,7 +141,7 @@ def write_example_sheet(
     contours: bool = True,
     boxes: bool = False,
 ) -> pd.DataFrame:
-    """Write the sheet of the first store; `Gallery.choose` says what is on it, and is written beside it as CSV.
+    """Write the sheet of examples of the first store, and beside it as CSV which images they are (`Gallery.choose`).
 
     Args:
         gallery: images and maps.
@@ -174,8 +174,20 @@ def write_nifti_maps(
 ) -> list[Path]:
     """Write ``<image>.nii.gz``, and the maps of every store in the same pixels: ``<image>_<finding>.nii.gz``.
 
-    Several stores have their titles in the names. Arguments, result and errors as `write_overlays`; values are in the
-    methods' own units.
+    Several stores have their titles in the names. Values are in the methods' own units.
+
+    Args:
+        gallery: images and maps.
+        images: of the first store.
+        out: a folder.
+        findings: as `write_overlays`.
+
+    Returns:
+        the files. Images that cannot be read stand in ``<out>.errors.csv``.
+
+    Raises:
+        RadiographError, EvaluationError, SettingError: as `write_overlays`.
+        StorageError: ``disk-full`` or ``write-failed``.
     """
     out = Path(out)
     stems = _stems(images)

@@ -7,8 +7,8 @@
 ``maps_00000.npz`` and so on hold a few hundred images each and are whole or not there: a writer that was killed goes on
 after the last one. Each holds its images' names, probabilities and views beside the maps (float16, in shares of each
 map's maximum, which ``scales`` holds). ``maps.csv`` is the same table for people, written when all maps are there.
-``maps.json`` says what made them and has, at the end, the mark of completion that readers ask for (stores of before
-there were such marks are complete where they have ``maps.csv``).
+``maps.json`` holds the settings that made them and, at the end, the mark of completion that readers require (stores
+of older versions have no mark, and are complete where they have ``maps.csv``).
 """
 
 import io
@@ -177,7 +177,14 @@ class MapStore:
         return None if np.isnan(grid).any() else _view(views[row]).place(grid, self.points, shape)
 
     def probability(self, image: str, finding: str) -> float:
-        """Return the probability that the network gave the finding."""
+        """Return the probability of a finding in an image, in [0, 1].
+
+        Args:
+            image, finding: their names.
+
+        Raises:
+            EvaluationError: ``maps-invalid`` for an image or finding without maps.
+        """
         self._at(image)
         return float(self._probabilities[image][self._channel(finding)])
 
@@ -209,15 +216,15 @@ class MapWriter:
     """Writes a store, a part at a time; goes on where an earlier one with the same ``about`` was interrupted.
 
     Args:
-        folder: where; made if it is not there.
-        about: what makes the maps; must hold ``findings`` and ``points`` (see ``View.place``; None: equal cells).
-        force: other maps that are there go when the first part of these is on the disk, and stay until then.
+        folder: where; made if it does not exist.
+        about: settings that make the maps, with ``findings`` and ``points`` (see ``View.place``; None: equal cells).
+        force: replace other maps in the folder, once the first part of these is on the disk.
 
     Attributes:
-        done: names of the images that are there, or have been added.
+        done: names of the images that have maps in the folder, or have been added.
 
     Raises:
-        UsageError: ``output-exists`` if other maps are there, or files of their names.
+        UsageError: ``output-exists`` if other maps, or files of their names, are in the folder.
         EvaluationError: ``maps-invalid`` if a part of these maps was damaged.
     """
 
@@ -287,7 +294,7 @@ class MapWriter:
             self._write()
 
     def finish(self) -> MapStore:
-        """Write what is left, the table for people and the mark; returns the store."""
+        """Write the last part, ``maps.csv`` and the mark of completion; return the store."""
         if self._rows:
             self._write()
         elif self._others:

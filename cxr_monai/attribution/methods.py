@@ -61,7 +61,7 @@ class MapMethod:
         source: where it comes from.
         shows: what its map shows.
         not_shown: what it cannot show.
-        layer: which layer it explains unless told otherwise, whose grid its maps have; None: it explains none.
+        layer: the layer that it explains by default, whose grid its maps have; None: it explains none.
     """
 
     maps: Maps
@@ -115,7 +115,7 @@ def method_named(name: str) -> MapMethod:
     """Return the attribution method of a name.
 
     Raises:
-        SettingError: ``setting-invalid``, listing what there is.
+        SettingError: ``setting-invalid``, listing the methods.
     """
     if name not in MAP_METHODS:
         raise SettingError(Code.SETTING_INVALID, f"there is no method {name!r}; there are {', '.join(MAP_METHODS)}.")

@@ -51,7 +51,7 @@ def read_boxes(
         stored: ``image``, ``height`` and ``width`` in pixels, one row an image; a map store's table.
         findings: that there are maps of.
         scheme: whose labels these are; a box of a finding is a box of every label that the finding makes true.
-        by_name: file names are identities, whatever their folders; a manifest's ``by_name`` says so.
+        by_name: file names are identities, whatever their folders; a manifest's ``by_name``.
 
     Returns:
         the columns of `COLUMNS`, ``image`` as ``stored`` names it, sorted by ``stored`` and then as in the file; and

@@ -77,7 +77,7 @@ def parse_threshold(text: str) -> Threshold:
     (Threshold(share=0.5, kind='maximum'), 'area')
 
     Raises:
-        SettingError: ``setting-invalid``, saying what is possible.
+        SettingError: ``setting-invalid`` for another text or a share outside (0, 1].
 
     >>> parse_threshold("area=0.1")
     Threshold(share=0.1, kind='area')
@@ -122,6 +122,10 @@ def connected_regions(heat: np.ndarray, threshold: Threshold) -> list[MapRegion]
     """Return the connected parts (8 neighbours) of what a threshold leaves of a map ``[H, W]``, the strongest first.
 
     Parts of the same maximum come the larger first, then in reading order. A map that is 0 everywhere has none.
+
+    Args:
+        heat: float ``[H, W]``, at least 0.
+        threshold: see `above_threshold`.
     """
     labels, count = ndimage.label(above_threshold(heat, threshold), structure=np.ones((3, 3)))
     numbers = np.arange(1, count + 1)

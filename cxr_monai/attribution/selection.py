@@ -44,7 +44,7 @@ def images_to_explain(
     findings: Sequence[str],
     scheme: LabelScheme = FINDINGS,
 ) -> list[Example]:
-    """Return what to explain.
+    """Return the images to explain, with their labels and boxes where a manifest is given.
 
     Args:
         images: files or folders (a string may hold several with commas between); goes before ``manifest``.

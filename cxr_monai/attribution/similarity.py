@@ -1,12 +1,11 @@
-"""How alike two maps are: in the order of their places, in the part above a threshold, in their structure.
+"""Similarity of two maps: rank correlation, overlap above a threshold (IoU), structural similarity (SSIM).
 
     rank_correlation(first, second)             # [..., P], [..., P] -> [...]: 1 same order, 0 unrelated, -1 reversed
     map_overlap(first, second, share=0.5)           # IoU of what is at least half of each map's maximum
     similarity(first, second)                   # [N, h, w], [N, h, w] -> [N]: SSIM
 
-None depends on a map's unit: two methods, or two networks, may be compared. A map that is 0 everywhere says that
-nothing speaks for the finding. Next to a map that says something it agrees in nothing (0), and two of them have no
-figure (NaN).
+None depends on a map's unit: two methods, or two networks, may be compared. In a map that is 0 everywhere nothing
+speaks for the finding: with any other map it has the similarity 0, and two such maps have none (NaN).
 """
 
 import numpy as np

@@ -89,7 +89,7 @@ def read_some(
 
     Raises:
         RadiographError: that of the first file, if none can be read.
-        SettingError: ``setting-invalid`` if none is asked for.
+        SettingError: ``setting-invalid`` if ``count`` is below 1 or there is no file.
     """
     images: list[torch.Tensor] = []
     read_names: list[str] = []
@@ -261,8 +261,7 @@ def _one_map(explainer: Explainer, finding: str) -> Callable[[torch.Tensor], tor
 
 
 def _on_pixels(grid: np.ndarray, explainer: Explainer, image: torch.Tensor) -> torch.Tensor:
-    """Return a map in the pixels of the network's input: the strongest places are what a reader of the map would
-    see."""
+    """Return a map enlarged to the pixels of the network's input, as a reader of the map sees it."""
     height, width = image.shape[-2:]
     points = explainer.about["points"]
     placed = View(height, width, 0, 0, height, width).place(grid, points and tuple(points))

@@ -25,7 +25,7 @@ def risk_coverage(scores: np.ndarray, labels: np.ndarray, threshold: float, rows
         scores: float ``[N]`` in [0, 1].
         labels: float ``[N]``; 1 present, 0 absent, NaN unknown (left out).
         threshold: called positive where ``score >= threshold``.
-        rows: at most so many, evenly spaced in what is answered; equally certain images are answered together.
+        rows: of the table, at most, evenly spaced in the share answered; equally certain images are answered together.
 
     Returns:
         ``share_answered`` (rising, the last is 1), ``error_rate`` (share of wrong calls among them), ``sensitivity,

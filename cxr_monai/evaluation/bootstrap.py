@@ -249,7 +249,7 @@ def bootstrap_interval(
 
 
 def effective_patients(patients: np.ndarray, contributions: np.ndarray) -> float:
-    """Return how many patients that contribute equally to a figure tell as much as these do.
+    """Return the effective number of patients: how many equally contributing ones carry as much information.
 
     Kish's effective size: the square of the sum of the patients' contributions over the sum of their squares. Of 100
     patients of whom one has half of the positive images, it leaves 4.
@@ -322,7 +322,7 @@ class _Steps:
             tied with a step (a row for each of `tied`).
         tied: int ``[T]``, the steps at which there is a negative, too.
         steps: S.
-        effective: of the AUROC and of the average precision, as `Ranking` says.
+        effective: number of patients of the AUROC and of the average precision; see `Ranking`.
     """
 
     per_patient: csr_array

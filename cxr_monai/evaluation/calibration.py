@@ -49,10 +49,10 @@ class Calibrator:
         method: one of `CALIBRATION_METHODS`.
         parameters: ``temperature`` > 0; or ``slope`` > 0 and ``intercept``; or the knots ``x`` (increasing) and ``y``
             (non-decreasing, not all equal), each in [0, 1].
-        reason: why the method is ``none``; empty where that was asked for.
+        reason: why the method is ``none``; empty where that method was given.
 
     Raises:
-        EvaluationError: ``calibration-invalid``, saying what is wrong.
+        EvaluationError: ``calibration-invalid`` for an unknown method or invalid parameters.
     """
 
     method: str

@@ -1,8 +1,8 @@
 """A bundle's calibration wherever it is carried: in ``models/calibration.json``, and in the configuration itself.
 
 Programs that open a bundle without telling where its folder is (MONAI Deploy), or a file that was exported from it,
-find no ``models/calibration.json``. So ``inference.json`` carries the calibration's numbers too (``values``), and what
-ought to be calibrated and is not says so: as a warning, in the postprocessed dictionary
+find no ``models/calibration.json``. So ``inference.json`` carries the calibration's numbers too (``values``). Where a
+calibration should be applied and cannot be, that is reported: as a warning, in the postprocessed dictionary
 (``cxr_monai.transforms.calibrate_probabilities``) and beside the predictions (``cxr_monai.bundle.about``).
 """
 
@@ -29,7 +29,7 @@ def bundle_calibration(
     values: Mapping[str, Any] | None = None,
     lost: str | None = None,
 ) -> Fitted | None:
-    """Return the calibration to apply; None where there is none to have.
+    """Return the calibration to apply; None for a bundle that has none.
 
     Args:
         path: of ``models/calibration.json``; None looks for no file.
@@ -40,9 +40,9 @@ def bundle_calibration(
         lost: why a bundle that ought to have one has none, such as an ensemble of calibrated networks.
 
     Returns:
-        of the file, else of ``values``; of ``values`` where the file is another bundle's.
-        Where there ought to be a calibration and none can be applied, one that changes
-        nothing and whose ``lost`` tells why; that is a warning, too.
+        the file's, else that of ``values``; that of ``values`` where the file is another bundle's. Where there should
+        be a calibration and none can be applied, one that changes nothing, with the reason in ``lost``, and a warning
+        in the log.
 
     Raises:
         EvaluationError: ``calibration-invalid`` for one that is damaged or of other findings.
@@ -96,7 +96,7 @@ def calibration_in(
 
 
 def _carried_beside(file: Path) -> Any:
-    """Return what the configuration of the folder of a ``models/calibration.json`` carries; None if it has none."""
+    """Return the calibration in the configuration beside a ``models/calibration.json``; None if it has none."""
     config = file.parent.parent / "configs" / "inference.json"
     item = parse_strictly(config.read_bytes()).get("calibration") if config.is_file() else None
     return item.get("values") if isinstance(item, Mapping) else None

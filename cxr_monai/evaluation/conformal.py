@@ -270,9 +270,9 @@ def conformal_table(
 
 
 def _lowest(scores: np.ndarray, patients: np.ndarray, coverage: float) -> float:
-    """Return the highest threshold that may be promised: what lies below it is little, by patients and by images.
+    """Return the highest threshold below which the allowed loss is not exceeded, by patients and by images.
 
-    Minus infinity where there are too few patients to promise anything.
+    Minus infinity where there are too few patients for the coverage.
     """
     if not scores.size:
         return -math.inf

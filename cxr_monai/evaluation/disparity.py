@@ -145,7 +145,14 @@ def welch(variances: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the correlation of replicates ``[R, ...]`` along the first axis; 0 where one of them does not vary."""
+    """Return the correlation of two figures over replicates; 0 where one of them does not vary.
+
+    Args:
+        first, second: float ``[R, ...]``; replicates with a NaN are left out.
+
+    Returns:
+        ``[...]`` in [-1, 1].
+    """
     defined = ~np.isnan(first) & ~np.isnan(second)
     first, second = (_centred(np.where(defined, replicates, np.nan)) for replicates in (first, second))
     scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))

@@ -6,7 +6,7 @@ fitted = read_calibration("OUT/bundle/models/calibration.json", findings)
 probabilities = fitted.apply(raw, findings)       # what ``predict`` gives
 
 Thresholds lie on the calibrated scale. They belong to the patients they were chosen on, so those patients may not be
-reported on, and never stand in it (`cxr_monai.evaluation.patients`).
+reported on; their identifiers are never in the file (`cxr_monai.evaluation.patients`).
 """
 
 import hashlib
@@ -154,7 +154,7 @@ class Fitted:
 def read_calibration(
     path: str | Path, findings: Sequence[str], raw: bool = False, weights: str | Path | None = None
 ) -> Fitted | None:
-    """Read ``models/calibration.json``; None where a bundle has none, or it is of other weights, which the log says.
+    """Read ``models/calibration.json``; None where a bundle has none, or it is of other weights (logged).
 
     Args:
         path: of the file.
@@ -233,7 +233,7 @@ def fit_calibration(
 ) -> Fitted:
     """Fit calibration, operating points and conformal thresholds on raw probabilities.
 
-    A finding with too few positives or negatives gets none of what it has too few for, and a note.
+    A finding with too few positives or negatives for a calibration or an operating point gets none, and a note.
 
     Args:
         sample: validation patients.

@@ -2,7 +2,7 @@
 
 groups(sample)["age"]       # a text for each image: '<18', '18-39', '40-64', '65+', or '' where the age is unknown
 group_notes(sample)         # what is unknown, in sentences
-judge(...)                  # are there enough patients on both sides to compare them
+judge(...)                  # enough patients on both sides to compare them?
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def ordered(attribute: str, names: pd.Series) -> list[str]:
 
 
 def judge(needed: Mapping[str, np.ndarray], minimum: int) -> tuple[np.ndarray, list[str]]:
-    """Return which of F findings have enough patients to say something, bool ``[F]``, and a note where not, else "".
+    """Return which of F findings have enough patients to be compared, bool ``[F]``, and a note where not, else "".
 
     Args:
         needed: patients ``[F]`` of each kind that must reach the minimum.

@@ -100,7 +100,7 @@ def fit_line(z: np.ndarray, targets: np.ndarray, penalty: float = 0.0) -> tuple[
         penalty: draws the slope toward 1; 1 / variance of a normal prior.
 
     Returns:
-        NaN where there is no finite answer, or all z are equal and nothing is said of the slope.
+        NaN where there is no finite answer, or all z are equal, so that the slope is undefined.
     """
     certain = bool(np.all((targets == 0) | (targets == 1)))
     mean = float(np.mean(targets)) if len(z) else 0.0

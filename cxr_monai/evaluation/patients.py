@@ -61,7 +61,11 @@ def remember_patients(
 def patients_trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
     """Return those of some patients that a bundle was trained on, by the list beside it; None where there is no list.
 
-    Patients are told apart by their identifiers alone: other people with the same numbers are taken for them.
+    Patients are compared by their identifiers alone: other people with the same identifiers count as the same.
+
+    Args:
+        bundle: the list is looked for beside it.
+        patients: identifiers.
 
     Raises:
         EvaluationError: ``calibration-invalid`` if the list cannot be read.

@@ -1,7 +1,7 @@
 """The predictions file: ``image`` and one probability a finding, with its provenance beside it.
 
 ``P.csv`` holds ``image`` (or NIH's ``Image Index``) and one column a finding (or ``prob_FINDING``), each in [0, 1];
-``P.csv.json`` says which bundle, which precision, and whether the values are calibrated; ``P.csv.errors.csv`` lists
+``P.csv.json`` names bundle and precision, and whether the values are calibrated; ``P.csv.errors.csv`` lists
 the files that were left out (``image, code, reason``) and exists only if there are any.
 
 file = read_predictions("P.csv")                 # of any system
@@ -58,7 +58,7 @@ class PredictionsFile:
 
     @property
     def calibrated(self) -> bool:
-        """Whether the values are calibrated already; False where nothing says so."""
+        """Whether the values are calibrated already; False where the JSON does not state it."""
         return self.about.get("calibrated") is True
 
 
@@ -86,7 +86,7 @@ def predictions_of(table: pd.DataFrame, about: Mapping[str, Any] | None = None) 
 
     Args:
         table: ``image`` and one column a finding, each in [0, 1].
-        about: what stands in the JSON beside a file: bundle, digest, precision, calibrated.
+        about: content of the JSON beside a file: bundle, digest, precision, calibrated.
 
     Raises:
         EvaluationError: ``predictions-invalid``, as `read_predictions`; the first row is line 2.
@@ -154,15 +154,14 @@ def join(
         manifest: labels and patients; images without a prediction take no part.
         split: keep the images of this part alone; None keeps all that have a prediction.
         findings: to use; those that both have where None.
-        some: predictions of some of the manifest's images are meant: those without are not counted in a sentence.
+        some: predictions of only some of the manifest's images are expected: no sentence counts those without.
 
     Returns:
         the sample, named and in order as in the manifest, and a sentence for everything that was left out.
 
     Raises:
         EvaluationError: ``predictions-invalid`` if no finding is common to both, or no image is in the split.
-        ManifestError: ``manifest-invalid`` if no image is in both, ``images-ambiguous`` if paths cannot tell which is
-            which.
+        ManifestError: ``manifest-invalid`` if no image is in both, ``images-ambiguous`` if a path fits several.
     """
     manifest_findings = manifest.findings
     table = _named_as(predictions.table, findings if findings is not None else manifest_findings)
@@ -245,7 +244,7 @@ def write_predictions(
         images: N names, unique.
         probabilities: float ``[N, F]`` in [0, 1].
         findings: F names.
-        about: what stands in the JSON beside it: bundle, digest, precision, calibrated.
+        about: content of the JSON beside it: bundle, digest, precision, calibrated.
         errors: image, stable code and reason of each file left out.
     """
     path = Path(path)
@@ -264,7 +263,7 @@ def place_predictions(
         content: the table as CSV.
 
     Raises:
-        StorageError: ``disk-full`` or ``write-failed``; what was there before is intact.
+        StorageError: ``disk-full`` or ``write-failed``; earlier files are intact.
     """
     about_json = (json.dumps(dict(about), indent=2) + "\n").encode()
     write_together(

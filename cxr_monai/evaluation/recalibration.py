@@ -147,7 +147,7 @@ def check_operating_points(
     ``yes``: the intervals of sensitivity and of specificity lie within ``margin`` of what was expected. ``no``: one of
     them excludes it and reaches beyond the margin. ``too few to say``: anything else; the expected value is possible,
     and so is one beyond the margin. The expected values are taken as promised, without an uncertainty of their own, and
-    the rows are not corrected for their number: of many that hold, some are said not to.
+    the rows are not corrected for their number: of many that hold, some are judged not to.
 
     Args:
         sample: of the site.

@@ -4,9 +4,10 @@
     rows.add(images, probabilities, errors)         # of a batch: on the disk when it returns
     rows.finish(about)                              # p.csv appears whole, with p.csv.json and p.csv.errors.csv
 
-The first line of the part is ``# `` and its head as JSON: what decides every value. Before the rows of each batch
-stands ``# `` and JSON again: how many bytes of CSV follow, how many images are done, which could not be read. A batch
-that was cut off is told by its length, and made again. One process at a time writes a part, which it holds locked.
+The first line of the part is ``# `` and its head as JSON: the settings that decide every value. Before the rows of each
+batch is a line of ``# `` and JSON: how many bytes of CSV follow, how many images are done, which could not be read. A
+batch that was cut off is recognised by its length, and predicted again. One process at a time writes a part, which it
+holds locked.
 """
 
 import csv
@@ -50,8 +51,8 @@ class PredictionRows:
     Attributes:
         path: of the CSV.
         part: where the rows are until then.
-        done: images of the list whose rows, or errors, are there.
-        predicted: those of them that have a row.
+        done: number of images of the list that have a row or an error.
+        predicted: number of those that have a row.
         errors: image, stable code and reason of the others.
         notes: remarks from reading the images that have a row.
     """
@@ -74,7 +75,7 @@ class PredictionRows:
         Args:
             path: of the CSV (``.gz`` is compressed).
             findings: its columns.
-            head: all that decides a value, as JSON can say it.
+            head: the settings that decide the values, as JSON.
             total: images of the list.
             force: an earlier file, or an unfinished one of another head, may be written over.
 
@@ -96,7 +97,7 @@ class PredictionRows:
         return rows
 
     def _begin(self, first: bytes, total: int, force: bool) -> None:
-        """Take over what an earlier run with the same first line left, or write that line."""
+        """Take over the batches of an earlier run with the same first line, or write that line."""
         with self.part.open("r+b") as file:
             differing = self._read(file, first)
             if differing and not force and differing != [NOTHING]:
@@ -127,7 +128,7 @@ class PredictionRows:
             self._hold.release()
 
     def _read(self, file: BinaryIO, first: bytes) -> list[str]:
-        """Take over what an earlier run left; returns the keys of its head that differ."""
+        """Take over the batches of an earlier run; return the keys of its head that differ."""
         head = file.readline()
         if head != first and first.startswith(head):  # an empty one, or cut off within the line
             return [NOTHING]
@@ -164,7 +165,7 @@ class PredictionRows:
             notes: remarks from reading the images.
 
         Raises:
-            StorageError: ``disk-full`` or ``write-failed``; the batches before it are there.
+            StorageError: ``disk-full`` or ``write-failed``; earlier batches are kept.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -194,7 +195,7 @@ class PredictionRows:
         """Put the file and its companions into their places; where no image was predicted, the list of errors alone.
 
         Args:
-            about: what stands in the JSON beside it; how many images have each note is added.
+            about: content of the JSON beside it; the number of images with each note is added.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; the rows are kept.

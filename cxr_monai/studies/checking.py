@@ -44,7 +44,7 @@ class Checked:
         manifest: the table that it reads, with the labels that its scheme derives.
         settings: what decides its course (`cxr_monai.training.settings.course`), without the seed.
         epochs: at most.
-        seconds: what one training is estimated to take; None where it was not asked for.
+        seconds: estimated time of one training; None without ``estimate``.
     """
 
     overrides: Mapping[str, Any]

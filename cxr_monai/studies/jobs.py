@@ -329,8 +329,8 @@ class Progress:
 
     def __post_init__(self) -> None:
         self.total = sum(self.epochs[job.variant] for job in self.jobs)
-        self.before, self.began = self._done(), time.monotonic()
-        self.bar = progress_bar(total=self.total, initial=self.before, desc="the study", unit="epochs")
+        self.epochs_before, self.started = self._done(), time.monotonic()
+        self.bar = progress_bar(total=self.total, initial=self.epochs_before, desc="the study", unit="epochs")
 
     def update(self) -> None:
         """Move the bar to the number of epochs done."""
@@ -345,7 +345,7 @@ class Progress:
         """
         self.ended.add(job.folder)
         done = self._done()
-        seconds_left = (time.monotonic() - self.began) / max(1, done - self.before) * (self.total - done)
+        seconds_left = (time.monotonic() - self.started) / max(1, done - self.epochs_before) * (self.total - done)
         status = f"{len(self.ended)} of {len(self.jobs)}: {job.folder.name} " + ("done" if failed is None else "FAILED")
         say(status + (f"; about {duration(seconds_left)} left" if done < self.total else ""))
         if failed is not None:
@@ -366,7 +366,7 @@ def run_jobs(
     Args:
         jobs: in the order in which they start.
         run: runs one, until it ends or the event is set; returns the last lines of its log if it failed.
-        progress: told of each that ends.
+        progress: updated when one ends.
         at_once: how many at a time.
 
     Returns:

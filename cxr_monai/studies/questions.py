@@ -1,4 +1,4 @@
-"""The questions that come with this package: each an experiment's table (its form stands in ``plan``)."""
+"""The questions that come with this package: each the content of an experiment's file (see ``plan``)."""
 
 from typing import Any
 

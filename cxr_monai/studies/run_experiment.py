@@ -279,7 +279,7 @@ def _settings(prepared: Prepared, variant: str) -> dict[str, str]:
     """Return what decides the course of a variant's trainings, whichever the seed and the fold."""
     checked_variant, study = prepared.checked[variant], prepared.study
     settings = dict(checked_variant.settings)
-    # of parts the settings have digests, which tell nobody what has changed
+    # the settings have digests of overlays and objects, from which nobody can read what has changed
     settings |= {
         f"--{name}": json.dumps(value, sort_keys=True)
         for name, value in study.variants[variant].items()
@@ -334,7 +334,7 @@ def experiment_result(prepared: Prepared, jobs: Sequence[Job], failures: Mapping
 
 
 def _costs(prepared: Prepared, jobs: Sequence[Job]) -> pd.DataFrame:
-    """Return seconds and image passes by variant, over seeds and folds; a variant that failed has what it used up."""
+    """Return seconds and image passes by variant, over seeds and folds; for a variant that failed, those until then."""
     rows = []
     for job in jobs:
         state = JobState.read(job.folder)
