@@ -157,9 +157,9 @@ def draw_overlay(
     axes.set(xlim=(0, width), ylim=(height, 0), aspect=row / column)
     axes.set_axis_off()
     lines = [panel.title, panel.finding, panel.likely] if caption is None else caption
-    words = [line for line in lines if line]
-    if words:
-        fitted = [fitted_text(line, inches, size) for line in words]
+    caption_lines = [line for line in lines if line]
+    if caption_lines:
+        fitted = [fitted_text(line, inches, size) for line in caption_lines]
         points = min(points for _, points in fitted)
         axes.set_title("\n".join(text for text, _ in fitted), fontsize=points, y=1.0, pad=2.5)
 
@@ -192,8 +192,8 @@ def compare_figure(
     foot = _foot([panel for row in rows for panel in row], threshold, contours, boxes, note, wide - 0.2)
     top = 0.25 if heading else 0.05
     heights = [max(panel.tall for panel in row) * inches for row in rows]
-    words = 0.125 * lines + 0.07
-    tall = top + sum(heights) + len(rows) * words + 0.1 + foot.inches
+    caption_height = 0.125 * lines + 0.07
+    tall = top + sum(heights) + len(rows) * caption_height + 0.1 + foot.inches
     if tall > _LARGEST:
         raise SettingError(
             Code.SETTING_INVALID,
@@ -205,16 +205,16 @@ def compare_figure(
         if heading:
             text, points = fitted_text(heading, wide - 0.2, 9.0, "bold")
             figure.text(0.1 / wide, 1 - 0.08 / tall, text, fontsize=points, va="top", fontweight="bold")
-        place = top
+        y = top
         for row, high in zip(rows, heights, strict=True):
-            place += words
+            y += caption_height
             for column, panel in enumerate(row):
-                axes = _axes(figure, 0.1 + column * (inches + 0.1), place, inches, high)
+                axes = _axes(figure, 0.1 + column * (inches + 0.1), y, inches, high)
                 draw_overlay(axes, panel, threshold=threshold, contours=contours, boxes=boxes)
-            place += high
+            y += high
         if any(panel.heat is not None for row in rows for panel in row):
             bar = min(sum(heights[:1]), 2.2)
-            _colour_bar(_axes(figure, wide - 0.62, top + words + heights[0] - bar, 0.1, bar), threshold)
+            _colour_bar(_axes(figure, wide - 0.62, top + caption_height + heights[0] - bar, 0.1, bar), threshold)
         foot.draw(figure)
     return figure
 

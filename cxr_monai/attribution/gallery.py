@@ -167,7 +167,7 @@ class Gallery:
             title=image.rpartition("/")[2],
         )
         was_made = ~np.isnan(store.grid(image)).any((1, 2))
-        empty, lacking = (
+        empty, unmapped = (
             [
                 name
                 for name in names
@@ -175,15 +175,17 @@ class Gallery:
             ]
             for with_map in (True, False)
         )
-        words = []
+        sentences = []
         if empty:
             listed = ", ".join(self._likely(image, name) for name in empty)
-            words.append(f"No map, since no place in the image speaks for it: {listed}.")
-        if lacking:
-            words.append(f"No map, since none was made: {', '.join(self._likely(image, name) for name in lacking)}.")
+            sentences.append(f"No map, since no place in the image speaks for it: {listed}.")
+        if unmapped:
+            sentences.append(
+                f"No map, since none was made: {', '.join(self._likely(image, name) for name in unmapped)}."
+            )
         if mapped[most:]:
-            words.append(f"Not drawn: {', '.join(mapped[most:])}.")
-        return [film, *panels], " ".join(words)
+            sentences.append(f"Not drawn: {', '.join(mapped[most:])}.")
+        return [film, *panels], " ".join(sentences)
 
     def _is_reported(self, image: str, finding: str) -> bool:
         point = store_operating_points(self.store).get(finding)

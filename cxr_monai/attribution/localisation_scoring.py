@@ -150,7 +150,9 @@ def _score(
             [score(heat, boxes, (thresholds[name][finding][0],), options.tolerance) for heat in alternatives]
             for name, alternatives in zip(thresholds, heats, strict=True)
         ]
-        values.append([np.mean([score_row(each) for each in alternatives], axis=0) for alternatives in scores])
+        values.append(
+            [np.mean([score_row(draw_scores) for draw_scores in alternatives], axis=0) for alternatives in scores]
+        )
         detected.append(scores[0][0].detected[0])
     return np.array(values), np.array(detected)
 

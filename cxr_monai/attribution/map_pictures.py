@@ -107,9 +107,9 @@ def write_pictures(
     out, stems, written = Path(out), _stems(images), list[Path]()
 
     def draw(image: str) -> None:
-        panels, words = gallery.picture(image, findings)
+        panels, note = gallery.picture(image, findings)
         rows = [panels[start : start + PICTURE_COLUMNS] for start in range(0, len(panels), PICTURE_COLUMNS)]
-        save_picture(compare_figure(rows, heading=gallery.titles[0], note=words), out / f"{stems[image]}{suffix}")
+        save_picture(compare_figure(rows, heading=gallery.titles[0], note=note), out / f"{stems[image]}{suffix}")
         written.append(out / f"{stems[image]}{suffix}")
 
     _for_each(images, out, draw)

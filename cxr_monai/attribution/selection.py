@@ -61,18 +61,18 @@ def images_to_explain(
         EvaluationError: ``boxes-invalid`` if the table beside the manifest lacks columns or has a row that is no box.
     """
     if images is not None:
-        words = images.split(",") if isinstance(images, str) else list(images)
-        paths = [path for word in words for path in _expand(Path(word))]
-        often = Counter(path.name for path in paths)
-        return [Example(path, path.name if often[path.name] == 1 else str(path)) for path in dict.fromkeys(paths)]
+        sources = images.split(",") if isinstance(images, str) else list(images)
+        paths = [path for source in sources for path in _expand(Path(source))]
+        occurrences = Counter(path.name for path in paths)
+        return [Example(path, path.name if occurrences[path.name] == 1 else str(path)) for path in dict.fromkeys(paths)]
     if manifest is None:
         raise SettingError(
             Code.SETTING_INVALID,
             "nothing to explain was named.",
             fix="Add --images FILE_OR_FOLDER, or --manifest M.csv (then --split and --count choose).",
         )
-    whole = read_manifest(manifest, root=dataset_dir, scheme=scheme)
-    table, boxes = whole.part(split), _boxes(find_boxes(manifest), whole, scheme)
+    full_manifest = read_manifest(manifest, root=dataset_dir, scheme=scheme)
+    table, boxes = full_manifest.part(split), _boxes(find_boxes(manifest), full_manifest, scheme)
     labels = pd.DataFrame(table.labels(findings), columns=list(findings))
     names = table.table["image"]
     chosen = list(range(len(names))) if count is None else _one_each(labels, names, set(boxes), count)

@@ -110,13 +110,13 @@ class JobState:
         write_durably(folder / "job.json", json.dumps(asdict(self), indent=2).encode() + b"\n")
 
 
-def run_process(words: Sequence[str], log: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
+def run_process(command: Sequence[str], log: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
     """Run a process to its end; when ``stop`` is set it is interrupted as by Ctrl-C, and killed after `GRACE` seconds.
 
     It gets a session of its own: otherwise Ctrl-C in a terminal would reach it as well, and interrupt it twice.
 
     Args:
-        words: the command and its arguments.
+        command: the command and its arguments.
         log: a file that its output is appended to.
         environment: of the process.
         stop: set to interrupt it.
@@ -126,7 +126,7 @@ def run_process(words: Sequence[str], log: Path, environment: Mapping[str, str],
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=dict(environment),
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=dict(environment),
             start_new_session=True,
         )  # fmt: skip
         interrupted_at = 0.0
@@ -267,7 +267,7 @@ def _run(
     """
     overrides_file = job.folder / f"{name}.json"
     write_durably(overrides_file, json.dumps(dict(overrides), indent=2).encode() + b"\n")
-    words = [
+    command = [
         sys.executable, "-m", "monai.bundle", "run",
         "--config_file", json.dumps([*map(str, files), str(overrides_file)]),
         "--meta_file", str(bundle / "configs" / "metadata.json"), "--bundle_root", str(bundle),
@@ -278,7 +278,7 @@ def _run(
     environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // place.at_once)))
     began = time.monotonic()
     try:
-        return runner(words, job.folder / "log.txt", environment, stop) == 0
+        return runner(command, job.folder / "log.txt", environment, stop) == 0
     finally:
         state.seconds += time.monotonic() - began
         state.write(job.folder)
