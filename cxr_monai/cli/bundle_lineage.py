@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     root = folder if folder.is_dir() else find_installed(store, arguments.bundle).root
     tree = trace_lineage(root, bundles_at_hand(store, arguments.also))
     print("\n".join(tree.lines()))
-    states = Counter(node.state for node in tree.everyone())
+    states = Counter(node.state for node in tree.walk())
     links = [
         f"{states[state]} {state}" for state in (LinkState.VERIFIED, LinkState.AWAY, LinkState.DAMAGED) if states[state]
     ]

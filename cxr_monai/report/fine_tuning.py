@@ -124,7 +124,7 @@ class FineTuning:
             SharingError: ``lineage-invalid``.
         """
         lineage = read_lineage(bundle.root)
-        child, followed = lineage.own, 0
+        child, followed = lineage.generation, 0
         while child.made_by == "cxr-monai calibrate" and child.parents and followed < len(lineage.ancestors):
             child, followed = lineage.ancestors.get(child.parents[0], child), followed + 1
         if child.made_by != MADE_BY or not child.parents or "against" not in child.measured:

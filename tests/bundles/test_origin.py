@@ -119,7 +119,7 @@ def test_card_says_that_the_data_are_synthetic_and_an_older_bundle_claims_nothin
 def test_lineage_says_it_of_a_bundle_and_of_its_child(root: Path, tmp_path: Path) -> None:
     write_origin(root, manifest(PHANTOM_LABELS, 10))
     told = {"label_version": PHANTOM_LABELS, "images": 8, "synthetic_images": 8}
-    assert read_lineage(root).own.data == told
+    assert read_lineage(root).generation.data == told
     assert any("synthetic_images 8" in line for line in trace_lineage(root, []).lines())
     child = tiny_bundle(tmp_path / "child", 1)
     write_origin(child, manifest("local", 0))

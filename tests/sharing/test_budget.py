@@ -222,10 +222,10 @@ def test_a_long_line_of_ancestors_ends(bundle: Path) -> None:
     content = {"format": 1, "own": generation(digests[:1]), "ancestors": ancestors}
     (bundle / "lineage.json").write_text(json.dumps(content))
     tree = trace_lineage(bundle, [])
-    everyone = list(tree.everyone())
-    assert len(everyone) == 2 + lineage.MOST_GENERATIONS
-    assert (everyone[-1].state, everyone[-1].said) == (LinkState.DAMAGED, "there are more than 100 generations")
-    assert len(tree.lines()) >= len(everyone)
+    nodes = list(tree.walk())
+    assert len(nodes) == 2 + lineage.MOST_GENERATIONS
+    assert (nodes[-1].state, nodes[-1].explanation) == (LinkState.DAMAGED, "there are more than 100 generations")
+    assert len(tree.lines()) >= len(nodes)
 
 
 # everything at once

@@ -46,7 +46,7 @@ def family(tmp_path: Path) -> list[Path]:
 
 
 def states(tree: LineageNode) -> list[tuple[str, str]]:
-    return [(node.generation.name if node.generation else "?", str(node.state)) for node in tree.everyone()]
+    return [(node.generation.name if node.generation else "?", str(node.state)) for node in tree.walk()]
 
 
 def edit(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -58,11 +58,11 @@ def edit(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def test_child_carries_what_its_ancestors_said(family: list[Path]) -> None:
     first, second, third = family
     lineage = read_lineage(third)
-    assert lineage.own.parents == (content_digest(second),)
+    assert lineage.generation.parents == (content_digest(second),)
     assert set(lineage.ancestors) == {content_digest(first), content_digest(second)}
-    assert lineage.ancestors[content_digest(second)] == read_lineage(second).own
-    assert lineage.own.software["cxr-monai"]
-    assert lineage.own.measured == {"finding": "Pneumonia", "auroc": 0.71234}
+    assert lineage.ancestors[content_digest(second)] == read_lineage(second).generation
+    assert lineage.generation.software["cxr-monai"]
+    assert lineage.generation.measured == {"finding": "Pneumonia", "auroc": 0.71234}
 
 
 def test_lineage_is_part_of_the_digest(family: list[Path]) -> None:
@@ -151,7 +151,7 @@ def test_many_ways_to_one_ancestor_end_soon(family: list[Path]) -> None:
     edit(family[2], entangle)
     tree = trace_lineage(family[2], [])
     # itself, each of the 80 once with its parents, and of each second one of a level both parents once more
-    assert len(list(tree.everyone())) == 1 + 80 + 39 * 2 == len([line for line in tree.lines() if "0.1.0" in line])
+    assert len(list(tree.walk())) == 1 + 80 + 39 * 2 == len([line for line in tree.lines() if "0.1.0" in line])
 
 
 @pytest.mark.parametrize(
@@ -198,4 +198,4 @@ def test_between_sites(hospital: Hospital, tmp_path: Path, capsys: pytest.Captur
 
 def test_new_version_of_a_bundle_keeps_its_lineage(family: list[Path]) -> None:
     edit_metadata(family[2], version="7.0")
-    assert read_lineage(family[2]).own.version == "7.0"
+    assert read_lineage(family[2]).generation.version == "7.0"

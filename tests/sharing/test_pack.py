@@ -241,7 +241,7 @@ def identifiers(**columns: list[str]) -> privacy.Identifiers:
 def test_identifiers_of_the_manifest_are_found_as_whole_words(bundle: Path) -> None:
     known = identifiers(image=["in/scan-mueller.png", "in/x.png"], patient_id=["Q-77123", "12"])
     (bundle / "docs" / "more.md").write_text("One, q-77123.\nTwo: (scan-mueller)\nQ-771234 and 12 are others.\n")
-    found = [(private.where, private.what, private.text) for private in privacy.search_private_texts(bundle, known)]
+    found = [(private.place, private.kind, private.text) for private in privacy.search_private_texts(bundle, known)]
     assert found == [
         ("line 1", "a patient of the manifest", "q-77123."),
         ("line 2", "an image of the manifest", "scan-mueller"),

@@ -355,7 +355,7 @@ def _lineage(bundle: Bundle) -> CardPart:
     if imported.is_file():
         record = read_json(imported)
         points.append(("Imported from:", f"{record['file']} ({record['kind']}), SHA-256 {record['sha256']}"))
-    generation = read_lineage(bundle.root).own
+    generation = read_lineage(bundle.root).generation
     points += [("Parent:", parent) for parent in generation.parents]
     entries = {
         name.replace("_", " ").capitalize(): getattr(generation, name)

@@ -1,9 +1,9 @@
-"""What stands beside an exported network: what it must be given, and what its outputs mean, for a reader without us.
+"""The contract of an exported network: its input, preprocessing, outputs and calibration, for use without this package.
 
     contract(bundle, shape, files)      # contract.json
 
-A network behind another preprocessing, another order of labels or without its calibration gives numbers that look right
-and are not; so whoever runs the file elsewhere finds all three here, in words and in numbers.
+With another preprocessing, another order of labels or without its calibration a network gives numbers that look right
+and are wrong; so the contract holds all three, in words and in numbers.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from cxr_monai.transforms.normalisation import Normalisation, normalise
 _FORMAT = 2
 INPUT, OUTPUT = "image", "log_odds"
 BARE = "outputs"
-"""What the outputs of a file are called that goes without the head."""
+"""Name of the outputs of a file without the head."""
 
 _STEPS = {
     "LoadRadiographd": "One grey picture in [0, 1], bright = dense. PNG and JPEG: stored value / 255, at 16 bits / "
@@ -41,11 +41,12 @@ _METHODS = {
 
 
 def gives(bundle: Bundle, head_included: bool) -> dict[str, Any]:
-    """Return what the outputs of one exported file are: logits in either case, of the labels or before the head.
+    """Describe the outputs of one exported file: logits in either case, of the labels or before the head.
 
     Args:
         bundle: that was exported.
-        head_included: the file gives the labels' log-odds; else the network's outputs, of which the head makes them.
+        head_included: True if the file gives the labels' log-odds; False if it gives the network's outputs, from which
+            the head computes them.
     """
     head = head_of(bundle.parser())
     return {
@@ -66,7 +67,7 @@ def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping
     Args:
         bundle: that was exported.
         shape: of one image, ``[C, S, S]``.
-        files: what is told of each exported file, by its name; `gives` among it.
+        files: description of each exported file by its name, with the entry ``gives`` of :func:`gives`.
 
     Returns:
         plain JSON: input, preprocessing step by step, output, labels in their order, calibration with its formulas.
@@ -110,22 +111,22 @@ def _preprocessing(bundle: Bundle) -> list[dict[str, Any]]:
     described = []
     for step in steps:
         name = type(step).__name__
-        words = _STEPS.get(name, "See configs/inference.json of the bundle.")
+        description = _STEPS.get(name, "See configs/inference.json of the bundle.")
         described.append(
-            {"step": name, "does": words.format(shorter=getattr(step, "size", ""), size=bundle.image_size)}
+            {"step": name, "does": description.format(shorter=getattr(step, "size", ""), size=bundle.image_size)}
         )
     return described
 
 
 def _normalisation(bundle: Bundle, channels: int) -> dict[str, Any]:
-    """Return scale and shift of each channel, found from what the transform makes of 0 and 1."""
+    """Return scale and shift of each channel, computed from the transform's values for 0 and 1."""
     name = str(read_json(bundle.root / "configs" / "inference.json").get("normalisation", Normalisation.ZERO_ONE))
     ends = [normalise(torch.full((1, 1, 1), end), name, channels).flatten() for end in (0.0, 1.0)]
     return {"name": name, "scale": (ends[1] - ends[0]).tolist(), "shift": ends[0].tolist()}
 
 
 def _calibration(bundle: Bundle) -> dict[str, Any] | None:
-    content = read_json(bundle.calibration) if bundle.calibration.is_file() else _carried(bundle)
+    content = read_json(bundle.calibration) if bundle.calibration.is_file() else _carried_calibration(bundle)
     if content is None:
         return None
     rows: Mapping[str, Any] = content["findings"]
@@ -143,8 +144,8 @@ def _calibration(bundle: Bundle) -> dict[str, Any] | None:
     }
 
 
-def _carried(bundle: Bundle) -> dict[str, Any] | None:
-    """Return what a bundle's configuration carries of its calibration, as the file has it."""
+def _carried_calibration(bundle: Bundle) -> dict[str, Any] | None:
+    """Return the calibration in a bundle's configuration, in the form of ``calibration.json``; None if it has none."""
     values = calibration_item(bundle.root).get("values")
     if values is None:
         return None

@@ -60,20 +60,20 @@ def zoo_layout(
         StorageError: ``disk-full`` or ``write-failed``.
     """
     opened, out = Bundle.open(bundle), Path(out)
-    _check_words(name, url)
+    _check_arguments(name, url)
     _check_complete(opened)
     check_new_folder(out, f"{name}/configs", force, bytes_of(opened.root), opened.root)
-    with durable_folder(out, force) as made:
-        copy_parts(opened.root, made / name)
-        write_json(made / name / "configs" / "inference.json", exported_configuration(opened))
-        write_network(opened, made / name / "models" / "model.ts")
+    with durable_folder(out, force) as staging:
+        copy_parts(opened.root, staging / name)
+        write_json(staging / name / "configs" / "inference.json", exported_configuration(opened))
+        write_network(opened, staging / name / "models" / "model.ts")
         source = opened.metadata.get("data_source") or "unknown: the bundle's metadata does not say"
-        write_durably(made / name / "docs" / "data_license.txt", _DATA.format(source=source).encode())
-        uploads = _set_apart(made / name, made / "upload", url)
+        write_durably(staging / name / "docs" / "data_license.txt", _DATA.format(source=source).encode())
+        uploads = _set_apart(staging / name, staging / "upload", url)
     return out / name, uploads
 
 
-def _check_words(name: str, url: str | None) -> None:
+def _check_arguments(name: str, url: str | None) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UsageError(
             Code.USAGE, f"--name {name!r}: the zoo's names are of a-z, 0-9 and _, such as chest_xray_findings."
@@ -83,7 +83,7 @@ def _check_words(name: str, url: str | None) -> None:
 
 
 def _check_complete(bundle: Bundle) -> None:
-    """Refuse what the zoo's ci/verify_bundle.py refuses, telling all of it."""
+    """Raise an error that names everything that the zoo's ci/verify_bundle.py would find missing."""
     metadata, missing = bundle.metadata, []
     if not (bundle.root / "LICENSE").is_file():
         missing.append("LICENSE")
@@ -103,7 +103,7 @@ def _check_complete(bundle: Bundle) -> None:
 
 
 def _set_apart(folder: Path, uploads: Path, url: str | None) -> list[str]:
-    """Move the weights to the files to upload where there is a URL, and write down where they will be."""
+    """Move weights and large files to ``uploads``, list their addresses in ``large_files.yml``, return their names."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     large = [path for path in files if path.stat().st_size > ZOO_LIMIT]
     if url is None:

@@ -83,7 +83,9 @@ def export(
         for name in formats:
             file = folder / f"model.{_SUFFIX[name]}"
             differences[file.name] = write_network(opened, file)
-        write_json(folder / "contract.json", contract(opened, shape_of(opened), _of_files(opened, folder, differences)))
+        write_json(
+            folder / "contract.json", contract(opened, shape_of(opened), _file_entries(opened, folder, differences))
+        )
     return differences
 
 
@@ -107,7 +109,7 @@ def _check(formats: Sequence[str]) -> None:
         )
 
 
-def _of_files(bundle: Bundle, folder: Path, told: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def _file_entries(bundle: Bundle, folder: Path, differences: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "gives": gives(bundle, head_included(folder / name)),
@@ -115,7 +117,7 @@ def _of_files(bundle: Bundle, folder: Path, told: Mapping[str, float]) -> dict[s
             "largest_difference": difference,
             "compared": f"log-odds of random images with those of the bundle in float32, batches of {BATCHES}",
         }
-        for name, difference in told.items()
+        for name, difference in differences.items()
     }
 
 
@@ -142,13 +144,13 @@ def write_network(bundle: Bundle, file: Path) -> float:
     # PyTorch ends the whole process where the disk that it exports to becomes full: there must be room beforehand
     with tempfile.TemporaryDirectory(prefix="cxr-monai-") as folder:
         check_folder(folder, (), room=4 * bundle.weights.stat().st_size + ROOM if bundle.weights.is_file() else 0)
-        written = Path(folder) / file.name
-        difference = _written(bundle, written)
-        copy_durably(written, file)
+        exported = Path(folder) / file.name
+        difference = _export_and_compare(bundle, exported)
+        copy_durably(exported, file)
     return difference
 
 
-def _written(bundle: Bundle, file: Path) -> float:
+def _export_and_compare(bundle: Bundle, file: Path) -> float:
     model = Model.open(bundle.root, device="cpu", raw=True)
     network, head, shape = model.network, model.head, model.shape
     with _quiet():
@@ -176,8 +178,8 @@ def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, 
     What goes into the file stands beside it until then: metadata that say what the file gives, and the configuration.
     """
     metadata, config = file.with_name("metadata.json"), file.with_name("inference.json")
-    whole = contract(bundle, shape, {})
-    write_json(metadata, {**bundle.metadata, "exported": _of_file(bundle, file, whole)})
+    full_contract = contract(bundle, shape, {})
+    write_json(metadata, {**bundle.metadata, "exported": _embedded_contract(bundle, file, full_contract)})
     write_json(config, exported_configuration(bundle, path=None, weights=None))
     headed = {"_target_": f"{with_head.__module__}.{with_head.__name__}", "network": "@network_def"}
     with_its_head = head_included(file) and "head_def" in bundle.parser().config
@@ -202,7 +204,8 @@ def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
         arguments: further ones of the configuration's item ``calibration``.
 
     Returns:
-        the bundle's own otherwise. A bundle without a step for its calibration is said to lose it, as a warning.
+        the configuration; otherwise as in the bundle. A warning is logged if the bundle's calibration has no item
+        that could apply it, and so is lost.
     """
     config = read_json(bundle.root / "configs" / "inference.json")
     fitted = calibration_in(bundle.root, calibration_item(bundle.root), bundle.labels, bundle.weights)
@@ -217,11 +220,11 @@ def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
     return exported | ({"amp": False} if "amp" in exported else {})
 
 
-def _of_file(bundle: Bundle, file: Path, whole: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an exported file says of itself, of the whole contract: what it gives and takes."""
+def _embedded_contract(bundle: Bundle, file: Path, full_contract: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the contract that is embedded in one exported file: its outputs, input and preprocessing."""
     return {
         **gives(bundle, head_included(file)),
-        **{key: whole[key] for key in ("input", "preprocessing", "normalisation")},
+        **{key: full_contract[key] for key in ("input", "preprocessing", "normalisation")},
     }
 
 
@@ -245,8 +248,8 @@ def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
     import onnx
 
     model = onnx.load(str(file))
-    whole = contract(bundle, shape, {})
-    described = _of_file(bundle, file, whole) | {"contract": whole}
+    full_contract = contract(bundle, shape, {})
+    described = _embedded_contract(bundle, file, full_contract) | {"contract": full_contract}
     # plain words stay as they are, all else is JSON
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
     onnx.helper.set_model_props(model, texts)
@@ -254,7 +257,7 @@ def _write_onnx(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> None:
 
 
 def _rewrite(file: Path, added: Mapping[str, bytes]) -> None:
-    """Take out of a TorchScript file where on this machine each line of source stood, and add further files to it."""
+    """Remove the debug records, which hold source paths of this machine, from a TorchScript file, and add files."""
     bare = file.with_suffix(".bare")
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(bare, "w", zipfile.ZIP_STORED) as target:
         for entry in source.infolist():
@@ -266,7 +269,15 @@ def _rewrite(file: Path, added: Mapping[str, bytes]) -> None:
 
 
 def images(bundle: Bundle, shape: tuple[int, ...]) -> list[torch.Tensor]:
-    """Return random images ``[B, C, S, S]`` for each of `BATCHES`, coarse shapes and noise over the input's range."""
+    """Return one batch of random images for each size in `BATCHES`: smooth shapes and noise over the input's range.
+
+    Args:
+        bundle: whose metadata gives the range of the network's input.
+        shape: of one image, ``[C, S, S]``.
+
+    Returns:
+        float32 tensors ``[B, C, S, S]``, the same at every call.
+    """
     low, high = bundle.metadata["network_data_format"]["inputs"]["image"]["value_range"] or (0, 1)
     generator = torch.Generator().manual_seed(0)
     batches = []
@@ -281,16 +292,25 @@ def images(bundle: Bundle, shape: tuple[int, ...]) -> list[torch.Tensor]:
 @torch.no_grad()
 def largest_output_difference(
     network: Callable[[torch.Tensor], torch.Tensor],
-    other: Callable[[torch.Tensor], torch.Tensor],
+    exported: Callable[[torch.Tensor], torch.Tensor],
     batches: Sequence[torch.Tensor],
 ) -> float:
-    """Return the largest absolute difference of an output; infinite where shapes differ."""
+    """Return the largest absolute difference between the outputs of two networks.
+
+    Args:
+        network: the bundle's.
+        exported: the one to compare; takes and gives the same tensors.
+        batches: inputs, each ``[B, C, S, S]``.
+
+    Returns:
+        the difference in the unit of the outputs; infinite where shapes differ or an output is NaN.
+    """
     worst = 0.0
     for batch in batches:
-        ours, theirs = network(batch), other(batch)
-        if ours.shape != theirs.shape:
+        expected, actual = network(batch), exported(batch)
+        if expected.shape != actual.shape:
             return float("inf")
-        worst = max(worst, float((ours - theirs).abs().max().nan_to_num(torch.inf)))
+        worst = max(worst, float((expected - actual).abs().max().nan_to_num(torch.inf)))
     return worst
 
 
@@ -310,9 +330,9 @@ _RUNTIMES: dict[str, Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]] =
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what MONAI logs (paths of this machine) and what tracing warns of (what the comparison finds) to itself."""
+    """Silence MONAI's log, which holds paths of this machine, and warnings of tracing, which the comparison covers."""
     log = logging.getLogger("monai.bundle.scripts")
-    before = log.level
+    level = log.level
     log.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -320,4 +340,4 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            log.setLevel(before)
+            log.setLevel(level)

@@ -1,4 +1,4 @@
-"""What a bundle is called where nobody says: a name that ends in ``classification``.
+"""The default name of a bundle: one that ends in ``classification``.
 
 MONAI Label tells the task from the name of a bundle's folder (``BundleInferTask._get_type``): whatever does not say
 classification is taken for a segmentation, and its probabilities for a mask.
@@ -12,7 +12,14 @@ LONGEST_NAME = 64
 
 
 def default_name(title: str, separator: str) -> str:
-    """Return the name of a bundle by its metadata's title, words of a-z and 0-9; those at the end give way.
+    """Return the default name of a bundle: the words of its title, then ``classification``.
+
+    Args:
+        title: the bundle's name in its metadata; characters other than letters a-z and digits separate words.
+        separator: put between the words.
+
+    Returns:
+        at most 64 characters, unless the first word is longer; words at the end are dropped.
 
     >>> default_name("Chest X-ray, 14 findings", "_")
     'chest_x_ray_14_findings_classification'

@@ -27,10 +27,10 @@ def allowed_lists() -> dict[str, Any]:
     compute and do nothing else, which the file lists under this alone; ``refused``, ``modules``, ``attributes``, and
     what the arguments ``readers``, ``writers`` and ``mergers`` and the variables of the ``environment`` may be.
     """
-    known = json.loads((resources.files("cxr_monai.sharing.inspection") / "allowed.json").read_text(encoding="utf-8"))
-    evaluates = {kind: frozenset(names) for kind, names in known["evaluates"].items()}
-    allowed = {kind: names.union(known[kind]) for kind, names in evaluates.items()}
-    return {**known, **allowed, "evaluates": frozenset().union(*evaluates.values())}
+    lists = json.loads((resources.files("cxr_monai.sharing.inspection") / "allowed.json").read_text(encoding="utf-8"))
+    evaluates = {kind: frozenset(names) for kind, names in lists["evaluates"].items()}
+    allowed = {kind: names.union(lists[kind]) for kind, names in evaluates.items()}
+    return {**lists, **allowed, "evaluates": frozenset().union(*evaluates.values())}
 
 
 def judge_callable(name: str, evaluated: bool = False) -> tuple[Verdict, str]:
@@ -56,14 +56,14 @@ def judge_callable(name: str, evaluated: bool = False) -> tuple[Verdict, str]:
 
 
 def _judge_callable(name: str) -> tuple[Verdict, str]:
-    known = allowed_lists()
+    lists = allowed_lists()
     short = bare_name(name)
-    exact = known["refused"].get(short)
+    exact = lists["refused"].get(short)
     if exact is not None:
         return Verdict.REFUSED, f"{short} {exact}."
-    if short in known["attention"]:
-        return Verdict.ATTENTION, f"{short} {known['attention'][short]}."
-    if name in known["callables"] or short in known["monai"]:
+    if short in lists["attention"]:
+        return Verdict.ATTENTION, f"{short} {lists['attention'][short]}."
+    if name in lists["callables"] or short in lists["monai"]:
         return Verdict.ALLOWED, ""
     if name.startswith(f"{COMPONENTS}."):
         return Verdict.REFUSED, "this version of cxr-monai has no such component."
@@ -72,10 +72,19 @@ def _judge_callable(name: str) -> tuple[Verdict, str]:
 
 
 def judge_value(name: str, called: bool = False, evaluated: bool = False) -> tuple[Verdict, str]:
-    """Judge a callable that stands in an expression: more can be done with one there than with a ``_target_``.
+    """Judge a callable in an expression, where more can be done with it than in a ``_target_``.
 
-    MONAI's classes take readers, writers and more by name, in any position; those stand in ``_target_`` alone, whose
-    arguments have names. What writes or connects is not handed on, only called, so that its arguments are seen.
+    MONAI's classes take readers, writers and more by name, in any position; those are allowed in ``_target_`` alone,
+    whose arguments have names. Callables that write or connect may be called, so that their arguments are visible, but
+    not passed on as values.
+
+    Args:
+        name: its full dotted name, or MONAI's bare one.
+        called: the expression calls it; else it is passed on as a value.
+        evaluated: as in :func:`judge_callable`.
+
+    Returns:
+        the verdict, and a reason ("" where it is allowed).
     """
     verdict, reason = judge_callable(name, evaluated)
     short = bare_name(name)
@@ -87,7 +96,7 @@ def judge_value(name: str, called: bool = False, evaluated: bool = False) -> tup
 
 
 def is_target_only(name: str) -> bool:
-    """Tell whether a name is one of ours or of MONAI's classes or networks, which stand in ``_target_`` alone."""
+    """Return whether a name is one of ours or of MONAI's classes or networks, allowed in ``_target_`` alone."""
     short = bare_name(name)
     if short.startswith("cxr_monai."):
         return True

@@ -24,7 +24,7 @@ CALLABLES = {"reader": "readers", "writer": "writers", "merger_cls": "mergers"}
 
 
 def judge_argument(name: str, value: Any) -> str:
-    """Judge what an argument is given.
+    """Judge the value of an argument.
 
     Args:
         name: of the argument.
@@ -34,26 +34,31 @@ def judge_argument(name: str, value: Any) -> str:
         why it is refused, a sentence; "" if it is not.
     """
     if name in CALLABLES:
-        every = value if isinstance(value, list | tuple) else [value]
-        known = all(one is None or isinstance(one, dict) or is_listed(name, one) for one in every)
-        return "" if known else f"MONAI calls whatever a {name} names; this is none of its own {CALLABLES[name]}."
+        values = value if isinstance(value, list | tuple) else [value]
+        listed = all(element is None or isinstance(element, dict) or is_listed(name, element) for element in values)
+        return "" if listed else f"MONAI calls whatever a {name} names; this is none of its own {CALLABLES[name]}."
     if name in _LITERAL:
-        allowed, reason = _LITERAL[name]
-        return "" if allowed(value) else f"{name} {reason}."
+        is_allowed, reason = _LITERAL[name]
+        return "" if is_allowed(value) else f"{name} {reason}."
     return ""
 
 
 def is_listed(name: str, value: Any) -> bool:
-    """Tell whether what an argument such as ``reader`` names is on its list: a bare name, or MONAI's full one."""
+    """Return whether a callable that an argument names is on the list of that argument.
+
+    Args:
+        name: of the argument, one of `CALLABLES`.
+        value: of the argument: a bare name or MONAI's full one; whatever is no text is not listed.
+    """
     if not isinstance(value, str):
         return False
     bare = re.sub(r"^monai\.(data|inferers)\.", "", value)
-    return bare.lower() in {known.lower() for known in allowed_lists()[CALLABLES[name]]}
+    return bare.lower() in {listed.lower() for listed in allowed_lists()[CALLABLES[name]]}
 
 
-def _one_of(*allowed: Any) -> Callable[[Any], bool]:
-    """Return whether a value is one of these and not merely equal to it: 1 is not true."""
-    return lambda value: any(type(value) is type(one) and value == one for one in allowed)
+def _one_of(*literals: Any) -> Callable[[Any], bool]:
+    """Return a test whether a value equals one of some literals and has its type: 1 is not true."""
+    return lambda value: any(type(value) is type(literal) and value == literal for literal in literals)
 
 
 def _is_local(value: Any) -> bool:

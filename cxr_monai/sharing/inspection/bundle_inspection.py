@@ -1,7 +1,7 @@
-"""What would this bundle execute? Found by reading it, without importing or evaluating anything of it.
+"""Inspect what a bundle would execute, by reading it, without importing or evaluating anything of it.
 
-inspection = inspect("bundle")
-inspection.refused          # what speaks against it; empty if nothing does
+inspection = inspect_bundle("bundle")
+inspection.refused          # the remarks because of which it is refused; empty if there are none
 inspection.remarks          # everything that it would call, evaluate, import, read or load, each with a verdict
 
 MONAI evaluates any text that begins with ``$``, calls whatever a ``_target_`` names, imports what ``$import`` names,
@@ -41,11 +41,11 @@ INSPECTION_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an inspection found.
+    """The result of an inspection.
 
     Attributes:
         root: the bundle's folder.
-        remarks: in the order of the files and of what stands in them.
+        remarks: in the order of the files and of the items in them.
         metadata: ``configs/metadata.json``; empty where it cannot be read.
     """
 
@@ -55,12 +55,12 @@ class Inspection:
 
     @property
     def refused(self) -> tuple[Remark, ...]:
-        """What speaks against the bundle."""
+        """The remarks with the verdict ``refused``."""
         return tuple(remark for remark in self.remarks if remark.verdict == Verdict.REFUSED)
 
     @property
     def unknown_components(self) -> list[str]:
-        """Names of components that another version of this package has, if nothing else speaks against the bundle."""
+        """Components that only another version of this package has, if the bundle is refused for nothing else."""
         names = [remark.text for remark in self.refused]
         return list(dict.fromkeys(names)) if all(name.startswith(f"{COMPONENTS}.") for name in names) else []
 
@@ -98,53 +98,55 @@ def _remarks(
     files: Mapping[str, Path], configurations: Mapping[str, dict[str, Any]], unread: Mapping[str, Remark]
 ) -> Iterator[Remark]:
     folders = {name for name, path in files.items() if path.is_dir() and not path.is_symlink()}
-    wrong = {name: problem for name in folders if (problem := name_problem(name))}
-    wrong |= dict(name_problems(name for name in files if name not in folders))
+    problems = {name: problem for name in folders if (problem := name_problem(name))}
+    problems |= dict(name_problems(name for name in files if name not in folders))
     try:
-        known = gather_configurations(configurations)
+        gathered = gather_configurations(configurations)
     except ValueError as error:  # each of them can be judged, all together cannot
         yield Remark("configs", "", "json", "configs", Verdict.REFUSED, str(error))
         return
     for name, path in files.items():
         check_time()
-        if name in wrong:
-            yield Remark(name, "", "file", name, Verdict.REFUSED, wrong[name])
+        if name in problems:
+            yield Remark(name, "", "file", name, Verdict.REFUSED, problems[name])
             continue
         if name in unread:
             yield unread[name]
             continue
         try:
             yield from list(
-                judge_configuration(name, configurations[name], known) if name in configurations else _file(name, path)
+                judge_configuration(name, configurations[name], gathered)
+                if name in configurations
+                else _file(name, path)
             )
         except OverBudget:
             raise
-        except Exception as error:  # whatever a stranger's file makes of us is said of the file
+        except Exception as error:  # a stranger's file may raise anything; it becomes a remark on that file
             yield _unreadable(name, error)
 
 
 def _configurations(files: Mapping[str, Path]) -> tuple[dict[str, dict[str, Any]], dict[str, Remark]]:
-    """Read the configurations; of those that cannot be read, say why."""
-    read: dict[str, dict[str, Any]] = {}
+    """Return the configurations by name, and a remark with the reason for each that cannot be read."""
+    configurations: dict[str, dict[str, Any]] = {}
     unread: dict[str, Remark] = {}
-    left = MOST_BYTES
+    remaining = MOST_BYTES
     for name, path in files.items():
         if kind_of(name) != FileKind.CONFIGURATION or path.is_symlink() or not path.is_file():
             continue
         try:
-            left -= path.stat().st_size
-            if left < 0:
+            remaining -= path.stat().st_size
+            if remaining < 0:
                 raise ValueError(f"the configurations have more than {MOST_BYTES:,} bytes.")
             config = _object(path)
             measure_configuration(config)
-            read[name] = config
+            configurations[name] = config
         except ValueError as error:
             unread[name] = Remark(name, "", "json", name, Verdict.REFUSED, str(error))
         except OverBudget:
             raise
         except Exception as error:  # as above
             unread[name] = _unreadable(name, error)
-    return read, unread
+    return configurations, unread
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -174,22 +176,22 @@ def _file(name: str, path: Path) -> Iterator[Remark]:
 
 
 def _content(kind: FileKind, name: str, path: Path) -> Iterator[Remark]:
-    """Judge whether the content of a file is what its place says."""
+    """Judge whether the content of a file is of the kind that its place requires."""
     match kind:
         case FileKind.WEIGHTS:
-            found = remarks_on_weights(path)
-            for text, verdict, reason in found:
+            remarks = remarks_on_weights(path)
+            for text, verdict, reason in remarks:
                 yield Remark(name, "", "weights", shortened(text), verdict, reason)
-            if not found:
+            if not remarks:
                 yield Remark(name, "", "weights", "tensors alone", Verdict.ALLOWED, "")
         case FileKind.ONNX:
             reason = "an ONNX network: arithmetic, which no command of this package loads."
             yield Remark(name, "", "file", name, Verdict.ATTENTION, reason)
         case FileKind.LOGGING:
-            for where, text, reason in logging_file.logging_problems(
+            for place, text, reason in logging_file.logging_problems(
                 _beginning(path, logging_file.LONGEST_LOGGING_FILE + 1)
             ):
-                yield Remark(name, where, "logging", text, Verdict.REFUSED, reason)
+                yield Remark(name, place, "logging", text, Verdict.REFUSED, reason)
         case FileKind.PNG | FileKind.JPEG:
             if problem := picture_files.picture_problem(path, png=kind == FileKind.PNG):
                 yield Remark(name, "", "file", name, Verdict.REFUSED, problem)

@@ -1,8 +1,8 @@
-"""What the configurations of a bundle would execute: each ``_target_``, ``$``, ``%``, ``@`` and argument, judged.
+"""Judge what the configurations of a bundle would execute: each ``_target_``, ``$``, ``%``, ``@`` and argument.
 
 MONAI merges any of a bundle's configurations into one: a key of an overlay (``a#b``, ``+a``) reaches into another file,
-and a name that one file imports is known in the others. So what is known of one file is gathered over all of them
-first (``gather_configurations``), and then each is judged (``judge_configuration``).
+and a name that one file imports is defined in the others. So imports and references are gathered over all files first
+(``gather_configurations``), and then each file is judged (``judge_configuration``).
 """
 
 import re
@@ -45,13 +45,13 @@ _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _OWN_FILE = re.compile(r"(configs/[\w-]+\.json)(::[\w:]*)?")
 _ID = re.compile(r"[\w:. -]+")
 _MODES = ("default", "callable", "partial")
-# References that may stand where an argument must be a literal: what they name must be one too.
+# References that are allowed where an argument must be a literal: the items that they name must be literals too.
 _NAMED_ALIKE = ("@tracking_uri", "@trust_folder")
 
 
 @dataclass(frozen=True)
 class AllConfigurations:
-    """What all configurations of a bundle say together.
+    """Imports, references and settings of all configurations of a bundle together.
 
     Attributes:
         names: what they import, by name the dotted name.
@@ -76,9 +76,9 @@ class AllConfigurations:
 
 @dataclass(slots=True)
 class _Item:
-    """One item: its id and the parts of that, its own key, whether it is merged into what another file may say."""
+    """One item: its id and the parts of that, its own key, whether it is merged into another section, its value."""
 
-    where: str
+    id: str
     parts: tuple[str, ...]
     key: str
     overlay: bool
@@ -86,8 +86,8 @@ class _Item:
 
     @property
     def nested(self) -> bool:
-        """Whether this stands below the first keys."""
-        return len(self.where) > len(self.key)
+        """Whether the item is below the first keys."""
+        return len(self.id) > len(self.key)
 
     @property
     def argument(self) -> str:
@@ -109,7 +109,7 @@ class _Item:
 
 
 def gather_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> AllConfigurations:
-    """Gather what must be known of all configurations before one is judged.
+    """Gather imports and references over all configurations, which judging any of them needs.
 
     Args:
         configurations: by their names within the bundle.
@@ -121,7 +121,7 @@ def gather_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> Al
     names: dict[str, str] = {}
     contradicted: set[str] = set()
     ids: set[str] = set()
-    within: set[str] = set()
+    list_ids: set[str] = set()
     keep_callables = False
     items: list[tuple[Id, Any]] = []
     merged: set[Id] = set()
@@ -132,15 +132,15 @@ def gather_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> Al
                 if item.key.startswith("+") and isinstance(item.value, list):
                     merged.add(item.parts)
             keep_callables |= item.parts[-1] == "_mode_" and item.value != "default"
-            found = _import(item.value[1:]) if isinstance(item.value, str) and item.value.startswith("$") else None
-            if found is None:
+            imported = _import(item.value[1:]) if isinstance(item.value, str) and item.value.startswith("$") else None
+            if imported is None:
                 continue
-            contradicted |= {name for name, meaning in found[0].items() if names.get(name, meaning) != meaning}
-            names |= found[0]
+            contradicted |= {name for name, meaning in imported[0].items() if names.get(name, meaning) != meaning}
+            names |= imported[0]
             _add_with_beginnings(ids, item.parts)
             if item.parts[-1].isdigit():
-                within.add("::".join(item.parts[:-1]))
-    imports, reach = Imports(frozenset(ids), frozenset(within)), Reach(items, merged)
+                list_ids.add("::".join(item.parts[:-1]))
+    imports, reach = Imports(frozenset(ids), frozenset(list_ids)), Reach(items, merged)
     scope = Scope(syntax.GLOBALS | names, imports, Places(reach, names))
     scopes = {False: scope, True: replace(scope, evaluated=True)}
     return AllConfigurations(
@@ -150,7 +150,7 @@ def gather_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> Al
 
 
 def _add_with_beginnings(ids: set[str], parts: tuple[str, ...]) -> None:
-    """Add an id and those of what it stands in, up to one that is known with all of its own."""
+    """Add an id and those of the sections around it, up to the first that was added before."""
     for count in range(len(parts), -1, -1):
         beginning = "::".join(parts[:count])
         if beginning in ids:
@@ -174,7 +174,7 @@ def walk_items(config: Mapping[str, Any]) -> Iterator[_Item]:
         count += 1
         if count > MOST_ITEMS:
             raise ValueError(f"it has more than {MOST_ITEMS:,} items.")
-        if len(item.where) > LONGEST_ID:
+        if len(item.id) > LONGEST_ID:
             raise ValueError(f"an id in it has more than {LONGEST_ID:,} characters.")
         if item.parts:
             yield item
@@ -198,28 +198,38 @@ def measure_configuration(config: Mapping[str, Any]) -> None:
 
 
 def _inside(item: _Item, key: str, value: Any) -> _Item:
-    # MONAI splits '#' and takes '+' for a merge, whose value then stands among what was there, in the first keys alone
+    # MONAI splits '#' and takes '+' for a merge, whose value joins the existing one, in the first keys alone
     parts = tuple(part.strip() for part in re.split("#|::", key.lstrip("+~"))) if not item.parts else (key,)
     overlay = len(parts) > 1 or item.key.startswith(("+", "~"))
-    return _Item(f"{item.where}#{key}" if item.where else key, item.parts + parts, key, overlay, value)
+    return _Item(f"{item.id}#{key}" if item.id else key, item.parts + parts, key, overlay, value)
 
 
-def judge_configuration(name: str, config: Mapping[str, Any], known: AllConfigurations) -> Iterator[Remark]:
+def judge_configuration(name: str, config: Mapping[str, Any], configurations: AllConfigurations) -> Iterator[Remark]:
     """Judge everything in one configuration.
 
     Args:
         name: within the bundle.
-        config: what it says.
-        known: of all configurations of the bundle, this one included.
+        config: its content.
+        configurations: gathered from all configurations of the bundle, this one included.
+
+    Yields:
+        a remark for each item that executes, refers to or names something, with its verdict.
     """
-    judge = _Judge(name, known)
+    judge = _Judge(name, configurations)
     yield from judge.loops(config)
     for item in walk_items(config):
         yield from judge.item(item)
 
 
 def network_addresses(name: str, where: str, text: str, *, fetched: bool) -> Iterator[Remark]:
-    """Name the network addresses in a text."""
+    """Yield a remark for each network address in a text.
+
+    Args:
+        name: of the file within the bundle.
+        where: the item's id; "" for all of the file.
+        text: to search.
+        fetched: True for a configuration, whose addresses something may connect to.
+    """
     for address in dict.fromkeys(_ADDRESS.findall(text)):
         if fetched:
             reason = "a network address or a URI in a configuration: something may connect to it."
@@ -231,22 +241,22 @@ def network_addresses(name: str, where: str, text: str, *, fetched: bool) -> Ite
 class _Judge:
     """Judges the items of one configuration."""
 
-    def __init__(self, name: str, known: AllConfigurations) -> None:
-        self.name, self.known = name, known
+    def __init__(self, name: str, bundle: AllConfigurations) -> None:
+        self.name, self.bundle = name, bundle
         self._expressions: dict[tuple[str, bool], list[Judgement]] = {}
 
     def loops(self, config: Mapping[str, Any]) -> Iterator[Remark]:
-        """Judge whether references come to an end."""
+        """Refuse references in circles and chains that are too long."""
         if self.name == METADATA_FILE:
             return
         texts = [(item.parts, item.value) for item in walk_items(config) if _refers(item.value)]
-        # what a macro copies from another file is found there
-        here = ((parts, value) for parts, value in texts if not MACRO_FILE.search(value) or value[0] != "%")
+        # the content that a macro copies from another file is judged there
+        own_texts = ((parts, value) for parts, value in texts if not MACRO_FILE.search(value) or value[0] != "%")
         sections: list[tuple[Id, Any]] = [(item.parts, {}) for item in walk_items(config)] if texts else []
-        found = endless_references(Reach([*sections, *here]), [parts for parts, _ in texts])
-        for parts, reason in found.items():
-            where = "#".join(parts)
-            yield Remark(self.name, where, "reference", "@" + where, Verdict.REFUSED, reason)
+        reasons = endless_references(Reach([*sections, *own_texts]), [parts for parts, _ in texts])
+        for parts, reason in reasons.items():
+            item_id = "#".join(parts)
+            yield Remark(self.name, item_id, "reference", "@" + item_id, Verdict.REFUSED, reason)
 
     def item(self, item: _Item) -> Iterator[Remark]:
         """Judge one item."""
@@ -275,7 +285,7 @@ class _Judge:
             yield self._refuse(item, "callable", item.value, "a mode without its _target_ beside it.")
 
     def _section(self, item: _Item, section: Mapping[str, Any]) -> Iterator[Remark]:
-        """Judge what the keys of one section say together."""
+        """Judge the combination of keys in one section."""
         target, mode = section.get("_target_"), section.get("_mode_", "default")
         if mode != "default" and not isinstance(target, str):
             yield self._refuse(item, "callable", mode, "a mode without its _target_ beside it.")
@@ -300,17 +310,17 @@ class _Judge:
             yield self._refuse(item, "callable", value, f"{owner} is a section: files are named after its keys.")
         elif names_a_place(owner) and value not in OBJECTS and self._is_argument(item):
             yield self._refuse(item, "callable", value, f"{owner} may be any path. {NO_PLACE}")
-        elif item.overlay and (self.known.keep_callables or bare_name(value) in allowed_lists()["pretrained"]):
+        elif item.overlay and (self.bundle.keep_callables or bare_name(value) in allowed_lists()["pretrained"]):
             reason = "a target without the section that it stands in, which may say more about it."
             yield self._refuse(item, "callable", value, reason)
         else:
-            evaluated = self.known.evaluated.covers(item.parts)
+            evaluated = self.bundle.evaluated.covers(item.parts)
             yield self._remark(item, "callable", value, *judge_callable(value, evaluated))
 
     def _is_argument(self, item: _Item) -> bool:
-        """Tell whether the section that an item stands in is an argument of a component."""
+        """Return whether the section around an item is an argument of a component."""
         section = replace(item, parts=item.parts[:-1])
-        return bool(self.known.reach.values((*section.component, "_target_")))
+        return bool(self.bundle.reach.values((*section.component, "_target_")))
 
     def _argument(self, item: _Item) -> Iterator[Remark]:
         value = item.value
@@ -323,36 +333,38 @@ class _Judge:
             yield self._refuse(item, "callable" if item.argument in CALLABLES else "argument", value, reason)
 
     def _place(self, item: _Item) -> Iterator[Remark]:
-        """Judge whether a text leads out of the bundle and of where it is told to read and write."""
+        """Refuse a path that leads out of the bundle and of the folders given to read and write."""
         name, value = item.argument, item.value
         if not isinstance(value, str) or name == "_desc_" or name in CALLABLES:
             return
-        named = name in FILES_BY_KEY and item.parts[-1] == name and len(item.parts) > 1
-        if named and not self.known.scopes[False].places.is_section(value, item.parts):
+        names_files = name in FILES_BY_KEY and item.parts[-1] == name and len(item.parts) > 1
+        if names_files and not self.bundle.scopes[False].places.is_section(value, item.parts):
             reason = f"{name} is a section, or a reference to one: files are named after its keys."
             yield self._refuse(item, "argument", value, reason)
-        given = len(item.parts) > 1 or name in NAMED
+        is_argument = len(item.parts) > 1 or name in NAMED
         if value[:1] in ("$", "@", "%"):
-            wrong = given and names_a_place(name) and not self.known.scopes[False].places.is_place(value, item.parts)
+            wrong = (
+                is_argument and names_a_place(name) and not self.bundle.scopes[False].places.is_place(value, item.parts)
+            )
             if wrong:
                 yield self._refuse(item, "argument", value, f"{name} may be any path. {NO_PLACE}")
-        elif not is_relative(value) if given and names_a_place(name) else leads_elsewhere(value):
-            setting = not self.known.reach.values((*item.component, "_target_")) and name != "output_dir"
-            if setting and is_of_the_container(value) and not self.known.evaluated.covers(item.parts):
+        elif not is_relative(value) if is_argument and names_a_place(name) else leads_elsewhere(value):
+            setting = not self.bundle.reach.values((*item.component, "_target_")) and name != "output_dir"
+            if setting and is_of_the_container(value) and not self.bundle.evaluated.covers(item.parts):
                 reason = "a place in the container that MONAI's model zoo writes for: whoever runs it gives their own."
                 yield self._remark(item, "argument", value, Verdict.ATTENTION, reason)
             else:
                 yield self._refuse(item, "argument", value, f"{name} leads out of the bundle. {NO_PLACE}")
 
     def _kind(self, item: _Item) -> Iterator[Remark]:
-        """Judge whether an argument is of the kind that the signature of what it is given to says."""
-        targets = self.known.reach.values((*item.component, "_target_"))
+        """Judge whether an argument has the type that the signature of its callable requires."""
+        targets = self.bundle.reach.values((*item.component, "_target_"))
         kinds = literal_kinds(targets, item.argument) if targets else ""
-        reason = kinds and judge_kind(item.argument, kinds, item.value, item.parts, self.known.reach)
+        reason = kinds and judge_kind(item.argument, kinds, item.value, item.parts, self.bundle.reach)
         if reason:
             yield self._refuse(item, "argument", item.value, reason)
-        named = {bare_name(target) for target in targets if isinstance(target, str)}
-        if item.argument == "weights" and item.value is not None and "TorchVisionFCModel" in named:
+        target_names = {bare_name(target) for target in targets if isinstance(target, str)}
+        if item.argument == "weights" and item.value is not None and "TorchVisionFCModel" in target_names:
             yield self._refuse(item, "argument", item.value, "weights downloads weights; it must be absent.")
 
     def _text(self, item: _Item, value: str) -> Iterator[Remark]:
@@ -364,31 +376,31 @@ class _Judge:
             yield self._macro(item)
         elif value.startswith("@"):
             yield from self._reference(item, value)
-        yield from network_addresses(self.name, item.where, value, fetched=self.name != METADATA_FILE)
+        yield from network_addresses(self.name, item.id, value, fetched=self.name != METADATA_FILE)
 
     def _reference(self, item: _Item, value: str) -> Iterator[Remark]:
         try:
-            found = syntax.references_in(absolute(value, item.parts))
+            ids = syntax.references_in(absolute(value, item.parts))
         except ValueError as error:
             yield self._refuse(item, "reference", value, str(error))
             return
-        if found and self.known.imports.hold(found[0]):
+        if ids and self.bundle.imports.hold(ids[0]):
             yield self._refuse(item, "reference", value, "a reference to an import: a whole module.")
 
     def _expression(self, item: _Item, value: str) -> Iterator[Remark]:
-        found = _import(value[1:])
-        kind = "expression" if found is None else "import"
-        if found is None:
-            evaluated = self.known.evaluated.covers(item.parts)
+        imported = _import(value[1:])
+        kind = "expression" if imported is None else "import"
+        if imported is None:
+            evaluated = self.bundle.evaluated.covers(item.parts)
             if (value, evaluated) not in self._expressions:
-                self._expressions[value, evaluated] = judge_expression(value[1:], self.known.scopes[evaluated])
+                self._expressions[value, evaluated] = judge_expression(value[1:], self.bundle.scopes[evaluated])
             results = self._expressions[value, evaluated]
         else:
-            results = found[1]
-            for name in sorted(found[0].keys() & self.known.contradicted):
+            results = imported[1]
+            for name in sorted(imported[0].keys() & self.bundle.contradicted):
                 reason = f"another import of the bundle gives {name} another meaning."
                 results = [*results, (value[1:], Verdict.REFUSED, reason)]
-        worst = max((one[1] for one in results), key=list(Verdict).index, default=Verdict.ALLOWED)
+        worst = max((judgement[1] for judgement in results), key=list(Verdict).index, default=Verdict.ALLOWED)
         for text, verdict, reason in results:
             if verdict != Verdict.ALLOWED:
                 shown = value if text == value[1:] else f"{shortened(text)}  in  {value}"
@@ -403,17 +415,17 @@ class _Judge:
             return self._refuse(item, "reference", item.value, str(error))
         text = "::".join(part.strip() for part in text[1:].split("::"))  # as MONAI looks them up
         if MACRO_FILE.search(text):
-            own = _OWN_FILE.fullmatch(text)
-            if own is None or own[1] not in self.known.files:
+            match = _OWN_FILE.fullmatch(text)
+            if match is None or match[1] not in self.bundle.files:
                 reason = "it reads a file that is none of the bundle's configurations (configs/NAME.json)."
                 return self._refuse(item, "reference", item.value, reason)
-            if self.name == INFERENCE and self.known.evaluated.covers(item.parts):
+            if self.name == INFERENCE and self.bundle.evaluated.covers(item.parts):
                 reason = "commands evaluate it, and MONAI looks for the file where they are started, not in the bundle."
                 return self._refuse(item, "reference", item.value, reason)
-            text = (own[2] or "")[2:]
+            text = (match[2] or "")[2:]
         if not _ID.fullmatch(text) or re.search("[@%]", item.value[1:]):
             return self._refuse(item, "reference", item.value, "it names neither an item nor a configuration.")
-        if self.known.imports.hold(text):
+        if self.bundle.imports.hold(text):
             return self._refuse(item, "reference", item.value, "a copy of an import: a whole module.")
         return self._remark(item, "reference", item.value, Verdict.ALLOWED, "")
 
@@ -421,11 +433,11 @@ class _Judge:
         return self._remark(item, kind, text, Verdict.REFUSED, reason)
 
     def _remark(self, item: _Item, kind: str, text: Any, verdict: Verdict, reason: str) -> Remark:
-        return Remark(self.name, item.where.replace("::", "#"), kind, shortened(text), verdict, reason)
+        return Remark(self.name, item.id.replace("::", "#"), kind, shortened(text), verdict, reason)
 
 
 def _odd(part: str) -> bool:
-    """Tell whether MONAI takes a part of a key for another: blanks around it, or a number in another spelling."""
+    """Return whether MONAI reads part of a key as another key: blanks around it, or a number in another spelling."""
     try:
         return part != part.strip() or str(int(part)) != part or int(part) < 0
     except ValueError:

@@ -33,33 +33,33 @@ _PLAIN = (
 )  # fmt: skip
 
 Judgement = tuple[str, Verdict, str]
-"""What was judged, the verdict, the reason."""
+"""The code that was judged, the verdict, the reason."""
 
 
 @dataclass(frozen=True)
 class Imports:
-    """Where the configurations of a bundle import: a reference to such a place gives a module, or many.
+    """Ids at which the configurations of a bundle import; a reference to one of them gives a module, or many.
 
     Attributes:
         ids: of the imports and of what they stand in, ``::`` between their parts.
-        lists: ids of lists with an import in them; merging configurations moves what stands in a list.
+        lists: ids of lists with an import in them; merging configurations moves the elements of a list.
     """
 
     ids: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()
 
     def hold(self, name: str) -> bool:
-        """Tell whether an id is that of an import or of something with imports in it."""
+        """Return whether an id is that of an import or of something with imports in it."""
         parts = name.split("::")
         return name in self.ids or any("::".join(parts[:count]) in self.lists for count in range(1, len(parts)))
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What is known where an expression stands.
+    """The context of an expression.
 
     Attributes:
-        names: what the configurations' imports define, by name the dotted name, MONAI's own included.
+        names: dotted name of each name that the configurations' imports and MONAI itself define.
         imports: where the configurations import; a reference to one of those gives a module.
         places: of all configurations.
         evaluated: whether commands evaluate it (``cxr_monai.bundle.evaluated``): it reads and computes alone, then.
@@ -78,7 +78,7 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judgement]] | None:
         text: without the ``$``.
 
     Returns:
-        the names that it defines (``{"np": "numpy"}``), and what was judged.
+        the names that it defines (``{"np": "numpy"}``), and the judgements.
     """
     tree = syntax.parse_python(text, "exec")
     if not isinstance(tree, ast.Module):
@@ -86,9 +86,9 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judgement]] | None:
     statements = tree.body
     if not statements or not isinstance(statements[0], ast.Import | ast.ImportFrom):
         return None
-    judged: list[Judgement] = []
+    judgements: list[Judgement] = []
     if len(statements) > 1 or len(statements[0].names) > 1:
-        judged.append((text, Verdict.REFUSED, "it is more than one import, of which MONAI executes the first."))
+        judgements.append((text, Verdict.REFUSED, "it is more than one import, of which MONAI executes the first."))
     names: dict[str, str] = {}
     statement = statements[0]
     for alias in statement.names:
@@ -100,12 +100,12 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judgement]] | None:
             name = f"{statement.module or ''}.{alias.name}"
             verdict, reason = _judge_from(name, statement.level)
             names[alias.asname or alias.name] = name
-        judged.append((name, verdict, reason))
-    for given, meaning in names.items():
-        if hasattr(builtins, given) or syntax.GLOBALS.get(given, meaning) != meaning:
-            reason = f"{given} is the name of something else, and is given another meaning."
-            judged.append((text, Verdict.REFUSED, reason))
-    return names, judged
+        judgements.append((name, verdict, reason))
+    for defined, meaning in names.items():
+        if hasattr(builtins, defined) or syntax.GLOBALS.get(defined, meaning) != meaning:
+            reason = f"{defined} is the name of something else, and is given another meaning."
+            judgements.append((text, Verdict.REFUSED, reason))
+    return names, judgements
 
 
 def _judge_from(name: str, level: int) -> tuple[Verdict, str]:
@@ -114,7 +114,7 @@ def _judge_from(name: str, level: int) -> tuple[Verdict, str]:
     verdict, reason = judge_module(name)
     if verdict == Verdict.ALLOWED:
         return verdict, reason
-    if any(known.startswith(f"{name}.") for known in allowed_lists()["callables"]):
+    if any(callable_name.startswith(f"{name}.") for callable_name in allowed_lists()["callables"]):
         return Verdict.ALLOWED, ""  # a class: what is used of it is judged by its full name
     return judge_value(name, called=True)  # where the name is then used it is judged by itself
 
@@ -124,10 +124,10 @@ def judge_expression(text: str, scope: Scope = Scope()) -> list[Judgement]:
 
     Args:
         text: without the ``$``.
-        scope: where it stands.
+        scope: its context.
 
     Returns:
-        what was judged: each callable and attribute, and whatever is outside the grammar. Empty: a harmless text.
+        a judgement of each callable and attribute, and of whatever is outside the grammar; empty for a harmless text.
     """
     try:
         tree = syntax.parse_expression(text)
@@ -137,13 +137,13 @@ def judge_expression(text: str, scope: Scope = Scope()) -> list[Judgement]:
         return [(text, Verdict.REFUSED, "it is no expression of Python.")]
     # from the tree, where names are as Python reads them: other letters may spell MONAI's own
     ids = [str(node.slice.value) for node in ast.walk(tree) if syntax.is_reference(node)]
-    judged: list[Judgement] = [
+    judgements: list[Judgement] = [
         (f"@{name}", Verdict.REFUSED, "a reference to an import: a whole module.")
         for name in ids
         if scope.imports.hold(name)
     ]
-    return judged + [
-        (syntax.as_written(what), verdict, reason) for what, verdict, reason in _judge(tree, scope, frozenset())
+    return judgements + [
+        (syntax.as_written(code), verdict, reason) for code, verdict, reason in _judge(tree, scope, frozenset())
     ]
 
 
@@ -161,17 +161,17 @@ def _judge(node: ast.AST, scope: Scope, local: frozenset[str]) -> Iterator[Judge
     elif isinstance(node, ast.Subscript) and _is_of_the_environment(node, scope):
         return
     elif not isinstance(node, _PLAIN):
-        yield _outside(node)
+        yield _outside_grammar(node)
     else:
         yield from _judge_plain(node)
-        behind = _behind(node, scope)
+        continuations = _continuations(node, scope)
         for child in ast.iter_child_nodes(node):
-            if child not in behind:
+            if child not in continuations:
                 yield from _judge(child, scope, local)
 
 
-def _behind(node: ast.AST, scope: Scope) -> list[ast.AST]:
-    """Return texts that are put behind something and so lead nowhere by themselves: ``@bundle_root + '/models'``."""
+def _continuations(node: ast.AST, scope: Scope) -> list[ast.AST]:
+    """Return literals that only continue a path, and so are not judged alone: ``@bundle_root + '/models'``."""
     if (
         isinstance(node, ast.BinOp)
         and isinstance(node.right, ast.Constant)
@@ -180,17 +180,17 @@ def _behind(node: ast.AST, scope: Scope) -> list[ast.AST]:
     ):
         return [node.right]
     if isinstance(node, ast.JoinedStr):
-        return [one for one in node.values[1:] if isinstance(one, ast.Constant) and ".." not in str(one.value)]
+        return [part for part in node.values[1:] if isinstance(part, ast.Constant) and ".." not in str(part.value)]
     return []
 
 
-def _outside(node: ast.AST) -> Judgement:
+def _outside_grammar(node: ast.AST) -> Judgement:
     shown = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
     return shown, Verdict.REFUSED, f"{type(node).__name__} is not part of what an expression may use."
 
 
 def _judge_plain(node: ast.AST) -> Iterator[Judgement]:
-    """Judge what fills the memory though all its parts are harmless."""
+    """Refuse large products, powers, numbers and widths, which fill the memory though all their parts are harmless."""
     if isinstance(node, ast.Constant):
         yield from _judge_constant(node.value)
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and _times(node) > LARGEST_PRODUCT:
@@ -226,7 +226,7 @@ def _times(node: ast.AST) -> int:
 
 
 def _is_small_power(node: ast.BinOp) -> bool:
-    """Tell whether a power is a number's by a constant, or has a float for an exponent and so for a result."""
+    """Return whether a power is a number's by a constant, or has a float for an exponent and so for a result."""
     exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
     if not isinstance(exponent, ast.Constant):
         return False
@@ -242,7 +242,7 @@ Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 def _judge_comprehension(node: Comprehension, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
-    """Judge in the order in which Python binds: what the first ``in`` takes is evaluated outside."""
+    """Judge a comprehension in the order in which Python binds names: the first iterable is evaluated outside of it."""
     for part in node.generators:
         yield from _judge(part.iter, scope, local)
         # what is called with these may take paths
@@ -267,11 +267,11 @@ def _puts_together(node: ast.AST) -> bool:
 
 
 def _judge_lambda(node: ast.Lambda, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
-    known = node.args
-    if known.defaults or any(known.kw_defaults):
+    arguments = node.args
+    if arguments.defaults or any(arguments.kw_defaults):
         yield ast.unparse(node), Verdict.REFUSED, "a lambda's arguments have no defaults here."
-    every = [*known.posonlyargs, *known.args, *known.kwonlyargs, known.vararg, known.kwarg]
-    bound = frozenset(arg.arg for arg in every if arg is not None)
+    parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    bound = frozenset(arg.arg for arg in parameters if arg is not None)
     yield from _judge_bound(bound, scope)
     yield from _judge(node.body, scope, local | bound)
 
@@ -321,13 +321,13 @@ def _judge_name(
 
 # The one assignment that configurations of the model zoo make: let cuDNN choose its fastest algorithm.
 _BENCHMARK = re.compile(r"setattr\(torch\.backends\.cudnn, '(benchmark|deterministic|enabled)', (True|False)\)")
-# What torchrun tells its processes; the environment holds passwords too.
+# The variables that torchrun sets for its processes; the environment holds passwords too.
 _VARIABLE = f"'({'|'.join(allowed_lists()['environment'])})'"
 _ENVIRONMENT = re.compile(rf"os\.environ(\[{_VARIABLE}\]|\.get\({_VARIABLE}(, ('\w*'|\d+))?\))")
-# What calls a function that it is given.
+# Callables that call a function passed to them.
 _HANDING_ON = ("functools.partial", "map", "filter")
 # Methods of a text that take others to look for.
-_PARTING = ("split", "rsplit", "strip", "lstrip", "rstrip", "startswith", "endswith", "count", "index")
+_TEXT_SEARCHES = ("split", "rsplit", "strip", "lstrip", "rstrip", "startswith", "endswith", "count", "index")
 # A text's fields reach attributes and keys: '{0.a[b]}'.
 _REACHING = re.compile(r"\{[^{}]*[.\[]|\{[^{}]*\{|\d{5}")
 
@@ -352,11 +352,11 @@ def _judge_call(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator
         yield from _judge_name(function, scope, local, called=True)
     else:
         yield from _judge(function, scope, local)
-    parted = method in _PARTING
+    searches_text = method in _TEXT_SEARCHES
     for argument in node.args:
         if isinstance(argument, ast.Starred):
             yield shown, Verdict.REFUSED, "arguments behind a star have no known names and number."
-        if not (parted and isinstance(argument, ast.Constant) and argument.value in ("/", "..")):
+        if not (searches_text and isinstance(argument, ast.Constant) and argument.value in ("/", "..")):
             yield from _judge(argument, scope, local)
     for keyword in node.keywords:
         if keyword.arg is None:
@@ -368,7 +368,7 @@ def _judge_call(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator
 
 
 def _judge_places(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterator[Judgement]:
-    """Judge the places that a call is given, by their names, and by position where nobody knows what is called."""
+    """Judge the paths among a call's arguments, by name, and by position where the callable is unknown."""
     full = "" if _begins_with(node.func, local) else syntax.dotted_name(node.func, scope.names)
     if full == "torch.distributed.init_process_group" and len(node.args) > 1:
         yield full, Verdict.REFUSED, "its second argument opens connections; give arguments by name."
@@ -385,8 +385,8 @@ def _judge_places(node: ast.Call, scope: Scope, local: frozenset[str]) -> Iterat
         if (reading or (unknown and syntax.may_be_text(argument))) and not scope.places.is_place_node(argument):
             yield ast.unparse(node), Verdict.REFUSED, _computed(argument)
     for keyword in node.keywords:
-        judged = reading or names_a_place(keyword.arg or "") or (unknown and syntax.may_be_text(keyword.value))
-        if judged and not scope.places.is_place_node(keyword.value):
+        must_be_place = reading or names_a_place(keyword.arg or "") or (unknown and syntax.may_be_text(keyword.value))
+        if must_be_place and not scope.places.is_place_node(keyword.value):
             yield ast.unparse(node), Verdict.REFUSED, _computed(keyword.value)
 
 
@@ -395,7 +395,7 @@ def _computed(node: ast.AST) -> str:
 
 
 def _begins_with(node: ast.AST, local: frozenset[str]) -> bool:
-    """Tell whether a chain of attributes begins with one of these names."""
+    """Return whether a chain of attributes begins with one of these names."""
     while isinstance(node, ast.Attribute):
         node = node.value
     return isinstance(node, ast.Name) and node.id in local

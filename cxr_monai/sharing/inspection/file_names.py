@@ -1,4 +1,4 @@
-"""Names of a bundle's files that mean the same file on every system: no two readers take one for another.
+"""Valid names of a bundle's files: those that mean the same file on every operating system.
 
 Letters, digits, ``_``, ``-`` and dots within, so there is nothing to normalise, to hide, to cut off, or to move a
 cursor with; no devices of Windows; no two that differ by case alone.
@@ -19,7 +19,7 @@ _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE
 
 
 def is_device(name: str) -> bool:
-    """Tell whether Windows takes a name for a device, whatever its ending."""
+    """Return whether a name, with any suffix, is a device on Windows (``con``, ``nul.txt``)."""
     return _DEVICES.fullmatch(name) is not None
 
 
@@ -37,7 +37,7 @@ def name_problem(name: str) -> str:
 
 def name_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield each name that is wrong by itself, or beside those before it, with what is wrong as a sentence."""
-    seen: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for name in names:
         if problem := name_problem(name):
             yield name, problem
@@ -47,7 +47,7 @@ def name_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
         for count in range(1, len(parts) + 1):
             spelling = "/".join(parts[:count]) + ("/" if count < len(parts) else "")
             key = spelling.rstrip("/").casefold()
-            if key in seen and (count == len(parts) or seen[key] != spelling):
-                yield name, f"{shortened(spelling)!r} and {shortened(seen[key])!r} are one name on some systems."
+            if key in spellings and (count == len(parts) or spellings[key] != spelling):
+                yield name, f"{shortened(spelling)!r} and {shortened(spellings[key])!r} are one name on some systems."
                 break
-            seen[key] = spelling
+            spellings[key] = spelling

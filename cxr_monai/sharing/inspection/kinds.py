@@ -1,4 +1,4 @@
-"""Which kinds of files stand in which places of a bundle; whatever is not listed here does not belong into one.
+"""The kinds of files that a bundle may hold, by their path; any other file is refused.
 
 MONAI puts the bundle's folder on the import path, and other programs look for their own files there (``*.pth``,
 ``*.dist-info``, ``sitecustomize``, ``.git``). So places are listed, not dangers.
@@ -12,12 +12,12 @@ from cxr_monai.sharing.inspection.logging_file import LOGGING_FILE as LOGGING_FI
 
 
 class FileKind(StrEnum):
-    """What a file is, and so what its content must be."""
+    """Kind of a file by its path, which determines what its content must be."""
 
     CONFIGURATION = "configuration"
     LOGGING = "logging"
     DATA = "data"
-    """JSON that no configuration is made of: figures, records."""
+    """JSON that is not configuration: metrics, records."""
     MARKDOWN = "markdown"
     TEXT = "text"
     PNG = "png"
@@ -27,7 +27,7 @@ class FileKind(StrEnum):
 
 
 _FOLDER = re.compile(r"configs|models|docs(?:/[^/]+)*")
-# In this order: what commands of this package write or read, and what MONAI's model zoo has.
+# The first match counts: files that commands of this package write or read, and those of MONAI's model zoo.
 _PLACES: tuple[tuple[re.Pattern[str], FileKind], ...] = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
@@ -49,12 +49,12 @@ _CODE = (
 
 
 def kind_of(name: str) -> FileKind | None:
-    """Return the kind of file that may stand under a name, ``/`` between folders; None where none may."""
+    """Return the kind of file that a name (``/`` between folders) may have; None where no file may have it."""
     return next((kind for pattern, kind in _PLACES if pattern.fullmatch(name)), None)
 
 
 def is_place(folder: str) -> bool:
-    """Tell whether a bundle may have this folder."""
+    """Return whether a bundle may have this folder."""
     return _FOLDER.fullmatch(folder) is not None
 
 

@@ -1,4 +1,4 @@
-"""``configs/logging.conf``: the one form of it that does not run anything, line by line.
+"""Check ``configs/logging.conf`` line by line: only the forms that run no code are allowed.
 
 ``logging.config.fileConfig`` evaluates ``class``, ``args``, ``kwargs`` and, in later Pythons, ``defaults`` as Python,
 imports what a formatter's ``class`` names, and fills ``%(name)s`` with other values of the file first. What a line is
@@ -18,7 +18,7 @@ LOGGING_FILE = "configs/logging.conf"
 """The one file that MONAI reads by itself, beside the configuration that is run."""
 
 LoggingProblem = tuple[str, str, str]
-"""Where it stands (``handler_console.args``), the text, why it is refused."""
+"""The item (``handler_console.args``) or line, its text, the reason why it is refused."""
 
 _NAME = r"[A-Za-z][A-Za-z0-9_]*"
 _NAMES = rf"(?:{_NAME}(?: *, *{_NAME})*)?"
@@ -26,7 +26,7 @@ _RECORD = (
     "name|levelno|levelname|pathname|filename|module|lineno|funcName|created|asctime|msecs|relativeCreated|thread|"
     "threadName|process|processName|taskName|message"
 )
-"""What a record has, and a format may show."""
+"""Attributes of a log record that a format may show."""
 _LEVEL = "NOTSET|DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL"
 
 # By kind of section, its keys and what each may say, as a whole.
@@ -61,7 +61,7 @@ _LINE = re.compile(r"([a-z]+) *= *(.*)")
 
 
 def logging_problems(content: bytes) -> Iterator[LoggingProblem]:
-    """Yield what speaks against a configuration of ``logging``; nothing for one that only formats and prints.
+    """Yield the problems of a configuration of ``logging``; none for one that only formats and prints.
 
     Args:
         content: of the whole file.
@@ -69,11 +69,11 @@ def logging_problems(content: bytes) -> Iterator[LoggingProblem]:
     if len(content) > LONGEST_LOGGING_FILE:
         yield "", counted(len(content), "byte"), f"it has more than {LONGEST_LOGGING_FILE:,} bytes."
         return
-    other = re.search(rb"[^ -~\n]", content)
-    if other is not None:
-        line = content.count(b"\n", 0, other.start()) + 1
+    unprintable = re.search(rb"[^ -~\n]", content)
+    if unprintable is not None:
+        line = content.count(b"\n", 0, unprintable.start()) + 1
         reason = "it has printable ASCII and line feeds alone: readers end lines at other characters too."
-        yield f"line {line}", repr(other[0])[2:-1], reason
+        yield f"line {line}", repr(unprintable[0])[2:-1], reason
         return
     sections: dict[str, dict[str, str]] = {}
     refused = list(_read(content.decode("ascii").split("\n"), sections))
@@ -84,32 +84,32 @@ def _read(lines: list[str], sections: dict[str, dict[str, str]]) -> Iterator[Log
     """Read the lines into ``sections``, and yield those that have none of the known forms."""
     section = ""
     for number, line in enumerate((line.rstrip(" ") for line in lines), 1):
-        where = f"line {number}"
+        place = f"line {number}"
         if not line or line[0] in "#;":
             continue
         if header := _SECTION.fullmatch(line):
             section = header[1]
             if section in sections:
-                yield where, line, "this section stands twice."
+                yield place, line, "this section stands twice."
             sections[section] = {}
             continue
         item = _LINE.fullmatch(line)
-        known = _KEYS.get(section.partition("_")[0], {})
-        if item is None or item[1] not in known:
-            yield where, line, _unknown_line(section, known)
+        patterns = _KEYS.get(section.partition("_")[0], {})
+        if item is None or item[1] not in patterns:
+            yield place, line, _unknown_line(section, patterns)
             continue
         key, value = item.groups()
         if key in sections[section]:
             yield f"{section}.{key}", value, "this key stands twice in its section."
-        elif not re.fullmatch(known[key], value):
+        elif not re.fullmatch(patterns[key], value):
             yield f"{section}.{key}", value, _EXPLAINED.get(key, "it is none of the values that it may have.")
         sections[section][key] = value
 
 
-def _unknown_line(section: str, known: dict[str, str]) -> str:
-    if not known:
+def _unknown_line(section: str, patterns: dict[str, str]) -> str:
+    if not patterns:
         return "a line is a comment, [loggers], [handlers], [formatters], or a section of one of these."
-    return f"the lines of [{section}] are {', '.join(f'{key}=' for key in known)}, from the first letter on."
+    return f"the lines of [{section}] are {', '.join(f'{key}=' for key in patterns)}, from the first letter on."
 
 
 _EXPLAINED = {
@@ -123,7 +123,7 @@ _EXPLAINED = {
 
 
 def _disagreements(sections: dict[str, dict[str, str]]) -> Iterator[LoggingProblem]:
-    """Yield what is named and is not there: ``logging`` would end with an error."""
+    """Yield references to missing sections and keys, for which ``logging`` would raise an error."""
     listed: dict[str, list[str]] = {}
     for kind in ("logger", "handler", "formatter"):
         if f"{kind}s" not in sections:
@@ -141,11 +141,11 @@ def _disagreements(sections: dict[str, dict[str, str]]) -> Iterator[LoggingProbl
         for key in needed:
             if key not in values:
                 yield section, key, f"[{section}] lacks {key}=."
-        named = [("handler", one) for one in _split(values.get("handlers", ""))]
-        named += [("formatter", values["formatter"])] if values.get("formatter") else []
-        for what, one in named:
-            if one not in listed[what]:
-                yield section, one, f"there is no {what} of this name."
+        references = [("handler", referred_name) for referred_name in _split(values.get("handlers", ""))]
+        references += [("formatter", values["formatter"])] if values.get("formatter") else []
+        for referred_kind, referred_name in references:
+            if referred_name not in listed[referred_kind]:
+                yield section, referred_name, f"there is no {referred_kind} of this name."
 
 
 def _split(names: str) -> list[str]:

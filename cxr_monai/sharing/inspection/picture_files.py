@@ -88,7 +88,7 @@ def _jpeg_end(content: bytes) -> int:
         place += int.from_bytes(content[place : place + 2])
         if marker == 0xDA:
             scanned = True
-            found = _SCANNED.search(content, place)
-            if found is None:
+            next_marker = _SCANNED.search(content, place)
+            if next_marker is None:
                 raise ValueError("no end")
-            place = found.start()
+            place = next_marker.start()

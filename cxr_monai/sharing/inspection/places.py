@@ -1,4 +1,4 @@
-"""Places: what a bundle may name to be read or written, whichever callable takes it.
+"""Places: the paths that a bundle may read or write, whichever callable takes them.
 
 A path is a literal, relative and without ``..``; or ``@bundle_root``, ``@output_dir``, ``@dataset_dir``, ``@manifest``,
 which whoever runs the bundle gives; or those joined with such literals (``os.path.join``, ``Path(...) / ...``, ``+``
@@ -41,13 +41,13 @@ _MORE_NAMES = frozenset({
 FILES_BY_KEY = frozenset({
     "save_dict", "key_metric", "key_val_metric", "key_train_metric", "additional_metrics",
 })  # fmt: skip
-"""Arguments the keys of whose sections become parts of the names of files."""
+"""Arguments whose sections have keys that become parts of file names."""
 OBJECTS = (
     "cxr_monai.components.open_manifest",
     "cxr_monai.components.disease_manifest",
     "cxr_monai.components.sampling_weights",
 )
-"""What may be given instead of a path, an object: made of a path that is judged where it stands, or of none."""
+"""Components that may be given instead of a path; the paths in their own arguments are judged there."""
 _DEEPEST = 50
 # A slash, or in a part of the key two dots or a drive.
 _MORE_THAN_A_PART = re.compile(r"[/\\]|(^|#|::)(\.\.($|#|::)|[A-Za-z]:(?!:))")
@@ -55,24 +55,24 @@ _MOMENT = re.compile(r"(datetime\.)?datetime\.now\(\)\.(strftime\('([\w-]|%[Yymd
 
 
 def names_a_place(argument: str) -> bool:
-    """Tell whether an argument of this name is a path."""
+    """Return whether an argument of this name is a path."""
     return _NAME.search(argument) is not None or argument in _MORE_NAMES
 
 
 def is_part(key: str) -> bool:
-    """Tell whether a key is at most one part of a path: Ignite and MONAI name files after some."""
+    """Return whether a key is at most one part of a path: Ignite and MONAI name files after some."""
     return _MORE_THAN_A_PART.search(key) is None
 
 
 def leads_elsewhere(path: str) -> bool:
-    """Tell whether a path is absolute on any system, of a home folder, or leads upwards."""
+    """Return whether a path is absolute on any system, of a home folder, or leads upwards."""
     parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
     absolute = PurePosixPath(path).is_absolute() or bool(PureWindowsPath(path).anchor)
     return absolute or ".." in parts or path.startswith("~") or re.match(r"(?i)file:", path) is not None
 
 
 def is_relative(path: str) -> bool:
-    """Tell whether a text is a relative path that nothing on its way can take for another one.
+    """Return whether a text is a relative path that every program reads as the same one.
 
     Drives, shares, home folders, variables, encoded characters (``%2e``), backslashes and control characters are none.
     """
@@ -81,31 +81,31 @@ def is_relative(path: str) -> bool:
 
 
 def is_of_the_container(path: str) -> bool:
-    """Tell whether a literal is a place in the container that the model zoo's bundles are written for."""
+    """Return whether a literal is a place in the container that the model zoo's bundles are written for."""
     return path.startswith(CONTAINER) and is_relative(path.lstrip("/"))
 
 
 def _ends_a_part(node: ast.AST) -> bool:
-    """Tell whether a text plainly ends with a slash: what is put behind it stands for itself."""
+    """Return whether an expression ends with a literal slash, so that the text behind it is a path of its own."""
     last = node.right if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) else node
     return isinstance(last, ast.Constant) and isinstance(last.value, str) and last.value.endswith("/")
 
 
 class Places:
-    """Finds out whether what an argument is given is a place.
+    """Determines whether the value of an argument is a place.
 
     Args:
-        reach: of all configurations.
-        names: what they import.
+        reach: references of all configurations.
+        names: dotted name of each name that they import.
     """
 
     def __init__(self, reach: Reach, names: Mapping[str, str]) -> None:
         self.reach, self.names = reach, syntax.GLOBALS | dict(names)
         self._open: list[Id] = []
-        self._known: dict[tuple[Id, bool], bool] = {}
+        self._results: dict[tuple[Id, bool], bool] = {}
 
     def is_place(self, value: Any, parts: Id, empty: bool = True) -> bool:
-        """Tell whether what a configuration gives is a place, or no text at all.
+        """Return whether a value of a configuration is a place, or no text at all.
 
         Args:
             value: of an item.
@@ -121,33 +121,43 @@ class Places:
                 return False
             return isinstance(tree, ast.Expression) and self.is_place_node(tree.body, empty)
         if value.startswith(("@", "%")):
-            found = mentions(value, parts)
-            own = len(found) == 1 and not MACRO_FILE.search(value) and re.fullmatch(r"[@%][\w#: -]*", value)
-            return bool(own) and self._is_place_id(found[0], empty)
-        return (is_relative(value) and (empty or value != "")) or self._may_stand(value, parts)
+            ids = mentions(value, parts)
+            is_single_id = len(ids) == 1 and not MACRO_FILE.search(value) and re.fullmatch(r"[@%][\w#: -]*", value)
+            return bool(is_single_id) and self._is_place_id(ids[0], empty)
+        return (is_relative(value) and (empty or value != "")) or self._is_container_setting(value, parts)
 
     def is_section(self, value: Any, parts: Id) -> bool:
-        """Tell whether a value is a literal section, or a reference to one, so that its keys stand to be judged."""
+        """Return whether a value is a literal section, or a reference to one, so that its keys can be judged.
+
+        Args:
+            value: of an item.
+            parts: the item's id.
+        """
         if not isinstance(value, str):
             return True
-        found = mentions(value, parts) if re.fullmatch(r"[@%][\w#: -]+", value) else []
-        return len(found) == 1 and self._is_section_id(found[0])
+        ids = mentions(value, parts) if re.fullmatch(r"[@%][\w#: -]+", value) else []
+        return len(ids) == 1 and self._is_section_id(ids[0])
 
     def _is_section_id(self, parts: Id) -> bool:
         if parts in self._open or len(self._open) > _DEEPEST or not self.reach.has(parts):
             return False
         self._open.append(parts)
         values = self.reach.values(parts)
-        section = "_target_" not in self.reach.inside(parts) and all(self.is_section(one, parts) for one in values)
+        section = "_target_" not in self.reach.inside(parts) and all(self.is_section(value, parts) for value in values)
         self._open.pop()
         return section
 
-    def _may_stand(self, value: str, parts: Id) -> bool:
-        """Tell whether an absolute literal is a setting of the zoo's, which is told of where it stands."""
+    def _is_container_setting(self, value: str, parts: Id) -> bool:
+        """Return whether an absolute literal is a setting for the model zoo's container; the setting gets a remark."""
         return len(parts) == 1 and parts[0] != "output_dir" and is_of_the_container(value)
 
     def is_place_node(self, node: ast.AST, empty: bool = True) -> bool:
-        """Tell whether an expression is a place, see :meth:`is_place`."""
+        """Return whether an expression is a place.
+
+        Args:
+            node: its syntax tree.
+            empty: see :meth:`is_place`.
+        """
         if syntax.is_reference(node):
             name = str(node.slice.value)
             return self._is_place_id(tuple(name.split("::")), empty)
@@ -158,7 +168,7 @@ class Places:
         if isinstance(node, ast.BinOp):
             return self.is_place_node(node.left, False) and self.continues(node)
         if isinstance(node, ast.List | ast.Tuple):
-            return all(self.is_place_node(one) for one in node.elts)
+            return all(self.is_place_node(element) for element in node.elts)
         return self._is_place_call(node, empty)
 
     def _is_place_call(self, node: ast.AST, empty: bool) -> bool:
@@ -173,7 +183,7 @@ class Places:
         return function == "str" and len(node.args) == 1 and self.is_place_node(node.args[0], empty)
 
     def continues(self, node: ast.BinOp) -> bool:
-        """Tell whether what is put behind a place leaves it where it is: ``'/models/model.pt'``, ``'.csv'``.
+        """Return whether the right operand only extends the place on the left: ``'/models/model.pt'``, ``'.csv'``.
 
         ``+`` puts two texts together to one part of a path (``'.'`` and ``'./b'`` to ``'../b'``), so it takes a literal
         that completes no such part, or any place behind a literal that ends with ``/``. ``/`` begins a part anew.
@@ -194,16 +204,16 @@ class Places:
 
     def _is_place_id(self, parts: Id, empty: bool) -> bool:
         key = (parts, empty)
-        if key in self._known:
-            return self._known[key]
+        if key in self._results:
+            return self._results[key]
         if parts in self._open or len(self._open) > _DEEPEST:
             return False
         self._open.append(parts)
-        self._known[key] = self._says_a_place(parts, empty)
+        self._results[key] = self._item_is_place(parts, empty)
         self._open.pop()
-        return self._known[key]
+        return self._results[key]
 
-    def _says_a_place(self, parts: Id, empty: bool) -> bool:
+    def _item_is_place(self, parts: Id, empty: bool) -> bool:
         if not self.reach.has(parts):
             return len(parts) == 1  # given by whoever runs it
         targets = self.reach.values((*parts, "_target_"))

@@ -1,4 +1,4 @@
-"""One remark of an inspection: where something stands in a bundle, what it is, and what is thought of it."""
+"""One remark of an inspection: an item of a bundle, its location, and the verdict on it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ LONGEST_REMARK = 160
 
 
 class Verdict(StrEnum):
-    """What is thought of one thing in a bundle, from harmless to refused."""
+    """Verdict on one item of a bundle, from harmless to refused."""
 
     ALLOWED = "allowed"
     """Known, and neither writes files nor opens connections."""
@@ -22,13 +22,13 @@ class Remark:
     """Something in a bundle that would be executed, read, or that is data with a known danger.
 
     Attributes:
-        file: its name within the bundle, ``/`` between folders; like ``where`` and ``text`` it is the bundle's own
-            words, and so is shortened, on one line, without characters that move a terminal's cursor.
+        file: its name within the bundle, ``/`` between folders; like ``where`` and ``text`` it comes from the bundle,
+            and so is shortened, on one line, without characters that move a terminal's cursor.
         where: the id within a configuration (``train#trainer#_target_``), or a place in a file; empty for all of it.
         kind: ``callable``, ``argument``, ``expression``, ``import``, ``reference``, ``address``, ``file``, ``weights``,
             ``json``.
-        text: what stands there.
-        verdict: of it.
+        text: the item itself.
+        verdict: on it.
         reason: one sentence.
     """
 
@@ -46,7 +46,15 @@ class Remark:
 
 
 def shortened(text: object, longest: int = LONGEST_REMARK) -> str:
-    """Return text of at most 160 characters on one line, without characters that move a terminal's cursor."""
+    """Return a text on one line, without characters that move a terminal's cursor.
+
+    Args:
+        text: any object, shown as ``str`` does.
+        longest: characters of the result; a longer one ends in ``…``.
+
+    >>> shortened("a\\nb" + 200 * "c", 8)
+    'a\\\\x0abc…'
+    """
     shown = str(text)[: longest + 1]
     shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"

@@ -1,4 +1,4 @@
-"""The kinds of values that arguments take, as the signatures of the callables say; ``signatures.json`` holds them.
+"""The kinds of values that arguments take by their callables' signatures, which ``signatures.json`` holds.
 
 A text where a number belongs has reached a compiler's command line before (MONAI's ``GaussianMixtureModel``), and no
 honest configuration has one. What is computed is only known when the bundle runs, unless it is plainly a text.
@@ -19,16 +19,22 @@ from cxr_monai.sharing.inspection.allowlist import bare_name
 
 @cache
 def argument_kinds() -> Mapping[str, Mapping[str, str]]:
-    """Return, by callable and argument, the kinds that it takes and that are no texts: ``n``, ``b`` (``true``), ``l``.
+    """Return, by callable and argument, the kinds of values that it takes, other than texts.
 
-    ``scripts/sync_signatures.py`` writes them; arguments that may be texts or anything else are not there.
+    A kind is ``n`` (number), ``b`` (true or false) or ``l`` (list). ``scripts/sync_signatures.py`` writes them;
+    arguments that may be texts or anything else are not listed.
     """
     text = (resources.files("cxr_monai.sharing.inspection") / "signatures.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 
 def literal_kinds(targets: Iterable[Any], argument: str) -> str:
-    """Return the kinds that an argument of any of some callables takes; "" where it may be a text."""
+    """Return the kinds that an argument takes, by the first of some callables that lists it; "" if none does.
+
+    Args:
+        targets: names of callables, or other values, which are ignored.
+        argument: its name.
+    """
     for target in targets:
         name = bare_name(target) if isinstance(target, str) else ""
         for twin in (name, f"{name.removesuffix('Dict')}d", f"{name[:-1]}d"):
@@ -38,7 +44,7 @@ def literal_kinds(targets: Iterable[Any], argument: str) -> str:
 
 
 def judge_kind(argument: str, kinds: str, value: Any, parts: Id, reach: Reach) -> str:
-    """Judge what an argument is given by the kinds that it takes.
+    """Judge the value of an argument by the kinds that it takes.
 
     Args:
         argument: its name.
@@ -54,13 +60,13 @@ def judge_kind(argument: str, kinds: str, value: Any, parts: Id, reach: Reach) -
         wrong = "_target_" not in value
     else:
         wrong = _is_text(value, parts, reach) and not ("b" in kinds and str(value).lower() in ("true", "false"))
-    wanted = "true or false" if kinds == "b" else "a number" if "l" not in kinds else "numbers"
-    return f"{argument} takes {wanted}." if wrong else ""
+    expected = "true or false" if kinds == "b" else "a number" if "l" not in kinds else "numbers"
+    return f"{argument} takes {expected}." if wrong else ""
 
 
 def _is_text(value: Any, parts: Id, reach: Reach) -> bool:
-    """Tell whether a value, or what it refers to, is plainly a text; each id is looked at once."""
-    seen: set[Id] = set()
+    """Return whether a value, or an item that it refers to, is certainly a text; each id is visited once."""
+    visited: set[Id] = set()
     waiting = [(value, parts)]
     while waiting:
         check_time(short=True)
@@ -69,7 +75,7 @@ def _is_text(value: Any, parts: Id, reach: Reach) -> bool:
             continue
         if value[:1] not in ("$", "@", "%"):
             return True
-        found = mentions(value, parts)
+        ids = mentions(value, parts)
         if value.startswith("$"):
             try:
                 tree = syntax.parse_expression(value[1:])
@@ -77,18 +83,18 @@ def _is_text(value: Any, parts: Id, reach: Reach) -> bool:
                 continue  # refused as an expression
             if not isinstance(tree, ast.Expression):
                 continue
-            text, found = _of_node(tree.body)
+            text, ids = _text_or_ids(tree.body)
             if text:
                 return True
-        for one in found:
-            if one not in seen:
-                seen.add(one)
-                waiting += [(value, one) for value in reach.values(one)]
+        for item_id in ids:
+            if item_id not in visited:
+                visited.add(item_id)
+                waiting += [(value, item_id) for value in reach.values(item_id)]
     return False
 
 
-def _of_node(node: ast.AST) -> tuple[bool, list[Id]]:
-    """Return whether an expression's result is plainly a text, and the ids that it is one of otherwise."""
+def _text_or_ids(node: ast.AST) -> tuple[bool, list[Id]]:
+    """Return whether an expression's result is certainly a text, and the ids of items that it may be instead."""
     if syntax.is_reference(node):
         return False, [tuple(str(node.slice.value).split("::"))]
     parts: list[ast.expr] = []
@@ -105,5 +111,5 @@ def _of_node(node: ast.AST) -> tuple[bool, list[Id]]:
         return method in ("str", "join", "format", "strip", "lower", "upper", "zfill"), []
     elif isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
         return True, []
-    results = [_of_node(part) for part in parts]
-    return any(text for text, _ in results), [one for _, found in results for one in found]
+    results = [_text_or_ids(part) for part in parts]
+    return any(text for text, _ in results), [item_id for _, ids in results for item_id in ids]

@@ -11,14 +11,14 @@ LONGEST_EXPRESSION = 4000
 DEEPEST_EXPRESSION = 60
 """Levels of the syntax tree."""
 LOCAL = "__local_refs"
-"""The name under which MONAI puts what is referred to into an expression."""
+"""The variable that holds referenced values while MONAI evaluates an expression."""
 
 # What MONAI puts into every expression's names by itself (monai.bundle.config_parser).
 GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
 
 # As MONAI finds references (monai.bundle.reference_resolver): it replaces them in the text, also within strings.
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
-# An id that begins where the text stands: MONAI replaces the sign and what follows by the keys above it.
+# An id relative to the item: MONAI replaces the sign and what follows by the keys above it.
 _RELATIVE = re.compile("[@%]::")
 _SHOWN = re.compile(rf"{LOCAL}\['([^']*)'\]")
 # Signs that nest: as many of them in a row as this, and Python's parser would go as deep.
@@ -42,11 +42,11 @@ def parse_expression(text: str) -> ast.AST | None:
 
 def references_in(text: str) -> list[str]:
     """Return the ids that a text refers to, ``::`` between their parts, as MONAI finds them."""
-    return [found[1:] for found in _REFERENCE.findall(text.replace("#", "::"))]
+    return [reference[1:] for reference in _REFERENCE.findall(text.replace("#", "::"))]
 
 
 def is_reference(node: ast.AST) -> TypeGuard[Reference]:
-    """Tell whether a node is ``@id``."""
+    """Return whether a node is ``@id``."""
     return (
         isinstance(node, ast.Subscript)
         and isinstance(node.value, ast.Name)
@@ -69,11 +69,16 @@ def _resolved(text: str) -> str:
     if _RELATIVE.search(text):
         # MONAI puts the keys above it into the text, whatever they are, and does so again where a macro copies it
         raise ValueError("a relative reference within an expression becomes what the keys above it say; name the id.")
-    return _REFERENCE.sub(lambda found: f"{LOCAL}['{found[0][1:]}']", text)
+    return _REFERENCE.sub(lambda match: f"{LOCAL}['{match[0][1:]}']", text)
 
 
 def parse_python(text: str, mode: str, longest: int = LONGEST_EXPRESSION) -> ast.AST | None:
-    """Return the syntax tree, or None where there is none.
+    """Return the syntax tree of a text, or None where it is no Python.
+
+    Args:
+        text: of Python.
+        mode: ``eval`` for an expression, ``exec`` for statements.
+        longest: characters that it may have.
 
     Raises:
         ValueError: for a text that is too long or too deep.
@@ -114,12 +119,12 @@ def dotted_name(node: ast.AST, names: Mapping[str, str]) -> str:
 
 
 def holds_a_reference(node: ast.AST) -> bool:
-    """Tell whether there is an ``@id`` anywhere in an expression."""
-    return any(is_reference(one) for one in ast.walk(node))
+    """Return whether there is an ``@id`` anywhere in an expression."""
+    return any(is_reference(child) for child in ast.walk(node))
 
 
 def may_be_text(node: ast.AST) -> bool:
-    """Tell whether an expression puts a text together, or is one."""
+    """Return whether an expression puts a text together, or is one."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str)
     if isinstance(node, ast.Call):

@@ -1,6 +1,6 @@
-"""Texts of a bundle: UTF-8 that shows what it holds, and Markdown whose HTML is nothing but layout.
+"""Check texts of a bundle: UTF-8 without hidden characters, and Markdown whose HTML is layout alone.
 
-Readers of Markdown hand HTML through to a browser, and spell links in many ways. So each tag is one of a list, with
+Readers of Markdown pass HTML on to a browser, and write links in many ways. So each tag is one of a list, with
 attributes of a list, or a name in angle brackets without attributes, such as ``<folder>``, that no browser knows.
 """
 
@@ -63,13 +63,13 @@ _PROGRAM = re.compile(
 
 
 def markdown_problems(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield what a browser might run: the line, the text, why it is refused."""
-    for found in _OPEN.finditer(text):
+    """Yield code that a browser might run in Markdown: line number (0: anywhere), excerpt, reason."""
+    for opening in _OPEN.finditer(text):
         check_time(short=True)
-        if not _is_harmless(text, found.start()):
-            shown = text[found.start() : found.start() + 80]
+        if not _is_harmless(text, opening.start()):
+            shown = text[opening.start() : opening.start() + 80]
             reason = "HTML that a browser could run: only tags and attributes of layout are allowed."
-            yield text.count("\n", 0, found.start()) + 1, shown, reason
+            yield text.count("\n", 0, opening.start()) + 1, shown, reason
             return  # one is enough, and to find the line of each would take long
     plain = re.sub(r"\\([!-/:-@\[-`{-~])|[\t\r\n]+", r"\1", html.unescape(text))
     if link := _PROGRAM.search(plain):
@@ -78,7 +78,7 @@ def markdown_problems(text: str) -> Iterator[tuple[int, str, str]]:
 
 def _is_harmless(text: str, place: int) -> bool:
     if _COMMENT.match(text, place):
-        return True  # what stands in it is looked at as well: browsers end comments in many ways
+        return True  # its content is checked as well: browsers end comments in many ways
     name = _NAME.match(text, place)
     if name is None:
         return text[place + 1] == "/"

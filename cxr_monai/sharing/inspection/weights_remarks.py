@@ -1,4 +1,4 @@
-"""What an inspection thinks of a file of weights; ``cxr_monai.networks.weights_files`` reads it."""
+"""Verdicts of an inspection on a weights file, which ``cxr_monai.networks.weights_files`` reads."""
 
 from pathlib import Path
 
@@ -7,22 +7,23 @@ from cxr_monai.networks.weights_files import LARGEST_PICKLE as LARGEST_PICKLE
 from cxr_monai.sharing.inspection.remarks import Verdict
 
 WeightsRemark = tuple[str, Verdict, str]
-"""What was found, the verdict, the reason."""
+"""The text found in the file, the verdict, the reason."""
 
 
 def remarks_on_weights(path: Path) -> list[WeightsRemark]:
-    """Examine one file of weights; an empty list means plain tensors of honest sizes.
+    """Return the remarks on one weights file; none for plain tensors of plausible sizes.
 
     Args:
         path: ``.pt`` or ``.pth`` of torch, ``.ts`` of TorchScript, or ``.safetensors``. A program is refused in the
             first two: what loads weights would run it.
     """
     examined = weights_files.examine_weights(path)
-    found = [(text, Verdict.REFUSED, reason) for _, text, reason in examined.objections]
+    remarks = [(text, Verdict.REFUSED, reason) for _, text, reason in examined.objections]
     if examined.program:
-        what = "a program that torch.jit runs: the network itself, compiled"
-        told: WeightsRemark = ("TorchScript", Verdict.ATTENTION, f"{what}.")
+        description = "a program that torch.jit runs: the network itself, compiled"
+        program: WeightsRemark = ("TorchScript", Verdict.ATTENTION, f"{description}.")
         if path.suffix != ".ts":
-            told = ("TorchScript", Verdict.REFUSED, f"{what}; such a file ends in .ts, and this one is for weights.")
-        found.insert(0, told)
-    return found
+            reason = f"{description}; such a file ends in .ts, and this one is for weights."
+            program = ("TorchScript", Verdict.REFUSED, reason)
+        remarks.insert(0, program)
+    return remarks

@@ -1,11 +1,11 @@
-"""A packed bundle as one file: a ZIP with one form only, so that anything else in it shows.
+"""Write and read a packed bundle as one file: a ZIP in one canonical form, so that anything added to it is detected.
 
 Stored, sorted, one time and one mode for all: the same files give the same bytes. ZIP rather than tar, because its
-directory tells names and sizes before anything is read, and because tar has links, devices and owners to refuse.
-Nothing is compressed (weights hardly shrink), so what comes out is never more than what came in: there are no bombs.
+directory has names and sizes before anything is read, and because tar has links, devices and owners to refuse.
+Nothing is compressed (weights hardly shrink), so unpacked files are never larger than the archive: no ZIP bombs.
 
 Reading is as strict: after unpacking, packing the files again must give the same bytes. A comment, an extra field, data
-before, between or behind the entries, a second directory, a mode: what the first reading overlooked is a difference.
+before, between or behind the entries, a second directory, a mode: whatever the first reading missed is a difference.
 """
 
 import contextlib
@@ -35,7 +35,11 @@ _MOST_DIRECTORY = MOST_FILES * (46 + LONGEST_FILE_NAME)
 
 
 def write_archive(root: Path, file: IO[bytes]) -> None:
-    """Write every file below a folder, hidden ones too, as the one archive that there is of them.
+    """Write every file below a folder, hidden ones too, as a ZIP; equal files give equal bytes.
+
+    Args:
+        root: the folder.
+        file: open for writing, in binary mode.
 
     Raises:
         SharingError: ``bundle-altered`` for links, devices and empty folders; ``archive-invalid`` for names and sizes
@@ -90,7 +94,7 @@ def unpack(archive: Path, into: Path) -> None:
 
 @contextlib.contextmanager
 def temporarily_unpacked(archive: Path) -> Iterator[Path]:
-    """Unpack an archive into a temporary folder, and give that; errors name the archive.
+    """Unpack an archive into a temporary folder, which the context yields; errors name the archive.
 
     Raises:
         SharingError: ``archive-invalid``, as :func:`unpack`.
@@ -115,7 +119,7 @@ def temporarily_unpacked(archive: Path) -> Iterator[Path]:
 
 
 def inspect_archive(archive: Path) -> Inspection:
-    """Inspect what an archive holds; neither its manifest nor a signature is looked at.
+    """Inspect the bundle in an archive; its manifest and its signature are not checked.
 
     Raises:
         SharingError, BundleError, StorageError: as :func:`temporarily_unpacked`.
@@ -127,12 +131,14 @@ def inspect_archive(archive: Path) -> Inspection:
 def _unpacked(file: IO[bytes], into: Path) -> list[str]:
     size = file.seek(0, io.SEEK_END)
     _check_end(file, size)
-    with zipfile.ZipFile(file) as opened:
-        entries = opened.infolist()
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
         names = [entry.filename for entry in entries]
         problems = list_problems(names)  # first: other checks count on a name
         if not problems:
-            problems = [f"{shortened(entry.filename)!r} {said}." for entry in entries if (said := _wrong(entry))]
+            problems = [
+                f"{shortened(entry.filename)!r} {problem}." for entry in entries if (problem := _entry_problem(entry))
+            ]
         if sum(entry.file_size for entry in entries) > size:
             problems.append("its entries claim more bytes than it has.")
         if problems:
@@ -140,14 +146,14 @@ def _unpacked(file: IO[bytes], into: Path) -> list[str]:
         for entry in entries:
             path = into / PurePosixPath(entry.filename)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with opened.open(entry) as source, path.open("xb") as target:
+            with archive.open(entry) as source, path.open("xb") as target:
                 while block := source.read(1 << 20):
                     target.write(block)
     return names
 
 
 def _check_end(file: IO[bytes], size: int) -> None:
-    """Look at the last 22 bytes alone, before a library reads the directory that they point to."""
+    """Check the end record (the last 22 bytes), before a library reads the directory that it points to."""
     if not _END + 20 < size <= LARGEST_FILE_LIST + _MOST_DIRECTORY:
         raise ValueError(f"it has {counted(size, 'byte')}; an archive has at most {LARGEST_FILE_LIST:,}")
     file.seek(max(size - _END - 20, 0))
@@ -166,7 +172,7 @@ def _check_end(file: IO[bytes], size: int) -> None:
         raise ValueError("something lies before its first entry or behind its directory")
 
 
-def _wrong(entry: zipfile.ZipInfo) -> str:
+def _entry_problem(entry: zipfile.ZipInfo) -> str:
     checks = {
         "is encrypted": entry.flag_bits & 0x41,
         "is compressed": entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size,
@@ -175,7 +181,7 @@ def _wrong(entry: zipfile.ZipInfo) -> str:
         # Python cuts a name at its first zero byte
         "has another name for other readers": entry.orig_filename != entry.filename,
     }
-    return next((said for said, wrong in checks.items() if wrong), "")
+    return next((problem for problem, applies in checks.items() if applies), "")
 
 
 def _digest(file: IO[bytes]) -> bytes:

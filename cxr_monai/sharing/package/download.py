@@ -27,14 +27,13 @@ def fetch_file(address: str, digest: str | None, target: Path, largest: int = LA
 
     Args:
         address: ``http://`` or ``https://``.
-        digest: the file's SHA-256, which its sender tells by another way.
-        target: where it goes; must not exist.
+        digest: the file's SHA-256 in hexadecimal digits, which its sender communicates by another way.
+        target: the file to write; must not exist.
         largest: bytes that it may have.
 
     Raises:
         UsageError: ``usage`` without a digest or for another kind of address.
-        DownloadError: ``download-failed``, also for too large a file, or a server that sends elsewhere too often;
-            ``checksum-mismatch``.
+        DownloadError: ``download-failed``, also for too large a file or too many redirects; ``checksum-mismatch``.
     """
     shown = without_password(address)
     parts = urlsplit(address)
@@ -58,8 +57,8 @@ def fetch_file(address: str, digest: str | None, target: Path, largest: int = LA
     ):
         opener.add_handler(handler)
     try:
-        with opener.open(address, timeout=SILENCE) as answer, target.open("xb") as file:
-            found = _stream(answer, file, largest)
+        with opener.open(address, timeout=SILENCE) as response, target.open("xb") as file:
+            actual = _stream(response, file, largest)
     except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -69,18 +68,18 @@ def fetch_file(address: str, digest: str | None, target: Path, largest: int = LA
             fix="Fetch it elsewhere, and install the file.",
             where=shown,
         ) from error
-    if found != digest.lower():
+    if actual != digest.lower():
         raise DownloadError(
             Code.CHECKSUM_MISMATCH,
-            f"its SHA-256 is {found}, not {digest}: it is another file than the one that was announced.",
+            f"its SHA-256 is {actual}, not {digest}: it is another file than the one that was announced.",
             fix="Ask its sender, by another way than this address.",
             where=shown,
         )
 
 
-def _stream(answer: Any, file: IO[bytes], largest: int) -> str:
+def _stream(response: Any, file: IO[bytes], largest: int) -> str:
     total, size, end = hashlib.sha256(), 0, time.monotonic() + LONGEST_ADDRESS
-    while block := answer.read(1 << 16):
+    while block := response.read(1 << 16):
         size += len(block)
         if size > largest:
             raise ValueError(f"it is larger than {counted(largest, 'byte')}.")
@@ -88,7 +87,7 @@ def _stream(answer: Any, file: IO[bytes], largest: int) -> str:
             raise ValueError(f"it takes longer than {LONGEST_ADDRESS:,.0f} seconds.")
         total.update(block)
         file.write(block)
-    announced = answer.headers.get("Content-Length")
+    announced = response.headers.get("Content-Length")
     if announced is not None and announced != str(size):
         raise ValueError(f"it ended after {counted(size, 'byte')}; {shortened(announced)} were announced.")
     return total.hexdigest()

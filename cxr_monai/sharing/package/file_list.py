@@ -1,9 +1,9 @@
-"""What a packed bundle consists of: ``bundle.manifest.json`` in its root, with every file's size and SHA-256.
+"""The manifest of a packed bundle: ``bundle.manifest.json`` in its root, with every file's size and SHA-256.
 
-contents = Contents.of(root, "cxr-nih14", "1.0.0", created_from=digest)
-(root / MANIFEST).write_bytes(contents.to_bytes())
-contents = read_contents(root / MANIFEST)       # strict: it is a stranger's
-refuse_altered(root, contents)                  # the files on disk are exactly these
+contents = PackedContents.of(root, "cxr-nih14", "1.0.0", created_from=digest)
+(root / FILE_LIST).write_bytes(contents.to_bytes())
+contents = read_contents(root / FILE_LIST)      # strict: it is a stranger's
+refuse_altered_files(root, contents)            # the files on disk are exactly these
 """
 
 import json
@@ -45,7 +45,7 @@ class PackedFile:
 
 @dataclass(frozen=True)
 class PackedContents:
-    """What a packed bundle consists of.
+    """The manifest of a packed bundle.
 
     Attributes:
         name: lower case, digits and hyphens; what it is installed as.
@@ -61,18 +61,24 @@ class PackedContents:
 
     @classmethod
     def of(cls, root: Path, name: str, version: str, created_from: str) -> "PackedContents":
-        """Describe a folder.
+        """Return the manifest of a folder.
+
+        Args:
+            root: the folder.
+            name, version: of the packed bundle.
+            created_from: digest of the folder that is packed.
 
         Raises:
             SharingError: ``bundle-altered`` for a link or a device, ``archive-invalid`` for names or sizes that a
                 packed bundle cannot have.
         """
-        names = [found for found in walk_files(root) if found not in (FILE_LIST, SIGNATURE)]
-        files = tuple(PackedFile(one, (root / one).stat().st_size, file_digest(root / one)) for one in sorted(names))
+        names = [file_name for file_name in walk_files(root) if file_name not in (FILE_LIST, SIGNATURE)]
+        paths = [(file_name, root / file_name) for file_name in sorted(names)]
+        files = tuple(PackedFile(file_name, path.stat().st_size, file_digest(path)) for file_name, path in paths)
         return _checked(cls(name, version, created_from, files), root)
 
     def to_bytes(self) -> bytes:
-        """Return it as the one text that says it."""
+        """Return the manifest as JSON; equal manifests give equal bytes."""
         content = {
             "format": _FORMAT,
             "name": self.name,
@@ -142,7 +148,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _checked(contents: PackedContents, where: Path) -> PackedContents:
+def _checked(contents: PackedContents, root: Path) -> PackedContents:
     check_bundle_name(contents.name)
     version_numbers(contents.version)
     problems = list_problems([file.name for file in contents.files])
@@ -155,12 +161,12 @@ def _checked(contents: PackedContents, where: Path) -> PackedContents:
     if {FILE_LIST, SIGNATURE} & {file.name.casefold() for file in contents.files}:
         problems.append(f"{FILE_LIST} and {SIGNATURE} do not list themselves.")
     if problems:
-        raise SharingError(Code.ARCHIVE_INVALID, " ".join(problems[:10]), where=where)
+        raise SharingError(Code.ARCHIVE_INVALID, " ".join(problems[:10]), where=root)
     return contents
 
 
 def check_bundle_name(name: str) -> str:
-    """Return a bundle's name if it is one.
+    """Return a bundle's name unchanged if it is valid.
 
     Raises:
         SharingError: ``archive-invalid``.
@@ -208,8 +214,8 @@ def walk_files(root: Path) -> Iterator[str]:
     while pending:
         folder = pending.pop()
         entries = 0
-        with os.scandir(folder) as found:
-            for entry in found:
+        with os.scandir(folder) as scan:
+            for entry in scan:
                 entries, count = entries + 1, count + 1
                 name = Path(entry.path).relative_to(root).as_posix()
                 if count > 2 * MOST_FILES:
@@ -234,13 +240,17 @@ def walk_files(root: Path) -> Iterator[str]:
 def refuse_altered_files(root: Path, contents: PackedContents) -> None:
     """Compare the files on disk with the manifest: exactly these, each with its size and SHA-256.
 
+    Args:
+        root: the bundle's folder; its manifest and signature are left out.
+        contents: the manifest.
+
     Raises:
         SharingError: ``bundle-altered``, with up to ten of the differences.
     """
-    there, listed = set(walk_files(root)) - {FILE_LIST, SIGNATURE}, {file.name: file for file in contents.files}
-    problems = [f"{shortened(name)} is not in its manifest." for name in sorted(there - listed.keys())]
-    problems += [f"{name} is missing." for name in sorted(listed.keys() - there)]
-    for name in sorted(there & listed.keys()):
+    present, listed = set(walk_files(root)) - {FILE_LIST, SIGNATURE}, {file.name: file for file in contents.files}
+    problems = [f"{shortened(name)} is not in its manifest." for name in sorted(present - listed.keys())]
+    problems += [f"{name} is missing." for name in sorted(listed.keys() - present)]
+    for name in sorted(present & listed.keys()):
         path, file = root / PurePosixPath(name), listed[name]
         if path.stat().st_size != file.size:
             problems.append(f"{name} has {counted(path.stat().st_size, 'byte')}, its manifest says {file.size:,}.")

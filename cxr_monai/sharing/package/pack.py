@@ -1,9 +1,9 @@
 """Pack a bundle for another hospital: complete, without anything private, the same content always the same bytes.
 
-packed = pack("OUT/bundle", "share", metrics="evaluation", name="cxr-a")      # share/cxr-a-0.1.0.zip
+packed = pack_bundle("OUT/bundle", "share", metrics="evaluation", name="cxr-a")      # share/cxr-a-0.1.0.zip
 
-What lies beside the parts of a bundle (``cxr_monai.bundle.digest``) does not go along. Everything that is missing is
-said at once; what is private, and what an inspection at the other hospital would refuse, is refused here.
+Files beside the parts of a bundle (``cxr_monai.bundle.digest``) are not packed. One error names everything that is
+missing; private texts, and whatever an inspection at the other hospital would refuse, are refused here.
 """
 
 import json
@@ -36,13 +36,13 @@ _EVALUATE = "'cxr-monai evaluate --predictions P --manifest M --split test --out
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed.
+    """The result of packing.
 
     Attributes:
         path: the archive.
         contents: its manifest.
         digest: of the archive, SHA-256.
-        notes: sentences for the person who packed: what stayed behind, what could not be searched.
+        notes: sentences for the person who packed: files that were left out or could not be searched.
     """
 
     path: Path
@@ -113,13 +113,13 @@ def pack_bundle(
 
 
 def _stage(root: Path, staged: Path) -> list[str]:
-    """Copy what is the bundle, links refused; return what stays behind."""
+    """Copy the bundle's files, links refused; return a note on files that are left out."""
     parts = {*FOLDERS, *FILES}
     staged.mkdir()
     for name in walk_parts(root):
         copy_durably(root / name, staged / name)
-    left = sorted(entry.name for entry in root.iterdir() if entry.name not in parts)
-    return [f"Not part of the bundle, and left out: {', '.join(map(shortened, left))}."] if left else []
+    excluded = sorted(entry.name for entry in root.iterdir() if entry.name not in parts)
+    return [f"Not part of the bundle, and left out: {', '.join(map(shortened, excluded))}."] if excluded else []
 
 
 def walk_parts(root: Path) -> Iterator[str]:
@@ -137,12 +137,12 @@ def _add_metrics(root: Path, staged: Path, metrics: Path) -> None:
     path = metrics / PACKED_METRICS if metrics.is_dir() else metrics
     content = _read(path)
     require_complete(content, path, "cxr-monai evaluate")
-    made_by = _book(content).get("bundle")
-    own = {content_digest(root)}
+    made_by = _provenance(content).get("bundle")
+    digests = {content_digest(root)}
     calibration = root / CALIBRATION
     if calibration.is_file():  # fitted on predictions of the same weights, before it was written
-        own.add(str((_read(calibration).get("fitted_on") or {}).get("bundle")))
-    if made_by not in own:
+        digests.add(str((_read(calibration).get("fitted_on") or {}).get("bundle")))
+    if made_by not in digests:
         raise BundleError(
             Code.BUNDLE_DISAGREES,
             f"these metrics are of the bundle {str(made_by)[:12]}..., this one is {content_digest(root)[:12]}...",
@@ -164,12 +164,12 @@ def _set_version(staged: Path, version: str | None, change: str | None) -> Mappi
     return metadata
 
 
-def refuse_incomplete(root: Path, where: Path) -> None:
-    """Refuse a bundle that lacks what its receiver needs, telling all of it.
+def refuse_incomplete(root: Path, reported_path: Path) -> None:
+    """Refuse a bundle that lacks what its receiver needs; the error names everything that is missing.
 
     Args:
         root: the folder.
-        where: what to call it.
+        reported_path: the folder that the error names.
 
     Raises:
         SharingError: ``bundle-incomplete``.
@@ -180,26 +180,26 @@ def refuse_incomplete(root: Path, where: Path) -> None:
             Code.BUNDLE_INCOMPLETE,
             "it cannot be sent before it has: " + "; ".join(missing) + ".",
             fix="Add them to the bundle's folder, then pack again.",
-            where=where,
+            where=reported_path,
         )
 
 
 def _missing(root: Path) -> Iterator[str]:
     metadata = _read(root / "configs" / "metadata.json")
-    for key, what in (
+    for key, description in (
         ("name", "a name"), ("version", "a version"), ("intended_use", "the intended use"), ("authors", "authors"),
         ("data_source", "the source of its data"),
     ):  # fmt: skip
         if not str(metadata.get(key) or "").strip():
-            yield f"{what} ('{key}' in configs/metadata.json)"
+            yield f"{description} ('{key}' in configs/metadata.json)"
     formats = metadata.get("network_data_format")
     formats = formats if isinstance(formats, Mapping) else {}
     for side in ("inputs", "outputs"):
         if not formats.get(side):
             yield f"its {side} ('network_data_format' in configs/metadata.json)"
-    if not _says(root / "LICENSE"):
+    if not _has_text(root / "LICENSE"):
         yield "a licence (LICENSE)"
-    cards = [root / card for card in CARDS if _says(root / card)]
+    cards = [root / card for card in CARDS if _has_text(root / card)]
     if not cards:
         yield f"a card for its readers ({' or '.join(CARDS)})"
     elif not any(re.search(r"^#.*\blimit", card.read_text("utf-8", "replace"), re.I | re.M) for card in cards):
@@ -212,41 +212,50 @@ def _missing(root: Path) -> Iterator[str]:
         yield f"the split that its metrics are of ({PACKED_METRICS} names none; {_EVALUATE})"
 
 
-def _says(path: Path) -> bool:
+def _has_text(path: Path) -> bool:
     return path.is_file() and bool(path.read_text("utf-8", "replace").strip())
 
 
-def _book(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-    book = metrics.get("book")
-    return book if isinstance(book, Mapping) else {}
+def _provenance(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    provenance = metrics.get("book")
+    return provenance if isinstance(provenance, Mapping) else {}
 
 
 def _parts(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how many images of which part of the split the metrics are of."""
-    split = _book(metrics).get("split")
+    """Return the number of images by part of the split that metrics were computed on; empty if unknown."""
+    split = _provenance(metrics).get("split")
     parts = split.get("parts") if isinstance(split, Mapping) else None
     return parts if isinstance(parts, Mapping) and metrics.get("findings") else {}
 
 
 def refuse_private(root: Path, identifiers: Identifiers | None, allow: Collection[str] = ()) -> None:
-    """Refuse a folder in whose texts something private stands.
+    """Refuse a folder with private texts.
+
+    Args:
+        root: the folder.
+        identifiers: of the data that the bundle was made from, to be searched for.
+        allow: texts that look private and are not.
 
     Raises:
         SharingError: ``bundle-private``, with file, place and text of up to ten of them.
     """
-    found = [private for private in search_private_texts(root, identifiers) if private.text not in allow]
-    if found:
+    private_texts = [private for private in search_private_texts(root, identifiers) if private.text not in allow]
+    if private_texts:
         raise SharingError(
             Code.BUNDLE_PRIVATE,
-            f"{counted(len(found), 'private text')} would be sent: "
-            + "; ".join(str(private) for private in found[:10])
-            + (f"; and {len(found) - 10:,} more." if len(found) > 10 else "."),
+            f"{counted(len(private_texts), 'private text')} would be sent: "
+            + "; ".join(str(private) for private in private_texts[:10])
+            + (f"; and {len(private_texts) - 10:,} more." if len(private_texts) > 10 else "."),
             fix="Remove them from the bundle's folder; what only looks private is let through by --allow TEXT.",
         )
 
 
-def refuse_inspected(root: Path, where: Path) -> Inspection:
-    """Refuse what an inspection refuses, else return the inspection.
+def refuse_inspected(root: Path, reported_path: Path) -> Inspection:
+    """Inspect a bundle's folder, and return the inspection unless it refuses the bundle.
+
+    Args:
+        root: the folder.
+        reported_path: the folder that the error names.
 
     Raises:
         SharingError: ``bundle-refused``, with up to ten reasons.
@@ -255,20 +264,20 @@ def refuse_inspected(root: Path, where: Path) -> Inspection:
     inspection = inspect_bundle(root)
     refused = inspection.refused
     if names := inspection.unknown_components:
-        raise incompatible(names, inspection.metadata, where)
+        raise incompatible(names, inspection.metadata, reported_path)
     if refused:
-        told = [f"{r.file}{f' ({r.where})' if r.where else ''}: {r.text}: {r.reason}" for r in refused[:10]]
+        reasons = [f"{r.file}{f' ({r.where})' if r.where else ''}: {r.text}: {r.reason}" for r in refused[:10]]
         raise SharingError(
             Code.BUNDLE_REFUSED,
-            f"the inspection refuses it in {counted(len(refused), 'place')}: " + " ".join(told),
+            f"the inspection refuses it in {counted(len(refused), 'place')}: " + " ".join(reasons),
             fix="'cxr-monai bundle inspect' shows all of them.",
-            where=where,
+            where=reported_path,
         )
     return inspection
 
 
 def _place(staged: Path, path: Path) -> Path:
-    """Write the archive, whole or not at all; an equal one that is there already is left."""
+    """Write the archive, whole or not at all; an existing one with equal bytes is left as it is."""
     new = staged.with_name("archive") if path.exists() else path
     with durable_file(new) as file:
         write_archive(staged, file)
@@ -291,9 +300,9 @@ def _unsearched(staged: Path, identifiers: Identifiers | None) -> list[str]:
             f"{counted(identifiers.unsearchable, 'identifier')} of the manifest {be(identifiers.unsearchable)} "
             "too short to be searched for (such as '12')."
         )
-    seen = pictures_below(staged)
-    if seen:
-        notes.append(f"Look at these pictures yourself, no program searched them: {', '.join(seen)}.")
+    pictures = pictures_below(staged)
+    if pictures:
+        notes.append(f"Look at these pictures yourself, no program searched them: {', '.join(pictures)}.")
     return notes
 
 

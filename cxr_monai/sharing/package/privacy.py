@@ -1,4 +1,4 @@
-"""What must not leave a hospital with a bundle: looked for in every text of it before it is packed.
+"""Search all texts of a bundle for private data, which must not leave a hospital, before it is packed.
 
 Paths of a machine, home folders, names of users and hosts, patient identifiers, names of images, lists of data. With
 the manifest of the data at hand its own identifiers and names are searched for, which is exact; without, what they
@@ -37,32 +37,32 @@ PATTERNS: Mapping[str, str] = {
 }
 _WORD = re.compile(r"[^\s\"'<>(){}\[\],;:=|`*/\\]+")
 SHORTEST = 5
-"""Letters or digits of an identifier that can be searched for: ``12`` stands in any file."""
+"""Letters or digits of an identifier that can be searched for: ``12`` occurs in any file."""
 _COMMON = {"admin", "administrator", "docker", "jenkins", "jovyan", "localhost", "monai", "nobody", "radiology",
            "runner", "student", "ubuntu"}  # fmt: skip
-"""Names of users and hosts that say nothing, and stand in ordinary texts."""
+"""Names of users and hosts that identify nobody, and occur in ordinary texts."""
 
 
 @dataclass(frozen=True)
 class PrivateText:
-    """Something private: the file, the line or the key within it, what it is, the text itself."""
+    """A private text: its file, the line or key within it, its kind (``a patient identifier``), the text itself."""
 
     file: str
-    where: str
-    what: str
+    place: str
+    kind: str
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}{f' ({self.where})' if self.where else ''}: {self.what}, {self.text!r}"
+        return f"{self.file}{f' ({self.place})' if self.place else ''}: {self.kind}, {self.text!r}"
 
 
 @dataclass(frozen=True)
 class Identifiers:
-    """What a manifest calls its patients and images.
+    """Identifiers of the patients, studies and images of a manifest.
 
     Attributes:
         words: identifiers and names by their lower-case word.
-        unsearchable: how many identifiers are too short to be told from ordinary numbers and words.
+        unsearchable: how many identifiers are too short to be distinguished from ordinary numbers and words.
     """
 
     words: Mapping[str, str]
@@ -74,43 +74,43 @@ class Identifiers:
         words: dict[str, str] = {}
         short = set()
         table = manifest.table
-        for column, what in (("patient_id", "a patient"), ("study_id", "a study"), ("image", "an image")):
+        for column, kind in (("patient_id", "a patient"), ("study_id", "a study"), ("image", "an image")):
             for value in table[column].astype(str).unique() if column in table else ():
                 name = re.split(r"[\\/]", value)[-1].lower()
                 # only whole words are found, so what is not one is taken apart
                 for word in {name, name.partition(".")[0]}:
                     parts = _WORD.findall(word)
                     if parts == [word] and len(word) >= SHORTEST:
-                        words.setdefault(word, f"{what} of the manifest")
+                        words.setdefault(word, f"{kind} of the manifest")
                     elif word:
                         short.add(word)
         return cls(words, len(short))
 
 
 def search_private_texts(root: Path, identifiers: Identifiers | None = None) -> list[PrivateText]:
-    """Return everything private in the texts of a folder, in the order of its files.
+    """Return the private texts in the files of a folder, in the order of the files' names.
 
     Args:
         root: the folder.
         identifiers: of the data that the bundle was made from.
     """
-    own = _own_names()
-    words = {**own, **(identifiers.words if identifiers else {})}
-    found = []
+    local_names = _local_names()
+    words = {**local_names, **(identifiers.words if identifiers else {})}
+    private_texts = []
     for name in sorted(walk_files(root)):
         if name.casefold().endswith("patients.json"):
-            found.append(PrivateText(name, "", "a list of patients", Path(name).name))
-        for where, text in _texts(root / name, kind_of(name)):
-            found += [PrivateText(name, where, what, shortened(said)) for what, said in _in_text(text, words)]
-    return list(dict.fromkeys(found))
+            private_texts.append(PrivateText(name, "", "a list of patients", Path(name).name))
+        for place, text in _texts(root / name, kind_of(name)):
+            private_texts += [PrivateText(name, place, kind, shortened(match)) for kind, match in _in_text(text, words)]
+    return list(dict.fromkeys(private_texts))
 
 
 def pictures_below(root: Path) -> list[str]:
-    """Return the names of pictures, in which nothing is searched for."""
+    """Return the names of the pictures below a folder, which are not searched."""
     return sorted(name for name in walk_files(root) if kind_of(name) in (FileKind.PNG, FileKind.JPEG))
 
 
-def _own_names() -> dict[str, str]:
+def _local_names() -> dict[str, str]:
     """Return the names of this user and this machine, unless they are common words."""
     names = {
         "the name of this machine": platform.node().split(".")[0],
@@ -118,12 +118,12 @@ def _own_names() -> dict[str, str]:
     }
     with contextlib.suppress(OSError, KeyError):  # a container without a name for its user
         names["the name of this user"] = getpass.getuser()
-    return {name.lower(): what for what, name in names.items() if len(name) >= SHORTEST and name.lower() not in _COMMON}
+    return {name.lower(): kind for kind, name in names.items() if len(name) >= SHORTEST and name.lower() not in _COMMON}
 
 
 def _in_text(text: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for what, pattern in PATTERNS.items():
-        yield from ((what, match[0]) for match in re.finditer(pattern, text))
+    for kind, pattern in PATTERNS.items():
+        yield from ((kind, match[0]) for match in re.finditer(pattern, text))
     for word in _WORD.findall(text):
         for spelling in {word.lower().strip(".-"), word.lower().partition(".")[0]}:
             if spelling in words:
@@ -131,7 +131,7 @@ def _in_text(text: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _texts(path: Path, kind: FileKind | None) -> Iterator[tuple[str, str]]:
-    """Yield the texts of a file, each with the place that it stands at."""
+    """Yield the texts of a file, each with its line or key."""
     if kind in (FileKind.PNG, FileKind.JPEG):
         return
     if path.suffix == ".safetensors":
@@ -148,7 +148,7 @@ def _texts(path: Path, kind: FileKind | None) -> Iterator[tuple[str, str]]:
                 yield from _strings(json.loads(text))
                 return
             except (ValueError, RecursionError):
-                pass  # the inspection refuses it; it is searched as it stands
+                pass  # the inspection refuses it; it is searched as plain text
         yield from ((f"line {number}", line) for number, line in enumerate(text.splitlines(), 1))
 
 
@@ -162,20 +162,20 @@ def _of_archive(path: Path) -> Iterator[tuple[str, str]]:
 
 def _of_weights(content: bytes) -> list[str]:
     try:
-        return [said for _, said, _ in pickletools.genops(content) if isinstance(said, str)]
-    except Exception:  # no pickle, but a text or bytes; the inspection says what it thinks of it
+        return [argument for _, argument, _ in pickletools.genops(content) if isinstance(argument, str)]
+    except Exception:  # no pickle, but a text or bytes, on which the inspection has its own verdict
         return [content.decode("latin-1")]
 
 
-def _strings(content: Any, where: str = "") -> Iterator[tuple[str, str]]:
+def _strings(content: Any, place: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(content, str):
-        yield where, content
+        yield place, content
     elif isinstance(content, Mapping | list):
         pairs: Iterable[tuple[Any, Any]] = content.items() if isinstance(content, Mapping) else enumerate(content)
         for key, value in pairs:
-            inner = f"{where}#{key}" if where else str(key)
+            inner = f"{place}#{key}" if place else str(key)
             if isinstance(key, str):
                 yield inner, key
             yield from _strings(value, inner)
     elif isinstance(content, int | float):
-        yield where, str(content)
+        yield place, str(content)

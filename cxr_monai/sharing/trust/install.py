@@ -1,6 +1,6 @@
-"""Install a bundle of another hospital: unpacked beside the store, verified, inspected, then there by one rename.
+"""Install a bundle of another hospital: unpacked beside the store, verified, inspected, then moved in by one rename.
 
-installed = install("cxr-nih14-1.0.0.zip")
+installed = install_bundle("cxr-nih14-1.0.0.zip")
 installed.root                              # STORE/cxr-nih14/1.0.0/bundle
 
 Nothing of it is imported, evaluated or loaded. A kill leaves the store as it was, or with the new version; what it
@@ -64,11 +64,11 @@ def install_bundle(
         allow_downgrade: an older version than the installed one may come, and is then what the name means.
 
     Returns:
-        the installed bundle; also if this very content was installed before. Its ``attention`` is what a person should
-        know of: what it may write or reach, and another signer than the version before had.
+        the installed bundle; also if this very content was installed before. Its ``attention`` lists the remarks that
+        a person should read: what it may write or connect to, and a signer other than the previous version's.
 
     Raises:
-        SharingError: as ``verify.verify``; ``bundle-refused`` by the inspection; ``bundle-older``,
+        SharingError: as ``verify.verify_bundle``; ``bundle-refused`` by the inspection; ``bundle-older``,
             also for another content under a version that is installed.
         DownloadError: ``download-failed``, ``checksum-mismatch``.
         UsageError: ``usage`` for an address without a digest, or a folder with one.
@@ -80,8 +80,8 @@ def install_bundle(
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(folder / ".lock", timeout=WAIT):
-            for left in folder.glob(f"{_INCOMING}*"):  # of an installation that was killed
-                shutil.rmtree(left)
+            for leftover in folder.glob(f"{_INCOMING}*"):  # of an installation that was killed
+                shutil.rmtree(leftover)
             return _install(str(source), sha256, trusted, folder, allow_downgrade)
     except Timeout as error:
         raise BundleError(Code.OUTPUT_LOCKED, "another installation is at work here.", where=folder) from error
@@ -111,7 +111,7 @@ def _install(
 
 
 def _receive(source: str, sha256: str | None, incoming: Path, root: Path) -> str:
-    """Bring the files into ``root``; return what the source is called in the record: no path of this machine."""
+    """Copy or unpack the files into ``root``; return the source's name for the record, no path of this machine."""
     if "://" in source:
         archive = incoming / "archive"
         fetch_file(source, sha256, archive)
@@ -126,10 +126,10 @@ def _receive(source: str, sha256: str | None, incoming: Path, root: Path) -> str
             raise UsageError(Code.USAGE, f"{path}: --sha256 is of an archive, and this is a folder.")
         _copy(path, root)
         return path.resolve().name
-    if sha256 is not None and (found := file_digest(path)) != sha256.lower():
+    if sha256 is not None and (actual := file_digest(path)) != sha256.lower():
         raise DownloadError(
             Code.CHECKSUM_MISMATCH,
-            f"its SHA-256 is {found}, not {sha256}: it is another file than the one that was announced.",
+            f"its SHA-256 is {actual}, not {sha256}: it is another file than the one that was announced.",
             fix="Ask its sender, by another way than the one that the file came.",
             where=path,
         )
@@ -148,36 +148,36 @@ def _copy(folder: Path, root: Path) -> None:
                 Code.SIGNATURE_INVALID, f"its {SIGNATURE} has more than {LARGEST_JSON:,} bytes.", where=folder
             )
     refuse_altered_files(folder, contents)
-    for name, left in sizes.items():
+    for name, remaining in sizes.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         # what has become a link or a pipe by now is neither followed nor waited for
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(folder / name, flags), "rb") as source, (root / name).open("xb") as target:
-            while block := source.read(min(left, 1 << 20)):
-                left -= target.write(block)
+            while block := source.read(min(remaining, 1 << 20)):
+                remaining -= target.write(block)
 
 
 def _attention(inspection: Inspection, verified: Verified, store: Path) -> Iterator[Remark]:
-    """Yield what a person should know of, each callable, address, ... once."""
+    """Yield the remarks that a person should read, each callable, address and so on once."""
     contents, signer = verified.contents, verified.signer
     for version in installed_versions(store, contents.name)[-1:]:
         before = find_installed(store, f"{contents.name}@{version}").record
         if before.fingerprint != signer.fingerprint:
             reason = f"{contents.name} {version}, which is installed, was signed by {before.signer}."
             yield Remark(SIGNATURE, "", "signer", signer.name, Verdict.ATTENTION, reason)
-    told = set()
+    reported = set()
     for remark in inspection.remarks:
-        if remark.verdict == Verdict.ATTENTION and (remark.kind, remark.text) not in told:
-            told.add((remark.kind, remark.text))
+        if remark.verdict == Verdict.ATTENTION and (remark.kind, remark.text) not in reported:
+            reported.add((remark.kind, remark.text))
             yield remark
 
 
 def _place(verified: Verified, folder: Path, store: Path, source: str, allow_downgrade: bool) -> Installed:
     contents = verified.contents
-    words = f"{contents.name}@{contents.version}"
+    reference = f"{contents.name}@{contents.version}"
     if contents.version in installed_versions(store, contents.name):
-        there = find_installed(store, words)
-        if there.record.manifest != verified.manifest:
+        installed = find_installed(store, reference)
+        if installed.record.manifest != verified.manifest:
             raise SharingError(
                 Code.BUNDLE_OLDER,
                 f"{contents.name} {contents.version} is installed with another content: a version is one content.",
@@ -185,8 +185,8 @@ def _place(verified: Verified, folder: Path, store: Path, source: str, allow_dow
                 where=source,
             )
         if allow_downgrade or contents.version == installed_versions(store, contents.name)[-1]:
-            set_current(store, there.record)
-        return there
+            set_current(store, installed.record)
+        return installed
     if not allow_downgrade:
         refuse_older(store, contents.name, contents.version)
     record = InstallRecord(
@@ -205,7 +205,7 @@ def _place(verified: Verified, folder: Path, store: Path, source: str, allow_dow
 
 
 def _sync(folder: Path) -> None:
-    """Bring every file and folder to the disk before a rename says that they are there."""
+    """Flush every file and folder to the disk, so that the rename that follows never exposes partial files."""
     for path in [*sorted(folder.rglob("*")), folder]:
         if path.is_dir():
             sync_folder(path)

@@ -1,8 +1,8 @@
-"""Where installed bundles live, and which of them a name means.
+"""The store of installed bundles: where they are, and which version a name refers to.
 
 STORE/NAME/VERSION/bundle/       the files, exactly as they were signed
 STORE/NAME/VERSION/record.json   who signed them, their digests, when they came
-STORE/NAME/current.json          the version that NAME alone means
+STORE/NAME/current.json          the version that NAME alone refers to
 
 A version's folder appears whole, by one rename, and never changes; then ``current.json`` is replaced. So a kill at any
 point leaves the old version or the new one.
@@ -26,7 +26,7 @@ from cxr_monai.strict_json import parse_strictly
 
 @dataclass(frozen=True)
 class InstallRecord:
-    """What is known of an installed bundle.
+    """The record of an installed bundle.
 
     Attributes:
         name, version: of its manifest.
@@ -54,9 +54,9 @@ class Installed:
 
     Attributes:
         root: its folder.
-        record: what is known of it.
-        attention: what an inspection names for a person to know of, such as what it may write; told when it is
-            installed.
+        record: its record.
+        attention: remarks of the inspection that a person should read, such as files that it may write; given when
+            it is installed.
     """
 
     root: Path
@@ -65,7 +65,7 @@ class Installed:
 
 
 def data_folder() -> Path:
-    """Return this package's folder for what a user keeps: keys, trusted signers, installed bundles."""
+    """Return this package's folder for a user's data: keys, trusted signers, installed bundles."""
     if os.name == "nt":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -75,9 +75,9 @@ def data_folder() -> Path:
     return base / "cxr-monai"
 
 
-def store_folder(given: str | Path | None = None) -> Path:
-    """Return the store: as given, else ``CXR_MONAI_BUNDLES``, else below the user's data."""
-    return Path(given or os.environ.get("CXR_MONAI_BUNDLES") or data_folder() / "bundles")
+def store_folder(folder: str | Path | None = None) -> Path:
+    """Return the store's folder: ``folder`` if given, else ``CXR_MONAI_BUNDLES``, else below the user's data."""
+    return Path(folder or os.environ.get("CXR_MONAI_BUNDLES") or data_folder() / "bundles")
 
 
 def installed_bundles(store: Path) -> list[Installed]:
@@ -87,52 +87,61 @@ def installed_bundles(store: Path) -> list[Installed]:
         SharingError: ``bundle-altered`` for a record that cannot be read.
     """
     # hidden folders are those of an installation that is at work, or was killed
-    found = [_read(path.parent) for path in sorted(store.glob("[!.]*/*/record.json"))]
-    return sorted(found, key=lambda one: (one.record.name, version_numbers(one.record.version)))
+    installed = [_read(path.parent) for path in sorted(store.glob("[!.]*/*/record.json"))]
+    return sorted(installed, key=lambda bundle: (bundle.record.name, version_numbers(bundle.record.version)))
 
 
 def installed_versions(store: Path, name: str) -> list[str]:
-    """Return the installed versions of a name, the lowest first."""
-    found = [_read(path.parent).record.version for path in store.glob(f"{check_bundle_name(name)}/*/record.json")]
-    return sorted(found, key=version_numbers)
+    """Return the versions of the bundle ``name`` installed in ``store``, the lowest first."""
+    versions = [_read(path.parent).record.version for path in store.glob(f"{check_bundle_name(name)}/*/record.json")]
+    return sorted(versions, key=version_numbers)
 
 
-def find_installed(store: Path, words: str) -> Installed:
-    """Return the installed bundle that ``NAME`` or ``NAME@VERSION`` means.
+def find_installed(store: Path, reference: str) -> Installed:
+    """Return the installed bundle that ``NAME`` or ``NAME@VERSION`` refers to.
+
+    Args:
+        store: the folder of installed bundles.
+        reference: ``NAME`` or ``NAME@VERSION``; a name alone refers to its current version.
 
     Raises:
-        BundleError: ``bundle-invalid``, with those that are installed.
+        BundleError: ``bundle-invalid`` if there is none, naming those that are installed.
     """
-    name, at, version = words.partition("@")
+    name, separator, version = reference.partition("@")
     try:
         check_bundle_name(name)
         version_numbers(version or "0.0")
     except SharingError as error:
         raise BundleError(
             Code.BUNDLE_INVALID,
-            f"there is no folder {words!r}, and no bundle is installed under such a name: {error.message}",
+            f"there is no folder {reference!r}, and no bundle is installed under such a name: {error.message}",
             fix="A training leaves its bundle in OUT/bundle; 'cxr-monai bundle list' names what is installed; with "
             f"this package come {', '.join(shipped_bundles())}.",
         ) from error
-    if not at:
+    if not separator:
         version = _current(store / name)
     if not version or not (store / name / version / "record.json").is_file():
-        known = ", ".join(f"{one.record.name}@{one.record.version}" for one in installed_bundles(store)) or "none"
+        records = [installed.record for installed in installed_bundles(store)]
+        names = ", ".join(f"{record.name}@{record.version}" for record in records) or "none"
         raise BundleError(
             Code.BUNDLE_INVALID,
-            f"no bundle {words!r} is installed in {store}; there are: {known}.",
+            f"no bundle {reference!r} is installed in {store}; there are: {names}.",
             fix="'cxr-monai bundle install' installs one.",
         )
     return _read(store / name / version)
 
 
-def is_installed(store: Path, words: str) -> bool:
-    """True if ``NAME`` or ``NAME@VERSION`` means a bundle of the store, in whatever version, and no file or folder."""
-    return not Path(words).exists() and words.partition("@")[0] in {one.record.name for one in installed_bundles(store)}
+def is_installed(store: Path, reference: str) -> bool:
+    """Return whether ``reference`` (``NAME`` or ``NAME@VERSION``) is a bundle of ``store``, and no file or folder.
+
+    Any installed version of the name counts.
+    """
+    names = {installed.record.name for installed in installed_bundles(store)}
+    return not Path(reference).exists() and reference.partition("@")[0] in names
 
 
 def set_current(store: Path, record: InstallRecord) -> None:
-    """Let a name mean this version."""
+    """Make the version of ``record`` the current one of its name in ``store``."""
     write_durably(store / record.name / "current.json", _json({"version": record.version}))
 
 
@@ -142,17 +151,22 @@ def write_record(folder: Path, record: InstallRecord) -> None:
 
 
 def refuse_older(store: Path, name: str, version: str) -> None:
-    """Refuse a version that is not above the highest one that is installed, nor that one; 1.0 is not above 1.0.0.
+    """Refuse a version that is neither above the highest installed one nor equal to it; 1.0 is not above 1.0.0.
+
+    Args:
+        store: the folder of installed bundles.
+        name, version: of the bundle to install.
 
     Raises:
         SharingError: ``bundle-older``.
     """
-    there = installed_versions(store, name)
-    if there and version != there[-1] and version_numbers(version) <= version_numbers(there[-1]):
-        what = "older" if version_numbers(version) < version_numbers(there[-1]) else "no newer"
+    versions = installed_versions(store, name)
+    if versions and version != versions[-1] and version_numbers(version) <= version_numbers(versions[-1]):
+        relation = "older" if version_numbers(version) < version_numbers(versions[-1]) else "no newer"
         raise SharingError(
             Code.BUNDLE_OLDER,
-            f"{name} {version} is {what} than {there[-1]}, which is installed: it may have faults that were mended.",
+            f"{name} {version} is {relation} than {versions[-1]}, which is installed: it may have faults that were "
+            "mended.",
             fix="If it is really wanted: --allow-downgrade.",
         )
 
@@ -187,10 +201,10 @@ def _object(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _damaged(path: Path, said: str) -> SharingError:
+def _damaged(path: Path, reason: str) -> SharingError:
     return SharingError(
         Code.BUNDLE_ALTERED,
-        f"this file of the store cannot be used: {said}.",
+        f"this file of the store cannot be used: {reason}.",
         fix="Delete the version's folder and install the bundle again.",
         where=path,
     )

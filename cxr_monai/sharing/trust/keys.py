@@ -1,7 +1,7 @@
-"""Keys: a pair of one's own, and the public keys of those who are trusted; a file's name is its signer's.
+"""Keys for signatures: the user's own pairs, and the public keys of trusted signers; a file is named after its signer.
 
 make_key("hospital-a")                    # keys/hospital-a.pem stays here; keys/hospital-a.pub is for everybody
-trust("received/hospital-b.pub", "hospital-b")
+trust_key("received/hospital-b.pub", "hospital-b")
 """
 
 import hashlib
@@ -30,21 +30,21 @@ class Signer:
 
 
 def keys_folder() -> Path:
-    """Return where a person's own keys lie."""
+    """Return the folder of the user's own keys."""
     return data_folder() / "keys"
 
 
-def trusted_folder(given: str | Path | None = None) -> Path:
-    """Return the folder of trusted public keys: as given, else ``CXR_MONAI_TRUSTED``, else below the user's data."""
-    return Path(given or os.environ.get("CXR_MONAI_TRUSTED") or data_folder() / "trusted")
+def trusted_folder(folder: str | Path | None = None) -> Path:
+    """Return the folder of trusted public keys: ``folder`` if given, else ``CXR_MONAI_TRUSTED``, else the user's."""
+    return Path(folder or os.environ.get("CXR_MONAI_TRUSTED") or data_folder() / "trusted")
 
 
 def make_key(name: str, folder: str | Path | None = None, password: str | None = None) -> Signer:
-    """Make a pair of keys (ECDSA over NIST P-256): ``NAME.pem``, which nobody else may read, and ``NAME.pub``.
+    """Make a pair of keys (ECDSA over NIST P-256): ``NAME.pem``, which only its owner may read, and ``NAME.pub``.
 
     Args:
         name: of the signer: a-z, 0-9 and hyphens.
-        folder: where they go; the user's data folder where None.
+        folder: that they are written to; :func:`keys_folder` where None.
         password: of the private key's file.
 
     Raises:
@@ -74,45 +74,50 @@ def make_key(name: str, folder: str | Path | None = None, password: str | None =
 
 
 def trust_key(public: str | Path, name: str, folder: str | Path | None = None) -> Signer:
-    """Trust a public key under a name of one's own.
+    """Add a public key to the trusted ones, under a name that the user chooses.
+
+    Args:
+        public: file of the public key.
+        name: of its signer: a-z, 0-9 and hyphens.
+        folder: of trusted keys, see :func:`trusted_folder`.
 
     Raises:
         SharingError: ``key-invalid`` if the file holds no such key, or the key is trusted under another name.
         BundleError: ``output-exists`` if the name has another key.
     """
     check_bundle_name(name)
-    given, target = read_signer(Path(public)), trusted_folder(folder) / f"{name}.pub"
+    candidate, target = read_signer(Path(public)), trusted_folder(folder) / f"{name}.pub"
     for signer in trusted_signers(folder):
-        if signer.fingerprint == given.fingerprint and signer.name != name:
+        if signer.fingerprint == candidate.fingerprint and signer.name != name:
             raise _invalid(Path(public), f"this key is trusted already, as {signer.name!r}.")
-        if signer.name == name and signer.fingerprint != given.fingerprint:
+        if signer.name == name and signer.fingerprint != candidate.fingerprint:
             raise BundleError(
                 Code.OUTPUT_EXISTS,
                 f"{name!r} has another key, {signer.fingerprint[:16]}...",
                 fix="If the signer has a new key, trust it under a new name, or delete the old file yourself.",
                 where=target,
             )
-    write_durably(target, given.path.read_bytes())
+    write_durably(target, candidate.path.read_bytes())
     return read_signer(target)
 
 
 def trusted_signers(folder: str | Path | None = None) -> list[Signer]:
-    """Return those who are trusted, by name; empty where there is no such folder.
+    """Return the trusted signers, sorted by name; empty where there is no such folder.
 
     Raises:
         SharingError: ``key-invalid`` if a file of the folder is no public key, or two are the same.
     """
     signers = [read_signer(path) for path in sorted(trusted_folder(folder).glob("*.pub"))]
-    known: dict[str, Signer] = {}
+    by_fingerprint: dict[str, Signer] = {}
     for signer in signers:
-        other = known.setdefault(signer.fingerprint, signer)
-        if other is not signer:
-            raise _invalid(signer.path, f"it is the same key as {other.name!r}: one signer has one name.")
+        first = by_fingerprint.setdefault(signer.fingerprint, signer)
+        if first is not signer:
+            raise _invalid(signer.path, f"it is the same key as {first.name!r}: one signer has one name.")
     return signers
 
 
 def read_signer(path: Path) -> Signer:
-    """Read a public key.
+    """Read a public key (PEM, ECDSA over a NIST curve) and return its signer, named after the file.
 
     Raises:
         SharingError: ``key-invalid``.
@@ -129,38 +134,43 @@ def read_signer(path: Path) -> Signer:
         raise _invalid(path, "it is no public key: a private one, or too large a file.")
     try:
         key = serialization.load_pem_public_key(content)
-    except Exception as error:  # whatever the library makes of a file that is no key
+    except Exception as error:  # the library may raise anything for a file that is no key
         raise _invalid(path, f"it is no public key ({error}).") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise _invalid(path, f"it is no key of an elliptic curve ({', '.join(_CURVES)}).")
     return Signer(path.stem, path, hashlib.sha256(_pem(key)).hexdigest())
 
 
-def find_key(named: str | None) -> Path:
-    """Return a private key's file: as named, by its path or as one of one's own; else the only one there is.
+def find_key(name_or_path: str | None) -> Path:
+    """Return the file of a private key.
+
+    Args:
+        name_or_path: path of the file, or name of one of the user's own keys; None for the only one that there is.
 
     Raises:
-        SharingError: ``key-invalid``, with one's own.
+        SharingError: ``key-invalid`` if there is none, or several to choose from, naming the user's own.
     """
-    own = sorted(keys_folder().glob("*.pem"))
-    if named is None and len(own) == 1:
-        return own[0]
-    path = Path(named or "")
-    if named is not None and not path.is_file() and keys_folder() / f"{named}.pem" in own:
-        return keys_folder() / f"{named}.pem"
-    if named is None or not path.is_file():
-        names = ", ".join(key.stem for key in own) or "none yet; 'cxr-monai bundle keys NAME' makes one"
-        raise _invalid(Path(named or keys_folder()), f"say which private key: --key FILE, or one of yours: {names}.")
+    own_keys = sorted(keys_folder().glob("*.pem"))
+    if name_or_path is None and len(own_keys) == 1:
+        return own_keys[0]
+    path = Path(name_or_path or "")
+    if name_or_path is not None and not path.is_file() and keys_folder() / f"{name_or_path}.pem" in own_keys:
+        return keys_folder() / f"{name_or_path}.pem"
+    if name_or_path is None or not path.is_file():
+        names = ", ".join(key.stem for key in own_keys) or "none yet; 'cxr-monai bundle keys NAME' makes one"
+        raise _invalid(
+            Path(name_or_path or keys_folder()), f"say which private key: --key FILE, or one of yours: {names}."
+        )
     return path
 
 
 def is_encrypted(path: Path) -> bool:
-    """Tell whether a private key's file needs a password."""
+    """Return whether a private key's file needs a password."""
     return b"ENCRYPTED" in check_private(path)
 
 
 def check_private(path: Path) -> bytes:
-    """Return a private key's file if its owner alone can read it.
+    """Return the content of a private key's file if its owner alone can read it.
 
     Raises:
         SharingError: ``key-invalid``.
@@ -181,5 +191,5 @@ def _pem(key: Any) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _invalid(path: Path, said: str, fix: str | None = None) -> SharingError:
-    return SharingError(Code.KEY_INVALID, said, fix=fix, where=path)
+def _invalid(path: Path, reason: str, fix: str | None = None) -> SharingError:
+    return SharingError(Code.KEY_INVALID, reason, fix=fix, where=path)

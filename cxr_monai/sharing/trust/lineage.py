@@ -1,12 +1,12 @@
-"""Where a bundle comes from: ``lineage.json`` in it, and the tree over all generations, each link checked.
+"""Provenance of a bundle: ``lineage.json`` in it, and the tree over all generations, each link checked.
 
 write_lineage(child, [parent], "cxr-monai finetune", data={"train_images": 120}, measured={"auroc": 0.81})
-tree = trace("OUT/bundle", at_hand(store, ["received"]))
+tree = trace_lineage("OUT/bundle", bundles_at_hand(store, ["received"]))
 tree.lines()
 
-A child names its parents by the digest of all their files, and carries what they and their ancestors said of
-themselves. So the tree can be drawn where no ancestor is at hand; where one is, its digest is computed again, and what
-the child says of it is compared with what it says itself.
+A child names its parents by the digest of all their files, and carries a copy of their records and of those of their
+ancestors. So the tree can be drawn where no ancestor is at hand; where one is, its digest is computed again, and its
+own record is compared with the child's copy.
 """
 
 import importlib.metadata
@@ -29,13 +29,13 @@ LINEAGE = "lineage.json"
 _FORMAT = 1
 MOST_ANCESTORS = 300
 MOST_GENERATIONS = 100
-"""Ancestors in a row that are followed: each is a step deeper for what follows them."""
+"""Longest chain of ancestors that is followed: each is one recursion deeper."""
 _PACKAGES = ("cxr-monai", "monai", "torch", "numpy")
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What one bundle says of how it was made.
+    """One bundle's record of how it was made.
 
     Attributes:
         name, version: of its metadata.
@@ -44,7 +44,7 @@ class Generation:
         data: digest and counts of the data; no names.
         settings: that differ from the parent's or the command's defaults.
         software: versions by package.
-        measured: figures and what they are of.
+        measured: metrics, and the finding and data that they are of.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Generation:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A bundle's own generation, and its ancestors' by their digests."""
+    """A bundle's own record (``own`` in the file), and those of its ancestors by their digests."""
 
-    own: Generation
+    generation: Generation
     ancestors: Mapping[str, Generation]
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions of what makes bundles here."""
+    """Return the installed versions of the packages that make a bundle."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
@@ -92,22 +92,23 @@ def write_lineage(
     ancestors: dict[str, Generation] = {}
     digests = [content_digest(parent) for parent in parents]
     for digest, parent in zip(digests, parents, strict=True):
-        theirs = read_lineage(parent)
-        ancestors |= {**theirs.ancestors, digest: theirs.own}
-    named = _of_metadata(root)
-    own = Generation(
-        named.name, named.version, made_by, tuple(digests), data, settings or {}, software_versions(), measured or {}
-    )
+        lineage = read_lineage(parent)
+        ancestors |= {**lineage.ancestors, digest: lineage.generation}
+    identity = _metadata_generation(root)
+    generation = Generation(
+        identity.name, identity.version, made_by, tuple(digests),
+        data, settings or {}, software_versions(), measured or {},
+    )  # fmt: skip
     content = {
         "format": _FORMAT,
-        "own": asdict(own),
-        "ancestors": {digest: asdict(generation) for digest, generation in sorted(ancestors.items())},
+        "own": asdict(generation),
+        "ancestors": {digest: asdict(ancestor) for digest, ancestor in sorted(ancestors.items())},
     }
     write_durably(root / LINEAGE, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_lineage(root: Path) -> Lineage:
-    """Read a bundle's lineage; one that has none has no parents that are known.
+    """Read a bundle's lineage; without ``lineage.json`` its name, version and data come from its metadata alone.
 
     Raises:
         SharingError: ``lineage-invalid``.
@@ -115,16 +116,16 @@ def read_lineage(root: Path) -> Lineage:
     path = root / LINEAGE
     try:
         if not path.exists():
-            return Lineage(_of_metadata(root), {})
+            return Lineage(_metadata_generation(root), {})
         content = parse_strictly(path.read_bytes())
         if not isinstance(content, Mapping) or set(content) != {"format", "own", "ancestors"}:
             raise ValueError("it needs format, own and ancestors, and nothing else.")
         if content["format"] != _FORMAT or len(content["ancestors"]) > MOST_ANCESTORS:
             raise ValueError(f"its format is not {_FORMAT}, or it has more than {MOST_ANCESTORS:,} ancestors.")
-        named = _of_metadata(root)  # packing may have given a new version
+        identity = _metadata_generation(root)  # packing may have given a new version
         return Lineage(
-            replace(_generation(content["own"]), name=named.name, version=named.version),
-            {_digest(digest): _generation(one) for digest, one in content["ancestors"].items()},
+            replace(_generation(content["own"]), name=identity.name, version=identity.version),
+            {_digest(digest): _generation(ancestor) for digest, ancestor in content["ancestors"].items()},
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SharingError(
@@ -135,7 +136,7 @@ def read_lineage(root: Path) -> Lineage:
         ) from error
 
 
-def _of_metadata(root: Path) -> Generation:
+def _metadata_generation(root: Path) -> Generation:
     metadata = parse_strictly((root / "configs" / "metadata.json").read_bytes())
     if not isinstance(metadata, Mapping):
         raise ValueError("its metadata is no JSON object.")
@@ -163,20 +164,20 @@ def _digest(text: Any) -> str:
 
 
 class LinkState(StrEnum):
-    """What is known of one link."""
+    """State of the link from a child to one parent."""
 
     ITSELF = "itself"
     VERIFIED = "verified"
-    """The parent is at hand, with this digest, and says the same of itself."""
+    """The parent is at hand with this digest, and its own record equals the child's copy."""
     AWAY = "not at hand"
-    """What is said of it is what its child says."""
+    """The parent's record is the child's copy alone."""
     DAMAGED = "damaged"
-    """What is at hand contradicts the child."""
+    """The parent's record is missing, circular, too deep, or differs from the child's copy."""
 
 
 @dataclass(frozen=True)
 class AtHand:
-    """A bundle that a link may lead to: its folder, what to call it, its digests (of what it was packed from, too)."""
+    """A bundle that a link may lead to: its folder, label, digests (also of the folder it was packed from), lineage."""
 
     root: Path
     label: str
@@ -186,44 +187,47 @@ class AtHand:
 
 @dataclass(frozen=True)
 class LineageNode:
-    """A bundle in the tree, the link to it, and its parents."""
+    """A bundle in the tree: its digest and record, the state of the link to it, a text on that state, its parents."""
 
     digest: str
     generation: Generation | None
     state: LinkState
-    said: str
+    explanation: str
     parents: tuple["LineageNode", ...]
 
-    def everyone(self) -> Iterator["LineageNode"]:
+    def walk(self) -> Iterator["LineageNode"]:
         """Yield the node and all its ancestors."""
         yield self
         for parent in self.parents:
-            yield from parent.everyone()
+            yield from parent.walk()
 
     def lines(self) -> list[str]:
         """Return the tree as text, the newest first."""
-        one = self.generation
-        name = f"{shortened(one.name)} {shortened(one.version)}" if one else "nothing is known of it"
-        made = [name, self.digest[:12], f"{self.state}{': ' + self.said if self.said else ''}"]
-        written = ["  ".join(made)]
-        details = [shortened(f"{what}: {_told(content)}") for what, content in _details(one) if content]
+        generation = self.generation
+        name = "nothing is known of it"
+        if generation:
+            name = f"{shortened(generation.name)} {shortened(generation.version)}"
+        columns = [name, self.digest[:12], f"{self.state}{': ' + self.explanation if self.explanation else ''}"]
+        lines = ["  ".join(columns)]
+        details = [shortened(f"{label}: {_formatted(content)}") for label, content in _details(generation) if content]
         bar = "│ " if self.parents else "  "
-        written += [f"{bar} {line}" for line in details]
+        lines += [f"{bar} {line}" for line in details]
         for number, parent in enumerate(self.parents):
             last = number == len(self.parents) - 1
             first, *rest = parent.lines()
-            written.append(f"{'└─' if last else '├─'} {first}")
-            written += [f"{'  ' if last else '│ '} {line}" for line in rest]
-        return written
+            lines.append(f"{'└─' if last else '├─'} {first}")
+            lines += [f"{'  ' if last else '│ '} {line}" for line in rest]
+        return lines
 
 
-def _details(one: Generation | None) -> list[tuple[str, Any]]:
-    if one is None:
+def _details(generation: Generation | None) -> list[tuple[str, Any]]:
+    if generation is None:
         return []
-    return [("made by", one.made_by), ("data", one.data), ("settings", one.settings), ("measured", one.measured)]
+    names = {"made by": "made_by", "data": "data", "settings": "settings", "measured": "measured"}
+    return [(label, getattr(generation, name)) for label, name in names.items()]
 
 
-def _told(content: Any) -> str:
+def _formatted(content: Any) -> str:
     if not isinstance(content, Mapping):
         return str(content)
     plain = {key: value for key, value in content.items() if isinstance(value, str | int | float)}
@@ -247,17 +251,17 @@ def bundles_at_hand(store: Path, also: Iterable[str | Path] = ()) -> list[AtHand
     Raises:
         SharingError: ``lineage-invalid`` if one of them cannot be read.
     """
-    found = []
-    for one in installed_bundles(store) if store.is_dir() else []:
-        label = f"installed, {one.record.name}@{one.record.version}, signed by {one.record.signer}"
-        found.append(_at_hand(one.root, label))
+    at_hand = []
+    for installed in installed_bundles(store) if store.is_dir() else []:
+        label = f"installed, {installed.record.name}@{installed.record.version}, signed by {installed.record.signer}"
+        at_hand.append(_at_hand(installed.root, label))
     for folder in map(Path, also):
         inside = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
         bundles = [path for path in inside if (path / "configs" / "metadata.json").is_file()]
         if not bundles:
             raise SharingError(Code.LINEAGE_INVALID, "there is no bundle in this folder.", where=folder)
-        found += [_at_hand(path, str(path)) for path in bundles]
-    return found
+        at_hand += [_at_hand(path, str(path)) for path in bundles]
+    return at_hand
 
 
 def _at_hand(root: Path, label: str) -> AtHand:
@@ -267,8 +271,12 @@ def _at_hand(root: Path, label: str) -> AtHand:
     return AtHand(root, label, tuple(dict.fromkeys(digests)), read_lineage(root))
 
 
-def trace_lineage(root: str | Path, hand: Sequence[AtHand]) -> LineageNode:
+def trace_lineage(root: str | Path, at_hand: Sequence[AtHand]) -> LineageNode:
     """Return the tree of a bundle, every link checked as far as the bundles at hand allow.
+
+    Args:
+        root: the bundle's folder.
+        at_hand: bundles that links may lead to, see :func:`bundles_at_hand`.
 
     Raises:
         SharingError: ``lineage-invalid`` if the bundle's own record cannot be read.
@@ -276,58 +284,68 @@ def trace_lineage(root: str | Path, hand: Sequence[AtHand]) -> LineageNode:
     root = Path(root)
     lineage = read_lineage(root)
     digest = content_digest(root)
-    tracer = _Tracer(hand)
-    parents = tracer.parents(lineage.own, lineage.ancestors, (digest,))
-    return LineageNode(
-        digest, lineage.own, LinkState.ITSELF, tracer.known[digest].label if digest in tracer.known else "", parents
-    )
+    tracer = _Tracer(at_hand)
+    parents = tracer.parents(lineage.generation, lineage.ancestors, (digest,))
+    label = tracer.by_digest[digest].label if digest in tracer.by_digest else ""
+    return LineageNode(digest, lineage.generation, LinkState.ITSELF, label, parents)
 
 
 class _Tracer:
     """Follows links; each ancestor's own ancestors are followed once, however many children lead to it."""
 
-    def __init__(self, hand: Sequence[AtHand]) -> None:
-        self.hand = hand
+    def __init__(self, at_hand: Sequence[AtHand]) -> None:
+        self.at_hand = at_hand
         # a bundle that is at hand itself comes before one that was packed from it
-        self.known = {one.digests[-1]: one for one in hand} | {one.digests[0]: one for one in hand}
+        self.by_digest = {bundle.digests[-1]: bundle for bundle in at_hand}
+        self.by_digest |= {bundle.digests[0]: bundle for bundle in at_hand}
         self.followed: set[str] = set()
 
     def parents(
         self, child: Generation, ancestors: Mapping[str, Generation], path: tuple[str, ...]
     ) -> tuple[LineageNode, ...]:
+        """Return the nodes of a child's parents.
+
+        Args:
+            child: the record that names the parents.
+            ancestors: records by digest, as the child and its descendants carry them.
+            path: digests from the root of the tree to the child.
+        """
         return tuple(self._parent(digest, ancestors, path) for digest in child.parents)
 
     def _parent(self, digest: str, ancestors: Mapping[str, Generation], path: tuple[str, ...]) -> LineageNode:
-        claimed, there = ancestors.get(digest), self.known.get(digest)
+        claimed, bundle = ancestors.get(digest), self.by_digest.get(digest)
         if digest in path:
             return LineageNode(digest, claimed, LinkState.DAMAGED, "it is said to be its own ancestor, a circle", ())
         if len(path) > MOST_GENERATIONS:
             return LineageNode(
                 digest, claimed, LinkState.DAMAGED, f"there are more than {MOST_GENERATIONS:,} generations", ()
             )
-        state, said = self._link(digest, claimed, there, path)
-        generation = there.lineage.own if there else claimed
+        state, explanation = self._link(digest, claimed, bundle, path)
+        generation = bundle.lineage.generation if bundle else claimed
         if generation is None:
-            return LineageNode(digest, None, state, said, ())
+            return LineageNode(digest, None, state, explanation, ())
         if digest in self.followed and generation.parents:
-            return LineageNode(digest, generation, state, f"{said}; its parents stand above".lstrip("; "), ())
+            return LineageNode(digest, generation, state, f"{explanation}; its parents stand above".lstrip("; "), ())
         self.followed.add(digest)
-        further = {**ancestors, **(there.lineage.ancestors if there else {})}
-        return LineageNode(digest, generation, state, said, self.parents(generation, further, (*path, digest)))
+        further = {**ancestors, **(bundle.lineage.ancestors if bundle else {})}
+        return LineageNode(digest, generation, state, explanation, self.parents(generation, further, (*path, digest)))
 
     def _link(
-        self, digest: str, claimed: Generation | None, there: AtHand | None, path: tuple[str, ...]
+        self, digest: str, claimed: Generation | None, bundle: AtHand | None, path: tuple[str, ...]
     ) -> tuple[LinkState, str]:
-        if there is not None:
-            as_packed = "" if digest == there.digests[0] else ", which was packed from it"
-            own = replace(there.lineage.own, version=claimed.version) if as_packed and claimed else there.lineage.own
-            if claimed != own:
-                return LinkState.DAMAGED, f"{there.label}: what its child says of it is not what it says itself"
-            return LinkState.VERIFIED, there.label + as_packed
+        if bundle is not None:
+            as_packed = "" if digest == bundle.digests[0] else ", which was packed from it"
+            generation = bundle.lineage.generation
+            if as_packed and claimed:
+                generation = replace(generation, version=claimed.version)
+            if claimed != generation:
+                return LinkState.DAMAGED, f"{bundle.label}: what its child says of it is not what it says itself"
+            return LinkState.VERIFIED, bundle.label + as_packed
         if claimed is None:
             return LinkState.DAMAGED, "its child says nothing of it"
-        for one in self.hand:
-            own = one.lineage.own
-            if (own.name, own.version) == (claimed.name, claimed.version) and not set(one.digests) & set(path):
-                return LinkState.AWAY, f"{one.label} has its name and version, but another content"
+        for other in self.at_hand:
+            generation = other.lineage.generation
+            same_name = (generation.name, generation.version) == (claimed.name, claimed.version)
+            if same_name and not set(other.digests) & set(path):
+                return LinkState.AWAY, f"{other.label} has its name and version, but another content"
         return LinkState.AWAY, "what is said of it is what its child says"

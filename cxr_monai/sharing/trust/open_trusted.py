@@ -1,4 +1,4 @@
-"""Which bundles a command may run: installed ones, those of this package, folders that an inspection lets pass.
+"""Open bundles that a command may run: installed ones, those of this package, folders that pass an inspection.
 
 root = open_trusted("cxr-nih14")            # installed: NAME or NAME@VERSION
 root = open_trusted("cxr_nih14")            # comes with this package
@@ -33,9 +33,9 @@ class OpenedBundle:
 
     Attributes:
         root: its folder.
-        record: what is known of an installed one; None of others.
+        record: of an installed one; None of others.
         shipped: True for one that comes with this package.
-        inspection: what an inspection of it found just now; None where a person trusts the folder whatever is in it.
+        inspection: its result at opening; None where a person trusts the folder whatever is in it.
     """
 
     root: Path
@@ -45,7 +45,11 @@ class OpenedBundle:
 
 
 def open_trusted(bundle: str | os.PathLike[str], trust_folder: bool = False, store: str | Path | None = None) -> Path:
-    """Return the folder of a bundle that may be run, see :func:`open_checked`."""
+    """Return the folder of a bundle that may be run.
+
+    Args:
+        bundle, trust_folder, store: see :func:`open_checked`, which also lists the errors.
+    """
     return open_checked(bundle, trust_folder, store).root
 
 
@@ -62,7 +66,7 @@ def open_checked(
             folder. A folder of that name wins: what a person sees in their working directory is what they mean.
         trust_folder: run the folder whatever is in it.
         store: see ``cxr_monai.sharing.trust.installed.store_folder``.
-        otherwise: what a person may do about a refused folder instead of installing it.
+        otherwise: advice in the error for a refused folder, besides installing it.
 
     Raises:
         SharingError: ``bundle-altered`` if an installed bundle is no longer what was signed; ``bundle-untrusted`` for a
@@ -90,12 +94,18 @@ def open_checked(
 
 
 def received_record(folder: Path) -> str | None:
-    """Return the file that tells that a folder was received; None if nothing does."""
+    """Return the name of the manifest or signature that shows a folder was received; None if it has neither."""
     return next((name for name in (FILE_LIST, SIGNATURE) if (folder / name).exists()), None)
 
 
 def untrusted_error(path: Path, message: str, otherwise: str = TRUST_FOLDER) -> SharingError:
-    """Return the error of a folder that may not be run as it is."""
+    """Return the error (``bundle-untrusted``) for a folder that may not be run as it is.
+
+    Args:
+        path: of the folder.
+        message: why, a sentence without its full stop.
+        otherwise: see :func:`open_checked`.
+    """
     return SharingError(
         Code.BUNDLE_UNTRUSTED,
         f"{message}.",

@@ -1,6 +1,6 @@
 """Sign a packed bundle with a key of one's own, offline, by OpenSSF's model signing; ``bundle.sig`` goes into it.
 
-signed = sign("share/cxr-nih14-1.0.0.zip", "hospital-a.pem")
+signed = sign_archive("share/cxr-nih14-1.0.0.zip", "hospital-a.pem")
 
 The signature is a Sigstore bundle over an in-toto statement of every file's SHA-256, the manifest included
 (https://github.com/sigstore/model-transparency). It lies in the archive, so one file is sent, and an installed
@@ -69,7 +69,7 @@ def sign_archive(archive: str | Path, key: str | Path, password: str | None = No
                     Code.OUTPUT_EXISTS, "it is signed already.", fix="Pack it again to sign it yourself.", where=archive
                 )
             refuse_altered_files(root, contents)
-            # the signature says the folder's name
+            # the signature contains the folder's name
             root = root.rename(root.with_name(contents.name))
             settings = signing.Config().set_hashing_config(
                 hashing.Config()
@@ -92,7 +92,7 @@ def sign_archive(archive: str | Path, key: str | Path, password: str | None = No
 
 @contextlib.contextmanager
 def signing_library() -> Iterator[None]:
-    """Say what to install where the signing library is missing."""
+    """Import the signing library within this context: its absence is a `SettingError` that names what to install."""
     try:
         yield
     except ImportError as error:

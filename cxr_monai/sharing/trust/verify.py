@@ -1,10 +1,10 @@
-"""Is this bundle, to the last byte, what a signer whom we trust has signed? Offline; nothing of it is run.
+"""Verify that a bundle is, to the last byte, what a trusted signer has signed: offline, without running any of it.
 
-verified = verify("cxr-nih14-1.0.0.zip")
+verified = verify_bundle("cxr-nih14-1.0.0.zip")
 verified.signer.name                       # "hospital-a"
 
-The library that checks the signature leaves files of ``.git`` out unless told otherwise, and leaves out whatever the
-signature says should be. Here the files on disk are exactly those of the manifest, and the signed list is exactly the
+The library that checks the signature ignores files of ``.git`` by default, and those that the signature
+excludes. Here the files on disk are exactly those of the manifest, and the signed list is exactly the
 manifest and its files; anything more or less, hidden or empty, is refused.
 """
 
@@ -36,13 +36,13 @@ _SERIALIZATION = {"method": "files", "hash_type": "sha256", "allow_symlinks": Fa
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         contents: the manifest.
         manifest: its SHA-256.
         digest: of the contents, as predictions and children name it.
-        signer: who signed.
+        signer: of the bundle.
     """
 
     contents: PackedContents
@@ -72,7 +72,12 @@ def verify_bundle(path: str | Path, trusted: str | Path | None = None) -> Verifi
 
 
 def verify_folder(root: Path, trusted: str | Path | None = None) -> Verified:
-    """Verify an unpacked bundle; see :func:`verify_bundle`."""
+    """Verify an unpacked bundle.
+
+    Args:
+        root: its folder.
+        trusted: folder of public keys, as in :func:`verify_bundle`, which also lists the errors.
+    """
     contents = read_contents(root / FILE_LIST)
     refuse_altered_files(root, contents)
     expected = {file.name: file.sha256 for file in contents.files} | {FILE_LIST: file_digest(root / FILE_LIST)}
@@ -81,7 +86,7 @@ def verify_folder(root: Path, trusted: str | Path | None = None) -> Verified:
 
 
 def _signer(root: Path, expected: Mapping[str, str], trusted: str | Path | None) -> Signer:
-    """Return who signed exactly these files, given with their SHA-256."""
+    """Return the trusted signer of exactly these files, given by name with their SHA-256."""
     path = root / SIGNATURE
     if not path.is_file():
         raise SharingError(
@@ -93,14 +98,14 @@ def _signer(root: Path, expected: Mapping[str, str], trusted: str | Path | None)
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"it has more than {LARGEST_JSON:,} bytes.")
-        hint, statement = _opened(parse_strictly(path.read_bytes()))
+        hint, statement = _key_and_statement(parse_strictly(path.read_bytes()))
         resources = _resources(statement)
     except (ValueError, TypeError) as error:  # base64's errors are of the first kind
         raise _invalid(root, f"its {SIGNATURE} is not one that this package makes: {error}") from error
     if resources != expected:
-        other = min(set(resources.items()) ^ set(expected.items()))[0]
-        raise _invalid(root, f"what was signed is not what its manifest lists: {shortened(other)} differs.")
-    signer = _known(root, hint, trusted)
+        name = min(set(resources.items()) ^ set(expected.items()))[0]
+        raise _invalid(root, f"what was signed is not what its manifest lists: {shortened(name)} differs.")
+    signer = _trusted_signer(root, hint, trusted)
     with signing_library():
         from model_signing import hashing, verifying
     settings = verifying.Config().use_elliptic_key_verifier(public_key=signer.path)
@@ -112,18 +117,18 @@ def _signer(root: Path, expected: Mapping[str, str], trusted: str | Path | None)
     try:
         settings.verify(root, path)
     except Exception as error:  # a stranger's file may break its reader in any way, and then it is not verified
-        said = str(error) or type(error).__name__
-        raise _invalid(root, f"it is not {signer.name}'s signature of these files: {shortened(said)}") from error
+        message = str(error) or type(error).__name__
+        raise _invalid(root, f"it is not {signer.name}'s signature of these files: {shortened(message)}") from error
     return signer
 
 
-def _opened(content: Any) -> tuple[str, Any]:
-    """Return the key's fingerprint and the statement; the form has no room for a second reading."""
-    _exactly(content, {"mediaType", "verificationMaterial", "dsseEnvelope"}, "the signature")
+def _key_and_statement(content: Any) -> tuple[str, Any]:
+    """Return the key's fingerprint and the signed statement; any other form of signature is refused."""
+    _require_keys(content, {"mediaType", "verificationMaterial", "dsseEnvelope"}, "the signature")
     material, envelope = content["verificationMaterial"], content["dsseEnvelope"]
-    _exactly(material, {"publicKey", "tlogEntries"}, "verificationMaterial")
-    _exactly(material["publicKey"], {"hint"}, "publicKey")
-    _exactly(envelope, {"payload", "payloadType", "signatures"}, "dsseEnvelope")
+    _require_keys(material, {"publicKey", "tlogEntries"}, "verificationMaterial")
+    _require_keys(material["publicKey"], {"hint"}, "publicKey")
+    _require_keys(envelope, {"payload", "payloadType", "signatures"}, "dsseEnvelope")
     if not isinstance(envelope["signatures"], list) or len(envelope["signatures"]) != 1:
         raise ValueError("it needs one signature.")
     hint = material["publicKey"]["hint"]
@@ -133,9 +138,9 @@ def _opened(content: Any) -> tuple[str, Any]:
 
 
 def _resources(statement: Any) -> dict[str, str]:
-    _exactly(statement, {"_type", "subject", "predicateType", "predicate"}, "the statement")
+    _require_keys(statement, {"_type", "subject", "predicateType", "predicate"}, "the statement")
     predicate = statement["predicate"]
-    _exactly(predicate, {"serialization", "resources"}, "the predicate")
+    _require_keys(predicate, {"serialization", "resources"}, "the predicate")
     if statement["_type"] != _STATEMENT or statement["predicateType"] != _PREDICATE:
         raise ValueError(f"it states {shortened(statement['predicateType'])}, not {_PREDICATE}.")
     serialization = dict(predicate["serialization"])
@@ -143,19 +148,19 @@ def _resources(statement: Any) -> dict[str, str]:
         raise ValueError("it leaves files out, or does not use SHA-256 of whole files.")
     signed: dict[str, str] = {}
     for resource in predicate["resources"]:
-        _exactly(resource, {"name", "algorithm", "digest"}, "a resource")
+        _require_keys(resource, {"name", "algorithm", "digest"}, "a resource")
         if resource["algorithm"] != "sha256" or resource["name"] in signed:
             raise ValueError(f"{shortened(resource['name'])} stands twice, or without a SHA-256.")
         signed[str(resource["name"])] = str(resource["digest"])
     return signed
 
 
-def _exactly(content: Any, keys: set[str], what: str) -> None:
+def _require_keys(content: Any, keys: set[str], part: str) -> None:
     if not isinstance(content, Mapping) or set(content) != keys:
-        raise ValueError(f"{what} has {', '.join(sorted(keys))}, and nothing else.")
+        raise ValueError(f"{part} has {', '.join(sorted(keys))}, and nothing else.")
 
 
-def _known(root: Path, hint: str, trusted: str | Path | None) -> Signer:
+def _trusted_signer(root: Path, hint: str, trusted: str | Path | None) -> Signer:
     signers = trusted_signers(trusted)
     for signer in signers:
         if signer.fingerprint == hint:
@@ -170,7 +175,7 @@ def _known(root: Path, hint: str, trusted: str | Path | None) -> Signer:
     )
 
 
-def _invalid(root: Path, said: str) -> SharingError:
+def _invalid(root: Path, reason: str) -> SharingError:
     return SharingError(
-        Code.SIGNATURE_INVALID, said, fix="Get it again from its sender; do not install it.", where=root
+        Code.SIGNATURE_INVALID, reason, fix="Get it again from its sender; do not install it.", where=root
     )
