@@ -141,7 +141,7 @@ def _own(path: Path, sizes: pd.DataFrame, findings: Sequence[str], by_name: bool
     problems += _outside(table[~broken]) + _doubled(table[~broken])
     try:
         usable = table[~broken & ~strange].assign(line=table.index[~broken & ~strange])
-        by_side = join_on_image(sizes, usable, by_name=by_name, where=path)
+        by_side = join_on_image(sizes, usable, by_name=by_name, path=path)
     except ManifestError:
         refuse_boxes(by_line(problems), path)
         raise
@@ -218,7 +218,7 @@ def boxed_findings(
     else:
         table = _read(path)
     table = table[["image", "finding"]].assign(finding=table["finding"].map(spelling))
-    by_side = join_on_image(pd.DataFrame({"image": list(images)}), table, by_name=by_name, where=path)
+    by_side = join_on_image(pd.DataFrame({"image": list(images)}), table, by_name=by_name, path=path)
     labels = {
         str(image): {label for finding in rows["finding"] for label in scheme.labels_of(finding)}
         for image, rows in by_side.table.groupby("image", sort=False)

@@ -107,7 +107,7 @@ def _boxes(
     cells = cells.assign(**numbers)
     try:
         by_side = join_on_image(
-            manifest.table[["image"]], cells, by_name=manifest.by_name, where=path, root=manifest.root
+            manifest.table[["image"]], cells, by_name=manifest.by_name, path=path, root=manifest.root
         )
     except ManifestError as error:
         if error.code != Code.MANIFEST_INVALID:

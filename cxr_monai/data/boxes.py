@@ -41,9 +41,12 @@ def read_box_cells(path: Path) -> pd.DataFrame:
 
 
 def box_numbers(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the numbers of boxes in pixels, float64 with the columns `NUMBERS`, and which rows are no box.
+    """Return the numbers of boxes in pixels, float64 with the columns `NUMBERS`, and which rows are not a box (bool).
 
     No box: a number is missing or none (NaN in the result), infinite, or a size is not above 0.
+
+    Args:
+        table: text cells of `read_box_cells`.
     """
     numbers = table[NUMBERS].apply(pd.to_numeric, errors="coerce").astype(float)
     sizes = numbers[["width", "height", "image_width", "image_height"]]
@@ -51,18 +54,31 @@ def box_numbers(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
 
 
 def broken_boxes(table: pd.DataFrame, broken: pd.Series) -> list[tuple[int, str]]:
-    """Return the line and the words of each row that is no box."""
+    """Return the line number and the reason for each row that is not a box.
+
+    Args:
+        table: text cells, indexed by line (:func:`read_box_cells`).
+        broken: bool, of the same index (:func:`box_numbers`).
+    """
     cells = table.loc[broken, NUMBERS].to_numpy()
     return [(line, f"no box: {', '.join(row)}") for line, row in zip(table.index[broken], cells, strict=True)]
 
 
 def by_line(problems: Sequence[tuple[int, str]]) -> list[str]:
-    """Return what is wrong as sentences in the order of the file."""
-    return [f"line {line}: {said}" for line, said in sorted(problems)]
+    """Return problems as sentences, in the order of their lines.
+
+    Args:
+        problems: line number and reason of each.
+    """
+    return [f"line {line}: {problem}" for line, problem in sorted(problems)]
 
 
 def refuse_boxes(problems: Sequence[str], path: Path) -> None:
-    """Refuse a table of boxes that something is wrong with.
+    """Raise one error for all problems of a table of boxes.
+
+    Args:
+        problems: sentences; none: nothing happens.
+        path: the table, for the message.
 
     Raises:
         EvaluationError: ``boxes-invalid``, with the first problems.

@@ -6,7 +6,7 @@ find_column(table.columns, PATIENT)     # "Patient ID", or None
 import re
 from collections.abc import Iterable, Sequence
 
-# column names met in the wild, compared by letters and digits alone
+# column names in use, reduced to letters and digits
 IMAGE = ("image", "imageindex", "filename", "file", "path", "imagepath", "filepath", "imageid", "imagename", "dicomid")
 PATIENT = ("patientid", "patient", "subjectid", "subject")
 STUDY = ("studyid", "study", "studyinstanceuid", "accessionnumber")
@@ -16,12 +16,16 @@ SEX = ("sex", "gender", "patientsex", "patientgender")
 
 
 def key(name: str) -> str:
-    """Return a name's letters and digits, in small."""
+    """Return a column's name reduced to its letters and digits, in lower case."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column that goes by the first of ``names`` there is, by letters and digits alone, or None.
+    """Return the column whose reduced name is the first match among ``names``, or None.
+
+    Args:
+        columns: the names of a table's columns.
+        names: reduced names (:func:`key`), the preferred one first.
 
     >>> find_column(["Patient ID", "File"], ("patientid", "mrn"))
     'Patient ID'

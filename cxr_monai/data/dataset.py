@@ -1,4 +1,4 @@
-"""From a manifest to items: what is read, and what happens to a file that cannot be read."""
+"""From a manifest to a data set whose unreadable files are blank images with unknown labels."""
 
 import enum
 import functools
@@ -80,18 +80,35 @@ def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str
 
 
 def label_prevalences(manifest: Manifest, split: str, findings: Sequence[str]) -> list[float]:
-    """Return each finding's share of positives among the known labels of a split; NaN where none is known."""
+    """Return each finding's share of positives among the known labels of a split; NaN where none is known.
+
+    Args:
+        manifest: the table.
+        split: ``train``, ``val`` or ``test``.
+        findings: the labels, in the order of the result.
+    """
     return manifest.part(split).table[list(findings)].mean().tolist()
 
 
 def label_counts(manifest: Manifest, split: str, findings: Sequence[str]) -> list[tuple[int, int]]:
-    """Return of each finding how many images of a split are known to have it, and known not to."""
+    """Return (present, absent) counts of images for each finding of a split; unknown labels count in neither.
+
+    Args:
+        manifest: the table.
+        split: ``train``, ``val`` or ``test``.
+        findings: the labels, in the order of the result.
+    """
     labels = manifest.part(split).labels(findings)
     return list(zip((labels == 1).sum(0).tolist(), (labels == 0).sum(0).tolist(), strict=True))
 
 
 def inference_items(manifest: str | None, dataset_dir: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
     """Return the items of a manifest (all splits), or of every image file below a folder; labels are all unknown.
+
+    Args:
+        manifest: path of a manifest, or None.
+        dataset_dir: the root of the manifest's images, or the folder to search where there is no manifest.
+        findings: the labels, in the order of the network's channels.
 
     Raises:
         SettingError: ``setting-invalid`` if neither is given.
@@ -116,24 +133,33 @@ def inference_items(manifest: str | None, dataset_dir: str | None, findings: Seq
 
 
 def items_of_files(paths: Sequence[str | Path], names: Sequence[str], findings: Sequence[str]) -> list[dict[str, Any]]:
-    """Return items as :func:`manifest_items` does, for files without labels."""
+    """Return items as :func:`manifest_items` does, for files without labels.
+
+    Args:
+        paths: the image files.
+        names: of the items, one a path.
+        findings: the labels; each item has as many NaN.
+    """
     unknown = np.full(len(findings), np.nan, dtype=np.float32)
     return [{"image": str(path), "label": unknown, "name": name} for path, name in zip(paths, names, strict=True)]
 
 
 def complete_items(data: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return items as :func:`manifest_items` gives them for what other programs give: a path, or no label, or no name.
+    """Return complete items, as of :func:`manifest_items`, from paths or from dictionaries without label or name.
 
     An item without a name is called by the path of its image, else by its place in the list (``image 1``); one
     without a label has unknown ones, as many as the others have (a single NaN where none has any).
 
+    Args:
+        data: paths, or dictionaries with ``image`` and perhaps ``label`` and ``name``.
+
     Raises:
         SettingError: ``setting-invalid`` for an item without an image.
     """
-    given = [item if isinstance(item, Mapping) else {"image": item} for item in data]
-    label_shape = next((np.shape(item["label"]) for item in given if item.get("label") is not None), ())
+    items = [item if isinstance(item, Mapping) else {"image": item} for item in data]
+    label_shape = next((np.shape(item["label"]) for item in items if item.get("label") is not None), ())
     complete = []
-    for index, item in enumerate(given):
+    for index, item in enumerate(items):
         if item.get("image") is None:
             raise SettingError(
                 Code.SETTING_INVALID,
@@ -150,7 +176,11 @@ def complete_items(data: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def take_any_modality(pipeline: Compose) -> None:
-    """Let a bundle's pipeline read every DICOM image, whatever its header says it shows."""
+    """Make a pipeline accept DICOM images of every modality and body part.
+
+    Args:
+        pipeline: changed in place.
+    """
     for step in pipeline.flatten().transforms:
         if hasattr(step, "any_modality"):
             step.any_modality = True
@@ -160,18 +190,18 @@ class RadiographDataset(Dataset):
     """MONAI's data set; a file that cannot be read becomes a blank image with unknown labels.
 
     So one bad file of 112,120 stops neither a training nor an evaluation: masked losses and metrics leave it out, and
-    ``error`` (empty for good files) tells which, with its code. What is left out is counted and reported by
-    whoever reads the batches (``cxr_monai.training.handlers``, ``cxr_monai.inference.reading``).
+    ``error`` (empty for good files) has the code and the reason. Such files are counted and reported by
+    the code that reads the batches (``cxr_monai.training.handlers``, ``cxr_monai.inference.reading``).
 
     Args:
         data: items with ``image``, ``label`` and ``name``; see :func:`complete_items` for what may be left out.
         transform: MONAI's ``Compose``.
         shape: ``[C, H, W]`` of a transformed image, for the blanks.
-        cache_dir: where :meth:`prepare` keeps what stands in the pipeline up to ``QuantiseRadiographd``:
+        cache_dir: where :meth:`prepare` stores the result of the steps up to ``QuantiseRadiographd``:
             ``auto`` for the user's cache (``cxr_monai.data.cache.pixels``), a folder, or None (``none``) for nowhere.
         seed: of the random transforms.
-        any_modality: read DICOM files whatever their headers say they show.
-        with_notes: items have ``notes`` too, what reading said of the file, a line each (:func:`batch_notes`).
+        any_modality: accept DICOM files of every modality and body part.
+        with_notes: items have ``notes`` on their files too, a line each (:func:`batch_notes`).
 
     An item is asked for by its index, or by a ``Draw`` (an epoch and an index) in training: random transforms depend on
     (seed, epoch, index) alone, whatever was drawn before and whichever process reads. With and without a cache an item
@@ -191,27 +221,27 @@ class RadiographDataset(Dataset):
         with_notes: bool = False,
     ) -> None:
         self.with_notes = with_notes
-        if any_modality:  # before the cache is told what makes its planes
+        if any_modality:  # before the cache is named by the pipeline
             take_any_modality(transform)
         super().__init__(complete_items(data), transform)
         self.shape, self.seed = tuple(shape), seed
         self._random = np.random.RandomState()
         steps = transform.flatten().transforms
         self._randomised = [step for step in steps if isinstance(step, Randomizable)]
-        kept = next((at + 1 for at, step in enumerate(steps) if hasattr(step, "kept_until_here")), 0)
-        self._once, self._each_time = Compose(steps[:kept]), Compose(steps[kept:])
+        cached_steps = next((index + 1 for index, step in enumerate(steps) if hasattr(step, "kept_until_here")), 0)
+        self._once, self._each_time = Compose(steps[:cached_steps]), Compose(steps[cached_steps:])
         root = cache_root(cache_dir)
         if root is not None and not all(isinstance(item["image"], str | os.PathLike) for item in self.data):
             logger.info("no decoded image is kept: there are films in memory among them")
             root = None
-        if root is not None and not kept:
+        if root is not None and not cached_steps:
             logger.info("no decoded image is kept: only what stands before QuantiseRadiographd could be")
         self.cache: PixelCache | None = None
-        if root is not None and kept:
+        if root is not None and cached_steps:
             try:
-                self.cache = PixelCache(root, "\n".join(_told(step) for step in steps[:kept]))
-            except _UntoldError as untold:
-                logger.warning("no decoded image is kept: before QuantiseRadiographd stands %s", untold)
+                self.cache = PixelCache(root, "\n".join(_identity_of(step) for step in steps[:cached_steps]))
+            except _NotIdentifiableError as reason:
+                logger.warning("no decoded image is kept: before QuantiseRadiographd stands %s", reason)
         self._entries: list[Entry | None] = [None] * len(data)
 
     def prepare(self, workers: int | None = None) -> None:
@@ -274,21 +304,25 @@ class RadiographDataset(Dataset):
         return {"image": image, "label": label, "name": item["name"], "error": error, **self.details(film)}
 
     def details(self, film: Mapping[str, Any]) -> dict[str, Any]:
-        """Return further entries of an item: of what its file said, if that was read now; empty if it cannot be."""
+        """Return further entries of an item: notes on its file, if the file was read now.
+
+        Args:
+            film: what the transforms returned; empty if the file cannot be read.
+        """
         return {"notes": "\n".join(film.get("image_notes", ()))} if self.with_notes else {}
 
     def _image(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
-        """Return an image as the network is given it, and what reading said of its file, if that was read now."""
-        film = self._kept(index)
+        """Return an image as the network gets it, and the film's metadata, if its file was read now."""
+        film = self._cached_film(index)
         if film is None:  # a film in memory may come with what its values mean: image_axes, image_bits
             film = {key: value for key, value in self.data[index].items() if str(key).startswith("image")}
             film = _run(self._once, film)
-        # what follows is given what a cache keeps, with a cache and without
+        # the later steps get the same input with a cache and without
         shown = _run(self._each_time, {"image": film["image"]} if self._once.transforms else film)
         image = convert_to_tensor(shown["image"], dtype=torch.float32, track_meta=False).contiguous()
         return image, film | shown
 
-    def _kept(self, index: int) -> dict[str, Any] | None:
+    def _cached_film(self, index: int) -> dict[str, Any] | None:
         entry = self._entries[index]
         if self.cache is None or entry is None:
             return None
@@ -300,13 +334,13 @@ class RadiographDataset(Dataset):
         return {"image": torch.from_numpy(grey_of_levels(levels)[None])}
 
     def _levels(self, path: str) -> np.ndarray:
-        """Return a file's plane as the cache keeps it."""
+        """Return a file's plane as the cache stores it."""
         film = _run(self._once, {"image": path})
         return grey_levels(np.asarray(film["image"])[0], film["image_bits"])
 
 
 def _run(transform: Compose, film: dict[str, Any]) -> dict[str, Any]:
-    """Return what a pipeline makes of a film.
+    """Apply a pipeline to a film.
 
     Raises:
         RadiographError: what is wrong with the film, which MONAI wraps into a ``RuntimeError``.
@@ -321,54 +355,56 @@ def _run(transform: Compose, film: dict[str, Any]) -> dict[str, Any]:
         raise cause from cause.__cause__
 
 
-class _UntoldError(Exception):
-    """A thing has no text that would mean the same in another process."""
+class _NotIdentifiableError(Exception):
+    """A value has no text that would mean the same in another process."""
 
 
-def _told(thing: Any, depth: int = 0) -> str:
-    """Return what makes a step of a pipeline different from others: its class and what it was given, all the way down.
+def _identity_of(value: Any, depth: int = 0) -> str:
+    """Return a text that identifies a step of a pipeline: its class and its attributes, recursively.
 
     Equal texts make equal planes, in every process: so no addresses, and nothing random.
 
     Raises:
-        _UntoldError: for what cannot be told so.
+        _NotIdentifiableError: for a value without such a text.
     """
-    kind = type(thing)
-    if depth > 20 or isinstance(thing, RandomizableTrait):
-        raise _UntoldError(f"{kind.__qualname__}, which is {'too deep' if depth > 20 else 'random'}")
-    tell = functools.partial(_told, depth=depth + 1)
-    if thing is None or kind in (bool, int, float, complex, str, bytes):
-        return repr(thing)
-    if isinstance(thing, torch.dtype | torch.device | np.dtype | np.number | np.bool_):
-        return f"{kind.__name__}({thing})"
+    kind = type(value)
+    if depth > 20 or isinstance(value, RandomizableTrait):
+        raise _NotIdentifiableError(f"{kind.__qualname__}, which is {'too deep' if depth > 20 else 'random'}")
+    identify = functools.partial(_identity_of, depth=depth + 1)
+    if value is None or kind in (bool, int, float, complex, str, bytes):
+        return repr(value)
+    if isinstance(value, torch.dtype | torch.device | np.dtype | np.number | np.bool_):
+        return f"{kind.__name__}({value})"
     if kind in (tuple, list):
-        return f"{kind.__name__}({','.join(map(tell, thing))})"
+        return f"{kind.__name__}({','.join(map(identify, value))})"
     if kind in (set, frozenset):
-        return f"{kind.__name__}({','.join(sorted(map(tell, thing)))})"
+        return f"{kind.__name__}({','.join(sorted(map(identify, value)))})"
     if kind in (dict, types.MappingProxyType):
-        return f"dict({','.join(sorted(f'{tell(key)}:{tell(value)}' for key, value in thing.items()))})"
-    if isinstance(thing, enum.Enum):
-        return f"{_name(kind)}.{thing.name}"
-    if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType | np.ufunc):
-        return _name(thing)
+        return f"dict({','.join(sorted(f'{identify(key)}:{identify(entry)}' for key, entry in value.items()))})"
+    if isinstance(value, enum.Enum):
+        return f"{_name(kind)}.{value.name}"
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | np.ufunc):
+        return _name(value)
     if kind is functools.partial:
-        return f"partial({tell(thing.func)},{tell(thing.args)},{tell(thing.keywords)})"
+        return f"partial({identify(value.func)},{identify(value.args)},{identify(value.keywords)})"
     # what is pickled in its own way, like a tensor, or is a container too, has more to it than its attributes
     whole = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-    if not whole or not hasattr(thing, "__dict__") or isinstance(thing, dict | list | tuple | set | frozenset | str):
-        raise _UntoldError(f"{kind.__qualname__}, of which nobody can tell whether it is the same in another process")
-    return f"{_name(kind)}({tell(vars(thing))})"
+    if not whole or not hasattr(value, "__dict__") or isinstance(value, dict | list | tuple | set | frozenset | str):
+        raise _NotIdentifiableError(
+            f"{kind.__qualname__}, of which nobody can tell whether it is the same in another process"
+        )
+    return f"{_name(kind)}({identify(vars(value))})"
 
 
-def _name(thing: Any) -> str:
+def _name(value: Any) -> str:
     """Return the name by which another process imports a class or function."""
-    module, name = getattr(thing, "__module__", None) or "", getattr(thing, "__qualname__", thing.__name__)
+    module, name = getattr(value, "__module__", None) or "", getattr(value, "__qualname__", value.__name__)
     try:
-        same = module != "__main__" and operator.attrgetter(name)(importlib.import_module(module)) is thing
+        same = module != "__main__" and operator.attrgetter(name)(importlib.import_module(module)) is value
     except (ImportError, AttributeError, ValueError):
         same = False
     if not same:
-        raise _UntoldError(f"{name}, which has no name that another process could import")
+        raise _NotIdentifiableError(f"{name}, which has no name that another process could import")
     return f"{module}.{name}"
 
 
@@ -379,7 +415,11 @@ def split_error(error: str) -> tuple[str, str]:
 
 
 def batch_notes(batch: dict[str, Any]) -> FilmNotes:
-    """Return what reading said of the files of a batch, where the data set tells."""
+    """Return the notes on the files of a batch, if the data set collects notes (``with_notes``).
+
+    Args:
+        batch: with ``name`` and perhaps ``notes``.
+    """
     notes = FilmNotes()
     for name, remarks in zip(batch["name"], batch.get("notes", ()), strict=False):
         notes.add(name, remarks.splitlines())
@@ -387,5 +427,9 @@ def batch_notes(batch: dict[str, Any]) -> FilmNotes:
 
 
 def batch_errors(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return name, code and reason of the files of a batch that could not be read."""
+    """Return (name, code, reason) of the files of a batch that could not be read.
+
+    Args:
+        batch: with ``name`` and ``error``.
+    """
     return [(name, *split_error(error)) for name, error in zip(batch["name"], batch["error"], strict=True) if error]

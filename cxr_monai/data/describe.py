@@ -1,8 +1,8 @@
-"""What is in a manifest and what is odd about it: as text, as a picture, and by the pixels themselves.
+"""Description of a manifest as text and as a picture, and checks for what is unlikely in its table and pixels.
 
     print(describe(manifest))              findings, co-occurrence, views, ages, sexes, splits, in aligned tables
     draw(manifest, Path("check.png"))      the same as one picture
-    oddities(manifest)                     sentences: what is allowed, but deserves a look
+    oddities(manifest)                     sentences on what is allowed, but unlikely
     compare_pixels(manifest)               the same radiograph under two patients, files that can't be read
 
 What a manifest must not have at all is refused when it is read (`cxr_monai.data.validation`).
@@ -59,14 +59,18 @@ def describe(manifest: Manifest) -> str:
 def describe_labels(manifest: Manifest, scheme: LabelScheme) -> str:
     """Return how often each label of a scheme is present, as aligned text, by split where there are splits.
 
+    Args:
+        manifest: with the findings of the scheme.
+        scheme: the labels to count.
+
     Raises:
         ManifestError: as `cxr_monai.data.manifest.under`.
     """
-    made = under(manifest, scheme)
-    text = f"Labels of the scheme {scheme.name}\n{_frame(findings_table(made).loc[list(scheme.labels)], '{:.4f}')}"
-    labels = made.table[list(scheme.labels)]
-    if (made.table["split"] != "").any():
-        sides = made.table["split"].replace("", "(none)")
+    labelled = under(manifest, scheme)
+    text = f"Labels of the scheme {scheme.name}\n{_frame(findings_table(labelled).loc[list(scheme.labels)], '{:.4f}')}"
+    labels = labelled.table[list(scheme.labels)]
+    if (labelled.table["split"] != "").any():
+        sides = labelled.table["split"].replace("", "(none)")
         counts = (labels == 1).groupby(sides).sum().T
         by_split = counts[[side for side in (*SPLITS, "(none)") if side in counts]].rename_axis(None, axis=1)
         text += f"\n\nPositive images by split\n{_frame(by_split, '{}')}"
@@ -87,14 +91,14 @@ def findings_table(manifest: Manifest) -> pd.DataFrame:
     """
     labels = manifest.table[list(manifest.findings)]
     patients = [manifest.table.loc[labels[name] == 1, "patient_id"].nunique() for name in labels]
-    known = labels.notna().sum()
+    known_counts = labels.notna().sum()
     return pd.DataFrame(
         {
-            "known": known,
+            "known": known_counts,
             "positive": labels.sum().astype(int),
             "patients": patients,
             "prevalence": labels.mean(),
-            "unknown": len(labels) - known,
+            "unknown": len(labels) - known_counts,
         }
     )
 
@@ -115,7 +119,12 @@ def co_occurrence(manifest: Manifest) -> pd.DataFrame:
 
 
 def side_table(manifest: Manifest, by: str = "split") -> pd.DataFrame:
-    """Return images and patients of each split (or fold), in order; rows without one are named ``(none)``."""
+    """Return a table of images and patients, one row a split (or fold); rows without one are ``(none)``.
+
+    Args:
+        manifest: the table.
+        by: ``split`` or ``fold``.
+    """
     sides = manifest.table[by].astype("str").fillna("").replace("", "(none)")
     table = manifest.table.groupby(sides).agg(images=("image", "size"), patients=("patient_id", "nunique"))
     order = [*SPLITS, *sorted((side for side in table.index if side.isdigit()), key=int), "(none)"]
@@ -123,7 +132,12 @@ def side_table(manifest: Manifest, by: str = "split") -> pd.DataFrame:
 
 
 def balance_text(manifest: Manifest, by: str = "split") -> str:
-    """Return each finding's prevalence on each side in percent, and how far the sides are from the whole."""
+    """Return each finding's prevalence in each split in percent, and its deviation from the whole, as text.
+
+    Args:
+        manifest: with splits, or folds.
+        by: ``split`` or ``fold``.
+    """
     balance = balance_table(manifest, "fold" if by == "fold" else "split")
     frame = (100 * balance).rename(columns=lambda name: f"{by} {name}" if name.isdigit() else name)
     worst = balance["deviation"].max()
@@ -135,39 +149,43 @@ def balance_text(manifest: Manifest, by: str = "split") -> str:
 
 
 def oddities(manifest: Manifest) -> list[str]:
-    """Say what is allowed but deserves a look: a patient of two sexes or of a life's span, findings without a case."""
-    found = []
+    """Return sentences on what is allowed but unlikely: a patient of two sexes, findings without a case.
+
+    Args:
+        manifest: the table.
+    """
+    remarks = []
     table = manifest.table
     patients = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
-    found += _some("images of more than one sex", patients.index[patients > 1])
-    found += alike_note(table["patient_id"], table["source"])
+    remarks += _some("images of more than one sex", patients.index[patients > 1])
+    remarks += alike_note(table["patient_id"], table["source"])
     ages = table.groupby("patient_id")["age"]
     span = ages.max() - ages.min()
-    found += _some(f"images more than {_LONG_CARE} years apart", span.index[span > _LONG_CARE])
+    remarks += _some(f"images more than {_LONG_CARE} years apart", span.index[span > _LONG_CARE])
     parts = {"the manifest": table} | {f"the split {name!r}": rows for name, rows in table.groupby("split") if name}
-    for where, rows in parts.items():
+    for part, rows in parts.items():
         labels = rows[list(manifest.findings)]
         for word, value in (("positive", 1), ("negative", 0)):
             lacking = [name for name in manifest.findings if not (labels[name] == value).any()]
             if lacking:
-                found.append(f"{where} has no {word} image of {', '.join(lacking)}: no AUROC can be computed there")
+                remarks.append(f"{part} has no {word} image of {', '.join(lacking)}: no AUROC can be computed there")
     if manifest.split and manifest.split.scheme == "edited":
-        found.append(
+        remarks.append(
             f"rows or splits were edited since 'cxr-monai split': the digest is {manifest.split.digest[:12]}, "
             f"recorded was {manifest.split.details['recorded']['digest'][:12]}"
         )
-    return found
+    return remarks
 
 
 @dataclass(frozen=True)
 class PixelReport:
-    """What reading every file showed.
+    """The result of reading every file of a manifest.
 
     Attributes:
         shared: groups of images with identical pixels that belong to several patients, each as (image, patient).
         repeated: how many images repeat another of the same patient.
         unreadable: (image, error code, reason).
-        notes: what reading said of the others, such as that a picture is nearly black.
+        notes: on the readable files, such as that a picture is nearly black.
         read: how many could be read.
     """
 
@@ -186,8 +204,8 @@ def compare_pixels(
     Args:
         manifest: the images.
         workers: threads (decoding releases Python's lock); by default one a core.
-        progress: show it on stderr.
-        any_modality: read DICOM files whatever their headers say they show.
+        progress: show a progress bar on stderr.
+        any_modality: accept DICOM files of every modality and body part.
     """
     table = manifest.table[[path.is_file() for path in manifest.paths()]]
     digests: list[str] = []
@@ -220,7 +238,12 @@ def compare_pixels(
 
 
 def draw(manifest: Manifest, path: Path) -> None:
-    """Write what :func:`picture` returns."""
+    """Write the PNG of :func:`picture` to a file.
+
+    Args:
+        manifest: the table.
+        path: of the PNG.
+    """
     write_durably(path, picture(manifest))
 
 
@@ -269,8 +292,8 @@ def _draw_prevalence(axes, manifest: Manifest) -> None:
 
 def _draw_co_occurrence(figure, axes, manifest: Manifest) -> None:
     counts = co_occurrence(manifest).to_numpy(dtype=float)
-    own = np.diag(counts).copy()
-    share = np.divide(100 * counts, own[:, None], out=np.full_like(counts, np.nan), where=own[:, None] > 0)
+    positives = np.diag(counts).copy()
+    share = np.divide(100 * counts, positives[:, None], out=np.full_like(counts, np.nan), where=positives[:, None] > 0)
     np.fill_diagonal(share, np.nan)
     names, top = list(manifest.findings), max(np.nanmax(share, initial=0.0), 1.0)
     image = axes.imshow(share, cmap="cividis", vmin=0, vmax=top, aspect="auto")
@@ -311,14 +334,14 @@ def _draw_views(axes, table: pd.DataFrame) -> None:
     counts = pd.crosstab(views, table["split"].replace("", "no split"))
     counts = counts.loc[counts.sum(axis=1).nlargest(8).index]
     colours = {"train": _BLUE, "val": _GREEN, "test": _ORANGE, "no split": _GREY}
-    left = np.zeros(len(counts))
+    stacked = np.zeros(len(counts))
     for split, colour in colours.items():
         if split in counts:
-            bars = axes.barh(counts.index, counts[split], left=left, color=colour, label=split, height=0.6)
-            left += counts[split].to_numpy()
-    axes.bar_label(bars, labels=[f"{total:,.0f}" for total in left], padding=5)
+            bars = axes.barh(counts.index, counts[split], left=stacked, color=colour, label=split, height=0.6)
+            stacked += counts[split].to_numpy()
+    axes.bar_label(bars, labels=[f"{total:,.0f}" for total in stacked], padding=5)
     axes.invert_yaxis()
-    axes.set_xlim(0, left.max() * 1.13)
+    axes.set_xlim(0, stacked.max() * 1.13)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set(title="Views and splits", xlabel="images")
     axes.legend(frameon=False, loc="lower right")
@@ -326,7 +349,7 @@ def _draw_views(axes, table: pd.DataFrame) -> None:
 
 
 def _digest(path: Path, any_modality: bool = False) -> tuple[str, Sequence[str]] | RadiographError:
-    """Return what equal pixels share, and what reading said of the file; or why it cannot be read."""
+    """Return the digest of a file's pixels and the notes on it; or the error if it cannot be read."""
     from cxr_monai.data.radiograph import read_radiograph
 
     try:
@@ -377,15 +400,15 @@ def _counts_text(manifest: Manifest, column: str, title: str) -> str:
 
 
 def _ages_text(ages: pd.Series) -> str:
-    known = ages.dropna()
-    if known.empty:
+    known_ages = ages.dropna()
+    if known_ages.empty:
         return "Ages\nnone is known"
-    low, quarter, half, three, high = np.percentile(known, [0, 25, 50, 75, 100])
-    decades = (known // 10 * 10).astype(int).value_counts().sort_index()
+    low, quarter, half, three, high = np.percentile(known_ages, [0, 25, 50, 75, 100])
+    decades = (known_ages // 10 * 10).astype(int).value_counts().sort_index()
     frame = pd.DataFrame({"images": decades.to_numpy()}, index=[f"{start} to {start + 9}" for start in decades.index])
     return (
         f"Ages\n{low:g} to {high:g} years, median {half:g}, middle half {quarter:g} to {three:g}, "
-        f"{len(ages) - len(known):,} unknown\n{_frame(frame, '{}')}"
+        f"{len(ages) - len(known_ages):,} unknown\n{_frame(frame, '{}')}"
     )
 
 
@@ -395,17 +418,19 @@ def _split_text(manifest: Manifest, by: str) -> str:
         return f"{by.capitalize()}s\nnone yet: 'cxr-monai split MANIFEST --scheme random' (or official, lists, kfold)"
     record = manifest.split
     # kfold's record is of the folds, every other scheme's of the splits
-    own = record and (record.scheme == "kfold") == (by == "fold")
-    how = f" (scheme {record.scheme}, seed {record.seed}, digest {record.digest[:12]})" if record and own else ""
+    is_of_column = record and (record.scheme == "kfold") == (by == "fold")
+    how = (
+        f" (scheme {record.scheme}, seed {record.seed}, digest {record.digest[:12]})" if record and is_of_column else ""
+    )
     return f"{by.capitalize()}s{how}\n{_frame(table, '{}')}\n\n{balance_text(manifest, by)}"
 
 
-def _some(what: str, patients: Iterable[str]) -> list[str]:
+def _some(oddity: str, patients: Iterable[str]) -> list[str]:
     names = list(patients)
     if not names:
         return []
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
     return [
-        f"{counted(len(names), 'patient')} {have(len(names))} {what}: "
+        f"{counted(len(names), 'patient')} {have(len(names))} {oddity}: "
         f"{textwrap.shorten(', '.join(names[:5]), 200)}{more}"
     ]

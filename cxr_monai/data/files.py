@@ -39,7 +39,7 @@ def image_files(root: Path) -> list[Path]:
 
 
 def _starts_like_one(path: Path) -> bool:
-    """Tell an image by its first bytes; what can't be opened is left to the reader, which says why."""
+    """Return whether the first bytes are an image's; True if it can't be opened, which the reader reports."""
     try:
         head = _head(path)
     except OSError:
@@ -51,12 +51,12 @@ def _no_images(paths: Collection[Path]) -> str:
     endings = Counter(path.suffix.lower() or path.name for path in paths)
     names = sorted(endings, key=lambda ending: (-endings[ending], ending))
     shown = ", ".join(names[:_ENDINGS_SHOWN]) + (", ..." if len(names) > _ENDINGS_SHOWN else "")
-    what = "that is no image" if len(paths) == 1 else "that are no images"
-    return f"{counted(len(paths), 'file')} {what} ({shown})"
+    clause = "that is no image" if len(paths) == 1 else "that are no images"
+    return f"{counted(len(paths), 'file')} {clause} ({shown})"
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Tell whether a file is DICOM by its first bytes, or by its name (what is wrong with it is then said).
+    """Return whether a file is DICOM by its first bytes, or by its name (reading it then reports the damage).
 
     Raises:
         OSError: if it cannot be opened.
@@ -76,7 +76,7 @@ def write_errors(result: str | Path, errors: Sequence[tuple[str, str, str]]) -> 
     """Write ``<result>.errors.csv``, or remove an old one where nothing was left out; returns its path.
 
     Args:
-        result: what the files are missing from.
+        result: the path of the result that lacks the files.
         errors: image, stable code and reason of each.
     """
     path = errors_file(result)
@@ -88,7 +88,7 @@ def write_errors(result: str | Path, errors: Sequence[tuple[str, str, str]]) -> 
 
 
 def errors_file(result: str | Path) -> Path:
-    """Return where it stands which files a result lacks."""
+    """Return the path of the CSV of the files that a result lacks."""
     return Path(f"{result}.errors.csv")
 
 

@@ -27,6 +27,10 @@ def plain_identifier(text: str) -> str:
 def alike(patients: pd.Series, sources: pd.Series | None = None) -> list[list[str]]:
     """Return groups of different identifiers, of one source, that may be one patient's, in the table's order.
 
+    Args:
+        patients: identifiers, as text.
+        sources: of the same rows; identifiers of two sources are never alike.
+
     >>> alike(pd.Series(["A1", "a1", "B2"]))
     [['A1', 'a1']]
     """
@@ -37,13 +41,13 @@ def alike(patients: pd.Series, sources: pd.Series | None = None) -> list[list[st
     return [list(rows["patient"]) for _, rows in table.groupby(["source", "plain"], sort=False)]
 
 
-def alike_note(patients: pd.Series, sources: pd.Series | None = None, *, named: bool = True) -> list[str]:
+def alike_note(patients: pd.Series, sources: pd.Series | None = None, *, show_examples: bool = True) -> list[str]:
     """Return a sentence on identifiers that look like one patient's, or nothing.
 
     Args:
         patients: identifiers, as text.
         sources: of the same rows; identifiers of two sources are never alike.
-        named: show examples; not where they are personal data that the table hides.
+        show_examples: show examples; not where they are personal data that the table hides.
     """
     groups = alike(patients, sources)
     if not groups:
@@ -52,6 +56,6 @@ def alike_note(patients: pd.Series, sources: pd.Series | None = None, *, named: 
     return [
         f"{counted(sum(map(len, groups)), 'patient identifier')} {agreeing(sum(map(len, groups)), 'differ')} "
         "from another by zeros, blanks or capitals alone"
-        + (f" ({shown})" if named else "")
+        + (f" ({shown})" if show_examples else "")
         + ": a split takes them for different people; write them alike if they are one"
     ]

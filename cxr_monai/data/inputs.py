@@ -1,4 +1,4 @@
-"""The image files behind what a command is given: files, folders and manifests."""
+"""The image files that the inputs of a command name: files, folders and manifests."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -35,22 +35,22 @@ def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tupl
     """
     files: list[Path] = []
     names: list[str] = []
-    for given in map(Path, inputs):
-        if given.is_dir():
-            images = image_files(given)
+    for entry in map(Path, inputs):
+        if entry.is_dir():
+            images = image_files(entry)
             if not images:
-                raise ManifestError(Code.NO_IMAGES, f"no image below this folder ({LOOKED_FOR}).", where=given)
-            base = given.parent if len(inputs) > 1 else given
+                raise ManifestError(Code.NO_IMAGES, f"no image below this folder ({LOOKED_FOR}).", where=entry)
+            base = entry.parent if len(inputs) > 1 else entry
             files += images
             names += [path.relative_to(base).as_posix() for path in images]
-        elif _is_table(given):
-            manifest = read_manifest(given, check_files=False)
+        elif _is_table(entry):
+            manifest = read_manifest(entry, check_files=False)
             manifest = manifest if split is None else manifest.part(split)
             files += manifest.paths()
             names += list(manifest.table["image"])
         else:
-            files.append(given)
-            names.append(str(given))
+            files.append(entry)
+            names.append(str(entry))
     # each name stands once in the results: the same file twice is one, files that share a name go by their paths
     names_by_file = dict(zip(files, names, strict=True))
     shared = {name for name, count in Counter(names_by_file.values()).items() if count > 1}

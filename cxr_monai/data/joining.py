@@ -1,4 +1,4 @@
-"""Another table (predictions, boxes, maps) beside a manifest's, image by image, and what fits on neither side.
+"""Join of another table (predictions, boxes, maps) to a manifest's by image, and the images without a partner.
 
     joined = join_on_image(manifest.table, predictions, by_name=manifest.by_name)
     joined.table                                    # the columns of both
@@ -32,37 +32,44 @@ class Joined:
     table: pd.DataFrame
     matches: Matches
 
-    def notes(self, what: str, where: str) -> list[str]:
-        """Say how many images of the right table fit none of the left one, or nothing; examples go to the log.
+    def notes(self, subject: str, target: str) -> list[str]:
+        """Return a sentence on the images of the right table that fit none of the left one, or nothing.
 
-        Sentences end up in pages that travel, so they name no image.
+        Examples go to the log: sentences end up in pages that are shared, so they name no image.
 
         Args:
-            what: the right table's images, such as ``"predicted images"``.
-            where: the left table, such as ``"the manifest"``.
+            subject: the right table's images, such as ``"predicted images"``.
+            target: the left table, such as ``"the manifest"``.
         """
         lost, near = self.matches.lost, self.matches.near_misses()
         if not lost:
             return []
-        logger.warning("not in %s: %s%s", where, examples(lost), f"; {near}" if near else "")
-        return [f"{len(lost):,} of {len(self.matches.names):,} {what} are not in {where} and are left out."]
+        logger.warning("not in %s: %s%s", target, examples(lost), f"; {near}" if near else "")
+        return [f"{len(lost):,} of {len(self.matches.names):,} {subject} are not in {target} and are left out."]
 
-    def unnamed_notes(self, what: str, lack: str) -> list[str]:
-        """Say how many images of the left table the right one lacks, or nothing; examples go to the log.
+    def unnamed_notes(self, subject: str, lack: str) -> list[str]:
+        """Return a sentence on the images of the left table that the right one lacks, or nothing.
 
         Args:
-            what: the left table's images, such as ``"images of the manifest"``.
+            subject: the left table's images, such as ``"images of the manifest"``.
             lack: what they lack, such as ``"a prediction"``.
         """
-        return without(self.matches.unnamed, len(self.matches.images), what, lack)
+        return without(self.matches.unnamed, len(self.matches.images), subject, lack)
 
 
-def without(images: Sequence[str], total: int, what: str, lack: str) -> list[str]:
-    """Say how many of ``total`` images have no partner, or nothing; examples go to the log."""
+def without(images: Sequence[str], total: int, subject: str, lack: str) -> list[str]:
+    """Return a sentence on the images that have no partner in another table, or nothing; examples go to the log.
+
+    Args:
+        images: those without a partner.
+        total: how many images the table has.
+        subject: the images in words, such as ``"predicted images"``.
+        lack: what they lack, such as ``"prediction"``.
+    """
     if not images:
         return []
     logger.warning("without %s: %s", lack, examples(images))
-    return [f"{len(images):,} of {total:,} {what} have no {lack} and are left out."]
+    return [f"{len(images):,} of {total:,} {subject} have no {lack} and are left out."]
 
 
 def join_on_image(
@@ -70,7 +77,7 @@ def join_on_image(
     right: pd.DataFrame,
     *,
     by_name: bool = False,
-    where: str | Path | None = None,
+    path: str | Path | None = None,
     root: Path | None = None,
 ) -> Joined:
     """Join another table to a manifest's on ``image``, by the rule of `cxr_monai.data.matching`.
@@ -79,12 +86,12 @@ def join_on_image(
         left: a table with ``image``; its ``image`` is kept.
         right: a table with ``image``, any number of rows an image (boxes).
         by_name: file names are identities; a manifest's ``by_name`` says so.
-        where: the right table's file, for messages.
+        path: the right table's file, for messages.
         root: the absolute folder that the images of ``left`` are relative to; an absolute path inside it in ``right``
             means exactly that file.
 
     Returns:
-        The columns of both (where a name is in both, the right one gets ``_right``), and what fits on neither side.
+        The columns of both (where a name is in both, the right one gets ``_right``), and the matches.
 
     Raises:
         ManifestError: ``manifest-invalid`` if nothing fits; ``images-ambiguous`` if a row fits several images, or
@@ -98,7 +105,7 @@ def join_on_image(
     matches = match_images(
         right["image"].astype(str), left["image"].astype(str), by_name=by_name, spare_names=True, root=root
     )
-    require_clear(matches, Code.IMAGES_AMBIGUOUS, "the images of one table", where)
+    require_clear(matches, Code.IMAGES_AMBIGUOUS, "the images of one table", path)
     image_of = matches.image_of
     if not image_of:
         one, other = (f"{len(names):,} such as {names[0]!r}" if names else "none" for names in (
@@ -110,8 +117,8 @@ def join_on_image(
             f"the two tables have no image in common ({one}, against {other})" + (f": {near}" if near else "") + ".",
             fix="Give both tables the same 'image' paths"
             + (", or say --match-names if a file name alone tells who it is." if near else "."),
-            where=where,
+            where=path,
         )
-    known = right.assign(image=right["image"].astype(str).map(image_of))
-    known = known[known["image"].notna()]
-    return Joined(left.merge(known, on="image", suffixes=("", "_right")), matches)
+    matched = right.assign(image=right["image"].astype(str).map(image_of))
+    matched = matched[matched["image"].notna()]
+    return Joined(left.merge(matched, on="image", suffixes=("", "_right")), matches)

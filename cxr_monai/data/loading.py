@@ -65,11 +65,20 @@ class EpochSampler:
         return self.batch_size * self.world
 
     def start(self, epoch: int, skip: int = 0) -> None:
-        """Choose the epoch of the next iteration, and how many of its batches are left out."""
+        """Set the epoch of the next iteration.
+
+        Args:
+            epoch: from 0.
+            skip: batches of it to leave out.
+        """
         self.epoch, self.skip = epoch, skip
 
     def order(self, epoch: int) -> list[int]:
-        """Return the indices of an epoch, all processes' together."""
+        """Return the indices of an epoch, of all processes together.
+
+        Args:
+            epoch: from 0.
+        """
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
         if self.weights is None:
             return torch.randperm(self.count, generator=generator).tolist()

@@ -8,7 +8,7 @@ A CSV (``.gz`` allowed), one row an image::
 ``image`` is relative to the manifest's root. Every column that is not in `RESERVED` is a finding: ``1`` present,
 ``0`` absent, empty unknown, which is never 0: losses and metrics mask it. Beside ``M.csv`` stands ``M.csv.json`` with
 the root, the label version, what tells images apart (``key``) and the record of the split. Validation happens once,
-at the door (`read_manifest`, `build_manifest`), and reports everything together; whoever holds a `Manifest` holds a
+on reading (`read_manifest`, `build_manifest`), and reports everything together; whoever holds a `Manifest` holds a
 valid one.
 
     manifest = read_manifest("manifest.csv")
@@ -118,28 +118,30 @@ class Manifest:
         Raises:
             ManifestError: ``unknown-finding``, listing the findings that the manifest has.
         """
-        wanted = list(self.findings if findings is None else findings)
-        unknown = [name for name in wanted if name not in self.findings]
+        names = list(self.findings if findings is None else findings)
+        unknown = [name for name in names if name not in self.findings]
         if unknown:
             raise ManifestError(
                 Code.UNKNOWN_FINDING,
                 f"the manifest has no finding {', '.join(map(repr, unknown))}; it has {', '.join(self.findings)}.",
             )
-        return self.table[wanted].to_numpy(dtype=np.float32)
+        return self.table[names].to_numpy(dtype=np.float32)
 
     def part(self, split: str) -> "Manifest":
         """Return the rows of one split.
 
         Raises:
-            SplitError: ``split-invalid`` if there are none, saying what there is.
+            SplitError: ``split-invalid`` if there are none, listing the splits that there are.
         """
         rows = self.table[self.table["split"] == split]
         if rows.empty:
             counts = self.table["split"].value_counts()
-            there = ", ".join(f"{count:,} {name or 'without a split'}" for name, count in counts.items()) or "no rows"
+            available = (
+                ", ".join(f"{count:,} {name or 'without a split'}" for name, count in counts.items()) or "no rows"
+            )
             raise SplitError(
                 Code.SPLIT_INVALID,
-                f"the manifest has no images in the split {split!r}; it has {there}.",
+                f"the manifest has no images in the split {split!r}; it has {available}.",
                 fix="Make a split with 'cxr-monai split MANIFEST --scheme random' (or official, lists).",
             )
         return replace(self, table=rows.reset_index(drop=True))
@@ -196,12 +198,12 @@ def read_manifest(
         path: the table. Without its ``.json``, the root is its folder and the label version ``local``.
         root: where the images are, instead of what the ``.json`` says.
         check_files: look for every image on disk.
-        scheme: whose labels the table also gets, see `under`.
+        scheme: its labels become columns of the table, see `under`.
         match_names: the user's word that file names are identities when other tables are joined to this one.
 
     Returns:
-        The manifest; if the split is not the one its record tells of (someone edited the table), its record says so:
-        scheme ``edited``, the digest of what is there, and the old record in ``details["recorded"]``.
+        The manifest; if the split is not the recorded one (someone edited the table), its record has the
+        scheme ``edited``, the digest of the present table, and the old record in ``details["recorded"]``.
 
     Raises:
         ManifestError: ``manifest-not-found``; ``patient-leak`` or ``images-missing`` where that is all that is wrong;
@@ -221,11 +223,16 @@ def read_manifest(
     return manifest if scheme is None else under(manifest, scheme, path)
 
 
-def under(manifest: Manifest, scheme: LabelScheme, where: Path | None = None) -> Manifest:
-    """Return the manifest with a scheme's labels as columns, which are findings to everything that reads it.
+def under(manifest: Manifest, scheme: LabelScheme, path: Path | None = None) -> Manifest:
+    """Return the manifest with a label scheme's labels as columns of findings.
 
     A column that has a label's name already is replaced where the label is that finding (against normal images, it is
     unknown in more of them); the findings that groups are made of stay.
+
+    Args:
+        manifest: the table.
+        scheme: the labels.
+        path: the manifest's file, for messages.
 
     Raises:
         ManifestError: ``unknown-finding`` if the table lacks findings that the labels are made of; ``manifest-invalid``
@@ -240,18 +247,19 @@ def under(manifest: Manifest, scheme: LabelScheme, where: Path | None = None) ->
             f"the label scheme {scheme.name!r} needs {', '.join(missing)}, and the manifest has "
             f"{', '.join(manifest.findings)}.",
             fix='Give a scheme whose "findings" are those of the manifest (docs/labels.md).',
-            where=where,
+            where=path,
         )
-    taken = [name for name in scheme.derived if name in {*RESERVED, *manifest.findings}.difference(scheme.findings)]
-    if taken:
+    clashing = [name for name in scheme.derived if name in {*RESERVED, *manifest.findings}.difference(scheme.findings)]
+    if clashing:
         raise ManifestError(
             Code.MANIFEST_INVALID,
-            f"it has columns of its own called {', '.join(taken)}, which the label scheme {scheme.name!r} would make.",
+            f"it has columns of its own called {', '.join(clashing)}, "
+            f"which the label scheme {scheme.name!r} would make.",
             fix="Rename them, or the groups.",
-            where=where,
+            where=path,
         )
-    made = scheme.derive(manifest.labels(), manifest.findings, scheme.derived)
-    return replace(manifest, table=manifest.table.assign(**dict(zip(scheme.derived, made.T, strict=True))))
+    derived = scheme.derive(manifest.labels(), manifest.findings, scheme.derived)
+    return replace(manifest, table=manifest.table.assign(**dict(zip(scheme.derived, derived.T, strict=True))))
 
 
 def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, bytes | None] | None = None) -> None:
@@ -261,14 +269,14 @@ def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, b
 
     Args:
         manifest: the table.
-        path: where it goes.
-        beside: contents of further files that belong to it; None: one that is there goes.
+        path: the table's file.
+        beside: contents of further files to write with it; None deletes an existing file.
 
     Raises:
         ManifestError: ``manifest-invalid`` if the name is not that of a CSV.
         StorageError: ``disk-full`` or ``write-failed``; what was there before is intact.
     """
-    given, path = path, Path(os.path.realpath(path))
+    unresolved, path = path, Path(os.path.realpath(path))
     if not path.name.endswith((".csv", ".csv.gz")):
         raise ManifestError(Code.MANIFEST_INVALID, "a manifest's name ends in .csv or .csv.gz.", where=path)
     table = manifest.table.assign(
@@ -290,7 +298,7 @@ def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, b
     try:
         write_together(path, content, {**(beside or {}), _sidecar_path(path): record})
     except StorageError as error:
-        error.where = str(given)
+        error.where = str(unresolved)
         raise
 
 
@@ -305,9 +313,9 @@ def boxes_path(manifest: str | Path) -> Path:
 
 
 def find_boxes(manifest: str | Path) -> Path | None:
-    """Return the boxes beside a manifest: its own, else ``boxes.csv``, their name before; None if there are none."""
-    own = boxes_path(manifest)
-    return next((path for path in (own, own.with_name("boxes.csv")) if path.is_file()), None)
+    """Return the path of a manifest's boxes: ``M.boxes.csv``, else ``boxes.csv`` (the earlier name); None if none."""
+    boxes = boxes_path(manifest)
+    return next((path for path in (boxes, boxes.with_name("boxes.csv")) if path.is_file()), None)
 
 
 def split_digest(table: pd.DataFrame, column: Literal["split", "fold"] = "split") -> str:
@@ -315,6 +323,10 @@ def split_digest(table: pd.DataFrame, column: Literal["split", "fold"] = "split"
 
     The key is the image's file name where those are unique in the table, else its relative path; so the digest is the
     same on every machine, wherever the images lie.
+
+    Args:
+        table: with ``image`` and the column.
+        column: ``split`` or ``fold``.
 
     >>> split_digest(pd.DataFrame({"image": ["b.png", "a.png"], "split": ["test", "train"]}))[:12]
     '2a38036c2ee8'
@@ -335,7 +347,7 @@ def _sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _require_unique_names(table: pd.DataFrame, key: Key, where: Path | None) -> None:
+def _require_unique_names(table: pd.DataFrame, key: Key, path: Path | None) -> None:
     """Refuse a table whose file names are said to be identities and are not."""
     names = file_names(table["image"])
     twice = names.duplicated(keep=False)
@@ -346,7 +358,7 @@ def _require_unique_names(table: pd.DataFrame, key: Key, where: Path | None) -> 
             f'the record says that a file name is one image ("key": "name"), and {names[twice].nunique():,} names '
             f"stand for several: {examples(list(images))}.",
             fix='Correct the table, or write "key": "path" into the record beside it.',
-            where=where,
+            where=path,
         )
 
 
@@ -394,21 +406,21 @@ def _parse(path: Path) -> pd.DataFrame:
 
 
 def _refuse_other_tables(columns: Sequence[str], path: Path) -> None:
-    """Refuse a table that no command of ours wrote as a manifest, saying what it looks like and what to do with it."""
+    """Refuse a table that is no manifest but NIH's, labels or predictions, naming the command that reads it."""
     lacking = [name for name in RESERVED if name not in (*columns, "fold")]
     if not {"study_id", "source", "split"} <= {*lacking} or (image := find_column(columns, IMAGE)) is None:
         return
     if find_column(columns, ("findinglabels",)) is not None:
-        what = "It looks like NIH's own table: cxr-monai manifest nih ROOT --out manifest.csv"
+        advice = "It looks like NIH's own table: cxr-monai manifest nih ROOT --out manifest.csv"
     elif any(name.startswith("prob_") for name in columns):
-        what = "It looks like predictions, which 'cxr-monai evaluate' takes as --predictions"
+        advice = "It looks like predictions, which 'cxr-monai evaluate' takes as --predictions"
     else:
-        what = (f"It looks like a table of labels (its images are in {image!r}); make a manifest of it: cxr-monai "
+        advice = (f"It looks like a table of labels (its images are in {image!r}); make a manifest of it: cxr-monai "
                 f"manifest folder ROOT --labels {shlex.quote(str(path))} --out manifest.csv, where ROOT is the folder "
                 "of the images")  # fmt: skip
     raise ManifestError(
         Code.MANIFEST_INVALID,
         f"it is no manifest: it has no {', '.join(lacking)}; its columns are {', '.join(columns)}.",
-        fix=f"{what}.",
+        fix=f"{advice}.",
         where=path,
     )

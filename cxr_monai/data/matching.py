@@ -34,7 +34,7 @@ _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What `match_images` found.
+    """The result of `match_images`.
 
     Attributes:
         names: the distinct names, in order.
@@ -55,21 +55,27 @@ class Matches:
     @property
     def image_of(self) -> dict[str, str]:
         """The image of each name that has one."""
-        return {name: self.images[at] for name, at in zip(self.names, self.places, strict=True) if at >= 0}
+        return {
+            name: self.images[position] for name, position in zip(self.names, self.places, strict=True) if position >= 0
+        }
 
     @property
     def lost(self) -> list[str]:
         """Names that fit no image."""
-        return [name for name, at in zip(self.names, self.places, strict=True) if at < 0 and name not in self.several]
+        return [
+            name
+            for name, position in zip(self.names, self.places, strict=True)
+            if position < 0 and name not in self.several
+        ]
 
     @property
     def unnamed(self) -> list[str]:
         """Images that no name fits."""
-        taken = set(self.places.tolist())
-        return [image for at, image in enumerate(self.images) if at not in taken]
+        matched = set(self.places.tolist())
+        return [image for position, image in enumerate(self.images) if position not in matched]
 
     def near_misses(self) -> str:
-        """Say why names that fit none look as if they fitted one: another folder, or other capitals; else ``""``."""
+        """Return why names fit no image though their file names do: other folders, or other capitals; else ``""``."""
         lost = self.lost
         by_name = {_last(_plain(image)).casefold(): image for image in reversed(self.images)}
         keys = {name: _last(_plain(name)).casefold() for name in lost}
@@ -109,49 +115,58 @@ def match_images(
     >>> matches.image_of, matches.lost
     ({'a.png': 'x/a.png', 'x/b.png': 'x/b.png'}, ['gone.png'])
     """
-    given, there = list(dict.fromkeys(names)), list(dict.fromkeys(images))
-    if given == there:
-        return Matches(tuple(given), tuple(there), np.arange(len(given)))
-    inside = [_inside(name, root) for name in given]
-    theirs = [_plain(name if within is None else within) for name, within in zip(given, inside, strict=True)]
-    ours = [_plain(image) for image in there]
-    same, equal = {image: at for at, image in enumerate(there)}, _positions(ours)
-    fits = [[same[name]] if name in same else equal.get(path, []) for name, path in zip(given, theirs, strict=True)]
+    unique_names, unique_images = list(dict.fromkeys(names)), list(dict.fromkeys(images))
+    if unique_names == unique_images:
+        return Matches(tuple(unique_names), tuple(unique_images), np.arange(len(unique_names)))
+    inside = [_inside(name, root) for name in unique_names]
+    name_paths = [_plain(name if within is None else within) for name, within in zip(unique_names, inside, strict=True)]
+    image_paths = [_plain(image) for image in unique_images]
+    same, equal = {image: index for index, image in enumerate(unique_images)}, _positions(image_paths)
+    fits = [
+        [same[name]] if name in same else equal.get(path, [])
+        for name, path in zip(unique_names, name_paths, strict=True)
+    ]
     places = _only(fits)
-    if len(set(places.tolist()) - {-1}) == len(given):
-        return Matches(tuple(given), tuple(there), places)
-    search = _Search(ours, [theirs[at] for at, equals in enumerate(fits) if not equals], by_name, other_endings)
-    for at, equals in enumerate(fits):
+    if len(set(places.tolist()) - {-1}) == len(unique_names):
+        return Matches(tuple(unique_names), tuple(unique_images), places)
+    search = _Search(
+        image_paths, [name_paths[index] for index, equals in enumerate(fits) if not equals], by_name, other_endings
+    )
+    for index, equals in enumerate(fits):
         if not equals:
-            fit = search.fits(theirs[at])
+            fit = search.fits(name_paths[index])
             # an absolute path inside the root means exactly that file, but for its ending
-            fits[at] = (
-                fit if inside[at] is None else [place for place in fit if _stem(ours[place]) == _stem(theirs[at])]
+            fits[index] = (
+                fit
+                if inside[index] is None
+                else [place for place in fit if _stem(image_paths[place]) == _stem(name_paths[index])]
             )
-    return _clear(given, there, theirs, ours, fits, by_name, spare_names)
+    return _clear(unique_names, unique_images, name_paths, image_paths, fits, by_name, spare_names)
 
 
-def require_clear(matches: Matches, code: Code, what: str, where: str | Path | None = None) -> None:
+def require_clear(matches: Matches, code: Code, subject: str, path: str | Path | None = None) -> None:
     """Refuse names that fit several images, and images that several names fit.
 
     Args:
         matches: of `match_images`.
         code: the error's.
-        what: what the names are, in words such as ``"the labels' images"``.
-        where: their file.
+        subject: the names, in words such as ``"the labels' images"``.
+        path: the file of the names, for the message.
 
     Raises:
         ManifestError: ``code``, with counts and examples.
     """
     if matches.several:
         name, fits = next(iter(matches.several.items()))
-        said = f"{len(matches.several):,} of {what} fit several files; {name!r} fits {_shown(fits)}."
+        reason = f"{len(matches.several):,} of {subject} fit several files; {name!r} fits {_shown(fits)}."
     elif matches.doubled:
         image, names = next(iter(matches.doubled.items()))
-        said = f"several of {what} fit one file, {len(matches.doubled):,} times; {_shown(names)} all fit {image!r}."
+        reason = (
+            f"several of {subject} fit one file, {len(matches.doubled):,} times; {_shown(names)} all fit {image!r}."
+        )
     else:
         return
-    raise ManifestError(code, said, fix="Write the same paths, with their folders, on both sides.", where=where)
+    raise ManifestError(code, reason, fix="Write the same paths, with their folders, on both sides.", where=path)
 
 
 def examples(items: Sequence[str]) -> str:
@@ -197,8 +212,8 @@ def _stem(path: str) -> str:
 
 def _positions(paths: Iterable[str]) -> dict[str, list[int]]:
     places: dict[str, list[int]] = {}
-    for at, path in enumerate(paths):
-        places.setdefault(path, []).append(at)
+    for position, path in enumerate(paths):
+        places.setdefault(path, []).append(position)
     return places
 
 
@@ -211,21 +226,21 @@ def _tails(path: str) -> Iterator[str]:
 
 
 class _Tails:
-    """Paths found by their ends, and by what they are the end of."""
+    """An index of paths by their last parts."""
 
-    def __init__(self, paths: Sequence[str], wanted: set[str]) -> None:
+    def __init__(self, paths: Sequence[str], lookups: set[str]) -> None:
         self.whole = _positions(paths)
         self.ends: dict[str, list[int]] = {}
-        for at, path in enumerate(paths):
+        for position, path in enumerate(paths):
             for end in _tails(path):
                 # two are enough to know that there are several, a few more are for the message
-                if end in wanted and len(found := self.ends.setdefault(end, [])) <= _SHOWN:
-                    found.append(at)
+                if end in lookups and len(positions := self.ends.setdefault(end, [])) <= _SHOWN:
+                    positions.append(position)
 
     def fit(self, name: str) -> list[int]:
         """Return the paths that agree with the name in the most folders."""
-        found = [*self.whole.get(name, []), *self.ends.get(name, [])]
-        return found or next((self.whole[end] for end in _tails(name) if end in self.whole), [])
+        positions = [*self.whole.get(name, []), *self.ends.get(name, [])]
+        return positions or next((self.whole[end] for end in _tails(name) if end in self.whole), [])
 
     def of_name(self, name: str) -> list[int]:
         """Return the paths of the same file name."""
@@ -233,67 +248,77 @@ class _Tails:
 
 
 class _Search:
-    """For names without an equal path: which images fit, by their ends, by endings, and by file names alone."""
+    """Search for names without an equal path: by last parts of paths, by endings, and by file names alone."""
 
-    def __init__(self, ours: Sequence[str], names: Sequence[str], by_name: bool, other_endings: bool) -> None:
-        stems, without = [_stem(path) for path in ours], [_stem(name) for name in names]
-        self.unended = {at for at, path in enumerate(ours) if len(stems[at]) == len(path)}
+    def __init__(self, image_paths: Sequence[str], names: Sequence[str], by_name: bool, other_endings: bool) -> None:
+        stems, without = [_stem(path) for path in image_paths], [_stem(name) for name in names]
+        self.unended = {position for position, path in enumerate(image_paths) if len(stems[position]) == len(path)}
         self.by_name, self.other_endings = by_name, other_endings
-        self.full = _Tails(ours, {*names, *map(_last, names)})
+        self.full = _Tails(image_paths, {*names, *map(_last, names)})
         self.stems = _Tails(stems, {*without, *map(_last, without)})
 
     def fits(self, name: str) -> list[int]:
         """Return the positions of the images that fit a name equally well."""
         return self._fits(name, _Tails.fit) or (self._fits(name, _Tails.of_name) if self.by_name else [])
 
-    def _fits(self, name: str, way: Callable[[_Tails, str], list[int]]) -> list[int]:
+    def _fits(self, name: str, lookup: Callable[[_Tails, str], list[int]]) -> list[int]:
         stem = _stem(name)
         if len(stem) == len(name):
-            return way(self.stems, stem)
-        if found := way(self.full, name):
-            return found
-        found = way(self.stems, stem)
-        return found if self.other_endings else [place for place in found if place in self.unended]
+            return lookup(self.stems, stem)
+        if positions := lookup(self.full, name):
+            return positions
+        positions = lookup(self.stems, stem)
+        return positions if self.other_endings else [place for place in positions if place in self.unended]
 
 
 def _clear(
-    given: list[str],
-    there: list[str],
-    theirs: list[str],
-    ours: list[str],
+    unique_names: list[str],
+    unique_images: list[str],
+    name_paths: list[str],
+    image_paths: list[str],
     fits: list[list[int]],
     by_name: bool,
     spare_names: bool,
 ) -> Matches:
-    """Turn what fits into places; several fits, and bare names that are not unique, get none."""
+    """Return the matches; names that fit several images, and bare names that are not unique, get no place."""
     places = _only(fits)
-    several = {given[at]: [there[place] for place in found] for at, found in enumerate(fits) if len(found) > 1}
-    exact = {place for at, place in enumerate(places.tolist()) if place >= 0 and theirs[at] == ours[place]}
+    several = {
+        unique_names[index]: [unique_images[place] for place in fitting]
+        for index, fitting in enumerate(fits)
+        if len(fitting) > 1
+    }
+    exact = {
+        place for index, place in enumerate(places.tolist()) if place >= 0 and name_paths[index] == image_paths[place]
+    }
     by_place: dict[int, list[str]] = {}
-    for at, (name, place) in enumerate(zip(given, places.tolist(), strict=True)):
-        bare = "/" not in theirs[at] or "/" not in ours[place]
+    for index, (name, place) in enumerate(zip(unique_names, places.tolist(), strict=True)):
+        bare = "/" not in name_paths[index] or "/" not in image_paths[place]
         # of a path and its stem, either means that file; of one in a folder and a bare one, maybe two of other folders
-        other = bare and _stem(theirs[at]) != _stem(ours[place])
+        other = bare and _stem(name_paths[index]) != _stem(image_paths[place])
         if spare_names and not by_name and place in exact and other:
-            places[at] = -1
+            places[index] = -1
         elif place >= 0:
             by_place.setdefault(place, []).append(name)
-    doubled = {there[place]: names for place, names in by_place.items() if len(names) > 1}
+    doubled = {unique_images[place]: names for place, names in by_place.items() if len(names) > 1}
     endings = 0
-    often = [Counter(map(_last, paths)) for paths in (theirs, ours)]
-    for at, place in enumerate(places.tolist()):
-        if place < 0 or theirs[at] == ours[place]:
+    name_counts = [Counter(map(_last, paths)) for paths in (name_paths, image_paths)]
+    for index, place in enumerate(places.tolist()):
+        if place < 0 or name_paths[index] == image_paths[place]:
             continue
-        bare = "/" not in theirs[at] or "/" not in ours[place]
-        if bare and not by_name and (often[0][_last(theirs[at])] > 1 or often[1][_last(ours[place])] > 1):
-            places[at] = -1
+        bare = "/" not in name_paths[index] or "/" not in image_paths[place]
+        if (
+            bare
+            and not by_name
+            and (name_counts[0][_last(name_paths[index])] > 1 or name_counts[1][_last(image_paths[place])] > 1)
+        ):
+            places[index] = -1
         else:
-            endings += _last(theirs[at]) != _last(ours[place])
-    return Matches(tuple(given), tuple(there), places, several, doubled, endings)
+            endings += _last(name_paths[index]) != _last(image_paths[place])
+    return Matches(tuple(unique_names), tuple(unique_images), places, several, doubled, endings)
 
 
 def _only(fits: Sequence[list[int]]) -> np.ndarray:
-    return np.array([found[0] if len(found) == 1 else -1 for found in fits], dtype=np.int64)
+    return np.array([fitting[0] if len(fitting) == 1 else -1 for fitting in fits], dtype=np.int64)
 
 
 def _last(path: str) -> str:

@@ -1,4 +1,4 @@
-"""What reading said of the films that were taken: each kind of note once, with its count and examples.
+"""Notes on the images that were read: each kind of note once, with its count and examples.
 
 notes = FilmNotes()
 notes.add("b.dcm", ["a lateral view: models here learn from frontal ones"])
@@ -15,7 +15,7 @@ EXAMPLES = 3
 
 
 class FilmNotes:
-    """Notes by their words: how many images have one, and the first few of them."""
+    """How many images have each note, and the first few of them."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -25,12 +25,21 @@ class FilmNotes:
         return bool(self._counts)
 
     def add(self, image: str, notes: Iterable[str]) -> None:
-        """Add what was said of one image (``provenance["notes"]``)."""
+        """Add the notes on one image (``provenance["notes"]``).
+
+        Args:
+            image: its name.
+            notes: sentences.
+        """
         for note in dict.fromkeys(notes):
             self._add(note, 1, [image])
 
     def add_all(self, content: Mapping[str, Any]) -> None:
-        """Add what :meth:`to_json` returned of other images."""
+        """Add the notes on other images.
+
+        Args:
+            content: of :meth:`to_json`.
+        """
         for note, (count, examples) in content.items():
             self._add(note, count, examples)
 
@@ -55,7 +64,7 @@ class FilmNotes:
         """
         lines = []
         for note, count in self.counts().items():
-            named = ", ".join(self._examples[note][:examples])
+            names = ", ".join(self._examples[note][:examples])
             such = "such as " if count > min(examples, len(self._examples[note])) else ""
-            lines.append(f"{out_of(count, images, 'image')} ({such}{named}): {note}")
+            lines.append(f"{out_of(count, images, 'image')} ({such}{names}): {note}")
         return lines

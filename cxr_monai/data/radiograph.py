@@ -72,7 +72,7 @@ def read_radiograph(
         any_modality: accept a DICOM whose Modality or Body Part Examined isn't that of a chest radiograph.
 
     Raises:
-        RadiographError: for whatever makes the file unfit, with ``code`` and ``where`` (the path).
+        RadiographError: if the file cannot be used, with ``code`` and ``where`` (the path).
         CxrError: ``runtime-missing`` where a library that reads it cannot be imported.
     """
     try:
@@ -103,11 +103,11 @@ def read_radiograph(
     )
 
 
-def _content(given: str | Path | bytes, max_pixels: int) -> bytes:
+def _content(source: str | Path | bytes, max_pixels: int) -> bytes:
     limit = 8 * max_pixels + 2**24  # 16-bit RGBA without compression, and a generous header
     try:
-        size = len(given) if isinstance(given, bytes) else Path(given).stat().st_size
-        if not isinstance(given, bytes) and not Path(given).is_file():
+        size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+        if not isinstance(source, bytes) and not Path(source).is_file():
             raise RadiographError(Code.RADIOGRAPH_NOT_FOUND, "it is not a file.", fix="Give the image file itself.")
         if size > limit:
             raise RadiographError(
@@ -116,7 +116,7 @@ def _content(given: str | Path | bytes, max_pixels: int) -> bytes:
                 f"{counted(max_pixels, 'pixel')} has less than {limit:,}.",
                 fix="If the image really is that large, read it with a larger max_pixels.",
             )
-        data = given if isinstance(given, bytes) else Path(given).read_bytes()
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or "not a possible file name"
         raise RadiographError(
@@ -140,7 +140,7 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
 
 
 def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded] | None:
-    """Return what decodes this content; None for what is no image.
+    """Return the decoder of this content; None if it is not an image.
 
     Raises:
         CxrError: ``runtime-missing`` where a library cannot be imported: a fault of the machine, not of the file.
@@ -170,7 +170,7 @@ def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded]
 
 
 def _odd_greys(pixels: np.ndarray) -> Iterator[str]:
-    """Say that a picture uses an end of its range alone: the file says more bits, or another window, than it has."""
+    """Yield a note on a picture that uses only one end of the range that its bits or its window declare."""
     if pixels.max() < NEARLY_BLACK:
         yield f"nearly black: its brightest pixel is below {NEARLY_BLACK:.0%} of the range that the file declares"
     if pixels.min() > 1 - NEARLY_BLACK:

@@ -68,7 +68,7 @@ def radiograph_of_array(
 
     Raises:
         RadiographError: ``radiograph-ambiguous`` where range or axes are not known; ``radiograph-several-frames``,
-            ``-colour``, ``-dimensions``, ``-nan``, ``-constant``; ``radiograph-not-an-image`` for what is no array.
+            ``-colour``, ``-dimensions``, ``-nan``, ``-constant``; ``radiograph-not-an-image`` for no array.
     """
     metadata: Mapping[str, Any] = array.meta if isinstance(array, MetaTensor) else {}
     stored = _numbers(array)
@@ -101,10 +101,10 @@ def _numbers(array: Any) -> np.ndarray:
         plain = plain.detach().cpu()
         array = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "uif":
-        what = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else f"of type {type(array).__name__}"
+        kind = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else f"of type {type(array).__name__}"
         raise RadiographError(
             Code.RADIOGRAPH_NOT_AN_IMAGE,
-            f"the image is {what}; a path, or an array or tensor of whole numbers or floats is taken.",
+            f"the image is {kind}; a path, or an array or tensor of whole numbers or floats is taken.",
             fix="Hand over the film as one of these.",
         )
     return array
@@ -150,11 +150,11 @@ def _one_channel(plane: np.ndarray) -> np.ndarray:
 def _check_axes(axes: str | None, plane: np.ndarray, metadata: Mapping[str, Any]) -> None:
     """Refuse a picture that the PIL reader's metadata say to be the other way round (``reverse_indexing=False``)."""
     if axes is None and "width" in metadata and "height" in metadata:
-        said = _number(metadata, "height"), _number(metadata, "width")
-        if plane.shape[:2] != said and plane.shape[1::-1] == said:
+        declared = _number(metadata, "height"), _number(metadata, "width")
+        if plane.shape[:2] != declared and plane.shape[1::-1] == declared:
             raise RadiographError(
                 Code.RADIOGRAPH_AMBIGUOUS,
-                f"its metadata tell of {counted(int(said[0]), 'row')} and {counted(int(said[1]), 'column')}, "
+                f"its metadata tell of {counted(int(declared[0]), 'row')} and {counted(int(declared[1]), 'column')}, "
                 f"and x first makes {counted(plane.shape[0], 'row')}.",
                 fix="State its axes: image_axes is HW (rows first) or WH.",
             )

@@ -65,5 +65,5 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
     none = ~present.any(axis=1) & ~np.isnan(labels).all(axis=1)
     belongs = np.column_stack([present, none])
     counts = belongs.sum(axis=0)
-    asked = np.sqrt(counts.max(initial=1) / counts.clip(min=1)).clip(1, MOST)
-    return np.where(belongs, asked, 1.0).max(axis=1)
+    category_weights = np.sqrt(counts.max(initial=1) / counts.clip(min=1)).clip(1, MOST)
+    return np.where(belongs, category_weights, 1.0).max(axis=1)

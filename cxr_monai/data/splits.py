@@ -59,9 +59,11 @@ def split_manifest(manifest: Manifest | str | Path, scheme: str = "random", **op
     """
     if scheme not in SPLIT_SCHEMES:
         raise UsageError(Code.USAGE, f"there is no scheme {scheme!r}; there are {', '.join(SPLIT_SCHEMES)}.")
-    own = [name for name in signature(SPLIT_SCHEMES[scheme]).parameters if name != "manifest"]
-    if foreign := [name for name in options if name not in own]:
-        raise UsageError(Code.USAGE, f"the scheme {scheme} has no {', '.join(foreign)}; it has {', '.join(own)}.")
+    parameters = [name for name in signature(SPLIT_SCHEMES[scheme]).parameters if name != "manifest"]
+    if foreign := [name for name in options if name not in parameters]:
+        raise UsageError(
+            Code.USAGE, f"the scheme {scheme} has no {', '.join(foreign)}; it has {', '.join(parameters)}."
+        )
     table = manifest if isinstance(manifest, Manifest) else read_manifest(manifest, check_files=False)
     return SPLIT_SCHEMES[scheme](table, **options)
 
@@ -169,6 +171,11 @@ def random(manifest: Manifest, fractions: Sequence[float] = FRACTIONS, *, seed: 
 def kfold(manifest: Manifest, k: int = 5, *, seed: int = 0) -> Manifest:
     """Write ``fold`` 0 to k-1, each with nearly the same images and prevalences; ``split`` stays as it is.
 
+    Args:
+        manifest: the images.
+        k: folds, from 2 to the number of patients.
+        seed: another seed, other folds.
+
     Raises:
         SplitError: ``split-invalid`` if there are fewer than k patients, or k is below 2; ``patient-leak``.
     """
@@ -250,8 +257,8 @@ def mean_deviation(balance: pd.DataFrame) -> float:
     """Return the mean absolute difference from the whole over all sides and findings of a `balance_table`."""
     sides = balance.drop(columns=["whole", "deviation"])
     differences = sides.sub(balance["whole"], axis=0).abs().to_numpy()
-    known = differences[~np.isnan(differences)]
-    return float(known.mean()) if known.size else float("nan")
+    defined = differences[~np.isnan(differences)]
+    return float(defined.mean()) if defined.size else float("nan")
 
 
 def read_list(path: str | Path) -> list[str]:
@@ -271,7 +278,7 @@ def _count_by_patient(manifest: Manifest, codes: np.ndarray, patients: int) -> n
     """Float64 [patients, C]: images, one for the patient, and what `assign_patients` balances of each finding."""
     labels = manifest.labels()
     columns = [np.ones(len(codes)), *(labels == 1).T.astype(float)]
-    columns += [known.astype(float) for known in ~np.isnan(labels).T if not known.all()]
+    columns += [is_known.astype(float) for is_known in ~np.isnan(labels).T if not is_known.all()]
     counts = np.array([np.bincount(codes, weights=column, minlength=patients) for column in columns])
     counts = np.vstack([counts, np.ones(patients)])
     return counts[counts.any(axis=1)].T
@@ -324,14 +331,14 @@ def _with_split(manifest: Manifest, sides: pd.Series, scheme: str, seed: int | N
     return replace(manifest, table=table, split=SplitRecord(scheme, seed, split_digest(table), details))
 
 
-def _refuse_leaks(manifest: Manifest, sides: pd.Series, what: str) -> None:
+def _refuse_leaks(manifest: Manifest, sides: pd.Series, division: str) -> None:
     patients = manifest.table["patient_id"].set_axis(pd.RangeIndex(2, len(manifest) + 2))
     leaks = leaking_patients(patients, sides.set_axis(patients.index))
     if leaks:
         more = f"\n  and {len(leaks) - 10:,} more" if len(leaks) > 10 else ""
         raise SplitError(
             Code.PATIENT_LEAK,
-            f"{what} would put {out_of(len(leaks), patients.nunique(), 'patient')} on several sides:\n  "
+            f"{division} would put {out_of(len(leaks), patients.nunique(), 'patient')} on several sides:\n  "
             + "\n  ".join(leaks[:10])
             + more
             + "\n",

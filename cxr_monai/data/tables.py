@@ -4,7 +4,7 @@
     table = read_cells("labels.csv")        # every cell as text, "" where empty; the index is the line in the file
 
 UTF-8 with or without its mark, UTF-16 by its mark, gzip or plain; cells are divided by ``,``, ``;`` or tabs, whatever
-the header has most of. What cannot be read is refused as the caller's own kind of error.
+the header has most of. A table that cannot be read raises the caller's kind of error.
 """
 
 import csv
@@ -71,7 +71,11 @@ def read_text(path: str | Path, refuse: Refusal = SOURCE) -> str:
 
 
 def read_header(path: str | Path, refuse: Refusal = SOURCE) -> list[str]:
-    """Return the names of a table's columns, without blanks around; one that has none is ``Unnamed: <position>``.
+    """Return the names of a table's columns, stripped; a column without a name is ``Unnamed: <position>``.
+
+    Args:
+        path: the table.
+        refuse: makes the error.
 
     Raises:
         CxrError: ``refuse``'s, as `read_text`; for an empty file, no header, or a name that stands twice.
@@ -80,7 +84,7 @@ def read_header(path: str | Path, refuse: Refusal = SOURCE) -> list[str]:
 
 
 def nameless(table: pd.DataFrame) -> str | None:
-    """Return words for the first column that has content and no name; None if there is none."""
+    """Return a sentence on the first column that has content and no name; None if there is none."""
     names = [str(name) for name in table if str(name).startswith(UNNAMED)]
     place = int(names[0].removeprefix(UNNAMED)) + 1 if names else 0
     return f"column {place} has no name (an index that pandas wrote? use index=False)" if names else None
@@ -113,7 +117,7 @@ def read_cells(path: str | Path, refuse: Refusal = SOURCE, types: Callable[[str]
 
 
 def _header(text: str, path: str | Path, refuse: Refusal) -> tuple[list[str], str]:
-    """Return the columns' names and what divides them."""
+    """Return the columns' names and the delimiter."""
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]

@@ -1,4 +1,4 @@
-"""What a table of images must be, checked in one pass that reports everything together, each problem with its line.
+"""Validation of a table of images: one pass that reports all problems together, each with its line.
 
 `validate` turns a table of whatever types into the manifest's own (see `cxr_monai.data.manifest`), or raises one
 `ManifestError` such as::
@@ -36,23 +36,44 @@ _LATERAL = {"LL": "LATERAL", "RL": "LATERAL", "LAT": "LATERAL"}
 
 
 class Problems:
-    """Everything found wrong so far, by kind; raised as one error."""
+    """Problems by kind, raised together as one error."""
 
     def __init__(self) -> None:
         self.kinds: list[tuple[Code, str, int, list[str]]] = []
 
     def add(self, rule: str, count: int, details: Iterable[str], code: Code = Code.MANIFEST_INVALID) -> None:
-        """Remember ``count`` breaches of a rule (with the place for the count in it); ``details`` shows the first."""
+        """Add the breaches of a rule.
+
+        Args:
+            rule: a sentence; ``{count}`` in it is replaced.
+            count: of breaches; with 0 nothing is added.
+            details: a line each; the first are shown.
+            code: of the error.
+        """
         if count:
             self.kinds.append((code, rule.replace("{count}", f"{count:,}"), count, list(details)[:_SHOWN]))
 
     def add_rows(self, rule: str, bad: pd.Series, describe: Callable[[Any], str], values: pd.Series) -> None:
-        """Remember the rows where ``bad``; their index is the line in the file."""
+        """Add the rows that breach a rule.
+
+        Args:
+            rule: as of :meth:`add`.
+            bad: bool ``[N]``.
+            describe: makes a detail of a value.
+            values: ``[N]``, indexed by line.
+        """
         rows = values[bad]
         self.add(rule, len(rows), (f"line {line}: {describe(value)}" for line, value in rows.head(_SHOWN).items()))
 
-    def raise_any(self, where: Path | None) -> None:
-        """Raise what was found; its code is that of the only kind, or ``manifest-invalid``."""
+    def raise_any(self, path: Path | None) -> None:
+        """Raise all problems as one error.
+
+        Args:
+            path: the file, for the message.
+
+        Raises:
+            ManifestError: the code of the only kind of problem, or ``manifest-invalid`` for several.
+        """
         if not self.kinds:
             return
         codes = {code for code, *_ in self.kinds}
@@ -62,17 +83,17 @@ class Problems:
             lines += [f"  {rule}:", *(f"    {detail}" for detail in details)]
             if count > len(details):
                 lines.append(f"    and {count - len(details):,} more")
-        raise ManifestError(codes.pop() if len(codes) == 1 else Code.MANIFEST_INVALID, "\n".join(lines), where=where)
+        raise ManifestError(codes.pop() if len(codes) == 1 else Code.MANIFEST_INVALID, "\n".join(lines), where=path)
 
 
-def validate(table: pd.DataFrame, root: Path, check_files: bool, where: Path | None) -> pd.DataFrame:
+def validate(table: pd.DataFrame, root: Path, check_files: bool, path: Path | None) -> pd.DataFrame:
     """Return the table in the manifest's types, with a fresh RangeIndex.
 
     Args:
         table: any types; its index is the line of each row in the file.
         root: the absolute folder that ``image`` is relative to.
         check_files: look for every image on disk.
-        where: the file that errors name.
+        path: the file that errors name.
 
     Raises:
         ManifestError: everything that is wrong.
@@ -94,7 +115,7 @@ def validate(table: pd.DataFrame, root: Path, check_files: bool, where: Path | N
     if "patient_id" in text:
         _check_patients(columns, problems)
     columns |= _labels(table[[name for name in table.columns if name not in RESERVED]], problems)
-    problems.raise_any(where)
+    problems.raise_any(path)
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
@@ -219,7 +240,7 @@ def _labels(table: pd.DataFrame, problems: Problems) -> dict[str, pd.Series]:
     if table.shape[1] == 0:
         problems.add("a manifest has a column for each finding; it has none beside the reserved ones", 1, [])
     several = doubled(map(spelling, table.columns))
-    spelled = [f"line 1: {' and '.join(map(repr, of))} are {finding}" for finding, of in several.items()]
+    spelled = [f"line 1: {' and '.join(map(repr, names))} are {finding}" for finding, names in several.items()]
     problems.add("a finding has one column; {count} have several", len(several), spelled)
     labels: dict[str, pd.Series] = {}
     count, wrong = 0, []

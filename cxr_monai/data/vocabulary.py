@@ -1,4 +1,4 @@
-"""Which names of columns are findings, in the public data sets' own words, and which of them are one finding.
+"""Names of findings in the public data sets, and which of them are the same finding.
 
 NIH ChestX-ray14 (Wang et al. 2017) is `cxr_monai.labels.NIH14`; CheXpert and MIMIC-CXR-JPG: Irvin et al., AAAI 2019;
 VinDr-CXR: Nguyen et al., Scientific Data 2022; PadChest (Bustos et al., Medical Image Analysis 2020), MIMIC-CXR-LT
@@ -69,5 +69,8 @@ def doubled(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         alike = key(name) if is_known(name) else " ".join(name.casefold().split())
         by_finding.setdefault(_SAME.get(alike, alike), []).append(name)
-    several = {finding: of for finding, of in by_finding.items() if len(of) > 1}
-    return {finding if finding in _ONE or finding in NIH14 else of[0]: of for finding, of in several.items()}
+    several = {finding: spellings for finding, spellings in by_finding.items() if len(spellings) > 1}
+    return {
+        finding if finding in _ONE or finding in NIH14 else spellings[0]: spellings
+        for finding, spellings in several.items()
+    }

@@ -191,7 +191,7 @@ def join(
         truth,
         table[["image", *chosen]],
         by_name=manifest.by_name,
-        where=predictions.path,
+        path=predictions.path,
         root=manifest.root,
     )
     joined = by_side.table

@@ -43,6 +43,7 @@ class AUCMarginLoss(nn.Module):
         self.margin = margin
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss of logits (``input``) against labels (``target``), both ``[B, F]``, as a scalar."""
         scores = input.float().sigmoid()
         (a, spread_a), (b, spread_b) = (_mean_and_variance(scores, target == side) for side in (1, 0))
         losses = spread_a + spread_b + (self.margin - a + b).clamp(min=0) ** 2

@@ -1,4 +1,4 @@
-"""The setting ``loss``: losses by name, and what none of them can be combined with."""
+"""The setting ``loss``: losses by name, and the settings that a loss cannot be combined with."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -79,13 +79,13 @@ def training_loss(
             "findings has several positives, and no other head is.",
             fix="Add --loss soft_target." if head == "softmax" else "Add --head softmax, or choose another loss.",
         )
-    given: Mapping[str, bool] = {
+    enabled: Mapping[str, bool] = {
         "label_smoothing": bool(label_smoothing),
         "mixup": bool(mixup),
         "accumulate": accumulate > 1,
     }
     for setting, why in _REFUSED.get(name, {}).items():
-        if given[setting]:
+        if enabled[setting]:
             raise SettingError(
                 Code.SETTING_INVALID,
                 f"--loss {name} does not go with --{setting}: {why}.",
@@ -94,12 +94,13 @@ def training_loss(
     make = LOSSES[name]
     takes = set(inspect.signature(make).parameters)
     common = {"counts": counts, "label_smoothing": label_smoothing}
-    own = sorted(takes - set(common))
-    unknown = [option for option in options if option not in own]
+    loss_options = sorted(takes - set(common))
+    unknown = [option for option in options if option not in loss_options]
     if unknown:
         raise SettingError(
             Code.OVERRIDE_UNKNOWN,
             f"--loss {name} has no --loss_function#{unknown[0]}.",
-            fix=f"It has {', '.join(f'--loss_function#{option}' for option in own) or 'no settings of its own'}.",
+            fix="It has "
+            f"{', '.join(f'--loss_function#{option}' for option in loss_options) or 'no settings of its own'}.",
         )
     return make(**{key: value for key, value in common.items() if key in takes}, **options)

@@ -1,4 +1,4 @@
-"""Losses that turn away from what the network knows already: the focal and the asymmetric loss.
+"""Losses with less weight on labels that the network predicts well: the focal and the asymmetric loss.
 
 Both scale down cross-entropy where the probability is right anyway. A label between 0 and 1 (smoothed, mixed) costs the
 mean of a positive and a negative of these shares; MONAI's ``FocalLoss``, equal to this one on labels of 0 and 1, has
@@ -43,7 +43,7 @@ class FocalLoss(MaskedLoss):
         self.gamma, self.alpha = gamma, alpha
 
     def each(self, logits: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
-        """Return the focal loss of each label."""
+        """Return the focal loss of each label from ``logits`` and targets ``aim``, all ``[B, F]``."""
         present, absent = (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
         log_p, log_q = logsigmoid(logits), logsigmoid(-logits)
         positive, negative = -(self.gamma * log_q).exp() * log_p, -(self.gamma * log_p).exp() * log_q
@@ -79,7 +79,7 @@ class AsymmetricLoss(MaskedLoss):
         self.gamma_positive, self.gamma_negative, self.margin = gamma_positive, gamma_negative, margin
 
     def each(self, logits: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
-        """Return the asymmetric loss of each label."""
+        """Return the asymmetric loss of each label from ``logits`` and targets ``aim``, all ``[B, F]``."""
         log_p, log_q = logsigmoid(logits), logsigmoid(-logits)
         positive = -(self.gamma_positive * log_q).exp() * log_p
         if not self.margin:

@@ -1,4 +1,4 @@
-"""The mean over the labels that are known of what each costs; binary cross-entropy is the first of such losses."""
+"""Losses that are means over the known labels, such as binary cross-entropy."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,14 @@ from cxr_monai.errors import Code, SettingError
 
 
 def check_number(name: str, value: object, lowest: float, below: float = math.inf, at_most: float = math.inf) -> None:
-    """Refuse a loss's setting out of range.
+    """Refuse a setting of a loss that is out of range.
+
+    Args:
+        name: of the setting.
+        value: a number.
+        lowest: the least allowed value.
+        below: exclusive upper bound.
+        at_most: inclusive upper bound.
 
     Raises:
         SettingError: ``setting-invalid``.
@@ -27,7 +34,7 @@ def check_number(name: str, value: object, lowest: float, below: float = math.in
 
 
 class MaskedLoss(nn.Module):
-    """Mean over known labels of what a label costs, which a subclass says (:meth:`each`).
+    """Mean over known labels of a loss that a subclass defines (:meth:`each`).
 
     The mean runs over known labels alone, so an image with many unknown labels weighs as many labels as it has.
 
@@ -51,19 +58,25 @@ class MaskedLoss(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        known = ~torch.isnan(target)
+        """Return the loss of logits (``input``) against labels (``target``), both ``[B, F]``, as a scalar."""
+        is_known = ~torch.isnan(target)
         # unknown targets become 0 before the arithmetic: NaN times a mask of 0 would still be NaN
         aim = target.nan_to_num(0.0).to(input.dtype)
         if self.label_smoothing:
             aim = aim * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return torch.where(known, self.each(input, aim), 0.0).sum() / known.sum().clamp(min=1)
+        return torch.where(is_known, self.each(input, aim), 0.0).sum() / is_known.sum().clamp(min=1)
 
     def each(self, logits: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
-        """Return what each label costs ``[B, F]``; ``aim`` is in [0, 1]."""
+        """Return the loss of each label, ``[B, F]``.
+
+        Args:
+            logits: ``[B, F]``.
+            aim: smoothed targets ``[B, F]``, in [0, 1]; 0 where the label is unknown.
+        """
         raise NotImplementedError
 
     def known_labels(self, target: torch.Tensor) -> torch.Tensor:
-        """Return how many labels are known, a float32 scalar: what the mean over this part of a batch weighs.
+        """Return how many labels are known, a float32 scalar: the weight of this part of a batch.
 
         The loss of a batch is the mean of its parts' losses, each weighed so.
         """
@@ -97,7 +110,7 @@ class MaskedBCEWithLogitsLoss(MaskedLoss):
         self.register_buffer("weight", None if weight is None else torch.as_tensor(weight))
 
     def each(self, logits: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
-        """Return the cross-entropy of each label."""
+        """Return the cross-entropy of each label from ``logits`` and targets ``aim``, all ``[B, F]``."""
         return binary_cross_entropy_with_logits(
             logits, aim, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
         )

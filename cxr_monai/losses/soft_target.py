@@ -36,24 +36,28 @@ class SoftTargetLoss(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        known, positive = ~torch.isnan(target), target == 1
+        """Return the loss of log-odds (``input``) against labels (``target``), both ``[B, F]``, as a scalar."""
+        is_known, positive = ~torch.isnan(target), target == 1
         aim = positive.to(input.dtype) / positive.sum(1, keepdim=True).clamp(min=1)
-        even = known.to(input.dtype) / known.sum(1, keepdim=True).clamp(min=1)
+        even = is_known.to(input.dtype) / is_known.sum(1, keepdim=True).clamp(min=1)
         aim = torch.lerp(aim, even, self.label_smoothing)
         log_p = logsigmoid(input)
         # a finite number for unknown ones: the logarithm of a sum over nothing has no gradient
-        log_p = log_p - log_p.where(known, torch.finfo(log_p.dtype).min).logsumexp(1, keepdim=True)
-        costs = -torch.where(known, aim * log_p, 0.0).sum(1)
+        log_p = log_p - log_p.where(is_known, torch.finfo(log_p.dtype).min).logsumexp(1, keepdim=True)
+        costs = -torch.where(is_known, aim * log_p, 0.0).sum(1)
         counted = has_target(target)
         return torch.where(counted, costs, 0.0).sum() / counted.sum().clamp(min=1)
 
     def known_labels(self, target: torch.Tensor) -> torch.Tensor:
-        """Return how many images have a target, a float32 scalar: what the mean over this part of a batch weighs."""
+        """Return how many images have a target, a float32 scalar: the weight of this part of a batch."""
         return has_target(target).sum().to(torch.float32)
 
 
 def has_target(target: torch.Tensor) -> torch.Tensor:
-    """Tell of labels ``[B, F]`` which images have a target: ``[B]``, True where one is positive and another known.
+    """Return which images have a target, bool ``[B]``: one positive label and another known one.
+
+    Args:
+        target: labels ``[B, F]``, 0 absent, 1 present, NaN unknown.
 
     >>> has_target(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     tensor([ True, False])

@@ -35,5 +35,5 @@ def test_one_source_alone_and_said_once() -> None:
     assert note.startswith(
         "2 patient identifiers differ from another by zeros, blanks or capitals alone ('07' and '7')"
     )
-    assert "'07'" not in alike_note(patients, sources, named=False)[0]
+    assert "'07'" not in alike_note(patients, sources, show_examples=False)[0]
     assert alike_note(pd.Series(["7", "8"])) == []

@@ -1,4 +1,4 @@
-"""The folder of decoded radiographs as a whole: where it lies, how large it may become, what it holds, what goes.
+"""The cache folder of decoded radiographs: its location, its size limit, its content and eviction.
 
 Each *preparation* (``pixels``) has a folder named by 16 hexadecimal digits. Nothing else is ever looked
 into, and of such a folder only the files that the cache made are deleted.
@@ -23,33 +23,41 @@ AUTO, NONE = "auto", "none"
 LIMIT_GB = 50.0
 PIXELS, INDEX, LOCK = "pixels.bin", "index.sqlite", "build.lock"
 _OURS = (PIXELS, f"{INDEX}-journal", f"{INDEX}-wal", f"{INDEX}-shm", INDEX, LOCK)
-"""In the order in which they are deleted: what no index tells of would never be found again."""
+"""In the order of deletion: pixels before their index, since pixels without one would never be found again."""
 
 
 def cache_root(cache_dir: str | Path | None = AUTO) -> Path | None:
-    """Return the cache's folder: the user's own for ``auto``, nothing for ``none``, else the folder that was named."""
-    named = str(cache_dir) if cache_dir is not None else NONE
-    if named.lower() == NONE:
+    """Return the folder of the cache, or None where nothing is cached.
+
+    Args:
+        cache_dir: ``auto``: the user's cache folder; ``none`` or None: no cache; else a folder.
+    """
+    setting = str(cache_dir) if cache_dir is not None else NONE
+    if setting.lower() == NONE:
         return None
-    if named.lower() != AUTO:
-        return Path(named)
-    own = os.environ.get("CXR_MONAI_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-monai"
+    if setting.lower() != AUTO:
+        return Path(setting)
+    user_folder = os.environ.get("CXR_MONAI_CACHE")
+    return (
+        Path(user_folder)
+        if user_folder
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-monai"
+    )
 
 
 def limit_bytes() -> int:
-    """Return how large the cache may become.
+    """Return the largest size of the cache in bytes (``CXR_MONAI_CACHE_GB``, 50 GB by default).
 
     Raises:
         SettingError: ``setting-invalid`` if ``CXR_MONAI_CACHE_GB`` is no number above 0.
     """
-    given = os.environ.get("CXR_MONAI_CACHE_GB", LIMIT_GB)
+    setting = os.environ.get("CXR_MONAI_CACHE_GB", LIMIT_GB)
     try:
-        limit = float(given)
+        limit = float(setting)
     except ValueError:
         limit = 0
     if not limit > 0:
-        raise SettingError(Code.SETTING_INVALID, f"CXR_MONAI_CACHE_GB is {given!r}; it is a number above 0.")
+        raise SettingError(Code.SETTING_INVALID, f"CXR_MONAI_CACHE_GB is {setting!r}; it is a number above 0.")
     return int(limit * 1e9)
 
 
@@ -64,8 +72,12 @@ class Preparation:
 
 
 def preparations(root: Path) -> list[Preparation]:
-    """Return what a cache holds; what another process deletes meanwhile is left out."""
-    found = []
+    """Return the preparations in a cache; those that another process deletes meanwhile are left out.
+
+    Args:
+        root: the folder of the cache.
+    """
+    held = []
     for index_path in sorted(root.glob(f"*/{INDEX}")):
         folder = index_path.parent
         if not re.fullmatch("[0-9a-f]{16}", folder.name):  # somebody else's
@@ -79,14 +91,18 @@ def preparations(root: Path) -> list[Preparation]:
             used = folder.stat().st_mtime
         except OSError:
             continue
-        found.append(Preparation(folder, sum(_size(folder / name) for name in _OURS), images, used))
-    return found
+        held.append(Preparation(folder, sum(_size(folder / name) for name in _OURS), images, used))
+    return held
 
 
 def clear(root: Path, unused_for: float = 0) -> int:
-    """Delete the preparations that were not used for some seconds; returns the bytes that became free.
+    """Delete the preparations that were not used for some time; return the freed bytes.
 
-    A training that has them mapped goes on with them; one that is just being built stays, which the log says.
+    A training that has mapped the files continues with them; a preparation that is being built stays.
+
+    Args:
+        root: the folder of the cache.
+        unused_for: seconds.
     """
     freed = 0
     for preparation in preparations(root):
@@ -96,9 +112,12 @@ def clear(root: Path, unused_for: float = 0) -> int:
 
 
 def delete(folder: Path) -> bool:
-    """Delete a preparation's files, and its folder if nothing else is there; tells whether they are gone.
+    """Delete a preparation's files, and its folder if it is then empty; return whether they are gone.
 
-    One that is being built stays, and so does one that cannot be deleted; the log says so.
+    One that is being built, or cannot be deleted, stays, with a warning in the log.
+
+    Args:
+        folder: of one preparation.
     """
     try:
         with FileLock(folder / LOCK, blocking=False):

@@ -1,8 +1,8 @@
 """Decoded once: prepared radiographs as whole grey levels in one memory-mapped file, found by content.
 
 A cache folder holds one folder for each *preparation* (reader, size, grey levels) with two files: ``pixels.bin``, the
-planes one after the other, uint8 or (deep images) uint16; and ``index.sqlite``, which says what lies where. Images are
-keyed by the SHA-256 of their file, and a file is known again by path, size and time, so a moved folder is not decoded
+planes one after the other, uint8 or (deep images) uint16; and ``index.sqlite``, with the place of each plane. Images
+are keyed by the SHA-256 of their file, and a file is recognised by path, size and time: a moved folder is not decoded
 again and a replaced file is. Paths are stored as hashes only.
 
 - Pixels are synced before the index tells of them, so a kill leaves nothing half-written that could be served; what was
@@ -43,7 +43,7 @@ from cxr_monai.stopping import ignore_signals
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Of what is kept; another number, another preparation. It grows when a reader gives other pixels for a file."""
+"""Version of the cached planes; another version, another preparation. Raise it when a reader gives other pixels."""
 _FEW = 64  # files that one process has prepared before others have started
 _TOGETHER = 2**25  # bytes between two syncs
 _TABLES = """
@@ -80,9 +80,9 @@ class PixelCache:
 
     Args:
         root: the cache's folder; see ``cache_root``.
-        preparation: what makes the planes, told apart by this text.
+        preparation: a text that identifies how the planes are made; another text, another folder.
 
-    :meth:`build` prepares what is missing, :meth:`find` tells what is there, :meth:`read` gives it.
+    :meth:`build` decodes missing files, :meth:`find` returns their entries, :meth:`read` returns a plane.
     """
 
     def __init__(self, root: str | Path, preparation: str) -> None:
@@ -101,33 +101,43 @@ class PixelCache:
 
     @property
     def pixels_path(self) -> Path:
+        """The memory-mapped file of the planes."""
         return self.folder / PIXELS
 
     @property
     def index_path(self) -> Path:
+        """The SQLite index of the planes."""
         return self.folder / INDEX
 
     def find(self, paths: Sequence[str]) -> list[Entry | None]:
-        """Return each file's entry; None where it is not there, or the file has changed since."""
+        """Return each file's entry; None for a file that is not cached, or has changed since.
+
+        Args:
+            paths: the files, in any order.
+        """
         if not self.index_path.exists():
             return [None] * len(paths)
         try:
             with closing(self._connect()) as index:
-                known = index.execute(
+                rows = index.execute(
                     "SELECT path, size, mtime, start, rows, columns, depth, crc FROM files JOIN images USING (content)"
                 )
-                entries = {row[0]: row[1:] for row in known}
+                rows_by_path = {row[0]: row[1:] for row in rows}
         except sqlite3.Error as error:  # damaged, or half made by a build that was killed: the next build repairs it
             logger.info("%s cannot be read (%s)", self.index_path, error)
             return [None] * len(paths)
-        found: list[Entry | None] = []
+        entries: list[Entry | None] = []
         for path in paths:
-            row = entries.get(_hashed(path))
-            found.append(Entry(*row[2:]) if row is not None and row[:2] == _version(path) else None)
-        return found
+            row = rows_by_path.get(_hashed(path))
+            entries.append(Entry(*row[2:]) if row is not None and row[:2] == _version(path) else None)
+        return entries
 
     def read(self, entry: Entry) -> np.ndarray | None:
-        """Return a plane, read-only ``[H, W]``; None if it is not what was written, which the log says once a file."""
+        """Return a plane, read-only ``[H, W]``; None if its checksum is wrong, with one warning in the log.
+
+        Args:
+            entry: of :meth:`find`.
+        """
         stored = self._stored(entry)
         if stored is None and self._mapped != _identity(self.pixels_path):  # it has grown, or is another file
             self._map()
@@ -141,7 +151,11 @@ class PixelCache:
         return stored.view(np.uint8 if entry.depth == 1 else np.uint16).reshape(entry.rows, entry.columns)
 
     def forget(self, entry: Entry) -> None:
-        """Leave out a plane that is damaged in the present file, so that the next build makes it anew."""
+        """Remove a damaged plane from the index, so that the next build decodes it again.
+
+        Args:
+            entry: of :meth:`find`.
+        """
         if self._mapped is None or self._mapped != _identity(self.pixels_path):  # cleared, perhaps made anew
             return
         try:
@@ -164,7 +178,7 @@ class PixelCache:
         """Prepare the files that are not there, by several processes, and return all entries.
 
         One process of several on a machine builds; the others wait for it and find everything done. A file that cannot
-        be read has no entry, and neither has one for which there was no room below the cap (the log says so).
+        be read has no entry, and neither has one for which there was no room below the size limit (with a warning).
 
         Args:
             paths: files; the same one may stand there twice.
@@ -182,12 +196,12 @@ class PixelCache:
                 os.utime(self.folder)  # used now
                 self._others, self._stay = None, 0
                 self._repair()
-                found = self.find(paths)
-                missing = [path for path, entry in zip(paths, found, strict=True) if entry is None]
+                entries = self.find(paths)
+                missing = [path for path, entry in zip(paths, entries, strict=True) if entry is None]
                 if missing:
                     self._add(list(dict.fromkeys(missing)), prepare, workers)
-                    found = self.find(paths)
-                return found
+                    entries = self.find(paths)
+                return entries
         except OSError as error:
             raise storage_error(error, self.folder) from error
         except sqlite3.Error as error:
@@ -199,11 +213,11 @@ class PixelCache:
         left_out, unsaved = 0, 0
         with closing(self._connect()) as index, self.pixels_path.open("ab") as pixels:
             index.executescript(_TABLES)
-            known = {content for (content,) in index.execute("SELECT content FROM images")}
+            stored_contents = {content for (content,) in index.execute("SELECT content FROM images")}
             # what an interrupted build left behind the last known plane stays unused: others may have mapped the file
             end = pixels.tell()
             loader = DataLoader(
-                _Files(paths, prepare, known),
+                _Files(paths, prepare, stored_contents),
                 batch_size=None,
                 collate_fn=_as_it_is,
                 num_workers=0 if few else workers,
@@ -212,16 +226,16 @@ class PixelCache:
             )
             bar = progress_bar(loader, total=len(paths), desc="decoding once", unit="images")
             for done, (path, version, content, plane) in enumerate(bar):
-                if plane is not None and content not in known:
+                if plane is not None and content not in stored_contents:
                     if not self._room(end + plane.nbytes):
                         left_out = len(paths) - done
                         break  # nothing more can be kept: decoding the rest would be for nothing
                     pixels.write(plane.data)
                     row = (content, end, *plane.shape, plane.dtype.itemsize, zlib.crc32(plane.data))
                     index.execute("INSERT INTO images VALUES (?,?,?,?,?,?)", row)
-                    known.add(content)
+                    stored_contents.add(content)
                     end, unsaved = end + plane.nbytes, unsaved + plane.nbytes
-                if content in known:
+                if content in stored_contents:
                     index.execute("INSERT OR REPLACE INTO files VALUES (?,?,?,?)", (_hashed(path), *version, content))
                 if unsaved > _TOGETHER:
                     unsaved = _commit(pixels, index)
@@ -234,10 +248,10 @@ class PixelCache:
             )  # fmt: skip
 
     def _room(self, needed: int) -> bool:
-        """Tell whether this preparation may have so many bytes; the others make room, those unused longest first."""
+        """Return whether this preparation may have ``needed`` bytes, evicting others, the least recently used first."""
         if self._others is None:
-            found = [other for other in preparations(self.root) if other.folder != self.folder]
-            self._others = sorted(found, key=lambda other: other.used)
+            others = [other for other in preparations(self.root) if other.folder != self.folder]
+            self._others = sorted(others, key=lambda other: other.used)
         while needed + self._stay + sum(other.bytes for other in self._others) > limit_bytes():
             if not self._others:
                 return False
@@ -249,7 +263,7 @@ class PixelCache:
         return True
 
     def _repair(self) -> None:
-        """Throw an index away that SQLite calls damaged: everything is prepared anew."""
+        """Delete an index that SQLite reports as damaged: all files are decoded again."""
         if not self.index_path.exists():
             return
         try:
@@ -275,10 +289,10 @@ class PixelCache:
 
 
 class _Files(Dataset):
-    """Files as the builder's processes see them: path, version, content and, unless it is known, the plane."""
+    """Files as the builder's processes see them: path, version, content and, unless that is stored, the plane."""
 
-    def __init__(self, paths: Sequence[str], prepare: Prepare, known: Iterable[bytes]) -> None:
-        self.paths, self.prepare, self.known = paths, prepare, frozenset(known)
+    def __init__(self, paths: Sequence[str], prepare: Prepare, stored_contents: Iterable[bytes]) -> None:
+        self.paths, self.prepare, self.stored_contents = paths, prepare, frozenset(stored_contents)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -289,10 +303,10 @@ class _Files(Dataset):
         try:
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256").digest()
-            plane = None if content in self.known else np.ascontiguousarray(self.prepare(path))
+            plane = None if content in self.stored_contents else np.ascontiguousarray(self.prepare(path))
             if _version(path) == version:  # else it was replaced meanwhile: hash and plane may be of two files
                 return path, version, content, plane
-        except (RadiographError, OSError):  # whoever reads the batches is told
+        except (RadiographError, OSError):  # reported when the batches are read
             pass
         return path, version, b"", None
 
@@ -302,7 +316,7 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _commit(pixels: Any, index: sqlite3.Connection) -> int:
-    """Make the pixels durable, then known; returns 0, the bytes that are not saved yet."""
+    """Sync the pixels to disk, then commit the index; return 0, the number of unsaved bytes."""
     pixels.flush()
     os.fsync(pixels.fileno())
     index.commit()
@@ -310,7 +324,7 @@ def _commit(pixels: Any, index: sqlite3.Connection) -> int:
 
 
 def _private(folder: Path) -> None:
-    """Make a folder that only its owner can look into, or make one that is there so.
+    """Create a folder that only its owner can read, or restrict an existing folder to its owner.
 
     Raises:
         PermissionError: if it is somebody else's, or its file system has no permissions.
@@ -326,7 +340,7 @@ def _private(folder: Path) -> None:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Tell a file from the one that lay there before, and from itself before it grew."""
+    """Return a file's inode and size, which differ once it is replaced or has grown; None if there is no file."""
     try:
         status = file.stat()
     except OSError:

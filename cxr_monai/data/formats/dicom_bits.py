@@ -41,7 +41,7 @@ def stored_bits(array: np.ndarray, dataset: Dataset, precision: int | None, note
 
 
 def _no_bits(above: np.ndarray, sign: np.ndarray | None, count: int) -> bool:
-    """Tell whether ``count`` bits above the stored ones are all 0, or repeat the sign (0 or 1; None for unsigned)."""
+    """Return whether ``count`` bits above the stored ones are all 0, or repeat the sign (0 or 1; None for unsigned)."""
     if sign is None or not above.any():
         return not above.any()
     return bool(((above == 0) | ((above == (1 << count) - 1) & (sign == 1))).all())

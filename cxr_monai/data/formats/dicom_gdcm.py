@@ -25,7 +25,7 @@ _SECONDS = 120
 
 @lru_cache(maxsize=1)
 def gdcm_is_installed() -> bool:
-    """Tell whether GDCM's Python package is here (a folder of that name in the working directory is not it)."""
+    """Return whether GDCM's Python package is here (a folder of that name in the working directory is not it)."""
     spec = find_spec("gdcm")
     return spec is not None and spec.origin is not None
 
@@ -34,6 +34,13 @@ def decode_with_gdcm(
     frame: bytes, syntax: str, *, rows: int, columns: int, allocated: int, stored: int, signed: int
 ) -> bytes:
     """Return the samples of one monochrome frame, in the machine's byte order.
+
+    Args:
+        frame: the compressed bytes.
+        syntax: UID of the transfer syntax.
+        rows, columns: of the picture.
+        allocated, stored: bits of a pixel.
+        signed: Pixel Representation, 0 or 1.
 
     Raises:
         ValueError: if GDCM cannot decode it.

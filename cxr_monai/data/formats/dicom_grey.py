@@ -43,7 +43,13 @@ class GreyTable:
 
 
 def grey_table(header: Dataset, bits: int, *, signed: bool) -> GreyTable:
-    """Return the table of ``2**bits`` greys for a MONOCHROME1 or MONOCHROME2 image with this header."""
+    """Return the table of ``2**bits`` greys for a MONOCHROME1 or MONOCHROME2 image with this header.
+
+    Args:
+        header: with the attributes of the Modality LUT, VOI LUT and presentation.
+        bits: stored bits of a pixel.
+        signed: whether stored values are signed.
+    """
     lowest = -(1 << (bits - 1)) if signed else 0
     stored = np.arange(lowest, lowest + (1 << bits), dtype=np.float64)
     notes: list[str] = []

@@ -163,19 +163,19 @@ def _check_codestream(frame: bytes, syntax: UID, expected: tuple[int, int, int],
         return None
     wavelets = syntax.startswith(_JPEG_2000)
     start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
-    found: tuple[int, int, int, int] | None = None
+    encoded: tuple[int, int, int, int] | None = None
     if wavelets and start >= 0 and len(frame) >= start + 43:  # JPEG 2000: SIZ marker, ITU-T T.800 A.5.1
-        right, bottom, left, top = struct.unpack_from(">IIII", frame, start + 8)
+        x_end, y_end, x_start, y_start = struct.unpack_from(">IIII", frame, start + 8)
         channels, depth = struct.unpack_from(">HB", frame, start + 40)
-        found = bottom - top, right - left, channels, (depth & 0x7F) + 1
+        encoded = y_end - y_start, x_end - x_start, channels, (depth & 0x7F) + 1
     elif not wavelets and frame.startswith(b"\xff\xd8"):
-        found = jpeg_frame(frame)
-    if found is None:
+        encoded = jpeg_frame(frame)
+    if encoded is None:
         raise undecodable(f"its compressed pixels are not {_name(syntax)}")
-    if found[:3] != expected:
-        claims = ["{} rows by {} columns in {} channels".format(*numbers[:3]) for numbers in (found, expected)]
+    if encoded[:3] != expected:
+        claims = ["{} rows by {} columns in {} channels".format(*numbers[:3]) for numbers in (encoded, expected)]
         raise undecodable(f"its compressed picture is {claims[0]}, and its header says {claims[1]}")
-    return found[3]
+    return encoded[3]
 
 
 def _rle_length(frame: bytes, size: int) -> int:
@@ -200,10 +200,10 @@ def _rle_length(frame: bytes, size: int) -> int:
 
 def _no_decoder(syntax: UID) -> RadiographError:
     try:
-        known = get_decoder(syntax) is not None
+        supported = get_decoder(syntax) is not None
     except NotImplementedError:
-        known = syntax in GDCM_SYNTAXES
-    if not known:
+        supported = syntax in GDCM_SYNTAXES
+    if not supported:
         return undecodable(f"there is no decoder for its transfer syntax ({_name(syntax)})")
     return RadiographError(
         Code.RADIOGRAPH_UNDECODABLE,

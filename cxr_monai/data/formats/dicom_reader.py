@@ -53,7 +53,13 @@ _WARNINGS = threading.Lock()
 
 
 def decode_dicom(data: bytes, max_pixels: int, *, any_modality: bool = False) -> Decoded:
-    """Decode a single-frame DICOM of 8 or 16 allocated bits, monochrome or of equal colour channels."""
+    """Decode a single-frame DICOM of 8 or 16 allocated bits, monochrome or of equal colour channels.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused, by their header.
+        any_modality: accept other modalities and parts of the body.
+    """
     with _without_warnings():  # around everything: pydicom parses, and warns, when an attribute is first looked at
         return _decode(data, max_pixels, any_modality)
 
@@ -160,7 +166,7 @@ def _read(data: bytes, *, stop_before_pixels: bool) -> Dataset:
 def _check_subject(header: Dataset) -> None:
     """Refuse what isn't a radiograph of a chest (``dicom_subject``)."""
     if "Rows" not in header and not text(header, "Modality"):
-        return  # a cut header or no image at all, which is said afterwards
+        return  # a cut header or no image at all, which is reported later
     wrong = unfit(header)
     if wrong is not None:
         fix = f"Leave the file out; if it is a chest radiograph all the same, {SWITCH} reads it."
@@ -200,7 +206,7 @@ def _check_image(header: Dataset, max_pixels: int) -> None:
 
 
 def _header_notes(header: Dataset) -> Iterator[str]:
-    """Say what is odd about a header that is read all the same."""
+    """Yield notes on an unusual header that can be read nevertheless."""
     if is_lateral(header):
         yield "a lateral view: models here learn from frontal ones"
     frames = first_number(header, "NumberOfFrames")

@@ -27,7 +27,7 @@ SUBJECT_TAGS = [
     "SOPClassUID", "Modality", "PresentationIntentType", "BodyPartExamined", "AnatomicRegionSequence",
     "SeriesDescription", "ProtocolName", "StudyDescription", "ViewPosition", "ViewCodeSequence",
 ]  # fmt: skip
-"""What :func:`unfit` and :func:`view_of` look at."""
+"""The attributes that :func:`unfit` and :func:`view_of` read."""
 
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage - For Processing (PS3.4 B.5)
 _PARTS = (
@@ -101,7 +101,7 @@ def unfit(header: Dataset) -> Unfit | None:
             "FOR PROCESSING",
             "its Presentation Intent Type is FOR PROCESSING: raw detector data, not the picture that a reader sees.",
         )
-    for name, words in _said(header):
+    for name, words in _body_parts(header):
         if _is_chest(words):
             return None
         part = _other_part(words)
@@ -111,12 +111,12 @@ def unfit(header: Dataset) -> Unfit | None:
     return None
 
 
-def _said(header: Dataset) -> list[tuple[str, list[str]]]:
-    """Return what says which part of the body it is, with the words of each, in the order in which they count."""
-    found = [(name, _words(" ".join(map(str, values_of(header, keyword))))) for keyword, name in _PARTS]
+def _body_parts(header: Dataset) -> list[tuple[str, list[str]]]:
+    """Return each attribute that names the part of the body, with its words, the most reliable attribute first."""
+    parts = [(name, _words(" ".join(map(str, values_of(header, keyword))))) for keyword, name in _PARTS]
     regions = " ".join(text(item, "CodeMeaning") for item in items_of(header, "AnatomicRegionSequence"))
-    found.insert(1, ("Anatomic Region (0008,2218)", _words(regions)))
-    return found
+    parts.insert(1, ("Anatomic Region (0008,2218)", _words(regions)))
+    return parts
 
 
 def _words(value: str) -> list[str]:
@@ -149,10 +149,10 @@ def view_of(header: Dataset) -> str:
 def _coded_view(item: Dataset) -> str:
     scheme = text(item, "CodingSchemeDesignator")
     concept = ConceptCode(text(item, "CodeValue"), "SRT" if scheme in _OLD_SNOMED else scheme, "")
-    return next((view for known, view in _VIEWS if concept == known), "")
+    return next((view for view_code, view in _VIEWS if concept == view_code), "")
 
 
 def is_lateral(header: Dataset) -> bool:
-    """Tell whether it is a lateral view, by its view or, where that is empty, its Series Description."""
+    """Return whether it is a lateral view, by its view or, where that is empty, its Series Description."""
     words = set(view_of(header).split()) or set(_words(text(header, "SeriesDescription")))
     return bool(words & _LATERAL) and not words & _NOT_LATERAL

@@ -24,6 +24,10 @@ def value_of(header: Dataset, keyword: str) -> Any:
     """Return an attribute's value, None where it is absent; its first words where it cannot be converted.
 
     A binary number of impossible length, such as one byte of a word, is NaN.
+
+    Args:
+        header: the data set.
+        keyword: pydicom's name of the attribute.
     """
     try:
         return header.get(keyword)
@@ -59,8 +63,8 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
 
 def first_number(header: Dataset, keyword: str) -> float | None:
     """Return the first value of a numeric attribute, NaN if it is no number; None if it is absent or empty."""
-    found = numbers(header, keyword)
-    return found[0] if found else None
+    values = numbers(header, keyword)
+    return values[0] if values else None
 
 
 def _number(value: Any) -> float:
@@ -73,7 +77,12 @@ def _number(value: Any) -> float:
 
 
 def integer(header: Dataset, keyword: str, default: int | None = None) -> int:
-    """Return the whole number that a header must have (or the default where it lacks it).
+    """Return an attribute as a whole number.
+
+    Args:
+        header: the data set.
+        keyword: pydicom's name of the attribute.
+        default: for a header without it; None refuses such a header.
 
     Raises:
         RadiographError: ``radiograph-undecodable`` if it is missing or no number.

@@ -64,6 +64,10 @@ def level_table(bits: int) -> np.ndarray:
 def look_up(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return ``table[levels]``; levels outside the table take its nearest end.
 
+    Args:
+        table: the value of each level.
+        levels: indices of any shape.
+
     >>> look_up(np.array([0.0, 0.5, 1.0]), np.array([0, 2, 7]))
     array([0., 1., 1.])
     """
@@ -71,18 +75,35 @@ def look_up(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def grey_levels(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Return [0, 1] as whole levels: uint8 for files of up to 8 bits a pixel, else uint16; the shape stays."""
+    """Return greys as whole levels: uint8 for files of up to 8 bits a pixel, else uint16; the shape stays.
+
+    Args:
+        pixels: float32 in [0, 1].
+        bits: of a pixel of the file.
+    """
     kind = np.uint8 if bits <= 8 else np.uint16
     return np.rint(pixels * np.float32(np.iinfo(kind).max)).astype(kind)
 
 
 def grey_of_levels(levels: np.ndarray) -> np.ndarray:
-    """Return float32 in [0, 1] of :func:`grey_levels`; the shape stays."""
+    """Return the greys, float32 in [0, 1], of the levels of :func:`grey_levels`; the shape stays.
+
+    Args:
+        levels: uint8 or uint16.
+    """
     return look_up(level_table(8 * levels.dtype.itemsize), levels)
 
 
 def check_image_extent(height: int, width: int, max_pixels: int) -> None:
-    """Refuse, from the header alone, an image too small to be a radiograph or larger than ``max_pixels``."""
+    """Refuse, from the header alone, an image too small to be a radiograph or larger than ``max_pixels``.
+
+    Args:
+        height, width: in pixels, of the header.
+        max_pixels: the limit of their product.
+
+    Raises:
+        RadiographError: ``radiograph-dimensions``.
+    """
     if height < MIN_SIDE or width < MIN_SIDE:
         raise RadiographError(
             Code.RADIOGRAPH_DIMENSIONS,
@@ -104,6 +125,13 @@ def single_channel(image: np.ndarray, bits: int) -> np.ndarray:
 
     The green channel is taken: where the three are equal it is the grey value, and where JPEG noise separates them it
     is the nearest to the luminance.
+
+    Args:
+        image: levels ``[H, W, 3]`` or ``[H, W, 4]``.
+        bits: of a level.
+
+    Raises:
+        RadiographError: ``radiograph-colour``.
     """
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)

@@ -31,7 +31,12 @@ _MAX_OFFSET = 2**24  # extensions between header and data: far more than any wri
 
 
 def decode_nifti(data: bytes, max_pixels: int) -> Decoded:
-    """Decode a NIfTI of shape (W, H), (W, H, 1) or with more trailing ones, of any real data type."""
+    """Decode a NIfTI of shape (W, H), (W, H, 1) or with more trailing ones, of any real data type.
+
+    Args:
+        data: the file, plain or gzip.
+        max_pixels: larger pictures are refused, by their header.
+    """
     with cast(BinaryIO, gzip.open(io.BytesIO(data)) if data[:2] == GZIP_MAGIC else io.BytesIO(data)) as stream:
         header = _header(stream)
         shape = header.get_data_shape()

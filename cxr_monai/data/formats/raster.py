@@ -40,8 +40,13 @@ _EXIF_TRANSPOSE = {
 
 
 def decode_png(data: bytes, max_pixels: int) -> Decoded:
-    """Decode a PNG of 1 to 16 bits: grey, palette or equal channels, with or without alpha."""
-    header, kept = b"", []
+    """Decode a PNG of 1 to 16 bits: grey, palette or equal channels, with or without alpha.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused, by their header.
+    """
+    header, chunks = b"", []
     for kind, payload, chunk in _png_chunks(data):
         if kind == b"IHDR":
             header = bytes(payload)
@@ -51,14 +56,14 @@ def decode_png(data: bytes, max_pixels: int) -> Decoded:
             frames = struct.unpack(">I", payload[:4])[0]
             raise _several_frames(f"it is an animated PNG of {counted(frames, 'frame')}")
         elif kind in _PNG_CRITICAL:
-            kept.append(chunk)
+            chunks.append(chunk)
     if len(header) != 13:
         raise _damaged("a PNG without a valid IHDR chunk")
     relabel = depth == 16 and colour_type == _GREY_ALPHA
     if relabel:
         # Pillow would drop the low bytes of 16-bit grey with alpha; as 8-bit RGBA the same four bytes arrive whole
         header = header[:8] + bytes([8, _RGBA]) + header[10:]
-    stored = _png_array(b"".join([PNG_MAGIC, _header_chunk(header), *kept]), depth, relabel)
+    stored = _png_array(b"".join([PNG_MAGIC, _header_chunk(header), *chunks]), depth, relabel)
     bits = 16 if stored.dtype.itemsize == 2 else 8
     if stored.ndim == 3:
         stored = stored[..., 0] if stored.shape[2] == 2 else single_channel(stored, bits)
@@ -110,8 +115,13 @@ def _header_chunk(header: bytes) -> bytes:
 
 
 def decode_jpeg(data: bytes, max_pixels: int) -> Decoded:
-    """Decode an 8-bit JPEG, baseline or progressive, grey or with equal channels; EXIF orientation is applied."""
-    kept, orientation, scan = [b"\xff\xd8"], 1, None
+    """Decode an 8-bit JPEG, baseline or progressive, grey or with equal channels; EXIF orientation is applied.
+
+    Args:
+        data: the file.
+        max_pixels: larger pictures are refused, by their header.
+    """
+    segments, orientation, scan = [b"\xff\xd8"], 1, None
     for marker, start, end in _jpeg_segments(data):
         payload = data[start + 4 : end]
         if marker == _JPEG_SOS:
@@ -125,10 +135,10 @@ def decode_jpeg(data: bytes, max_pixels: int) -> Decoded:
             raise _several_frames("it is a JPEG that holds several pictures (MPF)")
         # APP0 (JFIF) and APP14 (Adobe) tell how colours are stored; other APPn and comments are not for the pixels
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
-            kept.append(data[start:end])
+            segments.append(data[start:end])
     if scan is None or data.rfind(b"\xff\xd9", scan) < 0:
         raise _truncated("the JPEG ends before its end-of-image marker")
-    image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(b"".join([*kept, data[scan:]])))
+    image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(b"".join([*segments, data[scan:]])))
     mode = image.mode
     if mode not in ("L", "RGB"):
         raise RadiographError(Code.RADIOGRAPH_COLOUR, f"it is a {mode} JPEG.", fix="Export it as a grey image.")
@@ -210,11 +220,11 @@ def _truncated(reason: str) -> RadiographError:
     return RadiographError(Code.RADIOGRAPH_TRUNCATED, f"{reason}.", fix="Copy or download the file again.")
 
 
-def _damaged(what: str) -> RadiographError:
-    return RadiographError(Code.RADIOGRAPH_UNDECODABLE, f"it is {what}.", fix="Copy or export the file again.")
+def _damaged(reason: str) -> RadiographError:
+    return RadiographError(Code.RADIOGRAPH_UNDECODABLE, f"it is {reason}.", fix="Copy or export the file again.")
 
 
-def _several_frames(what: str) -> RadiographError:
+def _several_frames(reason: str) -> RadiographError:
     return RadiographError(
-        Code.RADIOGRAPH_SEVERAL_FRAMES, f"{what}; a radiograph is one picture.", fix="Export the one that is meant."
+        Code.RADIOGRAPH_SEVERAL_FRAMES, f"{reason}; a radiograph is one picture.", fix="Export the one that is meant."
     )

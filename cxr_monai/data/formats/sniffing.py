@@ -55,12 +55,12 @@ def format_of(head: bytes) -> str | None:
 
 
 def is_nifti(head: bytes) -> bool:
-    """Tell whether these first bytes (348 or more, inflated) are a NIfTI-1 or NIfTI-2 header."""
+    """Return whether these first bytes (348 or more, inflated) are a NIfTI-1 or NIfTI-2 header."""
     return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell whether these first bytes are DICOM, with a preamble or without."""
+    """Return whether these first bytes are DICOM, with a preamble or without."""
     if head[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
         return True
     return any(_is_data_set(head, order, explicit) for order, explicit in (("<", True), ("<", False), (">", True)))

@@ -55,7 +55,12 @@ class Grid:
         return np.stack([across + 0.5, down + 0.5], axis=-1) * self.size
 
     def edge(self, distance: Field, softness: float = 0.006) -> Field:
-        """Return 0 to 1 across a border of width ``softness``, at least 1.5 pixels; 0.5 at distance 0."""
+        """Return a smooth step from 0 to 1 across a border, 0.5 at distance 0, at least 1.5 pixels wide.
+
+        Args:
+            distance: from the border, positive inside.
+            softness: width of the border; lengths are in widths of the film.
+        """
         width = max(softness, 1.5 / (self.size * self.zoom))
         # the smooth step t * t * (3 - 2 * t), in place: called forty times an image, allocation is what costs
         ramp = distance * np.float32(1 / width)
@@ -98,21 +103,39 @@ class Body:
     stomach: float = 0.0  # radius of the gas bubble
 
     def width(self, side: Field | float) -> Field:
-        """Half width of the hemithorax on ``side`` (-1 or 1)."""
+        """Return the half width of the hemithorax on a side.
+
+        Args:
+            side: -1 (the patient's right) or 1.
+        """
         return np.asarray(self.half_width * (1 + self.skew * np.asarray(side)), dtype=np.float32)
 
     def wall(self, y: Field | float, side: Field | float) -> Field:
-        """Distance of the ribs' inner border from the midline at height ``y``."""
+        """Return the distance of the ribs' inner border from the midline.
+
+        Args:
+            y: height, downwards.
+            side: -1 (the patient's right) or 1.
+        """
         floor = self.dome + self.dome_curve
         up = np.clip((floor - np.asarray(y, dtype=np.float32)) / (floor - self.apex), 0, 1)
         return self.width(side) * np.sqrt(np.maximum(1 - up * up * up, 0))
 
     def top(self, a: Field | float) -> Field:
-        """Upper border of the lung at the distance ``a`` from the midline."""
+        """Return the height of the upper border of the lung.
+
+        Args:
+            a: distance from the midline.
+        """
         return self.apex + 4 * np.maximum(0.14 - np.asarray(a, dtype=np.float32), 0) ** 2
 
     def diaphragm(self, a: Field | float, side: Field | float) -> Field:
-        """Height of the diaphragm at the distance ``a`` from the midline."""
+        """Return the height of the diaphragm.
+
+        Args:
+            a: distance from the midline.
+            side: -1 (the patient's right) or 1.
+        """
         a = np.asarray(a, dtype=np.float32)
         # the two domes meet at the midline without a step
         meet = 0.5 + 0.5 * np.asarray(side) * np.minimum(a / np.float32(0.09), 1)
@@ -123,7 +146,12 @@ class Body:
         return np.float32(self.dome) - lift + curve * away * away
 
     def heart_border(self, y: Field, side: float) -> Field:
-        """Distance of the heart's or great vessels' border from the midline."""
+        """Return the distance of the heart's or great vessels' border from the midline.
+
+        Args:
+            y: height, downwards.
+            side: -1 (the patient's right) or 1.
+        """
         total = self.cardiothoracic * 2 * self.half_width
         share, centre = (0.67, self.heart_centre + 0.02) if side == LEFT else (0.33, self.heart_centre)
         base = 0.052 if side == LEFT else 0.058
@@ -193,7 +221,13 @@ def sample_body(rng: np.random.Generator, age: float, sex: str) -> Body:
 
 
 def draw_chest(grid: Grid, body: Body, rng: np.random.Generator) -> Chest:
-    """Draw the anatomy; ``rng`` decides the vessels' branching alone (the patient's own, the same at each study)."""
+    """Draw the anatomy.
+
+    Args:
+        grid: the patient's coordinates of each pixel.
+        body: the anatomy.
+        rng: decides the branching of the vessels alone (the patient's own, the same at each study).
+    """
     edge = grid.edge
     bend = np.float32(body.scoliosis) * np.sin(grid.y * np.float32(2 * np.pi))
     x, y = grid.x - bend, grid.y
@@ -313,7 +347,12 @@ def _add_stomach(density: Field, grid: Grid, body: Body, x: Field, y: Field) -> 
 
 
 def grow_vessels(rng: np.random.Generator, levels: int = 5, trunks: int = 9) -> NDArray:
-    """Grow one lung's branching markings from its hilum.
+    """Return the branching vessels of one lung, from its hilum.
+
+    Args:
+        rng: decides every branch.
+        levels: of forks.
+        trunks: branches at the hilum.
 
     Returns:
         [n, 5]: start (x, y), end (x, y) and width of each piece, the thinnest first, for a lung at positive x.
@@ -334,7 +373,12 @@ def grow_vessels(rng: np.random.Generator, levels: int = 5, trunks: int = 9) -> 
 
 
 def draw_lines(grid: Grid, pieces: NDArray) -> Field:
-    """Draw straight pieces [n, 5] (see `grow_vessels`), later ones over earlier ones, 0 to 1; thin ones are faint."""
+    """Draw straight lines, 0 to 1; thin ones are faint.
+
+    Args:
+        grid: the patient's coordinates of each pixel.
+        pieces: ``[n, 5]`` of :func:`grow_vessels`, later ones over earlier ones.
+    """
     canvas = Image.new("L", (2 * grid.size, 2 * grid.size))
     pen = ImageDraw.Draw(canvas)
     ends = (2 * grid.to_pixels(pieces[:, :4].reshape(-1, 2, 2))).reshape(-1, 4).tolist()
@@ -345,7 +389,12 @@ def draw_lines(grid: Grid, pieces: NDArray) -> Field:
 
 
 def draw_vessels(grid: Grid, rng: np.random.Generator) -> Field:
-    """Draw both lungs' markings, 0 to 1: broad and dense at the hila, thin and faint towards the periphery."""
+    """Draw the vessels of both lungs, 0 to 1: broad and dense at the hila, thin and faint towards the periphery.
+
+    Args:
+        grid: the patient's coordinates of each pixel.
+        rng: decides every branch.
+    """
     right, left = grow_vessels(rng), grow_vessels(rng)
     right[:, [0, 2]] *= -1
     right[:, [1, 3]] += 0.02  # the right hilum lies lower

@@ -1,4 +1,4 @@
-"""Who the synthetic patients are: studies, ages, sexes, views and findings, as one table.
+"""The synthetic patients: studies, ages, sexes, views and findings, as one table.
 
 Findings co-occur as NIH's do (an effusion with atelectasis, a pneumothorax with emphysema, edema with pneumonia), grow
 likelier with age or at the bedside where the real ones do, and last: behind each finding of a patient stands a normal
@@ -121,6 +121,10 @@ class Study:
 def make_cohort(count: int, seed: int) -> list[Study]:
     """Return ``count`` studies, by patient and follow-up; a patient depends on (seed, patient) alone.
 
+    Args:
+        count: of studies (images).
+        seed: of all patients.
+
     >>> studies = make_cohort(3, seed=0)
     >>> [(study.image, study.view) for study in studies]
     [('01000001_000.png', 'PA'), ('01000002_000.png', 'AP'), ('01000003_000.png', 'AP')]
@@ -134,7 +138,12 @@ def make_cohort(count: int, seed: int) -> list[Study]:
 
 
 def held_out_patients(studies: list[Study], seed: int) -> set[int]:
-    """Return the quarter of the patients that is held out, spread evenly over the rarest finding that each has."""
+    """Return the quarter of the patients that is held out, spread evenly over the rarest finding that each has.
+
+    Args:
+        studies: of the cohort.
+        seed: of the choice.
+    """
     rarity = {finding: rank for rank, finding in enumerate(sorted(PREVALENCE, key=PREVALENCE.__getitem__))}
     rarest: dict[int, int] = {}
     for study in studies:
@@ -160,7 +169,7 @@ def _sample_patient(seed: int, patient: int) -> list[Study]:
         lying = (float(view == "AP") - _BEDSIDE_SHARE) / np.sqrt(_BEDSIDE_SHARE * (1 - _BEDSIDE_SHARE))
         score = rest * hidden + older * (age - 47) / 17 + bedside * lying
         present = score > _thresholds()
-        findings = tuple(finding for finding, there in zip(NIH14, present, strict=True) if there)
+        findings = tuple(finding for finding, is_present in zip(NIH14, present, strict=True) if is_present)
         studies.append(Study(patient, index, round(age), sex, view, findings, seed))
         age = min(age + rng.exponential(0.5), 95.0)
         drift = root @ rng.standard_normal(len(NIH14))

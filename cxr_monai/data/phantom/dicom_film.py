@@ -16,7 +16,15 @@ _WHITE = 4095  # 12 bits
 
 
 def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm: float) -> Path:
-    """Write ``pixels`` (float32 [H, W], 0 to 1) to ``folder/<patient>/<image>.dcm`` and return that path."""
+    """Write a film as ``folder/<patient>/<image>.dcm`` and return that path.
+
+    Args:
+        folder: gets a folder for each patient.
+        study: whose patient, view and date the header has.
+        pixels: float32 ``[H, W]``, 0 to 1.
+        seed: of the identifiers.
+        spacing_mm: distance of pixel centres.
+    """
     from cxr_monai.data.formats.dicom_library import (
         DigitalXRayImageStorageForPresentation,
         ExplicitVRLittleEndian,

@@ -63,7 +63,7 @@ def draw_phantom(
         ManifestError: ``unknown-finding``.
     """
     _check(size, sex, view)
-    wanted = {canonical(name) for name in findings}
+    present = {canonical(name) for name in findings}
 
     def stream(*key: int) -> np.random.Generator:
         return np.random.default_rng([seed, patient, *key])
@@ -72,7 +72,7 @@ def draw_phantom(
     body = _breathe(sample_body(stream(_BODY), age, sex), stream(_POSE, index, 1), view)
     plans = []
     for finding in DRAWING_ORDER:
-        if finding in wanted:
+        if finding in present:
             number = NIH14.index(finding)
             plan = plan_lesion(finding, stream(_PLAN, number))
             growth = float(np.exp(stream(_GROWTH, index, number).normal(0, 0.08)))

@@ -29,7 +29,13 @@ class Exposure:
 
 
 def sample_grid(rng: np.random.Generator, size: int, view: str) -> Grid:
-    """Return the patient's position on the film; bedside films (AP) are less exactly placed."""
+    """Return the patient's position on the film; bedside films (AP) are less exactly placed.
+
+    Args:
+        rng: decides zoom, rotation and shift.
+        size: height and width in pixels.
+        view: ``PA`` or ``AP``.
+    """
     loose = 1.25 if view == "AP" else 1.0
     return Grid(
         size,
@@ -40,7 +46,12 @@ def sample_grid(rng: np.random.Generator, size: int, view: str) -> Grid:
 
 
 def sample_exposure(rng: np.random.Generator, view: str) -> Exposure:
-    """Return one film's exposure and processing."""
+    """Return one film's exposure and processing.
+
+    Args:
+        rng: decides everything but the view.
+        view: ``PA`` or ``AP``.
+    """
     bedside = view == "AP"
     border = np.where(rng.random(4) < (0.25 if bedside else 0.12), rng.uniform(0.01, 0.06, 4), 0)
     return Exposure(
@@ -57,13 +68,26 @@ def sample_exposure(rng: np.random.Generator, view: str) -> Exposure:
 
 
 def clouds(rng: np.random.Generator, cells: int, size: int) -> Field:
-    """Return smooth random ups and downs of unit variance, about ``cells`` across the image, whatever its size."""
+    """Return smooth noise of unit variance, float32 ``[size, size]``.
+
+    Args:
+        rng: decides the noise.
+        cells: about how many ups and downs lie across the image.
+        size: height and width in pixels.
+    """
     knots = rng.standard_normal((cells + 1, cells + 1)).astype(np.float32)
     return np.asarray(Image.fromarray(knots).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def develop(density: Field, grid: Grid, exposure: Exposure, rng: np.random.Generator) -> Field:
-    """Return the film, float32 [H, W] in 0 to 1, bright = dense; ``rng`` gives unevenness and noise."""
+    """Return the film of a density, float32 ``[H, W]`` in 0 to 1, bright = dense.
+
+    Args:
+        density: ``[H, W]``.
+        grid: the patient's coordinates of each pixel.
+        exposure: of the film.
+        rng: gives unevenness and noise.
+    """
     size = grid.size
     uneven = clouds(rng, 4, size) + 0.6 * clouds(rng, 9, size)
     film = density + np.float32(exposure.unevenness) * uneven * np.clip(density * 3, 0, 1)

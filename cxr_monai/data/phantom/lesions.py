@@ -36,7 +36,7 @@ _SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one finding will be in one patient."""
+    """Side, size, place and strength of one finding in one patient."""
 
     finding: str
     side: float  # -1: the patient's right, 1: left
@@ -48,7 +48,12 @@ class Plan:
 
 
 def plan_lesion(finding: str, rng: np.random.Generator) -> Plan:
-    """Draw a finding's side, size and place; always takes the same amount from ``rng``."""
+    """Return a finding's side, size and place.
+
+    Args:
+        finding: one of the 14.
+        rng: the same amount is always taken from it.
+    """
     z = rng.standard_normal(2)
     across, down, side, strength = rng.random(4)
     width = height = 0.0
@@ -67,9 +72,15 @@ def _from_quartiles(quartiles: tuple[float, float, float], z: float) -> float:
 
 
 def adjust_body(body: Body, plan: Plan, zoom: float) -> Body:
-    """Return the anatomy as the finding has changed it; ``zoom`` is the film's, as sizes are of the film."""
+    """Return the anatomy as the finding changes it.
+
+    Args:
+        body: the anatomy without the finding.
+        plan: of the finding.
+        zoom: of the film, in whose widths the plan's sizes are.
+    """
     lift = list(body.dome_lift)
-    which = 0 if plan.side == RIGHT else 1
+    side_index = 0 if plan.side == RIGHT else 1
     if plan.finding == "Cardiomegaly":
         ratio = plan.width / zoom / (2 * body.half_width)
         half = plan.height / zoom / 2
@@ -92,13 +103,19 @@ def adjust_body(body: Body, plan: Plan, zoom: float) -> Body:
     if plan.finding == "Fibrosis":
         return replace(body, dome=body.dome - 0.02)
     if plan.finding == "Atelectasis":
-        lift[which] += 0.02 + 0.02 * plan.strength
+        lift[side_index] += 0.02 + 0.02 * plan.strength
         return replace(body, dome_lift=(lift[0], lift[1]))
     return body
 
 
 def draw_lesion(chest: Chest, plan: Plan, rng: np.random.Generator) -> np.ndarray:
-    """Draw the finding into ``chest`` (its density and vessels change); return its mask, bool [H, W], never empty."""
+    """Draw a finding; return its mask, bool ``[H, W]``, never empty.
+
+    Args:
+        chest: its density and vessels are changed in place.
+        plan: of the finding.
+        rng: of the texture.
+    """
     shape = _DRAW[plan.finding](chest, plan, rng)
     mask = (shape > 0.5) & (chest.skin > 0.5)
     if not mask.any():
@@ -317,12 +334,12 @@ def _fibrosis(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:
     """A net of fine lines (reticular pattern), at the bases and the periphery of both lungs."""
     grid, body = chest.grid, chest.body
     start = body.apex + (0.35 + 0.25 * plan.down) * (body.dome - body.apex)
-    where = grid.edge(grid.y - np.float32(start) + 0.35 * np.maximum(chest.a - 0.2, 0), 0.10) * chest.lung
-    where *= grid.edge(chest.a - 0.12, 0.12)
+    region = grid.edge(grid.y - np.float32(start) + 0.35 * np.maximum(chest.a - 0.2, 0), 0.10) * chest.lung
+    region *= grid.edge(chest.a - 0.12, 0.12)
     net = np.exp(-((clouds(rng, 60, grid.size) / np.float32(0.4)) ** 2))
     uneven = np.clip(1 + 0.5 * clouds(rng, 14, grid.size), 0.2, 2)
-    chest.density += np.float32(0.16 * plan.strength) * where * uneven * (net - 0.25)
-    return where
+    chest.density += np.float32(0.16 * plan.strength) * region * uneven * (net - 0.25)
+    return region
 
 
 def _pleural_thickening(chest: Chest, plan: Plan, rng: np.random.Generator) -> Field:

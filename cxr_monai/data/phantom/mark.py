@@ -26,7 +26,7 @@ def write_mark(folder: Path, **settings: Any) -> None:
 
 
 def is_marked(folder: str | Path) -> bool:
-    """Tell whether a folder, or one of the three above it, is one that ``cxr-monai phantom`` wrote."""
+    """Return whether a folder, or one of the three above it, is one that ``cxr-monai phantom`` wrote."""
     folder = Path(folder).absolute()
     return any(_has_mark(one) for one in (folder, *list(folder.parents)[:_ABOVE]))
 

@@ -63,7 +63,7 @@ boxes; the rare findings are commoner here than there. Never use them to say how
 
 @dataclass(frozen=True)
 class PhantomSet:
-    """What was written: the folder, and the number of images in all, held out, and with each finding."""
+    """The written folder, and the number of images in all, held out, and with each finding."""
 
     root: Path
     images: int
@@ -122,13 +122,13 @@ def make_phantoms(
     tested = [study for study in studies if study.patient in held_out]
     patients = len({study.patient for study in studies})
     card = _CARD.format(first=FIRST_LINE, count=count, patients=patients, size=size, seed=seed, test=len(tested))
-    with durable_folder(root, replaced) as made:
-        (made / "images").mkdir()
-        job = partial(_write_image, root=made, size=size, seed=seed, masks=masks, dicom=dicom)
+    with durable_folder(root, replaced) as folder:
+        (folder / "images").mkdir()
+        job = partial(_write_image, root=folder, size=size, seed=seed, masks=masks, dicom=dicom)
         boxes = list(_run(job, studies, workers or usable_cores(), progress))
-        _write_tables(made, studies, boxes, held_out, size)
-        write_mark(made, count=count, size=size, seed=seed)
-        write_durably(made / CARD, card.encode())
+        _write_tables(folder, studies, boxes, held_out, size)
+        write_mark(folder, count=count, size=size, seed=seed)
+        write_durably(folder / CARD, card.encode())
     return PhantomSet(root, count, patients, len(tested), _positives(studies), _positives(tested))
 
 
@@ -138,7 +138,7 @@ def _positives(studies: Sequence[Study]) -> dict[str, int]:
 
 
 def _replaceable(root: Path, force: bool) -> bool:
-    """Tell whether there is a folder that the new one takes the place of: an empty one, or an earlier output if forced.
+    """Return whether there is a folder to replace: an empty one, or an earlier output if forced.
 
     Raises:
         UsageError: ``output-exists`` for any other.
@@ -208,7 +208,9 @@ def _write_tables(
         for study in studies
     ]
     _write_table(root / TABLE, _TABLE_HEADER, rows)
-    _write_table(root / PHANTOM_BOXES, _BOXES_HEADER, [[*row, "", "", ""] for own in boxes for row in own])
+    _write_table(
+        root / PHANTOM_BOXES, _BOXES_HEADER, [[*row, "", "", ""] for image_boxes in boxes for row in image_boxes]
+    )
     for name, tested in ((TRAIN_VAL, False), (TEST, True)):
         lines = [study.image + "\n" for study in studies if (study.patient in held_out) is tested]
         write_durably(root / name, "".join(lines).encode())

@@ -1,4 +1,4 @@
-"""Images on disk against images in a table: what is missing, and what to do about it."""
+"""Images on disk compared with images in a table: errors and notes for those that are missing."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -27,18 +27,18 @@ def walk(root: Path) -> Iterator[str]:
 def require_folder(root: Path) -> None:
     """Raise ``source-invalid`` unless ``root`` is a folder."""
     if not root.is_dir():
-        said = "this is a file, not a folder" if root.exists() else "there is no such folder"
-        raise ManifestError(Code.SOURCE_INVALID, f"{said}.", where=root)
+        reason = "this is a file, not a folder" if root.exists() else "there is no such folder"
+        raise ManifestError(Code.SOURCE_INVALID, f"{reason}.", where=root)
 
 
-def report_missing(missing: Sequence[str], total: int, searched: Collection[str], where: Path, near: str = "") -> None:
+def report_missing(missing: Sequence[str], total: int, searched: Collection[str], root: Path, near: str = "") -> None:
     """Raise ``images-missing`` with the count and the first names, if any image is missing.
 
     Args:
         missing: names as the table has them.
         total: how many images the table names.
         searched: the folders that were looked into.
-        where: their root.
+        root: their root.
         near: `cxr_monai.data.matching.Matches.near_misses`.
     """
     if not missing:
@@ -50,20 +50,35 @@ def report_missing(missing: Sequence[str], total: int, searched: Collection[str]
         f"are not in {', '.join(searched)}: {shown}." + (f" {near}." if near else ""),
         fix="Get them, or keep those that are here with --available-only"
         + ("; where a file name alone tells which image it is, say --match-names." if near else "."),
-        where=where,
+        where=root,
     )
 
 
-def left_out_note(kept: int, missing: int) -> str:
-    """Return the sentence that says what ``--available-only`` left out."""
-    return f"kept {counted(kept, 'image')} that {be(kept)} here, left out {missing:,} that are not"
+def left_out_note(available: int, missing: int) -> str:
+    """Return a sentence on the images that ``--available-only`` left out.
+
+    Args:
+        available: images on disk.
+        missing: images that are not.
+    """
+    return f"kept {counted(available, 'image')} that {be(available)} here, left out {missing:,} that are not"
 
 
-def require_any(kept: int, where: Path, searched: Collection[str], near: str = "") -> None:
-    """Raise ``no-images`` if nothing was kept."""
-    if not kept:
+def require_any(available: int, root: Path, searched: Collection[str], near: str = "") -> None:
+    """Refuse a table none of whose images is on disk.
+
+    Args:
+        available: images on disk.
+        root: the folder of the images.
+        searched: the folders that were searched.
+        near: `cxr_monai.data.matching.Matches.near_misses`.
+
+    Raises:
+        ManifestError: ``no-images``.
+    """
+    if not available:
         raise ManifestError(
             Code.NO_IMAGES,
             f"none of the table's images is in {', '.join(searched) or 'this folder'}{f': {near}' if near else ''}.",
-            where=where,
+            where=root,
         )

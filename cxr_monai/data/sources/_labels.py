@@ -25,7 +25,7 @@ UNCERTAIN = {"unknown": np.nan, "positive": 1.0, "negative": 0.0}
 def read_findings(
     table: pd.DataFrame,
     columns: Sequence[str],
-    where: Path,
+    path: Path,
     *,
     findings: Sequence[str] | None = None,
     uncertain: str | None = None,
@@ -38,7 +38,7 @@ def read_findings(
         table: cells as text, indexed by line.
         columns: those that may be findings; one of a public data set's names becomes one
             (`cxr_monai.data.vocabulary`), and a column of lists becomes several (`_lists`).
-        where: the table's file, for messages.
+        path: the table's file, for messages.
         findings: take exactly these columns instead.
         uncertain: what ``-1`` means: a key of `UNCERTAIN`.
         positive: words for present, with commas between, beside 1.
@@ -49,16 +49,16 @@ def read_findings(
             for one finding, or no finding at all.
         UsageError: ``usage`` for a word that is to mean two things.
     """
-    listed = spread_lists(table, columns, where)
+    listed = spread_lists(table, columns, path)
     table, columns, notes = listed.table, listed.columns, list(listed.notes)
     if findings is not None:
-        findings = [name for asked in findings for name in listed.findings.get(asked, [asked])]
+        findings = [name for column in findings for name in listed.findings.get(column, [column])]
         lacking = [name for name in findings if name not in columns]
         if lacking:
-            said = (
+            reason = (
                 f"there is no column {', '.join(map(repr, lacking))}; the columns are {', '.join(map(repr, columns))}"
             )
-            raise ManifestError(Code.SOURCE_INVALID, f"--findings: {said}.", where=where)
+            raise ManifestError(Code.SOURCE_INVALID, f"--findings: {reason}.", where=path)
     cells = dict(_CELLS)
     if uncertain is not None:
         cells |= dict.fromkeys(_UNCERTAIN, UNCERTAIN[uncertain])
@@ -68,15 +68,15 @@ def read_findings(
                 raise UsageError(Code.USAGE, f"{option} {words}: {word!r} means something else already.",
                                  fix="Name a word once; 1 is present, 0 absent, an empty cell unknown.")  # fmt: skip
     chosen = list(findings) if findings is not None else [name for name in columns if is_known(name)]
-    _refuse_doubled(chosen, where)
-    taken = {spelling(name): _values(table[name], name, where, cells) for name in chosen}
-    if not taken:
-        raise _no_finding(table, columns, where)
-    marks = pd.DataFrame(taken, index=table.index)
+    _refuse_doubled(chosen, path)
+    values_of = {spelling(name): _values(table[name], name, path, cells) for name in chosen}
+    if not values_of:
+        raise _no_finding(table, columns, path)
+    marks = pd.DataFrame(values_of, index=table.index)
     blank = pd.DataFrame({spelling(name): table[name].str.lower().isin(_EMPTY) for name in chosen})
     rest = [name for name in columns if name not in chosen]
     normal = [name for name in rest if is_no_finding(name)]
-    notes += [note for name in normal for note in _empty_beside(marks, blank, table[name], name, where, cells)]
+    notes += [note for name in normal for note in _empty_beside(marks, blank, table[name], name, path, cells)]
     binary = [name for name in rest if name not in normal and _is_binary(table[name])]
     if binary and findings is None:
         notes.append(f"not taken, though they hold 0 and 1, for they are no known findings: {', '.join(binary)} "
@@ -87,27 +87,27 @@ def read_findings(
     return marks, notes
 
 
-def _refuse_doubled(chosen: Sequence[str], where: Path) -> None:
+def _refuse_doubled(chosen: Sequence[str], path: Path) -> None:
     """Refuse two columns for one finding, under one name or two: ``Effusion`` and ``Pleural Effusion``."""
     for finding, names in doubled(chosen).items():
         raise ManifestError(
             Code.SOURCE_INVALID,
             f"two columns are {finding}: {' and '.join(map(repr, names))}.",
             fix="Keep one of them, or name the columns to take with --findings A,B.",
-            where=where,
+            where=path,
         )
 
 
-def _no_finding(table: pd.DataFrame, columns: Sequence[str], where: Path) -> ManifestError:
-    said = f"no column is a known finding; looked at {', '.join(map(repr, columns))}."
+def _no_finding(table: pd.DataFrame, columns: Sequence[str], path: Path) -> ManifestError:
+    reason = f"no column is a known finding; looked at {', '.join(map(repr, columns))}."
     lists = [name for name in columns if table[name].str.match(r"\[\s*['\"]").any()]
     binary = [name for name in columns if not is_no_finding(name) and _is_binary(table[name])]
     fix = "Write findings as columns of 0 and 1 (1 present, 0 absent, empty unknown)."
     if lists:
-        said += f" {lists[0]!r} holds lists of findings ({table[lists[0]].iloc[0]}), which are not read."
+        reason += f" {lists[0]!r} holds lists of findings ({table[lists[0]].iloc[0]}), which are not read."
     elif binary:
         fix = f"If {binary[0]!r} is one, say --findings {','.join(binary)}."
-    return ManifestError(Code.SOURCE_INVALID, said, fix=fix, where=where)
+    return ManifestError(Code.SOURCE_INVALID, reason, fix=fix, where=path)
 
 
 def _is_binary(column: pd.Series) -> bool:
@@ -116,13 +116,13 @@ def _is_binary(column: pd.Series) -> bool:
 
 
 def _empty_beside(
-    marks: pd.DataFrame, blank: pd.DataFrame, column: pd.Series, name: str, where: Path, cells: dict[str, float]
+    marks: pd.DataFrame, blank: pd.DataFrame, column: pd.Series, name: str, path: Path, cells: dict[str, float]
 ) -> list[str]:
-    """Set the empty cells of images without any finding to 0, in place, and say so.
+    """Set the empty cells of images without any finding to 0, in place; return notes.
 
     CheXpert's "No Finding" is 1 where no pathology is present or uncertain; devices are none (Irvin et al., AAAI 2019).
     """
-    normal = _values(column, name, where, cells).to_numpy() == 1
+    normal = _values(column, name, path, cells).to_numpy() == 1
     filled, against = 0, np.zeros(len(marks), dtype=bool)
     for finding in marks.columns.drop("Support Devices", errors="ignore"):
         empty = normal & blank[finding].to_numpy()  # what is written as uncertain stays so
@@ -143,19 +143,19 @@ def _empty_beside(
     return notes
 
 
-def _values(column: pd.Series, name: str, where: Path, meanings: dict[str, float]) -> pd.Series:
+def _values(column: pd.Series, name: str, path: Path, meanings: dict[str, float]) -> pd.Series:
     cells = column.str.lower()
     wrong = cells[~cells.isin(list(meanings))]
     if wrong.empty:
         return cells.map(meanings)
     line, cell = wrong.index[0], column[wrong.index[0]]
     if set(wrong) <= _UNCERTAIN:
-        said = f"-1 (uncertain) stands in {counted(len(wrong), 'cell')}"
+        reason = f"-1 (uncertain) stands in {counted(len(wrong), 'cell')}"
         fix = "Say what it shall be: --uncertain unknown (never scored), positive or negative."
     else:
-        said = f"{cell!r} is none of 1 (present), 0 (absent), empty (unknown)"
+        reason = f"{cell!r} is none of 1 (present), 0 (absent), empty (unknown)"
         fix = (
             "Say what its words mean, as with --positive yes --negative no; or, if the column is no finding, name "
             "those that are with --findings A,B."
         )
-    raise ManifestError(Code.SOURCE_INVALID, f"column {name!r}: {said}.", fix=fix, where=f"{where}, line {line}")
+    raise ManifestError(Code.SOURCE_INVALID, f"column {name!r}: {reason}.", fix=fix, where=f"{path}, line {line}")

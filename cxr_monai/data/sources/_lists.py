@@ -38,13 +38,13 @@ class Listed:
     notes: Sequence[str]
 
 
-def spread_lists(table: pd.DataFrame, columns: Sequence[str], where: Path) -> Listed:
+def spread_lists(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Listed:
     """Give each finding that some columns list a column of its own.
 
     Args:
         table: cells as text, indexed by line.
         columns: those that may be findings.
-        where: the table's file, for messages.
+        path: the table's file, for messages.
 
     Raises:
         ManifestError: ``source-invalid``: an empty word in a list, "No Finding" beside a finding, or a finding that has
@@ -55,7 +55,7 @@ def spread_lists(table: pd.DataFrame, columns: Sequence[str], where: Path) -> Li
         words = {text: [word.strip() for word in text.split("|")] for text in table[column].unique() if text}
         if not _lists(column, words):
             continue
-        _check(table[column], words, column, where)
+        _check(table[column], words, column, path)
         findings = _findings(column, words)
         twice = [name for name in findings if name in table.columns]
         if twice:
@@ -63,16 +63,16 @@ def spread_lists(table: pd.DataFrame, columns: Sequence[str], where: Path) -> Li
                 Code.SOURCE_INVALID,
                 f"two columns are {twice[0]}: {twice[0]!r} and the lists of {column!r}.",
                 fix="Keep one of them.",
-                where=where,
+                where=path,
             )
         having = {text: {spelling(word) for word in listed} for text, listed in words.items()}
         marks = {
-            name: table[column].map({text: str(int(name in own)) for text, own in having.items()}).fillna("")
+            name: table[column].map({text: str(int(name in present)) for text, present in having.items()}).fillna("")
             for name in findings
         }
         table = table.drop(columns=column).join(pd.DataFrame(marks, index=table.index))
-        at = names.index(column)
-        names[at : at + 1] = findings
+        position = names.index(column)
+        names[position : position + 1] = findings
         findings_of[column] = findings
         notes.append(f"took {column!r} as lists of findings (A|B): what a list does not name is absent, of "
                      f"{', '.join(findings)}")  # fmt: skip
@@ -80,27 +80,27 @@ def spread_lists(table: pd.DataFrame, columns: Sequence[str], where: Path) -> Li
 
 
 def _lists(column: str, words: dict[str, list[str]]) -> bool:
-    """Return whether a column lists findings: by what is in it, and by its name where that leaves doubt."""
+    """Return whether a column lists findings: by its cells, and by its name where they leave doubt."""
     if any(text.startswith("[") for text in words):  # a list of PadChest's, in another language's words
         return False
-    known = all(is_known(word) or is_no_finding(word) for listed in words.values() for word in listed)
+    all_known = all(is_known(word) or is_no_finding(word) for listed in words.values() for word in listed)
     several = any(len(listed) > 1 for listed in words.values())
-    return bool(words) and (known or several if key(column) in _NAMES else known and several)
+    return bool(words) and (all_known or several if key(column) in _NAMES else all_known and several)
 
 
-def _check(cells: pd.Series, words: dict[str, list[str]], column: str, where: Path) -> None:
+def _check(cells: pd.Series, words: dict[str, list[str]], column: str, path: Path) -> None:
     for text, listed in words.items():
         normal = any(map(is_no_finding, listed)) and len(listed) > 1
         if normal or "" in listed:
             line = cells.index[cells == text][0]
-            said = "'No Finding' beside findings" if normal else "an empty finding"
-            raise ManifestError(Code.SOURCE_INVALID, f"column {column!r}: {said}: {text!r}.",
-                                where=f"{where}, line {line}")  # fmt: skip
+            reason = "'No Finding' beside findings" if normal else "an empty finding"
+            raise ManifestError(Code.SOURCE_INVALID, f"column {column!r}: {reason}: {text!r}.",
+                                where=f"{path}, line {line}")  # fmt: skip
 
 
 def _findings(column: str, words: dict[str, list[str]]) -> list[str]:
     """Return the findings that a column speaks of, NIH's first and in NIH's order."""
-    named = {spelling(word) for listed in words.values() for word in listed if not is_no_finding(word)}
-    if key(column) == _NIH and named <= {*NIH14}:
+    mentioned = {spelling(word) for listed in words.values() for word in listed if not is_no_finding(word)}
+    if key(column) == _NIH and mentioned <= {*NIH14}:
         return list(NIH14)
-    return [name for name in NIH14 if name in named] + sorted(named - {*NIH14})
+    return [name for name in NIH14 if name in mentioned] + sorted(mentioned - {*NIH14})

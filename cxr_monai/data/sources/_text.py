@@ -32,8 +32,13 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def refuse_nobody(patients: pd.Series, column: str, where: Path) -> None:
-    """Refuse a column of patients that has empty cells, or what programs write there.
+def refuse_nobody(patients: pd.Series, column: str, path: Path) -> None:
+    """Refuse a column of patients with empty cells, or words for an empty cell (``nan``, ``none``).
+
+    Args:
+        patients: cells as text, indexed by line.
+        column: its name.
+        path: the table, for the message.
 
     Raises:
         ManifestError: ``source-invalid``, with the first line.
@@ -47,22 +52,28 @@ def refuse_nobody(patients: pd.Series, column: str, where: Path) -> None:
         f"{counted(len(empty), 'row')} {agreeing(len(empty), 'name')} no patient: the cell of {column!r} is empty, "
         f"first on line {empty[0]}" + (f" ({cell!r})." if cell else "."),
         fix="Fill it in: without it, a patient's images would land on both sides of a split.",
-        where=where,
+        where=path,
     )
 
 
-def require_column(table: pd.DataFrame, wanted: str, option: str, where: Path) -> str:
-    """Return ``wanted`` if the table has it.
+def require_column(table: pd.DataFrame, column: str, option: str, path: Path) -> str:
+    """Return the column's name if the table has it.
+
+    Args:
+        table: of labels.
+        column: the name that the user chose.
+        option: the command's option that chose it.
+        path: the table, for the message.
 
     Raises:
         ManifestError: ``source-invalid``, listing the columns that there are.
     """
-    if wanted not in table.columns:
-        there = ", ".join(map(repr, table.columns))
+    if column not in table.columns:
+        available = ", ".join(map(repr, table.columns))
         raise ManifestError(
-            Code.SOURCE_INVALID, f"{option} {wanted}: there is no such column; there are {there}.", where=where
+            Code.SOURCE_INVALID, f"{option} {column}: there is no such column; there are {available}.", where=path
         )
-    return wanted
+    return column
 
 
 def age_in_years(text: str) -> float:
@@ -71,10 +82,10 @@ def age_in_years(text: str) -> float:
     >>> age_in_years("058Y"), age_in_years("018M"), age_in_years("unknown")
     (58.0, 1.0, nan)
     """
-    found = re.fullmatch(r"(\d{1,4})(?:\.0+)?([YMWD]?)", text.strip().upper())
-    if found is None:
+    match = re.fullmatch(r"(\d{1,4})(?:\.0+)?([YMWD]?)", text.strip().upper())
+    if match is None:
         return np.nan
-    years = float(int(found[1]) / _PER_YEAR[found[2]] // 1)
+    years = float(int(match[1]) / _PER_YEAR[match[2]] // 1)
     return years if years <= OLDEST else np.nan
 
 
@@ -87,13 +98,22 @@ def parse_ages(column: pd.Series) -> tuple[pd.Series, int]:
 
 
 def parse_sexes(column: pd.Series) -> tuple[pd.Series, int]:
-    """Return ``M``, ``F``, ``O`` or ``""`` (DICOM PS3.3 C.7.1.1), and how many cells held another word."""
+    """Return ``M``, ``F``, ``O`` or ``""`` (DICOM PS3.3 C.7.1.1), and how many cells held another word.
+
+    Args:
+        column: text.
+    """
     sexes = column.str.strip().str.lower().map(_SEXES).fillna("")
     return sexes, int(((sexes == "") & (column.str.strip() != "")).sum())
 
 
 def emptied_notes(bad_ages: int, bad_sexes: int) -> list[str]:
-    """Return sentences about the cells that `parse_ages` and `parse_sexes` emptied."""
+    """Return sentences about the cells that `parse_ages` and `parse_sexes` emptied.
+
+    Args:
+        bad_ages: cells that are no age.
+        bad_sexes: cells that are no sex.
+    """
     notes = []
     if bad_ages:
         notes.append(

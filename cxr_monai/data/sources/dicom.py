@@ -81,7 +81,7 @@ def read(
         any_modality: take every image, whatever Modality and body part say.
 
     Returns:
-        One row a radiograph, ``label_version`` ``local`` or ``unlabelled``; what could not be read is in ``errors``.
+        One row a radiograph, ``label_version`` ``local`` or ``unlabelled``; unreadable files are in ``errors``.
 
     Raises:
         ManifestError: ``no-images``; ``source-invalid`` for labels that do not fit, or images without a PatientID.
@@ -115,7 +115,7 @@ def read(
     )
     notes += [
         *emptied_notes(bad_ages, bad_sexes),
-        *alike_note(patients, named=key is None),
+        *alike_note(patients, show_examples=key is None),
         *label_notes,
         "file names stay as they are: rename files whose names tell who it is",
     ]
@@ -124,9 +124,14 @@ def read(
 
 
 def pseudonym(value: str, kind: str, key: bytes) -> str:
-    """Return 16 hexadecimal digits: HMAC-SHA256 of ``kind`` and ``value``; empty stays empty.
+    """Return 16 hexadecimal digits: HMAC-SHA256 of ``kind`` and ``value``; an empty value stays empty.
 
     64 bits: among a million patients, two share a pseudonym with a chance of 3 in 100 million.
+
+    Args:
+        value: an identifier.
+        kind: ``patient`` or ``study``, so that equal identifiers of two kinds differ.
+        key: the secret.
     """
     return value and hmac.new(key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:16]
 
@@ -137,7 +142,11 @@ def new_key() -> bytes:
 
 
 def write_key(key: bytes, path: Path) -> None:
-    """Write a key for its owner alone (mode 0600).
+    """Write a key to a file that only its owner can read (mode 0600).
+
+    Args:
+        key: of :func:`new_key`.
+        path: a new file.
 
     Raises:
         UsageError: ``output-exists``; a key is never overwritten: the pseudonyms made with it could not be made again.
@@ -168,7 +177,7 @@ def read_key(path: Path) -> bytes:
 
 
 def _header_notes(headers: pd.DataFrame) -> list[str]:
-    """Say how many radiographs are lateral views, and how many have another's identifier."""
+    """Return notes on lateral views and on repeated identifiers."""
     notes = []
     lateral = int(headers["view"].isin(["LL", "RL", "LAT", "LATERAL"]).sum())
     if lateral:
@@ -292,7 +301,7 @@ def _labels(
     table = read_table(labels)
     joins = (("sop", _UIDS), ("image", IMAGE), ("study", _STUDIES))
     ours, theirs = next(
-        ((ours, found) for ours, names in joins if (found := find_column(table.columns, names))), ("", "")
+        ((ours, match) for ours, names in joins if (match := find_column(table.columns, names))), ("", "")
     )
     if not theirs:
         raise ManifestError(
@@ -301,13 +310,13 @@ def _labels(
             fix="Name one SOPInstanceUID, image (path or file name) or StudyInstanceUID.",
             where=labels,
         )
-    keys, said = table[theirs], ""
+    keys, near = table[theirs], ""
     if ours == "image":
         # among all files, not the radiographs alone: a name that stands in two folders is not clear
         files = [file for file in walk(root) if not file.lower().endswith(_NO_DICOM)]
         matches = match_images(keys, files, by_name=match_names, other_endings=True, root=root)
         require_clear(matches, Code.SOURCE_INVALID, "the labels' names", labels)
-        keys, said = keys.map(matches.image_of), matches.near_misses()
+        keys, near = keys.map(matches.image_of), matches.near_misses()
     twice = keys[keys.notna() & keys.duplicated()]
     if not twice.empty:
         line = twice.index[0]
@@ -325,8 +334,8 @@ def _labels(
         raise ManifestError(
             Code.SOURCE_INVALID,
             f"none of its {counted(len(table), 'row')} fits a radiograph by "
-            f"{theirs!r} (first: {table[theirs].iloc[0]!r})" + (f": {said}." if said else "."),
-            fix="Where a file name alone tells which image it is, say --match-names." if said else None,
+            f"{theirs!r} (first: {table[theirs].iloc[0]!r})" + (f": {near}." if near else "."),
+            fix="Where a file name alone tells which image it is, say --match-names." if near else None,
             where=labels,
         )
     unused = table.loc[~used, theirs].tolist()
@@ -336,6 +345,6 @@ def _labels(
         + (f"; without: {examples(unlabelled)}" if unlabelled else "")
         + f"; {counted(len(unused), 'row')} of the labels {agreeing(len(unused), 'fit')} none"
         + (f": {examples(unused)}" if unused else "")
-        + (f"; {said}" if said else ""),
+        + (f"; {near}" if near else ""),
         *notes,
     ]

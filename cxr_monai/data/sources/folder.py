@@ -8,7 +8,7 @@ One row an image: its path below ROOT, or its file name where that is unique, wi
 (`cxr_monai.data.matching` has the rule: folders that differ are another file). Columns are found by common names
 ("Patient ID", "patient_id", "PatientID"); columns of known findings (`cxr_monai.data.vocabulary`) are findings, others
 where they are named. Without a patient column, or CheXpert's paths, nothing can keep a patient on one side of a split,
-so that must be said aloud.
+so the user must confirm that (``patient_per_image``).
 """
 
 import os
@@ -59,7 +59,7 @@ def read(
         root: the folder of the images, searched with all its folders.
         labels: the CSV (comma, semicolon or tab; UTF-8; .gz allowed).
         image_column: the column of paths or file names, if it is not found by its name.
-        patient_column: the column that says who it is, if it is not found by its name.
+        patient_column: the column of patient identifiers, if it is not found by its name.
         patient_per_image: take each image for another patient (only if that is so).
         findings: the columns that are findings, instead of all of known names.
         uncertain: what ``-1`` means: ``unknown``, ``positive`` or ``negative``.
@@ -81,8 +81,10 @@ def read(
         table, notes = _with_fields_of_paths(table, image, patient_per_image)
     patient = _patient_column(table, patient_column, patient_per_image, labels)
     if not notes or patient is None:
-        own = f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"
-        notes.insert(0, own)
+        note = (
+            f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"
+        )
+        notes.insert(0, note)
     places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
     if patient is not None:
@@ -133,8 +135,8 @@ def _find_files(
         return places, notes
     require_any(int(here.sum()), root, (), near)
     left_out = left_out_note(int(here.sum()), len(missing))
-    said = f"{left_out} (such as {examples(missing)})" if missing else left_out
-    return places[here], [*notes, f"{said}; {near}" if near else said]
+    note = f"{left_out} (such as {examples(missing)})" if missing else left_out
+    return places[here], [*notes, f"{note}; {near}" if near else note]
 
 
 def endings_note(matches: Matches) -> str:
@@ -142,9 +144,9 @@ def endings_note(matches: Matches) -> str:
     return f"{counted(matches.endings, 'image')} {was(matches.endings)} found by name without the ending (such as .png)"
 
 
-def _image_column(table: pd.DataFrame, wanted: str | None, labels: Path) -> str:
-    if wanted is not None:
-        return require_column(table, wanted, "--image-column", labels)
+def _image_column(table: pd.DataFrame, image_column: str | None, labels: Path) -> str:
+    if image_column is not None:
+        return require_column(table, image_column, "--image-column", labels)
     column = find_column(table.columns, IMAGE)
     if column is None:
         raise ManifestError(
@@ -175,7 +177,7 @@ def _refuse_several_rows(table: pd.DataFrame, image: str, places: pd.Series, lab
 
 
 def _with_fields_of_paths(table: pd.DataFrame, image: str, per_image: bool) -> tuple[pd.DataFrame, list[str]]:
-    """Add the patient, and study and view where no column has them, where all paths are CheXpert's; say so."""
+    """Add the patient, and study and view where no column has them, where all paths are CheXpert's; with notes."""
     fields = fields_of_paths(table[image])
     patients = int(fields["patient_id"].nunique())
     if (fields["patient_id"] == "").any():
@@ -184,24 +186,24 @@ def _with_fields_of_paths(table: pd.DataFrame, image: str, per_image: bool) -> t
     if per_image:
         if patients == len(table):
             return table, []
-        named = f"the paths name {counted(patients, 'patient')} for {counted(len(table), 'image')} ({shown})"
-        return table, [f"{named}: without --patient-per-image they are taken"]
-    having = {
+        reason = f"the paths name {counted(patients, 'patient')} for {counted(len(table), 'image')} ({shown})"
+        return table, [f"{reason}: without --patient-per-image they are taken"]
+    lacking = {
         "patient_id": True,
         "study_id": find_column(table.columns, STUDY) is None,
         "view": find_column(table.columns, (*VIEW, "frontallateral")) is None,
     }
-    taken = [name for name, wanted in having.items() if wanted]
-    *first, last = [name.removesuffix("_id") for name in taken]
+    names = [name for name, is_lacking in lacking.items() if is_lacking]
+    *first, last = [name.removesuffix("_id") for name in names]
     words = f"{', '.join(first)} and {last}" if first else last
-    return table.assign(**{name: fields[name] for name in taken}), [
+    return table.assign(**{name: fields[name] for name in names}), [
         f"no column says whose image it is; took the {words} from {image!r}, whose paths are CheXpert's ({shown})"
     ]
 
 
-def _patient_column(table: pd.DataFrame, wanted: str | None, per_image: bool, labels: Path) -> str | None:
-    if wanted is not None:
-        return require_column(table, wanted, "--patient-column", labels)
+def _patient_column(table: pd.DataFrame, patient_column: str | None, per_image: bool, labels: Path) -> str | None:
+    if patient_column is not None:
+        return require_column(table, patient_column, "--patient-column", labels)
     if per_image:
         return None
     column = find_column(table.columns, PATIENT)

@@ -81,14 +81,14 @@ def read(
     else:
         places, searched, place_notes = _find_images(root, set(frame["image"]), images)
         notes += place_notes
-        found = frame["image"].map(places)
-        missing = frame["image"][found.isna()].tolist()
+        paths = frame["image"].map(places)
+        missing = frame["image"][paths.isna()].tolist()
         if available_only:
             require_any(len(frame) - len(missing), root, searched)
             notes.append(left_out_note(len(frame) - len(missing), len(missing)))
         else:
             report_missing(missing, len(frame), searched, root)
-        frame = frame.assign(image=found)[found.notna()].reset_index(drop=True)
+        frame = frame.assign(image=paths)[paths.notna()].reset_index(drop=True)
     boxes = None
     box_file = next((file for file in (root / NIH_BOXES, root / f"{NIH_BOXES}.gz") if file.exists()), None)
     if box_file is not None:
@@ -101,20 +101,20 @@ def _find_table(root: Path, table: Path | None) -> tuple[Path, list[str]]:
     """Return the table to read, and a note if there was a choice."""
     if table is not None:
         return table, []
-    there = [
+    tables = [
         root / f"{stem}{end}" for stem in TABLES for end in (".csv", ".csv.gz") if (root / f"{stem}{end}").exists()
     ]
-    if not there:
+    if not tables:
         raise ManifestError(
             Code.SOURCE_INVALID,
             f"no table is here; looked for {', '.join(f'{stem}.csv' for stem in TABLES)}, plain or .gz.",
             fix="Name it with --table FILE, or get it from https://nihcc.app.box.com/v/ChestXray-NIHCC.",
             where=root,
         )
-    if len(there) == 1:
-        return there[0], []
-    others = ", ".join(path.name for path in there[1:])
-    return there[0], [f"took {there[0].name}, not {others} (--table FILE takes another)"]
+    if len(tables) == 1:
+        return tables[0], []
+    others = ", ".join(path.name for path in tables[1:])
+    return tables[0], [f"took {tables[0].name}, not {others} (--table FILE takes another)"]
 
 
 def read_data_entry(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -147,11 +147,11 @@ def read_data_entry(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat([frame, findings], axis=1).reset_index(drop=True), emptied_notes(bad_ages, bad_sexes)
 
 
-def _read_columns(path: Path, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def _read_columns(path: Path, spellings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Return the wanted columns as text under their keys, indexed by line."""
     names = read_header(path)
-    columns = {key: next((name for name in of if name in names), None) for key, of in wanted.items()}
-    missing = [" or ".join(map(repr, wanted[key])) for key, name in columns.items() if name is None]
+    columns = {key: next((name for name in options if name in names), None) for key, options in spellings.items()}
+    missing = [" or ".join(map(repr, spellings[key])) for key, name in columns.items() if name is None]
     if missing:
         raise ManifestError(
             Code.SOURCE_INVALID,
@@ -166,36 +166,36 @@ def _read_columns(path: Path, wanted: Mapping[str, Sequence[str]]) -> pd.DataFra
 
 def _parse_findings(text: str, path: Path, line: int) -> list[float]:
     """``Mass|Nodule`` -> 14 zeros and ones."""
-    where = f"{path}, line {line}"
+    location = f"{path}, line {line}"
     words = [word.strip() for word in text.split("|")]
     if words == [NO_FINDING]:
         return [0.0] * len(NIH14)
     if NO_FINDING in words or "" in words:
-        said = f"{NO_FINDING!r} beside findings" if NO_FINDING in words else "an empty finding"
-        raise ManifestError(Code.SOURCE_INVALID, f"{said}: {text!r}.", where=where)
+        reason = f"{NO_FINDING!r} beside findings" if NO_FINDING in words else "an empty finding"
+        raise ManifestError(Code.SOURCE_INVALID, f"{reason}: {text!r}.", where=location)
     try:
         names = {canonical(word) for word in words}
     except ManifestError as error:
-        raise ManifestError(error.code, error.message, where=where) from error
+        raise ManifestError(error.code, error.message, where=location) from error
     return [float(finding in names) for finding in NIH14]
 
 
-def _find_images(root: Path, wanted: set[str], images: str | None) -> tuple[dict[str, str], list[str], list[str]]:
+def _find_images(root: Path, file_names: set[str], images: str | None) -> tuple[dict[str, str], list[str], list[str]]:
     """Return (file name -> path relative to root, the folders searched, notes)."""
     if images is not None:
         folder = Path(os.path.abspath(root / images))
         require_folder(folder)
         if not folder.is_relative_to(root):
             raise ManifestError(Code.SOURCE_INVALID, f"--images {images}: not a folder inside ROOT.", where=root)
-        return _index(root, [folder], wanted)
+        return _index(root, [folder], file_names)
     parts, single = [], [root]
     for entry in sorted(path for path in root.iterdir() if path.is_dir()):
         if _KAGGLE_PART.fullmatch(entry.name):
             parts += [entry / "images"] if (entry / "images").is_dir() else [entry]
         else:
             single.append(entry)
-    candidates = [group for group in ([folder] for folder in single) if _pngs(group[0]) & wanted]
-    if any(_pngs(part) & wanted for part in parts):
+    candidates = [group for group in ([folder] for folder in single) if _pngs(group[0]) & file_names]
+    if any(_pngs(part) & file_names for part in parts):
         candidates.append(parts)
     if len(candidates) > 1:
         names = [_name(root, group) for group in candidates]
@@ -208,18 +208,18 @@ def _find_images(root: Path, wanted: set[str], images: str | None) -> tuple[dict
         )
     if not candidates:
         return {}, [_name(root, [folder]) for folder in single], []
-    return _index(root, candidates[0], wanted)
+    return _index(root, candidates[0], file_names)
 
 
-def _index(root: Path, folders: list[Path], wanted: set[str]) -> tuple[dict[str, str], list[str], list[str]]:
+def _index(root: Path, folders: list[Path], file_names: set[str]) -> tuple[dict[str, str], list[str], list[str]]:
     places: dict[str, str] = {}
     strangers, doubled = 0, []
     for folder in folders:
         names = _pngs(folder)
-        strangers += len(names - wanted)
+        strangers += len(names - file_names)
         doubled += sorted(names & places.keys())
         prefix = folder.relative_to(root).as_posix()
-        places.update({name: name if prefix == "." else f"{prefix}/{name}" for name in names & wanted})
+        places.update({name: name if prefix == "." else f"{prefix}/{name}" for name in names & file_names})
     if doubled:
         raise ManifestError(
             Code.SOURCE_INVALID,
