@@ -250,7 +250,7 @@ def draw(manifest: Manifest, path: Path) -> None:
 def picture(manifest: Manifest) -> bytes:
     """Return one picture (PNG) of findings, co-occurrence, ages by sex, and views by split.
 
-    Colours are Okabe and Ito's and cividis, told apart with any colour vision.
+    Colours are Okabe and Ito's and cividis, distinguishable with any colour vision.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -30,7 +30,7 @@ def gather_files(inputs: Sequence[str | Path], split: str | None = None) -> tupl
         split: takes one part of each manifest; None all rows.
 
     Raises:
-        ManifestError: ``no-images`` for a folder without images, or whatever is wrong with a manifest.
+        ManifestError: ``no-images`` for a folder without images, or the error of an invalid manifest.
         SplitError: ``split-invalid`` if a manifest has no such part.
     """
     files: list[Path] = []

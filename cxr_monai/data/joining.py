@@ -85,7 +85,7 @@ def join_on_image(
     Args:
         left: a table with ``image``; its ``image`` is kept.
         right: a table with ``image``, any number of rows an image (boxes).
-        by_name: file names are identities; a manifest's ``by_name`` says so.
+        by_name: file names are identities; as in a manifest's ``by_name``.
         path: the right table's file, for messages.
         root: the absolute folder that the images of ``left`` are relative to; an absolute path inside it in ``right``
             means exactly that file.

@@ -8,8 +8,7 @@ A CSV (``.gz`` allowed), one row an image::
 ``image`` is relative to the manifest's root. Every column that is not in `RESERVED` is a finding: ``1`` present,
 ``0`` absent, empty unknown, which is never 0: losses and metrics mask it. Beside ``M.csv`` stands ``M.csv.json`` with
 the root, the label version, what tells images apart (``key``) and the record of the split. Validation happens once,
-on reading (`read_manifest`, `build_manifest`), and reports everything together; whoever holds a `Manifest` holds a
-valid one.
+on reading (`read_manifest`, `build_manifest`), and reports all problems together: a `Manifest` is valid.
 
     manifest = read_manifest("manifest.csv")
     train = manifest.part("train")
@@ -348,7 +347,7 @@ def _sidecar_path(path: Path) -> Path:
 
 
 def _require_unique_names(table: pd.DataFrame, key: Key, path: Path | None) -> None:
-    """Refuse a table whose file names are said to be identities and are not."""
+    """Refuse a table whose record has the key ``name`` though file names repeat."""
     names = file_names(table["image"])
     twice = names.duplicated(keep=False)
     if key == "name" and twice.any():

@@ -1,4 +1,4 @@
-"""Which image of one table is which of another: the one rule by which paths are taken for the same file.
+"""Matching of image paths between two tables: the one rule by which two paths are the same file.
 
     matches = match_images(["train/a/b.jpg", "c"], ["a/b.jpg", "x/c.png"])
     matches.places                           # array([0, 1]): a position in the second list, -1 for none

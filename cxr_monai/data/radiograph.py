@@ -4,10 +4,10 @@
     >>> radiograph.pixels.shape, radiograph.spacing, radiograph.provenance["inverted"]  # doctest: +SKIP
     ((1, 2544, 3056), (0.139, 0.139), True)
 
-The format is told from the content, never from the name: PNG and JPEG (``formats.raster``), NIfTI (``formats.nifti``),
-DICOM (``formats.dicom``), each with its rules in its module. Rows of the array are rows of the image. Dimensions are
-judged from the header before pixels are decoded, so a decompression bomb takes no memory. Whatever is wrong with a
-file, the one exception is ``RadiographError``, with a stable code, the file and the reason; no warning escapes.
+The format is determined by the content, not by the name: PNG and JPEG (``formats.raster``), NIfTI (``formats.nifti``),
+DICOM (``formats.dicom_reader``), each with its rules in its module. Rows of the array are rows of the image. Dimensions
+are checked in the header before pixels are decoded, so a decompression bomb takes no memory. A file that cannot be used
+raises ``RadiographError`` alone, with a stable code, the file and the reason; no warning escapes.
 """
 
 import traceback
@@ -50,7 +50,7 @@ class Radiograph:
     Attributes:
         pixels: float32 ``[1, H, W]`` in [0, 1], never NaN, never constant; 1 is the densest (bone is white). Rows are
             image rows. From PNG, JPEG and DICOM the values are multiples of 2**-24, so ``1 - pixels`` is exact.
-        spacing: (row, column) distance of pixel centres in mm; None where the file doesn't tell.
+        spacing: (row, column) distance of pixel centres in mm; None where the file has none.
         provenance: how the pixels came about: format, stored bits, photometric interpretation, transfer syntax, the
             LUT or window that was applied, whether grey was inverted, the shape; ``notes``, sentences on what is odd
             about it. Nothing of the patient, and no path.
@@ -159,7 +159,7 @@ def _decoder(data: bytes, any_modality: bool) -> Callable[[bytes, int], Decoded]
             from cxr_monai.data.formats.dicom_reader import decode_dicom
 
             return partial(decode_dicom, any_modality=any_modality)
-    except Exception as error:  # what goes wrong in a library's own import may be anything
+    except Exception as error:  # a library's import may raise any error
         raise CxrError(
             Code.RUNTIME_MISSING,
             f"a library that reads images cannot be imported ({type(error).__name__}: {error}).",

@@ -50,7 +50,7 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
         labels: ``[N, F]``, 0 absent, 1 present, NaN unknown.
 
     Returns:
-        float64 ``[N]``. Images of which nothing is known have 1.
+        float64 ``[N]``. Images without a known label have 1.
 
     Raises:
         SettingError: ``setting-invalid`` if the labels are no table.

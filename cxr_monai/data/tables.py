@@ -78,7 +78,7 @@ def read_header(path: str | Path, refuse: Refusal = SOURCE) -> list[str]:
         refuse: makes the error.
 
     Raises:
-        CxrError: ``refuse``'s, as `read_text`; for an empty file, no header, or a name that stands twice.
+        CxrError: ``refuse``'s, as `read_text`; for an empty file, no header, or a repeated name.
     """
     return _header(read_text(path, refuse), path, refuse)[0]
 

@@ -1,6 +1,6 @@
 """Validation of a table of images: one pass that reports all problems together, each with its line.
 
-`validate` turns a table of whatever types into the manifest's own (see `cxr_monai.data.manifest`), or raises one
+`validate` turns a table of any types into the manifest's own (see `cxr_monai.data.manifest`), or raises one
 `ManifestError` such as::
 
     manifest.csv: 3 problems.

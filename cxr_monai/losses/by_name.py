@@ -27,7 +27,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "auc_margin": AUCMarginLoss,
     "soft_target": SoftTargetLoss,
 }
-"""All losses; docs/heads-and-losses.md tells what each is for."""
+"""All losses; docs/heads-and-losses.md describes them."""
 
 _REFUSED: dict[str, dict[str, str]] = {
     "auc_margin": {

@@ -5,8 +5,8 @@ planes one after the other, uint8 or (deep images) uint16; and ``index.sqlite``,
 are keyed by the SHA-256 of their file, and a file is recognised by path, size and time: a moved folder is not decoded
 again and a replaced file is. Paths are stored as hashes only.
 
-- Pixels are synced before the index tells of them, so a kill leaves nothing half-written that could be served; what was
-  done stays, and the next build goes on from there. Each plane's CRC-32 is checked whenever it is served.
+- Pixels are synced before the index lists them, so a killed process leaves no half-written plane that could be served;
+  finished planes stay, and the next build continues from there. Each plane's CRC-32 is checked whenever it is served.
 - Processes map the file: they share the system's page cache and copy nothing.
 - A preparation's folder has mode 0700: it holds radiographs. The cache is ``$CXR_MONAI_CACHE``, else ``cxr-monai``
   below ``$XDG_CACHE_HOME`` or ``~/.cache``. It grows to ``$CXR_MONAI_CACHE_GB`` (50) decimal gigabytes; the
@@ -181,7 +181,7 @@ class PixelCache:
         be read has no entry, and neither has one for which there was no room below the size limit (with a warning).
 
         Args:
-            paths: files; the same one may stand there twice.
+            paths: files; repeated ones are decoded once.
             prepare: from a file to its plane.
             workers: processes; as many as there are cores where None.
 
@@ -281,7 +281,7 @@ class PixelCache:
             sound = False
         if not sound:
             logger.warning("%s is damaged: the images are decoded again", self.index_path)
-            self.pixels_path.unlink(missing_ok=True)  # first: what no index tells of would never be cleared
+            self.pixels_path.unlink(missing_ok=True)  # first: pixels without an index would never be deleted
             self.index_path.unlink()
 
     def _connect(self) -> sqlite3.Connection:

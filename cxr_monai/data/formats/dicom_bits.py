@@ -1,7 +1,7 @@
-"""From decoded words to the stored bits alone (PS3.5 8.1.1), whatever decoded them.
+"""From decoded words to the stored bits alone (PS3.5 8.1.1), for every decoder.
 
 Overlays and garbage in the other bits are cut off, the sign is extended, and bits that don't begin at 0 are shifted
-down. Bits Stored and High Bit that say other than the pixels do make a wrong picture, so such pixels are said.
+down. Bits Stored and High Bit that contradict the pixels make a wrong picture, so there is a note on them.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ def stored_bits(array: np.ndarray, dataset: Dataset, precision: int | None, note
         dataset: Bits Stored, High Bit and Pixel Representation.
         precision: of a compressed picture; samples of no more bits than are stored stand in the lowest bits, whatever
             High Bit says.
-        notes: bits that contradict the header are said in it.
+        notes: gets a sentence if bits contradict the header.
     """
     stored, signed = integer(dataset, "BitsStored"), integer(dataset, "PixelRepresentation") == 1
     shift = integer(dataset, "HighBit", stored - 1) + 1 - stored

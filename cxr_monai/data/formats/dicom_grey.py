@@ -12,8 +12,8 @@ Stored values have at most 16 bits, so the pipeline (PS3.4 N.2) is computed once
    a second word for the same fact. A contradictory IDENTITY beside MONOCHROME1 doesn't undo it.
 4. Padding (Pixel Padding Value to its Range Limit, PS3.3 C.7.5.1.1.2) becomes 0, the background's grey.
 
-What cannot be used (a LUT without entries, a slope of 0, a window of impossible width, a function that nobody knows, a
-padding value that no pixel can have) is passed over for the next rule, as DCMTK does, and said in ``notes``.
+An attribute that cannot be used (a LUT without entries, a slope of 0, a window of impossible width, an unknown function,
+a padding value that no pixel can have) is skipped for the next rule, as DCMTK does, with a note in ``notes``.
 """
 
 from collections.abc import Iterator
@@ -120,7 +120,7 @@ def _voi(header: Dataset, values: np.ndarray, low: float, high: float, notes: li
 
 
 def _windows(header: Dataset, notes: list[str]) -> list[tuple[float, float]]:
-    """Return the (center, width) of each window; values without the other are left out and said."""
+    """Return the (center, width) of each window; unpaired values are left out, with a note."""
     centers, widths = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
     if len(centers) != len(widths):
         notes.append(f"it has {counted(len(centers), 'Window Center')} and {counted(len(widths), 'Window Width')}")
@@ -140,7 +140,7 @@ def _window(values: np.ndarray, center: float, width: float, function: str) -> n
 
 
 def _first_lut(header: Dataset, keyword: str, values: np.ndarray, notes: list[str]) -> Lut | None:
-    """Return the first table of a sequence that can be used; what is wrong with those before it goes into ``notes``."""
+    """Return the first table of a sequence that can be used; the errors of those before it go into ``notes``."""
     if values_of(header, keyword) and not items_of(header, keyword):
         notes.append(f"{keyword} is no sequence of look-up tables")
     big_endian = header.original_encoding[1] is False

@@ -37,7 +37,7 @@ def read_lut(item: Dataset, values: np.ndarray, *, big_endian: bool) -> Lut:
 
     Args:
         item: with LUT Descriptor and LUT Data.
-        values: what will be looked up; they tell whether the first value mapped was written with the wrong sign.
+        values: to look up; they decide whether the first value mapped was written with the wrong sign.
         big_endian: the order of words in LUT Data.
 
     Raises:

@@ -58,7 +58,7 @@ def stored_levels(dataset: Dataset, notes: list[str]) -> np.ndarray:
 
     Args:
         dataset: whose numbers are whole and agree.
-        notes: what is odd about the pixels goes into it.
+        notes: gets sentences on unusual pixels.
 
     Raises:
         RadiographError: ``radiograph-truncated``, ``-undecodable`` or ``-dimensions``.
@@ -83,7 +83,7 @@ def stored_levels(dataset: Dataset, notes: list[str]) -> np.ndarray:
 def _decompressed(
     dataset: Dataset, pixels: bytes, syntax: UID, shape: tuple[int, int, int], size: int
 ) -> tuple[np.ndarray, int | None]:
-    """Return the words of a compressed picture, and how many bits its own header gives a sample."""
+    """Return the decoded samples of a compressed picture, and the bits a sample in its codestream's header."""
     names = decoders(syntax)
     if not names:
         raise _no_decoder(syntax)

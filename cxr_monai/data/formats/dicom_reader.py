@@ -1,7 +1,7 @@
 """DICOM files of one radiograph: header judged first, pixels decoded after, then grey by ``dicom_grey``.
 
-Which files are chest radiographs is ``dicom_subject``'s to say (``any_modality=True`` asks nobody), decoding is
-``dicom_pixels``'s. A deflated file is inflated no further than its header accounts for.
+``dicom_subject`` decides which files are chest radiographs (not with ``any_modality=True``), ``dicom_pixels`` decodes.
+A deflated file is inflated no further than its header accounts for.
 
 No error and no provenance quotes anything of the patient.
 """

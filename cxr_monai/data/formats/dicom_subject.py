@@ -4,8 +4,8 @@
    archives rewrap radiographs as Secondary Capture.
 2. Presentation Intent Type (0008,0068) or the SOP class is not FOR PROCESSING: raw detector data are no picture.
 3. The first of Body Part Examined (0018,0015), the Anatomic Region Sequence's meaning, Series Description, Protocol
-   Name and Study Description that says anything: a word for the chest accepts, else a word for another part refuses.
-   Nothing said, or words that nobody knows, is accepted: sites have many of their own, among them for chests.
+   Name and Study Description that is not empty: a word for the chest accepts, else a word for another part refuses.
+   Empty attributes and unknown words are accepted: sites have many of their own, among them for chests.
 
 No reason quotes the header but for codes and words of the lists here.
 """
@@ -86,7 +86,7 @@ class Unfit:
 
 
 def unfit(header: Dataset) -> Unfit | None:
-    """Return why this isn't a chest radiograph, None if it is one as far as the header tells."""
+    """Return why this isn't a chest radiograph, None if the header does not contradict it."""
     modalities = {word for value in values_of(header, "Modality") for word in _words(str(value))}
     if not modalities & set(MODALITIES):
         name = code(header, "Modality")
@@ -141,7 +141,7 @@ def _other_part(words: list[str]) -> str:
 
 
 def view_of(header: Dataset) -> str:
-    """Return the view in capitals: View Position, else View Code Sequence's; empty if neither tells."""
+    """Return the view in capitals: View Position, else View Code Sequence's; empty if both are."""
     view = " ".join(_words(text(header, "ViewPosition")))
     return view or next((view for item in items_of(header, "ViewCodeSequence") if (view := _coded_view(item))), "")
 

@@ -1,4 +1,4 @@
-"""Values of a DICOM header as plain text and numbers, whatever a writer made of them.
+"""Values of a DICOM header as plain text and numbers, malformed ones too.
 
 No function here raises for a value that cannot be understood: text is then empty and a number NaN, and the caller
 decides what that means. The errors at the end quote nothing of the header.

@@ -1,8 +1,8 @@
 """Which image format a file is, by its first bytes: the one rule for the reader, folder scans and ``manifest dicom``.
 
-format_of(head)     # "PNG", "JPEG", "NIfTI", "DICOM"; None for what is no image that is read here
+format_of(head)     # "PNG", "JPEG", "NIfTI", "DICOM"; None for any other content
 
-DICOM is told by ``DICM`` at byte 128 (PS3.10 7.1) or, without a preamble, by a data set at byte 0 that can be an
+DICOM is recognised by ``DICM`` at byte 128 (PS3.10 7.1) or, without a preamble, by a data set at byte 0 that can be an
 image's: its first three elements have rising tags, from Rows (0028,0010) or a group before it, and each leads to the
 next; explicit in either byte order, or implicit.
 """
@@ -11,7 +11,7 @@ import struct
 import zlib
 
 HEAD = 4096
-"""First bytes that tell; fewer where the file is shorter."""
+"""How many first bytes decide the format; a shorter file has fewer."""
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"

@@ -1,4 +1,4 @@
-"""The mark of a folder of phantoms, for programs: whoever reads its images in NIH's layout learns that they are drawn.
+"""The mark of a folder of phantoms, for programs that read its images in NIH's layout: they are drawn.
 
 write_mark("OUT", count=4000, size=256, seed=0)     # OUT/phantom.json
 is_marked("OUT/dicom")                              # True: the mark lies above

@@ -1,4 +1,4 @@
-"""A folder of synthetic radiographs in NIH ChestX-ray14's own layout, so that whatever reads NIH reads these.
+"""A folder of synthetic radiographs in NIH ChestX-ray14's own layout, so that programs for NIH read it.
 
 ::
 

@@ -1,9 +1,9 @@
 """A tree of DICOM files: patient, study, view, age and sex from their headers, findings from a CSV if there is one.
 
-Headers alone are read, whatever the files' names end in. What comes in is what `data.formats.dicom` will read:
-radiographs by their Modality, and no hands or hips by their Body Part Examined. Patient and study ids are replaced by
-keyed hashes (HMAC-SHA256), equal for equal ids, so a patient stays recognisable as one and can't be found again without
-the key::
+Only headers are read, of files of any name. The rule is that of `cxr_monai.data.formats.dicom_subject`: radiographs by
+their Modality, without other body parts such as hands. Patient and study ids are replaced by keyed hashes
+(HMAC-SHA256), equal for equal ids, so that a patient's images stay together and the id cannot be found without the
+key::
 
     key = new_key()
     read(root, key=key).table["patient_id"][0]      # '9f86d081884c7d65'
@@ -78,7 +78,7 @@ def read(
         uncertain: what ``-1`` means in ``labels``: ``unknown``, ``positive`` or ``negative``.
         positive, negative: words in the findings' cells for present and absent, with commas between.
         match_names: file names are identities: take the label of a name even where the folders differ.
-        any_modality: take every image, whatever Modality and body part say.
+        any_modality: take images of every modality and body part.
 
     Returns:
         One row a radiograph, ``label_version`` ``local`` or ``unlabelled``; unreadable files are in ``errors``.
@@ -276,7 +276,7 @@ def _text(header: Dataset, name: str) -> str:
 
 
 def _age(born: str, studied: str) -> str:
-    """Completed years between two dates (DA, PS3.5 6.2: YYYYMMDD), empty if they don't tell."""
+    """Completed years between two dates (DA, PS3.5 6.2: YYYYMMDD), empty if one is missing."""
     if not (len(born) == len(studied) == 8 and (born + studied).isdigit()):
         return ""
     return str(int(studied[:4]) - int(born[:4]) - (studied[4:] < born[4:]))

@@ -159,7 +159,7 @@ def _image_column(table: pd.DataFrame, image_column: str | None, labels: Path) -
 
 
 def _refuse_several_rows(table: pd.DataFrame, image: str, places: pd.Series, labels: Path) -> None:
-    """Refuse two rows of one image, and name the column that tells them apart: a reader's."""
+    """Refuse two rows of one image, and name the column that distinguishes them, such as a reader's."""
     if not places.duplicated().any():
         return
     name = places[places.duplicated()].iloc[0]
