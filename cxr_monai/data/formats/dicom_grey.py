@@ -12,8 +12,8 @@ Stored values have at most 16 bits, so the pipeline (PS3.4 N.2) is computed once
    a second word for the same fact. A contradictory IDENTITY beside MONOCHROME1 doesn't undo it.
 4. Padding (Pixel Padding Value to its Range Limit, PS3.3 C.7.5.1.1.2) becomes 0, the background's grey.
 
-An attribute that cannot be used (a LUT without entries, a slope of 0, a window of impossible width, an unknown function,
-a padding value that no pixel can have) is skipped for the next rule, as DCMTK does, with a note in ``notes``.
+An attribute that cannot be used (a LUT without entries, a slope of 0, a window of impossible width, an unknown
+function, a padding value that no pixel can have) is skipped for the next rule, as DCMTK does, with a note in ``notes``.
 """
 
 from collections.abc import Iterator

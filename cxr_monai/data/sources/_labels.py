@@ -69,10 +69,10 @@ def read_findings(
                                  fix="Name a word once; 1 is present, 0 absent, an empty cell unknown.")  # fmt: skip
     chosen = list(findings) if findings is not None else [name for name in columns if is_known(name)]
     _refuse_doubled(chosen, path)
-    values_of = {spelling(name): _values(table[name], name, path, cells) for name in chosen}
-    if not values_of:
+    labels = {spelling(name): _values(table[name], name, path, cells) for name in chosen}
+    if not labels:
         raise _no_finding(table, columns, path)
-    marks = pd.DataFrame(values_of, index=table.index)
+    marks = pd.DataFrame(labels, index=table.index)
     blank = pd.DataFrame({spelling(name): table[name].str.lower().isin(_EMPTY) for name in chosen})
     rest = [name for name in columns if name not in chosen]
     normal = [name for name in rest if is_no_finding(name)]
