@@ -245,7 +245,7 @@ class RadiographDataset(Dataset):
         self._entries: list[Entry | None] = [None] * len(data)
 
     def prepare(self, workers: int | None = None) -> None:
-        """Decode what the cache lacks, by several processes, with a progress bar; nothing without a cache.
+        """Decode the files that are not cached, by several processes, with a progress bar; do nothing without a cache.
 
         A cache that cannot be written is a warning: files are then read in every epoch.
 
@@ -274,7 +274,7 @@ class RadiographDataset(Dataset):
         return sum(entry is None for entry in self.cache.find([item["image"] for item in self.data]))
 
     def plane_bytes(self) -> int:
-        """Return what the cache keeps of an image, in bytes: of the first of ten files that can be read, else 0."""
+        """Return the bytes of a cached plane, by the first readable one of ten files; 0 if none can be read."""
         if self.cache is None:
             return 0
         for item in self.data[:10]:

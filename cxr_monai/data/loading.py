@@ -61,7 +61,7 @@ class EpochSampler:
 
     @property
     def total_batch(self) -> int:
-        """Images a step, over all processes."""
+        """Return the images a step, over all processes."""
         return self.batch_size * self.world
 
     def start(self, epoch: int, skip: int = 0) -> None:
@@ -93,7 +93,7 @@ class EpochSampler:
             yield draws[batch * self.total_batch : (batch + 1) * self.total_batch][self.rank :: self.world]
 
     def _draws(self, order: list[int]) -> list[Draw]:
-        """An image that is drawn several times in an epoch gets another view each time."""
+        """Return the draws of an epoch; an image that is drawn several times gets another view each time."""
         before: Counter[int] = Counter()
         draws = []
         for index in order:

@@ -178,7 +178,7 @@ def _odd_greys(pixels: np.ndarray) -> Iterator[str]:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Tell a fault of this package or of the machine from one of the file, which libraries answer with anything."""
+    """Return whether an error is a fault of this package or of the machine, not of the file."""
     if isinstance(error, ImportError):
         return True
     if not isinstance(error, (AttributeError, NameError)):

@@ -240,7 +240,7 @@ def _whole(bits: Any) -> int | None:
 
 
 def _number(metadata: Mapping[str, Any], key: str) -> float:
-    """Return a number that a reader's metadata hold, NaN and infinity too (a header that says nothing)."""
+    """Return a number of a reader's metadata; NaN and infinity are allowed (an empty header)."""
     number = _as_numbers(metadata[key], (), finite=False)
     if number is None:
         raise RadiographError(

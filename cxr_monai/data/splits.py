@@ -275,7 +275,7 @@ def read_list(path: str | Path) -> list[str]:
 
 
 def _count_by_patient(manifest: Manifest, codes: np.ndarray, patients: int) -> np.ndarray:
-    """Float64 [patients, C]: images, one for the patient, and what `assign_patients` balances of each finding."""
+    """Return float64 [patients, C]: images, positives and known labels of each finding, and 1 for the patient."""
     labels = manifest.labels()
     columns = [np.ones(len(codes)), *(labels == 1).T.astype(float)]
     columns += [is_known.astype(float) for is_known in ~np.isnan(labels).T if not is_known.all()]

@@ -154,7 +154,7 @@ def _parse(
 
 
 def _spare(text: str, width: int, delimiter: str, path: str | Path, refuse: Refusal) -> list[str]:
-    """Return names for the empty cells that rows have beyond the header's last; refuse what is not empty."""
+    """Return names for the empty cells that rows have beyond the header's last; refuse others."""
     widest = width
     try:
         reader = csv.reader(io.StringIO(text), delimiter=delimiter)

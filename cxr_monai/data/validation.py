@@ -120,7 +120,7 @@ def validate(table: pd.DataFrame, root: Path, check_files: bool, path: Path | No
 
 
 def leaking_patients(patients: pd.Series, sides: pd.Series) -> list[str]:
-    """Say which patients are on several sides (splits or folds), one sentence each; an empty side is none.
+    """Return a sentence for each patient on several sides (splits or folds); an empty side is none.
 
     Args:
         patients: text [N]; its index is the row's line.
@@ -140,7 +140,7 @@ def leaking_patients(patients: pd.Series, sides: pd.Series) -> list[str]:
 
 
 def _text(column: pd.Series) -> pd.Series:
-    """Text without surrounding blanks, empty where missing; long columns of few values cost what the values cost."""
+    """Return stripped text, empty where missing; each distinct value is converted once."""
     codes, values = pd.factorize(column, use_na_sentinel=False)
     clean = pd.Series(np.asarray(values, dtype=object)).astype("str").fillna("").str.strip()
     return clean.take(codes).set_axis(column.index)
@@ -153,7 +153,7 @@ def _by_value(column: pd.Series, function: Callable[[pd.Series], pd.Series]) -> 
 
 
 def _images(images: pd.Series, problems: Problems) -> tuple[pd.Series, pd.Series]:
-    """Relative paths with ``/``, normalised, so that one file has one name; and which of them lie inside the root."""
+    """Return relative paths with ``/``, normalised to one name a file, and which of them lie inside the root."""
     odd = images.str.contains(r"(?:^|/)\.{0,2}(?:/|$)", regex=True)
     if odd.any():
         normal = [posixpath.normpath(image) if image else "" for image in images[odd]]
@@ -236,7 +236,7 @@ def _folds(folds: pd.Series, problems: Problems) -> pd.Series:
 
 
 def _labels(table: pd.DataFrame, problems: Problems) -> dict[str, pd.Series]:
-    """The findings' columns as floats, 1, 0, NaN unknown, under the names that this package gives them."""
+    """Return the findings' columns as floats (1, 0, NaN unknown) under this package's names."""
     if table.shape[1] == 0:
         problems.add("a manifest has a column for each finding; it has none beside the reserved ones", 1, [])
     several = doubled(map(spelling, table.columns))

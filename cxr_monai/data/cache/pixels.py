@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Return the size of the plane in bytes."""
         return self.rows * self.columns * self.depth
 
 

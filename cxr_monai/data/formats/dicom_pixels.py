@@ -147,7 +147,7 @@ def _whole_words(dataset: Dataset) -> Dataset:
 
 
 def _check_codestream(frame: bytes, syntax: UID, expected: tuple[int, int, int], size: int) -> int | None:
-    """Refuse a compressed picture that isn't what the header says, before a decoder allocates what it claims.
+    """Refuse a compressed picture whose own header contradicts DICOM's, before a decoder allocates memory for it.
 
     Returns:
         Its bits a sample; None for RLE, which doesn't say.

@@ -164,7 +164,7 @@ def _read(data: bytes, *, stop_before_pixels: bool) -> Dataset:
 
 
 def _check_subject(header: Dataset) -> None:
-    """Refuse what isn't a radiograph of a chest (``dicom_subject``)."""
+    """Refuse a file that is not a radiograph of a chest (``dicom_subject``)."""
     if "Rows" not in header and not text(header, "Modality"):
         return  # a cut header or no image at all, which is reported later
     wrong = unfit(header)
@@ -174,7 +174,7 @@ def _check_subject(header: Dataset) -> None:
 
 
 def _check_image(header: Dataset, max_pixels: int) -> None:
-    """Refuse, before any pixel is touched, what cannot be decoded to one grey picture."""
+    """Refuse, before decoding, a file that cannot become one grey picture."""
     if "Rows" not in header or "Columns" not in header:
         if text(header, "Modality") in MODALITIES:
             raise truncated("its header ends before Rows (0028,0010) and Columns")
@@ -217,7 +217,7 @@ def _header_notes(header: Dataset) -> Iterator[str]:
 
 
 def _settle(dataset: Dataset, header: Dataset) -> None:
-    """Put the numbers that were judged into the data set, for decoders that look at them again."""
+    """Write the checked numbers of the header into the data set, where decoders read them again."""
     stored = integer(header, "BitsStored")
     words = {
         keyword: integer(header, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "PixelRepresentation")

@@ -57,7 +57,7 @@ def text(header: Dataset, keyword: str) -> str:
 
 
 def numbers(header: Dataset, keyword: str) -> list[float]:
-    """Return the values of a numeric attribute, NaN for what is no number; empty if it is absent or empty."""
+    """Return the values of a numeric attribute, NaN for a value that is no number; empty if it is absent or empty."""
     return [_number(value) for value in values_of(header, keyword)]
 
 

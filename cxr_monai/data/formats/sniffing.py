@@ -67,7 +67,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def is_dicomdir(head: bytes) -> bool:
-    """Tell the directory of a medium, which is DICOM without an image."""
+    """Return whether first bytes are a DICOMDIR's: the directory of a medium, without an image."""
     return head[_PREAMBLE : _PREAMBLE + 4] == b"DICM" and _DICOMDIR in head
 
 
@@ -80,7 +80,7 @@ def _inflated(head: bytes) -> bytes:
 
 
 def _is_data_set(head: bytes, order: str, explicit: bool) -> bool:
-    """Tell a data set that begins at byte 0, in one encoding (PS3.5 7.1)."""
+    """Return whether a data set begins at byte 0, in one encoding (PS3.5 7.1)."""
     position, last = 0, 0
     for _ in range(_ELEMENTS):
         if position + 8 > len(head):

@@ -20,7 +20,7 @@ _ABOVE = 3
 
 
 def write_mark(folder: Path, **settings: Any) -> None:
-    """Write ``phantom.json``: what this is, its label version, and the settings that draw the same again."""
+    """Write ``phantom.json``: the mark, its label version, and the settings that draw the same phantoms again."""
     content = {"synthetic": True, "made_by": "cxr-monai phantom", "label_version": PHANTOM_LABELS, **settings}
     write_durably(folder / MARK, (json.dumps(content, indent=2) + "\n").encode())
 

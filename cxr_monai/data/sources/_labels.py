@@ -32,7 +32,7 @@ def read_findings(
     positive: str | None = None,
     negative: str | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the findings as float columns (1, 0, NaN unknown) and notes about what was taken and left out.
+    """Return the findings as float columns (1, 0, NaN unknown) and notes on the columns that were taken and left out.
 
     Args:
         table: cells as text, indexed by line.

@@ -39,7 +39,7 @@ class Listed:
 
 
 def spread_lists(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Listed:
-    """Give each finding that some columns list a column of its own.
+    """Replace columns of lists of findings by one column a finding.
 
     Args:
         table: cells as text, indexed by line.

@@ -12,7 +12,7 @@ _CHEXPERT = (
 
 
 def fields_of_paths(paths: pd.Series) -> pd.DataFrame:
-    """Return what paths say: ``patient_id``, ``study_id``, ``view`` (``FRONTAL``, ``LATERAL``); ``""`` for none.
+    """Return the fields of paths: ``patient_id``, ``study_id``, ``view`` (``FRONTAL``, ``LATERAL``); ``""`` for none.
 
     Args:
         paths: text, of any system; their index is kept.

@@ -276,7 +276,7 @@ def _text(header: Dataset, name: str) -> str:
 
 
 def _age(born: str, studied: str) -> str:
-    """Completed years between two dates (DA, PS3.5 6.2: YYYYMMDD), empty if one is missing or malformed."""
+    """Return completed years between two dates (DA, PS3.5 6.2: YYYYMMDD), empty if one is missing or malformed."""
     if not (len(born) == len(studied) == 8 and (born + studied).isdigit()):
         return ""
     return str(int(studied[:4]) - int(born[:4]) - (studied[4:] < born[4:]))

@@ -123,7 +123,7 @@ def _subjects(
 def _find_files(
     names: pd.Series, root: Path, labels: Path, available_only: bool, match_names: bool
 ) -> tuple[pd.Series, list[str]]:
-    """Return the relative path of each image that is kept, and notes; see `read` for what is refused."""
+    """Return the relative path of each image that is kept, and notes; refusals as of `read`."""
     matches = match_images(names, walk(root), by_name=match_names, other_endings=True, root=root)
     require_clear(matches, Code.SOURCE_INVALID, "the table's names", labels)
     places = names.map(matches.image_of)
@@ -140,7 +140,7 @@ def _find_files(
 
 
 def endings_note(matches: Matches) -> str:
-    """Return the sentence that says how many images were found under another ending, or without one."""
+    """Return a sentence on the images that were found under another ending, or without one."""
     return f"{counted(matches.endings, 'image')} {was(matches.endings)} found by name without the ending (such as .png)"
 
 

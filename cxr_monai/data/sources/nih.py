@@ -165,7 +165,7 @@ def _read_columns(path: Path, spellings: Mapping[str, Sequence[str]]) -> pd.Data
 
 
 def _parse_findings(text: str, path: Path, line: int) -> list[float]:
-    """``Mass|Nodule`` -> 14 zeros and ones."""
+    """Return 14 zeros and ones for a list such as ``Mass|Nodule``."""
     location = f"{path}, line {line}"
     words = [word.strip() for word in text.split("|")]
     if words == [NO_FINDING]:
