@@ -178,7 +178,7 @@ def build_manifest(
     table = table.assign(**dict.fromkeys(absent, ""))
     table = table.set_axis(pd.RangeIndex(2, len(table) + 2), axis=0)
     root = Path(os.path.abspath(root))
-    valid = validate(table, root, check_files, where=None)
+    valid = validate(table, root, check_files, path=None)
     _require_unique_names(valid, key, None)
     return Manifest(valid, root, label_version, split, key)
 
@@ -212,7 +212,7 @@ def read_manifest(
     path = Path(path)
     recorded_root, label_version, split, key = _read_sidecar(path)
     root = Path(os.path.abspath(path.parent / recorded_root if root is None else root))
-    table = validate(_parse(path), root, check_files, where=path)
+    table = validate(_parse(path), root, check_files, path=path)
     if key is None:  # written before there was a key: NIH's names are identities all the same
         key = "name" if label_version in _NIH_VERSIONS and file_names(table["image"]).is_unique else "path"
     _require_unique_names(table, key, path)
