@@ -67,6 +67,24 @@ def realdata() -> Path:
 
 
 @pytest.fixture(scope="session")
+def chexnet_manifest(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 112,120 rows of NIH's table in CheXNet's split, and ``manifest.boxes.csv`` beside it, by the commands."""
+    from tests.support.once import once
+
+    def make(folder: Path) -> Path:
+        from cxr_monai.cli import main
+
+        nih, manifest = realdata / "nih", folder / "manifest.csv"
+        assert main(["manifest", "nih", str(nih), "--table-only", "--out", str(manifest)]) == 0
+        parts = ("train", "val", "test")
+        lists = [word for part in parts for word in (f"--{part}", str(nih / f"chexnet_split/{part}_list.txt.gz"))]
+        assert main(["split", str(manifest), "--scheme", "lists", *lists]) == 0
+        return manifest
+
+    return once(tmp_path_factory, "chexnet", make)
+
+
+@pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Phantoms:
     """48 phantoms of 64x64 pixels, 24 of them for training."""
     from tests.support.first_training import make_hospital

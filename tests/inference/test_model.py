@@ -23,14 +23,27 @@ from cxr_monai.inference.model import Model, ModelSettings
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.fixed_batches import FixedBatches, fixed_batch_size
 from cxr_monai.networks.inferers import AutocastInferer, autocast_dtype, bfloat16_supported
-from tests.support.bundle_runs import Phantoms, Trained, code_of, run
-from tests.support.tiny_bundles import tiny_bundle
+from tests.support.bundle_runs import Phantoms, code_of, run
+from tests.support.tiny_bundles import NETWORK, tiny_bundle
 
 
 @pytest.fixture(scope="module")
-def model(trained: Trained) -> Model:
-    """The tiny trained bundle, in float32."""
-    return Model.open(trained.bundle, amp=False)
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 14 findings, and a network of thousands of weights."""
+    network = NETWORK | {"out_channels": len(NIH14)}
+    return tiny_bundle(tmp_path_factory.mktemp("model") / "bundle", 0, labels=list(NIH14), network_def=network)
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil."""
+    return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> Model:
+    """The same, in float32."""
+    return Model.open(bundle, amp=False)
 
 
 def test_one_row_an_image_in_the_order_given(model: Model, phantoms: Phantoms) -> None:
@@ -53,8 +66,8 @@ def test_batches_and_names_change_nothing(model: Model, phantoms: Phantoms) -> N
 
 
 @pytest.mark.skipif(not bfloat16_supported(torch.device("cpu")), reason="this processor has no bfloat16 instructions")
-def test_in_bfloat16_a_film_has_the_same_bits_whatever_is_beside_it(trained: Trained, phantoms: Phantoms) -> None:
-    model, files = Model.open(trained.bundle), phantoms.files("test")[:5]
+def test_in_bfloat16_a_film_has_the_same_bits_whatever_is_beside_it(bundle: Path, phantoms: Phantoms) -> None:
+    model, files = Model.open(bundle), phantoms.files("test")[:5]
     network = model._computation.network
     assert isinstance(network, FixedBatches)
     shapes: set[tuple[int, ...]] = set()
@@ -67,8 +80,8 @@ def test_in_bfloat16_a_film_has_the_same_bits_whatever_is_beside_it(trained: Tra
     assert shapes == {(network.size, *model.shape)}  # where bits depend on it, all is equal by that
 
 
-def test_equal_to_evaluation(model: Model, trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
-    run(trained.bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", batch_size=8, amp=False)
+def test_equal_to_evaluation(model: Model, bundle: Path, phantoms: Phantoms, elsewhere: Path) -> None:
+    run(bundle, "evaluate", manifest=str(phantoms.manifest), output_dir="out", batch_size=8, amp=False)
     evaluated = pd.read_csv(elsewhere / "out" / "predictions.csv")
     files = phantoms.files("test")
     names = [file.relative_to(phantoms.root).as_posix() for file in files]
@@ -115,8 +128,8 @@ def test_bundle_works_from_anywhere_by_a_relative_path(
     np.testing.assert_allclose(result.table[list(NIH14)], model.predict([file]).table[list(NIH14)], atol=1e-6)
 
 
-def test_network_is_in_eval_mode_and_repeats_itself(trained: Trained, phantoms: Phantoms) -> None:
-    made = Model.open(trained.bundle)
+def test_network_is_in_eval_mode_and_repeats_itself(bundle: Path, phantoms: Phantoms) -> None:
+    made = Model.open(bundle)
     first = made.predict(phantoms.files("test")[:2]).table
     second = made.predict(phantoms.files("test")[:2]).table
     pd.testing.assert_frame_equal(first, second)
@@ -199,11 +212,11 @@ def test_crops_give_the_mean_of_their_logits() -> None:
 # ---------------------------------------------------------------- faster ways to the same numbers
 
 
-def test_openvino_gives_the_same_probabilities(trained: Trained, model: Model, phantoms: Phantoms) -> None:
+def test_openvino_gives_the_same_probabilities(bundle: Path, model: Model, phantoms: Phantoms) -> None:
     pytest.importorskip("openvino")
     files = phantoms.files("test")[:5]
     exact = model.predict(files)
-    made = Model.open(trained.bundle, amp=False, runtime="openvino").predict(files, batch_size=2)
+    made = Model.open(bundle, amp=False, runtime="openvino").predict(files, batch_size=2)
     np.testing.assert_allclose(made.table[list(NIH14)], exact.table[list(NIH14)], rtol=0, atol=1e-4)
     assert made.about["runtime"] == "openvino"
     assert exact.about["runtime"] == "torch"
@@ -221,13 +234,13 @@ def test_openvino_computes_in_float32_where_bfloat16_is_too_coarse(
     assert "OpenVINO computes in float32" in caplog.text
 
 
-def test_a_runtime_that_is_not_there_is_named(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_there_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(CxrError, match=r"cxr-monai\[openvino\]") as error:
-        Model.open(trained.bundle, runtime="openvino")
+        Model.open(bundle, runtime="openvino")
     assert code_of(error) == "runtime-missing"
     with pytest.raises(CxrError, match="torch and openvino"):
-        Model.open(trained.bundle, runtime="tensorrt")
+        Model.open(bundle, runtime="tensorrt")
 
 
 @pytest.mark.parametrize("workers", [None, 0, 1, 2])

@@ -46,8 +46,14 @@ def test_draws_hold_so_many_patients_and_all_negatives(script) -> None:
 
 
 def test_curve_of_heads_goes_on_and_is_written(
-    script, phantoms: Phantoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script,
+    phantoms: Phantoms,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(script, "step_seconds", lambda size: 0.1)  # each command measures DenseNet121 anew
+
     def ill(table: pd.DataFrame) -> None:
         table["patient_id"] = [f"patient-{at}" for at in range(len(table))]
         table[list(NIH14)] = "0"

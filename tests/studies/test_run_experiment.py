@@ -25,7 +25,9 @@ from cxr_monai.evaluation.predictions import read_predictions
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.architectures import network_definition
 from cxr_monai.plurals import counted
+from cxr_monai.studies import checking
 from cxr_monai.studies import run_experiment as studies
+from cxr_monai.studies.checking import Checked
 from cxr_monai.studies.compare import Tables
 from cxr_monai.studies.plan import Experiment, ExperimentResult, read_study
 from cxr_monai.studies.run_experiment import run_study
@@ -43,6 +45,27 @@ VARIANTS = {"plain": {}, "fast": {"learning_rate": 0.003}}
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return empty_images(tmp_path_factory.mktemp("images"))
+
+
+TRIED: dict[str, Checked] = {}
+"""What `checking` found in a variant: these studies hold the same few again and again (its own tests try each anew)."""
+
+
+@pytest.fixture(autouse=True)
+def each_variant_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    try_variant = checking._try
+
+    def once(
+        experiment: Experiment, bundle: Path, overrides: Mapping[str, Any], table: Path, estimate: bool
+    ) -> Checked:
+        if estimate or "init_weights" in overrides:
+            return try_variant(experiment, bundle, overrides, table, estimate)
+        key = repr((experiment.files, bundle, json.dumps(overrides, sort_keys=True), table))
+        if key not in TRIED:
+            TRIED[key] = try_variant(experiment, bundle, overrides, table, estimate)
+        return TRIED[key]
+
+    monkeypatch.setattr(checking, "_try", once)
 
 
 def study(folder: Path, variants: Mapping[str, Any] = VARIANTS, seeds: Sequence[int] = (0,), **more: Any) -> Experiment:

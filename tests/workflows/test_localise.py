@@ -17,7 +17,6 @@ from cxr_monai.attribution.map_store import MapStore, MapWriter
 from cxr_monai.attribution.reference_boxes import in_shares, read_boxes
 from cxr_monai.attribution.view import View
 from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, write_manifest
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.evaluation.bootstrap import Intervals
@@ -30,6 +29,7 @@ from cxr_monai.workflows.localise import Choosing, localise_files, track_localis
 from tests.attribution.map_stores import made_images
 from tests.report.pages.test_evaluation_page import Page
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
+from tests.support.bundle_runs import rewrite
 
 FINDINGS = ("Mass", "Nodule")
 HEIGHT, WIDTH, CELL = 48, 64, 8
@@ -583,14 +583,13 @@ def test_mlflow_is_told_no_image_and_no_patient(
 
 
 @pytest.mark.realdata
-def test_606_of_nihs_880_boxed_images_are_in_the_chexnet_splits_training_list(realdata: Path, tmp_path: Path) -> None:
-    nih = realdata / "nih"
-    manifest = tmp_path / "manifest.csv"
-    assert main(["manifest", "nih", str(nih), "--table-only", "--out", str(manifest)]) == 0
-    files = [(f"--{part}", nih / "chexnet_split" / f"{part}_list.txt.gz") for part in ("train", "val", "test")]
-    words = [str(word) for pair in files for word in pair]
-    assert main(["split", str(manifest), "--scheme", "lists", *words]) == 0
-    boxes = pd.read_csv(tmp_path / "manifest.boxes.csv")
+def test_606_of_nihs_880_boxed_images_are_in_the_chexnet_splits_training_list(
+    realdata: Path, chexnet_manifest: Path, tmp_path: Path
+) -> None:
+    boxes = pd.read_csv(chexnet_manifest.with_name("manifest.boxes.csv"))
+    manifest = rewrite(
+        chexnet_manifest, tmp_path / "manifest.csv", lambda table: table[table["image"].isin(boxes["image"])]
+    )
     findings = sorted(boxes["finding"].unique())
     writer = MapWriter(tmp_path / "maps", {"findings": findings, "points": None, "method": "cam"})
     for image in boxes["image"].unique():
@@ -598,5 +597,7 @@ def test_606_of_nihs_880_boxed_images_are_in_the_chexnet_splits_training_list(re
         writer.add(image, View(1024, 1024, 0, 0, 1024, 1024), np.full(len(findings), 0.5), maps)
     writer.finish()
     with pytest.raises(CxrError, match="606 of the 880 boxed images") as raised:
-        localise_files(tmp_path / "maps", nih / "BBox_List_2017.csv", manifest, tmp_path / "out", options=FEW)
+        localise_files(
+            tmp_path / "maps", realdata / "nih" / "BBox_List_2017.csv", manifest, tmp_path / "out", options=FEW
+        )
     assert raised.value.code is Code.IMAGES_SEEN
