@@ -8,7 +8,7 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.labels import NIH14
-from tests.support.bundle_runs import Phantoms, Trained
+from tests.support.bundle_runs import Phantoms
 
 QUICK = ("--steps", "2", "--controls", "1", "--samples", "0", "--stages", "1", "--draws", "1", "--replicates", "20")
 
@@ -18,11 +18,11 @@ def faithful(bundle: Path, *words: object) -> int:
 
 
 def test_a_part_of_a_manifest(
-    trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    small: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     which = ("--split", "test", "--count", "1", "--finding", *NIH14, "--map-stride", "8")
     words = (phantoms.manifest, *which, "--experiment", "maps")
-    assert faithful(trained.bundle, *words) == 0
+    assert faithful(small, *words) == 0
     cases = pd.read_csv("out/faithfulness_cases.csv")
     table = phantoms.table
     assert len(cases) == 14

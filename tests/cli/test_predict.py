@@ -1,6 +1,7 @@
 """``cxr-monai predict``, and how fast the command answers."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from cxr_monai.cli import main
 from cxr_monai.labels import NIH14
-from tests.support.bundle_runs import Phantoms, Trained
+from tests.support.bundle_runs import Phantoms
 
 
 def predict(bundle: Path, *inputs: Path, words: tuple[str, ...] = ()) -> int:
@@ -26,9 +27,9 @@ def bad(tmp_path: Path) -> Path:
     return file
 
 
-def test_files(trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files(small: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = phantoms.files("test")[:3]
-    assert predict(trained.bundle, *files, words=("--float32",)) == 0
+    assert predict(small, *files, words=("--float32",)) == 0
     table = pd.read_csv("p.csv")
     assert list(table.columns) == ["image", *NIH14]
     assert list(table["image"]) == [str(file) for file in files]
@@ -40,15 +41,15 @@ def test_files(trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: py
     assert "3 of 3 images predicted, not calibrated: p.csv" in capsys.readouterr().out
 
 
-def test_manifest(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
-    assert predict(trained.bundle, phantoms.manifest) == 0
+def test_manifest(small: Path, phantoms: Phantoms, elsewhere: Path) -> None:
+    assert predict(small, phantoms.manifest) == 0
     assert list(pd.read_csv("p.csv")["image"]) == list(phantoms.table["image"])
 
 
 def test_bad_file_is_reported_and_the_status_is_0(
-    trained: Trained, phantoms: Phantoms, bad: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    small: Path, phantoms: Phantoms, bad: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert predict(trained.bundle, bad, phantoms.files("test")[0]) == 0
+    assert predict(small, bad, phantoms.files("test")[0]) == 0
     assert len(pd.read_csv("p.csv")) == 1
     errors = pd.read_csv("p.csv.errors.csv")
     assert list(errors.columns) == ["image", "code", "reason"]
@@ -59,15 +60,15 @@ def test_bad_file_is_reported_and_the_status_is_0(
     assert f"{bad} [radiograph-not-an-image]" in told.err
 
 
-def test_strict(trained: Trained, phantoms: Phantoms, bad: Path, elsewhere: Path) -> None:
-    assert predict(trained.bundle, bad, phantoms.files("test")[0], words=("--strict",)) == 1
+def test_strict(small: Path, phantoms: Phantoms, bad: Path, elsewhere: Path) -> None:
+    assert predict(small, bad, phantoms.files("test")[0], words=("--strict",)) == 1
     assert len(pd.read_csv("p.csv")) == 1  # what could be done is there
-    assert predict(trained.bundle, phantoms.files("test")[0], words=("--strict", "--force")) == 0
+    assert predict(small, phantoms.files("test")[0], words=("--strict", "--force")) == 0
     assert not Path("p.csv.errors.csv").exists()  # the old list is gone
 
 
-def test_nothing_read(trained: Trained, bad: Path, elsewhere: Path) -> None:
-    assert predict(trained.bundle, bad) == 1
+def test_nothing_read(small: Path, bad: Path, elsewhere: Path) -> None:
+    assert predict(small, bad) == 1
     assert len(pd.read_csv("p.csv.errors.csv")) == 1
     assert not Path("p.csv").exists()
 
@@ -77,14 +78,14 @@ def written() -> dict[str, bytes]:
 
 
 def test_an_earlier_result_is_not_overwritten(
-    trained: Trained, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    small: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert predict(trained.bundle, *phantoms.files("test")[:2]) == 0
+    assert predict(small, *phantoms.files("test")[:2]) == 0
     before = written()
-    assert predict(trained.bundle, phantoms.files("test")[0]) == 2
+    assert predict(small, phantoms.files("test")[0]) == 2
     assert "error [output-exists]: p.csv: p.csv is already there" in capsys.readouterr().err
     assert written() == before
-    assert predict(trained.bundle, phantoms.files("test")[0], words=("--force",)) == 0
+    assert predict(small, phantoms.files("test")[0], words=("--force",)) == 0
     assert len(pd.read_csv("p.csv")) == 1
 
 
@@ -109,27 +110,27 @@ main(sys.argv[1:])
 
 
 def test_killed_it_goes_on_to_the_same_bytes(
-    trained: Trained, phantoms: Phantoms, bad: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    small: Path, phantoms: Phantoms, bad: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [phantoms.files("test")[0], bad, *phantoms.files("test")[1:6]]
     words = ("--batch-size", "2", "--force")
-    assert predict(trained.bundle, *files, words=words[:2]) == 0
+    assert predict(small, *files, words=words[:2]) == 0
     whole = written()
     for path in whole:
         Path(path).unlink()
-    command = ["predict", str(trained.bundle), *map(str, files), "--out", "p.csv", "--workers", "0", *words[:2]]
+    command = ["predict", str(small), *map(str, files), "--out", "p.csv", "--workers", "0", *words[:2]]
     process = subprocess.run([sys.executable, "-c", KILLED, *command], capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert process.stdout.split() == [b"[]"]  # prediction needs neither
     assert list(written()) == ["p.csv.part"]
     left = written()
     for other in (files[1:], files[::-1]):  # another list does not go on with it
-        assert predict(trained.bundle, *other, words=words[:2]) == 2
+        assert predict(small, *other, words=words[:2]) == 2
         assert "differs in images" in capsys.readouterr().err
         assert written() == left
-    assert predict(trained.bundle, *files, words=("--batch-size", "3")) == 2
+    assert predict(small, *files, words=("--batch-size", "3")) == 2
     assert "differs in batch_size" in capsys.readouterr().err
-    assert predict(trained.bundle, *files, words=words[:2]) == 0
+    assert predict(small, *files, words=words[:2]) == 0
     told = capsys.readouterr()
     assert "4 of 7 images were done before: p.csv.part" in told.err
     assert "6 of 7 images predicted" in told.out
@@ -143,30 +144,31 @@ def test_missing_bundle(phantoms: Phantoms, elsewhere: Path, capsys: pytest.Capt
     assert not Path("p.csv").exists()
 
 
-def test_missing_weights(copy: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_weights(small: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = Path(shutil.copytree(small, "copy"))
     (copy / "models" / "model.pt").unlink()
     assert predict(copy, phantoms.files("test")[0]) == 1
     assert "error [weights-missing]" in capsys.readouterr().err
 
 
-def test_missing_manifest(trained: Trained, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert predict(trained.bundle, elsewhere / "nowhere.csv") == 1
+def test_missing_manifest(small: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(small, elsewhere / "nowhere.csv") == 1
     assert "error [manifest-not-found]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("--batch-size", "0"), ("--batch-size", "many"), ("--nothing",)])
-def test_wrong_use(words: tuple[str, ...], trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+def test_wrong_use(words: tuple[str, ...], small: Path, phantoms: Phantoms, elsewhere: Path) -> None:
     try:
-        status = predict(trained.bundle, phantoms.files("test")[0], words=words)
+        status = predict(small, phantoms.files("test")[0], words=words)
     except SystemExit as stop:  # argparse's way
         status = int(stop.code or 0)
     assert status == 2
     assert not Path("p.csv").exists()
 
 
-def test_negative_workers(trained: Trained, phantoms: Phantoms, elsewhere: Path) -> None:
+def test_negative_workers(small: Path, phantoms: Phantoms, elsewhere: Path) -> None:
     words = ["--out", "p.csv", "--workers", "-1"]
-    assert main(["predict", str(trained.bundle), str(phantoms.files("test")[0]), *words]) == 2
+    assert main(["predict", str(small), str(phantoms.files("test")[0]), *words]) == 2
 
 
 # ---------------------------------------------------------------- answering at once
