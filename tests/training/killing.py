@@ -1,6 +1,6 @@
 """Trains in children of one process that has imported everything, kills some of them, and tells what they left.
 
-    python killing.py BUNDLE MANIFEST FOLDER SEED COUNT
+    python killing.py BUNDLE MANIFEST FOLDER
 
 FOLDER holds ``empty.db``, an MLflow store without a run.
 
@@ -11,7 +11,6 @@ survive a fork. Prints one JSON object: the uninterrupted training, then each th
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import sys
@@ -19,15 +18,18 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # what the children need is imported here, once: each of them would spend a fifth of its time on it
 import matplotlib.backends.backend_agg  # noqa: F401
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 import monai.bundle
 import pandas as pd
 import torch._dynamo  # noqa: F401  by the first optimiser
 from mlflow import MlflowClient
 
+import cxr_monai.components
+import cxr_monai.training.runs  # noqa: F401
 from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.training import checkpoints
 from tests.support.bundle_runs import SMALL_NETWORK, no_pictures, run
@@ -48,8 +50,34 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-POINTS = ("training.lock", "cache", "pictures/network_input.png", "bundle/models/model.pt", "predictions_val.csv")
-"""A kill falls up to half a second after one of these is there (on a slow machine longer); the cache sooner."""
+class Kill(NamedTuple):
+    """One kill of a training.
+
+    Attributes:
+        point: it falls after this file of the training's folder is there, or the first pixels of the cache.
+        after: so long after, as a part of the time that a whole training takes.
+        cold: whether the training has a cache of its own, which is empty.
+        alone: whether its workers are left, as when memory runs out; else all are killed, as a job ends.
+        workers: how many processes read images.
+        minutes: between checkpoints; 0 writes one after every step.
+    """
+
+    point: str
+    after: float
+    cold: bool
+    alone: bool
+    workers: int
+    minutes: float
+
+
+KILLS = (
+    Kill("training.lock", 0.05, cold=False, alone=True, workers=0, minutes=10),
+    Kill("cache", 0.01, cold=True, alone=False, workers=0, minutes=0),
+    Kill("pictures/network_input.png", 0.15, cold=False, alone=False, workers=2, minutes=0),
+    Kill("bundle/models/model.pt", 0.05, cold=False, alone=True, workers=2, minutes=10),
+    Kill("bundle/models/model.pt", 0.15, cold=True, alone=False, workers=0, minutes=0),
+    Kill("predictions_val.csv", 0.02, cold=False, alone=True, workers=0, minutes=0),
+)
 
 
 ALONE = threading.Lock()
@@ -113,7 +141,7 @@ def wait_for(child: int, folder: Path, pattern: str, seconds: float = 120) -> bo
     while not any(folder.glob(pattern)):
         if time.monotonic() > until or os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return False
-        time.sleep(0.002)
+        time.sleep(0.005)
     return True
 
 
@@ -157,34 +185,29 @@ def _left(out: Path) -> dict[str, Any]:
     }
 
 
-def killed(
-    arguments: tuple[str, str], folder: Path, number: int, point: str, after: float, workers: int, minutes: float
-) -> dict[str, Any]:
-    """Train, kill some seconds after a point, start the same again; return what is left and when it was killed."""
-    out = folder / f"killed-{number}"
-    cold = point == "cache" or number % 3 == 1
-    alone = number % 8 in (0, 3, 5)  # as when memory runs out; else with its workers, as a job ends
-    cache = folder / f"cache-{number}" if cold else folder / "cache"
+def killed(arguments: tuple[str, str], folder: Path, number: int, taken: float) -> dict[str, Any]:
+    """Train, kill, start the same again; return what is left and when it was killed."""
+    kill = KILLS[number]
+    out, cache = folder / f"killed-{number}", folder / (f"cache-{number}" if kill.cold else "cache")
     shutil.copy(folder / "empty.db", out.with_suffix(".db"))
-    child = start(*arguments, out, cache, workers, minutes)
-    reached = wait_for(child, *((cache, "*/pixels.bin") if point == "cache" else (out, point)))
-    time.sleep(after)
+    child = start(*arguments, out, cache, kill.workers, kill.minutes)
+    reached = wait_for(child, *((cache, "*/pixels.bin") if kill.point == "cache" else (out, kill.point)))
+    time.sleep(kill.after * taken)
     with contextlib.suppress(ProcessLookupError):
-        (os.kill if alone else os.killpg)(child, signal.SIGKILL)
+        (os.kill if kill.alone else os.killpg)(child, signal.SIGKILL)
     first = os.waitpid(child, 0)[1]
     at = "nothing"
     if (out / "checkpoints" / "last.pt").exists():
         with ALONE:
             at = checkpoints.read_checkpoint(out / "checkpoints" / "last.pt")["progress"]["iteration"]
-    status = wait(start(*arguments, out, cache, workers, minutes))
-    about = {"point": point, "after": after, "reached": reached, "cold": cold, "alone": alone, "workers": workers}
-    about |= {"was_killed": os.WIFSIGNALED(first), "at": at, "status": status, "orphans": orphans(child)}
+    status = wait(start(*arguments, out, cache, kill.workers, kill.minutes))
+    about = {**kill._asdict(), "reached": reached, "was_killed": os.WIFSIGNALED(first), "at": at}
+    about |= {"status": status, "orphans": orphans(child)}
     return about | ({"left": left(out)} if status == 0 else {"log": out.with_suffix(".log").read_text()[-3000:]})
 
 
-def main(bundle: str, manifest: str, folder: Path, seed: int, count: int) -> dict[str, Any]:
-    """Train once without a kill, then ``count`` times with one."""
-    draw = random.Random(seed)
+def main(bundle: str, manifest: str, folder: Path) -> dict[str, Any]:
+    """Train once without a kill, then with each of `KILLS`."""
     whole = folder / "whole"
     shutil.copy(folder / "empty.db", whole.with_suffix(".db"))
     began = time.monotonic()
@@ -192,16 +215,12 @@ def main(bundle: str, manifest: str, folder: Path, seed: int, count: int) -> dic
     taken = time.monotonic() - began
     if status:
         return {"status": status, "log": whole.with_suffix(".log").read_text()[-5000:]}
-    cases = []
-    for number in range(count):
-        point = POINTS[number % 5]
-        after = draw.uniform(0, 0.02 if point == "cache" else 0.2) * taken  # alone it takes about three seconds
-        cases.append((number, point, after, (0, 0, 0, 2)[number % 4], (0, 10)[number // 4 % 2]))
+    uninterrupted = left(whole)
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda case: killed((bundle, manifest), folder, *case), cases))
-    return {"status": 0, "seconds": taken, "whole": left(whole), "killed": results}
+        results = list(pool.map(lambda number: killed((bundle, manifest), folder, number, taken), range(len(KILLS))))
+    return {"status": 0, "seconds": taken, "whole": uninterrupted, "killed": results}
 
 
 if __name__ == "__main__":
     monai.bundle  # noqa: B018  what the children need is imported
-    print(json.dumps(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))))
+    print(json.dumps(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))

@@ -41,17 +41,31 @@ def statuses(out: str) -> list[str]:
     return [event["status"] for event in events if event["kind"] == "status"]
 
 
+@pytest.fixture(scope="module")
+def whole(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tracking_store: str) -> str:
+    """The digest of the last checkpoint of two epochs that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    manifest = rewrite(phantoms.manifest, folder / "few.csv", few)
+    return digest(run(manifest, str(folder / "OUT"), epochs=2, tracking_uri=tracking_store))
+
+
 @pytest.mark.parametrize(
-    ("place", "call", "kept", "words"),
+    ("place", "call", "kept", "words", "workers"),
     [
-        (TrainingStep, 2, 2, "keeps 0 epochs and 2 of 4 batches of the next"),
-        (TrainingStep, 4, 3, "keeps 0 epochs and 3 of 4 batches of the next"),  # an epoch's last step
-        (TrainingStep, 5, 5, "keeps 1 epoch and 1 of 4 batches of the next"),
-        (FindingMetrics, 3, 7, "keeps 1 epoch and 3 of 4 batches of the next"),  # within the second validation
+        (TrainingStep, 4, 3, "keeps 0 epochs and 3 of 4 batches of the next", 0),  # an epoch's last step
+        (TrainingStep, 5, 5, "keeps 1 epoch and 1 of 4 batches of the next", 2),
+        (FindingMetrics, 3, 7, "keeps 1 epoch and 3 of 4 batches of the next", 0),  # within the second validation
     ],
 )
 def test_where_an_interruption_falls(
-    place: type, call: int, kept: int, words: str, manifest: Path, monkeypatch: pytest.MonkeyPatch
+    place: type,
+    call: int,
+    kept: int,
+    words: str,
+    workers: int,
+    manifest: Path,
+    whole: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In a step: it is ended and saved. In a validation: at once, and the checkpoint before the last step is there."""
     monkeypatch.setattr(checkpoints, "VALIDATION_RISK", 0.0)  # as if an epoch took longer than a minute
@@ -66,14 +80,15 @@ def test_where_an_interruption_falls(
 
     with monkeypatch.context() as patched:
         patched.setattr(place, name, interrupted)
-        with pytest.raises(Interrupted, match=words) as caught, interruptible():
-            run(manifest, "OUT", epochs=2)
+        said = rf"^interrupted \(SIGTERM\); OUT/checkpoints/last.pt {words}"
+        with pytest.raises(Interrupted, match=said) as caught, interruptible():
+            run(manifest, "OUT", epochs=2, num_workers=workers)
     assert caught.value.status == 143
     assert len(calls) == call  # nothing after it
     assert read_checkpoint(Path("OUT/checkpoints/last.pt"))["progress"]["iteration"] == kept
     assert statuses("OUT") == ["KILLED"]
     assert not Path("OUT/training.lock.json").exists()
-    assert digest(run(manifest, "OUT", epochs=2)) == digest(run(manifest, "whole", epochs=2))
+    assert digest(run(manifest, "OUT", epochs=2)) == whole
     assert statuses("OUT") == ["KILLED", "RUNNING", "FINISHED"]
 
 
@@ -92,14 +107,8 @@ def wait_for_the_end_of_group(group: int) -> None:
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("number", "status", "name", "everybody"),
-    [(signal.SIGTERM, 143, "SIGTERM", False), (signal.SIGINT, 130, "Ctrl-C", True)],
-)
-def test_the_command_of_the_readme_is_told_to_end(
-    number: signal.Signals, status: int, name: str, everybody: bool, manifest: Path, elsewhere: Path
-) -> None:
-    """By ``kill``, the training alone; by Ctrl-C in a terminal, its readers as well."""
+def test_the_command_of_the_readme_is_told_to_end(manifest: Path, elsewhere: Path) -> None:
+    """By Ctrl-C in a terminal, the training and its readers."""
     settings = {**SETTINGS, "manifest": str(manifest), "output_dir": "OUT", "batch_size": 2, "patience": 500}
     settings |= {"epochs": 100_000, "num_workers": 2}
     (elsewhere / "own.json").write_text(json.dumps(settings))
@@ -112,13 +121,13 @@ def test_the_command_of_the_readme_is_told_to_end(
         [*words, "--restart", "True"], env=environment, start_new_session=True, text=True, stdout=-1, stderr=-1
     )
     wait_until(process, elsewhere / "OUT/tracking/training.jsonl", '"epoch 2"')
-    (os.killpg if everybody else os.kill)(process.pid, number)
+    os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == status, err
+    assert process.returncode == 130, err
     wait_for_the_end_of_group(process.pid)
     assert "Traceback" not in out + err
     last = err.splitlines()[-1]
-    assert last.startswith(f"interrupted ({name}); OUT/checkpoints/last.pt keeps ")
+    assert last.startswith("interrupted (Ctrl-C); OUT/checkpoints/last.pt keeps ")
     assert last.split("Go on with: ")[1] == shlex.join([sys.executable, *words[1:]])
     assert statuses("OUT") == ["KILLED"]
     done = read_checkpoint(elsewhere / "OUT/checkpoints/last.pt")["progress"]
