@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.render_notebooks import NOTEBOOKS, ORDER, Cell, cells_of, jupyter_of, page_of, run_cell, run_notebook
-from tests.support.bundle_runs import process_as_it_was
+from tests.support.bundle_runs import no_pictures, process_as_it_was
 from tests.support.tiny_bundles import NETWORK
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -30,7 +30,7 @@ PYTHON_PAGE = NOTEBOOKS.parent / "python.md"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The one folder that the notebooks run in, one after the other."""
-    with pytest.MonkeyPatch.context() as patch, process_as_it_was():
+    with pytest.MonkeyPatch.context() as patch, process_as_it_was(), no_pictures():
         folder = tmp_path_factory.mktemp("notebooks")
         patch.chdir(folder)
         patch.setenv("CXR_MONAI_BUNDLES", str(folder / "bundles"))  # which a notebook sets

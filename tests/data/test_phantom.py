@@ -336,7 +336,7 @@ def test_sizes_follow_nih_boxes(realdata: Path) -> None:
     assert len(boxes) == 8
     for finding, real in boxes.items():
         drawn = []
-        for patient in range(1, 201):
+        for patient in range(1, 101):
             phantom = draw_phantom(
                 11, 96, [finding], patient=patient, sex="MF"[patient % 2], view=("PA", "AP")[patient % 5 < 2]
             )

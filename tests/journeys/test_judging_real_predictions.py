@@ -9,17 +9,11 @@ import pytest
 from cxr_monai.cli import main
 from cxr_monai.labels import NIH14
 
-PARTS = ("train", "val", "test")
-
 
 @pytest.fixture(scope="module")
-def manifest(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def manifest(chexnet_manifest: Path) -> Path:
     """All 112,120 rows with the CheXNet split."""
-    path = tmp_path_factory.mktemp("nih") / "manifest.csv.gz"
-    assert main(["manifest", "nih", str(realdata / "nih"), "--table-only", "--out", str(path)]) == 0
-    lists = [word for part in PARTS for word in (f"--{part}", str(realdata / f"nih/chexnet_split/{part}_list.txt.gz"))]
-    assert main(["split", str(path), "--scheme", "lists", *lists]) == 0
-    return path
+    return chexnet_manifest
 
 
 def judged(realdata: Path, manifest: Path, out: Path, *words: str) -> dict:
