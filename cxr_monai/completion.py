@@ -59,13 +59,29 @@ def listed_files(content: Any) -> list[str] | None:
 
 
 def missing_files(content: Any, folder: Path) -> list[str] | None:
-    """Return the listed files that are not there; None where the result has no mark."""
+    """Return the listed files that do not exist.
+
+    Args:
+        content: of the result's JSON.
+        folder: the result's.
+
+    Returns:
+        their names; None where the JSON has no mark of completion.
+    """
     names = listed_files(content)
     return None if names is None else [name for name in names if not (folder / name).is_file()]
 
 
 def altered_files(content: Mapping[str, Any], folder: Path) -> list[str]:
-    """Return the listed files that are there and are not what was written; :data:`OWN_JSON` for the JSON itself."""
+    """Return the listed files whose content has changed since they were written.
+
+    Args:
+        content: of the result's JSON.
+        folder: the result's.
+
+    Returns:
+        their names, :data:`OWN_JSON` for the JSON itself; files that do not exist are left out.
+    """
     mark = content.get(COMPLETE)
     if not isinstance(mark, Mapping):
         return []
@@ -86,20 +102,25 @@ def require_complete(content: Any, main: str | Path, again: str) -> None:
         EvaluationError: ``result-incomplete``.
     """
     main = Path(main)
-    gone = missing_files(content, main.parent)
-    if gone is None:
-        said = "it does not say that it was written to its end: it was interrupted, or an older version wrote it."
-    elif gone:
-        said = f"files of this result are missing: {_some(gone)}."
+    missing = missing_files(content, main.parent)
+    if missing is None:
+        reason = "it does not say that it was written to its end: it was interrupted, or an older version wrote it."
+    elif missing:
+        reason = f"files of this result are missing: {_some(missing)}."
     elif changed := [main.name if name == OWN_JSON else name for name in altered_files(content, main.parent)]:
-        said = f"cut or changed since it was written: {_some(changed)}."
+        reason = f"cut or changed since it was written: {_some(changed)}."
     else:
         return
-    raise EvaluationError(Code.RESULT_INCOMPLETE, said, fix=f"Make it again: {again}.", where=main)
+    raise EvaluationError(Code.RESULT_INCOMPLETE, reason, fix=f"Make it again: {again}.", where=main)
 
 
 def require_own(content: Any, main: str | Path, again: str) -> None:
-    """Refuse a result's JSON that was changed since; for one that stands alone, without the files beside it.
+    """Refuse a result's JSON that was changed since it was written; the files beside it are not looked at.
+
+    Args:
+        content: of ``main``.
+        main: the path of the JSON, for the error.
+        again: the command that makes it.
 
     Raises:
         EvaluationError: ``result-incomplete``.

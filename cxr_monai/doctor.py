@@ -1,4 +1,4 @@
-"""What this machine has for reading, training and tracking, and what to do about what it lacks.
+"""Checks of this machine for reading, training and tracking, and advice for what is missing.
 
     for result in examine():
         print(result.status, result.name, result.found, result.advice)
@@ -46,12 +46,12 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at.
-        status: how it is.
-        found: what is there, for people.
+        name: what was checked.
+        status: the outcome.
+        found: the observation, as text (a key of ``cxr-monai doctor --json``).
         advice: what to do about it, as full sentences; empty if there is nothing to do.
     """
 
@@ -91,9 +91,9 @@ def initial_environment() -> dict[str, str]:
 
 
 def _code() -> Iterator[CheckResult]:
-    found, commit = f"cxr-monai {cxr_monai.__version__}", code_version()
+    version, commit = f"cxr-monai {cxr_monai.__version__}", code_version()
     yield CheckResult(
-        "code", CheckStatus.OK, f"{found}, commit {commit}" if commit else f"{found}, installed (no git checkout)"
+        "code", CheckStatus.OK, f"{version}, commit {commit}" if commit else f"{version}, installed (no git checkout)"
     )
 
 
@@ -104,19 +104,19 @@ def _packages(distribution: str = "cxr-monai") -> Iterator[CheckResult]:
 
     try:
         metadata = importlib.metadata.metadata(distribution)
-        wanted = [Requirement(line) for line in importlib.metadata.requires(distribution) or ()]
+        requirements = [Requirement(line) for line in importlib.metadata.requires(distribution) or ()]
     except importlib.metadata.PackageNotFoundError:
         yield CheckResult(
             "packages", CheckStatus.WARN, f"{distribution} is not installed", "Install it: pip install -e ."
         )
         return
-    python, asked = platform.python_version(), metadata["Requires-Python"] or ""
-    fits = SpecifierSet(asked).contains(python, prereleases=True)
-    advice = "" if fits else f"Make an environment with Python {asked}."
-    found = f"{python}, {platform.system()} {platform.machine()}"
-    yield CheckResult("Python", CheckStatus.OK if fits else CheckStatus.MISSING, found, advice)
-    good = []
-    for requirement in wanted:
+    python, python_range = platform.python_version(), metadata["Requires-Python"] or ""
+    fits = SpecifierSet(python_range).contains(python, prereleases=True)
+    advice = "" if fits else f"Make an environment with Python {python_range}."
+    observation = f"{python}, {platform.system()} {platform.machine()}"
+    yield CheckResult("Python", CheckStatus.OK if fits else CheckStatus.MISSING, observation, advice)
+    satisfied = []
+    for requirement in requirements:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
@@ -124,12 +124,12 @@ def _packages(distribution: str = "cxr-monai") -> Iterator[CheckResult]:
         except importlib.metadata.PackageNotFoundError:
             version = None
         if version is not None and requirement.specifier.contains(version, prereleases=True):
-            good.append(f"{requirement.name} {version}")
+            satisfied.append(f"{requirement.name} {version}")
             continue
-        found = "not installed" if version is None else f"{version}, too old or too new"
+        observation = "not installed" if version is None else f"{version}, too old or too new"
         advice = f"pip install '{requirement.name}{requirement.specifier}'"
-        yield CheckResult(requirement.name, CheckStatus.MISSING, found, f"Install it: {advice}.")
-    yield CheckResult("packages", CheckStatus.OK, ", ".join(good))
+        yield CheckResult(requirement.name, CheckStatus.MISSING, observation, f"Install it: {advice}.")
+    yield CheckResult("packages", CheckStatus.OK, ", ".join(satisfied))
 
 
 def _torch() -> Iterator[CheckResult]:
@@ -138,27 +138,27 @@ def _torch() -> Iterator[CheckResult]:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "HIP" if torch.version.hip else "for CPUs"
     yield CheckResult("torch", CheckStatus.OK, f"{torch.__version__}, built {build}")
     threads, available = torch.get_num_threads(), usable_cores()
-    found = f"{threads} of torch on {available} {'core' if available == 1 else 'cores'}"
+    observation = f"{threads} of torch on {available} {'core' if available == 1 else 'cores'}"
     if threads > available:
         advice = f"More threads than cores wait for each other: export OMP_NUM_THREADS={available}."
-        yield CheckResult("threads", CheckStatus.WARN, found, advice)
+        yield CheckResult("threads", CheckStatus.WARN, observation, advice)
     else:
-        yield CheckResult("threads", CheckStatus.OK, found)
+        yield CheckResult("threads", CheckStatus.OK, observation)
 
 
 def _waiting(environment: Mapping[str, str] | None = None, on_gpu: bool | None = None) -> Iterator[CheckResult]:
     """Tell whether OpenMP's threads were told not to spin for long while they wait."""
     environment = initial_environment() if environment is None else environment
     count, policy = environment.get("GOMP_SPINCOUNT", ""), environment.get("OMP_WAIT_POLICY", "")
-    found = count or (f"not set, OMP_WAIT_POLICY is {policy}" if policy else "not set")
+    observation = count or (f"not set, OMP_WAIT_POLICY is {policy}" if policy else "not set")
     if count or policy.upper() == "PASSIVE" or (_has_gpu() if on_gpu is None else on_gpu):
-        yield CheckResult("GOMP_SPINCOUNT", CheckStatus.OK, found)
+        yield CheckResult("GOMP_SPINCOUNT", CheckStatus.OK, observation)
         return
     advice = (
         "export GOMP_SPINCOUNT=10000 before 'python -m monai.bundle' on a machine that does other work (cxr-monai sets "
         "it for itself): threads that spin for long made prediction ten times slower there, 162 s against 16 s."
     )
-    yield CheckResult("GOMP_SPINCOUNT", CheckStatus.WARN, found, advice)
+    yield CheckResult("GOMP_SPINCOUNT", CheckStatus.WARN, observation, advice)
 
 
 def _has_gpu() -> bool:
@@ -169,13 +169,13 @@ def _has_gpu() -> bool:
 
 def _load(load: float | None = None) -> Iterator[CheckResult]:
     load, available = os.getloadavg()[0] if load is None else load, usable_cores()
-    found = f"{load:.1f} in the last minute, {available} {'core' if available == 1 else 'cores'}"
+    observation = f"{load:.1f} in the last minute, {available} {'core' if available == 1 else 'cores'}"
     if load > available:
         yield CheckResult(
-            "load", CheckStatus.WARN, found, "Other programs use the cores: times measured now will be too long."
+            "load", CheckStatus.WARN, observation, "Other programs use the cores: times measured now will be too long."
         )
     else:
-        yield CheckResult("load", CheckStatus.OK, found)
+        yield CheckResult("load", CheckStatus.OK, observation)
 
 
 def _bfloat16() -> Iterator[CheckResult]:
@@ -184,13 +184,13 @@ def _bfloat16() -> Iterator[CheckResult]:
     from cxr_monai.networks.inferers import bfloat16_supported
 
     if bfloat16_supported(torch.device("cpu")):
-        found = "the processor has the instructions: --amp True computes in bfloat16, about twice as fast"
-        yield CheckResult("bfloat16", CheckStatus.OK, found)
+        observation = "the processor has the instructions: --amp True computes in bfloat16, about twice as fast"
+        yield CheckResult("bfloat16", CheckStatus.OK, observation)
         return
-    found = "the processor has no instructions for it: --amp changes nothing on it"
+    observation = "the processor has no instructions for it: --amp changes nothing on it"
     advice = "Expect half the speed of a processor with AVX512-BF16 or AMX; results are the same. A GPU helps more."
     yield CheckResult(
-        "bfloat16", CheckStatus.OK if _has_gpu() else CheckStatus.WARN, found, "" if _has_gpu() else advice
+        "bfloat16", CheckStatus.OK if _has_gpu() else CheckStatus.WARN, observation, "" if _has_gpu() else advice
     )
 
 
@@ -200,8 +200,8 @@ def _gpus() -> Iterator[CheckResult]:
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(number)
         bfloat16 = "bfloat16" if properties.major >= 8 or torch.version.hip else "no bfloat16"
-        found = f"{properties.name}, {properties.total_memory / GB:.1f} GB, {bfloat16}"
-        yield CheckResult(f"GPU {number}", CheckStatus.OK, found)
+        observation = f"{properties.name}, {properties.total_memory / GB:.1f} GB, {bfloat16}"
+        yield CheckResult(f"GPU {number}", CheckStatus.OK, observation)
     if torch.backends.mps.is_available():
         yield CheckResult("GPU", CheckStatus.OK, "Apple's (mps), which shares the machine's memory")
     if _has_gpu():
@@ -219,13 +219,13 @@ def _memory() -> Iterator[CheckResult]:
     entry = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.is_file() else None
     limits = [total, *_container_limits()]
     free = min(int(entry[1]) * 1024 if entry else total, *limits)
-    found = f"{free / GB:.1f} GB free of {min(limits) / GB:.1f} GB" if entry else f"{min(limits) / GB:.1f} GB"
+    observation = f"{free / GB:.1f} GB free of {min(limits) / GB:.1f} GB" if entry else f"{min(limits) / GB:.1f} GB"
     if free < LOW_MEMORY:
         yield CheckResult(
-            "memory", CheckStatus.WARN, found, "Close other programs, or train with a smaller --batch_size."
+            "memory", CheckStatus.WARN, observation, "Close other programs, or train with a smaller --batch_size."
         )
     else:
-        yield CheckResult("memory", CheckStatus.OK, found)
+        yield CheckResult("memory", CheckStatus.OK, observation)
 
 
 def _container_limits() -> list[int]:
@@ -302,32 +302,32 @@ def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Check
 
 
 def _mlflow() -> Iterator[CheckResult]:
-    found = f"{importlib.metadata.version('mlflow')}; trainings switch its usage reports off"
+    observation = f"{importlib.metadata.version('mlflow')}; trainings switch its usage reports off"
     silent = any(initial_environment().get(name) for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"))
     advice = "'mlflow ui' and 'mlflow server' report their use until told: export MLFLOW_DISABLE_TELEMETRY=true."
-    yield CheckResult("MLflow", CheckStatus.OK, found, "" if silent else advice)
+    yield CheckResult("MLflow", CheckStatus.OK, observation, "" if silent else advice)
     yield _tracking(default_tracking_uri())
 
 
 def _tracking(uri: str) -> CheckResult:
-    name, shown = "MLflow tracking", without_password(uri)
+    name, address = "MLflow tracking", without_password(uri)
     if uri.startswith(("http://", "https://")):
-        answer = _answer(shown)
+        answer = _answer(address)
         if answer is None:
-            return CheckResult(name, CheckStatus.OK, f"{shown} answers")
+            return CheckResult(name, CheckStatus.OK, f"{address} answers")
         advice = "Start the server, correct MLFLOW_TRACKING_URI, or unset it to use a local file."
-        return CheckResult(name, CheckStatus.WARN, f"{shown} does not answer ({answer})", advice)
+        return CheckResult(name, CheckStatus.WARN, f"{address} does not answer ({answer})", advice)
     if uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///")).parent
         if os.access(folder, os.W_OK):
-            return CheckResult(name, CheckStatus.OK, shown)
+            return CheckResult(name, CheckStatus.OK, address)
         return CheckResult(
-            name, CheckStatus.WARN, f"{shown}, a place that can't be written", "Work in a folder of your own."
+            name, CheckStatus.WARN, f"{address}, a place that can't be written", "Work in a folder of your own."
         )
     if uri.startswith("file:") or "://" not in uri:
         advice = "MLflow 3 refuses a plain folder as its store: unset MLFLOW_TRACKING_URI, or name sqlite:///FILE."
-        return CheckResult(name, CheckStatus.WARN, shown, advice)
-    return CheckResult(name, CheckStatus.OK, f"{shown} (not asked whether it answers)")
+        return CheckResult(name, CheckStatus.WARN, address, advice)
+    return CheckResult(name, CheckStatus.OK, f"{address} (not asked whether it answers)")
 
 
 def _answer(uri: str) -> str | None:

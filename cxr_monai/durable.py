@@ -48,7 +48,7 @@ def write_together(
     private: Collection[Path] = (),
     gone_meanwhile: bool = False,
 ) -> None:
-    """Write files that mean something together: all are on the disk before the first one takes its place.
+    """Write files that belong together: all are on the disk before the first one is renamed to its name.
 
     Args:
         main: the file that readers begin with; it takes its place last.
@@ -141,8 +141,8 @@ def durable_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     try:
         refuse_taken([path] if os.path.lexists(path) and not replace else [])
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(_short(path.name))}.*.part"):  # of a process that was killed
-            shutil.rmtree(left)
+        for leftover in path.parent.glob(f".{glob.escape(_short(path.name))}.*.part"):  # of a process that was killed
+            shutil.rmtree(leftover)
         part.mkdir()
         try:
             yield part
@@ -174,7 +174,7 @@ def _take_place(part: Path, path: Path, replace: bool) -> None:
 
 
 def refuse_taken(paths: list[Path], force: str = "") -> None:
-    """Refuse to write where these lie.
+    """Refuse to write over existing paths.
 
     Args:
         paths: what is in the way.
@@ -195,7 +195,7 @@ def refuse_taken(paths: list[Path], force: str = "") -> None:
 
 
 def rename_places(error: CxrError, part: Path, path: Path) -> None:
-    """Let an error that names a temporary folder name the one that the user gave."""
+    """Replace a temporary folder by its final name in the place that an error names."""
     if error.where is not None:
         error.where = error.where.replace(str(part), str(path))
     error.message = error.message.replace(str(part), str(path))
@@ -229,7 +229,7 @@ def copy_tree(source: Path, target: Path, ignored: Collection[str] = ("__pycache
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there.
+    """Remove a file, if it exists.
 
     Raises:
         StorageError: ``write-failed``.
@@ -241,7 +241,11 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: str | Path, mode: int = 0o777) -> Path:
-    """Make a folder, and those above it, unless it is there.
+    """Make a folder, and those above it, unless it exists.
+
+    Args:
+        path: the folder.
+        mode: its permissions where it is made, less the process' umask.
 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
@@ -269,7 +273,7 @@ def open_in_place(path: Path) -> tuple[int, bool]:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring every file and folder below a folder, and itself, to the disk before a rename says that they are there."""
+    """Flush a folder, and every file and folder below it, to the disk (``fsync``)."""
     for path in [*sorted(folder.rglob("*")), folder]:
         if path.is_dir():
             sync_folder(path)
@@ -279,7 +283,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder outlast a power cut, where the system can (Windows and some shares cannot)."""
+    """Flush a folder's entries to the disk, so that renames outlast a power cut; nothing on Windows and some shares."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -293,7 +297,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def storage_error(error: OSError, path: str | Path, state: str = "What was there before is intact.") -> StorageError:
-    """Return the named error for what the system said while a file was written; ``state`` tells what is there."""
+    """Return the error for a failure to write ``path``; ``state`` is a sentence on what exists now."""
     reason = error.strerror or type(error).__name__
     if error.errno in _FULL:
         return StorageError(
@@ -311,17 +315,17 @@ def storage_error(error: OSError, path: str | Path, state: str = "What was there
 
 
 def _part_of(path: Path) -> Path:
-    """Return where a file is written before it is whole."""
+    """Return the temporary path at which a file is written before it is renamed."""
     return path.with_name(f"{_short(path.name)}.{os.getpid()}.part")
 
 
 def _remove_left(path: Path) -> None:
-    """Remove what a process that was killed while it wrote a file has left."""
-    for left in path.parent.glob(f"{glob.escape(_short(path.name))}.[0-9]*.part"):
-        left.unlink(missing_ok=True)
+    """Remove the temporary files of processes that were killed while they wrote a file."""
+    for leftover in path.parent.glob(f"{glob.escape(_short(path.name))}.[0-9]*.part"):
+        leftover.unlink(missing_ok=True)
 
 
 def _short(name: str) -> str:
-    """Return a name that leaves room for what is added to it."""
+    """Return a name short enough for a suffix: the SHA-256 of a longer one."""
     raw = os.fsencode(name)
     return name if len(raw) <= _LONGEST else hashlib.sha256(raw).hexdigest()

@@ -1,4 +1,4 @@
-"""What this process runs on: its cores, its code's version, its MLflow; light, so that the doctor answers soon."""
+"""The environment of this process: cores, version of the code, address of MLflow. Imports nothing heavy."""
 
 import os
 import re
@@ -24,10 +24,11 @@ def default_tracking_uri() -> str:
 
 
 def without_monai_warning(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment whose processes do not show MONAI's warning of configurations, and every other one."""
-    own = f"ignore:{MONAI_WARNING}:UserWarning"
+    """Return a copy of an environment whose processes hide MONAI's warning of configurations, and no other one."""
+    warning_filter = f"ignore:{MONAI_WARNING}:UserWarning"
     others = environment.get("PYTHONWARNINGS", "")
-    return {**environment, "PYTHONWARNINGS": f"{others},{own}" if others else own}  # the last one that fits counts
+    # Python uses the last filter that matches
+    return {**environment, "PYTHONWARNINGS": f"{others},{warning_filter}" if others else warning_filter}
 
 
 def without_password(uri: str) -> str:

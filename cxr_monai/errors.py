@@ -123,8 +123,8 @@ class CxrError(Exception):
         return _rebuild, (type(self), self.code, self.message, self.fix, self.where)
 
 
-def _rebuild(kind: type["CxrError"], code: Code, message: str, fix: str | None, where: str | None) -> "CxrError":
-    return kind(code, message, fix=fix, where=where)
+def _rebuild(kind: type["CxrError"], code: Code, message: str, fix: str | None, place: str | None) -> "CxrError":
+    return kind(code, message, fix=fix, where=place)
 
 
 def ours(error: BaseException | None) -> CxrError | None:

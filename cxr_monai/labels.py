@@ -33,7 +33,7 @@ _BY_LOWER = {finding.lower(): finding for finding in NIH14} | _ALIASES
 
 
 def spelling(name: str) -> str:
-    """Return a finding's name as this package spells it; a name that it does not know as it is, without blanks around.
+    """Return a finding's name in this package's spelling; an unknown name unchanged, without blanks around it.
 
     Case and known aliases ("Infiltrate") are forgiven.
 
@@ -53,10 +53,10 @@ def canonical(name: str) -> str:
     Raises:
         ManifestError: ``unknown-finding``, listing the findings that exist.
     """
-    found = spelling(name)
-    if found not in NIH14:
+    finding = spelling(name)
+    if finding not in NIH14:
         raise ManifestError(Code.UNKNOWN_FINDING, f"there is no finding {name!r}; the findings are {', '.join(NIH14)}.")
-    return found
+    return finding
 
 
 def parse_labels(labels: str | Iterable[str]) -> list[str]:

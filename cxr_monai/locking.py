@@ -46,12 +46,12 @@ class FileHold:
         self.path, self.created, self._descriptor = path, created, descriptor
 
     @classmethod
-    def of(cls, path: Path, said: Path) -> "FileHold":
+    def of(cls, path: Path, name: Path) -> "FileHold":
         """Hold a file; an empty one is made, with its folder, where there is none.
 
         Args:
             path: the file.
-            said: what an error names.
+            name: what an error names.
 
         Raises:
             TrainingError: ``output-locked`` while another one holds it.
@@ -72,12 +72,12 @@ class FileHold:
                 hold.release()  # its holder removed it meanwhile
         except OSError as error:
             if error.errno not in _HELD:
-                raise storage_error(error, said) from error
+                raise storage_error(error, name) from error
             raise TrainingError(
                 Code.OUTPUT_LOCKED,
                 "another process is writing it.",
                 fix="Wait until it has ended, or choose another name.",
-                where=said,
+                where=name,
             ) from error
 
     def _is_there(self) -> bool:

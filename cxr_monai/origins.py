@@ -48,7 +48,7 @@ def official_split(label_version: str) -> str:
 
 
 def labels_of(label_version: str) -> list[str]:
-    """Return what labels are, in sentences: what agreement with them means, and what it doesn't."""
+    """Return sentences on the origin of labels: what agreement with them means, and what it does not."""
     if is_nih(label_version):
         return [
             "'Has the label' is not 'has the disease'. These labels are NIH ChestX-ray14's, "
@@ -75,39 +75,39 @@ def labels_of(label_version: str) -> list[str]:
     ]
 
 
-def training_origin(label_version: str, images: int, drawn: int) -> dict[str, Any]:
+def training_origin(label_version: str, images: int, phantoms: int) -> dict[str, Any]:
     """Return ``trained_on`` of a bundle's metadata: no names, no paths.
 
     Args:
         label_version: of the manifest.
-        images: that were trained on or that the epoch was chosen by.
-        drawn: how many of them are phantoms.
+        images: number of images of training and validation.
+        phantoms: how many of them are synthetic.
     """
-    return {"label_version": label_version, "images": images, "synthetic_images": drawn}
+    return {"label_version": label_version, "images": images, "synthetic_images": phantoms}
 
 
-def is_drawn(told: Mapping[str, Any] | None) -> bool:
+def is_drawn(trained_on: Mapping[str, Any] | None) -> bool:
     """Tell whether any image of ``trained_on``, or of what its parent was trained on, is a phantom."""
-    return told is not None and (_drawn(told) > 0 or is_drawn(told.get("parent")))
+    return trained_on is not None and (_drawn(trained_on) > 0 or is_drawn(trained_on.get("parent")))
 
 
-def learned_from(told: Mapping[str, Any] | None) -> str:
+def learned_from(trained_on: Mapping[str, Any] | None) -> str:
     """Return the sentence that must stand beside a bundle that has learned from phantoms; empty for any other.
 
     Raises:
         BundleError: ``bundle-invalid`` for metadata that a training does not write.
     """
-    return f"Trained on {source_of(told)}." if told and is_drawn(_checked(told)) else ""
+    return f"Trained on {source_of(trained_on)}." if trained_on and is_drawn(_checked(trained_on)) else ""
 
 
-def _checked(told: Any) -> Mapping[str, Any]:
+def _checked(trained_on: Any) -> Mapping[str, Any]:
     """Return ``trained_on`` of a bundle's metadata, whoever wrote it, if it is as `training_origin` makes it."""
-    if isinstance(told, Mapping) and isinstance(told.get("label_version"), str):
-        counts = [told.get("images"), told.get("synthetic_images", 0)]
+    if isinstance(trained_on, Mapping) and isinstance(trained_on.get("label_version"), str):
+        counts = [trained_on.get("images"), trained_on.get("synthetic_images", 0)]
         if all(type(count) is int and count >= 0 for count in counts):
-            if told.get("parent"):
-                _checked(told["parent"])
-            return told
+            if trained_on.get("parent"):
+                _checked(trained_on["parent"])
+            return trained_on
     raise BundleError(
         Code.BUNDLE_INVALID,
         "'trained_on' of its metadata is not what a training writes.",
@@ -115,36 +115,36 @@ def _checked(told: Any) -> Mapping[str, Any]:
     )
 
 
-def _drawn(told: Mapping[str, Any]) -> int:
-    return int(told.get("synthetic_images") or 0)
+def _drawn(trained_on: Mapping[str, Any]) -> int:
+    return int(trained_on.get("synthetic_images") or 0)
 
 
-def source_of(told: Mapping[str, Any]) -> str:
+def source_of(trained_on: Mapping[str, Any]) -> str:
     """Return the metadata's ``data_source`` for ``trained_on``: what the network has seen.
 
     Raises:
         BundleError: as `learned_from`.
     """
-    _checked(told)
-    version, images, drawn = str(told["label_version"]), int(told["images"]), _drawn(told)
-    if images and drawn >= images:
+    _checked(trained_on)
+    version, images, phantoms = str(trained_on["label_version"]), int(trained_on["images"]), _drawn(trained_on)
+    if images and phantoms >= images:
         text = "synthetic images, drawn by a program (cxr-monai phantom); no patient is among them"
     elif is_nih(version):
         text = "NIH ChestX-ray14 (Wang et al., CVPR 2017, doi 10.1109/CVPR.2017.369)"
     else:
         text = f"a table of images with labels of version '{version}'; whose images they are is not recorded"
-    if 0 < drawn < images:
+    if 0 < phantoms < images:
         text += (
-            f"; {drawn:,} of the {counted(images, 'image')} {be(drawn)} synthetic, "
+            f"; {phantoms:,} of the {counted(images, 'image')} {be(phantoms)} synthetic, "
             "drawn by a program (cxr-monai phantom)"
         )
-    parent = told.get("parent")
+    parent = trained_on.get("parent")
     return f"{text}; its parent was trained on {source_of(parent)}" if parent else text
 
 
-def labelled_by(told: Mapping[str, Any]) -> str:
+def labelled_by(trained_on: Mapping[str, Any]) -> str:
     """Return how the labels of ``trained_on`` came about, as a phrase."""
-    version = str(told["label_version"])
+    version = str(trained_on["label_version"])
     if is_synthetic(version):
         return "labels were drawn with the images and are exactly known"
     if is_nih(version):

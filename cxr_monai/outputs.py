@@ -1,7 +1,7 @@
 """The place of a result: looked at before the work begins, filled when it is done.
 
     check_output("p.csv", force=False)                         # free, can be written, has room
-    with result_folder("evaluation", "metrics.json") as made:  # several files: all of them, or what was there before
+    with result_folder("evaluation", "metrics.json") as part:  # several files: all of them, or what was there before
         ...
 
 The file that says that a result is complete is written last, and readers ask for it (``cxr_monai.completion``).
@@ -72,8 +72,8 @@ def check_folder(
     """
     path = Path(path)
     try:
-        taken = [path / name for name in files if os.path.lexists(path / name)]
-        refuse_taken([] if force else taken, option)
+        existing = [path / name for name in files if os.path.lexists(path / name)]
+        refuse_taken([] if force else existing, option)
         if os.path.lexists(path) and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         _check_place(path, path.absolute(), room)
@@ -144,7 +144,7 @@ def bytes_of(folder: str | Path) -> int:
 
 @contextlib.contextmanager
 def result_folder(
-    out: str | Path, main: str, force: bool = False, own: Sequence[str] = (), option: str = "--force"
+    out: str | Path, main: str, force: bool = False, names: Sequence[str] = (), option: str = "--force"
 ) -> Iterator[Path]:
     """Fill a result's folder: with all of its files, or it stays as it was. Other files in it are left alone.
 
@@ -155,7 +155,7 @@ def result_folder(
         out: the folder; made if it is not there.
         main: the name of the file that is written last.
         force: an earlier result may be written over; its files go.
-        own: other names of files and folders that an earlier result of this kind may have.
+        names: other names of files and folders that an earlier result of this kind may have.
         option: what stands for ``force`` in the message.
 
     Raises:
@@ -163,60 +163,60 @@ def result_folder(
         StorageError: ``disk-full`` or ``write-failed``; what was there before is intact.
     """
     out = Path(out)
-    check_folder(out, (main, *own), force, option=option)
+    check_folder(out, (main, *names), force, option=option)
     if not os.path.lexists(out):
-        with durable_folder(out) as made:
-            yield made
-            _mark(made, main)
+        with durable_folder(out) as part:
+            yield part
+            _mark(part, main)
         return
-    made = out / f".{main}.{os.getpid()}.part"
+    part = out / f".{main}.{os.getpid()}.part"
     try:
-        for left in out.glob(f".{main}.*.part"):  # of a process that was killed
-            shutil.rmtree(left)
-        made.mkdir()
+        for leftover in out.glob(f".{main}.*.part"):  # of a process that was killed
+            shutil.rmtree(leftover)
+        part.mkdir()
         try:
-            yield made
-            _mark(made, main)
-            sync_tree(made)
-            _move_in(made, out, main, force, own, option)
+            yield part
+            _mark(part, main)
+            sync_tree(part)
+            _move_in(part, out, main, force, names, option)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, out) from error
     except CxrError as error:
-        rename_places(error, made, out)
+        rename_places(error, part, out)
         raise
 
 
-def _mark(made: Path, main: str) -> None:
+def _mark(part: Path, main: str) -> None:
     if main.endswith(".json"):
-        content = json.loads((made / main).read_text(encoding="utf-8"))
-        seal(content, made, [name for name in _files_below(made) if name != main])
-        write_durably(made / main, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        content = json.loads((part / main).read_text(encoding="utf-8"))
+        seal(content, part, [name for name in _files_below(part) if name != main])
+        write_durably(part / main, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _move_in(made: Path, out: Path, main: str, force: bool, own: Sequence[str], option: str) -> None:
+def _move_in(part: Path, out: Path, main: str, force: bool, earlier_names: Sequence[str], option: str) -> None:
     """Put the files into their places; an earlier result is incomplete from the first to the last of these steps."""
-    names = _files_below(made)
+    names = _files_below(part)
     refuse_taken([] if force else [out / name for name in names if os.path.lexists(out / name)], option)
-    earlier = {*_earlier(out / main), *own} - set(names)
+    earlier = {*_earlier(out / main), *earlier_names} - set(names)
     (out / main).unlink(missing_ok=True)
     for name in sorted(earlier):
         if not (out / name).is_dir():
             (out / name).unlink(missing_ok=True)
     for name in [*(name for name in names if name != main), main]:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(made / name, out / name)
+        os.replace(part / name, out / name)
     for folder in {(out / name).parent for name in names}:
         sync_folder(folder)
 
 
 def _earlier(main: Path) -> list[str]:
-    """Return the files that an earlier result says it has."""
+    """Return the files that an earlier result lists."""
     try:
         return listed_files(json.loads(main.read_text(encoding="utf-8"))) or []
     except (OSError, ValueError, RecursionError):

@@ -69,8 +69,8 @@ def progress_bar(
         show: False shows nothing; nor does any process but the first of several.
         note: called for what a line says at its end, such as the time left of all that follows.
     """
-    shown = show and os.environ.get("RANK", "0") == "0"
-    if shown and sys.stderr is not None and sys.stderr.isatty():
+    visible = show and os.environ.get("RANK", "0") == "0"
+    if visible and sys.stderr is not None and sys.stderr.isatty():
         from tqdm import tqdm
 
         return tqdm(
@@ -82,7 +82,7 @@ def progress_bar(
             initial=initial,
             leave=leave,
         )
-    return ProgressLines(iterable, total=total, desc=desc, unit=unit, initial=initial, show=shown, note=note)
+    return ProgressLines(iterable, total=total, desc=desc, unit=unit, initial=initial, show=visible, note=note)
 
 
 def say(text: str, file: TextIO | None = None) -> None:
@@ -94,7 +94,7 @@ def say(text: str, file: TextIO | None = None) -> None:
 
 
 def spoke() -> None:
-    """Tell that something was printed or logged: the next line of progress is due an interval later."""
+    """Record that something was printed or logged: the next line of progress is due an interval later."""
     _REPORTER.quiet_since = time.monotonic()
 
 
@@ -181,12 +181,12 @@ class ProgressLines:
             self.close()
 
     def write_line(self) -> None:
-        """Write how far it is."""
+        """Write a line of progress."""
         self._printed = True
         _print(self.line(time.monotonic() - self._began))
 
     def line(self, seconds: float) -> str:
-        """Return how far it is after so many seconds."""
+        """Return the line of progress after some seconds."""
         done = self.n - self._initial
         parts = [f"{self.desc}: {self._amount()}"]
         if done > 0 and seconds > 0:
@@ -200,7 +200,7 @@ class ProgressLines:
         return "; ".join([", ".join(parts), *filter(None, [self._postfix, self.note() if self.note else ""])])
 
     def last_line(self, seconds: float) -> str:
-        """Return what was done in so many seconds."""
+        """Return the last line: what was done, and in how many seconds."""
         return f"{self.desc}: {self._amount()} in {duration(seconds)}"
 
     def _amount(self) -> str:

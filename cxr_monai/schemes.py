@@ -1,6 +1,6 @@
 """Label schemes: which findings make a label, as data; a network's channels are labels of one scheme.
 
-    categories = scheme("categories_normal")        # or a user's own JSON file, or the same as a mapping
+    categories = label_scheme("categories_normal")  # or a user's own JSON file, or the same as a mapping
     categories.labels                               # Lung, Cardiomegaly, Pleural, Hernia, Normal
     categories.derive(labels, findings)             # [N, F] of findings to [N, L] of labels, NaN where unknown
 
@@ -33,7 +33,7 @@ _FORM = '{"groups": {"Opacity": ["Infiltration", "Consolidation"], "Normal": []}
 
 @dataclass(frozen=True)
 class LabelScheme:
-    """A grouping of findings that was found to be right: whoever holds one need not check it.
+    """A validated grouping of findings into labels.
 
     Attributes:
         name: what reports call it.
@@ -80,25 +80,25 @@ class LabelScheme:
         """Return the labels that a finding makes true; itself where no group holds it."""
         return tuple(label for label, members in self.groups.items() if finding in members) or (finding,)
 
-    def derive(self, labels: np.ndarray, findings: Sequence[str], wanted: Sequence[str] | None = None) -> np.ndarray:
+    def derive(self, labels: np.ndarray, findings: Sequence[str], selected: Sequence[str] | None = None) -> np.ndarray:
         """Return the labels of images from their findings.
 
         Args:
             labels: ``[N, F]``; 1 present, 0 absent, NaN unknown.
             findings: the F names of its columns; all that the wanted labels are made of are among them.
-            wanted: which labels; all where None.
+            selected: which labels; all where None.
 
         Returns:
             float64 ``[N, L]``, a column for each of the wanted labels.
         """
-        at = {name: column for column, name in enumerate(findings)}
-        every = labels[:, [at[name] for name in self.findings if name in at]]
+        columns_of = {name: column for column, name in enumerate(findings)}
+        every = labels[:, [columns_of[name] for name in self.findings if name in columns_of]]
         normal, abnormal = (every == 0).all(axis=1), (every == 1).any(axis=1)
         columns = []
-        for label in self.labels if wanted is None else wanted:
+        for label in self.labels if selected is None else selected:
             members = self.groups[label]
-            of = labels[:, [at[name] for name in members]]
-            one, zero = ((of == 1).any(axis=1), (of == 0).all(axis=1)) if members else (normal, abnormal)
+            values = labels[:, [columns_of[name] for name in members]]
+            one, zero = ((values == 1).any(axis=1), (values == 0).all(axis=1)) if members else (normal, abnormal)
             if members and self.against_normal:
                 zero = normal
             columns.append(np.select([one, zero], [1.0, 0.0], np.nan))
@@ -121,7 +121,7 @@ class LabelScheme:
         return content
 
     @classmethod
-    def from_json(cls, content: Any, name: str = "own", where: Path | None = None) -> "LabelScheme":
+    def from_json(cls, content: Any, name: str = "own", path: Path | None = None) -> "LabelScheme":
         """Read a scheme.
 
         Args:
@@ -129,42 +129,44 @@ class LabelScheme:
                 ``against_normal``, ``hierarchy``, ``leave_out`` (findings without a group) and ``findings`` (all that
                 there are, where they are not the 14 of NIH). Findings are spelled as `cxr_monai.labels.spelling` does.
             name: where it has none of its own.
-            where: the file that errors name.
+            path: the file that errors name.
 
         Raises:
             SettingError: ``scheme-invalid``, with everything that is wrong.
         """
         if not isinstance(content, Mapping):
-            raise _invalid([f"it is {content!r}, not an object"], name, where)
-        wrong = [f"{key!r} means nothing; the keys are {', '.join(_KEYS)}" for key in content if key not in _KEYS]
+            raise _invalid([f"it is {content!r}, not an object"], name, path)
+        problems = [f"{key!r} means nothing; the keys are {', '.join(_KEYS)}" for key in content if key not in _KEYS]
         groups = content.get("groups", {})
         if not isinstance(groups, Mapping):
-            wrong.append(f"groups is {groups!r}, not an object of label and list of findings")
+            problems.append(f"groups is {groups!r}, not an object of label and list of findings")
             groups = {}
-        read = {
-            spelling(str(label)): _names(members, f"the group {label!r}", wrong) for label, members in groups.items()
+        members_by_label = {
+            spelling(str(label)): _names(members, f"the group {label!r}", problems) for label, members in groups.items()
         }
-        if len(read) < len(groups):
+        if len(members_by_label) < len(groups):
             twice = Counter(spelling(str(label)) for label in groups)
-            wrong.append(f"groups have one name twice: {', '.join(key for key, count in twice.items() if count > 1)}")
+            problems.append(
+                f"groups have one name twice: {', '.join(key for key, count in twice.items() if count > 1)}"
+            )
         for key in ("against_normal", "hierarchy"):
             if not isinstance(content.get(key, False), bool):
-                wrong.append(f"{key} is {content[key]!r}, neither true nor false")
+                problems.append(f"{key} is {content[key]!r}, neither true nor false")
         fields: dict[str, Any] = {
-            "groups": read,
+            "groups": members_by_label,
             "hierarchy": content.get("hierarchy", False) is True,
-            "findings": _names(content.get("findings", NIH14), "findings", wrong),
-            "leave_out": _names(content.get("leave_out", ()), "leave_out", wrong),
+            "findings": _names(content.get("findings", NIH14), "findings", problems),
+            "leave_out": _names(content.get("leave_out", ()), "leave_out", problems),
         }
         called = str(content.get("name", name))
-        _refuse([*wrong, *_problems(**fields)], called, where)
+        _refuse([*problems, *_problems(**fields)], called, path)
         return cls(called, against_normal=content.get("against_normal", False), **fields)
 
 
-def _names(value: Any, what: str, wrong: list[str]) -> tuple[str, ...]:
-    """Return names as this package spells them; what is none is noted."""
+def _names(value: Any, key: str, problems: list[str]) -> tuple[str, ...]:
+    """Return names in this package's spelling; a value that is no list of names is added to ``problems``."""
     if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(name, str) for name in value):
-        wrong.append(f"{what} is {value!r}, not a list of findings")
+        problems.append(f"{key} is {value!r}, not a list of findings")
         return ()
     return tuple(spelling(name) for name in value)
 
@@ -175,50 +177,50 @@ def _problems(
     """Return everything that is wrong with a scheme, in sentences."""
     if not groups:
         return ["it has no groups"]
-    said = [
+    problems = [
         f"a label cannot be called {label!r}: letters, digits, blanks and _ . ( ) + - alone"
         for label in groups
         if not _LABEL.fullmatch(label)
     ]
-    known = set(findings)
+    finding_names = set(findings)
     for label, members in groups.items():
-        unknown = [name for name in members if name not in known]
+        unknown = [name for name in members if name not in finding_names]
         if unknown:
-            said.append(f"{label} holds {', '.join(unknown)}, which is no finding")
-        said += [f"{label} holds {name} twice" for name in dict.fromkeys(members) if members.count(name) > 1]
-        if label in known and tuple(members) != (label,):
-            said.append(f"the group {label} has a finding's name, but is not that finding alone")
-    said += [f"leave_out holds {name}, which is no finding" for name in leave_out if name not in known]
-    said += [f"findings holds {name} twice" for name, count in Counter(findings).items() if count > 1]
+            problems.append(f"{label} holds {', '.join(unknown)}, which is no finding")
+        problems += [f"{label} holds {name} twice" for name in dict.fromkeys(members) if members.count(name) > 1]
+        if label in finding_names and tuple(members) != (label,):
+            problems.append(f"the group {label} has a finding's name, but is not that finding alone")
+    problems += [f"leave_out holds {name}, which is no finding" for name in leave_out if name not in finding_names]
+    problems += [f"findings holds {name} twice" for name, count in Counter(findings).items() if count > 1]
     empty = [label for label, members in groups.items() if not members]
     if len(empty) > 1:
-        said.append(f"{' and '.join(empty)} all mean none of the findings")
+        problems.append(f"{' and '.join(empty)} all mean none of the findings")
     for name in findings:
         within = [label for label, members in groups.items() if name in members]
         counted = [label for label in within if not (hierarchy and label == name)]
         if len(counted) > 1:
-            said.append(f"{name} stands in {' and '.join(counted)}; groups must not overlap")
+            problems.append(f"{name} stands in {' and '.join(counted)}; groups must not overlap")
         if within and name in leave_out:
-            said.append(f"{name} stands in {' and '.join(within)} and in leave_out")
+            problems.append(f"{name} stands in {' and '.join(within)} and in leave_out")
     alone = set(findings).difference(leave_out, *groups.values())
     if alone:
         listed = ", ".join(name for name in findings if name in alone)
-        said.append(f'in no group: {listed}; if that is meant, list them under "leave_out"')
-    return said
+        problems.append(f'in no group: {listed}; if that is meant, list them under "leave_out"')
+    return problems
 
 
-def _refuse(problems: Sequence[str], name: str, where: Path | None = None) -> None:
+def _refuse(problems: Sequence[str], name: str, path: Path | None = None) -> None:
     if problems:
-        raise _invalid(problems, name, where)
+        raise _invalid(problems, name, path)
 
 
-def _invalid(problems: Sequence[str], name: str, where: Path | None = None) -> SettingError:
+def _invalid(problems: Sequence[str], name: str, path: Path | None = None) -> SettingError:
     more = "s" if len(problems) > 1 else ""
     return SettingError(
         Code.SCHEME_INVALID,
         f"the label scheme {name!r} has {len(problems)} problem{more}:\n  " + "\n  ".join(problems) + "\n",
         fix=f"A scheme looks like {_FORM}; docs/labels.md explains it. Findings are {', '.join(NIH14)}.",
-        where=where,
+        where=path,
     )
 
 
@@ -231,8 +233,8 @@ _CATEGORIES = {"Lung": _LUNG, "Cardiomegaly": ("Cardiomegaly",), "Pleural": _PLE
 _NORMAL: dict[str, tuple[str, ...]] = {"Normal": ()}
 
 SCHEMES: dict[str, LabelScheme] = {
-    made.name: made
-    for made in (
+    scheme.name: scheme
+    for scheme in (
         LabelScheme("findings", _ALONE),
         LabelScheme("findings_normal", _ALONE | _NORMAL),
         LabelScheme("categories", _CATEGORIES),

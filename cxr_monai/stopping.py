@@ -24,7 +24,7 @@ _NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "the terminal was 
 
 
 class Interrupted(KeyboardInterrupt):
-    """The process was told to end.
+    """The process received a signal to end.
 
     Args:
         number: of the signal.
@@ -46,7 +46,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _State:
-    """What this process has been told, and whether it waits for the end of a step.
+    """The signal that this process has received, and whether it waits for the end of a step.
 
     Attributes:
         process: whose signals are handled; a forked worker has this state, too.
@@ -127,18 +127,18 @@ def wait_for_step(waiting: bool) -> None:
 
 
 @contextmanager
-def kept_so_far(what: str) -> Iterator[None]:
-    """Say with an interruption within that something is kept, and that the same command goes on from it.
+def kept_so_far(partial_result: str) -> Iterator[None]:
+    """Add to an interruption inside the block that partial results are kept, and the command that continues.
 
     Args:
-        what: is kept: ``the maps that are finished``.
+        partial_result: what is kept, such as ``the maps that are finished``.
     """
     try:
         yield
     except KeyboardInterrupt as error:
         interrupted = as_interrupted(error)
         if not interrupted.how_to_continue:
-            interrupted.how_to_continue = f"{what} are kept. Go on with: {same_command()}"
+            interrupted.how_to_continue = f"{partial_result} are kept. Go on with: {same_command()}"
         raise interrupted from None
 
 
@@ -180,12 +180,12 @@ def same_command(words: Sequence[str] | None = None) -> str:
     words = list(sys.orig_argv if words is None else words)
     if len(words) > 1 and os.path.basename(words[1]) == "cxr-monai":
         words = ["cxr-monai", *words[2:]]
-    kept: list[str] = []
+    command: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         of_restart = before == "--restart" and word.lower() in ("true", "false")
         if word != "--restart" and not word.startswith("--restart=") and not of_restart:
-            kept.append(word)
-    return shlex.join(kept)
+            command.append(word)
+    return shlex.join(command)
 
 
 def _print(line: str) -> None:

@@ -23,7 +23,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 
 
 def parse_strictly(content: bytes) -> Any:
-    """Return what a JSON file says.
+    """Return the content of a JSON file.
 
     Args:
         content: of the file, UTF-8.

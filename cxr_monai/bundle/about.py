@@ -1,4 +1,4 @@
-"""What stands beside a predictions file: which bundle, labels of which scheme, which weights, which precision."""
+"""The provenance of a predictions file: bundle, label scheme, weights, precision and calibration."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from cxr_monai.networks.inferers import autocast_dtype
 def describe_predictions(
     bundle_root: str, weights: str, device: torch.device, amp: bool = True, calibration: Any = None
 ) -> dict[str, Any]:
-    """Describe predictions.
+    """Return the provenance that is written beside a predictions file.
 
     Args:
         bundle_root: the bundle.
@@ -22,7 +22,7 @@ def describe_predictions(
     """
     bundle = Bundle.open(bundle_root)
     calibrated = calibration is not None and calibration.calibrates
-    left = [name for name, steps in calibration.calibrators.items() if not steps] if calibrated else []
+    uncalibrated = [name for name, steps in calibration.calibrators.items() if not steps] if calibrated else []
     return {
         "bundle": bundle.digest,
         "bundle_name": bundle.title,
@@ -30,13 +30,13 @@ def describe_predictions(
         "own_weights": Path(weights).resolve() == bundle.weights,
         "precision": str(autocast_dtype(device, amp)).removeprefix("torch."),
         "calibrated": calibrated,
-        **({"uncalibrated_findings": left} if calibrated and left else {}),
-        **({"uncalibrated_because": why} if (why := _why_not(calibration)) else {}),
+        **({"uncalibrated_findings": uncalibrated} if calibrated and uncalibrated else {}),
+        **({"uncalibrated_because": reason} if (reason := _why_not(calibration)) else {}),
     }
 
 
 def _why_not(calibration: Any) -> str:
-    """Return why probabilities are raw that ought to be calibrated; nothing where they are, or were asked for raw."""
+    """Return why probabilities are not calibrated; empty where they are, or where raw ones were requested."""
     if calibration is None or calibration.calibrates:
         return ""
     return calibration.lost or " ".join(note for note in calibration.notes if "not calibrated" in note)

@@ -106,7 +106,7 @@ class Bundle:
 
     @property
     def title(self) -> str:
-        """Name and version, as people call it."""
+        """Name and version, for display."""
         return f"{self.metadata.get('name') or self.root.name}, version {self.metadata.get('version') or 'unknown'}"
 
     @cached_property
@@ -125,7 +125,7 @@ class Bundle:
 
 
 class _Parser(ConfigParser):
-    """MONAI's parser of one file, with an error of ours for what cannot be evaluated."""
+    """MONAI's parser of one file, which raises a :class:`BundleError` where an expression cannot be evaluated."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class _Parser(ConfigParser):
             return super().get_parsed_content(id, **options)
 
     @contextmanager
-    def _plain_errors(self, what: str) -> Iterator[None]:
+    def _plain_errors(self, part: str) -> Iterator[None]:
         try:
             yield
         except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: also too deep a recursion
@@ -153,7 +153,7 @@ class _Parser(ConfigParser):
                 raise cause from None
             raise BundleError(
                 Code.BUNDLE_INVALID,
-                f"{what} cannot be evaluated ({' '.join(str(error).split())[:200]}).",
+                f"{part} cannot be evaluated ({' '.join(str(error).split())[:200]}).",
                 fix="'cxr-monai bundle inspect' names what speaks against its configuration.",
                 where=self.file,
             ) from error
@@ -182,5 +182,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON as the bundles are written: two spaces, one newline at the end."""
+    """Write JSON in the format of a bundle's files: indented by two spaces, one newline at the end.
+
+    Args:
+        path: the file; written whole or not at all.
+        content: anything that JSON holds.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
     write_durably(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -41,7 +41,16 @@ def write_calibration(root: str | Path, fitted: _Calibration) -> None:
 
 
 def carry_calibration(root: str | Path, values: Mapping[str, Any] | None, lost: str | None = None) -> None:
-    """Write what a bundle's configurations carry of its calibration: its numbers, why it has none, or nothing."""
+    """Write the calibration, or the reason why there is none, into a bundle's configurations.
+
+    Args:
+        root: the bundle's folder.
+        values: the calibration's parameters (``Fitted.carried``); None where there is none.
+        lost: why there is none, or None.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
     for name in _CONFIGS:
         path = Path(root) / "configs" / name
         if not path.is_file():
@@ -66,11 +75,13 @@ def with_calibration(
     section = config.get("calibration")
     if not isinstance(section, Mapping) or section.get("_target_") not in _COMPONENTS:
         return dict(config)
-    new = {key: value for key, value in section.items() if key not in ("values", "lost")} | more
-    new |= {key: value for key, value in {"values": values, "lost": lost}.items() if value is not None}
-    if more or "values" in new or "lost" in new:  # the component of older bundles takes none of these, and no None
-        new["_target_"] = COMPONENT
-    return dict(config) | {"calibration": new}
+    changed = {key: value for key, value in section.items() if key not in ("values", "lost")} | more
+    changed |= {key: value for key, value in {"values": values, "lost": lost}.items() if value is not None}
+    if (
+        more or "values" in changed or "lost" in changed
+    ):  # the component of older bundles takes none of these, and no None
+        changed["_target_"] = COMPONENT
+    return dict(config) | {"calibration": changed}
 
 
 def carries(root: str | Path) -> bool:

@@ -15,42 +15,42 @@ COMPONENTS = "cxr_monai.components"
 _PATH = re.compile(r"(?<![\w.'\"])cxr_monai(?:\.[A-Za-z_]\w*)+")
 
 
-def refuse_unknown_components(config: Any, metadata: Any, where: Path | None = None) -> None:
+def refuse_unknown_components(config: Any, metadata: Any, bundle: Path | None = None) -> None:
     """Refuse a configuration that names components which this version does not have.
 
     Args:
         config: or a part of it; nothing of it is made.
         metadata: of the bundle, which tells the version that made it.
-        where: the bundle, for the message.
+        bundle: the bundle, for the message.
 
     Raises:
         BundleError: ``bundle-incompatible``, with the names, the version that made the bundle, and what to do.
     """
     if names := unknown_components(config):
-        raise incompatible(names, metadata, where)
+        raise incompatible(names, metadata, bundle)
 
 
 def unknown_components(config: Any) -> list[str]:
     """Return the full names of ours in a configuration that lead to nothing, each once, in their order."""
-    known = import_module(COMPONENTS).__all__
-    return [name for name in dict.fromkeys(_names(config)) if not _exists(name, known)]
+    components = import_module(COMPONENTS).__all__
+    return [name for name in dict.fromkeys(_names(config)) if not _exists(name, components)]
 
 
-def incompatible(names: list[str], metadata: Any, where: Path | None = None) -> BundleError:
+def incompatible(names: list[str], metadata: Any, bundle: Path | None = None) -> BundleError:
     """Return the error of a bundle that names components which this version does not have."""
-    here, made_with = version("cxr-monai"), _version(metadata)
+    installed, made_with = version("cxr-monai"), _version(metadata)
     return BundleError(
         Code.BUNDLE_INCOMPATIBLE,
-        f"this version of cxr-monai, {here}, does not know "
+        f"this version of cxr-monai, {installed}, does not know "
         f"{', '.join(name.removeprefix(COMPONENTS + '.') for name in names)}; the bundle was made with "
         f"{f'cxr-monai {made_with}' if made_with else 'a version that its metadata does not tell'}.",
         fix=(
             f"Install that version ('pip install cxr-monai=={made_with}')"
-            if made_with and made_with != here
+            if made_with and made_with != installed
             else "Install the version that its sender uses"
         )
         + ", or ask the sender for a bundle of this version.",
-        where=where,
+        where=bundle,
     )
 
 
@@ -72,10 +72,10 @@ def _names(config: Any) -> Iterator[str]:
         yield from _PATH.findall(config)
 
 
-def _exists(name: str, known: list[str]) -> bool:
+def _exists(name: str, components: list[str]) -> bool:
     module, _, component = name.rpartition(".")
     if module == COMPONENTS:
-        return component in known
+        return component in components
     try:
         return locate(name) is not None
     except ErrorDuringImport:

@@ -1,4 +1,4 @@
-"""Pieces of MONAI's configurations compared and searched."""
+"""Comparison and search of pieces of MONAI's configurations."""
 
 import json
 from collections.abc import Iterator, Mapping

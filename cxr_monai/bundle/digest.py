@@ -1,4 +1,4 @@
-"""What a bundle is called by: one digest over the names and contents of its parts, for tools that run nothing too."""
+"""The digest that identifies a bundle, over the names and contents of its files; nothing of the bundle is run."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -11,7 +11,7 @@ CALIBRATION = "models/calibration.json"
 
 
 def part_files(root: Path) -> Iterator[Path]:
-    """Yield the files that are the bundle; what somebody wrote beside them is not."""
+    """Yield the files that belong to the bundle; other files in the folder are left out."""
     parts = [path for name in FOLDERS for path in (root / name).rglob("*")]
     yield from sorted(path for path in [*parts, *(root / name for name in FILES)] if path.is_file())
 

@@ -40,11 +40,11 @@ def absolute(text: str, parts: Id) -> str:
         ValueError: it leads above the configuration.
     """
 
-    def replaced(found: re.Match[str]) -> str:
-        levels = found[0].count("::")
+    def replaced(match: re.Match[str]) -> str:
+        levels = match[0].count("::")
         if levels > len(parts):
             raise ValueError("it leads above the configuration.")
-        return found[0][0] + "".join(f"{part}::" for part in parts[: len(parts) - levels])
+        return match[0][0] + "".join(f"{part}::" for part in parts[: len(parts) - levels])
 
     return _RELATIVE.sub(replaced, text.replace("#", "::"))
 
@@ -73,7 +73,7 @@ def _id(name: str) -> Id:
 
 
 class Reach:
-    """What ids reach within a configuration, or within several that may be merged.
+    """The ids that an id refers to, directly or indirectly, within one or several configurations that may be merged.
 
     Args:
         items: the id and the value of each item, sections included; an id may stand there more than once.
@@ -96,7 +96,7 @@ class Reach:
         return node.values if depth == len(parts) else []
 
     def inside(self, parts: Id) -> list[str]:
-        """Return the keys of what an id holds."""
+        """Return the keys below an id."""
         node, depth = self._nearest(parts)
         return list(node.inside) if depth == len(parts) else []
 
@@ -114,20 +114,20 @@ class Reach:
         for depth in range(len(parts) + 1):
             node = node.inside[parts[depth - 1]] if depth else node
             if depth < len(parts):
-                yield from ((one, 0) for one in node.mentions(parts[:depth]))
+                yield from ((mention, 0) for mention in node.mentions(parts[:depth]))
         waiting.append((parts, node))
         while waiting:
-            at, node = waiting.pop()
-            yield from ((one, len(at) - len(parts)) for one in node.mentions(at))
-            waiting += [((*at, name), child) for name, child in node.inside.items()]
+            place, node = waiting.pop()
+            yield from ((mention, len(place) - len(parts)) for mention in node.mentions(place))
+            waiting += [((*place, name), child) for name, child in node.inside.items()]
 
     def nearest(self, parts: Id) -> Id:
         """Return an id, or what would hold it where there is none: MONAI takes ``%a#-1`` for the last of ``a``."""
-        known = parts[: self._nearest(parts)[1]]
-        return next((known[:count] for count in range(len(known)) if known[:count] in self._merged), known)
+        existing = parts[: self._nearest(parts)[1]]
+        return next((existing[:count] for count in range(len(existing)) if existing[:count] in self._merged), existing)
 
     def of(self, entries: Iterable[str]) -> "Reached":
-        """Return what some ids reach, with themselves; ids that do not exist reach nothing."""
+        """Return the ids that some ids reach, themselves included; ids that do not exist reach nothing."""
         waiting = [self.nearest(parts) for parts in map(_id, entries) if self.has(parts)]
         # an entry below a text (dataset is "%other") is what that text says
         waiting += [self.nearest(_id(entry)) for entry in entries if self.values(self.nearest(_id(entry)))]
@@ -202,10 +202,10 @@ def only(config: Mapping[str, Any], entries: Iterable[str] = EVALUATED) -> dict[
     """
     reached = Reach(evaluated_items(config)).of(entries)
 
-    def kept(section: Mapping[str, Any], at: Id) -> dict[str, Any]:
+    def kept(section: Mapping[str, Any], prefix: Id) -> dict[str, Any]:
         result = {}
         for name, value in section.items():
-            parts = (*at, name)
+            parts = (*prefix, name)
             if reached.covers(parts) or _imports(value):
                 result[name] = value
             elif reached.leads_to(parts):

@@ -35,21 +35,23 @@ def check_given_network(parser: ConfigParser, inference: Path) -> None:
         BundleError: ``bundle-disagrees`` if it is no network, or answers otherwise.
         WeightsError: the weights are missing, or belong to another network.
     """
-    given, weights = parser.get_parsed_content("network_def"), parser.get_parsed_content("weights")
-    if not isinstance(given, nn.Module):
+    network, weights = parser.get_parsed_content("network_def"), parser.get_parsed_content("weights")
+    if not isinstance(network, nn.Module):
         raise BundleError(
             Code.BUNDLE_DISAGREES,
-            f"network_def is {parser.config['network_def']!r}, which is no network but a {type(given).__name__}.",
+            f"network_def is {parser.config['network_def']!r}, which is no network but a {type(network).__name__}.",
             fix="Leave it out, or give a network that holds the bundle's weights.",
         )
-    own = ConfigParser()
-    own.read_config(str(inference))
-    reference = load_weights(own.get_parsed_content("network_def"), weights).eval()
-    channels, head = own.get_parsed_content("input_channels"), INDEPENDENT
-    if "head_def" in own:
-        head = own.get_parsed_content("head_def")
-    shape = (channels, *[int(own.get_parsed_content("image_size"))] * 2)
-    candidate = given if isinstance(given, torch.jit.ScriptModule) else load_weights(copy.deepcopy(given), weights)
+    shipped = ConfigParser()
+    shipped.read_config(str(inference))
+    reference = load_weights(shipped.get_parsed_content("network_def"), weights).eval()
+    channels, head = shipped.get_parsed_content("input_channels"), INDEPENDENT
+    if "head_def" in shipped:
+        head = shipped.get_parsed_content("head_def")
+    shape = (channels, *[int(shipped.get_parsed_content("image_size"))] * 2)
+    candidate = (
+        network if isinstance(network, torch.jit.ScriptModule) else load_weights(copy.deepcopy(network), weights)
+    )
     try:
         difference = largest_difference(reference, candidate.cpu().eval(), shape, head)
         reason = f"a probability differs by {difference:.2g}"

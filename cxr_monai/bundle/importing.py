@@ -130,7 +130,7 @@ def _check_finite(network: torch.nn.Module, file: Path) -> None:
 def _origin(recognised: Foreign, file: Path) -> _Origin:
     if recognised.kind not in _ORIGINS:
         classes = recognised.state.get(f"{OUT}.weight")
-        what = {
+        reasons = {
             NamingKind.MONAI: "these are weights of MONAI's own names, whose input and findings the file does "
             "not tell.",
             NamingKind.TORCHVISION: "this is a DenseNet of torchvision"
@@ -139,7 +139,7 @@ def _origin(recognised: Foreign, file: Path) -> _Origin:
         }
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
-            what[recognised.kind],
+            reasons[recognised.kind],
             fix=f"Start a training from it: --init_weights {file.name}. If it was trained on radiographs, say how it "
             "was fed: --kind chexnet or torchxrayvision, and what its outputs are: --rows.",
             where=file,
@@ -157,7 +157,7 @@ def _origin(recognised: Foreign, file: Path) -> _Origin:
 
 
 def _rows(recognised: Foreign, rows: str | Sequence[str] | None, file: Path) -> list[str | None]:
-    """Return what the classifier's outputs stand for."""
+    """Return the findings of the classifier's outputs."""
     weight = recognised.state.get(f"{OUT}.weight")
     if weight is None:
         raise WeightsError(
@@ -187,8 +187,8 @@ def _labels(outputs: Sequence[str | None], labels: str | Sequence[str] | None, f
             fix="If it was, say what its outputs are: --rows.",
             where=file,
         )
-    chosen = trained if labels is None else parse_labels(labels)
-    missing = [label for label in chosen if label not in trained]
+    selected = trained if labels is None else parse_labels(labels)
+    missing = [label for label in selected if label not in trained]
     if missing:
         raise UsageError(
             Code.USAGE,
@@ -196,7 +196,7 @@ def _labels(outputs: Sequence[str | None], labels: str | Sequence[str] | None, f
             fix="Choose among these; --rows says what the outputs stand for.",
             where=file,
         )
-    return chosen
+    return selected
 
 
 def _record(file: Path, recognised: Foreign, labels: Sequence[str], account: Account) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cxr_monai.networks.architectures import in_channels_of, network_definition
 
 
 def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = None) -> None:
-    """Put a definition in the place of a network's name, as if it had stood there: ``--network_def ResNet50``.
+    """Replace a network's name in a configuration (``--network_def ResNet50``) by its definition.
 
     It takes as many channels as the network that the bundle has, and gives as many outputs as its
     head needs, or as there are findings.
@@ -29,9 +29,9 @@ def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = No
     name, image_size = parser.config.get("network_def"), parser.config.get("image_size")
     if not _is_name(name) or not isinstance(image_size, int):
         return
-    own = training_as_shipped(parser.config).get("network_def")
+    shipped = training_as_shipped(parser.config).get("network_def")
     parts = {key.replace("::", "#"): value for key, value in (parts or {}).items()}
-    channels = parts.pop("network_def#in_channels", in_channels_of(own) if isinstance(own, Mapping) else 1)
+    channels = parts.pop("network_def#in_channels", in_channels_of(shipped) if isinstance(shipped, Mapping) else 1)
     needed = "$@head_def.outputs" if "head_def" in parser.config else "$len(@findings)"
     outputs = parts.pop("network_def#out_channels", needed)
     parser["network_def"] = network_definition(name, image_size, channels, outputs)  # MONAI reads all anew after this
@@ -56,15 +56,15 @@ def written_out(overrides: Mapping[str, Any], files: Sequence[Path]) -> dict[str
     Raises:
         SettingError: as :func:`write_out_network`.
     """
-    parser, given = ConfigParser(), copy.deepcopy(dict(overrides))  # MONAI changes what it is given
+    parser, settings = ConfigParser(), copy.deepcopy(dict(overrides))  # MONAI changes what it is given
     parser.read_config([str(file) for file in files])
-    parser.update({key: given[key] for key in ("image_size", "network_def") if key in given})
+    parser.update({key: settings[key] for key in ("image_size", "network_def") if key in settings})
     parser["bundle_root"] = str(Path(files[0]).parents[1])
-    named, parts = _is_name(parser.config.get("network_def")), parts_of_network(given)
+    is_named, parts = _is_name(parser.config.get("network_def")), parts_of_network(settings)
     write_out_network(parser, parts)
-    if not named or _is_name(parser.config["network_def"]):
-        return given
-    return {key: value for key, value in given.items() if key not in parts} | {
+    if not is_named or _is_name(parser.config["network_def"]):
+        return settings
+    return {key: value for key, value in settings.items() if key not in parts} | {
         "network_def": parser.config["network_def"]
     }
 

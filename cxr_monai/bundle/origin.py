@@ -29,15 +29,15 @@ def write_origin(root: Path, manifest: Manifest) -> None:
         manifest: with a split; its images of ``train`` and ``val`` count.
     """
     used = manifest.table[manifest.table["split"].isin(["train", "val"])]
-    drawn = int((used["source"] == PHANTOM_SOURCE).sum())
-    _write(root, training_origin(manifest.label_version, len(used), drawn))
+    phantoms = int((used["source"] == PHANTOM_SOURCE).sum())
+    _write(root, training_origin(manifest.label_version, len(used), phantoms))
 
 
 def add_parent(root: Path, parent: Mapping[str, Any]) -> None:
     """Write into a child's metadata what its parent was trained on, as far as the parent's metadata say it."""
-    own = read_json(root / METADATA).get(TRAINED_ON)
-    if own and parent.get(TRAINED_ON):
-        _write(root, {**own, "parent": parent[TRAINED_ON]})
+    record = read_json(root / METADATA).get(TRAINED_ON)
+    if record and parent.get(TRAINED_ON):
+        _write(root, {**record, "parent": parent[TRAINED_ON]})
 
 
 def of_members(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -60,7 +60,12 @@ def of_members(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def is_recorded(metadata: Mapping[str, Any], key: str) -> bool:
-    """Tell whether an entry is more than what every bundle is delivered with."""
+    """Return whether a metadata entry was written by a training, and is not the text of a shipped bundle.
+
+    Args:
+        metadata: of the bundle.
+        key: the entry's name, such as ``data_source``.
+    """
     return str(metadata.get(key) or "") not in _delivered(key)
 
 
@@ -78,8 +83,8 @@ def _write(root: Path, record: Mapping[str, Any]) -> None:
     readme = root / "docs" / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8").partition(f"\n{HEADING}\n")[0].rstrip("\n")
-        said = f"{source_of(record)}; {labelled_by(record)}."
-        write_durably(readme, f"{text}\n\n{HEADING}\n\n{said[:1].upper()}{said[1:]}\n".encode())
+        sentence = f"{source_of(record)}; {labelled_by(record)}."
+        write_durably(readme, f"{text}\n\n{HEADING}\n\n{sentence[:1].upper()}{sentence[1:]}\n".encode())
 
 
 def _sentences(record: Mapping[str, Any]) -> dict[str, str]:
@@ -91,13 +96,13 @@ def _sentences(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _renamed(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return another name and description where those delivered speak of other labels than these."""
-    own = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+    labels = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
     for other in _metadata_delivered():
-        theirs = list(other["network_data_format"]["outputs"]["pred"]["channel_def"].values())
-        if metadata.get("description") == other.get("description") and own != theirs:
+        delivered = list(other["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+        if metadata.get("description") == other.get("description") and labels != delivered:
             return {
-                "name": f"Chest X-ray, {counted(len(own), 'label')}",
-                "description": f"A network that gives a probability for each of {', '.join(own)}.",
+                "name": f"Chest X-ray, {counted(len(labels), 'label')}",
+                "description": f"A network that gives a probability for each of {', '.join(labels)}.",
             }
     return {}
 

@@ -1,4 +1,4 @@
-"""What every configuration of our bundles calls first: refuse what cannot be meant, settle the rest, fix the seed.
+"""The first step of every configuration of our bundles: check the settings, choose device and labels, fix the seed.
 
 MONAI accepts any ``--name value`` on the command line. A name that no component reads changes nothing and nobody is
 told: ``--epoch 3`` trains the default number of epochs. :func:`prepare_run` refuses it and offers the nearest name.
@@ -82,7 +82,7 @@ def follow_scheme(parser: ConfigParser) -> None:
     Raises:
         SettingError: ``setting-invalid`` or ``scheme-invalid`` if there is no such scheme.
     """
-    made, shipped = scheme_of(parser.config), training_as_shipped(parser.config)
+    scheme, shipped = scheme_of(parser.config), training_as_shipped(parser.config)
     overridden = {key for key in ("labels", "label_scheme") if not same(parser.config.get(key), shipped.get(key))}
     if overridden == {"label_scheme"}:
-        parser["labels"] = list(made.labels)
+        parser["labels"] = list(scheme.labels)

@@ -1,4 +1,4 @@
-"""What is being run: MONAI's workflow with the configuration, as the configuration's components see it.
+"""The configuration that is being run, for the components that it makes.
 
 MONAI hands no component the configuration that it is part of. :class:`CheckedWorkflow` does, where it is the workflow
 (``cxr-monai run``, experiments and fine-tuning use it; ``--workflow_name cxr_monai.components.CheckedWorkflow`` asks
@@ -91,7 +91,7 @@ def running_parser() -> ConfigParser:
 
 
 def running_overrides() -> Mapping[str, Any]:
-    """Return the overrides of the configuration that is being run, in their order; none where nobody knows them.
+    """Return the overrides of the configuration that is being run, in their order; none where they cannot be found.
 
     MONAI keeps no record of them: where the workflow is MONAI's own they are those of ``monai.bundle.run``, looked for
     among the calls that led here.

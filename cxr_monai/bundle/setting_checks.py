@@ -1,4 +1,4 @@
-"""Whether the settings of a configuration can be meant: ranges, paths, the device, and what the weights mean."""
+"""Checks of a configuration's settings: ranges, paths, the device, and what the weights mean."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def check_ranges(config: Mapping[str, Any]) -> None:
     for name in ("amp", "any_modality"):
         if name in config and not isinstance(config[name], bool):
             raise SettingError(Code.SETTING_INVALID, f"--{name} {config[name]!r}: it must be True or False.")
-    for name, (kind, lowest, what) in _RANGES.items():
+    for name, (kind, lowest, unit) in _RANGES.items():
         value = config.get(name)
         if value is None or (isinstance(value, str) and value[:1] in "$@"):
             continue
@@ -73,7 +73,7 @@ def check_ranges(config: Mapping[str, Any]) -> None:
         if not right_type or not lowest <= value <= highest:
             raise SettingError(
                 Code.SETTING_INVALID,
-                f"--{name} {value!r}: it must be a {'number' if kind is float else 'whole number'} ({what}) "
+                f"--{name} {value!r}: it must be a {'number' if kind is float else 'whole number'} ({unit}) "
                 f"of at least {lowest:g}" + (f" and at most {highest:g}." if name in _HIGHEST else "."),
             )
 
@@ -103,13 +103,16 @@ def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> N
     """
     formats = metadata.get("network_data_format", {})
     channels = formats.get("outputs", {}).get("pred", {}).get("channel_def", {})
-    theirs = [channels[key] for key in sorted(channels, key=int)]
-    if "labels" in config and theirs and parse_labels(config["labels"]) != theirs:
-        ours = ", ".join(parse_labels(config["labels"]))
-        raise _disagrees("labels", f"the labels are {ours}, but the metadata's channel_def says {', '.join(theirs)}.")
+    channel_labels = [channels[key] for key in sorted(channels, key=int)]
+    if "labels" in config and channel_labels and parse_labels(config["labels"]) != channel_labels:
+        configured_labels = ", ".join(parse_labels(config["labels"]))
+        raise _disagrees(
+            "labels",
+            f"the labels are {configured_labels}, but the metadata's channel_def says {', '.join(channel_labels)}.",
+        )
     if scheme_of(config) != scheme_of(metadata):
-        own, written = (json.dumps(scheme_of(content).to_json()) for content in (config, metadata))
-        raise _disagrees("label_scheme", f"the label scheme is {own}, but the metadata says {written}.")
+        configured, recorded = (json.dumps(scheme_of(content).to_json()) for content in (config, metadata))
+        raise _disagrees("label_scheme", f"the label scheme is {configured}, but the metadata says {recorded}.")
     shape = formats.get("inputs", {}).get("image", {}).get("spatial_shape", [])
     size = config.get("image_size")
     if isinstance(size, int) and shape and list(shape) != [size, size]:
@@ -128,14 +131,14 @@ def check_unchanged(parser: ConfigParser) -> None:
     file = Path(config["bundle_root"]) / "configs" / "inference.json"
     if not file.is_file():
         raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=file)
-    own = json.loads(file.read_text(encoding="utf-8"))
+    inference = json.loads(file.read_text(encoding="utf-8"))
     for key in MEANING:
-        if key not in config or same(config[key], own.get(key)):
+        if key not in config or same(config[key], inference.get(key)):
             continue
         if key == "network_def" and not isinstance(config[key], Mapping):
             check_given_network(parser, file)
             continue
-        raise _disagrees(key, f"{key} is {config[key]!r}, but the bundle's inference.json says {own.get(key)!r}.")
+        raise _disagrees(key, f"{key} is {config[key]!r}, but the bundle's inference.json says {inference.get(key)!r}.")
 
 
 def _disagrees(setting: str, problem: str) -> BundleError:
@@ -147,17 +150,17 @@ def _disagrees(setting: str, problem: str) -> BundleError:
 
 
 def settle_device(parser: ConfigParser) -> None:
-    """Make a device of the one that is named (``--device cpu``), and refuse one that this machine has not.
+    """Replace a device's name (``--device cpu``) by the device; refuse one that this machine does not have.
 
     Raises:
         SettingError: ``setting-invalid``.
     """
-    given = parser.config.get("device")
-    if given is None or isinstance(given, Mapping) or (isinstance(given, str) and given[:1] in ("@", "%")):
+    setting = parser.config.get("device")
+    if setting is None or isinstance(setting, Mapping) or (isinstance(setting, str) and setting[:1] in ("@", "%")):
         return
-    expression = isinstance(given, str) and given.startswith("$")
+    expression = isinstance(setting, str) and setting.startswith("$")
     try:
-        device = torch.device(parser.get_parsed_content("device") if expression else given)
+        device = torch.device(parser.get_parsed_content("device") if expression else setting)
         if device.type == "meta":
             raise RuntimeError("it holds no numbers")
         torch.empty(0, device=device)
@@ -166,7 +169,7 @@ def settle_device(parser: ConfigParser) -> None:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise SettingError(
             Code.SETTING_INVALID,
-            f"--device {given}: this machine cannot compute on it ({reason}).",
+            f"--device {setting}: this machine cannot compute on it ({reason}).",
             fix=f"Here there is {' and '.join(devices)}; left out, a GPU is taken where there is one.",
         ) from error
     if not expression:

@@ -24,7 +24,7 @@ def shipped(name: str) -> Path:
     Raises:
         UsageError: ``usage``, listing those that exist.
     """
-    known = shipped_bundles()
-    if name not in known:
-        raise UsageError(Code.USAGE, f"no bundle {name!r} comes with this package; there are {', '.join(known)}.")
-    return known[name]
+    bundles = shipped_bundles()
+    if name not in bundles:
+        raise UsageError(Code.USAGE, f"no bundle {name!r} comes with this package; there are {', '.join(bundles)}.")
+    return bundles[name]

@@ -1,4 +1,4 @@
-"""The bundle that a training leaves in ``OUT/bundle``: complete, and of one mind.
+"""The bundle that a training writes to ``OUT/bundle``: complete, its configurations consistent.
 
 Every override that changes what the weights mean (labels, what they are made of, image size, normalisation, network) is
 written into all configurations and the metadata, so that ``evaluate``, ``inference`` and ``explain`` need none of them
@@ -58,7 +58,7 @@ class TrainedBundle:
 
     @property
     def weights(self) -> Path:
-        """Where the weights of the best epoch go."""
+        """The file for the weights of the best epoch."""
         return self.root / "models" / "model.pt"
 
     def write(self) -> None:
@@ -81,8 +81,12 @@ class TrainedBundle:
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     """Write a state dictionary, whole or not at all.
 
+    Args:
+        path: the file.
+        weights: tensors by name, on any device.
+
     Raises:
-        StorageError: ``disk-full`` or ``write-failed``; what was there is untouched.
+        StorageError: ``disk-full`` or ``write-failed``; an earlier file is untouched.
     """
     buffer = io.BytesIO()  # on a disk that is full, torch itself fails in its own way
     torch.save(dict(weights), buffer)
@@ -134,13 +138,13 @@ def _meaning(parser: ConfigParser) -> dict[str, Any]:
     return meaning
 
 
-def _literal(parser: ConfigParser, value: Any, at: str) -> Any:
+def _literal(parser: ConfigParser, value: Any, item_id: str) -> Any:
     """Return a component's arguments as plain JSON: ``$len(@findings)`` becomes 14."""
     if isinstance(value, Mapping):
-        return {key: _literal(parser, item, f"{at}::{key}") for key, item in value.items()}
+        return {key: _literal(parser, item, f"{item_id}::{key}") for key, item in value.items()}
     if isinstance(value, list):
-        return [_literal(parser, item, f"{at}::{index}") for index, item in enumerate(value)]
-    return parser.get_parsed_content(at) if isinstance(value, str) and value[:1] in ("$", "@") else value
+        return [_literal(parser, item, f"{item_id}::{index}") for index, item in enumerate(value)]
+    return parser.get_parsed_content(item_id) if isinstance(value, str) and value[:1] in ("$", "@") else value
 
 
 def _metadata(metadata: dict[str, Any], meaning: Mapping[str, Any], channels: int) -> dict[str, Any]:

@@ -37,20 +37,20 @@ def refuse_unknown(parser: ConfigParser) -> None:
     Raises:
         SettingError: ``override-unknown``, with the nearest name that exists.
     """
-    own = _own_configurations(parser)
-    _refuse_unread(parser, own)
-    _refuse_arguments(parser, own)
+    configurations = _own_configurations(parser)
+    _refuse_unread(parser, configurations)
+    _refuse_arguments(parser, configurations)
     _READ[parser] = {name: as_sorted_text(value) for name, value in parser.config.items() if _is_plain(value)}
 
 
-def _refuse_unread(parser: ConfigParser, own: list[ConfigParser]) -> None:
+def _refuse_unread(parser: ConfigParser, configurations: list[ConfigParser]) -> None:
     referred: set[str] = set()
     for value in strings(parser.config):
         referred.update(parser.ref_resolver.match_refs_pattern(value))
     unread = [
         name
         for name in _unread(parser.config, "", referred)
-        if not any(name in shipped and same(shipped[name], parser[name]) for shipped in own)
+        if not any(name in shipped and same(shipped[name], parser[name]) for shipped in configurations)
         and _READ.get(parser, {}).get(name) != as_sorted_text(parser[name])
     ]
     if not unread:
@@ -61,22 +61,22 @@ def _refuse_unread(parser: ConfigParser, own: list[ConfigParser]) -> None:
     names = {key: f"{parent}#{key}" if parent else key for key in siblings if not key.startswith("_")}
     candidates = [other for other in names.values() if other.replace("#", "::") not in unread]
     nearest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
-    others = ", ".join(key for key, value in parser.config.items() if not key.startswith("_") and _is_plain(value))
+    settings = ", ".join(key for key, value in parser.config.items() if not key.startswith("_") and _is_plain(value))
     raise SettingError(
         Code.OVERRIDE_UNKNOWN,
         f"nothing reads the setting --{name}"
         + (f" (nor {', '.join('--' + other.replace('::', '#') for other in unread[1:])})." if unread[1:] else "."),
-        fix=f"Did you mean --{nearest[0]}?" if nearest else f"Settings of this configuration: {others}.",
+        fix=f"Did you mean --{nearest[0]}?" if nearest else f"Settings of this configuration: {settings}.",
     )
 
 
-def _refuse_arguments(parser: ConfigParser, own: list[ConfigParser]) -> None:
+def _refuse_arguments(parser: ConfigParser, configurations: list[ConfigParser]) -> None:
     """Refuse an argument that a component was given by an override or an overlay, and does not have.
 
     Its constructor would say so as well, but a component that this run does not need is never made.
     """
-    for at, component in _components(parser.config):
-        shipped = [other[at] for other in own if at in other]
+    for item_id, component in _components(parser.config):
+        shipped = [other[item_id] for other in configurations if item_id in other]
         if any(isinstance(other, Mapping) and set(other) >= set(component) for other in shipped):
             continue
         arguments = _arguments(parser, component["_target_"])
@@ -85,12 +85,12 @@ def _refuse_arguments(parser: ConfigParser, own: list[ConfigParser]) -> None:
         for name in component:
             if name.startswith("_") or name in arguments or any(name in other for other in shipped if other):
                 continue
-            at = at.replace("::", "#")
+            item_id = item_id.replace("::", "#")
             nearest = difflib.get_close_matches(name, arguments, n=1, cutoff=0.5)
             raise SettingError(
                 Code.OVERRIDE_UNKNOWN,
-                f"nothing reads the setting --{at}#{name}: {component['_target_']} has no argument {name}.",
-                fix=f"Did you mean --{at}#{nearest[0]}?" if nearest else f"Its arguments: {', '.join(arguments)}.",
+                f"nothing reads the setting --{item_id}#{name}: {component['_target_']} has no argument {name}.",
+                fix=f"Did you mean --{item_id}#{nearest[0]}?" if nearest else f"Its arguments: {', '.join(arguments)}.",
             )
 
 
@@ -114,13 +114,13 @@ def _own_configurations(parser: ConfigParser) -> list[ConfigParser]:
     ]
 
 
-def _components(config: Any, at: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _components(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(config, Mapping) and isinstance(config.get("_target_"), str):
-        yield at, config
+        yield prefix, config
     if isinstance(config, Mapping | list):
         for key, value in config.items() if isinstance(config, Mapping) else enumerate(config):
             if key != "_meta_":
-                yield from _components(value, f"{at}::{key}" if at else str(key))
+                yield from _components(value, f"{prefix}::{key}" if prefix else str(key))
 
 
 def _arguments(parser: ConfigParser, target: str) -> list[str] | None:
@@ -140,10 +140,10 @@ def _is_plain(value: Any) -> bool:
     return not isinstance(value, Mapping) and not (isinstance(value, str) and value[:1] in ("$", "@"))
 
 
-def _unread(config: Any, at: str, referred: set[str]) -> Iterator[str]:
+def _unread(config: Any, prefix: str, referred: set[str]) -> Iterator[str]:
     for key, value in config.items():
-        name = f"{at}::{key}" if at else key
-        if key.startswith("_") or name in referred or (not at and key in _ROOTS):
+        name = f"{prefix}::{key}" if prefix else key
+        if key.startswith("_") or name in referred or (not prefix and key in _ROOTS):
             continue
         is_section = isinstance(value, Mapping) and "_target_" not in value
         parts_referred = any(other.startswith(name + "::") for other in referred)

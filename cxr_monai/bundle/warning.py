@@ -23,8 +23,8 @@ def explain_warning(config: Mapping[str, Any]) -> None:
         config: of the run.
     """
     scripts = sys.modules.get("monai.bundle.scripts")
-    shown: dict[Any, Any] = getattr(scripts, "__warningregistry__", {})  # Python's own record of what it has shown
-    texts = [str(key[0]) for key in shown if isinstance(key, tuple)]
+    registry: dict[Any, Any] = getattr(scripts, "__warningregistry__", {})  # Python's own record of what it has shown
+    texts = [str(key[0]) for key in registry if isinstance(key, tuple)]
     if os.environ.get("RANK", "0") != "0" or not any(text.startswith(MONAI_WARNING) for text in texts):
         return
     logger.info(

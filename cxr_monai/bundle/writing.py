@@ -1,4 +1,4 @@
-"""A new bundle, whole or not at all: checked before the work, filled beside its place, opened, and renamed into it.
+"""Writing a new bundle, whole or not at all: checked before the work, filled in a temporary folder, opened, renamed.
 
     check_new_bundle("COPY", [source.root], force)          # before the work: free, outside of the source, with room
     with new_bundle("COPY", source.root, force) as folder:  # holds a copy of the source's parts

@@ -78,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     arguments = build_parser(command if command in COMMANDS else None).parse_args(words)
-    kept = CONTINUED.get(arguments.command)
+    partial_result = CONTINUED.get(arguments.command)
     try:
-        with interruptible(), kept_so_far(kept) if kept else nullcontext():
+        with interruptible(), kept_so_far(partial_result) if partial_result else nullcontext():
             return int(arguments.run(arguments) or 0)
     except CxrError as error:
         print(f"cxr-monai {arguments.command}: error [{error.code}]: {error}", file=sys.stderr)

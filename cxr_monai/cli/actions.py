@@ -27,5 +27,13 @@ def add_actions(parser: argparse.ArgumentParser, command: str, actions: Mapping[
 
 
 def run_action(command: str, arguments: argparse.Namespace) -> int:
-    """Run the chosen action and return its exit status."""
+    """Run the action that was chosen on the command line.
+
+    Args:
+        command: its name, such as ``bundle``.
+        arguments: with ``action``, and those of the action.
+
+    Returns:
+        the exit status.
+    """
     return int(importlib.import_module(f"cxr_monai.cli.{command}_{arguments.action}").run(arguments) or 0)

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         from cxr_monai.sharing.export.network_export import FORMATS, export
 
         formats = FORMATS if arguments.format == "all" else [arguments.format]
-        told = export(open_bundle(arguments), arguments.out, formats, arguments.force)
-        for name, difference in told.items():
+        differences = export(open_bundle(arguments), arguments.out, formats, arguments.force)
+        for name, difference in differences.items():
             print(f"{Path(arguments.out) / name}: differs from the bundle by at most {difference:.1g} in a log-odds")
         print(f"{Path(arguments.out) / 'contract.json'}: what it must be given, what its outputs mean")
         return 0
@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.sharing.export.task_names import default_name, says_classification
 
     root = open_bundle(arguments)
-    named = str(Bundle.open(root).metadata.get("name", ""))
-    name = arguments.name or default_name(named, "_")
+    title = str(Bundle.open(root).metadata.get("name", ""))
+    name = arguments.name or default_name(title, "_")
     folder, uploads = zoo_layout(root, arguments.out, name, arguments.url, arguments.force)
     print(f"{Path(arguments.out) / folder.name}: copy it into models/ of a fork of Project-MONAI/model-zoo")
     if not says_classification(name):

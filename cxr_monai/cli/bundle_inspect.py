@@ -49,15 +49,15 @@ def run(arguments: argparse.Namespace) -> int:
     archive = Path(arguments.bundle).is_file()
     inspection = inspect_archive(Path(arguments.bundle)) if archive else inspect_bundle(folder_of(arguments.bundle))
     if arguments.json:
-        found = [asdict(remark) for remark in inspection.remarks]
-        content = {"bundle": inspection.root.name, "refused": len(inspection.refused), "remarks": found}
+        remarks = [asdict(remark) for remark in inspection.remarks]
+        content = {"bundle": inspection.root.name, "refused": len(inspection.refused), "remarks": remarks}
         write_durably(Path(arguments.json), json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
     for verdict in reversed(Verdict):
         if verdict == Verdict.ALLOWED and not arguments.all:
             continue
-        shown = [remark for remark in inspection.remarks if remark.verdict == verdict]
-        places = Counter((remark.kind, remark.text) for remark in shown)
-        for remark in shown:
+        selected = [remark for remark in inspection.remarks if remark.verdict == verdict]
+        places = Counter((remark.kind, remark.text) for remark in selected)
+        for remark in selected:
             key = remark.kind, remark.text
             more = 0 if verdict == Verdict.REFUSED else places.pop(key, 0) - 1  # what is refused is told everywhere
             if more < 0:

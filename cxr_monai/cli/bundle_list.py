@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     for name, folder in shipped_bundles().items():
         print(f"{name}  {folder}")
-    for one in installed_bundles(store_folder(arguments.store)):
-        record = one.record
-        print(f"{record.name}@{record.version}  {one.root}  signed by {record.signer}, installed {record.installed}")
+    for bundle in installed_bundles(store_folder(arguments.store)):
+        record = bundle.record
+        print(f"{record.name}@{record.version}  {bundle.root}  signed by {record.signer}, installed {record.installed}")
     return 0

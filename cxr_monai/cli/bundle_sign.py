@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def password_for(what: str) -> str:
+def password_for(key: str) -> str:
     """Return the password of a private key, from the environment or the terminal."""
     import getpass
     import os
 
-    return os.environ.get("CXR_MONAI_KEY_PASSWORD") or getpass.getpass(f"password of {what}: ")
+    return os.environ.get("CXR_MONAI_KEY_PASSWORD") or getpass.getpass(f"password of {key}: ")

@@ -39,15 +39,15 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not arguments.name:
         raise UsageError(Code.USAGE, "--name: say whose key it is, such as --name hospital-a.")
-    found = read_signer(Path(arguments.key)).fingerprint
+    fingerprint = read_signer(Path(arguments.key)).fingerprint
     if arguments.fingerprint is not None:
-        told = arguments.fingerprint.lower().rstrip(".")
-        if len(told) < 16:
-            raise UsageError(Code.USAGE, f"--fingerprint {told}: compare at least 16 digits.")
-        if not found.startswith(told):
+        expected = arguments.fingerprint.lower().rstrip(".")
+        if len(expected) < 16:
+            raise UsageError(Code.USAGE, f"--fingerprint {expected}: compare at least 16 digits.")
+        if not fingerprint.startswith(expected):
             raise SharingError(
                 Code.KEY_INVALID,
-                f"its fingerprint is {found}, not {told}.",
+                f"its fingerprint is {fingerprint}, not {expected}.",
                 fix="It is not the key that its owner means: do not trust it.",
                 where=arguments.key,
             )

@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.sharing.trust.verify import verify_bundle
 
     store = store_folder(arguments.store)
-    here = find_installed(store, arguments.bundle).root if is_installed(store, arguments.bundle) else arguments.bundle
-    verified = verify_bundle(here, arguments.trusted)
+    path = find_installed(store, arguments.bundle).root if is_installed(store, arguments.bundle) else arguments.bundle
+    verified = verify_bundle(path, arguments.trusted)
     contents, signer = verified.contents, verified.signer
     if not arguments.allow_downgrade:
         refuse_older(store, contents.name, contents.version)

@@ -44,10 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
         freed = clear(Path(root), arguments.unused_for * 86400)
         print(f"{root}: {freed / 1e9:.2f} GB free again")
         return 0
-    found = preparations(Path(root))
-    for one in found:
-        day = time.strftime("%Y-%m-%d", time.localtime(one.used))
-        print(f"{one.folder.name}  {counted(one.images, 'image'):>16}  {one.bytes / 1e9:8.2f} GB  last used {day}")
-    total = sum(one.bytes for one in found) / 1e9
+    entries = preparations(Path(root))
+    for entry in entries:
+        day = time.strftime("%Y-%m-%d", time.localtime(entry.used))
+        print(
+            f"{entry.folder.name}  {counted(entry.images, 'image'):>16}  {entry.bytes / 1e9:8.2f} GB  last used {day}"
+        )
+    total = sum(entry.bytes for entry in entries) / 1e9
     print(f"{root}: {total:.2f} of at most {limit_bytes() / 1e9:g} GB")
     return 0

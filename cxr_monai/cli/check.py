@@ -48,37 +48,37 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out:
         check_folder(arguments.out, ["check.txt", "check.png"], arguments.force)
-        drawn = arguments.out / "check.png"
+        chart = arguments.out / "check.png"
     else:  # named after the manifest and made of it alone: a newer one takes its place
         name = arguments.manifest.name.removesuffix(".gz").removesuffix(".csv")
-        drawn = check_output(arguments.manifest.with_name(f"{name}.check.png"), force=True)
+        chart = check_output(arguments.manifest.with_name(f"{name}.check.png"), force=True)
     labels = label_scheme(arguments.scheme) if arguments.scheme else None
-    wrong: list[str] = []
+    problems: list[str] = []
     try:
         manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=not arguments.table_only)
     except ManifestError as error:
         # the rest of a table whose files are missing can still be shown; of one that is invalid it can't
         if error.code != Code.IMAGES_MISSING:
             raise
-        wrong.append(error.message)
+        problems.append(error.message)
         manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=False)
     notes = oddities(manifest)
     if arguments.pixels:
         pixels_wrong, pixels_notes = _pixels(manifest, arguments.any_modality)
-        wrong += pixels_wrong
+        problems += pixels_wrong
         notes += pixels_notes
     parts = [describe(manifest)]
     if labels:
         parts.append(describe_labels(manifest, labels))
     if notes:
         parts.append("Worth a look\n" + "\n".join(f"  {note}." for note in notes))
-    parts.append("WRONG\n" + "\n".join(wrong) if wrong else "Nothing is wrong with it.")
+    parts.append("WRONG\n" + "\n".join(problems) if problems else "Nothing is wrong with it.")
     text = "\n\n".join(parts)
     print(text)
     texts: dict[Path, bytes | None] = {arguments.out / "check.txt": f"{text}\n".encode()} if arguments.out else {}
-    write_together(drawn, picture(manifest), texts)
-    print(f"\nPicture: {drawn}")
-    return 1 if wrong else 0
+    write_together(chart, picture(manifest), texts)
+    print(f"\nPicture: {chart}")
+    return 1 if problems else 0
 
 
 def _pixels(manifest: "Manifest", any_modality: bool) -> tuple[list[str], list[str]]:
@@ -87,16 +87,18 @@ def _pixels(manifest: "Manifest", any_modality: bool) -> tuple[list[str], list[s
     from cxr_monai.data.notes import EXAMPLES
 
     report = compare_pixels(manifest, progress=True, any_modality=any_modality)
-    wrong = []
+    problems = []
     if report.shared:
-        wrong.append(
+        problems.append(
             f"{counted(len(report.shared), 'radiograph')} {agreeing(len(report.shared), 'stand')} "
             "under several patients, with identical pixels:"
         )
-        wrong += ["  " + ", ".join(f"{image} (patient {who})" for image, who in group) for group in report.shared]
+        problems += [
+            "  " + ", ".join(f"{image} (patient {patient})" for image, patient in group) for group in report.shared
+        ]
     if report.unreadable:
-        wrong.append(f"{counted(len(report.unreadable), 'file')} can't be read as a radiograph:")
-        wrong += [f"  {image}: [{code}] {reason}" for image, code, reason in report.unreadable]
+        problems.append(f"{counted(len(report.unreadable), 'file')} can't be read as a radiograph:")
+        problems += [f"  {image}: [{code}] {reason}" for image, code, reason in report.unreadable]
     notes = []
     if report.repeated:
         notes.append(
@@ -104,4 +106,4 @@ def _pixels(manifest: "Manifest", any_modality: bool) -> tuple[list[str], list[s
             "another of the same patient, pixel for pixel"
         )
     notes += report.notes.lines(report.read, EXAMPLES)
-    return wrong, notes
+    return problems, notes

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _row(result: "CheckResult") -> str:
-    """Return one row of the table, what was found broken to the terminal's width."""
+    """Return one row of the table, its text wrapped at the terminal's width."""
     start = f"{result.status:<9}{result.name:<{_NAME}}"
     width = max(shutil.get_terminal_size((120, 24)).columns, 60)
     return textwrap.fill(
@@ -62,10 +62,10 @@ def _row(result: "CheckResult") -> str:
 
 
 def _advice(results: list["CheckResult"]) -> str:
-    """Return what to do, each advice once with all that it is for."""
+    """Return the advice as text, each piece once after the names of the checks that give it."""
     names: dict[str, list[str]] = {}
     for result in results:
         if result.advice:
             names.setdefault(result.advice, []).append(result.name)
-    lines = [f"  {', '.join(who)}: {advice}" for advice, who in names.items()]
+    lines = [f"  {', '.join(checks)}: {advice}" for advice, checks in names.items()]
     return "\n".join(["\nWhat to do", *lines, ""]) if lines else ""

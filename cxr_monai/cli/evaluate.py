@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
         plots=arguments.plots or bool(arguments.experiment),
     )
-    evaluation, written = evaluate_files(
+    evaluation, paths = evaluate_files(
         arguments.predictions,
         arguments.manifest,
         arguments.out,
@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         options=options,
         force=arguments.force,
     )
-    runs = track_evaluation(arguments.experiment, arguments.out, evaluation, written) if arguments.experiment else ""
+    runs = track_evaluation(arguments.experiment, arguments.out, evaluation, paths) if arguments.experiment else ""
     print(evaluation.text())
     if evaluation.comparison is not None:
         print(f"\n{' against '.join(evaluation.comparison_names or ())} (difference: second minus first)")

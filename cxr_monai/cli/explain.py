@@ -144,8 +144,8 @@ def run(arguments: argparse.Namespace) -> int:
         from cxr_monai.attribution.gallery import Gallery
         from cxr_monai.attribution.map_pictures import write_pictures
 
-        shown, wanted_findings = store.images[: arguments.pictures], explained.findings if arguments.finding else ()
-        pictures = write_pictures(Gallery([store]), shown, arguments.out / "pictures", wanted_findings)
+        names, wanted_findings = store.images[: arguments.pictures], explained.findings if arguments.finding else ()
+        pictures = write_pictures(Gallery([store]), names, arguments.out / "pictures", wanted_findings)
         print(f"{counted(len(pictures), 'picture')}: {arguments.out / 'pictures'}")
     for note in store.notes.lines(len(store.images)):
         print(f"note: {note}")

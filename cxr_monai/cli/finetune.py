@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.out, ())
     diseases = list(NIH14) if arguments.disease.lower() == "all" else [arguments.disease]
     settings = parse_settings(arguments.settings)
-    task = FineTuneTask(**{one.name: getattr(arguments, one.name) for one in fields(FineTuneTask)})
+    task = FineTuneTask(**{field.name: getattr(arguments, field.name) for field in fields(FineTuneTask)})
     train = _train_probes if arguments.head_only else _train_networks
     return train(task, diseases, arguments.out, settings)
 

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         root=arguments.root,
         intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
     )
-    agreement, written = agree_files(
+    agreement, paths = agree_files(
         arguments.first,
         arguments.second,
         arguments.out,
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.force,
         arguments.match_names,
     )
-    runs = track_agreement(arguments.experiment, arguments.out, agreement, written) if arguments.experiment else ""
+    runs = track_agreement(arguments.experiment, arguments.out, agreement, paths) if arguments.experiment else ""
     print(as_text(agreement.findings))
     if agreement.seeds is not None:
         print("\nwhat of the disagreement is just the seed")

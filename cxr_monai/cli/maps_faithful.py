@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     if manifest is None and len(arguments.inputs) == 1 and arguments.inputs[0].lower().endswith((".csv", ".csv.gz")):
         manifest = Path(arguments.inputs[0])
     files, names = gather_files(arguments.inputs, arguments.split)
-    faithfulness, written = faithful_files(
+    faithfulness, paths = faithful_files(
         open_bundle(arguments),
         files,
         names,
@@ -123,11 +123,18 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.force,
         arguments.match_names,
     )
-    runs = (
-        track_faithfulness(arguments.experiment, arguments.out, faithfulness, written) if arguments.experiment else ""
-    )
-    shown = ["method", "cases", "deletion_gain", "insertion_gain", "unexplained", "sensitivity", "survival", "verdict"]
-    print(as_text(faithfulness.methods[[name for name in shown if name in faithfulness.methods]]))
+    runs = track_faithfulness(arguments.experiment, arguments.out, faithfulness, paths) if arguments.experiment else ""
+    columns = [
+        "method",
+        "cases",
+        "deletion_gain",
+        "insertion_gain",
+        "unexplained",
+        "sensitivity",
+        "survival",
+        "verdict",
+    ]
+    print(as_text(faithfulness.methods[[name for name in columns if name in faithfulness.methods]]))
     for note in faithfulness.notes:
         print(f"note: {note}")
     print(f"\nthe page: {arguments.out / 'faithfulness.html'}")

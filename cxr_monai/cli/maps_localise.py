@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.labels import spelling
     from cxr_monai.workflows.localise import Choosing, localise_files, track_localisation
 
-    localisation, written = localise_files(
+    localisation, paths = localise_files(
         arguments.maps,
         arguments.boxes,
         arguments.manifest,
@@ -128,11 +128,9 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         force=arguments.force,
     )
-    runs = (
-        track_localisation(arguments.experiment, arguments.out, localisation, written) if arguments.experiment else ""
-    )
-    shown = ["finding", "map", "cases", "pointing", "pointing_low", "pointing_high", "energy", "iou", "iou_above_0.1"]
-    print(as_text(localisation.scores[[*shown, "iobb_above_0.1", "map_threshold"]]))
+    runs = track_localisation(arguments.experiment, arguments.out, localisation, paths) if arguments.experiment else ""
+    columns = ["finding", "map", "cases", "pointing", "pointing_low", "pointing_high", "energy", "iou", "iou_above_0.1"]
+    print(as_text(localisation.scores[[*columns, "iobb_above_0.1", "map_threshold"]]))
     gains = localisation.gains
     print("\ngain of the map, paired")
     print(as_text(gains[gains["score"].isin(["pointing", "iou"])]))

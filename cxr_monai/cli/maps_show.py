@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "maps", metavar="MAPS", nargs="+", type=Path, help="folders that 'cxr-monai explain' wrote; the first leads"
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--images", metavar="NAME", nargs="+", help="these images, by path or file name")
-    what.add_argument("--sheet", action="store_true", help="examples of every finding and of normal images")
+    selection = parser.add_mutually_exclusive_group(required=True)
+    selection.add_argument("--images", metavar="NAME", nargs="+", help="these images, by path or file name")
+    selection.add_argument("--sheet", action="store_true", help="examples of every finding and of normal images")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .png, a .pdf or a folder")
     parser.add_argument(
         "--finding", nargs="+", default=[], metavar="F", help="these findings (default: those reported; --sheet: all)"
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         for path in dict.fromkeys([*pictures, pictures[0].with_suffix(".csv")]):
             check_output(path, arguments.force)
         for picture in pictures:
-            chosen = write_example_sheet(
+            examples = write_example_sheet(
                 gallery,
                 picture,
                 findings,
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
                 threshold=threshold,
                 contours=not arguments.no_contours,
             )
-        images = list(dict.fromkeys(image for image in chosen["image"] if image))
+        images = list(dict.fromkeys(image for image in examples["image"] if image))
         if arguments.experiment:
             log(arguments, pictures)
     else:
@@ -148,8 +148,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{', '.join(map(str, pictures[:3]))}{', ...' if len(pictures) > 3 else ''}"
     )
     if arguments.nifti:
-        written = write_nifti_maps(gallery, images, arguments.out, findings)
-        print(f"{counted(len(written), 'NIfTI file')}: {arguments.out}")
+        paths = write_nifti_maps(gallery, images, arguments.out, findings)
+        print(f"{counted(len(paths), 'NIfTI file')}: {arguments.out}")
     left_out = Path(f"{arguments.out}.errors.csv")
     if left_out.is_file():
         print(f"some images were left out: {left_out}", file=sys.stderr)
@@ -172,7 +172,12 @@ def read_truth(path: Path, store: "MapStore", by_name: bool = False) -> dict[tup
 
 
 def log(arguments: argparse.Namespace, pictures: list[Path]) -> None:
-    """Log a sheet as an MLflow run: the picture, which names no image, and not the table beside it."""
+    """Log an example sheet as an MLflow run: the pictures, which name no image, without the table beside them.
+
+    Args:
+        arguments: of the command; ``experiment`` is MLflow's.
+        pictures: the sheet's files, in one folder.
+    """
     from cxr_monai.training.tracking import MLflowTracker
 
     settings = {name: str(getattr(arguments, name)) for name in ("threshold", "count", "seed")}

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.data.phantom import make_phantoms
 
-    made = make_phantoms(
+    cohort = make_phantoms(
         arguments.out,
         arguments.count,
         arguments.size,
@@ -43,10 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     print(
-        f"{made.root}: {counted(made.images, 'image')} of {counted(made.patients, 'synthetic patient')}, "
-        f"{made.held_out:,} held out for testing"
+        f"{cohort.root}: {counted(cohort.images, 'image')} of {counted(cohort.patients, 'synthetic patient')}, "
+        f"{cohort.held_out:,} held out for testing"
     )
     print(f"\n{'finding':<20}{'images':>8}{'held out':>10}")
-    for finding, positives in made.positives.items():
-        print(f"{finding:<20}{positives:>8}{made.held_out_positives[finding]:>10}")
+    for finding, positives in cohort.positives.items():
+        print(f"{finding:<20}{positives:>8}{cohort.held_out_positives[finding]:>10}")
     return 0

@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> "Command":
-    """Return the command if the bundle may run it, and say what was found."""
+    """Return the command if the bundle may run it, and print the result of the inspection."""
     from cxr_monai.sharing.trust.open_trusted import open_checked
     from cxr_monai.sharing.trust.verify import verify_folder
     from cxr_monai.workflows.run.command import monai_command
@@ -89,13 +89,13 @@ def _prepare(arguments: argparse.Namespace) -> "Command":
         verify_folder(bundle.root)
     command = monai_command(bundle.root, arguments.configuration, arguments.settings)
     if is_first_process():
-        print(_which(bundle), *(f"not inspected, your own: {file}" for file in command.own), sep="\n")
+        print(_which(bundle), *(f"not inspected, your own: {file}" for file in command.uninspected), sep="\n")
         print(f"MONAI's own command for the same, without these checks:\n  {command.shell}", flush=True)
     return command
 
 
 def _which(bundle: "OpenedBundle") -> str:
-    """Say which bundle it is and what was found of it."""
+    """Return a line that names the bundle and the result of its inspection."""
     from cxr_monai.cli.inspection_lines import attention_lines
 
     if bundle.record is not None:
@@ -107,7 +107,7 @@ def _which(bundle: "OpenedBundle") -> str:
 
 
 def _show_settings(bundle: str, configuration: str) -> int:
-    """Print what may be set. The bundle is only read."""
+    """Print the settings of a configuration; the bundle is only read."""
     import textwrap
 
     from cxr_monai.workflows.run.command import configurations, files_of

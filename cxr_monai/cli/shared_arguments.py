@@ -7,7 +7,7 @@ from cxr_monai.errors import Code, UsageError
 
 
 def add_trusted(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trusted``."""
+    """Add ``--trusted``, the folder of trusted public keys."""
     parser.add_argument("--trusted", metavar="DIR", help="of trusted keys (default: $CXR_MONAI_TRUSTED, or your own)")
 
 
@@ -20,7 +20,7 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust_folder(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-folder``."""
+    """Add ``--trust-folder``, which runs a folder that was not installed, whatever an inspection finds in it."""
     parser.add_argument(
         "--trust-folder", action="store_true", help="run the folder although it was not installed, whatever is in it"
     )
@@ -32,7 +32,12 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def add_any_modality(parser: argparse.ArgumentParser, when: str = "") -> None:
-    """Add ``--any-modality``, for a command that reads films."""
+    """Add ``--any-modality``, for a command that reads radiographs.
+
+    Args:
+        parser: the command's.
+        when: the beginning of the help text, where the option depends on another one.
+    """
     parser.add_argument(
         "--any-modality", action="store_true", help=f"{when}read DICOM files whatever their headers say they show"
     )
@@ -47,16 +52,28 @@ def add_match_names(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_read_bundle(parser: argparse.ArgumentParser, what: str = "a folder, such as OUT/bundle") -> None:
-    """Add ``BUNDLE``, for a command that only reads one."""
-    parser.add_argument("bundle", metavar="BUNDLE", help=f"an installed bundle's NAME or NAME@VERSION, or {what}")
+def add_read_bundle(parser: argparse.ArgumentParser, alternative: str = "a folder, such as OUT/bundle") -> None:
+    """Add ``BUNDLE``, for a command that only reads one.
+
+    Args:
+        parser: the command's.
+        alternative: what may be given instead of an installed bundle's name, for the help text.
+    """
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help=f"an installed bundle's NAME or NAME@VERSION, or {alternative}"
+    )
 
 
-def add_intervals(parser: argparse._ActionsContainer, drawn: str = "the draws") -> None:
-    """Add ``--replicates``, ``--level`` and ``--seed``: how intervals over patients are computed."""
+def add_intervals(parser: argparse._ActionsContainer, draws: str = "the draws") -> None:
+    """Add ``--replicates``, ``--level`` and ``--seed``: how confidence intervals over patients are computed.
+
+    Args:
+        parser: the command's, or a group of its arguments.
+        draws: what the seed is of, for the help text.
+    """
     parser.add_argument("--replicates", type=int, default=1000, help="draws of all patients (default: %(default)s)")
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help=f"of {drawn} (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help=f"of {draws} (default: %(default)s)")
 
 
 def check_at_least(arguments: argparse.Namespace, **lowest: int) -> None:
@@ -88,12 +105,12 @@ def open_bundle(arguments: argparse.Namespace) -> Path:
     return open_trusted(arguments.bundle, arguments.trust_folder)
 
 
-def read_bundle(named: str | None) -> Path | None:
+def read_bundle(bundle: str | None) -> Path | None:
     """Return the folder of a bundle that is only read, such as for its thresholds: nothing of it runs."""
-    return None if named is None else folder_of(named)
+    return None if bundle is None else folder_of(bundle)
 
 
-def folder_of(named: str) -> Path:
+def folder_of(bundle: str) -> Path:
     """Return the folder of a bundle that is only read, whether it is installed or not.
 
     Raises:
@@ -102,4 +119,4 @@ def folder_of(named: str) -> Path:
     """
     from cxr_monai.sharing.trust.open_trusted import open_trusted
 
-    return open_trusted(named, trust_folder=True)
+    return open_trusted(bundle, trust_folder=True)

@@ -82,8 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if unused := record.details.get("not_in_manifest"):
         print(f"{counted(unused, 'listed image')} {be(unused)} not in the manifest.")
-    if arguments.scheme == "lists" and (left := int((result.table["split"] == "").sum())):
-        print(f"{out_of(left, len(result), 'image')} {be(len(result))} in no list and {have(len(result))} no split.")
+    if arguments.scheme == "lists" and (unlisted := int((result.table["split"] == "").sum())):
+        print(
+            f"{out_of(unlisted, len(result), 'image')} {be(len(result))} in no list and {have(len(result))} no split."
+        )
     digest = record.details.get("fold_digest", record.digest)
     print(f"{out}: scheme {record.scheme}, seed {record.seed}, digest {digest[:12]}")
     return 0
@@ -91,25 +93,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return those options that were given; refuse those of another scheme, which would be ignored."""
-    own = _OPTIONS[arguments.scheme]
-    every = {name for options in _OPTIONS.values() for name in options}
+    allowed = _OPTIONS[arguments.scheme]
+    every = {name for names in _OPTIONS.values() for name in names}
     values = {name: getattr(arguments, name) for name in sorted(every)}
-    given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 is given
-    if foreign := [_flag(name) for name in given if name not in own]:
+    options = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 is given
+    if foreign := [_flag(name) for name in options if name not in allowed]:
         raise UsageError(
             Code.USAGE,
-            f"--scheme {arguments.scheme} has no {', '.join(foreign)}; it has {', '.join(map(_flag, own))}.",
+            f"--scheme {arguments.scheme} has no {', '.join(foreign)}; it has {', '.join(map(_flag, allowed))}.",
         )
-    if "fractions" in given:
+    if "fractions" in options:
         try:
-            given["fractions"] = [float(part) for part in given["fractions"].split(",")]
+            options["fractions"] = [float(part) for part in options["fractions"].split(",")]
         except ValueError as error:
             raise UsageError(
-                Code.USAGE, f"--fractions is {given['fractions']!r}; it is three numbers such as 0.7,0.1,0.2."
+                Code.USAGE, f"--fractions is {options['fractions']!r}; it is three numbers such as 0.7,0.1,0.2."
             ) from error
-    if arguments.scheme == "lists" and not {"train", "val", "test"} <= given.keys():
+    if arguments.scheme == "lists" and not {"train", "val", "test"} <= options.keys():
         raise UsageError(Code.USAGE, "--scheme lists needs --train, --val and --test, each a file of image names.")
-    return given
+    return options
 
 
 def _split(manifest: "Manifest", scheme: str, options: dict[str, Any]) -> "Manifest":

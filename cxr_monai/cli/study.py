@@ -63,15 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _source(named: str) -> Path:
+def _source(bundle: str) -> Path:
     """Return the folder of the bundle that trainings start from: a shipped one, a folder, or an installed one."""
     from cxr_monai.bundle.shipped import shipped, shipped_bundles
     from cxr_monai.sharing.trust.installed import is_installed, store_folder
     from cxr_monai.sharing.trust.open_trusted import open_trusted
 
-    if Path(named).is_dir() or named in shipped_bundles() or is_installed(store_folder(), named):
-        return open_trusted(named)
-    return shipped(named)  # there is none: it says which there are
+    if Path(bundle).is_dir() or bundle in shipped_bundles() or is_installed(store_folder(), bundle):
+        return open_trusted(bundle)
+    return shipped(bundle)  # there is none: it says which there are
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -130,13 +130,13 @@ def _show(prepare: Any, study: Any, arguments: argparse.Namespace, bundle: Path)
     common = {
         name: value
         for name, value in variants[prepared.study.baseline].items()
-        if all(name in own and own[name] == value for own in variants.values())
+        if all(name in settings and settings[name] == value for settings in variants.values())
     }
     print(f"all variants: {json.dumps(common)}")
     for variant, overrides in variants.items():
-        own = {name: value for name, value in overrides.items() if name not in common}
+        settings = {name: value for name, value in overrides.items() if name not in common}
         count, seconds = sum(job.variant == variant for job in jobs), prepared.checked[variant].seconds
-        print(f"{variant}: {count} x about {duration(seconds)}; {json.dumps(own)}")
+        print(f"{variant}: {count} x about {duration(seconds)}; {json.dumps(settings)}")
     total = sum(prepared.checked[job.variant].seconds for job in jobs)
     print(f"{counted(len(jobs), 'training')}, {arguments.jobs} at a time: about {duration(total / arguments.jobs)}")
     print("Estimated from a few images of each; start-up, evaluation and early stopping are not in it.")

@@ -53,39 +53,39 @@ def run(arguments: argparse.Namespace) -> int:
 
     quiet_mlflow()
     uri = arguments.tracking_uri or default_tracking_uri()
-    where, all_taken, shown = without_password(uri), True, list[str]()
+    server, all_taken, links = without_password(uri), True, list[str]()
     for path in journals:
         journal = Journal(path)
         try:
             client = MlflowClient(tracking_uri=uri)
-            sent = journal.send_refused(client, where)
-            sent += journal.send(client, where, artifact_folder(uri), arguments.experiment)
+            sent = journal.send_refused(client, server)
+            sent += journal.send(client, server, artifact_folder(uri), arguments.experiment)
         except Exception as error:  # MLflow raises its own, requests' and SQLAlchemy's
             code = Code.TRACKING_REFUSED if is_refusal(error) else Code.TRACKING_FAILED
-            print(f"cxr-monai track: error [{code}]: {where}: {sentence_of(error)}", file=sys.stderr)
+            print(f"cxr-monai track: error [{code}]: {server}: {sentence_of(error)}", file=sys.stderr)
             return 1
         print(f"{path}: {counted(sent, 'event')} sent" if sent else f"{path}: all had been sent")
-        all_taken = _tell_refused(journal, where) and all_taken
-        ids = journal.run_of(where)
-        shown.append(how_to_see_runs(uri, ids[0] if ids else None))
-    for link in dict.fromkeys(shown):
+        all_taken = _tell_refused(journal, server) and all_taken
+        ids = journal.run_of(server)
+        links.append(how_to_see_runs(uri, ids[0] if ids else None))
+    for link in dict.fromkeys(links):
         print(f"the runs: {link}")
     return 0 if all_taken else 1
 
 
-def _tell_refused(journal: "Journal", where: str) -> bool:
+def _tell_refused(journal: "Journal", server: str) -> bool:
     """Print what a server refused of a journal; True if there is nothing."""
     from cxr_monai.errors import Code
 
-    refused = journal.refused(where)
+    refused = journal.refused(server)
     if refused:
         print(
             f"cxr-monai track: error [{Code.TRACKING_REFUSED}]: MLflow refused "
             f"{out_of(len(refused), len(journal.events), 'event')}; they stand in {journal.refused_file}:",
             file=sys.stderr,
         )
-        for one in refused[:_SHOWN]:
-            print(f"  {one['key']}: {one['reason']}", file=sys.stderr)
+        for event in refused[:_SHOWN]:
+            print(f"  {event['key']}: {event['reason']}", file=sys.stderr)
         if len(refused) > _SHOWN:
             print(f"  and {len(refused) - _SHOWN} more", file=sys.stderr)
     return not refused

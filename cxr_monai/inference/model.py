@@ -42,7 +42,7 @@ from cxr_monai.networks.weight_loading import load_weights
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a model is opened with: plain values, which another process can be given.
+    """The settings of a model: plain values, which can be sent to another process.
 
     Attributes:
         bundle: the bundle's folder; empty for a model of parts.
@@ -139,21 +139,21 @@ class Model:
             WeightsError: if the weights are missing or belong to another network.
             SettingError: as :class:`Model`.
         """
-        given = bundle if isinstance(bundle, ModelSettings) else ModelSettings(str(bundle))
+        options = bundle if isinstance(bundle, ModelSettings) else ModelSettings(str(bundle))
         plain: dict[str, Any] = {
             name: str(value) if isinstance(value, Path | torch.device) else value for name, value in settings.items()
         }
-        given = replace(given, **plain)
-        opened = Bundle.open(given.bundle)
-        weights = Path(given.weights).resolve() if given.weights else opened.weights
-        given = replace(given, bundle=str(opened.root), weights=str(weights) if given.weights else None)
+        options = replace(options, **plain)
+        opened = Bundle.open(options.bundle)
+        weights = Path(options.weights).resolve() if options.weights else opened.weights
+        options = replace(options, bundle=str(opened.root), weights=str(weights) if options.weights else None)
         parser = opened.parser()
-        network = load_weights(parser.get_parsed_content("network_def"), weights, _device(given.device))
+        network = load_weights(parser.get_parsed_content("network_def"), weights, _device(options.device))
         preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
         item = calibration_item(opened.root)
-        calibration = calibration_in(opened.root, item, opened.labels, weights, given.raw)
+        calibration = calibration_in(opened.root, item, opened.labels, weights, options.raw)
         return cls(
-            network, preprocessing, tuple(opened.labels), tuple(shape), head_of(parser), calibration, given, opened
+            network, preprocessing, tuple(opened.labels), tuple(shape), head_of(parser), calibration, options, opened
         )
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -188,13 +188,13 @@ class Model:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What stands beside predictions: bundle, labels, weights, precision, calibrated or not, runtime."""
+        """Provenance of predictions: bundle, labels, weights, precision, calibrated or not, runtime."""
         precision = str(autocast_dtype(self.device, self._computation.amp)).removeprefix("torch.")
         return self._described | {"precision": precision, "runtime": self.settings.runtime}
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """What stands beside maps: the bundle's name and digest, its labels, and whether the weights are its own."""
+        """Provenance of maps: the bundle's name and digest, its labels, and whether the weights are its own."""
         if self.bundle is None:
             return {}
         description = self._described

@@ -96,9 +96,9 @@ class FilmReader:
         dataset, count = _FilmDataset(items, self.preprocessing, self.shape, with_notes=True), 0
         with plain_tensors(), progress_bar(total=done + len(items), initial=done, desc=desc, unit="images") as bar:
             for batch in reading_loader(dataset, self.batch_size, self.num_workers) if items else ():
-                read = [position for position, error in enumerate(batch["error"]) if not error]
+                readable = [position for position, error in enumerate(batch["error"]) if not error]
                 yield FilmBatch(
-                    batch["name"], batch["image"], read, batch_errors(batch), batch["notes"], batch["geometry"]
+                    batch["name"], batch["image"], readable, batch_errors(batch), batch["notes"], batch["geometry"]
                 )
                 count += len(batch["name"])
                 bar.update(len(batch["name"]))

@@ -1,6 +1,6 @@
 """MONAI's networks by name: ``--network_def ResNet50`` stands for a whole definition.
 
-    definition("ResNet50", image_size=224, in_channels=1, outputs=14)
+    network_definition("ResNet50", image_size=224, in_channels=1, outputs=14)
     # {"_target_": "ResNet", "block": "bottleneck", ..., "n_input_channels": 1, "num_classes": 14}
 
 A definition names a class of MONAI and its arguments, nothing of this package, so the weights load without it. Any
@@ -75,18 +75,18 @@ def network_definition(name: str, image_size: int, in_channels: int, outputs: in
     >>> network_definition("DenseNet121", 224, 1, 14)["_target_"]
     'DenseNet121'
     """
-    known = {key.lower(): key for key in ARCHITECTURES}
-    if name.lower() not in known:
+    names = {key.lower(): key for key in ARCHITECTURES}
+    if name.lower() not in names:
         raise SettingError(
             Code.SETTING_INVALID,
             f"--network_def {name!r}: by name there are {', '.join(ARCHITECTURES)}.",
             fix="Give any other network of MONAI as its definition: \"{'_target_': 'DenseNet264', 'spatial_dims': 2, "
             "'in_channels': 1, 'out_channels': '$len(@findings)'}\".",
         )
-    made = {**ARCHITECTURES[known[name.lower()]], "spatial_dims": 2}
-    for argument, value in zip(_arguments(made), (in_channels, outputs), strict=True):
-        made[argument] = value
-    if made["_target_"] == "ViT":
+    definition = {**ARCHITECTURES[names[name.lower()]], "spatial_dims": 2}
+    for argument, value in zip(_arguments(definition), (in_channels, outputs), strict=True):
+        definition[argument] = value
+    if definition["_target_"] == "ViT":
         if find_spec("einops") is None:
             raise SettingError(
                 Code.RUNTIME_MISSING, "MONAI's ViT needs the package einops.", fix="Install it: pip install einops."
@@ -97,8 +97,8 @@ def network_definition(name: str, image_size: int, in_channels: int, outputs: in
                 f"--image_size {image_size}: ViT reads patches of {PATCH}x{PATCH} pixels, and takes multiples of it.",
                 fix=f"Choose {max(image_size // PATCH, 2) * PATCH}.",
             )
-        made["img_size"] = [image_size, image_size]
-    return made
+        definition["img_size"] = [image_size, image_size]
+    return definition
 
 
 def in_channels_of(network_def: Mapping[str, Any]) -> int:
@@ -121,7 +121,11 @@ def _arguments(network_def: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def check_image_size(network_def: Any, image_size: Any) -> None:
-    """Refuse an image size that a network with places of its own (ViT) was not made for.
+    """Refuse an image size that differs from that of a network with position embeddings (ViT).
+
+    Args:
+        network_def: the network's definition; any without ``img_size`` passes.
+        image_size: rows and columns of an image, in pixels.
 
     Raises:
         SettingError: ``setting-invalid``, naming both sizes.
@@ -140,7 +144,7 @@ STRIDE = 32
 
 
 def image_size_remark(image_size: Any) -> str:
-    """Return what to know of an image size that is no multiple of 32; empty for others (docs/heat-maps.md).
+    """Return a remark on an image size that is no multiple of 32 pixels; empty for others (docs/heat-maps.md).
 
     >>> image_size_remark(224)
     ''

@@ -126,21 +126,21 @@ class ClassMaps(nn.Module):
             outputs = outputs if self.bias is None else outputs + self.bias
             return self.head(outputs), self.head.maps(outputs, maps)
 
-    def _locate(self, network: nn.Module, made: nn.Module, tail: ClassifierTail, shape: Sequence[int]) -> int:
-        """Find the old places among the new ones."""
+    def _locate(self, network: nn.Module, dilated: nn.Module, tail: ClassifierTail, shape: Sequence[int]) -> int:
+        """Return the index of the coarse grid's first point on the finer grid, by comparing their features."""
         images = _synthetic(shape).to(next(network.parameters()).device)
         with torch.inference_mode(), evaluating(network):
             new = old = features_before(network, tail.pooling, images)
             with suppress(RuntimeError):  # parts that no longer fit each other
-                new = features_before(made, tail.pooling, images)
+                new = features_before(dilated, tail.pooling, images)
         scale = float(old.abs().max())
         for first in range(self._every):
             steps = slice(first, first + self._every * tail.side, self._every)
-            here = new[..., steps, steps]
+            subgrid = new[..., steps, steps]
             if (
                 new is not old
-                and here.shape == old.shape
-                and float((here - old).abs().max()) <= _CLOSE * max(scale, 1.0)
+                and subgrid.shape == old.shape
+                and float((subgrid - old).abs().max()) <= _CLOSE * max(scale, 1.0)
             ):
                 return first
         raise SettingError(
@@ -161,13 +161,13 @@ def find_classifier_tail(network: nn.Module, shape: Sequence[int]) -> Classifier
     Raises:
         SettingError: ``setting-invalid`` if it does not end in them, saying what its maps can be made with.
     """
-    seen: list[tuple[str, nn.Module, torch.Tensor, torch.Tensor]] = []
-    wanted = [name for name, part in network.named_modules() if isinstance(part, nn.AdaptiveAvgPool2d | nn.Linear)]
+    calls: list[tuple[str, nn.Module, torch.Tensor, torch.Tensor]] = []
+    names = [name for name, part in network.named_modules() if isinstance(part, nn.AdaptiveAvgPool2d | nn.Linear)]
     images = _synthetic(shape).to(next(network.parameters()).device)
-    with torch.inference_mode(), evaluating(network), _watching(network, wanted, seen):
+    with torch.inference_mode(), evaluating(network), _watching(network, names, calls):
         logits = network(images)
-    poolings = [(name, inputs) for name, part, inputs, _ in seen if isinstance(part, nn.AdaptiveAvgPool2d)]
-    linears = [(name, part) for name, part, _, _ in seen if isinstance(part, nn.Linear)]
+    poolings = [(name, inputs) for name, part, inputs, _ in calls if isinstance(part, nn.AdaptiveAvgPool2d)]
+    linears = [(name, part) for name, part, _, _ in calls if isinstance(part, nn.Linear)]
     if poolings and linears:
         (pooling, features), (linear, layer) = poolings[-1], linears[-1]
         if features.ndim == 4 and features.shape[1] == layer.in_features:
@@ -208,7 +208,7 @@ def grid_points(network: nn.Module, shape: Sequence[int], side: int) -> tuple[fl
 
 
 def features_before(network: nn.Module, pooling: str, images: torch.Tensor) -> torch.Tensor:
-    """Return what a network gives its pooling: ``[B, C, h, w]``; what comes after it is not computed."""
+    """Return the features before a network's pooling, ``[B, C, h, w]``; later layers are not computed."""
 
     def stop(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         raise _Reached(inputs[0])
@@ -277,12 +277,12 @@ def _finer(network: nn.Module, shape: Sequence[int], stride: int) -> nn.Module:
 
 def _run(network: nn.Module, shape: Sequence[int]) -> list[Any]:
     """Return name, module, input and output of every convolution and pooling, in the order in which they run."""
-    seen: list[Any] = []
+    calls: list[Any] = []
     names = [name for name, part in network.named_modules() if isinstance(part, _STEPS)]
     images = _synthetic(shape).to(next(network.parameters()).device)
-    with torch.inference_mode(), evaluating(network), _watching(network, names, seen):
+    with torch.inference_mode(), evaluating(network), _watching(network, names, calls):
         network(images)
-    return seen
+    return calls
 
 
 def _stride(shape: Sequence[int], side: int) -> int:
@@ -290,12 +290,12 @@ def _stride(shape: Sequence[int], side: int) -> int:
     return int(2 ** round(math.log2(shape[-1] / side)))
 
 
-def _check_stride(stride: int, own: int) -> None:
-    allowed = [own // 2**power for power in range(4) if own // 2**power >= 1]
+def _check_stride(stride: int, coarsest: int) -> None:
+    allowed = [coarsest // 2**power for power in range(4) if coarsest // 2**power >= 1]
     if stride not in allowed:
         raise SettingError(
             Code.SETTING_INVALID,
-            f"there is no map every {stride!r} pixels: this network's grid has one point every {own}.",
+            f"there is no map every {stride!r} pixels: this network's grid has one point every {coarsest}.",
             fix=f"Choose one of {', '.join(map(str, allowed))}.",
         )
 
@@ -307,11 +307,11 @@ def _synthetic(shape: Sequence[int]) -> torch.Tensor:
 
 
 @contextmanager
-def _watching(network: nn.Module, names: Sequence[str], seen: list[Any]) -> Iterator[None]:
-    """Note what these layers are given and give, in the order in which they run."""
+def _watching(network: nn.Module, names: Sequence[str], calls: list[Any]) -> Iterator[None]:
+    """Record the inputs and outputs of layers, in the order in which they run."""
 
     def note(name: str, part: nn.Module, inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor) -> None:
-        seen.append((name, part, inputs[0], outputs))
+        calls.append((name, part, inputs[0], outputs))
 
     hook: Callable[..., None] = note
     handles = [network.get_submodule(name).register_forward_hook(partial(hook, name)) for name in names]
@@ -324,7 +324,7 @@ def _watching(network: nn.Module, names: Sequence[str], seen: list[Any]) -> Iter
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode for a while."""
+    """Put a network into evaluation mode inside the block, and back afterwards."""
     training = network.training
     network.eval()
     try:

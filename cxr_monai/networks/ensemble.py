@@ -57,9 +57,9 @@ def ensemble_definition(members: int, network_def: Mapping[str, Any]) -> dict[st
 
 def joined_states(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Return the state dictionary of an ensemble from those of its members."""
-    return {f"members.{at}.{name}": tensor for at, state in enumerate(states) for name, tensor in state.items()}
+    return {f"members.{index}.{name}": tensor for index, state in enumerate(states) for name, tensor in state.items()}
 
 
 def within_member(name: str) -> str:
-    """Return the name of a part within its member; that of another network as it is."""
+    """Return the name of a part within its ensemble member; names of other networks are returned unchanged."""
     return _PREFIX.sub("", name)

@@ -25,7 +25,7 @@ def fixed_batch_size(shape: Sequence[int]) -> int:
 
 
 def in_fixed_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor, size: int) -> Any:
-    """Return what a network gives for images ``[B, C, H, W]``, computed ``size`` at a time.
+    """Return a network's outputs for images ``[B, C, H, W]``, computed ``size`` at a time.
 
     Args:
         network: gives a tensor ``[B, ...]`` or a tuple of such; what it gives for an image must not depend on the
@@ -45,7 +45,7 @@ def in_fixed_batches(network: Callable[[torch.Tensor], Any], images: torch.Tenso
 
 
 def evenly(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Any:
-    """Return what a network gives for images ``[B, C, H, W]``: in fixed batches on a CPU, at once elsewhere."""
+    """Return a network's outputs for images ``[B, C, H, W]``: in fixed batches on a CPU, at once elsewhere."""
     if images.device.type != "cpu":
         return network(images)
     return in_fixed_batches(network, images, fixed_batch_size(images.shape))

@@ -1,7 +1,7 @@
 """State dictionaries of other people's DenseNets, told apart by their names and renamed to MONAI's.
 
-    found = recognise(load_state_dict("m-25012018-123527.pth.tar"), where="m-25012018-123527.pth.tar")
-    found.kind, found.rows, found.definition      # chexnet, the 14 findings, {"_target_": "DenseNet121", ...}
+    foreign = recognise(load_state_dict("m-25012018-123527.pth.tar"), path="m-25012018-123527.pth.tar")
+    foreign.kind, foreign.rows, foreign.definition      # chexnet, the 14 findings, {"_target_": "DenseNet121", ...}
 
 MONAI's DenseNet has the tensors of torchvision's, in the same order, under other names:
 
@@ -86,12 +86,12 @@ class Foreign:
     left_out: tuple[str, ...]
 
 
-def recognise(state: Mapping[str, torch.Tensor], where: str | Path, kind: str = "auto") -> Foreign:
-    """Return what a state dictionary is, under MONAI's names.
+def recognise(state: Mapping[str, torch.Tensor], path: str | Path, kind: str = "auto") -> Foreign:
+    """Recognise a DenseNet's state dictionary and rename its tensors to MONAI's names.
 
     Args:
         state: tensors by name, of a DenseNet.
-        where: the file, for errors.
+        path: the file, for errors.
         kind: a :class:`NamingKind` where the names leave it open; they decide where ``auto``.
 
     Raises:
@@ -105,37 +105,39 @@ def recognise(state: Mapping[str, torch.Tensor], where: str | Path, kind: str = 
             Code.WEIGHTS_MISMATCH,
             several,
             fix="Give the state dictionary of one DenseNet (torchvision's, CheXNet's, TorchXRayVision's or MONAI's).",
-            where=where,
+            where=path,
         )
     prefix = stems[0].removesuffix(STEM)
-    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     left_out = [_told(name, state[name], "outside of the network") for name in state if not name.startswith(prefix)]
-    classifier = [name for name in own if re.fullmatch(r"(classifier(\.\d+)?|class_layers\.out)\.(weight|bias)", name)]
+    classifier = [
+        name for name in tensors if re.fullmatch(r"(classifier(\.\d+)?|class_layers\.out)\.(weight|bias)", name)
+    ]
     single = len({name.rpartition(".")[0] for name in classifier}) == 1
     renamed: dict[str, torch.Tensor] = {}
-    for name, tensor in own.items():
+    for name, tensor in tensors.items():
         if name.startswith("features."):
             renamed[_renamed(name)] = tensor
         elif name in classifier and single:
             renamed[f"{OUT}.{name.rpartition('.')[2]}"] = tensor
         else:
             left_out.append(_told(name, tensor, _reason(name, name in classifier)))
-    _check_shapes(renamed, where)
+    _check_shapes(renamed, path)
     channels = renamed[STEM].shape[1]
     outputs = len(renamed[f"{OUT}.weight"]) if f"{OUT}.weight" in renamed else None
     if kind == "auto":
-        kind = _kind(prefix, own, channels, outputs)
+        kind = _kind(prefix, tensors, channels, outputs)
     return Foreign(
         NamingKind(kind),
         renamed,
-        _definition(renamed, where),
+        _definition(renamed, path),
         channels,
-        _rows(kind, outputs, own, where),
+        _rows(kind, outputs, tensors, path),
         tuple(left_out),
     )
 
 
-def _check_shapes(state: Mapping[str, torch.Tensor], where: str | Path) -> None:
+def _check_shapes(state: Mapping[str, torch.Tensor], path: str | Path) -> None:
     """Refuse tensors that are no weights of a DenseNet, whatever its size: the rest reads sizes from their shapes."""
     dimensions = {name: 4 for name in state if re.search(r"\.conv\d?\.weight$", name)}
     dimensions |= {STEM: 4, f"{OUT}.weight": 2, f"{OUT}.bias": 1}
@@ -147,7 +149,7 @@ def _check_shapes(state: Mapping[str, torch.Tensor], where: str | Path) -> None:
                 f"{name} has the shape {list(tensor.shape)}; a DenseNet's has "
                 f"{counted(expected, 'dimension')}, none of them 0.",
                 fix="The file is damaged, or of another network: get it again.",
-                where=where,
+                where=path,
             )
 
 
@@ -168,43 +170,43 @@ def _reason(name: str, classifies: bool) -> str:
     return "no part of a DenseNet"
 
 
-def _kind(prefix: str, own: Mapping[str, torch.Tensor], channels: int, outputs: int | None) -> NamingKind:
-    if any(name.startswith("class_layers.") or ".layers." in name for name in own):
+def _kind(prefix: str, tensors: Mapping[str, torch.Tensor], channels: int, outputs: int | None) -> NamingKind:
+    if any(name.startswith("class_layers.") or ".layers." in name for name in tensors):
         return NamingKind.MONAI
-    if "op_threshs" in own or (channels == 1 and outputs == len(XRV_TARGETS)):
+    if "op_threshs" in tensors or (channels == 1 and outputs == len(XRV_TARGETS)):
         return NamingKind.TORCHXRAYVISION
-    if "classifier.0.weight" in own or re.search(r"densenet\d+\.$", prefix):
+    if "classifier.0.weight" in tensors or re.search(r"densenet\d+\.$", prefix):
         return NamingKind.CHEXNET
     return NamingKind.TORCHVISION
 
 
 def _rows(
-    kind: str, outputs: int | None, own: Mapping[str, torch.Tensor], where: str | Path
+    kind: str, outputs: int | None, tensors: Mapping[str, torch.Tensor], path: str | Path
 ) -> tuple[str | None, ...] | None:
     if kind == NamingKind.CHEXNET and outputs == len(NIH14):
         return NIH14
     if kind != NamingKind.TORCHXRAYVISION or outputs != len(XRV_TARGETS):
         return None
     # a target without a threshold is one that this model was not trained for
-    thresholds = own.get("op_threshs", torch.zeros(outputs))
+    thresholds = tensors.get("op_threshs", torch.zeros(outputs))
     if thresholds.shape != (outputs,):
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
             f"op_threshs has the shape {list(thresholds.shape)}, and there are {counted(outputs, 'output')}.",
             fix="The file is damaged: get it again.",
-            where=where,
+            where=path,
         )
     return tuple(
         None if bool(untrained) else name for name, untrained in zip(XRV_TARGETS, thresholds.isnan(), strict=True)
     )
 
 
-def _definition(state: Mapping[str, torch.Tensor], where: str | Path) -> dict[str, Any]:
+def _definition(state: Mapping[str, torch.Tensor], path: str | Path) -> dict[str, Any]:
     layers: dict[int, int] = {}
     for name in state:
-        found = re.match(r"features\.denseblock(\d+)\.denselayer(\d+)\.", name)
-        if found:
-            layers[int(found[1])] = max(layers.get(int(found[1]), 0), int(found[2]))
+        match = re.match(r"features\.denseblock(\d+)\.denselayer(\d+)\.", name)
+        if match:
+            layers[int(match[1])] = max(layers.get(int(match[1]), 0), int(match[2]))
     try:
         first = "features.denseblock1.denselayer1.layers."
         wide, growth = (len(state[f"{first}{part}.weight"]) for part in ("conv1", "conv2"))
@@ -212,12 +214,12 @@ def _definition(state: Mapping[str, torch.Tensor], where: str | Path) -> dict[st
         size = {"init_features": len(state[STEM]), "growth_rate": growth, "bn_size": wide // growth}
     except KeyError as error:
         raise WeightsError(
-            Code.WEIGHTS_MISMATCH, f"this begins as a DenseNet does, but it has no {error}.", where=where
+            Code.WEIGHTS_MISMATCH, f"this begins as a DenseNet does, but it has no {error}.", where=path
         ) from error
-    made: dict[str, Any] = {"spatial_dims": 2, "act": ["RELU", {"inplace": False}]}
+    definition: dict[str, Any] = {"spatial_dims": 2, "act": ["RELU", {"inplace": False}]}
     if blocks in _BLOCKS and size == {"init_features": 64, "growth_rate": 32, "bn_size": 4}:
-        return {"_target_": _BLOCKS[blocks], **made}
-    return {"_target_": "DenseNet", **made, "block_config": list(blocks), **size}
+        return {"_target_": _BLOCKS[blocks], **definition}
+    return {"_target_": "DenseNet", **definition, "block_config": list(blocks), **size}
 
 
 # what stands in the names of other architectures
@@ -232,14 +234,17 @@ _OTHERS = (
 
 
 def looks_like(names: Sequence[str]) -> str:
-    """Return what architecture the names of a state dictionary speak for.
+    """Return the architecture that the names of a state dictionary suggest.
 
     >>> looks_like(["conv1.weight", "layer1.0.conv1.weight", "fc.weight"])
     'a ResNet'
     """
     if any(name.endswith(STEM) for name in names):
         return "a DenseNet"
-    return next((what for what, mark in _OTHERS if any(re.search(mark, name) for name in names)), "another network")
+    return next(
+        (architecture for architecture, mark in _OTHERS if any(re.search(mark, name) for name in names)),
+        "another network",
+    )
 
 
 def _unknown(state: Mapping[str, torch.Tensor]) -> str:

@@ -1,7 +1,7 @@
-"""Heads: what a network's outputs say of the labels, as log-odds of each label's probability.
+"""Heads: from a network's outputs to the log-odds of each label's probability.
 
-    made = head("hierarchical", labels, groups)
-    log_odds = made(outputs)                     # [B, K] to [B, F]; the network has K = made.outputs channels
+    head = classification_head("hierarchical", labels, groups)
+    log_odds = head(outputs)                     # [B, K] to [B, F]; the network has K = head.outputs channels
 
 - ``sigmoid``: each output is its label's log-odds; labels know nothing of each other.
 - ``softmax``: the labels exclude each other and one of them means "none of the findings"; probabilities add up to 1.
@@ -86,7 +86,7 @@ class _Coupled(Head):
         # the chain rule: GradCAM of a label is the sum over outputs of their maps times the label's slope in each
         with torch.inference_mode(False), torch.enable_grad():
             # of the sum over images, none of which depends on another's outputs
-            slopes = jacobian(lambda given: self(given).sum(0), outputs.detach().clone())
+            slopes = jacobian(lambda logits: self(logits).sum(0), outputs.detach().clone())
         return torch.einsum("fbk,bkhw->bfhw", slopes.to(maps), maps)
 
 

@@ -27,6 +27,10 @@ def bfloat16_supported(device: torch.device) -> bool:
 def autocast_dtype(device: torch.device, amp: bool) -> torch.dtype:
     """Return the type that the forward pass computes in: bfloat16, float16 on GPUs without it, else float32.
 
+    Args:
+        device: where the network computes.
+        amp: False gives float32.
+
     Gradients of float16 need scaling, which the training's step does.
     """
     if not amp:

@@ -89,7 +89,7 @@ def load_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def _refuse_examined(path: Path) -> None:
-    """Refuse a file by what can be read in it without loading it."""
+    """Refuse a file of weights that holds anything but tensors; nothing in it is loaded."""
     examined = examine_weights(path, old=True)
     for danger, text, reason in examined.objections:
         if danger == Danger.OBJECT:
@@ -111,10 +111,10 @@ def _refuse_examined(path: Path) -> None:
         )
 
 
-def _unsafe(path: Path, what: str) -> WeightsError:
+def _unsafe(path: Path, reason: str) -> WeightsError:
     return WeightsError(
         Code.WEIGHTS_UNSAFE,
-        f"the file holds pickled Python objects or is damaged ({what}); loading it could run code.",
+        f"the file holds pickled Python objects or is damaged ({reason}); loading it could run code.",
         fix="Ask for the state dictionary alone, or, if you trust the file, make it where its own package is "
         "installed: torch.save(torch.load(FILE, weights_only=False).state_dict(), 'state.pt').",
         where=path,
@@ -146,16 +146,16 @@ def load_weights(network: nn.Module, path: str | Path, device: torch.device | st
             where a program holds other weights under the same names.
     """
     state = load_state_dict(path)
-    found = state_differences(network.state_dict(), state)
+    differences = state_differences(network.state_dict(), state)
     if isinstance(network, torch.jit.ScriptModule):
-        _compare_program(network, state, bool(found), path)
+        _compare_program(network, state, bool(differences), path)
         return place(network, device)
-    if found:
+    if differences:
         raise WeightsError(
             Code.WEIGHTS_MISMATCH,
             "the weights belong to another network: "
-            + "; ".join(found[:5])
-            + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+            + "; ".join(differences[:5])
+            + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
             + ".",
             fix="Check labels, in_channels and network_def against the bundle that the weights come from.",
             where=path,
@@ -212,15 +212,15 @@ def initialise_network(
         return _compiled(place(network, device), compile)
     path = _imagenet_for(network, cache_dir) if str(init_weights) == "imagenet" else Path(init_weights)
     rows: Sequence[str | None] | None
-    rows, theirs = _outputs_beside(path)
+    rows, source_head = _outputs_beside(path)
     state, left_out = load_state_dict(path), list[str]()
-    own = network.state_dict()
-    if STEM in own and any(name not in state for name in own):
-        found = recognise(state, path)
-        state, rows, left_out = found.state, found.rows or rows, list(found.left_out)
-        if found.kind == NamingKind.TORCHXRAYVISION:
+    target = network.state_dict()
+    if STEM in target and any(name not in state for name in target):
+        foreign = recognise(state, path)
+        state, rows, left_out = foreign.state, foreign.rows or rows, list(foreign.left_out)
+        if foreign.kind == NamingKind.TORCHXRAYVISION:
             logger.info("init_weights: TorchXRayVision's networks have seen --normalisation xray_1024")
-    other = "" if theirs == head else f"its outputs are those of the head {theirs}, this network's of {head}"
+    other = "" if source_head == head else f"its outputs are those of the head {source_head}, this network's of {head}"
     account = load_into(network, state, path, rows, findings, other)
     account.left_out[:0] = left_out
     for line in account.lines():
@@ -298,7 +298,7 @@ def _compare_program(
 
 
 def place(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """Move a network to a device, its weights channels-last; it gives its logits alone from now on."""
+    """Move a network to a device, its weights channels-last; a ViT returns its logits alone from then on."""
     for part in network.modules():
         if isinstance(part, ViT):
             part.register_forward_hook(_logits_alone)
@@ -316,6 +316,11 @@ def download_imagenet(
     """Fetch torchvision's weights of a DenseNet once and return their path.
 
     The file is written under another name and renamed once its checksum is right, so a broken download is never used.
+
+    Args:
+        cache_dir: folder of the file; torch.hub's where None.
+        url: of the file.
+        sha256_prefix: the first hexadecimal digits of its SHA-256.
 
     Raises:
         DownloadError: ``download-failed`` (with what to do without internet) or ``checksum-mismatch``.

@@ -49,7 +49,7 @@ MOST_OBJECTIONS = 50
 
 
 class Danger(StrEnum):
-    """What is wrong with a file of weights."""
+    """The kinds of objection to a file of weights."""
 
     FORM = "form"
     """Damaged, or not as torch or safetensors write it."""
@@ -60,7 +60,7 @@ class Danger(StrEnum):
 
 
 class Objection(NamedTuple):
-    """What speaks against a file of weights: the kind, what it is, one sentence."""
+    """An objection to a file of weights: its kind, the object's name, the reason as a sentence."""
 
     danger: Danger
     text: str
@@ -69,7 +69,7 @@ class Objection(NamedTuple):
 
 @dataclass(frozen=True)
 class Examined:
-    """What was found in a file of weights.
+    """The result of examining a file of weights.
 
     Attributes:
         objections: at most 50 or so, in the order of the file.
@@ -150,17 +150,17 @@ def _zipped(file: IO[bytes], size: int) -> Examined:
         raise ValueError(f"its program has more than {LARGEST_PROGRAM:,} bytes")
     if "data.pkl" not in entries:
         raise ValueError("it holds no tensors that torch.save wrote")
-    found: list[Objection] = []
+    objections: list[Objection] = []
     for name, entry in sources.items():
         if (reads := _READS.search(_content(file, entry))) and name.endswith(".py"):
-            found.append(Objection(Danger.OBJECT, reads[0].decode(), f"{name} reads or writes files."))
+            objections.append(Objection(Danger.OBJECT, reads[0].decode(), f"{name} reads or writes files."))
     for folder in ("data", "constants", "traced_inputs"):
         if (name := f"{folder}.pkl") in entries:
             if entries[name].size > LARGEST_PICKLE:
                 raise ValueError(f"its pickle has {counted(entries[name].size, 'byte')}; {LARGEST_PICKLE:,} at most")
-            held = _held({key: entry.size for key, entry in entries.items()}, folder)
-            found += _Pickle(held, program).read(io.BytesIO(_content(file, entries[name])))
-    return Examined(tuple(found), program)
+            stored_bytes = _held({key: entry.size for key, entry in entries.items()}, folder)
+            objections += _Pickle(stored_bytes, program).read(io.BytesIO(_content(file, entries[name])))
+    return Examined(tuple(objections), program)
 
 
 def _held(sizes: Mapping[str, int], folder: str) -> Callable[[str, int], int]:
@@ -176,12 +176,12 @@ def _entries(file: IO[bytes], size: int) -> dict[str, _Entry]:
     directory = file.read(length)
     entries: dict[str, _Entry] = {}
     seen: set[str] = set()
-    top, at, place = "", 0, 0
+    top, cursor, place = "", 0, 0
     for _ in range(count):
-        sign, _, _, flags, method, _, _, crc, packed, unpacked, letters, *rest = _CENTRAL.unpack_from(directory, at)
+        sign, _, _, flags, method, _, _, crc, packed, unpacked, letters, *rest = _CENTRAL.unpack_from(directory, cursor)
         extra, remark, disk, _, _, offset = rest
-        raw = directory[at + _CENTRAL.size : at + _CENTRAL.size + letters]
-        at += _CENTRAL.size + letters
+        raw = directory[cursor + _CENTRAL.size : cursor + _CENTRAL.size + letters]
+        cursor += _CENTRAL.size + letters
         if sign != b"PK\x01\x02" or extra or remark or disk or flags & ~_FLAGS or method not in (0, 8):
             raise ValueError("an entry of another form: encrypted, with a remark, or packed in another way")
         if offset != place or (method == 0 and packed != unpacked):
@@ -207,7 +207,7 @@ def _entries(file: IO[bytes], size: int) -> dict[str, _Entry]:
             raise ValueError(f"two entries of one name, by some readers: {name[:100]!r}")
         seen.add(f"{folder}/{name}".casefold())
         entries[name] = _Entry(begin, packed, unpacked, method != 0)
-    if at != length or place != start:
+    if cursor != length or place != start:
         raise ValueError("there is something between its entries and its directory")
     return entries
 
@@ -218,8 +218,8 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
         raise ValueError(f"it has {counted(size, 'byte')}; at most {LARGEST_FILE:,} are read")
     file.seek(max(size - _END.size - _LOCATOR.size - _END64.size, 0))
     tail = file.read()
-    sign, disk, first, here, count, length, start, remark = _END.unpack(tail[-_END.size :])
-    if sign != b"PK\x05\x06" or disk or first or here != count or remark:
+    sign, disk, first, entries_here, count, length, start, remark = _END.unpack(tail[-_END.size :])
+    if sign != b"PK\x05\x06" or disk or first or entries_here != count or remark:
         raise ValueError("it does not end as a ZIP file of torch does: truncated, or something follows it")
     end = size - _END.size
     locator = tail[-_END.size - _LOCATOR.size : -_END.size]
@@ -282,7 +282,7 @@ class _Global(NamedTuple):
 
 class _Storage(NamedTuple):
     numbers: int
-    held: int
+    available: int
     """Numbers that the file has of it."""
 
 
@@ -296,36 +296,36 @@ class _Made:
 class _Pickle:
     """Follows the opcodes that torch's own restricted reader follows, and makes marks of what they would make."""
 
-    def __init__(self, held: Callable[[str, int], int], program: bool = False) -> None:
-        # held: the bytes that the file has of a storage, by its key and the bytes that it claims
-        self.held, self.program = held, program
+    def __init__(self, stored_bytes: Callable[[str, int], int], program: bool = False) -> None:
+        # stored_bytes: the bytes that the file has of a storage, by its key and the bytes that it claims
+        self.stored_bytes, self.program = stored_bytes, program
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.said: dict[str, Objection] = {}
-        self.made: Any = None
+        self.objections: dict[str, Objection] = {}
+        self.content: Any = None
 
     def read(self, file: IO[bytes]) -> list[Objection]:
-        """Read one pickle, up to and with its end; what it makes is in ``made``."""
+        """Read one pickle, up to and with its end; what it makes is in ``content``."""
         try:
             for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
                 if count % 256 == 0:
                     check_time()
                 if count > MOST_OPCODES:
                     raise ValueError(f"more than {MOST_OPCODES:,} opcodes")
-                if len(self.said) >= MOST_OBJECTIONS or not self._step(opcode.name, argument):
+                if len(self.objections) >= MOST_OBJECTIONS or not self._step(opcode.name, argument):
                     break
         except Claim as error:
             self._object(Danger.SIZE, str(error.args[0]), str(error.args[1]))
         except OverBudget:
             raise
         except Exception as error:  # a hostile pickle may break its reader in any way
-            if not self.said:
+            if not self.objections:
                 self._object(Danger.FORM, "a damaged pickle", f"{type(error).__name__}: {error}"[:200])
-        return list(self.said.values())
+        return list(self.objections.values())
 
     def _object(self, danger: Danger, text: str, reason: str) -> None:
-        self.said.setdefault(text, Objection(danger, text, reason))
+        self.objections.setdefault(text, Objection(danger, text, reason))
 
     def _unknown(self, text: str) -> None:
         self._object(Danger.OBJECT, text, "a pickle that makes more than tensors can run code.")
@@ -383,12 +383,12 @@ class _Pickle:
                 # torch gives a state dictionary attributes; of a tensor it would change the size
                 stack.pop()
                 self._must(stack[-1], "EMPTY_DICT", "object")
-            case "NEWOBJ" if self.program or self.said:
+            case "NEWOBJ" if self.program or self.objections:
                 arguments, function = stack.pop(), stack.pop()
                 self._must(function, "object")
                 stack.append(_Made("object"))
             case "STOP":
-                self.made = stack.pop()
+                self.content = stack.pop()
             case _:
                 self._unknown(name)
                 return False
@@ -404,12 +404,12 @@ class _Pickle:
             if not (type(key) is str or (type(key) is int and 0 <= key < 1 << 31)):
                 raise ValueError("a dictionary has names or small numbers for keys")
 
-    def _global(self, made: _Global) -> Any:
-        if made in _KNOWN or (self.program and made in _KNOWN_TO_PROGRAMS):
-            return made
-        if self.program and made.module.split(".")[0] == "__torch__":
+    def _global(self, name: _Global) -> Any:
+        if name in _KNOWN or (self.program and name in _KNOWN_TO_PROGRAMS):
+            return name
+        if self.program and name.module.split(".")[0] == "__torch__":
             return _Made("object")
-        self._unknown(f"{made.module}.{made.name}")
+        self._unknown(f"{name.module}.{name.name}")
         return _Made("unknown")
 
     def _reduce(self, function: Any, arguments: Any) -> Any:
@@ -438,17 +438,17 @@ class _Pickle:
         raise ValueError(f"a call of {function.name}")
 
     def _storage(self, words: Any) -> _Storage:
-        what, kind, key, place, numbers, *_ = words
-        if what != "storage" or not isinstance(kind, _Global) or type(key) is not str or type(place) is not str:
+        tag, kind, key, place, numbers, *_ = words
+        if tag != "storage" or not isinstance(kind, _Global) or type(key) is not str or type(place) is not str:
             raise ValueError("a reference to something that is no storage of numbers")
         width = 1 if kind.name == "UntypedStorage" else _STORAGES[kind.name]
         _number(numbers)
-        held = self.held(key, numbers * width) // width
-        if numbers > held:
+        stored = self.stored_bytes(key, numbers * width) // width
+        if numbers > stored:
             raise Claim(
-                f"a storage of {numbers:,}", f"it claims {counted(numbers, 'number')}, and the file holds {held:,}."
+                f"a storage of {numbers:,}", f"it claims {counted(numbers, 'number')}, and the file holds {stored:,}."
             )
-        return _Storage(numbers, held)
+        return _Storage(numbers, stored)
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> _Made:
         if not isinstance(storage, _Storage) or type(size) is not tuple or type(stride) is not tuple:
@@ -459,7 +459,8 @@ class _Pickle:
             last += max(count - 1, 0) * _number(step)
         if extent and last >= storage.numbers:
             raise Claim(
-                f"a tensor of {list(size)}", f"it reaches beyond the {counted(storage.held, 'number')} that there are."
+                f"a tensor of {list(size)}",
+                f"it reaches beyond the {counted(storage.available, 'number')} that there are.",
             )
         return _Made("tensor")
 
@@ -470,21 +471,21 @@ def _number(value: Any) -> int:
     return value
 
 
-def _extent(size: Any, held: int) -> int:
+def _extent(size: Any, available: int) -> int:
     """Return how many numbers a size means, if they are there.
 
     Raises:
-        Claim: for more than ``held``, and for sizes that no tensor has.
+        Claim: for more than ``available``, and for sizes that no tensor has.
     """
     if len(size) > MOST_DIMENSIONS:
         raise Claim(f"a tensor of {counted(len(size), 'dimension')}", f"at most {MOST_DIMENSIONS} are read.")
     extent = 1 if all(_number(count) for count in size) else 0
     for count in size:
         extent *= count
-        if extent > held:
+        if extent > available:
             raise Claim(
                 f"a tensor of {list(size)}",
-                f"it claims {counted(extent, 'number')} or more, and the file holds {held:,} of them.",
+                f"it claims {counted(extent, 'number')} or more, and the file holds {available:,} of them.",
             )
     return extent
 
@@ -496,23 +497,23 @@ _PROTOCOL = 1001
 def _old(file: IO[bytes], size: int) -> Iterator[Objection]:
     """Read the form before torch 1.6: a number, a version, a machine, the content, keys; then the numbers of each."""
     claimed: dict[str, int] = {}
-    left = size
+    remaining = size
 
     def held(key: str, claim: int) -> int:
-        nonlocal left
-        left -= max(claim - claimed.get(key, 0), 0)
+        nonlocal remaining
+        remaining -= max(claim - claimed.get(key, 0), 0)
         claimed[key] = max(claim, claimed.get(key, 0))
-        return claim if left >= 0 else 0
+        return claim if remaining >= 0 else 0
 
     file.seek(0)
     content = io.BytesIO(file.read(LARGEST_PICKLE))
     for expected in (_MAGIC, _PROTOCOL, None, None, None):
         pickled = _Pickle(held)
-        found = pickled.read(content)
-        yield from found
-        if found:
+        objections = pickled.read(content)
+        yield from objections
+        if objections:
             return
-        if expected is not None and pickled.made != expected:
+        if expected is not None and pickled.content != expected:
             raise ValueError("it begins with another pickle than torch.save's")
 
 
@@ -561,18 +562,18 @@ def read_safetensors_header(file: IO[bytes]) -> dict[str, TensorSpan]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         raise ValueError("a key stands twice in its header")
-    return made
+    return mapping
 
 
-def _part(name: str, part: Any, start: int, held: int) -> TensorSpan:
+def _part(name: str, part: Any, start: int, available: int) -> TensorSpan:
     begin, end = part["data_offsets"]
     width = TYPES[part["dtype"]]
-    if not 0 <= _number(begin) <= _number(end) <= held:
+    if not 0 <= _number(begin) <= _number(end) <= available:
         raise Claim(name[:100], "its place is outside of the file.")
-    extent = _extent(part["shape"], held // width)
+    extent = _extent(part["shape"], available // width)
     if end - begin != extent * width:
         raise Claim(name[:100], f"it claims {counted(extent * width, 'byte')}; the file holds {end - begin:,} for it.")
     return TensorSpan(part["dtype"], tuple(part["shape"]), start + begin, start + end)

@@ -123,16 +123,16 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
         TrainingError: ``checkpoint-damaged`` if there are some and none is good.
         WeightsError: ``weights-unsafe`` if that is what is wrong with them.
     """
-    refused: dict[Path, CxrError] = {}
+    errors: dict[Path, CxrError] = {}
     for path in (folder / name for name in ("next.pt", "last.pt", "previous.pt")):  # the newest first
         if not path.exists():
             continue
         try:
             content = read_checkpoint(path)
         except CxrError as error:
-            refused[path] = error
+            errors[path] = error
             continue
-        for bad, reason in refused.items():
+        for bad, reason in errors.items():
             os.replace(bad, bad.with_name(f"{bad.name}.damaged"))
             logger.warning(
                 "[%s] %s It is kept as %s.damaged, and the one before it is used.", reason.code, reason, bad.name
@@ -140,10 +140,10 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
         if path.name != "last.pt":
             os.replace(path, folder / "last.pt")
         return content
-    unsafe = [error for error in refused.values() if error.code == Code.WEIGHTS_UNSAFE]
+    unsafe = [error for error in errors.values() if error.code == Code.WEIGHTS_UNSAFE]
     if unsafe:
         raise unsafe[0]
-    if refused:
+    if errors:
         raise TrainingError(
             Code.CHECKPOINT_DAMAGED, "no checkpoint of this training can be read.", fix=_FRESH, where=folder
         )
@@ -284,15 +284,15 @@ class Checkpoints:
 
     def _end_step(self, engine: Engine) -> None:
         """Save if it is time, or if any process is to end; then end."""
-        left = -engine.state.iteration % engine.state.epoch_length
+        remaining = -engine.state.iteration % engine.state.epoch_length
         waited = time.monotonic() - self._saved
-        due = waited >= 60 * self.minutes or (left == 1 and waited >= VALIDATION_RISK)
+        due = waited >= 60 * self.minutes or (remaining == 1 and waited >= VALIDATION_RISK)
         signal, save = highest(asked(), due)
-        if left and (save or signal):  # the end of an epoch has more to do before it is saved
+        if remaining and (save or signal):  # the end of an epoch has more to do before it is saved
             self.save(engine)
         if signal:
             raise Interrupted(signal)
-        if not left:
+        if not remaining:
             wait_for_step(False)
 
     def save(self, engine: Engine) -> None:
@@ -365,14 +365,14 @@ class Checkpoints:
             logger.info("continuing after epoch %d%s: %s", done, rest, self.last)
         return True
 
-    def _compare(self, theirs: Mapping[str, str]) -> None:
-        names = [name for name in {**self.settings, **theirs} if self.settings.get(name) != theirs.get(name)]
+    def _compare(self, stored: Mapping[str, str]) -> None:
+        names = [name for name in {**self.settings, **stored} if self.settings.get(name) != stored.get(name)]
         if not names:
             return
-        shown = "; ".join(f"{name} was {theirs.get(name)}, now {self.settings.get(name)}" for name in names[:5])
+        differences = "; ".join(f"{name} was {stored.get(name)}, now {self.settings.get(name)}" for name in names[:5])
         raise TrainingError(
             Code.RESUME_DIFFERS,
-            f"the training in this folder was started with other settings: {shown}.",
+            f"the training in this folder was started with other settings: {differences}.",
             fix=f"Give the same ones to continue, or choose another --output_dir. {_FRESH}",
             where=self.folder.parent,
         )

@@ -1,4 +1,4 @@
-"""A journal on its way to MLflow, in a thread of its own: no epoch waits for a server."""
+"""Sends a journal to MLflow from a thread: no epoch waits for a server."""
 
 import logging
 import threading
@@ -32,7 +32,7 @@ class Delivery:
 
     def __init__(self, journal: Journal, tracking_uri: str, artifact_folder: str | None) -> None:
         self.journal, self.tracking_uri, self.artifact_folder = journal, tracking_uri, artifact_folder
-        self.where = without_password(tracking_uri)
+        self.server = without_password(tracking_uri)
         self._client: MlflowClient | None = None
         self._more, self._end = threading.Event(), threading.Event()
         self._told: set[Code] = set()
@@ -48,12 +48,12 @@ class Delivery:
         """Send the rest, as long as something arrives, and return how many events have not."""
         self._end.set()
         self._more.set()
-        unsent, since = self.journal.unsent(self.where), time.monotonic()
+        unsent, since = self.journal.unsent(self.server), time.monotonic()
         while self._thread.is_alive() and time.monotonic() - since < PATIENCE:
             self._thread.join(0.2)
-            if (now := self.journal.unsent(self.where)) != unsent:
+            if (now := self.journal.unsent(self.server)) != unsent:
                 unsent, since = now, time.monotonic()
-        return self.journal.unsent(self.where)
+        return self.journal.unsent(self.server)
 
     def _run(self) -> None:
         answers = True
@@ -75,14 +75,14 @@ class Delivery:
         try:
             if self._client is None:
                 self._client = MlflowClient(tracking_uri=self.tracking_uri)
-            self.journal.send(self._client, self.where, self.artifact_folder)
+            self.journal.send(self._client, self.server, self.artifact_folder)
         except Exception as error:  # whatever it is, a training is worth more
             self._tell(
                 Code.TRACKING_REFUSED if is_refusal(error) else Code.TRACKING_FAILED,
                 f"{sentence_of(error)}. The training goes on and nothing is lost",
             )
             return False
-        refused = self.journal.refused(self.where)
+        refused = self.journal.refused(self.server)
         if refused:
             self._tell(
                 Code.TRACKING_REFUSED,
@@ -91,7 +91,7 @@ class Delivery:
             )
         return True
 
-    def _tell(self, code: Code, what: str) -> None:
+    def _tell(self, code: Code, message: str) -> None:
         if code not in self._told:
             self._told.add(code)
-            logger.warning("[%s] %s: the journal is in %s.", code, what, self.journal.path.parent)
+            logger.warning("[%s] %s: the journal is in %s.", code, message, self.journal.path.parent)

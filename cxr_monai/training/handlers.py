@@ -83,8 +83,8 @@ class ProgressBar:
         state = engine.state
         if not self._ended:
             return ""
-        left = (state.max_epochs or 0) * (state.epoch_length or 0) - self._before - self._ended
-        return f"at most {duration((time.monotonic() - self._began) / self._ended * left)} left of all epochs"
+        iterations = (state.max_epochs or 0) * (state.epoch_length or 0) - self._before - self._ended
+        return f"at most {duration((time.monotonic() - self._began) / self._ended * iterations)} left of all epochs"
 
     def _step(self, engine: Engine) -> None:
         output = engine.state.output
@@ -123,16 +123,16 @@ class EpochLogger:
         state = engine.state
         val = self.validator.state.metrics if validated(engine, self.validator) else {}
         done = state.epoch - self._first
-        left = (time.monotonic() - self._began) / done * ((state.max_epochs or state.epoch) - state.epoch)
-        shown = {
+        remaining = (time.monotonic() - self._began) / done * ((state.max_epochs or state.epoch) - state.epoch)
+        metrics = {
             "train loss": state.metrics.get("train_loss"),
             "val loss": val.get("loss"),
             "val mean AUROC": val.get(KEY_METRIC),
         }
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
         logger.info(
             "epoch %d/%s: %s, %.1f images/s, at most %s left",
-            state.epoch, state.max_epochs, figures, state.metrics.get("images_per_second", 0.0), duration(left),
+            state.epoch, state.max_epochs, figures, state.metrics.get("images_per_second", 0.0), duration(remaining),
         )  # fmt: skip
         spoke()
 
@@ -252,9 +252,9 @@ class PredictionsWriter:
     def _collect(self, engine: Engine) -> None:
         batch = engine.state.batch
         self._notes.add_all(batch_notes(batch).to_json())
-        good = [not error for error in batch["error"]]
-        self._names += [name for name, kept in zip(batch["name"], good, strict=True) if kept]
-        pred = torch.as_tensor(engine.state.output["pred"]).cpu()[good]
+        is_readable = [not error for error in batch["error"]]
+        self._names += [name for name, readable in zip(batch["name"], is_readable, strict=True) if readable]
+        pred = torch.as_tensor(engine.state.output["pred"]).cpu()[is_readable]
         self._probabilities.append(pred.sigmoid() if self.logits else pred)
         self._errors += batch_errors(batch)
 

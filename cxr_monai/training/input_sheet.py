@@ -23,13 +23,13 @@ from cxr_monai.transforms.normalisation import Normalisation, NormaliseRadiograp
 
 
 def until_normalised(pipeline: Compose) -> Compose:
-    """Return a pipeline's transforms before ``NormaliseRadiographd``: what it gives is still in [0, 1]."""
-    kept = []
+    """Return a pipeline's transforms before ``NormaliseRadiographd``; their output is in [0, 1]."""
+    transforms = []
     for transform in pipeline.transforms:
         if isinstance(transform, NormaliseRadiographd):
             break
-        kept.append(transform)
-    return Compose(kept)
+        transforms.append(transform)
+    return Compose(transforms)
 
 
 def network_input_sheet(
@@ -80,7 +80,7 @@ def network_input_sheet(
 
 
 def _draw_row(
-    row: Any, path: str, original: np.ndarray, fixed: Compose, augmented: Compose, modes: list, chosen: str
+    row: Any, path: str, original: np.ndarray, fixed: Compose, augmented: Compose, modes: list, configured: str
 ) -> None:
     cropped = torch.as_tensor(fixed({"image": path})["image"])[:1]
     panels = [("as read", original), ("resized, cropped", cropped)]
@@ -94,7 +94,7 @@ def _draw_row(
         # one scale for the small ones: what the network is given differs, and so must the picture
         low, high = (-1024, 1024) if mode == Normalisation.XRAY_1024 else (-2.2, 2.7)
         axis.imshow(plane, cmap="gray", vmin=low, vmax=high)
-        used = mode == chosen
+        used = mode == configured
         axis.set_title(
             f"{mode}{' (in use)' if used else ''}\n{plane.min():.2f} to {plane.max():.2f}, mean {plane.mean():.2f}",
             fontweight="bold" if used else "normal",

@@ -1,4 +1,4 @@
-"""What a training tells MLflow, written down first: a server that is away costs nothing, and nothing is sent twice.
+"""A journal of what a training logs to MLflow: a server that does not answer costs nothing, and nothing is sent twice.
 
 ``OUT/tracking/NAME.jsonl`` has one event a line, in order, each with a key that stands once; ``NAME.sent.json`` beside
 it tells how many a server has confirmed, ``NAME.refused.json`` which ones it did not want, and why. A run is found
@@ -50,12 +50,12 @@ class Journal:
 
     @property
     def sent_file(self) -> Path:
-        """Where it is written down what the server has confirmed."""
+        """The file of the events that the server has confirmed."""
         return self.path.with_suffix(".sent.json")
 
     @property
     def refused_file(self) -> Path:
-        """Where it is written down what the server refused."""
+        """The file of the events that the server refused."""
         return self.path.with_suffix(".refused.json")
 
     def append(self, key: str, kind: str, **content: Any) -> bool:
@@ -84,36 +84,36 @@ class Journal:
         self._keys.add(key)
         return True
 
-    def unsent(self, where: str) -> int:
-        """Return how many events a server has not confirmed; ``where`` is its address without a password."""
-        return len(self.events) - self._confirmed(where)["sent"]
+    def unsent(self, server: str) -> int:
+        """Return how many events a server has not confirmed; ``server`` is its address without a password."""
+        return len(self.events) - self._confirmed(server)["sent"]
 
-    def refused(self, where: str) -> list[dict[str, Any]]:
+    def refused(self, server: str) -> list[dict[str, Any]]:
         """Return the events that a server refused: each with ``event`` (its line, from 1), ``key`` and ``reason``."""
         refused = _read(self.refused_file)
-        return list(refused["refused"]) if refused.get("where") == where else []
+        return list(refused["refused"]) if refused.get("where") == server else []
 
-    def run_of(self, where: str) -> tuple[str, str] | None:
+    def run_of(self, server: str) -> tuple[str, str] | None:
         """Return MLflow's ids of the experiment and the run at a server; None where it has not been sent there."""
-        state = self._confirmed(where)
+        state = self._confirmed(server)
         return (state["experiment_id"], state["run_id"]) if state.get("experiment_id") else None
 
-    def _confirmed(self, where: str) -> dict[str, Any]:
+    def _confirmed(self, server: str) -> dict[str, Any]:
         confirmed = _read(self.sent_file)
         # another server knows nothing of what the first was sent: it gets the whole run
-        return confirmed if confirmed.get("where") == where else {"sent": 0, "run_id": None, "where": where}
+        return confirmed if confirmed.get("where") == server else {"sent": 0, "run_id": None, "where": server}
 
     def send(
-        self, client: "MlflowClient", where: str, artifact_folder: str | None = None, experiment: str | None = None
+        self, client: "MlflowClient", server: str, artifact_folder: str | None = None, experiment: str | None = None
     ) -> int:
-        """Send what the server has not confirmed, in order; returns how many events it has taken.
+        """Send the events that the server has not confirmed, in order; returns how many it has accepted.
 
         An event that the server refuses is set aside in ``NAME.refused.json`` with its reason, and so is one at which
         it fails `TRIES` times while it answers otherwise. A run that was deleted there is begun anew with all events.
 
         Args:
             client: MLflow's.
-            where: its address without a password.
+            server: its address without a password.
             artifact_folder: of an experiment that has to be made; the server decides where None.
             experiment: to open the run in, instead of the journal's.
 
@@ -122,7 +122,7 @@ class Journal:
                 was confirmed stays confirmed.
         """
         with FileLock(self.path.with_suffix(".lock")):
-            state, taken, unsure = self._confirmed(where), 0, True
+            state, accepted, unsure = self._confirmed(server), 0, True
             if 0 < state["sent"] < len(self.events) and state_of_run(client, state["run_id"]) != "active":
                 state = self._begin_anew(client, state, artifact_folder, experiment)
             while state["sent"] < len(self.events):
@@ -135,25 +135,25 @@ class Journal:
                         state = self._begin_anew(client, state, artifact_folder, experiment)
                         unsure = True
                         continue
-                    taken -= 1
+                    accepted -= 1
                 unsure = unsure and event["kind"] != "metrics"  # only the first can have been sent before
                 state["sent"] += 1
                 state.pop("tries", None)
-                taken += 1
+                accepted += 1
                 self._confirm(state)
-            return taken
+            return accepted
 
-    def send_refused(self, client: "MlflowClient", where: str) -> int:
-        """Try what was set aside once more, such as after a server's limits were raised; returns how many it took.
+    def send_refused(self, client: "MlflowClient", server: str) -> int:
+        """Send refused events once more, such as after a server's limits were raised; returns how many were accepted.
 
         Raises:
             Exception: whatever the client raises where the server does not answer.
         """
         with FileLock(self.path.with_suffix(".lock")):
-            state, left = self._confirmed(where), self.refused(where)
-            before = len(left)
-            for refused in list(left):
-                event = self.events[refused["event"] - 1]
+            state, remaining = self._confirmed(server), self.refused(server)
+            before = len(remaining)
+            for entry in list(remaining):
+                event = self.events[entry["event"] - 1]
                 if not self._superseded(event):
                     try:
                         send_event(client, state["run_id"], event, self.path.parent.parent, unsure=True)
@@ -161,9 +161,9 @@ class Journal:
                         if not refuses_this_event(error):
                             raise
                         continue
-                left.remove(refused)
-                self._write_refused(where, left)
-            return before - len(left)
+                remaining.remove(entry)
+                self._write_refused(server, remaining)
+            return before - len(remaining)
 
     def _try(self, client: "MlflowClient", state: dict[str, Any], event: dict[str, Any], unsure: bool) -> bool:
         """Send one event; False if it was set aside. Raises what stops the rest as well."""
@@ -202,18 +202,18 @@ class Journal:
 
     def _superseded(self, event: dict[str, Any]) -> bool:
         """True if a later event says the same anew: another end of the run, another text of that name."""
-        same = ("kind", "name") if event["kind"] == "text" else ("kind",)
+        keys = ("kind", "name") if event["kind"] == "text" else ("kind",)
         later = self.events[self.events.index(event) + 1 :]
         return event["kind"] in ("text", "status") and any(
-            all(one.get(key) == event.get(key) for key in same) for one in later
+            all(other.get(key) == event.get(key) for key in keys) for other in later
         )
 
     def _confirm(self, state: dict[str, Any]) -> None:
         write_durably(self.sent_file, json.dumps(state).encode())
 
-    def _write_refused(self, where: str, refused: list[dict[str, Any]]) -> None:
+    def _write_refused(self, server: str, refused: list[dict[str, Any]]) -> None:
         if refused or self.refused_file.exists():
-            write_durably(self.refused_file, json.dumps({"where": where, "refused": refused}, indent=2).encode())
+            write_durably(self.refused_file, json.dumps({"where": server, "refused": refused}, indent=2).encode())
 
 
 def new_id() -> str:

@@ -1,4 +1,4 @@
-"""One training at a time in an output directory; who holds it is said to the second."""
+"""One training at a time in an output directory; a second one is told which process holds it."""
 
 import getpass
 import json

@@ -38,9 +38,9 @@ def open_run(
     """
     name = mlflow_value(experiment or event["experiment"], "experiment")
     experiment_id = _experiment(client, name, artifact_folder)
-    known = _find_run(client, experiment_id, event["tags"][ID_TAG])
-    if known:
-        return experiment_id, known
+    run_id = _find_run(client, experiment_id, event["tags"][ID_TAG])
+    if run_id:
+        return experiment_id, run_id
     tags = {mlflow_name(key): mlflow_value(value, "tag") for key, value in event["tags"].items()}
     if continues:
         tags[CONTINUES_TAG] = continues
@@ -122,27 +122,27 @@ def _send_file(client: "MlflowClient", run_id: str, path: Path, folder: str | No
 
 
 def _experiment(client: "MlflowClient", name: str, artifact_folder: str | None) -> str:
-    known = client.get_experiment_by_name(name)
-    if known is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         # without the tag MLflow 3 opens the experiment in its view for language models
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=artifact_folder, tags=kind))
-    if known.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise TurnedAwayError(
             f"the experiment {name!r} was deleted in MLflow, which makes no other of that name: "
-            f"'mlflow experiments restore --experiment-id {known.experiment_id}' brings it back, and "
+            f"'mlflow experiments restore --experiment-id {experiment.experiment_id}' brings it back, and "
             "'cxr-monai track OUT --experiment ANOTHER' sends this run to another one"
         )
-    return str(known.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _find_run(client: "MlflowClient", experiment_id: str, own_id: str, deleted: bool = False) -> str | None:
     from mlflow.entities import ViewType
 
     for view in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY)[: 1 + deleted]:
-        known = client.search_runs([experiment_id], f"tags.`{ID_TAG}` = '{own_id}'", run_view_type=view)
-        if known:
-            return str(known[0].info.run_id)
+        runs = client.search_runs([experiment_id], f"tags.`{ID_TAG}` = '{own_id}'", run_view_type=view)
+        if runs:
+            return str(runs[0].info.run_id)
     return None
 
 

@@ -28,15 +28,15 @@ def parameter_groups(
             that fit, the longest decides, and what none fits has 1. There are two groups for each factor then, the
             highest first, which have it as ``factor``.
     """
-    named = list(getattr(network, "module", network).named_parameters())
-    factors = [factor_of(name, rates or {}) for name, _ in named]
+    parameters = list(getattr(network, "module", network).named_parameters())
+    factors = [factor_of(name, rates or {}) for name, _ in parameters]
     groups = []
     for factor in sorted(set(factors), reverse=True):
-        own = [parameter for (_, parameter), other in zip(named, factors, strict=True) if other == factor]
+        subset = [parameter for (_, parameter), other in zip(parameters, factors, strict=True) if other == factor]
         more = {"factor": factor} if rates else {}
         groups += [
-            {"params": [parameter for parameter in own if parameter.ndim > 1], "weight_decay": weight_decay, **more},
-            {"params": [parameter for parameter in own if parameter.ndim <= 1], "weight_decay": 0.0, **more},
+            {"params": [parameter for parameter in subset if parameter.ndim > 1], "weight_decay": weight_decay, **more},
+            {"params": [parameter for parameter in subset if parameter.ndim <= 1], "weight_decay": 0.0, **more},
         ]
     return [group for group in groups if group["params"]]
 
@@ -44,11 +44,18 @@ def parameter_groups(
 def factor_of(name: str, rates: Mapping[str, float]) -> float:
     """Return the factor of a parameter's learning rate.
 
+    Args:
+        name: the parameter's.
+        rates: factors by the name of a module or parameter; the longest name that contains the parameter decides.
+
+    Returns:
+        the factor; 1 where no name contains it.
+
     >>> factor_of("features.denseblock4.conv.weight", {"features.denseblock4": 0.1})
     0.1
     """
-    fitting = [part for part in rates if name == part or name.startswith(part + ".")]
-    return rates[max(fitting, key=len)] if fitting else 1.0
+    matching = [part for part in rates if name == part or name.startswith(part + ".")]
+    return rates[max(matching, key=len)] if matching else 1.0
 
 
 def training_optimizer(

@@ -66,7 +66,7 @@ class PreflightCheck:
         self.cache = trainer.data_loader.dataset.cache
 
     def run(self, keep_threads: bool = False) -> float:
-        """Run it; returns the seconds that the training is estimated to take.
+        """Run the check; returns the estimated seconds of the training.
 
         Args:
             keep_threads: the number of threads stays as it is, since the training began with it.
@@ -90,13 +90,13 @@ class PreflightCheck:
         trainer.optimizer.zero_grad(set_to_none=True)
         datasets = [engine.data_loader.dataset for engine in (trainer, validator)]
         unprepared = [dataset.unprepared() for dataset in datasets]
-        kept = zip(unprepared, datasets, strict=True) if self.cache is not None else ()
-        planes = sum(count * dataset.plane_bytes() for count, dataset in kept if count)
+        cached = zip(unprepared, datasets, strict=True) if self.cache is not None else ()
+        planes = sum(count * dataset.plane_bytes() for count, dataset in cached if count)
         self._disk(network, sum(unprepared), planes)
         return self._tell(sum(unprepared), loading, step / len(batch["name"]), time.monotonic() - began)
 
     def _targets(self) -> None:
-        """Say how many images a softmax cannot learn from; such an image costs its time and nothing else."""
+        """Log how many training images have no target for a softmax loss; nothing is learned from them."""
         if not isinstance(self.trainer.loss_function, SoftTargetLoss):
             return
         labels = torch.stack([torch.as_tensor(item["label"]) for item in self.trainer.data_loader.dataset.data])
@@ -160,37 +160,37 @@ class PreflightCheck:
         if self.cache is None or not unprepared:
             return
         root = existing(self.cache.root)
-        held = sum(one.bytes for one in preparations(self.cache.root))
-        wanted = min(planes, max(0, limit_bytes() - held))
+        used = sum(preparation.bytes for preparation in preparations(self.cache.root))
+        cache_bytes = min(planes, max(0, limit_bytes() - used))
         free = shutil.disk_usage(root).free
         if os.stat(root).st_dev == os.stat(self.output_dir).st_dev:
             free -= needed
-        if free < wanted:
+        if free < cache_bytes:
             logger.warning(
                 "%s: %.1f GB are free beside the checkpoints, room for %s is about %.1f GB; choose another "
                 "--cache_dir, clear it with 'cxr-monai cache clear', or keep none with --cache_dir none",
-                root, max(0, free) / 1e9, counted(unprepared, "decoded image"), wanted / 1e9,
+                root, max(0, free) / 1e9, counted(unprepared, "decoded image"), cache_bytes / 1e9,
             )  # fmt: skip
 
-    def _tell(self, unprepared: int, loading: float, step: float, taken: float) -> float:
-        """Estimate the time from the seconds of an image: of its loading and of its step."""
+    def _tell(self, unprepared: int, loading: float, step: float, elapsed: float) -> float:
+        """Log and return the estimated seconds of the training, from those of loading and of a step for an image."""
         loader, epochs = self.trainer.data_loader, self.trainer.state.max_epochs
-        left = epochs - self.trainer.state.epoch
+        epochs_left = epochs - self.trainer.state.epoch
         images, validation = len(loader) * batch_size(loader), len(self.validator.data_loader.dataset)
         # with a cache, files are decoded once, by every core; without, by the loader's processes in each epoch
         if self.cache is not None:
             reading = loading * unprepared / usable_cores()
         else:
-            reading = loading * (images + validation) / max(1, loader.num_workers) * left
+            reading = loading * (images + validation) / max(1, loader.num_workers) * epochs_left
         # a forward pass is about a third of a step
-        total = left * (images + validation / 3) * step + reading
+        total = epochs_left * (images + validation / 3) * step + reading
         logger.info(
             "preflight passed in %s: %.1f images/s; %s of %s in about %s",
-            duration(taken), 1 / step, counted(left, "epoch"), counted(images, "image"), duration(total),
+            duration(elapsed), 1 / step, counted(epochs_left, "epoch"), counted(images, "image"), duration(total),
         )  # fmt: skip
         return total
 
 
 def existing(folder: Path) -> Path:
-    """Return a folder, or the nearest one above it that is there."""
+    """Return a folder, or the nearest one above it that exists."""
     return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())

@@ -1,4 +1,4 @@
-"""What MLflow's server meant when a call failed: that it is away, or that it does not want this.
+"""Why a call to MLflow's server failed: it does not answer, or it refuses the request.
 
 A server that is away is asked again later with the same event. One that answers and refuses an event will refuse it
 every time, so the event is set aside and the rest goes on (``training.journal``).
@@ -49,13 +49,13 @@ def says_later(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the first line of what was said, without a password, short enough for one line."""
+    """Return the first line of an error's message, shortened, without a password."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return without_password(lines[0])[:300]
 
 
 def sentence_of(error: BaseException) -> str:
-    """Return what happened in words that tell a refusal from silence."""
+    """Return a sentence on the failure that tells a refusal from a server that does not answer."""
     if isinstance(error, TurnedAwayError | WaitingError):
         return str(error)
     if isinstance(error, StorageError):
@@ -72,9 +72,9 @@ def sentence_of(error: BaseException) -> str:
 
 def _status(error: BaseException) -> int | None:
     """Return HTTP's status behind an exception of MLflow's client, requests or an artifact store; None without one."""
-    said = re.search(r"failed with error code (\d{3})\b", str(error))  # of what stands before MLflow: a proxy
-    if said:
-        return int(said[1])
+    match = re.search(r"failed with error code (\d{3})\b", str(error))  # of what stands before MLflow: a proxy
+    if match:
+        return int(match[1])
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore's
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

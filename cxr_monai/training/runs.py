@@ -119,10 +119,10 @@ class TrainingRun:
             logger.info("the runs: %s", self.tracker.where())
 
     def _interrupted(self, error: Interrupted) -> Interrupted:
-        """Say what is kept and how to go on."""
-        kept = self.checkpoints.content
-        what = f"{self.checkpoints.last} keeps {kept}" if kept else "nothing was trained yet"
-        error.how_to_continue = f"{what}. Go on with: {same_command()}"
+        """Return the interruption with a sentence on what is kept and the command that continues."""
+        content = self.checkpoints.content
+        state = f"{self.checkpoints.last} keeps {content}" if content else "nothing was trained yet"
+        error.how_to_continue = f"{state}. Go on with: {same_command()}"
         return error
 
     def _prepare_folder(self, resumed: bool) -> None:
@@ -168,8 +168,8 @@ class TrainingRun:
         self.validator.run()
         if idist.get_rank() != 0:
             return
-        judged = written_predictions(self.validator), self.manifest, self.findings
-        evaluation = judge_and_calibrate(bundle, *judged, self.output_dir, self.calibration)
+        material = written_predictions(self.validator), self.manifest, self.findings
+        evaluation = judge_and_calibrate(bundle, *material, self.output_dir, self.calibration)
         logger.info(
             "epoch %d of %d was the best; its weights on the validation part:\n%s",
             self.best.epoch, self.trainer.state.epoch, evaluation.text(),
@@ -191,7 +191,7 @@ def judge_and_calibrate(
     output_dir: Path,
     method: str = "auto",
 ) -> Evaluation:
-    """Write how good a network is on the validation part; leave calibration and operating points in its bundle.
+    """Evaluate a network on the validation part, and write calibration and operating points into its bundle.
 
     Args:
         bundle: without a calibration.

@@ -80,7 +80,7 @@ def _warm(step: int, rise: int) -> float:
 
 
 def _fallen(step: int, rise: int, last: int | None) -> float:
-    """Return what is left of the rate ``step`` steps after the warm-up."""
+    """Return the rate as a fraction of its highest value, ``step`` steps after the warm-up."""
     if last is None or last <= rise:
         return 1.0
     return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * min(1.0, step / (last - rise)))) / 2
@@ -89,9 +89,9 @@ def _fallen(step: int, rise: int, last: int | None) -> float:
 def _check(name: str, epochs: int, steps_per_epoch: int, warmup_epochs: float, factor: float, patience: int) -> None:
     if name not in SCHEDULES:
         raise SettingError(Code.SETTING_INVALID, f"--schedule {name!r}: it must be one of {', '.join(SCHEDULES)}.")
-    for what, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+    for setting, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
         if not isinstance(value, int) or value < 1:
-            raise SettingError(Code.SETTING_INVALID, f"--{what} {value!r}: it must be a whole number of at least 1.")
+            raise SettingError(Code.SETTING_INVALID, f"--{setting} {value!r}: it must be a whole number of at least 1.")
     if not isinstance(warmup_epochs, int | float) or not 0 <= warmup_epochs < epochs:
         raise SettingError(
             Code.SETTING_INVALID,
@@ -138,7 +138,12 @@ class WarmUpThenPlateau(ReduceLROnPlateau):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def step(self, metrics: Any, epoch: None = None) -> None:  # type: ignore[override]  # as in PyTorch's own
-        """Take note of a validation loss, unless it comes within the warm-up."""
+        """Lower the rate if the validation loss has stopped falling; ignored during the warm-up.
+
+        Args:
+            metrics: the validation loss.
+            epoch: as in PyTorch, without effect here.
+        """
         if not self.warming:
             super().step(metrics, epoch)
 

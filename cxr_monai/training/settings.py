@@ -31,7 +31,7 @@ _PARTS = (
 def course(
     config: Mapping[str, Any], manifest: Manifest, findings: list[str], step_images: int, init_weights: str = "none"
 ) -> dict[str, str]:
-    """Return by name what must be the same for a training to be continued.
+    """Return, by name, the settings that must be equal for a training to be continued.
 
     Args:
         config: the configuration that is being run, overrides applied.

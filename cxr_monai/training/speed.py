@@ -95,13 +95,13 @@ def go_on_with_threads(threads: int | None) -> None:
     Args:
         threads: None where its checkpoint does not say.
     """
-    now = torch.get_num_threads()
-    if threads is None or threads == now:
+    current = torch.get_num_threads()
+    if threads is None or threads == current:
         return
     if "OMP_NUM_THREADS" in os.environ or threads > usable_cores():
         logger.warning(
             "this training began with %s and goes on with %d: right, but not to the same last bits",
-            counted(threads, "thread"), now,
+            counted(threads, "thread"), current,
         )  # fmt: skip
     else:
         torch.set_num_threads(threads)

@@ -139,12 +139,12 @@ def _images(labels: torch.Tensor) -> torch.Tensor:
     return torch.tensor(float(len(labels)), device=labels.device)
 
 
-def _not_finite(what: str, value: float, engine: Engine, names: Sequence[str]) -> TrainingError:
+def _not_finite(quantity: str, value: float, engine: Engine, names: Sequence[str]) -> TrainingError:
     state = engine.state
-    shown = ", ".join(map(str, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    images = ", ".join(map(str, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return TrainingError(
         Code.NOT_FINITE,
-        f"{what} is {value} in epoch {state.epoch}, iteration {state.iteration}, at the batch of {shown}.",
+        f"{quantity} is {value} in epoch {state.epoch}, iteration {state.iteration}, at the batch of {images}.",
         fix="The checkpoints before it are intact. A smaller --learning_rate or --clip_norm 1 helps most often, or "
         "--amp False; look at these images too.",
     )

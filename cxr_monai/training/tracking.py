@@ -126,7 +126,7 @@ class MLflowTracker:
         self._delivery.wake()
 
     def _say_what_changed(self, journal: Journal) -> None:
-        """Log settings that are others since the training goes on: MLflow keeps parameters as they were, so as tags."""
+        """Log as tags the settings that changed since the training was interrupted: parameters cannot change."""
         before: dict[str, str] = {}
         for event in journal.events:
             if event["kind"] == "params" or event["key"].startswith("settings "):
@@ -173,7 +173,12 @@ class MLflowTracker:
         self._again("artifact", path=relative, folder=folder)
 
     def files(self, paths: Iterable[Path], pictures: str) -> None:
-        """Log files, PNGs into a folder of their own; tables of cases name images and are not logged."""
+        """Log files, but no tables of cases (``*cases.csv``), which name images.
+
+        Args:
+            paths: the files.
+            pictures: the run's folder for PNGs.
+        """
         for path in paths:
             if not path.name.endswith("cases.csv"):
                 self.file(path, pictures if path.suffix == ".png" else None)
@@ -208,13 +213,13 @@ class MLflowTracker:
                 "[%s] %s of this run %s not reached MLflow; 'cxr-monai track %s' sends what is left.",
                 Code.TRACKING_FAILED, counted(unsent, "event"), have(unsent), self.output_dir,
             )  # fmt: skip
-        journal, where = self._delivery.journal, self._delivery.where
-        if refused := journal.refused(where):
+        journal, server = self._delivery.journal, self._delivery.server
+        if refused := journal.refused(server):
             logger.warning(
                 "[%s] MLflow refused %d of this run's %s; they stand with its reasons in %s.",
                 Code.TRACKING_REFUSED, len(refused), counted(len(journal.events), "event"), journal.refused_file,
             )  # fmt: skip
-        ids = journal.run_of(where)
+        ids = journal.run_of(server)
         self._experiment_id = ids[0] if ids else None
         self._journal, self._delivery = None, None
 
@@ -228,7 +233,7 @@ class MLflowTracker:
             self._delivery.wake()
 
     def where(self) -> str:
-        """Return what shows the runs, as far as they have arrived; ask when the run is closed."""
+        """Return the link to the runs, or the command that shows them; call it after the run is closed."""
         return how_to_see_runs(self.tracking_uri, self._experiment_id)
 
 
@@ -253,7 +258,7 @@ def track_results(
         pictures: the run's folder for PNGs.
 
     Returns:
-        what shows the run.
+        the link to the run, or the command that shows it.
     """
     configuration = {key: str(value) for key, value in settings.items() if value is not None}
     tracker = MLflowTracker(experiment, str(out), kind=kind, configuration=configuration)
@@ -265,7 +270,12 @@ def track_results(
 
 
 def where_runs_are(output_dir: str | Path, kind: str) -> str:
-    """Return what shows the runs of a folder's training or study (`ONE_A_FOLDER`), in the store of this process."""
+    """Return the link to, or the command that shows, the runs of a folder's training or study.
+
+    Args:
+        output_dir: the folder.
+        kind: of run, one of `ONE_A_FOLDER`.
+    """
     uri = default_tracking_uri()
     ids = Journal(Path(output_dir) / "tracking" / f"{kind}.jsonl").run_of(without_password(uri))
     return how_to_see_runs(uri, ids[0] if ids else None)

@@ -26,14 +26,14 @@ class CalibrateProbabilitiesd(MapTransform):
         self.calibration, self.findings = calibration, list(findings)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        made = dict(data)
-        for key in self.key_iterator(made):
-            made[f"{key}_calibrated"] = bool(getattr(self.calibration, "calibrates", self.calibration is not None))
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[f"{key}_calibrated"] = bool(getattr(self.calibration, "calibrates", self.calibration is not None))
             if lost := getattr(self.calibration, "lost", ""):
-                made[f"{key}_uncalibrated_because"] = lost
+                result[f"{key}_uncalibrated_because"] = lost
             if self.calibration is None:
                 continue
-            given = torch.as_tensor(made[key])
-            rows = given.detach().cpu().double().reshape(-1, len(self.findings)).numpy()
-            made[key] = torch.from_numpy(self.calibration.apply(rows, self.findings)).reshape(given.shape).to(given)
-        return made
+            raw = torch.as_tensor(result[key])
+            rows = raw.detach().cpu().double().reshape(-1, len(self.findings)).numpy()
+            result[key] = torch.from_numpy(self.calibration.apply(rows, self.findings)).reshape(raw.shape).to(raw)
+        return result

@@ -47,13 +47,13 @@ class LoadRadiographd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            given = result[key]
-            if isinstance(given, str | bytes | os.PathLike):
-                film = given if isinstance(given, bytes) else os.fspath(given)
+            source = result[key]
+            if isinstance(source, str | bytes | os.PathLike):
+                film = source if isinstance(source, bytes) else os.fspath(source)
                 radiograph = read_radiograph(film, any_modality=self.any_modality)
             else:
                 axes, value_range, bits = (result.get(f"{key}_{name}") for name in ("axes", "value_range", "bits"))
-                radiograph = radiograph_of_array(given, axes, value_range, bits)
+                radiograph = radiograph_of_array(source, axes, value_range, bits)
             result[key] = torch.from_numpy(radiograph.pixels)
             result[f"{key}_notes"] = tuple(radiograph.provenance.get("notes", ()))
             result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))

@@ -91,11 +91,11 @@ class RandResizedCropd(Randomizable, MapTransform):
         return result
 
 
-def _range(name: str, given: Sequence[float], most: float) -> tuple[float, float]:
-    numbers = [value for value in given if isinstance(value, int | float)] if isinstance(given, Sequence) else []
-    if len(numbers) != 2 or len(given) != 2 or not 0 < numbers[0] <= numbers[1] <= most or math.isinf(numbers[1]):
+def _range(name: str, limits: Sequence[float], most: float) -> tuple[float, float]:
+    numbers = [value for value in limits if isinstance(value, int | float)] if isinstance(limits, Sequence) else []
+    if len(numbers) != 2 or len(limits) != 2 or not 0 < numbers[0] <= numbers[1] <= most or math.isinf(numbers[1]):
         limit = "" if math.isinf(most) else f" and at most {most:g}"
         raise SettingError(
-            Code.SETTING_INVALID, f"{name} {given!r}: it must be two rising numbers, each above 0{limit}."
+            Code.SETTING_INVALID, f"{name} {limits!r}: it must be two rising numbers, each above 0{limit}."
         )
     return float(numbers[0]), float(numbers[1])

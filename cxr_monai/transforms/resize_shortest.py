@@ -32,7 +32,7 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def check_pixel_count(size: int) -> int:
-    """Return a number of pixels as it is.
+    """Check a number of pixels, and return it.
 
     Raises:
         SettingError: ``setting-invalid`` unless it is a whole number above 0.
@@ -68,6 +68,10 @@ class ResizeShortestd(MapTransform):
         return result
 
     def shape_of(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of the result for an image's."""
+        """Return the rows and columns of the resampled image.
+
+        Args:
+            height, width: of the image, in pixels.
+        """
         scale = self.size / min(height, width)
         return max(self.size, round(height * scale)), max(self.size, round(width * scale))

@@ -1,4 +1,4 @@
-"""From two folders of maps to what they have in common: tables, a sheet of the images that differ most, an MLflow run.
+"""Agreement of two folders of maps: tables, a sheet of the images that differ most, an MLflow run.
 
 options = AgreementOptions(seeds=("A/maps", "A2/maps", "A3/maps"))
 agree_files("A/maps", "B/maps", "agreement", options, manifest="manifest.csv")
@@ -38,7 +38,7 @@ _FILES = ("agreement.csv", "agreement_cases.csv", "seeds.csv", "agreement.png", 
 
 @dataclass(frozen=True)
 class AgreementOptions:
-    """How to compare; the defaults are those of ``cxr-monai maps agree``.
+    """Options of a comparison of maps; the defaults are those of ``cxr-monai maps agree``.
 
     Attributes:
         findings: those to compare; all that both have where empty.
@@ -91,8 +91,8 @@ def agree_files(
     """
     options = options or AgreementOptions()
     with result_folder(out, _MAIN, force, _FILES) as folder:
-        agreement, written = _agree_files(first, second, folder, options, manifest, match_names)
-    return agreement, [Path(out) / path.relative_to(folder) for path in written]
+        agreement, paths = _agree_files(first, second, folder, options, manifest, match_names)
+    return agreement, [Path(out) / path.relative_to(folder) for path in paths]
 
 
 def _agree_files(
@@ -138,9 +138,9 @@ def _agree_files(
     }  # fmt: skip
     agreement = Agreement(table, seeds, cases, provenance, (*notes, *few_note(table["patients"])))
     tables = {"agreement": table, "agreement_cases": cases} | ({} if seeds is None else {"seeds": seeds})
-    written = [*write_result_tables(tables, out), *([] if picture is None else [picture])]
+    paths = [*write_result_tables(tables, out), *([] if picture is None else [picture])]
     write_provenance(out / _MAIN, options.intervals.level, provenance, agreement.notes)
-    return agreement, [*written, write_agreement_page(agreement, picture, out)]
+    return agreement, [*paths, write_agreement_page(agreement, picture, out)]
 
 
 def _of_one_alone(stores: Sequence[MapStore]) -> list[str]:
@@ -181,16 +181,16 @@ def _chosen(
 def _with_sheet(
     cases: pd.DataFrame, stores: Sequence[MapStore], manifest: Manifest | None, out: Path, options: AgreementOptions
 ) -> tuple[pd.DataFrame, Path | str | None]:
-    """Draw the cases that differ most, an image once; return the picture, or why there is none."""
+    """Draw the cases that differ most, each image once; return the picture, or the reason why there is none."""
     ordered = cases.dropna(subset=[RANK]).sort_values(agreement_measures(options.thresholds), kind="stable")
-    chosen = ordered.drop_duplicates("image").head(options.count)
-    cases = cases.assign(shown=pd.Series(np.arange(1, len(chosen) + 1), index=chosen.index).astype("Int64"))
-    if chosen.empty:
+    examples = ordered.drop_duplicates("image").head(options.count)
+    cases = cases.assign(shown=pd.Series(np.arange(1, len(examples) + 1), index=examples.index).astype("Int64"))
+    if examples.empty:
         return cases, None
     root = options.root or stores[0].about.get("root") or (manifest.root if manifest else None)
     gallery = Gallery(stores, root, manifest, points=192)
     rows = []
-    for number, row in enumerate(chosen.to_dict(orient="records"), start=1):
+    for number, row in enumerate(examples.to_dict(orient="records"), start=1):
         try:
             radiograph, *maps = gallery.row(row["image"], row["finding"])
         except RadiographError as error:
@@ -210,7 +210,7 @@ def _with_sheet(
     return cases, path
 
 
-def track_agreement(experiment: str, out: str | Path, agreement: Agreement, written: Sequence[Path]) -> str:
+def track_agreement(experiment: str, out: str | Path, agreement: Agreement, paths: Sequence[Path]) -> str:
     """Log an agreement as an MLflow run, without the table of cases, which names images; return what shows it."""
     measures = [name.removesuffix("_low") for name in map(str, agreement.findings) if name.endswith("_low")]
     metrics = metric_values(agreement.findings, "finding", measures)
@@ -219,4 +219,4 @@ def track_agreement(experiment: str, out: str | Path, agreement: Agreement, writ
             metric_name(f"seed_share_{row['measure']}", row["finding"]): float(row["share"])
             for row in agreement.seeds.to_dict(orient="records")
         }
-    return track_results("agreement", experiment, out, agreement.provenance, metrics, written)
+    return track_results("agreement", experiment, out, agreement.provenance, metrics, paths)

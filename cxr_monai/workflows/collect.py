@@ -15,7 +15,7 @@ from cxr_monai.plurals import counted
 
 @dataclass(frozen=True)
 class CollectedManifest:
-    """A manifest that was made, and what is worth knowing of how.
+    """A manifest and remarks on how it was made.
 
     Attributes:
         manifest: the table.
@@ -61,7 +61,7 @@ def collect_manifest(
     keep_identifiers: bool = False,
     **options: Any,
 ) -> CollectedManifest:
-    """Make a manifest and say what is worth knowing of it.
+    """Make a manifest, and return it with remarks.
 
     Args:
         source, root, out: as of `make_manifest`.
@@ -112,7 +112,7 @@ def collect_manifest(
 
 @dataclass(frozen=True)
 class _Key:
-    """The key for hashed ids (None: ids stay), what to say about it, and where a new one goes."""
+    """The key for hashed ids (None: ids stay), a sentence about it, and the file for a new one."""
 
     key: bytes | None
     note: str
@@ -120,7 +120,13 @@ class _Key:
 
     @classmethod
     def choose(cls, out: Path | None, key_file: str | Path | None, keep_identifiers: bool) -> "_Key":
-        """Take the key that is asked for or there, else a new one."""
+        """Return the key of ``key_file``, of an earlier run beside ``out``, or a new one.
+
+        Args:
+            out: the manifest's file; a new key is not kept where None.
+            key_file: an existing key.
+            keep_identifiers: True leaves ids unhashed: there is no key.
+        """
         if keep_identifiers:
             return cls(None, "patient and study ids are the hospital's own: this manifest is personal data")
         path = Path(key_file) if key_file else out and out.with_name(f"{out.name}.key")
@@ -137,6 +143,6 @@ class _Key:
             write_key(self.key, self.path)
 
     def remove(self) -> None:
-        """Take a new key away again: nothing was made with it."""
+        """Delete a new key with which no manifest was made."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ _CHEXNET_SPLIT = "5e7a1362ebaa325cf17e92e25072aaa529a3d6512f5386b41b5b8ae56efeb2
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How to judge; the defaults are those of ``cxr-monai evaluate``.
+    """Options of an evaluation; the defaults are those of ``cxr-monai evaluate``.
 
     Attributes:
         method, rules, coverage: what is fitted where ``fit`` is given; see
@@ -156,8 +156,8 @@ def evaluate_files(
         maps = None if localisation is None else read_localisation(localisation)
         material = replace(_material(*inputs), localisation=maps)
         evaluation = _judge(material, options)
-        written = _write(evaluation, material, folder, options.plots)
-    return evaluation, [Path(out) / path.relative_to(folder) for path in written]
+        paths = _write(evaluation, material, folder, options.plots)
+    return evaluation, [Path(out) / path.relative_to(folder) for path in paths]
 
 
 def _material(
@@ -171,7 +171,7 @@ def _material(
     match_names: bool,
     options: EvaluationOptions,
 ) -> _Material:
-    """Read what :func:`evaluate_files` is given."""
+    """Read the inputs of :func:`evaluate_files`."""
     file = _read(predictions)
     opened = None if bundle is None else _open(bundle)
     truth, scheme_notes = _scheme(label_scheme, opened, file)
@@ -256,26 +256,26 @@ def _fitted_of(bundle: "Bundle", sample: Sample) -> Fitted:
     return fitted
 
 
-def _scheme(named: str | None, bundle: "Bundle | None", file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
+def _scheme(truth_scheme: str | None, bundle: "Bundle | None", file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
     """Return the label scheme that the truth is of, and a sentence where the system was made for another one."""
     beside = label_scheme(file.about["label_scheme"]) if "label_scheme" in file.about else None
-    own = beside if bundle is None else bundle.scheme
-    if beside is not None and own is not None and own != beside:
+    system = beside if bundle is None else bundle.scheme
+    if beside is not None and system is not None and system != beside:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
             f"the labels of these predictions are of the scheme {beside.name!r}, {json.dumps(beside.to_json())}; those "
-            f"of the bundle are of {own.name!r}, {json.dumps(own.to_json())}.",
+            f"of the bundle are of {system.name!r}, {json.dumps(system.to_json())}.",
             fix="Name the bundle that predicted.",
             where=file.path,
         )
-    truth = label_scheme(named) if named is not None else own or FINDINGS
-    if own is None or own == truth:
+    truth = label_scheme(truth_scheme) if truth_scheme is not None else system or FINDINGS
+    if system is None or system == truth:
         return truth, []
-    return truth, [f"The truth is of the label scheme {truth.name!r}; the system was made for that of {own.name!r}."]
+    return truth, [f"The truth is of the label scheme {truth.name!r}; the system was made for that of {system.name!r}."]
 
 
 def _scheme_parts(truth: LabelScheme) -> list[str]:
-    """Say what the labels are made of, unless they are findings."""
+    """Return a sentence on the groups of a label scheme; nothing where labels are findings."""
     if not truth.derived:
         return []
     parts = [
@@ -296,7 +296,13 @@ def labels_under(manifest: Manifest, truth: LabelScheme) -> Manifest:
 
 
 def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sample]:
-    """Return two halves of the patients, stratified over all findings."""
+    """Return the images of two halves of the patients, stratified over all findings.
+
+    Args:
+        sample: the images, with labels and probabilities.
+        manifest: their rows.
+        seed: of the division.
+    """
     rows = manifest.table.set_index("image").loc[sample.table["image"]].reset_index()
     sides = assign_patients(Manifest(rows, manifest.root, manifest.label_version), (0.5, 0.5), seed=seed)
     return sample.take(sides == 0), sample.take(sides == 1)
@@ -347,15 +353,26 @@ def _judge(material: _Material, options: EvaluationOptions) -> Evaluation:
 
 def _write(evaluation: Evaluation, material: _Material, folder: Path, plots: bool) -> list[Path]:
     """Write tables, report and, where they are asked for, PNG files."""
-    written = write_evaluation(evaluation, folder)
-    written += write_plots(evaluation, folder / "plots") if plots else []
-    return [*written, write_report(evaluation, folder, material.localisation, material.system)]
+    paths = write_evaluation(evaluation, folder)
+    paths += write_plots(evaluation, folder / "plots") if plots else []
+    return [*paths, write_report(evaluation, folder, material.localisation, material.system)]
 
 
 def bookkeeping(
     sample: Sample, manifest: Manifest, manifest_name: str, file: PredictionsFile, fitted: Fitted | None
 ) -> dict[str, Any]:
-    """Return what is needed to judge the figures: which images, split, labels, bundle, versions."""
+    """Return the provenance of an evaluation: images, split, labels, bundle, versions.
+
+    Args:
+        sample: the images that were evaluated.
+        manifest: their rows.
+        manifest_name: as it is called in the report.
+        file: the predictions.
+        fitted: calibration and operating points; None where there are none.
+
+    Returns:
+        plain values that JSON holds, by name.
+    """
     parts = sample.table["split"].replace("", "no split").value_counts()
     studies = sample.table[["patient_id", "study_id"]].drop_duplicates()
     return {
@@ -395,53 +412,55 @@ def _split(manifest: Manifest) -> dict[str, Any]:
 
 
 def _warnings(sample: Sample, manifest: Manifest, file: PredictionsFile, fitted: Fitted | None) -> list[str]:
-    """Return what makes the figures less than they seem."""
-    said = _drawn(sample)
+    """Return warnings on why the figures may be too optimistic."""
+    warnings = _drawn(sample)
     in_training = sample.table["split"] == "train"
     if file.about.get("out_of_fold") is True:
-        said.append(
+        warnings.append(
             "Each image was predicted by a network that was not trained on its patient, fold by fold: the figures are "
             "of several networks of one recipe."
         )
     elif in_training.any():
         patients = sample.table.loc[in_training, "patient_id"].nunique()
         images = int(in_training.sum())
-        said.append(
+        warnings.append(
             f"{images:,} of the {counted(len(sample), 'image')} ({counted(patients, 'patient')}) "
             f"{agreeing(images, 'belong')} to this manifest's training part:"
             " a system that was trained on them looks better here than it is."
         )
     elif not (sample.table["split"] != "").any():
-        said.append("The manifest has no split: whether the system was trained on these patients is not known.")
+        warnings.append("The manifest has no split: whether the system was trained on these patients is not known.")
     versions = {"the calibration was fitted": (fitted.fitted_on if fitted else {}).get("label_version")}
     versions["the system says it was trained"] = file.about.get("label_version")
-    for what, version in versions.items():
+    for source, version in versions.items():
         if version and version != manifest.label_version:
-            said.append(f"Labels of two versions meet: {what} on {version!r}, these are {manifest.label_version!r}.")
+            warnings.append(
+                f"Labels of two versions meet: {source} on {version!r}, these are {manifest.label_version!r}."
+            )
     if fitted is None:
-        said.append(
+        warnings.append(
             "There are no operating points: thresholds must come from other patients (a calibrated bundle, or --fit)."
         )
-    return said
+    return warnings
 
 
 def _learned(system: "Bundle | None") -> list[str]:
-    """Say that the system has learned from phantoms, where it has."""
+    """Return a sentence where the system was trained on synthetic images."""
     if system is None:
         return []
     from cxr_monai.bundle.origin import TRAINED_ON
 
-    said = learned_from(system.metadata.get(TRAINED_ON))
-    return [f"The system: {said[:1].lower()}{said[1:]}"] if said else []
+    sentence = learned_from(system.metadata.get(TRAINED_ON))
+    return [f"The system: {sentence[:1].lower()}{sentence[1:]}"] if sentence else []
 
 
 def _drawn(sample: Sample) -> list[str]:
-    """Say that images are phantoms, where some are."""
-    drawn = int((sample.table["source"] == PHANTOM_SOURCE).sum())
-    if not 0 < drawn < len(sample):
-        return [SYNTHETIC] if drawn else []
+    """Return a sentence where images of the sample are synthetic."""
+    phantoms = int((sample.table["source"] == PHANTOM_SOURCE).sum())
+    if not 0 < phantoms < len(sample):
+        return [SYNTHETIC] if phantoms else []
     return [
-        f"{drawn:,} of the {counted(len(sample), 'image')} {be(drawn)} synthetic, "
+        f"{phantoms:,} of the {counted(len(sample), 'image')} {be(phantoms)} synthetic, "
         "drawn by a program (cxr-monai phantom)."
     ]
 
@@ -503,12 +522,12 @@ class EvaluationReport:
         material = _Material(sample, self.manifest, self.manifest_name, file, fitted, system, notes)
         with result_folder(output_dir, EVALUATION_FILE, True, _BESIDE) as folder:
             evaluation = _judge(material, self.options)
-            written = _write(evaluation, material, folder, self.options.plots)
-        return evaluation, [Path(output_dir) / path.relative_to(folder) for path in written]
+            paths = _write(evaluation, material, folder, self.options.plots)
+        return evaluation, [Path(output_dir) / path.relative_to(folder) for path in paths]
 
 
-def track_evaluation(experiment: str, out: str | Path, evaluation: Evaluation, written: Sequence[Path]) -> str:
+def track_evaluation(experiment: str, out: str | Path, evaluation: Evaluation, paths: Sequence[Path]) -> str:
     """Log an evaluation as an MLflow run, and return what shows it; a server that is away is a warning."""
     from cxr_monai.training.tracking import track_results
 
-    return track_results("evaluation", experiment, out, evaluation.book, evaluation.metrics(), written, "plots")
+    return track_results("evaluation", experiment, out, evaluation.book, evaluation.metrics(), paths, "plots")

@@ -1,4 +1,4 @@
-"""Maps of what a bundle's network looked at: `explain_images`, and what a bundle's ``explain.json`` runs.
+"""Heat maps of a bundle's network: `explain_images`, and the component that a bundle's ``explain.json`` runs.
 
 `explain_images` is what ``cxr-monai explain`` does. `Explanation` makes maps of chosen images by every method asked
 for, and pictures of some: ``OUT/explanations`` then holds ``maps_<method>`` (for 'cxr-monai maps'), a picture an image,
@@ -96,7 +96,11 @@ class ExplanationRun:
     def run(self, examples: Sequence[Example], output_dir: str | Path) -> Path:
         """Make the maps, draw the pictures and return the folder.
 
-        Files that cannot be read stand in ``explanations.errors.csv``.
+        Files that cannot be read are listed in ``explanations.errors.csv``.
+
+        Args:
+            examples: the images.
+            output_dir: the folder that gets ``explanations``.
 
         Raises:
             UsageError: ``output-exists`` if other maps are there, or pictures of maps by other methods.
@@ -117,14 +121,16 @@ class ExplanationRun:
         return folder
 
     def _draw(self, stores: Sequence[MapStore], examples: Sequence[Example], folder: Path) -> None:
-        shown = [example for example in examples if example.name in set(stores[0].images)][: self.pictures]
-        truth = {key: boxes for example in shown for key, boxes in _truth(example, stores[0]).items()}
-        gallery = Gallery(stores, truth=truth, paths={example.name: example.path for example in shown})
+        drawn_examples = [example for example in examples if example.name in set(stores[0].images)][: self.pictures]
+        truth = {key: boxes for example in drawn_examples for key, boxes in _truth(example, stores[0]).items()}
+        gallery = Gallery(stores, truth=truth, paths={example.name: example.path for example in drawn_examples})
         sheet: list[list[MapPanel]] = []
-        for number, example in enumerate(progress_bar(shown, total=len(shown), desc="drawing", unit="images")):
+        for number, example in enumerate(
+            progress_bar(drawn_examples, total=len(drawn_examples), desc="drawing", unit="images")
+        ):
             rows = [gallery.row(example.name, finding, _words(example)) for finding in self._shown(stores[0], example)]
             save_picture(compare_figure(rows), folder / f"{number:03d}_{Path(example.name).name.split('.')[0]}.png")
-            sheet += rows[: 1 if len(shown) > SHEET // 2 else 2]
+            sheet += rows[: 1 if len(drawn_examples) > SHEET // 2 else 2]
         if sheet:
             save_picture(compare_figure(sheet[:SHEET]), folder / "sheet.png")
         logger.info(
@@ -198,7 +204,7 @@ class MapPicture:
     figure: Figure
 
     def save(self, path: str | Path) -> None:
-        """Write it, as PNG of 300 dpi or as PDF, by the name's suffix."""
+        """Write the figure, as PNG of 300 dpi or as PDF, by the path's suffix."""
         save_picture(self.figure, path)
 
     def _repr_png_(self) -> bytes:
@@ -263,20 +269,20 @@ def explain_images(
     >>> explain_images("OUT/bundle", "radiograph.png").show()  # doctest: +SKIP
     """
     files, names = files_named(images, split)
-    root, wanted, notes = open_trusted(bundle, trust_folder), None, list[str]()
+    root, boxed, notes = open_trusted(bundle, trust_folder), None, list[str]()
     if boxes is not None:
         by_name = match_names or _named_uniquely(images)
-        wanted, notes = boxed_findings(boxes, names, Bundle.open(root).scheme, by_name)
-        files = [file for file, name in zip(files, names, strict=True) if name in wanted]
-        names = [name for name in names if name in wanted]
+        boxed, notes = boxed_findings(boxes, names, Bundle.open(root).scheme, by_name)
+        files = [file for file, name in zip(files, names, strict=True) if name in boxed]
+        names = [name for name in names if name in boxed]
     model = Model.open(
         root, weights=weights, amp=amp, any_modality=any_modality, batch_size=batch_size, num_workers=workers
     )
-    named = None if findings is None else [spelling(name) for name in findings]
-    explainer = Explainer(model, method, named, target_layer, map_stride, rule, reported_only)
+    finding_names = None if findings is None else [spelling(name) for name in findings]
+    explainer = Explainer(model, method, finding_names, target_layer, map_stride, rule, reported_only)
     folder = Path(tempfile.mkdtemp(prefix="cxr-monai-maps-") if out is None else out)
     try:
-        store = explainer.write_maps(files, names, folder, root_of(files, names), findings_by_image=wanted, force=force)
+        store = explainer.write_maps(files, names, folder, root_of(files, names), findings_by_image=boxed, force=force)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)

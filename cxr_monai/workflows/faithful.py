@@ -95,9 +95,9 @@ def faithful_files(
             "intervals_over": unit,
         }
         faithfulness = replace(faithfulness, provenance=provenance)
-        written = write_faithfulness(faithfulness, folder)
+        paths = write_faithfulness(faithfulness, folder)
     write_errors(Path(out), left_out)
-    return faithfulness, [Path(out) / path.relative_to(folder) for path in written]
+    return faithfulness, [Path(out) / path.relative_to(folder) for path in paths]
 
 
 def write_faithfulness(faithfulness: Faithfulness, out: str | Path) -> list[Path]:
@@ -113,13 +113,13 @@ def write_faithfulness(faithfulness: Faithfulness, out: str | Path) -> list[Path
     }
     if faithfulness.stages is not None:
         tables["randomisation"] = faithfulness.stages
-    written, picture = write_result_tables(tables, out), Path(out) / "curves.png"
+    paths, picture = write_result_tables(tables, out), Path(out) / "curves.png"
     save_picture(curve_figure(faithfulness.curves), picture)
     write_provenance(Path(out) / _MAIN, faithfulness.level, faithfulness.provenance, faithfulness.notes)
-    return [*written, picture, write_faithfulness_page(faithfulness, picture, out)]
+    return [*paths, picture, write_faithfulness_page(faithfulness, picture, out)]
 
 
-def track_faithfulness(experiment: str, out: str | Path, faithfulness: Faithfulness, written: Sequence[Path]) -> str:
+def track_faithfulness(experiment: str, out: str | Path, faithfulness: Faithfulness, paths: Sequence[Path]) -> str:
     """Log the tests as an MLflow run, without the table of cases, which names images; return what shows it."""
     measures = [name.removesuffix("_low") for name in map(str, faithfulness.methods) if name.endswith("_low")]
     metrics = metric_values(faithfulness.methods, "method", measures)
@@ -129,4 +129,4 @@ def track_faithfulness(experiment: str, out: str | Path, faithfulness: Faithfuln
         metrics |= {
             metric_name("survival", row["method"], row["stage"]): float(row["rank_correlation"]) for row in stages
         }
-    return track_results("faithfulness", experiment, out, faithfulness.provenance, metrics, written)
+    return track_results("faithfulness", experiment, out, faithfulness.provenance, metrics, paths)

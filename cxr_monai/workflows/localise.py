@@ -109,15 +109,15 @@ def localise_files(
         if not pictures:
             note = "There is no sheet of cases: the image files are not where the manifest says."
             localisation = replace(localisation, notes=(*localisation.notes, note))
-        written = [*write_localisation(localisation, folder), *pictures]
-        written.append(write_localisation_page(localisation, folder))
-    return localisation, [Path(out) / path.relative_to(folder) for path in written]
+        paths = [*write_localisation(localisation, folder), *pictures]
+        paths.append(write_localisation_page(localisation, folder))
+    return localisation, [Path(out) / path.relative_to(folder) for path in paths]
 
 
 def _sides(
     cases: BoxedCases, manifest: Manifest, choosing: Choosing, options: LocalisationOptions, bundle: str | Path | None
 ) -> tuple[BoxedCases, BoxedCases, str, list[str]]:
-    """Return the cases to choose map thresholds on, those to score, what the former are, and remarks.
+    """Return the cases to choose map thresholds on, those to score, a description of the former, and remarks.
 
     Raises:
         EvaluationError: ``images-seen``, ``patients-shared``, ``maps-invalid``, ``evaluation-invalid``.
@@ -179,9 +179,9 @@ def _without_training_patients(
         "in the manifest's training part": (table["split"] == "train").to_numpy(),
         "of patients that the bundle was trained on": table["patient_id"].isin(trained or ()).to_numpy(),
     }
-    seen = np.any(list(reasons.values()), axis=0)
-    if seen.any():
-        images, patients = table.loc[seen, "image"].nunique(), table.loc[seen, "patient_id"].nunique()
+    in_training = np.any(list(reasons.values()), axis=0)
+    if in_training.any():
+        images, patients = table.loc[in_training, "image"].nunique(), table.loc[in_training, "patient_id"].nunique()
         sentence = (
             f"{images:,} of the {counted(table['image'].nunique(), 'boxed image')} ({patients:,} of "
             f"{counted(table['patient_id'].nunique(), 'patient')}) are "
@@ -196,7 +196,7 @@ def _without_training_patients(
             )
         if options.seen == "skip":
             notes.append(f"{sentence}, and left out.")
-            cases = _select(cases, ~seen, "that the model was not trained on")
+            cases = _select(cases, ~in_training, "that the model was not trained on")
         else:
             notes.append(f"{sentence}: what the model was trained on, it points at better than it would elsewhere.")
     splits = set(cases.table["split"])
@@ -245,16 +245,16 @@ def _other_maps(cases: BoxedCases, manifest: Manifest, choosing: Choosing) -> tu
         raise EvaluationError(Code.EVALUATION_INVALID, "maps to choose on need their boxes: --choose-boxes B.csv.")
     if choosing.manifest is not None:
         manifest = read_manifest(choosing.manifest, check_files=False, match_names=choosing.match_names)
-    others, notes = read_boxed_cases(choosing.maps, choosing.boxes, manifest)
-    ours, theirs = cases.store.method, others.store.method
-    if ours != theirs:
+    other_cases, notes = read_boxed_cases(choosing.maps, choosing.boxes, manifest)
+    method, other_method = cases.store.method, other_cases.store.method
+    if method != other_method:
         raise EvaluationError(
             Code.MAPS_INVALID,
-            f"thresholds chosen on maps by {theirs} are not those of maps by {ours}.",
-            fix=f"Explain the images of --choose-on by {ours}.",
+            f"thresholds chosen on maps by {other_method} are not those of maps by {method}.",
+            fix=f"Explain the images of --choose-on by {method}.",
             where=choosing.maps,
         )
-    return others, notes
+    return other_cases, notes
 
 
 def _half(cases: BoxedCases, seed: int) -> np.ndarray:
@@ -271,11 +271,11 @@ def _half(cases: BoxedCases, seed: int) -> np.ndarray:
     return cases.table["image"].isin(present.index[halves == 0]).to_numpy()
 
 
-def track_localisation(experiment: str, out: str | Path, localisation: Localisation, written: Sequence[Path]) -> str:
+def track_localisation(experiment: str, out: str | Path, localisation: Localisation, paths: Sequence[Path]) -> str:
     """Log a localisation as an MLflow run, without the table of cases, which names patients; return what shows it."""
     figures = ("pointing", "energy", "iou", "iou_above_0.1", "iobb_above_0.1")
     method, table = localisation.provenance["method"], localisation.scores
     # pointing_Mass of the maps, pointing_Mass_random and pointing_Mass_centre of the controls
     labels = table["finding"] + np.where(table["map"] == method, "", "_" + table["map"].astype(str))
     metrics = metric_values(table.assign(label=labels), "label", figures)
-    return track_results("localisation", experiment, out, localisation.provenance, metrics, written)
+    return track_results("localisation", experiment, out, localisation.provenance, metrics, paths)

@@ -1,4 +1,4 @@
-"""What the commands on maps have in common: which patient each image is of, and the JSON of a result.
+"""Shared by the commands on maps: which patient each image is of, and the JSON of a result.
 
 patients, intervals_over, notes = image_patients(images, manifest)
 """
@@ -21,12 +21,12 @@ def manifest_rows(images: Sequence[str], manifest: Manifest) -> tuple[pd.DataFra
     Raises:
         ManifestError: ``manifest-invalid`` if it has none of them; ``images-ambiguous``.
     """
-    named = pd.DataFrame({"image": list(dict.fromkeys(images))})
+    table = pd.DataFrame({"image": list(dict.fromkeys(images))})
     by_side = join_on_image(
-        manifest.table, named.assign(named=named["image"]), by_name=manifest.by_name, root=manifest.root
+        manifest.table, table.assign(named=table["image"]), by_name=manifest.by_name, root=manifest.root
     )
     rows = by_side.table.set_index("named").rename_axis("image").drop(columns="image")
-    return rows.loc[[name for name in named["image"] if name in rows.index]], by_side.notes("images", "the manifest")
+    return rows.loc[[name for name in table["image"] if name in rows.index]], by_side.notes("images", "the manifest")
 
 
 def image_patients(images: Sequence[str], manifest: Manifest | None) -> tuple[pd.Series, str, list[str]]:
@@ -46,6 +46,13 @@ def image_patients(images: Sequence[str], manifest: Manifest | None) -> tuple[pd
 
 
 def write_provenance(path: Path, level: float, provenance: Mapping[str, Any], notes: Sequence[str]) -> None:
-    """Write what figures were made of as JSON; `result_folder` puts the mark of completion into it."""
+    """Write the provenance of figures as JSON; `result_folder` puts the mark of completion into it.
+
+    Args:
+        path: the file.
+        level: of the confidence intervals, such as 0.95.
+        provenance: by name, as JSON holds it.
+        notes: remarks, a sentence each.
+    """
     content = {"level": level, "book": dict(provenance), "notes": list(notes)}
     write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

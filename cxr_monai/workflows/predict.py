@@ -83,7 +83,7 @@ def predict_into(
     batch_size: int = 16,
     workers: int | None = None,
     force: bool = False,
-    begun: Callable[[PredictionRows], None] = lambda rows: None,
+    on_start: Callable[[PredictionRows], None] = lambda rows: None,
 ) -> PredictionRows:
     """Write predictions as they come (``cxr_monai.evaluation.streaming``); interrupted, the same call goes on.
 
@@ -94,7 +94,7 @@ def predict_into(
         names: N names, one for each file.
         batch_size, workers: as of :func:`predict_images`.
         force: an earlier file may be written over.
-        begun: is given the rows before the first is computed; ``rows.done`` of them are there already.
+        on_start: is given the rows before the first is computed; ``rows.done`` of them are there already.
 
     Returns:
         what was written: how many rows, which files were left out.
@@ -114,7 +114,7 @@ def predict_into(
         "images": digest_of_list(names, files),
     }
     rows = PredictionRows.open(out, findings, head, len(files), force)
-    begun(rows)
+    on_start(rows)
 
     def keep(part: Predictions) -> None:
         rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors, part.notes)
@@ -125,7 +125,7 @@ def predict_into(
 
 
 def files_named(images: Images, split: str | None = None) -> tuple[list[Path], list[str]]:
-    """Return the files of what is given as images, and their names in results.
+    """Return the files of images (paths, a folder, a manifest), and their names in results.
 
     Args:
         images: a file, a folder, a manifest, or several of these.

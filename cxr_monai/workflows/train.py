@@ -106,10 +106,10 @@ def train_bundle(
         write_manifest(manifest, folder / "manifest.csv")
         manifest = folder / "manifest.csv"
     files, _ = files_of(root, ",".join(["train", *overlays]))
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     if not track:
-        given["tracker#enabled"] = False
+        values["tracker#enabled"] = False
     run_configuration(
-        root, [file.stem for file in files], {"manifest": str(manifest), "output_dir": str(folder), **given}
+        root, [file.stem for file in files], {"manifest": str(manifest), "output_dir": str(folder), **values}
     )
     return TrainingResult(folder)

@@ -101,7 +101,7 @@ def test_a_server_that_comes_back_gets_what_it_missed(
     sending = Delivery(journal, f"sqlite:///{shutil.copy(empty_store, tmp_path / 'store.db')}", None)
     sending.wake()
     until = time.monotonic() + 30
-    while journal.unsent(sending.where) and time.monotonic() < until:
+    while journal.unsent(sending.server) and time.monotonic() < until:
         time.sleep(0.05)
-    assert journal.unsent(sending.where) == 0  # without a word from the training
+    assert journal.unsent(sending.server) == 0  # without a word from the training
     assert sending.finish() == 0

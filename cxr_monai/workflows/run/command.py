@@ -45,20 +45,24 @@ class Command:
 
     Attributes:
         words: that follow ``run``.
-        own: files that the person named and that no inspection has looked at.
+        uninspected: files that the person named and that no inspection has looked at.
     """
 
     words: tuple[str, ...]
-    own: tuple[str, ...] = ()
+    uninspected: tuple[str, ...] = ()
 
     @property
     def shell(self) -> str:
         """The command, to be pasted into a shell; with ``torchrun`` where that started this process."""
         launcher = ["python"]
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-            here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-            nodes = int(os.environ["WORLD_SIZE"]) // here
-            launcher = ["torchrun", *([f"--nnodes={nodes}"] if nodes > 1 else []), f"--nproc_per_node={here}"]
+            local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+            nodes = int(os.environ["WORLD_SIZE"]) // local_processes
+            launcher = [
+                "torchrun",
+                *([f"--nnodes={nodes}"] if nodes > 1 else []),
+                f"--nproc_per_node={local_processes}",
+            ]
         return shlex.join([*launcher, "-m", "monai.bundle", "run", *self.words])
 
     def arguments(self) -> dict[str, Any]:
@@ -82,11 +86,11 @@ def monai_command(root: Path, configuration: str, settings: Sequence[str] = ()) 
             is no configuration, or a configuration of ``logging`` that could run code.
     """
     root = root.resolve()
-    files, own = files_of(root, configuration)
+    files, uninspected = files_of(root, configuration)
     names = [name for name, _ in _pairs(settings)]
     _refuse_given(names)
     values = {name: value for name, value in as_monai_reads(settings).items() if name in names}
-    own += _named_files(root, values)
+    uninspected += _named_files(root, values)
     metadata = root / "configs" / _METADATA
     if not metadata.is_file():
         raise BundleError(Code.BUNDLE_INVALID, "the file is missing from the bundle.", where=metadata)
@@ -95,7 +99,7 @@ def monai_command(root: Path, configuration: str, settings: Sequence[str] = ()) 
     logging = root / logging_file.LOGGING_FILE
     if "logging_file" not in names and logging.is_file():
         words += ["--logging_file", str(logging)]
-    return Command((*words, *settings), tuple(dict.fromkeys(own)))
+    return Command((*words, *settings), tuple(dict.fromkeys(uninspected)))
 
 
 def configurations(root: Path) -> list[str]:
@@ -112,8 +116,8 @@ def as_monai_reads(words: Sequence[str]) -> dict[str, Any]:
 
     arguments: dict[str, Any] = {}
 
-    def run(**given: Any) -> None:
-        arguments.update(given)
+    def run(**values: Any) -> None:
+        arguments.update(values)
 
     fire.Fire(run, command=list(words), name="monai.bundle run")
     return arguments
@@ -135,16 +139,16 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
                 f"{shortened(word)!r}: what follows the configuration is settings.",
                 fix="Write --NAME VALUE or --NAME=VALUE; a list in quotes: --labels \"['Mass','Effusion']\".",
             )
-        given: str | None = value if equals else None
+        text: str | None = value if equals else None
         if not equals and waiting and not _looks_like_a_name(waiting[0]):
-            given = waiting.pop(0)
+            text = waiting.pop(0)
         name = name.lstrip("-").replace("-", "_")
-        if given == "-" or (given is None and name.startswith("no")):
+        if text == "-" or (text is None and name.startswith("no")):
             raise UsageError(Code.USAGE, f"--{shortened(name)} needs a value.", fix="True and False are values, too.")
         if name in seen:
             raise UsageError(Code.USAGE, f"--{shortened(name)} is given twice.", fix="Give it once.")
         seen.add(name)
-        yield name, given
+        yield name, text
 
 
 def _looks_like_a_name(word: str) -> bool:
@@ -160,53 +164,57 @@ def _refuse_given(names: Sequence[str]) -> None:
 
 
 def files_of(root: Path, words: str) -> tuple[list[Path], list[str]]:
-    """Return the files of the configurations, and those of them that are the person's own.
+    """Return the files of configurations, and those among them that no inspection has looked at.
+
+    Args:
+        root: the bundle's folder.
+        words: names of configurations and files of overlays, separated by commas.
 
     Raises:
         UsageError, SharingError: as :func:`monai_command`.
     """
-    known = configurations(root)
+    stems = configurations(root)
     files: list[Path] = []
-    own: list[str] = []
+    uninspected: list[str] = []
     for name in words.split(","):
         stem = name.removesuffix(".json")
-        if stem in known:
+        if stem in stems:
             files.append(root / "configs" / f"{stem}.json")
         elif Path(name).is_file() and Path(name).suffix.lower() in OVERLAYS and files:
-            own += _own_file(root, Path(name))
+            uninspected += _own_file(root, Path(name))
             files.append(Path(name).resolve())
         else:
-            raise _no_configuration(root, name, known, Path(name).is_file() and not files)
+            raise _no_configuration(root, name, stems, Path(name).is_file() and not files)
     if len(set(files)) < len(files):
         raise UsageError(Code.USAGE, f"{shortened(words)!r} names a configuration twice.")
-    return files, own
+    return files, uninspected
 
 
-def _no_configuration(root: Path, name: str, known: Sequence[str], first: bool) -> UsageError:
+def _no_configuration(root: Path, name: str, stems: Sequence[str], first: bool) -> UsageError:
     if first:
         message = f"{shortened(name)} is a file of your own: a configuration of the bundle comes first."
     else:
         message = f"{shortened(name)!r} is neither a configuration of {root} nor a JSON file."
-    nearest = difflib.get_close_matches(name, known, n=1)
+    nearest = difflib.get_close_matches(name, stems, n=1)
     return UsageError(
         Code.USAGE,
         message,
-        fix=(f"Did you mean {nearest[0]!r}? " if nearest else "") + f"There are: {', '.join(known)}.",
+        fix=(f"Did you mean {nearest[0]!r}? " if nearest else "") + f"There are: {', '.join(stems)}.",
     )
 
 
 def _named_files(root: Path, values: Mapping[str, Any]) -> list[str]:
     """Return files that settings name and MONAI executes or merges, after a look at whose they are."""
-    own: list[str] = []
+    uninspected: list[str] = []
     logging, tracking = values.get("logging_file"), values.get("tracking")
     if logging is not None and logging is not False:  # 0 is a file to MONAI: the standard input
-        own += _own_logging(root, logging)
+        uninspected += _own_logging(root, logging)
     if isinstance(tracking, str) and tracking != "mlflow":
-        own += _own_file(root, Path(tracking))
+        uninspected += _own_file(root, Path(tracking))
     for text in _texts(values):
-        if found := _MACRO_FILE.match(text):
-            own += _own_file(root, Path(found[1]))
-    return own
+        if match := _MACRO_FILE.match(text):
+            uninspected += _own_file(root, Path(match[1]))
+    return uninspected
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -217,14 +225,14 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _own_logging(root: Path, given: Any) -> list[str]:
-    path = Path(str(given))
-    if not isinstance(given, str) or not path.is_file():
-        raise UsageError(Code.USAGE, f"--logging_file {given!r}: there is no such file.", fix="False leaves it out.")
+def _own_logging(root: Path, setting: Any) -> list[str]:
+    path = Path(str(setting))
+    if not isinstance(setting, str) or not path.is_file():
+        raise UsageError(Code.USAGE, f"--logging_file {setting!r}: there is no such file.", fix="False leaves it out.")
     with path.open("rb") as file:
         problems = list(logging_file.logging_problems(file.read(logging_file.LONGEST_LOGGING_FILE + 1)))
     if problems:
-        refusals = " ".join(f"{where}: {shortened(text)}: {reason}" for where, text, reason in problems[:10])
+        refusals = " ".join(f"{place}: {shortened(text)}: {reason}" for place, text, reason in problems[:10])
         raise SharingError(
             Code.BUNDLE_REFUSED,
             f"it could run code: {refusals}",

@@ -83,8 +83,8 @@ def log_shown() -> Iterator[None]:
     monai.setLevel(logging.ERROR)  # that there is no file of settings for the log is meant so
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    shown = not package.hasHandlers()
-    if shown:
+    is_silent = not package.hasHandlers()
+    if is_silent:
         package.addHandler(handler)
         package.setLevel(logging.INFO)
     try:

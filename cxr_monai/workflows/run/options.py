@@ -44,6 +44,10 @@ class Settings:
 def settings_of(root: Path, files: Sequence[Path]) -> Settings:
     """Read the settings of some configurations, overlays last. Nothing is evaluated.
 
+    Args:
+        root: the bundle's folder, whose README describes settings.
+        files: the configurations.
+
     Raises:
         BundleError: ``bundle-invalid`` for a file that is no JSON object.
     """
@@ -80,15 +84,15 @@ def _default(value: Any) -> str:
 
 
 def _meanings(readme: Path) -> dict[str, str]:
-    """Return what a README's table of settings says, by the settings' names."""
+    """Return the descriptions in a README's table of settings, by the settings' names."""
     if not readme.is_file():
         return {}
     with readme.open("rb") as opened:
         text = opened.read(LARGEST_JSON).decode("utf-8", errors="replace")
     meanings: dict[str, str] = {}
     for names, meaning in _ROW.findall(text):
-        named = re.findall(r"`(\w+)`", names)
-        together = f"{', '.join(named)}: " if len(named) > 1 else ""  # it speaks of them in this order
-        for name in named:
+        settings = re.findall(r"`(\w+)`", names)
+        together = f"{', '.join(settings)}: " if len(settings) > 1 else ""  # it speaks of them in this order
+        for name in settings:
             meanings.setdefault(name, shortened(together + meaning.strip().replace("`", ""), LONGEST_MEANING))
     return meanings

@@ -102,12 +102,12 @@ def test_overlays_follow_in_their_order_and_own_files_are_named(bundle: Path) ->
     files = command.arguments()["config_file"]
     own = str(Path("mine.json").resolve())
     assert files == [str(bundle / "configs/train.json"), own, str(bundle / "configs/one_cycle.json")]
-    assert command.own == ("mine.json", "tracking.json")
+    assert command.uninspected == ("mine.json", "tracking.json")
     inside = monai_command(
         bundle, f"train,{bundle / 'configs' / 'one_cycle.json'}", ["--seed", f"%{CONFIGS}/train.json#seed"]
     )
     assert inside.arguments()["config_file"][1] == str(bundle / "configs" / "one_cycle.json")
-    assert inside.own == (f"{CONFIGS}/train.json",)  # of another bundle, which nobody signed
+    assert inside.uninspected == (f"{CONFIGS}/train.json",)  # of another bundle, which nobody signed
 
 
 @pytest.mark.parametrize(
