@@ -73,12 +73,12 @@ def run_checks(checks: Mapping[str, Check] | None = None) -> Iterator[CheckResul
     for name, check in (CHECKS if checks is None else checks).items():
         try:
             yield from check()
-        except Exception as error:  # whatever an exotic machine makes fail: it is shown, and the rest goes on
+        except Exception as error:  # a check that fails on an unusual machine is shown, and the others run
             yield CheckResult(name, CheckStatus.UNKNOWN, f"could not be looked at ({type(error).__name__}: {error})")
 
 
 def initial_environment() -> dict[str, str]:
-    """Return the environment that this process was started with, as far as the system tells.
+    """Return the environment that this process was started with, as far as the system shows it.
 
     ``cxr-monai`` sets GOMP_SPINCOUNT for itself; whether the user's shell does (which ``python -m monai.bundle``
     needs) shows only in what the process was given.
@@ -229,7 +229,7 @@ def _memory() -> Iterator[CheckResult]:
 
 
 def _container_limits() -> list[int]:
-    """Return what a container may use at most, where it says so."""
+    """Return the memory limits of the container in bytes, where it has some."""
     limit = Path("/sys/fs/cgroup/memory.max")
     content = limit.read_text().strip() if limit.is_file() else ""
     return [int(content)] if content.isdigit() else []
@@ -271,7 +271,7 @@ def _imagenet() -> Iterator[CheckResult]:
     try:
         yield CheckResult(
             "ImageNet weights", CheckStatus.OK, str(download_imagenet())
-        )  # it is there: only its checksum is looked at
+        )  # the file exists: only its checksum is verified
     except CxrError as error:
         yield CheckResult("ImageNet weights", CheckStatus.WARN, error.message, f"Delete {file} and fetch it again.")
 

@@ -1,8 +1,8 @@
-"""Files and folders that are whole or not there: written beside, synced, renamed; what was there stays until then.
+"""Files and folders written whole or not at all: to a temporary name, synced, renamed; earlier ones stay until then.
 
     write_durably("metrics.json", content)                 # a file
     with durable_file("model.pt") as stream: ...           # a large one
-    with durable_folder("OUT/bundle") as made: ...         # a folder, filled at ``made``
+    with durable_folder("OUT/bundle") as folder: ...       # a folder, written in a temporary place
 
 Nothing else in this package writes a file that outlives its process (``tests/test_durable_everywhere.py``).
 """

@@ -128,7 +128,7 @@ def _rebuild(kind: type["CxrError"], code: Code, message: str, fix: str | None, 
 
 
 def ours(error: BaseException | None) -> CxrError | None:
-    """Return the error of ours behind what MONAI and others wrapped around it; None if there is none.
+    """Return the :class:`CxrError` among the causes of an error that MONAI or others raised; None if there is none.
 
     >>> try:
     ...     raise ValueError("wrapped") from SplitError(Code.SPLIT_INVALID, "no split.")

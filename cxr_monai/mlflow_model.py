@@ -70,7 +70,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Bu
         SharingError: the inspection refuses the bundle.
         BundleError, WeightsError: as ``cxr_monai.inference.model.Model.open``.
     """
-    with tempfile.TemporaryDirectory() as folder:  # what MLflow keeps beside the bundle is no part of it
+    with tempfile.TemporaryDirectory() as folder:  # the files that MLflow keeps beside the bundle are no part of it
         copy_parts(Path(path), Path(folder) / "bundle", PARTS)
         return BundleModel(Model.open(open_trusted(Path(folder) / "bundle")))
 

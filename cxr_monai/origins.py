@@ -1,4 +1,4 @@
-"""Where labels and images come from, in sentences: NIH's own, drawn by a program, or a table that nobody here knows.
+"""Sentences on the origin of labels and images: NIH's own, synthetic, or a table of unknown origin.
 
 A manifest says it by its label version, and by ``source`` for each image; a bundle by ``trained_on`` in its metadata.
 No sentence presumes a data set: NIH's layout is used by many tables that are not NIH's, the phantoms' first of all.
@@ -101,7 +101,7 @@ def learned_from(trained_on: Mapping[str, Any] | None) -> str:
 
 
 def _checked(trained_on: Any) -> Mapping[str, Any]:
-    """Return ``trained_on`` of a bundle's metadata, whoever wrote it, if it is as `training_origin` makes it."""
+    """Return ``trained_on`` of a bundle's metadata if it has the form that `training_origin` makes."""
     if isinstance(trained_on, Mapping) and isinstance(trained_on.get("label_version"), str):
         counts = [trained_on.get("images"), trained_on.get("synthetic_images", 0)]
         if all(type(count) is int and count >= 0 for count in counts):

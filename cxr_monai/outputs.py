@@ -123,7 +123,7 @@ def _check_place(path: Path, nearest: Path, room: int) -> None:
         missing, nearest = [nearest.name, *missing], nearest.parent
     for name in missing:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.lstat(nearest / name)  # a name that is too long says so here
+            os.lstat(nearest / name)  # fails for a name that is too long
     with tempfile.TemporaryFile(dir=nearest, buffering=0) as probe:  # without a name: a kill leaves nothing
         probe.write(bytes(_PROBE))
         os.fsync(probe.fileno())

@@ -191,7 +191,7 @@ class ProgressLines:
         parts = [f"{self.desc}: {self._amount()}"]
         if done > 0 and seconds > 0:
             rate = done / seconds
-            # slow work is told by how long one takes: "0.0 images/s" would say nothing
+            # of slow work the seconds of one: "0.0 images/s" would show nothing
             parts.append(f"{_counted(rate, self.unit, 1)}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each")
             if self.total is not None:
                 parts.append(f"{duration(max(0.0, self.total - self.n) / rate)} left")

@@ -105,7 +105,7 @@ class LabelScheme:
         return np.column_stack(columns)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scheme as it stands in configurations and metadata; `from_json` reads it back."""
+        """Return the scheme as JSON for configurations and metadata; `from_json` reads it back."""
         content: dict[str, Any] = {
             "name": self.name,
             "groups": {label: list(members) for label, members in self.groups.items()},

@@ -91,7 +91,7 @@ def handle_signals() -> dict[signal.Signals, Any]:
     for name in _NAMES:
         number = getattr(signal, name, None)
         if number is None or signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler):
-            continue  # one that is ignored on purpose, or someone else's
+            continue  # a signal that is ignored on purpose, or handled by someone else
         before[number] = signal.signal(number, _handle)
     if before:
         _STATE.__init__()  # type: ignore[misc]
@@ -116,7 +116,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def wait_for_step(waiting: bool) -> None:
-    """From now on, end after the step at hand, whose end looks at `asked`; False: at once.
+    """From now on, end after the current step, which checks `asked` at its end; False: at once.
 
     Raises:
         Interrupted: if False comes after a signal that nobody has looked at.
@@ -148,7 +148,7 @@ def asked() -> int:
 
 
 def ignore_signals(*_: object) -> None:
-    """Leave signals to the process that started this worker: a terminal, or a manager of jobs, tells both.
+    """Leave signals to the process that started this worker: a terminal or a job manager signals both.
 
     The initialiser of a pool, or the ``worker_init_fn`` of a loader. A worker still ends when its parent says so, by
     SIGTERM as Python's multiprocessing does it.
@@ -175,7 +175,7 @@ def same_command(words: Sequence[str] | None = None) -> str:
     Args:
         words: of the command; the process' own where None.
     """
-    if "RANK" in os.environ:  # what started this process is not among its words
+    if "RANK" in os.environ:  # torchrun is not among this process' arguments
         return "the same torchrun command, without --restart True"
     words = list(sys.orig_argv if words is None else words)
     if len(words) > 1 and os.path.basename(words[1]) == "cxr-monai":

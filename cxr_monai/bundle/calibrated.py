@@ -34,7 +34,7 @@ def write_calibration(root: str | Path, fitted: _Calibration) -> None:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    # whoever is killed on the way leaves a file without its copy, never two that disagree
+    # in this order a kill leaves a file without its copies, never copies that disagree with the file
     carry_calibration(root, None)
     fitted.write(Path(root) / CALIBRATION)
     carry_calibration(root, fitted.carried())
@@ -64,7 +64,7 @@ def carry_calibration(root: str | Path, values: Mapping[str, Any] | None, lost: 
 def with_calibration(
     config: Mapping[str, Any], values: Mapping[str, Any] | None, lost: str | None = None, **more: Any
 ) -> dict[str, Any]:
-    """Return a configuration that carries a calibration; as it was where it has no item ``calibration`` of ours.
+    """Return a configuration with a calibration; unchanged where it has no ``calibration`` item of this package.
 
     Args:
         config: of a bundle.

@@ -1,4 +1,4 @@
-"""Components of ours that a configuration names and this version does not have: it was made for another version."""
+"""Detection of components that a configuration names and this version of the package does not have."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def refuse_unknown_components(config: Any, metadata: Any, bundle: Path | None = 
 
 
 def unknown_components(config: Any) -> list[str]:
-    """Return the full names of ours in a configuration that lead to nothing, each once, in their order."""
+    """Return the names of this package in a configuration that do not exist, each once, in their order."""
     components = import_module(COMPONENTS).__all__
     return [name for name in dict.fromkeys(_names(config)) if not _exists(name, components)]
 
@@ -61,7 +61,7 @@ def _version(metadata: Any) -> str:
 
 
 def _names(config: Any) -> Iterator[str]:
-    """Yield the names of ours that a configuration calls, as components and in expressions."""
+    """Yield the names of this package that a configuration calls, as components and in expressions."""
     if isinstance(config, Mapping | list):
         for key, value in config.items() if isinstance(config, Mapping) else enumerate(config):
             if key == "_target_" and isinstance(value, str):

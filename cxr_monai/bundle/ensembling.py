@@ -104,7 +104,7 @@ def _write(opened: Sequence[Bundle], folder: Path) -> None:
     network_def = ensemble_definition(count, _inference(first)["network_def"])
     settings = set(_inference(first))
     for path in sorted((folder / "configs").glob("*.json")):
-        # what refers to the network's settings finds them one step further down
+        # references to the network's settings lead one level deeper
         text = re.sub(r"@network_def(#|::)", r"@network_def\1network\1", path.read_text(encoding="utf-8"))
         config = json.loads(text)
         if path.name == "train.json" or (

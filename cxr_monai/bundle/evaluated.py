@@ -15,7 +15,7 @@ EVALUATED = ("network_def", "preprocessing", "dataset::shape", "head_def")
 MEANING = ("labels", "label_scheme", "head", "image_size", "margin", "normalisation", "network_def")
 """What the weights mean; every configuration of a bundle must say the same."""
 INHERITED = ("image_size", "margin", "normalisation", "network_def")
-"""What a child that is fine-tuned takes over, as it stands."""
+"""The items that a fine-tuned child takes over unchanged."""
 ENTRIES = (*EVALUATED, *INHERITED)
 """Where the evaluation of a bundle begins."""
 MACRO_FILE = re.compile(r"\.(json|ya?ml)", re.IGNORECASE)
@@ -129,7 +129,7 @@ class Reach:
     def of(self, entries: Iterable[str]) -> "Reached":
         """Return the ids that some ids reach, themselves included; ids that do not exist reach nothing."""
         waiting = [self.nearest(parts) for parts in map(_id, entries) if self.has(parts)]
-        # an entry below a text (dataset is "%other") is what that text says
+        # an entry below a reference (dataset is "%other") is that of the item it refers to
         waiting += [self.nearest(_id(entry)) for entry in entries if self.values(self.nearest(_id(entry)))]
         reached: set[Id] = set()
         while waiting:

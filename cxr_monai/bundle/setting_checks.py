@@ -173,4 +173,4 @@ def settle_device(parser: ConfigParser) -> None:
             fix=f"Here there is {' and '.join(devices)}; left out, a GPU is taken where there is one.",
         ) from error
     if not expression:
-        parser["device"] = f"$torch.device('{device}')"  # what every component of the bundle takes
+        parser["device"] = f"$torch.device('{device}')"  # an expression that every component of the bundle takes

@@ -88,7 +88,7 @@ def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; an earlier file is untouched.
     """
-    buffer = io.BytesIO()  # on a disk that is full, torch itself fails in its own way
+    buffer = io.BytesIO()  # in memory first: on a full disk torch raises errors of its own kind
     torch.save(dict(weights), buffer)
     write_durably(path, buffer.getvalue())
 

@@ -124,12 +124,12 @@ def _components(config: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[st
 
 
 def _arguments(parser: ConfigParser, target: str) -> list[str] | None:
-    """Return what a component may be given by name; None where nobody can tell, or it takes any name."""
+    """Return the names of a component's arguments; None where they cannot be found, or it takes any name."""
     modules = parser.locator.get_component_module_name(target) if target[:1] not in ("$", "@", "%") else None
     module = modules[0] if isinstance(modules, list) else modules
     try:
         parameters = inspect.signature(locate(f"{module}.{target}" if module else target)).parameters.values()  # type: ignore[arg-type]
-    except (ErrorDuringImport, TypeError, ValueError):  # MONAI says so where it is needed
+    except (ErrorDuringImport, TypeError, ValueError):  # MONAI raises the error where the component is needed
         return None
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return None

@@ -23,7 +23,9 @@ def explain_warning(config: Mapping[str, Any]) -> None:
         config: of the run.
     """
     scripts = sys.modules.get("monai.bundle.scripts")
-    registry: dict[Any, Any] = getattr(scripts, "__warningregistry__", {})  # Python's own record of what it has shown
+    registry: dict[Any, Any] = getattr(
+        scripts, "__warningregistry__", {}
+    )  # Python's record of the warnings that it has shown
     texts = [str(key[0]) for key in registry if isinstance(key, tuple)]
     if os.environ.get("RANK", "0") != "0" or not any(text.startswith(MONAI_WARNING) for text in texts):
         return

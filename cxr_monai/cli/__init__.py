@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "what this machine has, and what to do about what it lacks"),
 }
 
-# what is there after an interruption, and the same command goes on from
+# partial results that remain after an interruption, from which the same command continues
 CONTINUED = {
     "predict": "the rows that are done",
     "explain": "the maps that are done",

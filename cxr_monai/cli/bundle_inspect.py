@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         places = Counter((remark.kind, remark.text) for remark in selected)
         for remark in selected:
             key = remark.kind, remark.text
-            more = 0 if verdict == Verdict.REFUSED else places.pop(key, 0) - 1  # what is refused is told everywhere
+            more = 0 if verdict == Verdict.REFUSED else places.pop(key, 0) - 1  # each place of a refusal is printed
             if more < 0:
                 continue
             place = f"{remark.file}, {remark.where}" if remark.where else remark.file

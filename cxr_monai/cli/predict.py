@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cxr_monai.outputs import check_output
     from cxr_monai.workflows.predict import predict_into
 
-    # what an interrupted run left decides later whether it may go on
+    # whether an earlier file can be continued is checked later
     check_output(arguments.out, arguments.force or part_of(arguments.out).exists())
     files, names = gather_files(arguments.inputs)
     model = Model.open(
@@ -75,13 +75,20 @@ def run(arguments: argparse.Namespace) -> int:
         any_modality=arguments.any_modality,
     )
 
-    def begun(rows: PredictionRows) -> None:
+    def report_earlier_rows(rows: PredictionRows) -> None:
         if rows.done:
             text = f"{out_of(rows.done, len(files), 'image')} {was(len(files))} done before: {rows.part}"
             print(text, file=sys.stderr)
 
     rows = predict_into(
-        arguments.out, model, files, names, arguments.batch_size, arguments.workers, arguments.force, begun
+        arguments.out,
+        model,
+        files,
+        names,
+        arguments.batch_size,
+        arguments.workers,
+        arguments.force,
+        on_start=report_earlier_rows,
     )
     kind = "calibrated" if model.about["calibrated"] else "not calibrated"
     print(f"{out_of(rows.predicted, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")

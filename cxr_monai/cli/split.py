@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.manifest
     if arguments.manifest.exists():  # into the manifest itself where no other name is given
         check_output(out, arguments.force or out.resolve() == arguments.manifest.resolve())
-    # only the table changes hands here: whether the images are there is for 'check' and for training
+    # only the table is needed: 'check' and training look whether the images exist
     manifest = read_manifest(arguments.manifest, check_files=False)
     result = _split(manifest, arguments.scheme, options)
     write_manifest(result, out)

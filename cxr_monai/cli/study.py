@@ -71,7 +71,7 @@ def _source(bundle: str) -> Path:
 
     if Path(bundle).is_dir() or bundle in shipped_bundles() or is_installed(store_folder(), bundle):
         return open_trusted(bundle)
-    return shipped(bundle)  # there is none: it says which there are
+    return shipped(bundle)  # raises an error that lists the shipped bundles
 
 
 def run(arguments: argparse.Namespace) -> int:

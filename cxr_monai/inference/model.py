@@ -123,7 +123,7 @@ class Model:
         check_runtime(self.settings.runtime, self.device)
         _ = self._described  # the bundle's digest as it was opened
         if self.settings.runtime != "torch":
-            _ = self._computation  # whether it is installed is known before the first film
+            _ = self._computation  # fails now, and not at the first film, where the runtime is not installed
 
     @classmethod
     def open(cls, bundle: str | Path | ModelSettings, **settings: Any) -> "Model":
@@ -227,7 +227,7 @@ class Model:
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Return probabilities, float32 ``[B, F]`` in [0, 1], calibrated where the model is, of log-odds ``[B, F]``."""
-        # in float32 its last bit depends on where a value stands: vectors have a kernel, what is left another
+        # in float32 the last bit depends on a value's position: vector kernels differ from the scalar remainder
         values = logits.cpu().double().sigmoid().float().numpy()
         return values if self.calibration is None else self.calibration.apply(values, self.labels).astype("float32")
 

@@ -1,4 +1,4 @@
-"""MONAI's networks by name: ``--network_def ResNet50`` stands for a whole definition.
+"""MONAI's networks by name: ``--network_def ResNet50`` is short for a whole definition.
 
     network_definition("ResNet50", image_size=224, in_channels=1, outputs=14)
     # {"_target_": "ResNet", "block": "bottleneck", ..., "n_input_channels": 1, "num_classes": 14}
@@ -45,12 +45,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         }
         for size in range(5)
     },
-    # ViT-B/16; "none" stands for no activation after the classifier, where MONAI's default is a tanh
+    # ViT-B/16; "none" means no activation after the classifier, where MONAI's default is a tanh
     "ViT": {"_target_": "ViT", "patch_size": PATCH, "classification": True, "post_activation": "none"},
 }
 """Definitions by name, without the numbers of inputs and outputs and without ViT's image size."""
 
-# what classes of MONAI call the numbers of channels in and of outputs, where not in_channels and out_channels
+# arguments of MONAI's classes for the channels of input and output, where not in_channels and out_channels
 _ARGUMENTS = {
     "ResNet": ("n_input_channels", "num_classes"),
     "SEResNet50": ("in_channels", "num_classes"),

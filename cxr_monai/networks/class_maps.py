@@ -83,7 +83,7 @@ class ClassMaps(nn.Module):
         super().__init__()
         self.head, self.members = head, nn.ModuleList()
         if isinstance(network, Ensemble):
-            # without the head, which stands after the mean
+            # without the head, which is applied after the mean
             members = [ClassMaps(member, shape, stride, fast) for member in network.members]
             self.members.extend(members)
             self.stride, self.points = members[0].stride, members[0].points
@@ -100,7 +100,7 @@ class ClassMaps(nn.Module):
             copied = _finer(copied, shape, self.stride)
             self._first = self._locate(network, copied, tail, shape)
             step = self.stride / shape[-1]
-            self.points = (self.points[0] - self._first * step, step)  # the old places stay where they are
+            self.points = (self.points[0] - self._first * step, step)  # the points of the coarse grid keep their places
         linear = network.get_submodule(tail.linear)
         self.weight = nn.Parameter(linear.weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
         bias = linear.bias

@@ -222,7 +222,7 @@ def _definition(state: Mapping[str, torch.Tensor], path: str | Path) -> dict[str
     return {"_target_": "DenseNet", **definition, "block_config": list(blocks), **size}
 
 
-# what stands in the names of other architectures
+# parts of the names of other architectures' tensors
 _OTHERS = (
     ("a squeeze-and-excitation network", r"se_module|se_layer"),
     ("a ResNet", r"(^|\.)layer1\.0\.conv1\."),

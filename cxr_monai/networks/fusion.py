@@ -106,7 +106,7 @@ def _fuse(sequence: nn.Sequential) -> None:
         elif kinds[:2] == [_Convolution, nn.AvgPool2d] and _commute(*parts[:2]):
             replaced = [parts[1], parts[0]]
         elif kinds[:2] in ([_Convolution, nn.ReLU], [nn.BatchNorm2d, nn.ReLU]):
-            # another one: elsewhere the same ReLU may follow something else
+            # a copy: elsewhere the same ReLU module may follow another layer
             replaced = [parts[0], nn.ReLU(inplace=True)]
         else:
             continue
@@ -139,7 +139,7 @@ class _Convolution(nn.Module):
         )
         self.weight = plain.weight.detach().double()
         self.bias: torch.Tensor = torch.zeros(len(self.weight)) if plain.bias is None else plain.bias.detach().double()
-        self.origin: torch.Tensor | None = None  # what is subtracted from the input, a channel
+        self.origin: torch.Tensor | None = None  # subtracted from the input, one value a channel
         self.relu, self.packed = False, False
 
     def take_norm_after(self, norm: nn.BatchNorm2d) -> None:

@@ -93,7 +93,7 @@ def examine_weights(path: Path, old: bool = False) -> Examined:
             if path.suffix == ".safetensors":
                 read_safetensors_header(file)
                 return Examined(())
-            zipped = file.read(4) == b"PK\x03\x04"  # exactly what torch decides by
+            zipped = file.read(4) == b"PK\x03\x04"  # the same test by which torch decides
             return Examined(tuple(_old(file, size))) if old and not zipped else _zipped(file, size)
     except Claim as error:
         return Examined((Objection(Danger.SIZE, str(error.args[0]), str(error.args[1])),))

@@ -73,7 +73,7 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; the checkpoints that were there are untouched.
     """
-    buffer = io.BytesIO()  # in memory first: what the disk says then comes as it is, not wrapped by torch's writer
+    buffer = io.BytesIO()  # in memory first: errors of the disk are then not wrapped by torch's writer
     torch.save({"format": _FORMAT, "digest": digest(content), "content": dict(content)}, buffer)
     new = path.with_name(f"next{path.suffix}")
     write_durably(new, buffer.getvalue())

@@ -58,7 +58,7 @@ class Delivery:
     def _run(self) -> None:
         answers = True
         while True:
-            # where a server is away, more events are no reason to ask it before the time
+            # a server that does not answer is not asked earlier because there are more events
             if answers:
                 self._more.wait()
             else:
@@ -76,7 +76,7 @@ class Delivery:
             if self._client is None:
                 self._client = MlflowClient(tracking_uri=self.tracking_uri)
             self.journal.send(self._client, self.server, self.artifact_folder)
-        except Exception as error:  # whatever it is, a training is worth more
+        except Exception as error:  # no error of the delivery may end a training
             self._tell(
                 Code.TRACKING_REFUSED if is_refusal(error) else Code.TRACKING_FAILED,
                 f"{sentence_of(error)}. The training goes on and nothing is lost",

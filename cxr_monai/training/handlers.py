@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def existing_handler(handler: T) -> T:
-    """Return a handler as it is: a list of handlers in a configuration can so hold one that has a name of its own.
+    """Return a handler unchanged, so that a configuration's list of handlers can hold one that is defined elsewhere.
 
     MONAI reads the entries of such a list as dictionaries, and a plain ``"@best"`` stops its check of properties.
     """
@@ -175,7 +175,7 @@ class UnreadableFiles:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._reported = state["told"]
-        if idist.get_rank() == 0:  # it goes on with what all of them have counted
+        if idist.get_rank() == 0:  # the counts of all processes
             self._seen, self.errors = state["seen"], {error[0]: tuple(error) for error in state["errors"]}
 
     def _report(self, engine: Engine) -> None:

@@ -91,7 +91,7 @@ def _draw_row(
         axis.set_title(f"{title}\n{plane.shape[1]} x {plane.shape[0]}")
     for axis, mode in zip(row[len(panels) :], modes, strict=False):
         plane = normalise(cropped, mode)[0].numpy()
-        # one scale for the small ones: what the network is given differs, and so must the picture
+        # one grey scale for the normalisations with small values, so that the pictures differ as the inputs do
         low, high = (-1024, 1024) if mode == Normalisation.XRAY_1024 else (-2.2, 2.7)
         axis.imshow(plane, cmap="gray", vmin=low, vmax=high)
         used = mode == configured

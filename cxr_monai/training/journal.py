@@ -100,7 +100,7 @@ class Journal:
 
     def _confirmed(self, server: str) -> dict[str, Any]:
         confirmed = _read(self.sent_file)
-        # another server knows nothing of what the first was sent: it gets the whole run
+        # another server than the one of this file gets the whole run
         return confirmed if confirmed.get("where") == server else {"sent": 0, "run_id": None, "where": server}
 
     def send(
@@ -172,7 +172,7 @@ class Journal:
             return True
         except Exception as error:
             if not refuses_this_event(error):
-                # is the server away, or is it this event alone? whoever answers another question is there
+                # does the server not answer at all, or fail at this event alone? it is asked something else
                 if says_later(error) or not _answers(client, state["run_id"]):
                     raise
                 state["tries"] = state.get("tries", 0) + 1
@@ -232,6 +232,6 @@ def _read(path: Path) -> dict[str, Any]:
 def _answers(client: "MlflowClient", run_id: str) -> bool:
     try:
         state_of_run(client, run_id)
-    except Exception:  # whatever it is: the server does not answer this either
+    except Exception:  # any error: the server does not answer this either
         return False
     return True

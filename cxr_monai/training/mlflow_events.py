@@ -46,7 +46,7 @@ def open_run(
         tags[CONTINUES_TAG] = continues
     if "parent" in event:
         parent = _find_run(client, experiment_id, event["parent"], deleted=True)
-        if parent is None:  # it is on its way; who sends this will try again
+        if parent is None:  # it will be sent; this event is tried again later
             raise WaitingError("the study that this run belongs to has not reached the server yet; it comes first")
         tags["mlflow.parentRunId"] = parent
     run_name = mlflow_value(event["name"], "run")
@@ -117,7 +117,7 @@ def send_event(client: "MlflowClient", run_id: str, event: Mapping[str, Any], fo
 def _send_file(client: "MlflowClient", run_id: str, path: Path, folder: str | None) -> None:
     if path.is_dir():
         client.log_artifacts(run_id, str(path), folder)
-    elif path.exists():  # one that has gone since cannot be sent by anybody
+    elif path.exists():  # a file that was deleted meanwhile cannot be sent
         client.log_artifact(run_id, str(path), folder)
 
 

@@ -25,7 +25,7 @@ def model_files(labels: Sequence[str], folder: str) -> dict[str, str]:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    # paths; MLflow lets bytes through in a column of texts, and has no type for either
+    # paths; a column of strings may also hold bytes, and MLflow has no type for both
     answers = [*(ColSpec(DataType.double, label) for label in labels), ColSpec(DataType.string, "error")]
     signature = ModelSignature(Schema([ColSpec(DataType.string, "image")]), Schema(answers))
     model = Model(artifact_path=folder, signature=signature)

@@ -13,7 +13,7 @@ from cxr_monai.errors import StorageError
 _BUSY = (408, 409, 425, 429, 499)
 """HTTP's answers that mean "not now": time-outs, conflicts of writers, too many requests."""
 _UNAVAILABLE = (502, 503, 504)
-"""HTTP's answers of a server that is starting, or of what stands before one that is away."""
+"""HTTP's statuses of a server that is starting, or of a proxy before one that does not answer."""
 _ENTRANCE = (401, 403, 407)
 """HTTP's answers that refuse who asks, not what is asked: whatever is sent next fares the same."""
 
@@ -72,7 +72,7 @@ def sentence_of(error: BaseException) -> str:
 
 def _status(error: BaseException) -> int | None:
     """Return HTTP's status behind an exception of MLflow's client, requests or an artifact store; None without one."""
-    match = re.search(r"failed with error code (\d{3})\b", str(error))  # of what stands before MLflow: a proxy
+    match = re.search(r"failed with error code (\d{3})\b", str(error))  # of a proxy before MLflow
     if match:
         return int(match[1])
     response: Any = getattr(error, "response", None)

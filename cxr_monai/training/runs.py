@@ -218,7 +218,7 @@ def judge_and_calibrate(
 
 
 RESULTS = ("metrics.json", "metrics.csv", "predictions.csv", "report.html")
-"""What tells that an evaluation is in a folder."""
+"""Files that show that a folder holds an evaluation."""
 
 
 class EvaluationRun:

@@ -43,7 +43,7 @@ CHANGED_TAG = "cxr_monai.changed."
 _BUNDLE_FOLDER = "bundle"
 """The folder of a run's files that holds its bundle."""
 ONE_A_FOLDER = ("training", "study")
-"""Kinds of runs of which a folder has one, which goes on; of all others there may be many."""
+"""Kinds of runs of which a folder has one, which is continued; of other kinds it may have several."""
 
 
 class MLflowTracker:
@@ -311,7 +311,7 @@ class EpochTracker:
     def __call__(self, engine: Engine) -> None:
         values = dict(engine.state.metrics)
         val = self.validator.state.metrics if validated(engine, self.validator) else {}
-        elsewhere = ("images_per_second", KEY_METRIC)  # the latter is among the findings' as auroc_mean
+        elsewhere = ("images_per_second", KEY_METRIC)  # the latter is logged with the findings' as auroc_mean
         values |= {metric_name(name, part="val"): value for name, value in val.items() if name not in elsewhere}
         values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         values = {name: float(value) for name, value in values.items()}
@@ -341,7 +341,7 @@ def _without_paths(config: Any) -> Any:
 
 
 def _hidden(key: str, value: Any) -> str:
-    """Return what stands for a value that says too much; nothing for others."""
+    """Return the text that is logged instead of a value which must not be; None for other values."""
     if key in (*PATHS, "tracking_uri") and _is_path(value):
         return "(a path of the machine that ran this)"
     if key == "data" and isinstance(value, list):

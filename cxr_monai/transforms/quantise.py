@@ -18,7 +18,7 @@ class QuantiseRadiographd(MapTransform):
     """
 
     kept_until_here = True
-    """For ``RadiographDataset``: this and what stands before it is done once and kept as bytes."""
+    """For ``RadiographDataset``: this transform and those before it are computed once and cached as bytes."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

@@ -86,7 +86,7 @@ def collect_manifest(
         options["key"] = key.key
     table: SourceTable = module.read(root, **options)
     manifest = build_manifest(table.table, table.root, table.label_version, key=table.key)
-    # a tree of DICOM files says so itself, before its identifiers are hashed
+    # DICOM files are checked in their own module, before identifiers are hashed
     alike = [] if key is not None else alike_note(manifest.table["patient_id"], manifest.table["source"])
     notes = [*table.notes, *alike, *([key.note] if key is not None else [])]
     if place is None:

@@ -288,7 +288,7 @@ def _scheme_parts(truth: LabelScheme) -> list[str]:
 
 
 def labels_under(manifest: Manifest, truth: LabelScheme) -> Manifest:
-    """Return a manifest whose only labels are a scheme's; as it is where the scheme derives none."""
+    """Return a manifest whose only labels are a scheme's; unchanged where the scheme derives none."""
     if not truth.derived:
         return manifest
     table = under(manifest, truth).table

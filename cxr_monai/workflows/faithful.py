@@ -80,7 +80,7 @@ def faithful_files(
         model = Model.open(bundle, weights=weights, amp=False, raw=True, any_modality=options.any_modality)
         subject = Subject(model, options.target_layer, options.map_stride)
         for method in options.methods:
-            subject.explainer(method)  # whatever is wrong with a method is said before the first file is read
+            subject.explainer(method)  # a wrong method is refused before the first file is read
         files, names = [file for file, _ in pairs], [name for _, name in pairs]
         images, names, left_out = read_some(model, files, names, options.count, options.intervals.seed)
         if left_out:

@@ -1,4 +1,4 @@
-"""Images in, probabilities out: into memory, or row by row into a file that an interrupted run goes on with."""
+"""Images in, probabilities out: into memory, or row by row into a file that an interrupted run continues."""
 
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -64,7 +64,7 @@ def predict_images(
     >>> predict_images("OUT/bundle", "radiographs/").table  # doctest: +SKIP
     """
     files, names = files_named(images, split)
-    if out is not None:  # what an interrupted call left decides later whether it may go on
+    if out is not None:  # whether an earlier file can be continued is checked later
         check_output(out, force or part_of(out).exists())
     root = open_trusted(bundle, trust_folder)
     model = Model.open(root, weights=weights, amp=amp, runtime=runtime, raw=raw, any_modality=any_modality)

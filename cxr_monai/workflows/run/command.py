@@ -27,7 +27,7 @@ _METADATA = "metadata.json"
 OVERLAYS = (".json", ".yaml", ".yml")
 """What MONAI reads as a configuration."""
 
-# MONAI's own words that a person does not write here: what to do instead.
+# Arguments of MONAI's command line that are not given here: what to do instead.
 _GIVEN = {
     "config_file": "name the configurations, such as 'train,multi_gpu_train'; a file of your own comes after them.",
     "meta_file": "the bundle's configs/metadata.json is taken.",

@@ -80,7 +80,7 @@ def log_shown() -> Iterator[None]:
     """Show this package's messages on standard error for the time being, unless the program has a log of its own."""
     package, monai = logging.getLogger("cxr_monai"), logging.getLogger("monai.bundle.workflows")
     level, others = package.level, monai.level
-    monai.setLevel(logging.ERROR)  # that there is no file of settings for the log is meant so
+    monai.setLevel(logging.ERROR)  # MONAI warns that there is no logging_file, which is intended here
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     is_silent = not package.hasHandlers()
