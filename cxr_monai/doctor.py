@@ -147,7 +147,7 @@ def _torch() -> Iterator[CheckResult]:
 
 
 def _waiting(environment: Mapping[str, str] | None = None, on_gpu: bool | None = None) -> Iterator[CheckResult]:
-    """Tell whether OpenMP's threads were told not to spin for long while they wait."""
+    """Return whether OpenMP's threads were told not to spin for long while they wait."""
     environment = initial_environment() if environment is None else environment
     count, policy = environment.get("GOMP_SPINCOUNT", ""), environment.get("OMP_WAIT_POLICY", "")
     observation = count or (f"not set, OMP_WAIT_POLICY is {policy}" if policy else "not set")
@@ -258,7 +258,7 @@ def _disk() -> Iterator[CheckResult]:
 
 
 def _imagenet() -> Iterator[CheckResult]:
-    """Tell whether ``init_weights: imagenet`` works without the internet: the file is there, and is the right one."""
+    """Return whether ``init_weights: imagenet`` works without the internet: the file is there, and is the right one."""
     import torch
 
     from cxr_monai.networks.weight_loading import IMAGENET_URL, download_imagenet

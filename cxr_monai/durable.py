@@ -195,7 +195,13 @@ def refuse_taken(paths: list[Path], force: str = "") -> None:
 
 
 def rename_places(error: CxrError, part: Path, path: Path) -> None:
-    """Replace a temporary folder by its final name in the place that an error names."""
+    """Replace a temporary folder by its final name in the place that an error names.
+
+    Args:
+        error: is changed: its message, and the place it names.
+        part: the temporary folder.
+        path: the final one.
+    """
     if error.where is not None:
         error.where = error.where.replace(str(part), str(path))
     error.message = error.message.replace(str(part), str(path))
@@ -203,6 +209,10 @@ def rename_places(error: CxrError, part: Path, path: Path) -> None:
 
 def copy_durably(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all.
+
+    Args:
+        source: the file.
+        target: its copy; the folder is made.
 
     Raises:
         StorageError: as :func:`write_durably`.

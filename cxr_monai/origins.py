@@ -25,7 +25,7 @@ ONLY_TRIED = "To try the software out: it has learned from drawn images. Not a m
 
 
 def is_nih(label_version: str) -> bool:
-    """Tell whether labels are those of one of NIH's own tables.
+    """Return whether labels are those of one of NIH's own tables.
 
     >>> is_nih("nih-v2020"), is_nih("local")
     (True, False)
@@ -34,7 +34,7 @@ def is_nih(label_version: str) -> bool:
 
 
 def is_synthetic(label_version: str) -> bool:
-    """Tell whether labels are those of drawn images."""
+    """Return whether labels are those of drawn images."""
     return label_version.startswith("phantom-")
 
 
@@ -87,7 +87,7 @@ def training_origin(label_version: str, images: int, phantoms: int) -> dict[str,
 
 
 def is_drawn(trained_on: Mapping[str, Any] | None) -> bool:
-    """Tell whether any image of ``trained_on``, or of what its parent was trained on, is a phantom."""
+    """Return whether any image of ``trained_on``, or of what its parent was trained on, is a phantom."""
     return trained_on is not None and (_drawn(trained_on) > 0 or is_drawn(trained_on.get("parent")))
 
 

@@ -19,6 +19,10 @@ def counted(number: float, noun: str) -> str:
 def out_of(part: float, whole: float, noun: str) -> str:
     """Return a part of a number with that number, both with commas; a verb agrees with the noun: 1 of 3 images are.
 
+    Args:
+        part, whole: the two numbers.
+        noun: in the singular.
+
     >>> out_of(3, 1306, "image")
     '3 of 1,306 images'
     """

@@ -86,7 +86,12 @@ def progress_bar(
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a line (to standard output, or to `file`) without breaking a bar, and count it as a sign of life."""
+    """Print a line without breaking a progress bar, and count it as a sign of life.
+
+    Args:
+        text: the line.
+        file: where it goes; standard output where None.
+    """
     from tqdm import tqdm
 
     tqdm.write(text, file=file)

@@ -37,7 +37,13 @@ def unknown_components(config: Any) -> list[str]:
 
 
 def incompatible(names: list[str], metadata: Any, bundle: Path | None = None) -> BundleError:
-    """Return the error of a bundle that names components which this version does not have."""
+    """Return the error of a bundle that names components which this version does not have.
+
+    Args:
+        names: of the missing components, in full.
+        metadata: of the bundle, which tells the version that made it.
+        bundle: its folder, for the message.
+    """
     installed, made_with = version("cxr-monai"), _version(metadata)
     return BundleError(
         Code.BUNDLE_INCOMPATIBLE,

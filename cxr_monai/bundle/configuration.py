@@ -9,6 +9,12 @@ def same(one: Any, other: Any) -> bool:
     """Compare two pieces of configuration; MONAI rewrites ``#`` to ``::`` in what it runs.
 
     What a program put there (arrays, a network) is the same as itself alone.
+
+    Args:
+        one, other: as JSON holds them.
+
+    Returns:
+        True if they are equal.
     """
     return as_sorted_text(one) == as_sorted_text(other)
 

@@ -124,7 +124,7 @@ def _write(opened: Sequence[Bundle], folder: Path) -> None:
 
 
 def _overlays(config: dict[str, Any], settings: set[str]) -> bool:
-    """Tell whether an overlay changes nothing but what inference has: one of a training is of no use here."""
+    """Return whether an overlay changes nothing but what inference has: one of a training is of no use here."""
     return all(re.split("#|::", key)[0] in settings for key in config)
 
 

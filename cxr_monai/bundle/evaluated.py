@@ -101,7 +101,7 @@ class Reach:
         return list(node.inside) if depth == len(parts) else []
 
     def has(self, parts: Id) -> bool:
-        """Tell whether there is such an id."""
+        """Return whether there is such an id."""
         return self._nearest(parts)[1] == len(parts)
 
     def mentioned(self, parts: Id) -> Iterator[tuple[Id, int]]:
@@ -158,11 +158,11 @@ class Reached:
         self._above = frozenset(one[:count] for one in ids for count in range(len(one)))
 
     def covers(self, parts: Id) -> bool:
-        """Tell whether an item is evaluated."""
+        """Return whether an item is evaluated."""
         return any(parts[:count] in self.ids for count in range(len(parts) + 1))
 
     def leads_to(self, parts: Id) -> bool:
-        """Tell whether something within an item is evaluated."""
+        """Return whether something within an item is evaluated."""
         return parts in self._above
 
 

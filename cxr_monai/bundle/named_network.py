@@ -39,7 +39,7 @@ def write_out_network(parser: ConfigParser, parts: Mapping[str, Any] | None = No
 
 
 def _is_name(network_def: Any) -> bool:
-    """Tell whether a setting names a network, rather than define it or refer to it."""
+    """Return whether a setting names a network, rather than define it or refer to it."""
     return isinstance(network_def, str) and network_def[:1] not in ("$", "@", "%")
 
 

@@ -34,7 +34,12 @@ def write_origin(root: Path, manifest: Manifest) -> None:
 
 
 def add_parent(root: Path, parent: Mapping[str, Any]) -> None:
-    """Write into a child's metadata what its parent was trained on, as far as the parent's metadata say it."""
+    """Write into a child's metadata what its parent was trained on, as far as the parent's metadata say it.
+
+    Args:
+        root: the child's folder.
+        parent: the parent's metadata.
+    """
     record = read_json(root / METADATA).get(TRAINED_ON)
     if record and parent.get(TRAINED_ON):
         _write(root, {**record, "parent": parent[TRAINED_ON]})

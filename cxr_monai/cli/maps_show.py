@@ -157,7 +157,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_truth(path: Path, store: "MapStore", by_name: bool = False) -> dict[tuple[str, str], list["PixelBox"]]:
-    """Return boxes by image and finding, in pixels of the stored image; notes go to standard error."""
+    """Return boxes by image and finding, in pixels of the stored image; notes go to standard error.
+
+    Args:
+        path: the table of boxes.
+        store: the maps, whose images and findings count.
+        by_name: join by file names alone.
+
+    Returns:
+        boxes ``(x, y, width, height)`` by image and finding.
+    """
     from cxr_monai.attribution.reference_boxes import read_boxes
 
     table, notes = read_boxes(path, store.table, store.findings, store.scheme, by_name)

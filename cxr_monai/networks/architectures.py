@@ -108,7 +108,11 @@ def in_channels_of(network_def: Mapping[str, Any]) -> int:
 
 
 def with_outputs(network_def: Mapping[str, Any], outputs: int | str) -> dict[str, Any]:
-    """Return a definition with another number of outputs, or an expression of the configuration that says so.
+    """Return a copy of a network's definition with another number of outputs.
+
+    Args:
+        network_def: a network's definition.
+        outputs: their number, or an expression of the configuration for it.
 
     >>> with_outputs({"_target_": "DenseNet121", "in_channels": 1, "out_channels": 14}, 1)
     {'_target_': 'DenseNet121', 'in_channels': 1, 'out_channels': 1}

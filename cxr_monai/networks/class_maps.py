@@ -208,7 +208,16 @@ def grid_points(network: nn.Module, shape: Sequence[int], side: int) -> tuple[fl
 
 
 def features_before(network: nn.Module, pooling: str, images: torch.Tensor) -> torch.Tensor:
-    """Return the features before a network's pooling, ``[B, C, h, w]``; later layers are not computed."""
+    """Return the features before a network's pooling, ``[B, C, h, w]``; later layers are not computed.
+
+    Args:
+        network: any.
+        pooling: the name of its pooling layer.
+        images: float32 ``[B, C, H, W]``.
+
+    Raises:
+        SettingError: ``setting-invalid`` if the network does not run that layer.
+    """
 
     def stop(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         raise _Reached(inputs[0])

@@ -47,7 +47,12 @@ class Ensemble(nn.Module):
 
 
 def ensemble_definition(members: int, network_def: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``network_def`` of an ensemble of networks that all have this one."""
+    """Return the ``network_def`` of an ensemble of networks that all have this one.
+
+    Args:
+        members: number of networks.
+        network_def: the definition of each.
+    """
     return {
         "_target_": "cxr_monai.components.Ensemble",
         "members": members,

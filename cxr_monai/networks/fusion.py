@@ -67,7 +67,16 @@ def largest_difference(
     shape: tuple[int, ...],
     head: Head = INDEPENDENT,
 ) -> float:
-    """Return by how much a probability of two synthetic images ``[C, H, W]`` differs between two networks."""
+    """Compare the probabilities that two networks give for two synthetic images.
+
+    Args:
+        network, copied: give outputs ``[2, K]`` for images ``[2, C, H, W]``.
+        shape: ``[C, H, W]`` of an image.
+        head: from outputs to log-odds.
+
+    Returns:
+        the largest absolute difference of a probability.
+    """
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(2, shape[0], 8, 8, generator=generator)
     images = nn.functional.interpolate(coarse, tuple(shape[1:]), mode="bilinear")

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def bfloat16_supported(device: torch.device) -> bool:
-    """Tell whether the device computes in bfloat16 natively (AVX512-BF16 or AMX on x86; Ampere and later of NVIDIA)."""
+    """Return whether the device computes in bfloat16 natively (AVX512-BF16 or AMX on x86; Ampere and later of NVIDIA)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":

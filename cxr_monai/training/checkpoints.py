@@ -70,6 +70,10 @@ def digest(content: Any) -> str:
 def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint with its digest; what was ``path`` becomes ``previous.pt`` beside it.
 
+    Args:
+        content: plain values and tensors by name.
+        path: the file, such as ``last.pt``.
+
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; the checkpoints that were there are untouched.
     """

@@ -58,7 +58,7 @@ def leave_group() -> None:
 
 
 def is_main_process(device: torch.device) -> bool:
-    """Tell whether this is the process that writes and tracks; ``device`` makes sure the group was joined."""
+    """Return whether this is the process that writes and tracks; ``device`` makes sure the group was joined."""
     return idist.get_rank() == 0
 
 
@@ -77,7 +77,16 @@ def distribute_network(
     find_unused_parameters: bool = False,
     head: str = "sigmoid",
 ) -> nn.Module:
-    """Give a network its first weights (see ``initialise_network``) and wrap it, so that every process steps alike."""
+    """Give a network its first weights (see ``initialise_network``) and wrap it, so that every process steps alike.
+
+    Args:
+        network: is wrapped after its weights are set.
+        init_weights, device, prevalences, findings, compile, head: as of ``initialise_network``.
+        find_unused_parameters: True where layers are frozen at first.
+
+    Returns:
+        PyTorch's ``DistributedDataParallel`` around the network.
+    """
     network = initialise_network(network, init_weights, device, prevalences, findings, compile=compile, head=head)
     return DistributedDataParallel(
         network,

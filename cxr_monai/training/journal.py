@@ -59,7 +59,15 @@ class Journal:
         return self.path.with_suffix(".refused.json")
 
     def append(self, key: str, kind: str, **content: Any) -> bool:
-        """Write an event unless one of that key is there; True if it was written.
+        """Write an event, unless the journal has one of the same key.
+
+        Args:
+            key: of the event, which stands once.
+            kind: such as ``run``, ``metrics``, ``artifact``.
+            content: the event's values, as JSON holds them.
+
+        Returns:
+            True if it was written.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``.

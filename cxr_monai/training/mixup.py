@@ -45,7 +45,13 @@ def mixup(
 
 
 def draw_mixup(count: int, alpha: float, generator: torch.Generator) -> tuple[float, torch.Tensor]:
-    """Return the share that an image keeps, in [0, 1], and the index of each image's partner, ``[count]``."""
+    """Return the share that an image keeps, in [0, 1], and the index of each image's partner, ``[count]``.
+
+    Args:
+        count: of images.
+        alpha: of the Beta distribution, above 0.
+        generator: of the random numbers.
+    """
     partners = torch.randperm(count, generator=generator)
     # PyTorch's own Beta takes no generator
     seed = int(torch.randint(2**63 - 1, (), generator=generator))

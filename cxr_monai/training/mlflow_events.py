@@ -55,7 +55,14 @@ def open_run(
 
 
 def state_of_run(client: "MlflowClient", run_id: str) -> str:
-    """Return ``active``, ``deleted`` (which can be undone) or ``gone`` (which cannot).
+    """Return the state of a run on MLflow's server.
+
+    Args:
+        client: MLflow's.
+        run_id: of the run.
+
+    Returns:
+        ``active``, ``deleted`` (which can be undone) or ``gone`` (which cannot).
 
     Raises:
         Exception: whatever the client raises where the server does not answer.

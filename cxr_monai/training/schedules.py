@@ -25,7 +25,11 @@ _RISE = 0.15
 
 
 def validated(trainer: Engine, validator: Engine) -> bool:
-    """Tell whether the trainer's epoch has been validated: MONAI's evaluators carry the epoch that they ran after."""
+    """Return whether the trainer's current epoch has been validated.
+
+    Args:
+        trainer, validator: the engines; MONAI's evaluators carry the number of the epoch that they ran after.
+    """
     return validator.state.epoch == trainer.state.epoch
 
 

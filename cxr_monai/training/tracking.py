@@ -145,7 +145,13 @@ class MLflowTracker:
         return "" if self._journal is None else str(self._journal.events[0]["tags"][ID_TAG])
 
     def data_set(self, manifest: Manifest, split: str, findings: list[str]) -> None:
-        """Log one part of the manifest as MLflow data set: digest, counts, prevalences; no names."""
+        """Log one part of the manifest as an MLflow data set: digest, counts, prevalences; no names.
+
+        Args:
+            manifest: with a split.
+            split: the part: ``train``, ``val`` or ``test``.
+            findings: labels to count.
+        """
         if self._journal is None:
             return
         from cxr_monai.training.mlflow_dataset import ManifestDataset
@@ -168,7 +174,12 @@ class MLflowTracker:
         self._event(key, "metrics", values=finite, step=step)
 
     def file(self, path: str | Path, folder: str | None = None) -> None:
-        """Log a file, or a folder with all that is in it."""
+        """Log a file, or a folder with all its files.
+
+        Args:
+            path: the file or folder.
+            folder: of the run that it goes into; its top where None.
+        """
         relative = os.path.relpath(Path(path).resolve(), self.output_dir)
         self._again("artifact", path=relative, folder=folder)
 
@@ -192,7 +203,12 @@ class MLflowTracker:
             self.text(content, f"{_BUNDLE_FOLDER}/{name}")
 
     def text(self, content: str, name: str) -> None:
-        """Log a text under a file name."""
+        """Log a text as a file.
+
+        Args:
+            content: the text.
+            name: of the file in the run.
+        """
         self._again("text", content=content, name=name)
 
     def fail(self, error: BaseException) -> None:

@@ -211,7 +211,17 @@ def _with_sheet(
 
 
 def track_agreement(experiment: str, out: str | Path, agreement: Agreement, paths: Sequence[Path]) -> str:
-    """Log an agreement as an MLflow run, without the table of cases, which names images; return what shows it."""
+    """Log an agreement as an MLflow run, without the table of cases, which names images.
+
+    Args:
+        experiment: MLflow's.
+        out: the folder of the result.
+        agreement: its tables.
+        paths: files to log.
+
+    Returns:
+        link to the run, or the command that shows it.
+    """
     measures = [name.removesuffix("_low") for name in map(str, agreement.findings) if name.endswith("_low")]
     metrics = metric_values(agreement.findings, "finding", measures)
     if agreement.seeds is not None:

@@ -288,7 +288,12 @@ def _scheme_parts(truth: LabelScheme) -> list[str]:
 
 
 def labels_under(manifest: Manifest, truth: LabelScheme) -> Manifest:
-    """Return a manifest whose only labels are a scheme's; unchanged where the scheme derives none."""
+    """Return a manifest whose only labels are a scheme's; unchanged where the scheme derives none.
+
+    Args:
+        manifest: its labels are findings.
+        truth: the scheme.
+    """
     if not truth.derived:
         return manifest
     table = under(manifest, truth).table
@@ -527,7 +532,17 @@ class EvaluationReport:
 
 
 def track_evaluation(experiment: str, out: str | Path, evaluation: Evaluation, paths: Sequence[Path]) -> str:
-    """Log an evaluation as an MLflow run, and return what shows it; a server that is away is a warning."""
+    """Log an evaluation as an MLflow run; a server that does not answer is a warning.
+
+    Args:
+        experiment: MLflow's.
+        out: the folder of the result.
+        evaluation: its metrics.
+        paths: files to log; PNGs go into ``plots``.
+
+    Returns:
+        link to the run, or the command that shows it.
+    """
     from cxr_monai.training.tracking import track_results
 
     return track_results("evaluation", experiment, out, evaluation.book, evaluation.metrics(), paths, "plots")

@@ -293,7 +293,7 @@ def explain_images(
 
 
 def _named_uniquely(images: Images) -> bool:
-    """Tell whether the images are those of manifests whose file names are identities."""
+    """Return whether the images are those of manifests whose file names are identities."""
     if isinstance(images, Manifest):
         return images.by_name
     return names_are_identities([images] if isinstance(images, str | Path) else images)

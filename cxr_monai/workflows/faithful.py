@@ -101,7 +101,14 @@ def faithful_files(
 
 
 def write_faithfulness(faithfulness: Faithfulness, out: str | Path) -> list[Path]:
-    """Write the tables, ``curves.png``, ``faithfulness.html`` and ``faithfulness.json``; return all but the last.
+    """Write the tables, ``curves.png``, ``faithfulness.html`` and ``faithfulness.json``.
+
+    Args:
+        faithfulness: the result.
+        out: its folder.
+
+    Returns:
+        the paths of all but ``faithfulness.json``.
 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
@@ -120,7 +127,17 @@ def write_faithfulness(faithfulness: Faithfulness, out: str | Path) -> list[Path
 
 
 def track_faithfulness(experiment: str, out: str | Path, faithfulness: Faithfulness, paths: Sequence[Path]) -> str:
-    """Log the tests as an MLflow run, without the table of cases, which names images; return what shows it."""
+    """Log the tests as an MLflow run, without the table of cases, which names images.
+
+    Args:
+        experiment: MLflow's.
+        out: the folder of the result.
+        faithfulness: its tables.
+        paths: files to log.
+
+    Returns:
+        link to the run, or the command that shows it.
+    """
     measures = [name.removesuffix("_low") for name in map(str, faithfulness.methods) if name.endswith("_low")]
     metrics = metric_values(faithfulness.methods, "method", measures)
     if faithfulness.stages is not None:

@@ -272,7 +272,17 @@ def _half(cases: BoxedCases, seed: int) -> np.ndarray:
 
 
 def track_localisation(experiment: str, out: str | Path, localisation: Localisation, paths: Sequence[Path]) -> str:
-    """Log a localisation as an MLflow run, without the table of cases, which names patients; return what shows it."""
+    """Log a localisation as an MLflow run, without the table of cases, which names patients.
+
+    Args:
+        experiment: MLflow's.
+        out: the folder of the result.
+        localisation: its tables.
+        paths: files to log.
+
+    Returns:
+        link to the run, or the command that shows it.
+    """
     figures = ("pointing", "energy", "iou", "iou_above_0.1", "iobb_above_0.1")
     method, table = localisation.provenance["method"], localisation.scores
     # pointing_Mass of the maps, pointing_Mass_random and pointing_Mass_centre of the controls

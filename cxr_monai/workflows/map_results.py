@@ -34,6 +34,10 @@ def image_patients(images: Sequence[str], manifest: Manifest | None) -> tuple[pd
 
     Without a manifest each image counts as a patient of its own. Images that a manifest lacks are left out.
 
+    Args:
+        images: paths, as results name them.
+        manifest: tells the patients; None: each image is a patient of its own.
+
     Raises:
         ManifestError: as `manifest_rows`.
     """

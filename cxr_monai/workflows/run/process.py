@@ -37,7 +37,7 @@ def run_command(command: Command) -> None:
 
 
 def is_first_process() -> bool:
-    """Tell whether this is the process that speaks for all that ``torchrun`` started on this machine."""
+    """Return whether this is the process that speaks for all that ``torchrun`` started on this machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
