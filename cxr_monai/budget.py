@@ -1,4 +1,4 @@
-"""A budget of processor time for what is done with a stranger's file: loops ask, and what takes too long ends.
+"""A budget of processor time for untrusted files: loops check it, and work that takes too long is ended.
 
 with limited(10):
     for item in items:
@@ -44,7 +44,7 @@ _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Give everything inside ``seconds`` of processor time of this thread; a smaller budget around it stays."""
+    """Limit the block to ``seconds`` of this thread's processor time; a smaller budget around it stays."""
     outer, end = _budget.get(), time.thread_time() + seconds
     token = _budget.set(outer if outer is not None and outer.end < end else _Budget(seconds, end))
     try:

@@ -33,7 +33,7 @@ SERVER_SECONDS = 2.0
 
 
 class CheckStatus(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     OK = "ok"
     WARN = "warn"

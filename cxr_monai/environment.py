@@ -10,7 +10,7 @@ from pathlib import Path
 import cxr_monai
 
 MONAI_WARNING = "parsing config_file"
-"""How the warning begins that ``python -m monai.bundle run`` shows before every configuration."""
+"""The beginning of the warning that ``python -m monai.bundle run`` shows before every configuration."""
 
 
 def usable_cores() -> int:

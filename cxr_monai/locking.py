@@ -51,7 +51,7 @@ class FileHold:
 
         Args:
             path: the file.
-            name: what an error names.
+            name: the path that errors name.
 
         Raises:
             TrainingError: ``output-locked`` while another one holds it.
@@ -99,7 +99,7 @@ class FileHold:
             self.release()
 
     def release(self) -> None:
-        """Let others have it; once is enough."""
+        """Release the lock; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

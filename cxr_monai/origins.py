@@ -19,7 +19,7 @@ SYNTHETIC = (
     "These images are synthetic: a program drew them (cxr-monai phantom), and they show nobody. The figures say that "
     "the software works, and nothing of how well a model reads radiographs of people."
 )
-"""What must stand wherever figures of phantoms are read."""
+"""The sentence that is shown with all figures of synthetic images."""
 ONLY_TRIED = "To try the software out: it has learned from drawn images. Not a medical device; not for diagnosis."
 """The intended use of a network that was trained on phantoms alone."""
 

@@ -33,7 +33,7 @@ _PROBE = 4096
 
 
 def check_output(path: str | Path, force: bool = False, room: int = 0, option: str = "--force") -> Path:
-    """Look whether a file can be written at a place, before the work begins. Nothing there is changed.
+    """Check, before the work begins, that a file can be written. Nothing is changed.
 
     Args:
         path: the file.
@@ -59,7 +59,7 @@ def check_output(path: str | Path, force: bool = False, room: int = 0, option: s
 def check_folder(
     path: str | Path, files: Sequence[str], force: bool = False, room: int = 0, option: str = "--force"
 ) -> Path:
-    """Look whether files can be written into a folder, before the work begins. Nothing there is changed.
+    """Check, before the work begins, that files can be written into a folder. Nothing is changed.
 
     Args:
         path: the folder, which need not be there.
@@ -85,7 +85,7 @@ def check_folder(
 def check_new_folder(
     path: str | Path, mark: str = "", force: bool = False, room: int = 0, outside: str | Path | None = None
 ) -> Path:
-    """Look whether a folder can be made, before the work begins. Nothing there is changed.
+    """Check, before the work begins, that a folder can be made. Nothing is changed.
 
     Args:
         path: the folder, which must not exist.

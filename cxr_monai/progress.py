@@ -27,7 +27,7 @@ _FORK_HANDLED = False
 
 
 class Bar(Protocol):
-    """What a bar offers, whether there is a terminal or not.
+    """The interface of a progress bar, with or without a terminal.
 
     Attributes:
         n: how much is done.

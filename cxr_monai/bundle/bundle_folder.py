@@ -22,7 +22,7 @@ from cxr_monai.strict_json import parse_strictly
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "explain.json")
 METADATA = "configs/metadata.json"
-"""What a bundle's folder has."""
+"""The files that every bundle's folder has."""
 
 
 @dataclass(frozen=True)

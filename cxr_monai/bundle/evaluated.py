@@ -1,4 +1,4 @@
-"""Which items of a bundle's ``inference.json`` our commands evaluate, and what those reach.
+"""The items of a bundle's ``inference.json`` that our commands evaluate, and the items that those refer to.
 
 ``predict``, ``explain``, ``calibrate``, ``maps``, ``finetune --parent`` and ``bundle export`` ask MONAI for the items
 of `EVALUATED` and for no other: their parser holds these and what they reach, and nothing else (`only`), so one that
@@ -13,11 +13,11 @@ from typing import Any
 EVALUATED = ("network_def", "preprocessing", "dataset::shape", "head_def")
 """Ids that commands ask for, ``::`` between their parts."""
 MEANING = ("labels", "label_scheme", "head", "image_size", "margin", "normalisation", "network_def")
-"""What the weights mean; every configuration of a bundle must say the same."""
+"""The settings that define what the weights mean; they are equal in all configurations of a bundle."""
 INHERITED = ("image_size", "margin", "normalisation", "network_def")
 """The items that a fine-tuned child takes over unchanged."""
 ENTRIES = (*EVALUATED, *INHERITED)
-"""Where the evaluation of a bundle begins."""
+"""The ids from which the evaluation of a bundle begins."""
 MACRO_FILE = re.compile(r"\.(json|ya?ml)", re.IGNORECASE)
 """Where MONAI sees a file in a macro (``ConfigParser.split_path_id``): anything up to the last of these."""
 

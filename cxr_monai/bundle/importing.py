@@ -32,7 +32,7 @@ IMAGE_SIZE = 224
 
 @dataclass(frozen=True)
 class _Origin:
-    """What a kind of network was fed, and where it comes from.
+    """The input of a kind of network, and where it comes from.
 
     Attributes:
         channels: of its input.
@@ -210,7 +210,7 @@ def _record(file: Path, recognised: Foreign, labels: Sequence[str], account: Acc
 
 
 def _describe(root: Path, origin: _Origin, record: dict[str, Any]) -> None:
-    """Give the bundle its name and its origin."""
+    """Write the name and the origin of the weights into the bundle's metadata."""
     path = root / METADATA
     metadata = read_json(path)
     metadata |= {

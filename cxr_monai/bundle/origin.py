@@ -1,4 +1,4 @@
-"""What a bundle was trained on, in its metadata and its README: so that no bundle says NIH of other people's images.
+"""A record of what a bundle was trained on, in its metadata and README: no bundle claims NIH's images wrongly.
 
 The bundles that come with this package are made for NIH ChestX-ray14, or for any manifest, and say so. What a training
 leaves says what it was: ``trained_on`` (label version, how many images, how many of them are phantoms), and sentences

@@ -1,4 +1,4 @@
-"""Whether a training's table has the labels that it is to learn; if not, the setting that makes it fit, to paste."""
+"""A check that a training's table has the labels that it is to learn; the error offers a setting that fits."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -17,15 +17,14 @@ logger = logging.getLogger(__name__)
 
 
 def explain_warning(config: Mapping[str, Any]) -> None:
-    """Say what MONAI's warning means, if this process has shown it; of several processes the first says so.
+    """Log what MONAI's warning means, if this process has shown it; of several processes the first does.
 
     Args:
         config: of the run.
     """
     scripts = sys.modules.get("monai.bundle.scripts")
-    registry: dict[Any, Any] = getattr(
-        scripts, "__warningregistry__", {}
-    )  # Python's record of the warnings that it has shown
+    # Python's record of the warnings that it has shown
+    registry: dict[Any, Any] = getattr(scripts, "__warningregistry__", {})
     texts = [str(key[0]) for key in registry if isinstance(key, tuple)]
     if os.environ.get("RANK", "0") != "0" or not any(text.startswith(MONAI_WARNING) for text in texts):
         return

@@ -167,7 +167,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """The device on which the network computes."""
         return _device(self.settings.device)
 
     @cached_property

@@ -62,7 +62,7 @@ class _FilmDataset(RadiographDataset):
 
 @dataclass(frozen=True)
 class FilmReader:
-    """How films are read.
+    """A reader of radiographs, with the settings of their preprocessing.
 
     Attributes:
         preprocessing: a bundle's pipeline, film to network input.

@@ -38,7 +38,7 @@ class Head(nn.Module):
 
     name = "sigmoid"
     probabilities = "sigmoid(output) of each label's own output"
-    """How the labels' probabilities follow from the network's outputs, for a reader without this package."""
+    """The formula from outputs to the labels' probabilities, for users without this package."""
 
     def __init__(self, labels: Sequence[str] = ()) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Head(nn.Module):
 
 
 INDEPENDENT = Head()
-"""What every network has that was made before there were heads."""
+"""The head of every network that was made before there were heads."""
 
 
 class _Coupled(Head):

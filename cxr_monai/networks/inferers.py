@@ -1,4 +1,4 @@
-"""How a network is run: bfloat16 where the processor has the instructions, and several crops as one answer.
+"""Inferers, which run networks: in bfloat16 where the processor has the instructions, several crops as one image.
 
 MONAI's engines hard-code ``torch.autocast("cuda")``, so their ``amp`` does nothing on a CPU. The forward pass happens
 in the inferer, which is where this belongs: loss and backward pass stay outside, as PyTorch recommends.
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def bfloat16_supported(device: torch.device) -> bool:
-    """Return whether the device computes in bfloat16 natively (AVX512-BF16 or AMX on x86; Ampere and later of NVIDIA)."""
+    """Return whether a device computes in bfloat16 natively (AVX512-BF16 or AMX on x86; NVIDIA's Ampere and later)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":

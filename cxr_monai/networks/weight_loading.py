@@ -137,7 +137,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(network: nn.Module, path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
-    """Give ``network`` exactly the weights in ``path`` and return it on ``device``.
+    """Load exactly the weights in ``path`` into ``network``, and return it on ``device``.
 
     A TorchScript program holds its weights, and keeps them; the log says so where they are not seen to be those.
 
@@ -174,7 +174,7 @@ def initialise_network(
     compile: bool = False,
     head: str = "sigmoid",
 ) -> nn.Module:
-    """Give a network the weights that training starts from.
+    """Load the weights that training starts from into a network.
 
     Args:
         network: any for ``none`` and a checkpoint of the same network; one of MONAI's DenseNets for ``imagenet`` and

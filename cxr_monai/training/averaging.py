@@ -46,7 +46,7 @@ class WeightAveraging:
             self._average.update_parameters(getattr(self.trained, "module", self.trained))
 
     def _share_buffers(self) -> None:
-        """Give all processes the first one's batch statistics, as training does: each has averaged those of its images.
+        """Copy the first process' batch statistics to all processes, as training does: each has those of its images.
 
         A checkpoint holds the first one's, and a validation is one of a single network.
         """

@@ -383,7 +383,7 @@ class Checkpoints:
 
 
 def _unwrapped(item: Any) -> Any:
-    """What several processes train is wrapped; checkpoints hold what is within, so they fit one process too."""
+    """Return the module inside a distributed wrapper; checkpoints hold its state, so that one process can load them."""
     return getattr(item, "module", item) if isinstance(item, torch.nn.Module) else item
 
 

@@ -41,7 +41,7 @@ class Delivery:
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is more to send; returns at once."""
+        """Signal that there are more events to send; returns at once."""
         self._more.set()
 
     def finish(self) -> int:

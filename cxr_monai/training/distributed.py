@@ -77,7 +77,7 @@ def distribute_network(
     find_unused_parameters: bool = False,
     head: str = "sigmoid",
 ) -> nn.Module:
-    """Give a network its first weights (see ``initialise_network``) and wrap it, so that every process steps alike.
+    """Load a network's initial weights (see ``initialise_network``) and wrap it: all processes take the same steps.
 
     Args:
         network: is wrapped after its weights are set.

@@ -1,4 +1,4 @@
-"""What the network sees: a sheet drawn at the start of every training (the diary's "resize and crop check").
+"""A sheet of what the network sees, drawn at the start of every training (the diary's "resize and crop check").
 
 A wrong resize, a crop that cuts the lungs off, an inverted or saturated image are found in seconds by looking, and not
 at all in a loss curve. The sheet names no file and no patient, so it may go to MLflow.

@@ -12,7 +12,7 @@ from cxr_monai.data.manifest import Manifest, split_digest
 
 
 class ManifestDataset(Dataset):
-    """What MLflow shows of one part: how many images and patients, each finding's positives, which split.
+    """One part of a manifest, as MLflow shows it: counts of images, patients and positives of each finding, the split.
 
     Args:
         manifest: the whole table.

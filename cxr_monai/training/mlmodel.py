@@ -1,4 +1,4 @@
-"""What makes an MLflow model of a logged bundle: three small texts beside it, so the weights are there once.
+"""The files that make an MLflow model of a logged bundle: three small texts beside it, so the weights are logged once.
 
 ``mlflow.pyfunc.load_model("runs:/RUN/bundle")`` reads ``MLmodel``, which names the module of this package that opens
 the bundle (``cxr_monai.mlflow_model``). Nothing is pickled, and no requirement is looked for: the versions in

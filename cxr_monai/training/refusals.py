@@ -23,7 +23,7 @@ class TurnedAwayError(Exception):
 
 
 class WaitingError(LookupError):
-    """What this run belongs to has not reached the server yet; it will be sent first."""
+    """The study that this run belongs to has not reached the server yet; it is sent first."""
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""What a training is: the settings that decide its course, so that no other training is taken for its continuation."""
+"""The settings that decide the course of a training, so that no other training is taken for its continuation."""
 
 import json
 from collections.abc import Iterator, Mapping

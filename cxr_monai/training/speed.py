@@ -1,4 +1,4 @@
-"""How long a step takes on this machine as it is now, and with how many threads: measured, not guessed.
+"""The time of a step on this machine as it is loaded now, and the number of threads that is fastest, measured.
 
 A first step is slow (libraries choose their algorithms, files are read for the first time), and one that another
 program's work falls into as well: the median of several steps after one that warms up is what the next hours are like.
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TIMES, BUDGET = 5, 10.0
-"""How often a batch is timed after it has warmed up, and the seconds after which it is timed no more."""
+"""The number of timed runs of a batch after a first one, and the seconds after which no other one is begun."""
 GAIN = 0.9
 """Fewer threads are taken where a step lasts at most this share of its time."""
 

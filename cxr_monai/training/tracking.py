@@ -345,7 +345,7 @@ def artifact_folder(tracking_uri: str) -> str | None:
 
 
 def _without_paths(config: Any) -> Any:
-    """Say of every path whether it was set, not where it points; at any depth, since any item can be overridden.
+    """Replace every path by whether it was set; at any depth, since any item can be overridden.
 
     Data that a program gave (``workflow.train_dataset_data = [...]``) name images, and are counted.
     """

@@ -1,4 +1,4 @@
-"""What makes a training's views of a film, by name."""
+"""Augmentations of a training's radiographs, by name."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ AUGMENTATIONS = ("none", "default", "random_resized_crop")
 
 
 def augmentation(keys: KeysCollection, name: str, size: int, scale: Sequence[float] = (0.08, 1.0)) -> Compose:
-    """Return what makes a training's views of an image, by name; mirroring is apart (``horizontal_flip``).
+    """Return the transform that augments a training's images, by name; mirroring is set apart (``horizontal_flip``).
 
     - ``none``: the centre, as in validation.
     - ``default``: :func:`random_affine_crop`, and another exposure for half of the images (:class:`RandExposured`).

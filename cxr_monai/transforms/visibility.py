@@ -1,4 +1,4 @@
-"""Which part of a film a pipeline shows the network, so that maps can be put back on it."""
+"""The part of a radiograph that a pipeline shows the network, so that maps can be placed on it."""
 
 from monai.transforms import CenterSpatialCropd, Compose, LazyTransform, Randomizable, Resized
 

@@ -144,7 +144,7 @@ def _agree_files(
 
 
 def _of_one_alone(stores: Sequence[MapStore]) -> list[str]:
-    """Say how many images have maps in one folder alone; examples go to the log."""
+    """Return remarks on how many images have maps in one folder alone; examples are logged."""
     notes = []
     names = [store.images for store in stores]
     for this, other, name, lack in ((*names, "first", "second"), (*names[::-1], "second", "first")):

@@ -74,7 +74,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class _Material:
-    """What an evaluation is made from.
+    """The inputs of an evaluation.
 
     Attributes:
         sample: the predictions next to the labels.
@@ -100,7 +100,7 @@ class _Material:
 
 
 _BESIDE = ("metrics.csv", *(f"{name}.csv" for name in EVALUATION_TABLES), "plots", "report.html", "report.md")
-"""What an evaluation writes beside ``metrics.json``."""
+"""Files that an evaluation writes beside ``metrics.json``."""
 
 
 def evaluate_files(

@@ -37,7 +37,7 @@ def predict_images(
     trust_folder: bool = False,
     force: bool = False,
 ) -> Predictions:
-    """Give every image a probability for each finding of a bundle.
+    """Predict the probability of each of a bundle's findings for every image.
 
     Args:
         bundle: a folder such as ``OUT/bundle``, an opened bundle, or the name of an installed one.

@@ -25,7 +25,7 @@ from cxr_monai.sharing.trust.open_trusted import received_record, untrusted_erro
 
 _METADATA = "metadata.json"
 OVERLAYS = (".json", ".yaml", ".yml")
-"""What MONAI reads as a configuration."""
+"""Suffixes of files that MONAI reads as a configuration."""
 
 # Arguments of MONAI's command line that are not given here: what to do instead.
 _GIVEN = {

@@ -1,4 +1,4 @@
-"""What may be set of a bundle's configuration: its top-level ids, their defaults, and what its README says of them."""
+"""The settings of a bundle's configuration: its top-level ids, their defaults, and their descriptions in its README."""
 
 import json
 import re
@@ -19,7 +19,7 @@ LONGEST_MEANING = 400
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its default as JSON or an expression, and what the bundle's README says of it, if anything."""
+    """One setting: its default as JSON or an expression, and its description in the bundle's README, if any."""
 
     name: str
     default: str
@@ -28,7 +28,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be set of some configurations.
+    """The settings of some configurations.
 
     Attributes:
         descriptions: the ``_desc_`` of each configuration that has one.
