@@ -269,9 +269,8 @@ def _imagenet() -> Iterator[CheckResult]:
         yield CheckResult("ImageNet weights", CheckStatus.WARN, f"not in {file.parent}", advice)
         return
     try:
-        yield CheckResult(
-            "ImageNet weights", CheckStatus.OK, str(download_imagenet())
-        )  # the file exists: only its checksum is verified
+        # the file exists: only its checksum is verified
+        yield CheckResult("ImageNet weights", CheckStatus.OK, str(download_imagenet()))
     except CxrError as error:
         yield CheckResult("ImageNet weights", CheckStatus.WARN, error.message, f"Delete {file} and fetch it again.")
 
