@@ -1,6 +1,6 @@
 """Checks of this machine for reading, training and tracking, and advice for what is missing.
 
-    for result in examine():
+    for result in run_checks():
         print(result.status, result.name, result.found, result.advice)
 
 Each check looks at one thing and returns one or more `CheckResult`; a check that fails on an exotic machine becomes a

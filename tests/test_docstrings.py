@@ -1,6 +1,7 @@
 """Docstrings: their examples run, the calls that they show fit the signatures, and they name the parameters."""
 
 import ast
+import builtins
 import doctest
 import importlib
 import inspect
@@ -25,6 +26,17 @@ MODULES = {
 LEAST_EXAMPLES = 60
 LEAST_NAMED = 0.60
 """The share of parameters of public functions that their docstrings name; raise it when it has grown."""
+
+NOT_OURS = {
+    *("array", "tensor"),  # what an example shows
+    *("area", "exp", "floor", "log", "sqrt", "var"),  # formulas
+    *("DenseNet121", "mlflow", "pandas"),  # other libraries
+    *("add_arguments", "apply"),  # what others must have
+    "auroc_Opacity",  # a name with brackets
+}
+"""The names that docstrings call, and that neither the module nor the docstring defines or imports."""
+
+NOTHING = object()
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -145,7 +157,10 @@ def calls(text: str) -> Iterator[ast.Call]:
 
 
 def target(call: ast.Call, module: ModuleType) -> Any:
-    """Return what of the library a call means: a name of the module, its class's method; None if it is none."""
+    """Return what of the library a call means: a name of the module, its class's method; None if it is none.
+
+    A method that the class does not have is ``NOTHING``.
+    """
     names: list[str] = []
     node: ast.expr = call.func
     while isinstance(node, ast.Attribute):
@@ -155,6 +170,8 @@ def target(call: ast.Call, module: ModuleType) -> Any:
         return None
     value = getattr(module, node.id, None)
     for name in names:
+        if isinstance(value, type) and value.__module__.startswith("cxr_monai") and not hasattr(value, name):
+            return NOTHING
         value = getattr(value, name, None)
     inside = getattr(value, "__module__", "") or ""
     return value if callable(value) and str(inside).startswith("cxr_monai") else None
@@ -162,6 +179,8 @@ def target(call: ast.Call, module: ModuleType) -> Any:
 
 def misfit(call: ast.Call, function: Any) -> str:
     """Return why a call cannot work; empty if it can."""
+    if function is NOTHING:
+        return f"{ast.unparse(call)}: no such method"
     if any(isinstance(argument, ast.Starred) for argument in call.args) or any(
         word.arg is None for word in call.keywords
     ):
@@ -175,6 +194,44 @@ def misfit(call: ast.Call, function: Any) -> str:
     except ValueError:
         return ""
     return ""
+
+
+def names_of(tree: ast.Module) -> set[str]:
+    """Return the names that a module defines, imports, assigns, or takes as parameters, wherever it does."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, Definition):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names |= {(node.asname or node.name).split(".")[0]}
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return names
+
+
+def unknown_calls(text: str, known: set[str]) -> list[str]:
+    """Return the calls of a docstring whose first name is neither known, nor a builtin, nor made in the docstring."""
+    pieces = [ast.parse(inspect.cleandoc(piece)) for piece in codes(text) if _parses(piece)]
+    known = known.union(dir(builtins), *map(names_of, pieces), *map(names_of, _lines(text)))
+    roots = ((call, _root(call)) for piece in pieces for call in ast.walk(piece) if isinstance(call, ast.Call))
+    return sorted({ast.unparse(call) for call, root in roots if root and root not in known})
+
+
+def _lines(text: str) -> Iterator[ast.Module]:
+    """Yield the lines of a docstring that are Python by themselves: ``from a import b``, ``with a as b:``."""
+    for line in text.splitlines():
+        for code in (line, f"{line} pass"):
+            if _parses(code):
+                yield ast.parse(inspect.cleandoc(code))
+
+
+def _root(call: ast.Call) -> str:
+    node: ast.expr = call.func
+    while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def misfits(text: str, module: ModuleType) -> list[str]:
@@ -191,6 +248,28 @@ def test_calls_in_docstrings_fit_the_signatures(module: str) -> None:
     assert [why for text in texts for why in misfits(text, imported)] == []
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_calls_in_docstrings_are_of_names_that_there_are(module: str) -> None:
+    tree = tree_of(MODULES[module])
+    known = names_of(tree) | NOT_OURS
+    assert [call for _, text in docstrings(tree) if "(" in text for call in unknown_calls(text, known)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("Call ``given(1)`` or ``len(a)``.", []),
+        ("Call ``gone(1)``.", ["gone(1)"]),
+        ("    made = gone.method(1)[0]", ["gone.method(1)"]),
+        ("from a import b\n\nc = b(1)\nc.close()", []),
+        ("with given() as one:\n    one.close()", []),
+        ("A sentence (with brackets).", []),
+    ],
+)
+def test_a_call_of_a_name_that_is_gone_is_found(text: str, unknown: list[str]) -> None:
+    assert unknown_calls(text, {"given"}) == unknown
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
@@ -200,6 +279,7 @@ def test_calls_in_docstrings_fit_the_signatures(module: str) -> None:
         (">>> example(1, 2, 3)\n4", ["example(1, 2, 3): too many positional arguments"]),
         ("example(\n    1,\n    three=3,\n)", ["example(1, three=3): got an unexpected keyword argument 'three'"]),
         ("example(...) and other(1, 2, 3)", []),
+        ("Kept.gone(1)", ["Kept.gone(1): no such method"]),
         ("A sentence (with brackets).", []),
     ],
 )  # fmt: skip
@@ -210,6 +290,7 @@ def test_a_call_that_cannot_work_is_found(text: str, wrong: list[str]) -> None:
     example.__module__ = "cxr_monai.example"
     module = ModuleType("example")
     module.example = example  # type: ignore[attr-defined]
+    module.Kept = type("Kept", (), {"__module__": "cxr_monai.example"})  # type: ignore[attr-defined]
     assert misfits(text, module) == wrong
 
 

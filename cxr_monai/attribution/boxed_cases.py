@@ -1,5 +1,7 @@
 """Cases to score maps on: a boxed finding in an image that has a map of it and a patient in the manifest.
 
+from cxr_monai.data.manifest import read_manifest
+
 cases, notes = read_boxed_cases("maps", "m.boxes.csv", read_manifest("manifest.csv", check_files=False))
 cases.table                             # image, finding, patient_id, split
 cases.boxes["00000013_005.png", "Mass"]     # [B, 4]: left, top, right, bottom in shares of the image

@@ -1,5 +1,7 @@
 """Pictures of maps for people: radiograph, map, finding, probability and operating point, in print and on a screen.
 
+    from dataclasses import replace
+
     panel = MapPanel(pixels, heat, "Effusion", probability=0.71, operating_point=0.35, truth=[(30, 90, 60, 40)])
     save_picture(compare_figure([[replace(panel, heat=None), panel]]), "effusion.pdf")   # radiograph, map, colour bar
     save_picture(sheet_figure({"Effusion": panels, "Mass": more}), "sheet.pdf")          # four in a row, a page

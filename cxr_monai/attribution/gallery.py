@@ -1,5 +1,7 @@
 """From stores of maps to panels: images and findings to show, the radiographs behind them, labels and boxes.
 
+from cxr_monai.attribution.drawing import compare_figure, sheet_figure
+
 gallery = Gallery([MapStore.open("A"), MapStore.open("B")], root="images")
 compare_figure([gallery.row("00000032_001.png", "Effusion")])     # the radiograph, A's map, B's map
 chosen, how = gallery.choose(count=4)                             # of each finding, and normal images

@@ -2,7 +2,7 @@
 
     check_new_bundle("COPY", [source.root], force)          # before the work: free, outside of the source, with room
     with new_bundle("COPY", source.root, force) as folder:  # holds a copy of the source's parts
-        write_calibration(folder, fitted)
+        (folder / "models" / "calibration.json").write_bytes(content)
 
 A copy is not what was signed and not what was measured: the list of files, its signature, the metrics and whatever
 somebody put beside the parts of the source stay behind.

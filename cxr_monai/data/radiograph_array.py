@@ -1,5 +1,7 @@
 """A film in memory to the same numbers as from its file: what MONAI Deploy, MONAI Label and other programs hand over.
 
+    from PIL import Image
+
     radiograph_of_array(np.asarray(Image.open("chest.png"))).pixels      # equals read_radiograph("chest.png").pixels
 
 **Axes.** Those of extent 1 go; the two that are left are the picture's, and beside them 3 or 4 channels that agree.

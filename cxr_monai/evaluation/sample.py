@@ -1,6 +1,8 @@
 """A sample to evaluate: probabilities, labels and patients of the same images, aligned once.
 
-sample = join(predictions, manifest)        # cxr_monai.evaluation.predictions
+from cxr_monai.evaluation.predictions import join
+
+sample = join(predictions, manifest)
 sample.take(sample.table["sex"] == "F")     # a part of it
 
 Row i is the same image everywhere; every function of this package takes a `Sample` or arrays of one.

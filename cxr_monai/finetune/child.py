@@ -1,6 +1,6 @@
 """The end of a fine-tuning: the child judged, and what came of it written into its bundle.
 
-``Child.run`` comes after the training. It leaves in ``OUT/bundle``: the name and description in the metadata,
+``ChildBundle.run`` comes after the training. It leaves in ``OUT/bundle``: the name and description in the metadata,
 ``docs/card.md`` with the verdict, and ``lineage.json``; and beside it ``OUT/predictions_parent.csv`` and
 ``OUT/predictions_child.csv``, of the images that were judged.
 """

@@ -1,8 +1,8 @@
 """Stages of fine-tuning: the classifier alone, then blocks of the network from the top, each with a smaller rate.
 
-    made = stages(network, epochs=12)
-    made.plan       # {"features.denseblock4": 3, "features.norm5": 3, "features.denseblock3": 5, ...} epochs frozen
-    made.rates      # {"features.denseblock4": 0.3, "features.norm5": 0.3, "features.denseblock3": 0.09, ...}
+    stages = fine_tuning_stages(network, epochs=12)
+    stages.plan     # {"features.denseblock4": 3, "features.norm5": 3, "features.denseblock3": 5, ...} epochs frozen
+    stages.rates    # {"features.denseblock4": 0.3, "features.norm5": 0.3, "features.denseblock3": 0.09, ...}
 
 Gradual unfreezing and discriminative rates of Howard and Ruder 2018, arXiv 1801.06146: layers near the image see what
 any radiograph shows, those near the classifier what the parent was asked.

@@ -1,5 +1,7 @@
 """State dictionaries of other people's DenseNets, told apart by their names and renamed to MONAI's.
 
+    from cxr_monai.networks.weight_loading import load_state_dict
+
     foreign = recognise(load_state_dict("m-25012018-123527.pth.tar"), path="m-25012018-123527.pth.tar")
     foreign.kind, foreign.rows, foreign.definition      # chexnet, the 14 findings, {"_target_": "DenseNet121", ...}
 

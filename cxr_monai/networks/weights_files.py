@@ -1,6 +1,6 @@
 """Files of weights, read as data before anything loads them: what a pickle would make, and what tensors claim to hold.
 
-examined = examine(Path("model.pt"))
+examined = examine_weights(Path("model.pt"))
 examined.objections          # empty for plain tensors that the file really holds
 examined.program             # TorchScript: the file holds code that torch.jit runs
 

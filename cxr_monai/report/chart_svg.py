@@ -1,8 +1,8 @@
 """The page's drawings: small SVG pieces that follow the page's colours (light, dark, print) and need no file beside it.
 
-    panel(panel)                       # one small multiple
-    bar(row, forest)                   # one interval, to stand in a table's cell
-    dots(81)                           # a hundred dots, 81 of them filled
+    panel_svg(panel)                   # one small multiple
+    bar_svg(row, forest)               # one interval, to stand in a table's cell
+    hundred_dots(81)                   # a hundred dots, 81 of them filled
 
 Texts that come from data are escaped; colours are classes (``first``, ``second``, ...) that the page's style defines.
 """

@@ -2,7 +2,7 @@
 
 chosen_rule(evaluation)                 # "youden"
 chosen_points(evaluation)["Mass"]       # the row of that rule
-interval(row, "ppv")                    # (low, high): over patients, else over images, else (NaN, NaN)
+limits_of(row, "ppv")                   # (low, high): over patients, else over images, else (NaN, NaN)
 """
 
 import math

@@ -1,9 +1,9 @@
 """The report's pictures across findings: who is mistaken for whom, what comes together, gaps and differences.
 
-confusion(evaluation)       # Matrix: of the images with A alone, the share in which the model reports B
-cooccurrence(evaluation)    # Matrix: of the images with A, the share that has B, too
-subgroups(evaluation)       # Forest: each group's mean AUROC against the rest's
-comparison(evaluation)      # Forest: second system minus first
+confusion_matrix(evaluation)        # Matrix: of the images with A alone, the share in which the model reports B
+cooccurrence_matrix(evaluation)     # Matrix: of the images with A, the share that has B, too
+subgroups_forest(evaluation)        # Forest: each group's mean AUROC against the rest's
+comparison_forest(evaluation)       # Forest: second system minus first
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The reviewers' tables: every figure with its intervals, a dash where there is no value, ready for the page.
 
-    table = findings_table(evaluation)      # Table: heads, rows of cells, notes
+    table = metrics_table(evaluation)      # Table: heads, rows of cells, notes
     for rule, table in operating_tables(evaluation): ...
 
 Cells and their texts are those of `cells`.

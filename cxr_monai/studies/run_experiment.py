@@ -1,5 +1,7 @@
 """Answer an experiment's question: check it, train its variants, compare them, write the results.
 
+    from cxr_monai.studies.plan import read_study
+
     result, tables = run_study(read_study("losses", bundle), "manifest.csv", "OUT", bundle=bundle)
 
 The same call again continues where it stopped. ``OUT`` then holds ``study.md`` and ``study.html`` (for people),

@@ -3,6 +3,8 @@
 One module a source, each with ``read(root, ...) -> SourceTable``, its labels in this package's vocabulary and, where it
 is a public data set, its citation and its download page. `load` imports a source only when it is asked for::
 
+    from cxr_monai.data.manifest import build_manifest
+
     source = load("nih").read("/data/nih", available_only=True)
     manifest = build_manifest(source.table, source.root, source.label_version, key=source.key)
 """

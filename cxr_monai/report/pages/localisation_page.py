@@ -1,7 +1,7 @@
 """Localisation for reading: ``localisation.html``, and the same section in ``report.html``.
 
     write_localisation_page(localisation, "OUT")             # OUT/localisation.html
-    section(localisation)                       # what the template's section is handed
+    localisation_section(localisation)                       # what the template's section is handed
 
 Every figure of the map stands above those of the two controls: a figure that a centre map reaches, too, says nothing
 about the image.

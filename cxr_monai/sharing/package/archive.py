@@ -25,7 +25,7 @@ from cxr_monai.plurals import counted
 from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect_bundle
 from cxr_monai.sharing.inspection.file_names import LONGEST_FILE_NAME, MOST_FILES
 from cxr_monai.sharing.inspection.remarks import LONGEST_REMARK, shortened
-from cxr_monai.sharing.package.file_list import LARGEST_FILE_LIST, list_problems, walk_files
+from cxr_monai.sharing.package.file_list import LARGEST_BUNDLE, list_problems, walk_files
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = (stat.S_IFREG | 0o644) << 16
@@ -48,8 +48,8 @@ def write_archive(root: Path, file: IO[bytes]) -> None:
     names = sorted(walk_files(root))
     problems = list_problems(names)
     size = sum((root / name).stat().st_size for name in names)
-    if size > LARGEST_FILE_LIST:
-        problems.append(f"it has {counted(size, 'byte')}; a bundle has at most {LARGEST_FILE_LIST:,}.")
+    if size > LARGEST_BUNDLE:
+        problems.append(f"it has {counted(size, 'byte')}; a bundle has at most {LARGEST_BUNDLE:,}.")
     if problems:
         raise SharingError(Code.ARCHIVE_INVALID, " ".join(problems[:10]), where=root)
     _write(root, names, file)
@@ -154,8 +154,8 @@ def _unpacked(file: IO[bytes], into: Path) -> list[str]:
 
 def _check_end(file: IO[bytes], size: int) -> None:
     """Check the end record (the last 22 bytes), before a library reads the directory that it points to."""
-    if not _END + 20 < size <= LARGEST_FILE_LIST + _MOST_DIRECTORY:
-        raise ValueError(f"it has {counted(size, 'byte')}; an archive has at most {LARGEST_FILE_LIST:,}")
+    if not _END + 20 < size <= LARGEST_BUNDLE + _MOST_DIRECTORY:
+        raise ValueError(f"it has {counted(size, 'byte')}; an archive has at most {LARGEST_BUNDLE:,}")
     file.seek(max(size - _END - 20, 0))
     before, end = file.read(20), file.read(_END)
     if before[:4] == b"PK\x06\x07":

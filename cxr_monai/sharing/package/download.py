@@ -13,16 +13,16 @@ from cxr_monai.environment import without_password
 from cxr_monai.errors import Code, DownloadError, UsageError
 from cxr_monai.plurals import counted
 from cxr_monai.sharing.inspection.remarks import shortened
-from cxr_monai.sharing.package.file_list import LARGEST_FILE_LIST
+from cxr_monai.sharing.package.file_list import LARGEST_BUNDLE
 
 REDIRECTS = 3
 SILENCE = 30.0
 """Seconds without a byte after which a server is given up."""
-LONGEST_ADDRESS = 3600.0
+LONGEST_DOWNLOAD = 3600.0
 """Seconds of a whole download."""
 
 
-def fetch_file(address: str, digest: str | None, target: Path, largest: int = LARGEST_FILE_LIST) -> None:
+def fetch_file(address: str, digest: str | None, target: Path, largest: int = LARGEST_BUNDLE) -> None:
     """Fetch a file.
 
     Args:
@@ -78,13 +78,13 @@ def fetch_file(address: str, digest: str | None, target: Path, largest: int = LA
 
 
 def _stream(response: Any, file: IO[bytes], largest: int) -> str:
-    total, size, end = hashlib.sha256(), 0, time.monotonic() + LONGEST_ADDRESS
+    total, size, end = hashlib.sha256(), 0, time.monotonic() + LONGEST_DOWNLOAD
     while block := response.read(1 << 16):
         size += len(block)
         if size > largest:
             raise ValueError(f"it is larger than {counted(largest, 'byte')}.")
         if time.monotonic() > end:
-            raise ValueError(f"it takes longer than {LONGEST_ADDRESS:,.0f} seconds.")
+            raise ValueError(f"it takes longer than {LONGEST_DOWNLOAD:,.0f} seconds.")
         total.update(block)
         file.write(block)
     announced = response.headers.get("Content-Length")

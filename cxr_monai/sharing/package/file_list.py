@@ -27,7 +27,7 @@ FILE_LIST = "bundle.manifest.json"
 SIGNATURE = "bundle.sig"
 PACKED_METRICS = "metrics.json"
 _FORMAT = 1
-LARGEST_FILE_LIST = 2 << 30
+LARGEST_BUNDLE = 2 << 30
 """Bytes of a whole bundle."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _VERSION = re.compile(r"(?:0|[1-9]\d{0,5})(?:\.(?:0|[1-9]\d{0,5})){1,3}")
@@ -154,8 +154,8 @@ def _checked(contents: PackedContents, root: Path) -> PackedContents:
     problems = list_problems([file.name for file in contents.files])
     if any(not _SHA256.fullmatch(text) for text in (contents.created_from, *(f.sha256 for f in contents.files))):
         problems.append("a SHA-256 is 64 hexadecimal digits.")
-    if sum(file.size for file in contents.files) > LARGEST_FILE_LIST:
-        problems.append(f"it is larger than {LARGEST_FILE_LIST:,} bytes.")
+    if sum(file.size for file in contents.files) > LARGEST_BUNDLE:
+        problems.append(f"it is larger than {LARGEST_BUNDLE:,} bytes.")
     if not contents.files or len(contents.files) > MOST_FILES:
         problems.append(f"it has {counted(len(contents.files), 'file')}; 1 to {MOST_FILES:,} are allowed.")
     if {FILE_LIST, SIGNATURE} & {file.name.casefold() for file in contents.files}:
