@@ -18,6 +18,7 @@ from cxr_monai.workflows.evaluate_tables import (
     evaluate_predictions as evaluate_predictions,
 )
 from cxr_monai.workflows.explain import explain_images as explain_images
+from cxr_monai.workflows.predict import open_model as open_model
 from cxr_monai.workflows.predict import predict_images as predict_images
 from cxr_monai.workflows.train import train_bundle as train_bundle
 

@@ -16,6 +16,7 @@ from cxr_monai.bundle.digest import file_digest
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
 from cxr_monai.evaluation.predictions import read_predictions
+from cxr_monai.workflows.python_inputs import manifest_file
 from tests.support.bundle_runs import SHIPPED, Phantoms, code_of, few, process_as_it_was, rewrite, run
 from tests.support.tiny_bundles import LABELS, NETWORK, tiny_bundle
 
@@ -223,3 +224,31 @@ def test_a_manifest_is_that_of_the_command(phantoms: Phantoms, tmp_path: Path) -
     assert (tmp_path / "cli.csv").read_bytes() == (tmp_path / "python.csv").read_bytes()
     assert (tmp_path / "cli.boxes.csv").read_bytes() == (tmp_path / "python.boxes.csv").read_bytes()
     assert len(cxr_monai.make_manifest("nih", phantoms.root)) == len(manifest)
+
+
+@pytest.mark.parametrize("name", ["output_dir", "bundle_root", "config_file"])
+def test_settings_that_a_call_makes_itself_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CxrError, match=f"'{name}' is not a setting here"):
+        cxr_monai.train_bundle("manifest.csv", tmp_path / "OUT", **{name: "elsewhere"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_in_memory_replaces_no_other_table(tmp_path: Path, phantoms: Phantoms) -> None:
+    manifest = cxr_monai.make_manifest("nih", phantoms.root)
+    place = manifest_file(manifest, tmp_path)
+    before = place.read_bytes()
+    assert manifest_file(manifest, tmp_path) == place  # an equal one stays
+    place.write_bytes(before + b"\n")
+    with pytest.raises(CxrError, match="another table") as error:
+        manifest_file(manifest, tmp_path)
+    assert error.value.code == "output-exists"
+    assert place.read_bytes() == before + b"\n"
+
+
+def test_a_model_of_a_received_folder_is_not_opened(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "bundle", 0)
+    (bundle / "bundle.manifest.json").write_text("{}")
+    with pytest.raises(CxrError) as error:
+        cxr_monai.open_model(bundle)
+    assert error.value.code == "bundle-untrusted"
+    assert cxr_monai.open_model(bundle, trust_folder=True).labels == LABELS

@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 
 from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.data.manifest import Manifest, write_manifest
+from cxr_monai.data.manifest import Manifest
 from cxr_monai.finetune.against_parent import FineTuneResult
 from cxr_monai.finetune.linear_probe import train_linear_probes
 from cxr_monai.finetune.task import FineTuneTask
 from cxr_monai.finetune.whole_network import finetune_network
+from cxr_monai.workflows.python_inputs import manifest_file, refuse_given
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def fine_tune(
         parent: a trained bundle: its folder, an opened bundle, or the name of an installed one.
         disease: a finding.
         manifest: labels, patients and a split with a test part: a file, or a table in memory (written into ``out``).
-        out: a folder; the child is ``OUT/bundle``.
+        out: a folder; the child is ``OUT/bundle``, with ``head_only`` ``OUT/DISEASE/bundle``.
         against: negatives: ``normal`` (images without any finding) or ``others`` (all other images).
         head_only: train the classifier alone, on features that are computed once.
         dataset_dir: root of the images; the manifest's own where None.
@@ -95,10 +96,8 @@ def fine_tune(
     >>> fine_tune("OUT/bundle", "Pneumonia", "manifest.csv", "pneumonia").verdict  # doctest: +SKIP
     """
     folder, root = Path(out), None if dataset_dir is None else str(dataset_dir)
-    if isinstance(manifest, Manifest):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_manifest(manifest, folder / "manifest.csv")
-        manifest = folder / "manifest.csv"
+    refuse_given(settings)
+    manifest = manifest_file(manifest, folder)
     rest = against, root, boxes, trust_folder, match_names, any_modality
     task = FineTuneTask(fspath(parent), str(manifest), *rest)
     if head_only:

@@ -127,7 +127,9 @@ class Model:
 
     @classmethod
     def open(cls, bundle: str | Path | ModelSettings, **settings: Any) -> "Model":
-        """Open a bundle and load its weights.
+        """Open a bundle and load its weights; whoever calls this has inspected a folder that others made.
+
+        ``cxr_monai.open_model`` inspects it first.
 
         Args:
             bundle: its folder, or all settings at once.

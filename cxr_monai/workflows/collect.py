@@ -1,5 +1,6 @@
 """A data set becomes a manifest: what ``cxr-monai manifest SOURCE ROOT`` does, as a value or as files."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from cxr_monai.data.sources.dicom import new_key, read_key, write_key
 from cxr_monai.errors import Code, StorageError, UsageError
 from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,18 @@ def make_manifest(source: str, root: str | Path, out: str | Path | None = None, 
             ``cxr_monai.data.sources``. Also ``force=True`` (write over ``out``), ``key_file`` and ``keep_identifiers``.
 
     Returns:
-        the manifest, valid; without a split: `split_manifest` makes one.
+        the manifest, valid; without a split: `split_manifest` makes one. What was chosen, left out or could not be read
+        is logged as warnings.
 
     Raises:
         CxrError: ``source-invalid``, ``images-missing``, ``no-images``, ``manifest-invalid``, ``output-exists`` ...
 
     >>> make_manifest("folder", "radiographs", "manifest.csv", labels="labels.csv")  # doctest: +SKIP
     """
-    return collect_manifest(source, root, out, **options).manifest
+    collected = collect_manifest(source, root, out, **options)
+    for note in collected.notes:
+        logger.warning("%s", note)
+    return collected.manifest
 
 
 def collect_manifest(
@@ -90,6 +97,12 @@ def collect_manifest(
     alike = [] if key is not None else alike_note(manifest.table["patient_id"], manifest.table["source"])
     notes = [*table.notes, *alike, *([key.note] if key is not None else [])]
     if place is None:
+        if table.errors is not None and len(table.errors):
+            first = table.errors.iloc[0]
+            notes.append(
+                f"{counted(len(table.errors), 'file')} could not be read, the first: {first['image']} "
+                f"[{first['code']}]: {first['reason']}; 'out' keeps the list of all"
+            )
         return CollectedManifest(manifest, tuple(notes))
     errors, boxes = place.with_name(f"{place.name}.errors.csv"), boxes_path(place)
     beside: dict[Path, bytes | None] = {errors: None}  # None: of an earlier run

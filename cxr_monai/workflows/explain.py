@@ -280,15 +280,18 @@ def explain_images(
     )
     finding_names = None if findings is None else [spelling(name) for name in findings]
     explainer = Explainer(model, method, finding_names, target_layer, map_stride, rule, reported_only)
-    folder = Path(tempfile.mkdtemp(prefix="cxr-monai-maps-") if out is None else out)
-    try:
-        store = explainer.write_maps(files, names, folder, root_of(files, names), findings_by_image=boxed, force=force)
-    except BaseException:
-        if out is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    temporary = None
     if out is None:
-        weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+        temporary = tempfile.mkdtemp(prefix="cxr-monai-maps-")  # of mode 0700
+        out = Path(temporary) / "maps"
+    try:
+        store = explainer.write_maps(files, names, Path(out), root_of(files, names), findings_by_image=boxed, force=force)
+    except BaseException:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if temporary is not None:  # with what stands beside the maps, such as the list of files that were left out
+        weakref.finalize(store, shutil.rmtree, temporary, ignore_errors=True)
     return ExplainedImages(store, explainer.findings, explainer.left_out, tuple(notes))
 
 

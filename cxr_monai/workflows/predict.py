@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,6 +20,27 @@ Images = str | Path | Manifest | Sequence[str | Path]
 """A file, a folder, a manifest (its path, or the table), or several of these."""
 Probabilities = str | Path | pd.DataFrame | Predictions | PredictionsFile
 """A predictions file, or what `predict_images` returned, or a table: ``image`` and one column a finding."""
+
+
+def open_model(bundle: str | PathLike[str], *, trust_folder: bool = False, **settings: Any) -> Model:
+    """Open a bundle for many calls of ``predict``: a service, a loop.
+
+    Args:
+        bundle: a folder such as ``OUT/bundle``, an opened bundle, or the name of an installed one; it is inspected, and
+            an installed one is compared with what was signed.
+        trust_folder: open the folder although an inspection refuses it.
+        settings: of :class:`cxr_monai.inference.model.ModelSettings`, such as ``device="cuda:1"`` or ``raw=True``.
+
+    Returns:
+        the model. Pickled, it is its settings: where it arrives, the same folder is opened without another inspection.
+
+    Raises:
+        CxrError: ``bundle-invalid``, ``bundle-refused``, ``bundle-untrusted``, ``bundle-altered``, ``weights-missing``,
+            ``runtime-missing`` ...
+
+    >>> open_model("OUT/bundle").predict(["radiograph.png"]).table  # doctest: +SKIP
+    """
+    return Model.open(open_trusted(bundle, trust_folder), **settings)
 
 
 def predict_images(
@@ -66,8 +88,15 @@ def predict_images(
     files, names = files_named(images, split)
     if out is not None:  # whether an earlier file can be continued is checked later
         check_output(out, force or part_of(out).exists())
-    root = open_trusted(bundle, trust_folder)
-    model = Model.open(root, weights=weights, amp=amp, runtime=runtime, raw=raw, any_modality=any_modality)
+    model = open_model(
+        bundle,
+        trust_folder=trust_folder,
+        weights=weights,
+        amp=amp,
+        runtime=runtime,
+        raw=raw,
+        any_modality=any_modality,
+    )
     if out is None:
         return model.predict(files, names, batch_size, workers)
     rows = predict_into(out, model, files, names, batch_size, workers, force)

@@ -18,10 +18,11 @@ from typing import Any
 import pandas as pd
 
 from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.data.manifest import Manifest, write_manifest
+from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.predictions import PredictionsFile, read_predictions
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 from cxr_monai.training.journal import Journal
+from cxr_monai.workflows.python_inputs import manifest_file, refuse_given
 from cxr_monai.workflows.run.command import files_of
 from cxr_monai.workflows.run.in_process import run_configuration
 
@@ -79,7 +80,8 @@ def train_bundle(
     The same call again goes on where an interrupted training was. Progress is shown on standard error.
 
     Args:
-        manifest: images, labels and split: a file, or a table in memory (written to ``OUT/manifest.csv``).
+        manifest: images, labels and split: a file, or a table in memory (written to ``OUT/manifest.csv``, unless
+            another one is there).
         out: a folder for checkpoints, metrics and ``OUT/bundle``.
         bundle: whose configuration trains: ``cxr_nih14`` or ``cxr_categories`` of this package, an installed one's
             name, a folder.
@@ -99,12 +101,10 @@ def train_bundle(
 
     >>> train_bundle("manifest.csv", "OUT", epochs=5, image_size=128).metrics  # doctest: +SKIP
     """
+    refuse_given(settings)
     root = open_trusted(bundle, trust_folder)
     folder = Path(out)
-    if isinstance(manifest, Manifest):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_manifest(manifest, folder / "manifest.csv")
-        manifest = folder / "manifest.csv"
+    manifest = manifest_file(manifest, folder)
     files, _ = files_of(root, ",".join(["train", *overlays]))
     values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     if not track:

@@ -132,6 +132,23 @@ def test_what_is_dangerous_as_well_is_refused_for_that(later: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "item",
+    [
+        {"_target_": "cxr_monai.components.Checkpoints"},  # known, and nothing for what a client evaluates
+        {"_target_": "cxr_monai.components.LoadRadiographd", "keys": "image", "_mode_": "callable"},
+        {"_target_": "cxr_monai.components.CheckedWorkflow", "config_file": "x.json"},
+    ],
+)
+def test_a_known_component_that_is_refused_is_of_no_other_version(tmp_path: Path, item: dict[str, Any]) -> None:
+    bundle = tiny_bundle(tmp_path / "bundle", 0)
+    edit(bundle, "inference", lambda config: config.update({"preprocessing": item}))
+    assert inspect_bundle(bundle).unknown_components == []
+    with pytest.raises(SharingError) as error:
+        refuse_inspected(bundle, bundle)
+    assert code_of(error) == Code.BUNDLE_REFUSED
+
+
+@pytest.mark.parametrize(
     ("config", "names"),
     [
         ({"a": {"_target_": LATER}, "b": [{"_target_": LATER}]}, [LATER]),

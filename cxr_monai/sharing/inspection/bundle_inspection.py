@@ -10,6 +10,7 @@ against lists of callables (``allowlist``) and of arguments (``arguments``) and 
 small grammar (``expressions``); ``configurations`` puts them together.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +21,7 @@ from cxr_monai.budget import OverBudget, check_time, limited
 from cxr_monai.bundle.component_names import COMPONENTS
 from cxr_monai.errors import BundleError, Code
 from cxr_monai.sharing.inspection import logging_file, picture_files, texts
+from cxr_monai.sharing.inspection.allowlist import allowed_lists
 from cxr_monai.sharing.inspection.configurations import (
     METADATA_FILE,
     gather_configurations,
@@ -61,8 +63,15 @@ class Inspection:
     @property
     def unknown_components(self) -> list[str]:
         """Components that only another version of this package has, if the bundle is refused for nothing else."""
-        names = [remark.text for remark in self.refused]
-        return list(dict.fromkeys(names)) if all(name.startswith(f"{COMPONENTS}.") for name in names) else []
+        names = list(dict.fromkeys(remark.text for remark in self.refused))
+        return names if all(map(_is_unknown_component, names)) else []
+
+
+def _is_unknown_component(text: str) -> bool:
+    """Tell whether a refused text is a component's full name, and none of this version's, allowed or not."""
+    lists = allowed_lists()
+    known = {name for kind in ("callables", "attention", "evaluates", "refused") for name in lists[kind]}
+    return re.fullmatch(rf"{re.escape(COMPONENTS)}\.\w+", text) is not None and text not in known
 
 
 def inspect_bundle(root: str | Path) -> Inspection:
