@@ -285,7 +285,9 @@ def explain_images(
         temporary = tempfile.mkdtemp(prefix="cxr-monai-maps-")  # of mode 0700
         out = Path(temporary) / "maps"
     try:
-        store = explainer.write_maps(files, names, Path(out), root_of(files, names), findings_by_image=boxed, force=force)
+        store = explainer.write_maps(
+            files, names, Path(out), root_of(files, names), findings_by_image=boxed, force=force
+        )
     except BaseException:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
