@@ -1,4 +1,4 @@
-"""Unfreezing by schedule, on MONAI's DenseNet121: what is frozen does not change by a bit, all else does."""
+"""Unfreezing by schedule, on a small DenseNet of MONAI's: what is frozen does not change by a bit, all else does."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine
-from monai.networks.nets import DenseNet121
+from monai.networks.nets import DenseNet
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,7 +20,7 @@ PLAN = {"features.denseblock4": 1, "features": 2}
 @pytest.fixture
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return DenseNet121(2, 1, 3)
+    return DenseNet(2, 1, 3, init_features=8, growth_rate=4, block_config=(2, 2, 2, 16))
 
 
 def train(network: nn.Module, plan: dict[str, int], epochs: int, first: int = 1) -> list[dict[str, torch.Tensor]]:
