@@ -41,10 +41,10 @@ REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 # the files that take longest, the longest first: a process that began one of them last would end long after the other
 LONG = (
     "test_workflows", "test_methods", "test_resume", "test_two_hospitals", "test_tracking", "test_installed",
-    "test_interrupted", "test_worth", "test_evaluate", "test_run_experiment", "test_localise", "test_model",
+    "test_interrupted", "test_evaluate", "test_run_experiment", "test_localise", "test_model",
     "test_predict", "test_architectures", "test_explain", "test_monai_command_line", "test_calibration_carried",
     "test_images_in_memory", "test_configs", "test_freezing", "test_phantom", "test_storage", "test_resuming",
-    "test_several_processes", "test_judging", "test_mlflow_model", "test_budget", "test_splits", "test_settings",
+    "test_several_processes", "test_mlflow_model", "test_budget", "test_splits", "test_settings",
 )  # fmt: skip
 
 

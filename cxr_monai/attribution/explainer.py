@@ -8,6 +8,7 @@ store.on_image("a.png", "Effusion")                          # [H, W] in the fil
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -209,19 +210,19 @@ class Explainer:
                 "%d of %s have maps already", len(files_by_name) - len(todo), counted(len(files_by_name), "image")
             )
         left_out: list[tuple[str, str, str]] = []
-        for batch in self.model.read(
-            [files_by_name[name] for name in todo], todo, "maps", len(files_by_name) - len(todo)
-        ):
-            probabilities, maps = self(batch.images, self._map_mask(batch.names, findings_by_image))
-            for position in batch.readable:
-                writer.add(
-                    batch.names[position],
-                    self._view_of(batch.geometry[position]),
-                    probabilities[position][self.channels],
-                    maps[position],
-                    batch.remarks[position],
-                )
-            left_out += batch.errors
+        todo_files, done = [files_by_name[name] for name in todo], len(files_by_name) - len(todo)
+        with closing(self.model.read(todo_files, todo, "maps", done)) as batches:
+            for batch in batches:
+                probabilities, maps = self(batch.images, self._map_mask(batch.names, findings_by_image))
+                for position in batch.readable:
+                    writer.add(
+                        batch.names[position],
+                        self._view_of(batch.geometry[position]),
+                        probabilities[position][self.channels],
+                        maps[position],
+                        batch.remarks[position],
+                    )
+                left_out += batch.errors
         errors_path = Path(errors or out)
         errors_path.parent.mkdir(parents=True, exist_ok=True)
         write_errors(errors_path, left_out)

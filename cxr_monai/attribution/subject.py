@@ -10,6 +10,7 @@ The maps are those that ``cxr-monai explain`` writes (`Explainer`), in float32.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,11 @@ def read_some(
     order = np.random.default_rng(seed).permutation(len(files)).tolist()
     while order and len(images) < count:
         drawn, order = order[: count - len(images)], order[count - len(images) :]
-        for batch in model.read([files[index] for index in drawn], [names[index] for index in drawn]):
-            images += [batch.images[position] for position in batch.readable]
-            read_names += [batch.names[position] for position in batch.readable]
-            left_out += batch.errors
+        with closing(model.read([files[index] for index in drawn], [names[index] for index in drawn])) as batches:
+            for batch in batches:
+                images += [batch.images[position] for position in batch.readable]
+                read_names += [batch.names[position] for position in batch.readable]
+                left_out += batch.errors
     if not images and left_out:
         raise first_error(left_out)
     if not images:

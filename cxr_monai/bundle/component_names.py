@@ -79,9 +79,8 @@ def _names(config: Any) -> Iterator[str]:
 
 
 def _exists(name: str, components: list[str]) -> bool:
-    module, _, component = name.rpartition(".")
-    if module == COMPONENTS:
-        return component in components
+    if name.startswith(f"{COMPONENTS}."):  # what is below a component goes by it, and nothing is imported to know
+        return name.removeprefix(f"{COMPONENTS}.").split(".")[0] in components
     try:
         return locate(name) is not None
     except ErrorDuringImport:

@@ -8,6 +8,7 @@ A frozen network gives of an image always the same D numbers, so any number of c
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,14 +69,17 @@ def features_of(model: Model, manifest: Manifest) -> Features:
     inferer = AutocastInferer(model.settings.amp, model.head)  # of the network itself, not of a fused copy
     given: list[torch.Tensor] = []
     hook = classifier.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-    for batch in model.read(manifest.paths(), list(manifest.table["image"]), "features"):
-        with torch.no_grad():  # not inference mode, whose tensors cannot be trained on
-            logits = inferer(batch.images.to(model.device), model.network)[batch.readable]
-        values.append(given.pop().float().cpu()[batch.readable])
-        table = pd.DataFrame(model.probabilities(logits), columns=list(model.labels))
-        table.insert(0, "image", [batch.names[position] for position in batch.readable])
-        tables.append(table)
-    hook.remove()
+    try:
+        with closing(model.read(manifest.paths(), list(manifest.table["image"]), "features")) as batches:
+            for batch in batches:
+                with torch.no_grad():  # not inference mode, whose tensors cannot be trained on
+                    logits = inferer(batch.images.to(model.device), model.network)[batch.readable]
+                values.append(given.pop().float().cpu()[batch.readable])
+                table = pd.DataFrame(model.probabilities(logits), columns=list(model.labels))
+                table.insert(0, "image", [batch.names[position] for position in batch.readable])
+                tables.append(table)
+    finally:
+        hook.remove()
     parent = pd.concat(tables, ignore_index=True)
     if parent.empty:
         raise TrainingError(

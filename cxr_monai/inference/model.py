@@ -12,7 +12,8 @@ A bundle is opened here and nowhere else: prediction, maps, tests of maps, expor
 stand on a ``Model``. Neither MLflow nor Captum nor matplotlib is imported.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -215,7 +216,7 @@ class Model:
         done: int = 0,
         batch_size: int | None = None,
         num_workers: int | None = None,
-    ) -> Iterator[FilmBatch]:
+    ) -> Generator[FilmBatch, None, None]:
         """Yield films in batches, as :meth:`FilmReader.read`; batch size and workers are the settings' where None."""
         settings = self.settings
         workers = settings.num_workers if num_workers is None else num_workers
@@ -287,14 +288,15 @@ class Model:
                 whole batches has the same batches as before, and so the same values.
         """
         tables, errors, notes = [self._table([], np.empty((0, len(self.labels)), "float32"))], [], FilmNotes()
-        for batch in self.read(films, names, "predicting", 0, batch_size, num_workers):
-            logits = self.logits(batch.images)[batch.readable]
-            table = self._table([batch.names[position] for position in batch.readable], self.probabilities(logits))
-            part = Predictions(table, batch.errors, self.about, batch.notes)
-            each(part)
-            tables.append(table)
-            errors += batch.errors
-            notes.add_all(part.notes.to_json())
+        with closing(self.read(films, names, "predicting", 0, batch_size, num_workers)) as batches:
+            for batch in batches:
+                logits = self.logits(batch.images)[batch.readable]
+                table = self._table([batch.names[position] for position in batch.readable], self.probabilities(logits))
+                part = Predictions(table, batch.errors, self.about, batch.notes)
+                each(part)
+                tables.append(table)
+                errors += batch.errors
+                notes.add_all(part.notes.to_json())
         return Predictions(pd.concat(tables, ignore_index=True), errors, self.about, notes)
 
     def _table(self, images: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:

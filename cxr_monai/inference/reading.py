@@ -3,7 +3,7 @@
 The one loop over files of prediction, maps, tests of maps and linear probes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,11 @@ class FilmBatch:
 
 
 class _FilmDataset(RadiographDataset):
-    """Items have ``notes``, and ``geometry`` as :class:`FilmBatch`."""
+    """Items have ``notes``, and ``geometry`` as :class:`FilmBatch`; their tensors are plain."""
+
+    def __getitem__(self, key: Any) -> dict[str, Any]:
+        with plain_tensors():  # around each item, since threads and processes read ahead between two batches
+            return super().__getitem__(key)
 
     def details(self, film: Mapping[str, Any]) -> dict[str, Any]:
         geometry = _UNKNOWN
@@ -78,8 +82,10 @@ class FilmReader:
 
     def read(
         self, films: Sequence[Any], names: Sequence[str] | None = None, desc: str = "reading", done: int = 0
-    ) -> Iterator[FilmBatch]:
+    ) -> Generator[FilmBatch, None, None]:
         """Yield films in batches, in their order, with a progress bar; memory does not grow with their number.
+
+        Who may end before the last batch closes the generator (``contextlib.closing``), and the bar with it.
 
         Args:
             films: paths of PNG, JPEG, DICOM or NIfTI files, their contents as bytes, arrays
@@ -94,7 +100,7 @@ class FilmReader:
         for item in items:
             item["image"] = str(item["image"]) if isinstance(item["image"], Path) else item["image"]
         dataset, count = _FilmDataset(items, self.preprocessing, self.shape, with_notes=True), 0
-        with plain_tensors(), progress_bar(total=done + len(items), initial=done, desc=desc, unit="images") as bar:
+        with progress_bar(total=done + len(items), initial=done, desc=desc, unit="images") as bar:
             for batch in reading_loader(dataset, self.batch_size, self.num_workers) if items else ():
                 readable = [position for position, error in enumerate(batch["error"]) if not error]
                 yield FilmBatch(

@@ -1,6 +1,7 @@
 """A film, as a file, its bytes or an array, to pixels in [0, 1]; and MONAI's transforms without metadata."""
 
 import os
+import threading
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,15 +14,34 @@ from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.data.radiograph_array import radiograph_of_array
 
 
+class _PlainTensors:
+    """How many are within `plain_tensors`, and how MONAI's switch was before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock, self.within, self.before = threading.Lock(), 0, True
+
+
+_PLAIN = _PlainTensors()
+
+
 @contextmanager
 def plain_tensors() -> Iterator[None]:
-    """Keep MONAI from carrying metadata through every transform: nothing here reads it, and it costs time."""
-    before = get_track_meta()
-    set_track_meta(False)
+    """Keep MONAI from carrying metadata through every transform: nothing here reads it, and it costs time.
+
+    The switch is the whole process': the first of the threads that are within turns it off, the last one puts it back.
+    """
+    with _PLAIN.lock:
+        if _PLAIN.within == 0:
+            _PLAIN.before = get_track_meta()
+        set_track_meta(False)
+        _PLAIN.within += 1
     try:
         yield
     finally:
-        set_track_meta(before)
+        with _PLAIN.lock:
+            _PLAIN.within -= 1
+            if _PLAIN.within == 0:
+                set_track_meta(_PLAIN.before)
 
 
 class LoadRadiographd(MapTransform):

@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 from cxr_monai import components
 from cxr_monai.bundle import running
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.component_names import unknown_components
 from cxr_monai.bundle.running import CheckedWorkflow, running_overrides, running_parser
 from cxr_monai.cli import main
 from cxr_monai.errors import BundleError, Code, SettingError, SharingError
@@ -121,6 +122,25 @@ def test_no_command_runs_or_installs_it(later: Path, tmp_path: Path, capsys: pyt
         told = capsys.readouterr().err
         assert "error [bundle-incompatible]" in told
         assert says_it_all(told)
+
+
+@pytest.mark.parametrize("kind", [CheckedWorkflow, ConfigWorkflow])
+def test_what_lies_below_a_component_that_is_unknown_is_refused(
+    kind: type[ConfigWorkflow], configuration: dict[str, Any]
+) -> None:
+    below = {"_target_": "cxr_monai.components.Later.made"}
+    with process_as_it_was(), pytest.raises(Exception) as error:  # noqa: PT011  MONAI wraps what its own workflow raises
+        kind(**configuration, component=below).run()
+    cause = running.ours(error.value)
+    assert cause is not None
+    assert cause.code == Code.BUNDLE_INCOMPATIBLE
+    assert "Later.made" in str(cause)
+
+
+def test_what_lies_below_a_component_goes_by_its_first_part() -> None:
+    names = ["TrainedBundle.open", "Later.open", "Later"]
+    config = [{"_target_": f"cxr_monai.components.{name}"} for name in names]
+    assert unknown_components(config) == [f"cxr_monai.components.{name}" for name in names[1:]]
 
 
 def test_what_is_dangerous_as_well_is_refused_for_that(later: Path) -> None:
