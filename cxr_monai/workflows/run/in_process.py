@@ -1,6 +1,8 @@
 """A bundle's configuration, run in this process for a program: its results come back, and the process stays as it was.
 
 results = run_configuration(root, ["train", "one_cycle"], {"manifest": "M.csv", "output_dir": "OUT"})
+
+Only MLflow's usage reporting stays off.
 """
 
 import logging
@@ -61,14 +63,23 @@ def run_configuration(
 
 @contextmanager
 def process_as_it_was() -> Iterator[None]:
-    """Put back, at the end, the random states, MONAI's tracking of metadata and the search path that a run changes."""
+    """Put back, at the end, what a run changes for the whole process.
+
+    That is the random states, MONAI's tracking of metadata, the search path, the number of threads and cuDNN's
+    ``benchmark`` and ``deterministic``. MLflow's usage reporting stays off (``MLFLOW_DISABLE_TELEMETRY`` and
+    ``DO_NOT_TRACK`` in the environment): what was switched off is not switched on behind a user's back.
+    """
     states = random.getstate(), np.random.get_state()  # noqa: NPY002  what MONAI seeds
     tracked, path = get_track_meta(), list(sys.path)
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic
     with torch.random.fork_rng():
         try:
             yield
         finally:
             set_determinism(None)
+            cudnn.benchmark, cudnn.deterministic = flags
+            torch.set_num_threads(threads)
             set_track_meta(tracked)
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
