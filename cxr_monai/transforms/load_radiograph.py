@@ -24,6 +24,17 @@ class _PlainTensors:
 _PLAIN = _PlainTensors()
 
 
+def _leave_in_child() -> None:
+    """Start anew in a forked process, which has none of the threads that are within."""
+    if _PLAIN.within:
+        set_track_meta(_PLAIN.before)
+    _PLAIN.__init__()  # type: ignore[misc]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_in_child)
+
+
 @contextmanager
 def plain_tensors() -> Iterator[None]:
     """Keep MONAI from carrying metadata through every transform: nothing here reads it, and it costs time.

@@ -1,5 +1,6 @@
 """Reading films: what is switched for the time of it is put back, however its reader ends."""
 
+import os
 from contextlib import closing
 
 import numpy as np
@@ -51,3 +52,12 @@ def test_who_leaves_last_puts_the_switch_back() -> None:
     assert not get_track_meta()
     second.__exit__(None, None, None)
     assert get_track_meta()
+
+
+def test_a_forked_process_has_the_switch_of_before() -> None:
+    with plain_tensors():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if get_track_meta() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert not get_track_meta()
