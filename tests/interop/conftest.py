@@ -14,6 +14,7 @@ from cxr_monai.sharing.export.network_export import export
 from tests.interop.exported import CASES, Exported, exchanged, headed_bundle, make_films, probabilities
 from tests.interop.site import PARTS, Site
 from tests.support.bundle_runs import process_as_it_was
+from tests.support.once import once
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 
@@ -49,15 +50,18 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking_store: str) -
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return make_films(tmp_path_factory.mktemp("films"))
+    return once(tmp_path_factory, "films", make_films)
 
 
 @pytest.fixture(scope="session", params=CASES)
 def exported(request: pytest.FixtureRequest, films: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A bundle of each head, sent to another hospital, with every export that is made there."""
-    home = tmp_path_factory.mktemp(request.param)
-    bundle = headed_bundle(request.param, home)
-    installed = exchanged(bundle, home)
-    export(installed, home / "files")
-    zoo, _ = zoo_layout(installed, home / "zoo", "cxr_tiny_classification")
-    return Exported(bundle, home / "files", zoo, probabilities(bundle, films))
+
+    def make(home: Path) -> Exported:
+        bundle = headed_bundle(request.param, home)
+        installed = exchanged(bundle, home)
+        export(installed, home / "files")
+        zoo, _ = zoo_layout(installed, home / "zoo", "cxr_tiny_classification")
+        return Exported(bundle, home / "files", zoo, probabilities(bundle, films))
+
+    return once(tmp_path_factory, f"exported-{request.param}", make)

@@ -9,7 +9,7 @@ from monai.bundle import ConfigWorkflow
 from monai.networks.nets import DenseNet
 
 from tests.interop.site import Site
-from tests.support.bundle_runs import our_errors
+from tests.support.bundle_runs import no_pictures, our_errors
 from tests.support.tiny_bundles import tiny_network
 
 PLAIN = {"num_workers": 0, "batch_size": 4, "amp": False, "seed": 0}
@@ -26,7 +26,7 @@ def workflow(site: Site, *configs: str, kind: str, bundle: Path | None = None, *
 
 
 def run(made: ConfigWorkflow) -> None:
-    with our_errors():
+    with our_errors(), no_pictures():
         made.run()
         made.finalize()
 

@@ -89,7 +89,7 @@ def test_every_export_and_client_calibrates(
 ) -> None:
     right, raw = probabilities(calibrated, films, raw=False), probabilities(calibrated, films)
     assert max(np.abs(right[label] - raw[label]).max() for label in right) > 0.1
-    export(calibrated, tmp_path / "files")
+    export(calibrated, tmp_path / "files", ["torchscript"])
     zoo, _ = zoo_layout(calibrated, tmp_path / "zoo", "cxr_tiny_classification")
     script = tmp_path / "files" / "model.ts"
     without_file = copied(calibrated, tmp_path / "without", script)

@@ -19,7 +19,7 @@ from cxr_monai.errors import CxrError, SharingError
 from cxr_monai.inference.model import Model
 from cxr_monai.mlflow_model import BundleModel
 from tests.interop.site import Site
-from tests.support.bundle_runs import code_of, edit, plain_environment, process_as_it_was, run
+from tests.support.bundle_runs import code_of, edit, no_pictures, plain_environment, process_as_it_was, run
 from tests.support.tiny_bundles import LABELS
 
 LOAD = """
@@ -44,7 +44,7 @@ class Logged:
 @pytest.fixture(scope="module")
 def logged(site: Site, tmp_path_factory: pytest.TempPathFactory, tracking_store: str) -> Logged:
     out = tmp_path_factory.mktemp("training") / "OUT"
-    with process_as_it_was():
+    with process_as_it_was(), no_pictures():
         run(
             site.bundle, "train", manifest=str(site.manifest), output_dir=str(out), epochs=1, batch_size=4,
             num_workers=0, tracking_uri=tracking_store, experiment="models", run_name="the model",
