@@ -365,7 +365,7 @@ ALLOWED: Mapping[str, str] = {
     "data/sources/nih.py: boxes['image'].map(lambda image: sizes[image][1])": OWN,
     "attribution/reference_boxes.py: table['image'].map({name: row for row, name in enumerate(stored['image'])})": SAME,
     "attribution/reference_boxes.py: table.merge(sizes, on='image')": SAME,
-    "evaluation/predictions.py: wanted.isin(joined['image'])": SAME,
+    "evaluation/predictions.py: split_images.isin(joined['image'])": SAME,
     "attribution/agreement.py: between.dropna(subset=[RANK]).merge(within, on=['image', 'finding'], "
     "suffixes=('_between', '_within'))": "named_alike before",
     "attribution/gallery.py: by_side.table.drop(columns='image').set_index('named')": SAME,
@@ -387,7 +387,7 @@ ALLOWED: Mapping[str, str] = {
     "attribution/case_means.py: cases['image'].map(patients)": SAME,
     "studies/compare.py: sample.table['image'].isin(shared)": SAME,
     "studies/compare.py: set(sample.table['image'])": SAME,
-    "studies/folds.py: file.table['image'].map(known)": SAME,
+    "studies/folds.py: file.table['image'].map(image_of)": SAME,
     "studies/folds.py: table.set_index('image')": SAME,
     "studies/folds.py: tables[0].set_index('image')": SAME,
 }

@@ -92,7 +92,7 @@ NO_ADJECTIVE = {
 }  # fmt: skip
 # what is no number, or never 1
 NEVER_ONE = {
-    ("report/pages/map_pages.py", "few"), ("evaluation/groups.py", "who"), ("evaluation/per_study.py", "their"),
+    ("report/pages/map_pages.py", "few"), ("evaluation/groups.py", "amount"), ("evaluation/per_study.py", "pronoun"),
     ("report/metric_tables.py", "count_of(promised)"),
     ("report/words.py", "_of_hundred(share)"), ("studies/compare.py", "plan.folds"),
     ("report/summary.py", "'no' if row['group'] == 'none' else row['group']"),
