@@ -14,12 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from monai.bundle import run as monai_run
+from sklearn.metrics import roc_auc_score
 
+from cxr_monai.attribution.map_store import MapStore
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
+from cxr_monai.networks.weight_loading import load_state_dict
 from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.trust.install import install_bundle
 from cxr_monai.sharing.trust.keys import trust_key
+from cxr_monai.sharing.trust.lineage import read_lineage
 from tests.finetune.family import QUICK, TRANSFER, ill
 from tests.support.bundle_runs import Phantoms, no_pictures, process_as_it_was, read, rewrite, run
 
@@ -110,12 +116,25 @@ def test_it_is_evaluated(golden: Path, manifest: Path, elsewhere: Path) -> None:
     run(golden, "evaluate", manifest=str(manifest), output_dir="OUT", replicates=20, num_workers=0)
     table = pd.read_csv(elsewhere / "OUT" / "metrics.csv")
     assert list(table["finding"]) == [*EXPECTED.columns[1:], "mean"]
-    assert table.set_index("finding").loc["Effusion", "images"] == len(pd.read_csv(manifest).query("split == 'test'"))
+    truth = pd.read_csv(manifest).query("split == 'test'").set_index("image")["Effusion"]
+    effusion = table.set_index("finding").loc["Effusion"]
+    assert effusion["images"] == len(truth)
+    predicted = pd.read_csv(elsewhere / "OUT" / "predictions.csv").set_index("image")["Effusion"]
+    assert effusion["auroc"] == pytest.approx(roc_auc_score(truth, predicted.loc[truth.index]), abs=6e-5)
 
 
 def test_it_is_explained(golden: Path, films: Path, elsewhere: Path) -> None:
-    run(golden, "explain", images=str(films / EXPECTED["image"][0]), output_dir="OUT")
-    assert list((elsewhere / "OUT").rglob("*.png"))
+    run(golden, "explain", images=str(films), output_dir="OUT", amp=False)
+    assert (elsewhere / "OUT" / "explanations" / "sheet.png").is_file()
+    folders = [path.parent for path in (elsewhere / "OUT").rglob("maps.json")]
+    assert folders
+    expected = EXPECTED.assign(image=[Path(name).name for name in EXPECTED["image"]]).set_index("image")
+    for store in map(MapStore.open, folders):
+        assert sorted(Path(image).name for image in store.images) == sorted(expected.index)
+        for image in store.images:
+            probabilities = [store.probability(image, finding) for finding in expected.columns]
+            assert probabilities == pytest.approx(list(expected.loc[Path(image).name]), abs=TOLERANCE)
+        assert any(np.ptp(store.grid(image)) > 0 for image in store.images)
 
 
 def test_it_trains_on(golden: Path, manifest: Path, elsewhere: Path) -> None:
@@ -123,7 +142,12 @@ def test_it_trains_on(golden: Path, manifest: Path, elsewhere: Path) -> None:
     with no_pictures():
         run(golden, "train", manifest=str(manifest), output_dir="OUT", init_weights=weights, epochs=1, **QUICK)
     assert read(elsewhere / "OUT" / "bundle", "inference")["labels"] == list(EXPECTED.columns[1:])
-    assert (elsewhere / "OUT" / "bundle" / "models" / "model.pt").is_file()
+    parent, child = (load_state_dict(path) for path in (weights, elsewhere / "OUT" / "bundle" / "models" / "model.pt"))
+    assert parent.keys() == child.keys()
+    assert all(torch.isfinite(tensor).all() for tensor in child.values())
+    kernels = [name for name in parent if parent[name].ndim == 4]
+    alike = [torch.cosine_similarity(parent[name].flatten(), child[name].flatten(), 0) for name in kernels]
+    assert 0.9 < min(alike) <= max(alike) < 1  # it went on from these weights, and learned; random ones are near 0
 
 
 def test_it_is_fine_tuned(golden: Path, manifest: Path, elsewhere: Path) -> None:
@@ -131,4 +155,4 @@ def test_it_is_fine_tuned(golden: Path, manifest: Path, elsewhere: Path) -> None
     with no_pictures():
         run(TRANSFER, "train", output_dir="OUT", epochs=1, head_epochs=1, **settings, **QUICK)
     assert read(elsewhere / "OUT" / "bundle", "inference")["labels"] == ["Effusion"]
-    assert (elsewhere / "OUT" / "bundle" / "lineage.json").is_file()
+    assert read_lineage(elsewhere / "OUT" / "bundle").generation.parents == (Bundle.open(golden).digest,)

@@ -107,8 +107,14 @@ def wait_for_the_end_of_group(group: int) -> None:
             time.sleep(0.01)
 
 
-def test_the_command_of_the_readme_is_told_to_end(manifest: Path, elsewhere: Path) -> None:
-    """By Ctrl-C in a terminal, the training and its readers."""
+@pytest.mark.parametrize(
+    ("number", "status", "name", "everybody"),
+    [(signal.SIGTERM, 143, "SIGTERM", False), (signal.SIGINT, 130, "Ctrl-C", True)],
+)
+def test_the_command_of_the_readme_is_told_to_end(
+    number: signal.Signals, status: int, name: str, everybody: bool, manifest: Path, elsewhere: Path
+) -> None:
+    """By ``kill``, the training alone; by Ctrl-C in a terminal, its readers as well. No reader outlives it."""
     settings = {**SETTINGS, "manifest": str(manifest), "output_dir": "OUT", "batch_size": 2, "patience": 500}
     settings |= {"epochs": 100_000, "num_workers": 2}
     (elsewhere / "own.json").write_text(json.dumps(settings))
@@ -121,17 +127,19 @@ def test_the_command_of_the_readme_is_told_to_end(manifest: Path, elsewhere: Pat
         [*words, "--restart", "True"], env=environment, start_new_session=True, text=True, stdout=-1, stderr=-1
     )
     wait_until(process, elsewhere / "OUT/tracking/training.jsonl", '"epoch 2"')
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if everybody else os.kill)(process.pid, number)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     wait_for_the_end_of_group(process.pid)
     assert "Traceback" not in out + err
     last = err.splitlines()[-1]
-    assert last.startswith("interrupted (Ctrl-C); OUT/checkpoints/last.pt keeps ")
+    assert last.startswith(f"interrupted ({name}); OUT/checkpoints/last.pt keeps ")
     assert last.split("Go on with: ")[1] == shlex.join([sys.executable, *words[1:]])
     assert statuses("OUT") == ["KILLED"]
     done = read_checkpoint(elsewhere / "OUT/checkpoints/last.pt")["progress"]
     assert not done["ended"]
+    if not everybody:
+        return  # that it goes on to the same bits is the same for both
     epochs = done["iteration"] // done["epoch_length"] + 1
     assert epochs >= 2
     assert digest(run(manifest, "OUT", epochs=epochs)) == digest(run(manifest, "whole", epochs=epochs))
