@@ -222,22 +222,6 @@ def copy_durably(source: Path, target: Path) -> None:
         shutil.copyfileobj(file, stream, 1 << 20)
 
 
-def copy_tree(source: Path, target: Path, ignored: Collection[str] = ("__pycache__",)) -> None:
-    """Copy the files below a folder into another one, which may be there, each whole or not at all.
-
-    Args:
-        source, target: folders.
-        ignored: names of files and folders that stay behind.
-
-    Raises:
-        StorageError: as :func:`write_durably`.
-    """
-    for path in sorted(source.rglob("*")):
-        inside = path.relative_to(source)
-        if set(inside.parts).isdisjoint(ignored) and path.is_file():
-            copy_durably(path, target / inside)
-
-
 def remove(path: Path) -> None:
     """Remove a file, if it exists.
 
