@@ -25,6 +25,7 @@ class Code(StrEnum):
     SCHEME_INVALID = "scheme-invalid"
     SPLIT_INVALID = "split-invalid"
     PATIENT_LEAK = "patient-leak"
+    PATIENTS_UNKNOWN = "patients-unknown"
     # predictions and what is made of them
     PREDICTIONS_INVALID = "predictions-invalid"
     EVALUATION_INVALID = "evaluation-invalid"

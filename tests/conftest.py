@@ -36,6 +36,9 @@ for number in (signal.SIGINT, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+PUBLIC_TABLES = Path(
+    os.environ.get("CXR_MONAI_PUBLIC_TABLES") or Path(__file__).resolve().parents[1] / "build" / "public_tables"
+)
 
 
 # the files that take longest, the longest first: a process that began one of them last would end long after the other
@@ -52,18 +55,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = {name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
-    if REALDATA.is_dir():
-        return
-    skip = pytest.mark.skip(reason="the real data (../shared/data beside the checkout) is not here")
+    absent = {}
+    if not REALDATA.is_dir():
+        absent["realdata"] = "the real data (../shared/data beside the checkout) is not here"
+    if not PUBLIC_TABLES.is_dir():
+        absent["publictables"] = "the public tables are not here (python scripts/fetch_public_tables.py)"
     for item in items:
-        if item.get_closest_marker("realdata"):
-            item.add_marker(skip)
+        for marker, reason in absent.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real data; tests that use it carry the marker ``realdata``."""
     return REALDATA
+
+
+@pytest.fixture(scope="session")
+def public_tables() -> Path:
+    """The folder of public label tables; tests that use it carry the marker ``publictables``."""
+    return PUBLIC_TABLES
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ LAYERS = {
     "": 0,  # cxr_monai itself: the version
     "errors": 0,
     "labels": 0,
+    "composites": 0,
     "schemes": 0,
     "environment": 0,
     "durable": 0,

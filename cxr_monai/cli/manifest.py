@@ -2,9 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cxr_monai.cli.shared_arguments import add_match_names
+from cxr_monai.cli.shared_arguments import MATCH_NAMES_HELP
 from cxr_monai.plurals import counted
 
 if TYPE_CHECKING:
@@ -18,21 +18,82 @@ EPILOG = """examples:
   cxr-monai manifest nih /data/nih --images images_320 --available-only --out manifest.csv
   cxr-monai manifest folder /data/ward --labels labels.csv --out manifest.csv
   cxr-monai manifest dicom /data/pacs --out manifest.csv
+  cxr-monai manifest chexpert /data/CheXpert-v1.0-small --unmentioned negative --out chexpert.csv
 
 'cxr-monai manifest SOURCE --help' shows a source's own options."""
 
-# options that are passed on to `collect_manifest`, by source
+# source: the options that are passed on to `collect_manifest`, by the names of their arguments there
 _OPTIONS = {
     "nih": ("table", "images", "available_only", "table_only"),
     "folder": (
-        "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "available_only",
-        "match_names", "positive", "negative",
+        "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "positive",
+        "negative", "match_names", "available_only",
     ),
     "dicom": (
-        "labels", "patient_per_study", "findings", "uncertain", "match_names", "any_modality", "positive", "negative",
+        "labels", "patient_per_study", "findings", "uncertain", "positive", "negative", "match_names", "any_modality",
         "key_file", "keep_identifiers",
     ),
 }  # fmt: skip
+# options that exclude each other
+_EITHER = {"folder": ("patient_column", "patient_per_image"), "dicom": ("key_file", "keep_identifiers")}
+_POLICIES = "unknown, positive or negative; or by finding: Edema=positive,Consolidation=negative"
+# option: how argparse reads it and what its help says; by source where they differ
+_ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
+    "available_only": {"action": "store_true", "help": "keep the images that are on disk, instead of refusing"},
+    "table_only": {"action": "store_true", "help": "look for no image files"},
+    "table": {"metavar": "FILE", "type": Path, "help": "the table (default: found in ROOT)"},
+    "images": {"metavar": "DIR", "help": "the folder of the images, inside ROOT (default: found)"},
+    "findings": {
+        "metavar": "A,B",
+        "type": lambda text: [word.strip() for word in text.split(",") if word.strip()],
+        "help": "the columns that are findings (default: those of known names)",
+    },
+    "uncertain": {"metavar": "POLICY", "help": f"what -1 means in the labels: {_POLICIES} (default: unknown)"},
+    "unmentioned": {
+        "metavar": "POLICY",
+        "help": f"what an empty cell means in the labels: {_POLICIES} (default: unknown; most papers: negative)",
+    },
+    "positive": {"metavar": "WORD,WORD", "help": "words for present in the labels, beside 1"},
+    "negative": {"metavar": "WORD,WORD", "help": "words for absent in the labels, beside 0"},
+    "match_names": {"action": "store_true", "help": MATCH_NAMES_HELP},
+    "labels": {"metavar": "CSV", "type": Path, "required": True, "help": "one row an image"},
+    "image_column": {"metavar": "NAME", "help": "the column of paths or file names (default: found)"},
+    "patient_column": {"metavar": "NAME", "help": "the column that says who it is (default: found)"},
+    "patient_per_image": {"action": "store_true", "help": "every image is of another patient"},
+    "patient_per_study": {"action": "store_true", "help": "studies without PatientID are of other patients"},
+    "any_modality": {"action": "store_true", "help": "take every image, whatever its header says it shows"},
+    "key_file": {"metavar": "FILE", "type": Path, "help": "key for the hashed ids (default: M.csv.key, made)"},
+    "keep_identifiers": {"action": "store_true", "help": "leave patient and study ids as they are"},
+    "readers": {
+        "choices": ("any", "majority", "all"),
+        "help": "when several radiologists read a film: present if any, most or all say so (default: majority)",
+    },
+    "labeller": {"metavar": "NAME", "help": "whose labels, where a set has several (default: the set's own)"},
+    "labelled_by": {"choices": ("all", "physician"), "help": "all labels, or physicians' alone (default: all)"},
+    "nih_table": {
+        "metavar": "FILE",
+        "type": Path,
+        "help": "NIH's Data_Entry_2017*.csv, whose patients the films are of (needs --mapping)",
+    },
+    "mapping": {"metavar": "FILE", "type": Path, "help": "RSNA's JSON of mappings: which film is which of NIH's"},
+    "reference": {
+        "choices": ("rsna", "google", "google-14"),
+        "help": "radiologists' labels in the place of NIH's, unknown where they read nothing",
+    },
+    "reference_files": {
+        "metavar": "FILE",
+        "type": Path,
+        "nargs": "+",
+        "help": "the tables of --reference, as they are distributed",
+    },
+    ("dicom", "labels"): {
+        "metavar": "CSV",
+        "type": Path,
+        "help": "findings by SOPInstanceUID, image or StudyInstanceUID",
+    },
+    ("folder", "uncertain"): {"choices": ("unknown", "positive", "negative"), "help": "what -1 means in the labels"},
+    ("dicom", "uncertain"): {"choices": ("unknown", "positive", "negative"), "help": "what -1 means in the labels"},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,48 +106,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="M.csv", type=Path, required=True, help="the manifest to write (.csv or .csv.gz)"
     )
     common.add_argument("--force", action="store_true", help="write over what is there")
-    labels = argparse.ArgumentParser(add_help=False)
-    labels.add_argument(
-        "--findings", metavar="A,B", type=_words, help="the columns that are findings (default: those of known names)"
-    )
-    labels.add_argument("--uncertain", choices=("unknown", "positive", "negative"), help="what -1 means in the labels")
-    labels.add_argument("--positive", metavar="WORD,WORD", help="words for present in the labels, beside 1")
-    labels.add_argument("--negative", metavar="WORD,WORD", help="words for absent in the labels, beside 0")
-    add_match_names(labels)
-    available = argparse.ArgumentParser(add_help=False)
-    available.add_argument(
-        "--available-only", action="store_true", help="keep the images that are on disk, instead of refusing"
-    )
     sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
-    parents = {"nih": [common, available], "folder": [common, labels, available], "dicom": [common, labels]}
-    nih, folder, dicom = (
-        sources.add_parser(name, help=summary, description=f"Make a manifest from {summary}.", parents=parents[name])
-        for name, summary in SOURCES.items()
-    )
-    nih.add_argument(
-        "--table", metavar="FILE", type=Path, help="the table (default: the newest Data_Entry_2017* in ROOT)"
-    )
-    nih.add_argument("--images", metavar="DIR", help="the folder of the images, inside ROOT (default: found)")
-    nih.add_argument("--table-only", action="store_true", help="look for no image files")
-    folder.add_argument("--labels", metavar="CSV", type=Path, required=True, help="one row an image")
-    folder.add_argument("--image-column", metavar="NAME", help="the column of paths or file names (default: found)")
-    patients = folder.add_mutually_exclusive_group()
-    patients.add_argument("--patient-column", metavar="NAME", help="the column that says who it is (default: found)")
-    patients.add_argument("--patient-per-image", action="store_true", help="every image is of another patient")
-    dicom.add_argument(
-        "--labels", metavar="CSV", type=Path, help="findings by SOPInstanceUID, image or StudyInstanceUID"
-    )
-    dicom.add_argument(
-        "--patient-per-study", action="store_true", help="studies without PatientID are of other patients"
-    )
-    dicom.add_argument(
-        "--any-modality", action="store_true", help="take every image, whatever its header says it shows"
-    )
-    identity = dicom.add_mutually_exclusive_group()
-    identity.add_argument(
-        "--key-file", metavar="FILE", type=Path, help="key for the hashed ids (default: M.csv.key, made)"
-    )
-    identity.add_argument("--keep-identifiers", action="store_true", help="leave patient and study ids as they are")
+    for source, summary in SOURCES.items():
+        command = sources.add_parser(
+            source, help=summary, description=f"Make a manifest from {summary}.", parents=[common]
+        )
+        either = command.add_mutually_exclusive_group() if source in _EITHER else command
+        for option in _OPTIONS[source]:
+            group = either if option in _EITHER.get(source, ()) else command
+            settings = _ARGUMENTS.get((source, option)) or _ARGUMENTS[option]
+            group.add_argument(f"--{option.replace('_', '-')}", **settings)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -118,7 +147,3 @@ def count_summary(manifest: "Manifest") -> str:
         share = f"{present / (present + absent):6.1%}" if present + absent else f"{'-':>6}"
         lines.append(f"{name:{width}}  {present:8,}  {absent:8,}  {unknown:8,}  {share}")
     return "\n".join(lines)
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cxr_monai.errors import Code, UsageError
 
+MATCH_NAMES_HELP = "a file name alone tells which image it is: join even where the folders differ"
+
 
 def add_trusted(parser: argparse.ArgumentParser) -> None:
     """Add ``--trusted``, the folder of trusted public keys."""
@@ -45,11 +47,7 @@ def add_any_modality(parser: argparse.ArgumentParser, when: str = "") -> None:
 
 def add_match_names(parser: argparse.ArgumentParser) -> None:
     """Add ``--match-names``, for a command that joins tables image by image."""
-    parser.add_argument(
-        "--match-names",
-        action="store_true",
-        help="a file name alone tells which image it is: join even where the folders differ",
-    )
+    parser.add_argument("--match-names", action="store_true", help=MATCH_NAMES_HELP)
 
 
 def add_read_bundle(parser: argparse.ArgumentParser, alternative: str = "a folder, such as OUT/bundle") -> None:

@@ -46,7 +46,9 @@ def describe(manifest: Manifest) -> str:
         f"labels {manifest.label_version}, "
         f"root {manifest.root}"
     )
-    parts = [head, _findings_text(manifest), _co_occurrence_text(manifest)]
+    if manifest.patients == "unknown":
+        head += "; the data set does not tell whose films they are, so each counts as a patient"
+    parts = [head, _findings_text(manifest), *_unknown_text(manifest), _co_occurrence_text(manifest)]
     parts.append(_counts_text(manifest, "view", "Views"))
     parts.append(_counts_text(manifest, "sex", "Sexes"))
     parts.append(_ages_text(table["age"]))
@@ -378,6 +380,19 @@ def _findings_text(manifest: Manifest) -> str:
     free = int((labels == 0).all(axis=1).sum())
     note = f"{counted(free, 'image')} {have(free)} none of them ({free / len(labels):.1%})."
     return f"Findings\n{_frame(table, '{:.4f}')}\n{note}"
+
+
+def _unknown_text(manifest: Manifest) -> list[str]:
+    """Return why labels are unknown and what was chosen about them; nothing without an adapter's record."""
+    record = manifest.labels_record
+    if record is None:
+        return []
+    chosen = ", ".join(f"{name} {value}" for name, value in record.settings.items())
+    lines = [f"Labels of {record.dataset}" + (f": {chosen}" if chosen else "")]
+    table = record.table()
+    if table.shape[1]:
+        lines += ["unknown, by reason (images when the manifest was made)", _frame(table, "{}")]
+    return ["\n".join([*lines, *record.rules.values()])]
 
 
 def _co_occurrence_text(manifest: Manifest) -> str:

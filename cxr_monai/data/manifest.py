@@ -7,8 +7,9 @@ A CSV (``.gz`` allowed), one row an image::
 
 ``image`` is relative to the manifest's root. Every column that is not in `RESERVED` is a finding: ``1`` present,
 ``0`` absent, empty unknown, which is never 0: losses and metrics mask it. Beside ``M.csv`` stands ``M.csv.json`` with
-the root, the label version, what tells images apart (``key``) and the record of the split. Validation happens once,
-on reading (`read_manifest`, `build_manifest`), and reports all problems together: a `Manifest` is valid.
+the root, the label version, what tells images apart (``key``), the record of the split, how a data set's labels became
+1, 0 and unknown (``labels``), and whether patients are known (``patients``). Validation happens once, on reading
+(`read_manifest`, `build_manifest`), and reports all problems together: a `Manifest` is valid.
 
     manifest = read_manifest("manifest.csv")
     train = manifest.part("train")
@@ -29,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.columns import IMAGE, find_column
+from cxr_monai.data.label_record import LabelRecord
 from cxr_monai.data.matching import examples
 from cxr_monai.data.tables import MANIFEST, nameless, read_cells
 from cxr_monai.data.validation import RESERVED, validate
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 Key = Literal["path", "name"]
+Patients = Literal["known", "unknown"]
 _NIH_VERSIONS = ("nih-v2020", "nih-2017", "nih-other")
 
 
@@ -86,6 +89,9 @@ class Manifest:
         split: how the split came about; None if there is none.
         key: ``name`` if the source guarantees that a file name is one image (NIH), so that other tables may name it
             in other folders; else ``path``. See `cxr_monai.data.matching`.
+        patients: ``unknown`` if the data set does not tell whose films they are: then ``patient_id`` is one per image,
+            splits by patient are refused, and intervals over patients are too narrow.
+        labels_record: how a data set's labels became 1, 0 and unknown; None where no adapter recorded it.
     """
 
     table: pd.DataFrame
@@ -93,6 +99,8 @@ class Manifest:
     label_version: str
     split: SplitRecord | None = None
     key: Key = "path"
+    patients: Patients = "known"
+    labels_record: LabelRecord | None = None
 
     @property
     def by_name(self) -> bool:
@@ -153,6 +161,8 @@ def build_manifest(
     *,
     split: SplitRecord | None = None,
     key: Key = "path",
+    patients: Patients = "known",
+    labels_record: LabelRecord | None = None,
     check_files: bool = False,
 ) -> Manifest:
     """Validate a table made in memory.
@@ -164,6 +174,8 @@ def build_manifest(
         label_version: whose labels these are.
         split: how the table's ``split`` column came about.
         key: ``name`` if the source guarantees unique file names.
+        patients: ``unknown`` if nobody knows whose films they are; see `Manifest`.
+        labels_record: how the labels came about.
         check_files: look for every image on disk.
 
     Raises:
@@ -180,7 +192,7 @@ def build_manifest(
     root = Path(os.path.abspath(root))
     valid = validate(table, root, check_files, path=None)
     _require_unique_names(valid, key, None)
-    return Manifest(valid, root, label_version, split, key)
+    return Manifest(valid, root, label_version, split, key, patients, labels_record)
 
 
 def read_manifest(
@@ -210,15 +222,18 @@ def read_manifest(
             ``unknown-finding`` if the scheme needs findings that the table lacks.
     """
     path = Path(path)
-    recorded_root, label_version, split, key = _read_sidecar(path)
-    root = Path(os.path.abspath(path.parent / recorded_root if root is None else root))
+    sidecar = _read_sidecar(path)
+    label_version, split, key = sidecar.label_version, sidecar.split, sidecar.key
+    root = Path(os.path.abspath(path.parent / sidecar.root if root is None else root))
     table = validate(_parse(path), root, check_files, path=path)
     if key is None:  # written before there was a key: NIH's names are identities all the same
         key = "name" if label_version in _NIH_VERSIONS and file_names(table["image"]).is_unique else "path"
     _require_unique_names(table, key, path)
     if split and split.digest != (digest := split_digest(table)):
         split = SplitRecord("edited", None, digest, {"recorded": asdict(split)})
-    manifest = Manifest(table, root, label_version, split, "name" if match_names else key)
+    manifest = Manifest(
+        table, root, label_version, split, "name" if match_names else key, sidecar.patients, sidecar.labels_record
+    )
     return manifest if scheme is None else under(manifest, scheme, path)
 
 
@@ -286,12 +301,16 @@ def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, b
     if path.suffix == ".gz":
         content = gzip.compress(content, compresslevel=6, mtime=0)
     inside = path.is_relative_to(os.path.realpath(manifest.root))
-    sidecar = {
+    sidecar: dict[str, Any] = {
         "root": os.path.relpath(os.path.realpath(manifest.root), path.parent) if inside else str(manifest.root),
         "label_version": manifest.label_version,
         "key": manifest.key,
         "split": asdict(manifest.split) if manifest.split else None,
     }
+    if manifest.patients != "known":
+        sidecar["patients"] = manifest.patients
+    if manifest.labels_record is not None:
+        sidecar["labels"] = manifest.labels_record.to_json()
     # the record first: a record without its table shows at once, a table with the wrong root would not
     record = (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode()
     try:
@@ -361,18 +380,37 @@ def _require_unique_names(table: pd.DataFrame, key: Key, path: Path | None) -> N
         )
 
 
-def _read_sidecar(path: Path) -> tuple[str, str, SplitRecord | None, Key | None]:
-    """Return the root (absolute, or relative to the manifest's folder), label version, split's record and key."""
+@dataclass(frozen=True)
+class _Sidecar:
+    """Content of ``M.csv.json``; its root is absolute, or relative to the manifest's folder.
+
+    A key of None: the file was written before there was one.
+    """
+
+    root: str = "."
+    label_version: str = "local"
+    split: SplitRecord | None = None
+    key: Key | None = "path"
+    patients: Patients = "known"
+    labels_record: LabelRecord | None = None
+
+
+def _read_sidecar(path: Path) -> _Sidecar:
     file = _sidecar_path(path)
     if not file.exists():
-        return ".", "local", None, "path"
+        return _Sidecar()
     try:
         content = parse_strictly(file.read_bytes())
         split = SplitRecord(**content["split"]) if content.get("split") else None
         key = content.get("key")
         if key not in (None, "path", "name"):
             raise ValueError(f'"key" is {key!r}, and is "path" or "name"')
-        return os.fspath(content.get("root", ".")), str(content.get("label_version", "local")), split, key
+        patients = content.get("patients", "known")
+        if patients not in ("known", "unknown"):
+            raise ValueError(f'"patients" is {patients!r}, and is "known" or "unknown"')
+        labels = LabelRecord.from_json(content["labels"]) if content.get("labels") else None
+        root, version = os.fspath(content.get("root", ".")), str(content.get("label_version", "local"))
+        return _Sidecar(root, version, split, key, patients, labels)
     except (ValueError, TypeError, AttributeError) as error:
         raise ManifestError(
             Code.MANIFEST_INVALID,

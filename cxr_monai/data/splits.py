@@ -210,9 +210,19 @@ def assign_patients(manifest: Manifest, fractions: Sequence[float], seed: int) -
 
     Returns:
         int64 [N]: each image's side, 0 to len(fractions) - 1; all images of a patient have the same.
+
+    Raises:
+        SplitError: ``split-invalid`` for a negative seed; ``patients-unknown`` if the data set does not tell patients.
     """
     if seed < 0:
         raise SplitError(Code.SPLIT_INVALID, f"the seed is {seed}; it is a whole number from 0.")
+    if manifest.patients == "unknown":
+        raise SplitError(
+            Code.PATIENTS_UNKNOWN,
+            "this data set does not tell whose films they are: films of one patient could land on both sides.",
+            fix="Make the manifest with NIH's table (--nih-table), where its films are NIH's; or, if you know that "
+            "each film is of another patient, with --patient-per-image.",
+        )
     codes, patients = pd.factorize(manifest.table["patient_id"])
     counts = _count_by_patient(manifest, codes, len(patients))
     totals = counts.sum(axis=0)

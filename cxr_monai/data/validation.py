@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.views import view_name
 from cxr_monai.data.vocabulary import doubled
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import spelling
@@ -31,8 +32,6 @@ SPLITS = ("train", "val", "test")
 SEXES = ("M", "F", "O")
 OLDEST = 120
 _SHOWN = 10
-# DICOM's codes for the two lateral projections (PS3.3 C.8.1.1 View Position: LL left lateral, RL right lateral)
-_LATERAL = {"LL": "LATERAL", "RL": "LATERAL", "LAT": "LATERAL"}
 
 
 class Problems:
@@ -205,7 +204,7 @@ def _check_patients(columns: dict[str, pd.Series], problems: Problems) -> None:
 
 
 def _views(views: pd.Series, _: Problems) -> pd.Series:
-    return _by_value(views, lambda values: values.str.upper().replace(_LATERAL))
+    return _by_value(views, lambda values: values.map(view_name).astype("str"))
 
 
 def _sexes(sexes: pd.Series, problems: Problems) -> pd.Series:

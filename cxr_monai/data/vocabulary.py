@@ -7,6 +7,7 @@ VinDr-CXR: Nguyen et al., Scientific Data 2022; PadChest (Bustos et al., Medical
 
 from collections.abc import Iterable
 
+from cxr_monai.composites import COMPOSITES
 from cxr_monai.data.columns import key
 from cxr_monai.labels import NIH14
 
@@ -24,6 +25,7 @@ OTHERS = (
     "Hiatal hernia", "Hiatus hernia", "Pulmonary edema", "Pulmonary oedema", "Oedema", "Infiltrate", "Infiltrates",
     "Infiltration", "Effusions", "Scoliosis", "Pulmonary mass", "Subcutaneous Emphysema", "Pneumomediastinum",
     "Pneumoperitoneum", "Tortuous Aorta", "Calcification of the Aorta", "COVID-19", "COVID", "Silicosis", "Granuloma",
+    *COMPOSITES,
     "Bronchiectasis", "Interstitial pattern", "Hilar enlargement", "Lung nodule", "Lung mass", "Pulmonary nodule",
 )  # fmt: skip
 _ONE = {
@@ -35,7 +37,6 @@ _ONE = {
     "Pleural_Thickening": ("pleuralthickening",),
     "Mass": ("pulmonarymass", "lungmass"),
     "Nodule": ("pulmonarynodule", "lungnodule"),
-    "Lung Opacity": ("airspaceopacity",),
 }
 
 _SAME = {other: finding for finding, others in _ONE.items() for other in others}

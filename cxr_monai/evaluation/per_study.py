@@ -4,19 +4,19 @@
     study_notes(sample)                       # how many studies there are, and what is unknown
 
 A study's score is the highest of its images' (``max``), their ``mean``, or the frontal view's (``frontal``: that of PA,
-else AP, else what there is; the mean where it has several of that view). Its label is 1 if any image's is, else unknown
-if any is unknown, else 0. Images without a study id are a study each.
+else AP, else AP supine, else what there is; the mean where it has several of that view). Its label is 1 if any image's
+is, else unknown if any is unknown, else 0. Images without a study id are a study each.
 """
 
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.views import FRONTAL
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import counted, have
 
 HOW = ("max", "mean", "frontal")
-FRONTAL = ("PA", "AP")  # the better one first
 
 
 def by_study(sample: Sample, how: str = "max") -> Sample:

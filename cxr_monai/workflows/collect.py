@@ -92,7 +92,14 @@ def collect_manifest(
         key = _Key.choose(place, key_file, keep_identifiers)
         options["key"] = key.key
     table: SourceTable = module.read(root, **options)
-    manifest = build_manifest(table.table, table.root, table.label_version, key=table.key)
+    manifest = build_manifest(
+        table.table,
+        table.root,
+        table.label_version,
+        key=table.key,
+        patients=table.patients,
+        labels_record=table.labels_record,
+    )
     # DICOM files are checked in their own module, before identifiers are hashed
     alike = [] if key is not None else alike_note(manifest.table["patient_id"], manifest.table["source"])
     notes = [*table.notes, *alike, *([key.note] if key is not None else [])]

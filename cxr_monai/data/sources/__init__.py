@@ -1,12 +1,11 @@
 """Data sources: what the world has, turned into the manifest's columns.
 
 One module a source, each with ``read(root, ...) -> SourceTable``, its labels in this package's vocabulary and, where it
-is a public data set, its citation and its download page. `load` imports a source only when it is asked for::
-
-    from cxr_monai.data.manifest import build_manifest
+is a public data set, a docstring that is the set's card: what it is, where it comes from, its terms, citation, official
+split and known errors. `load` imports a source only when it is asked for::
 
     source = load("nih").read("/data/nih", available_only=True)
-    manifest = build_manifest(source.table, source.root, source.label_version, key=source.key)
+    source.table, source.notes
 """
 
 import importlib
@@ -20,7 +19,9 @@ from cxr_monai.errors import Code, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-# source: one line of help; its module is the one of the same name in this package
+    from cxr_monai.data.label_record import LabelRecord
+
+# source: one line of help; its module is the one of the same name in this package (with _ for -)
 SOURCES: dict[str, str] = {
     "nih": "NIH ChestX-ray14, in NIH's own layout (phantoms too)",
     "folder": "a folder of images and a CSV of labels",
@@ -42,6 +43,8 @@ class SourceTable:
             or None.
         errors: ``image, code, reason`` of the files that could not be read, or None.
         key: ``name`` if a file name is one image, whatever its folder; see `cxr_monai.data.manifest.Manifest`.
+        patients: ``unknown`` if the set does not tell whose films they are (``patient_id`` is then one per image).
+        labels_record: what was done with labels that are neither 1 nor 0, with counts.
     """
 
     table: "pd.DataFrame"
@@ -51,6 +54,8 @@ class SourceTable:
     boxes: "pd.DataFrame | None" = None
     errors: "pd.DataFrame | None" = None
     key: Literal["path", "name"] = "path"
+    patients: Literal["known", "unknown"] = "known"
+    labels_record: "LabelRecord | None" = None
 
 
 def load(name: str) -> ModuleType:
@@ -61,4 +66,4 @@ def load(name: str) -> ModuleType:
     """
     if name not in SOURCES:
         raise UsageError(Code.USAGE, f"there is no source {name!r}; the sources are {', '.join(SOURCES)}.")
-    return importlib.import_module(f"{__name__}.{name}")
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
