@@ -127,6 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(count_summary(collected.manifest))
     print("".join(f"\n- {note}" for note in collected.notes))
     print(f"\nmanifest  {arguments.out}" + (f"\nboxes     {collected.boxes}" if collected.boxes else ""))
+    if collected.readers:
+        print(f"readers   {collected.readers}")
     print(f"next      cxr-monai split {arguments.out} --scheme random")
     return 0
 

@@ -49,6 +49,7 @@ __all__ = [
     "file_names",
     "find_boxes",
     "read_manifest",
+    "readers_path",
     "split_digest",
     "under",
     "write_manifest",
@@ -326,8 +327,21 @@ def boxes_path(manifest: str | Path) -> Path:
     >>> boxes_path("data/manifest.csv.gz").name
     'manifest.boxes.csv'
     """
+    return _companion(manifest, "boxes")
+
+
+def readers_path(manifest: str | Path) -> Path:
+    """Return where single readers' labels are written: ``M.readers.csv`` beside ``M.csv`` or ``M.csv.gz``.
+
+    >>> readers_path("data/manifest.csv").name
+    'manifest.readers.csv'
+    """
+    return _companion(manifest, "readers")
+
+
+def _companion(manifest: str | Path, kind: str) -> Path:
     path = Path(manifest)
-    return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.csv')}.boxes.csv")
+    return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.csv')}.{kind}.csv")
 
 
 def find_boxes(manifest: str | Path) -> Path | None:

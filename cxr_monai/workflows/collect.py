@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cxr_monai.data.identifiers import alike_note
-from cxr_monai.data.manifest import Manifest, boxes_path, build_manifest, write_manifest
+from cxr_monai.data.manifest import Manifest, boxes_path, build_manifest, readers_path, write_manifest
 from cxr_monai.data.sources import SourceTable, load
 from cxr_monai.data.sources.dicom import new_key, read_key, write_key
 from cxr_monai.errors import Code, StorageError, UsageError
@@ -23,12 +25,14 @@ class CollectedManifest:
     Attributes:
         manifest: the table.
         notes: sentences: what was chosen, left out or emptied, with counts.
-        boxes: the file of boxes beside the manifest; None where the source has none.
+        boxes, readers: the files of boxes and of single readers' labels beside the manifest; None where the source has
+            none.
     """
 
     manifest: Manifest
     notes: tuple[str, ...]
     boxes: Path | None = None
+    readers: Path | None = None
 
 
 def make_manifest(source: str, root: str | Path, out: str | Path | None = None, **options: Any) -> Manifest:
@@ -111,11 +115,10 @@ def collect_manifest(
                 f"[{first['code']}]: {first['reason']}; 'out' keeps the list of all"
             )
         return CollectedManifest(manifest, tuple(notes))
-    errors, boxes = place.with_name(f"{place.name}.errors.csv"), boxes_path(place)
+    errors = place.with_name(f"{place.name}.errors.csv")
     beside: dict[Path, bytes | None] = {errors: None}  # None: of an earlier run
-    if table.boxes is not None:
-        check_output(boxes, force)
-        beside[boxes] = table.boxes.to_csv(index=False, lineterminator="\n").encode()
+    boxes = _add_companion(beside, boxes_path(place), table.boxes, force)
+    readers = _add_companion(beside, readers_path(place), table.readers, force)
     if table.errors is not None and len(table.errors):
         beside[errors] = table.errors.to_csv(index=False, lineterminator="\n").encode()
         notes.append(f"{counted(len(table.errors), 'file')} could not be read: {errors}")
@@ -127,7 +130,18 @@ def collect_manifest(
         if key is not None:
             key.remove()
         raise
-    return CollectedManifest(manifest, tuple(notes), None if table.boxes is None else boxes)
+    return CollectedManifest(manifest, tuple(notes), boxes, readers)
+
+
+def _add_companion(
+    beside: dict[Path, bytes | None], path: Path, table: pd.DataFrame | None, force: bool
+) -> Path | None:
+    """Add a table to the files that are written beside a manifest, and return its place; None where there is none."""
+    if table is None:
+        return None
+    check_output(path, force)
+    beside[path] = table.to_csv(index=False, lineterminator="\n").encode()
+    return path
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class SourceTable:
         notes: sentences for the user: what was chosen, left out or emptied, with counts.
         boxes: ``image, finding, x, y, width, height, image_width, image_height`` in pixels of the stored image,
             or None.
+        readers: single readers' labels: ``image, reader, in_truth`` (1: the reader is part of the table's labels), then
+            one float column a finding: 1, 0, NaN where that reader said nothing; or None.
         errors: ``image, code, reason`` of the files that could not be read, or None.
         key: ``name`` if a file name is one image, whatever its folder; see `cxr_monai.data.manifest.Manifest`.
         patients: ``unknown`` if the set does not tell whose films they are (``patient_id`` is then one per image).
@@ -52,6 +54,7 @@ class SourceTable:
     label_version: str
     notes: tuple[str, ...] = ()
     boxes: "pd.DataFrame | None" = None
+    readers: "pd.DataFrame | None" = None
     errors: "pd.DataFrame | None" = None
     key: Literal["path", "name"] = "path"
     patients: Literal["known", "unknown"] = "known"
