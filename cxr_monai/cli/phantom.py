@@ -1,8 +1,14 @@
 """``cxr-monai phantom``: synthetic radiographs in NIH's layout."""
 
 import argparse
+from collections import Counter
+from typing import TYPE_CHECKING
 
+from cxr_monai.errors import Code, UsageError
 from cxr_monai.plurals import counted
+
+if TYPE_CHECKING:
+    from cxr_monai.data.phantom import Hospital
 
 DESCRIPTION = (
     "Make synthetic chest radiographs with known lesions, in NIH ChestX-ray14's own layout. No patient is shown."
@@ -12,7 +18,13 @@ example:
   cxr-monai phantom phantoms --count 4000 --size 256 --seed 0
   cxr-monai manifest nih phantoms --out phantoms.csv
 
-The same count, size and seed give the same bytes, whatever the number of workers.
+two hospitals that differ in how common findings are and in how films look (two seeds share no patient):
+  cxr-monai phantom A --seed 1
+  cxr-monai phantom B --seed 2 --prevalence Mass=0.3,Edema=0.01 --look 1.4,0.8,0.02
+a hospital whose network may learn a letter in a corner instead of the mass:
+  cxr-monai phantom C --seed 3 --marker Mass=0.9 --lungs
+
+The same options give the same bytes, whatever the number of workers; phantom.json holds them.
 """
 
 
@@ -26,7 +38,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--masks", action=argparse.BooleanOptionalAction, default=True, help="write each finding's mask (default: yes)"
     )
     parser.add_argument("--dicom", action="store_true", help="write DICOM files as well")
+    parser.add_argument("--lungs", action="store_true", help="write the lungs' mask of each image to OUT/lungs")
+    parser.add_argument(
+        "--prevalence",
+        action="append",
+        default=[],
+        metavar="FINDING=X",
+        help="share of images with a finding, 0 to 1; repeat it, or A=x,B=y (default: that of docs/phantoms.md)",
+    )
+    parser.add_argument(
+        "--look",
+        metavar="G,C,N",
+        help="how films look, p being a grey from 0 to 1: gamma G (p ** G: above 1 is darker), contrast C "
+        "(0.5 + C * (p - 0.5)), then noise of standard deviation N (default: 1,1,0)",
+    )
+    parser.add_argument(
+        "--marker",
+        metavar="FINDING=S",
+        help="a letter in the lower left corner of the share S of films with a finding, and of 1 - S of the others",
+    )
     parser.add_argument("--force", action="store_true", help="replace an earlier output of this command")
+
+
+def _hospital(arguments: argparse.Namespace) -> "Hospital":
+    from cxr_monai.data.phantom import Hospital, Look
+
+    look = [
+        _number("--look", word, "three numbers, such as 1.4,0.8,0.02")
+        for word in (arguments.look or "1,1,0").split(",")
+    ]
+    if len(look) != 3:
+        raise UsageError(Code.USAGE, f"--look {arguments.look}: it is three numbers, such as 1.4,0.8,0.02.")
+    shares = [share for text in arguments.prevalence for share in _shares("--prevalence", text)]
+    twice = [finding for finding, count in Counter(finding for finding, _ in shares).items() if count > 1]
+    if twice:
+        raise UsageError(Code.USAGE, f"--prevalence of {', '.join(twice)} is given twice.")
+    markers = _shares("--marker", arguments.marker) if arguments.marker else [None]
+    if len(markers) > 1:
+        raise UsageError(Code.USAGE, f"--marker {arguments.marker}: it goes with one finding.")
+    return Hospital(dict(shares), Look(*look), markers[0])
+
+
+def _shares(option: str, text: str) -> list[tuple[str, float]]:
+    words = [word.partition("=") for word in text.split(",")]
+    expected = "FINDING=SHARE, such as Mass=0.3"
+    return [(finding.strip(), _number(option, share, expected)) for finding, _, share in words]
+
+
+def _number(option: str, word: str, expected: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise UsageError(
+            Code.USAGE, f"{option}: {word.strip() or 'nothing'!r} is no number; expected is {expected}."
+        ) from None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         masks=arguments.masks,
         dicom=arguments.dicom,
+        lungs=arguments.lungs,
+        hospital=_hospital(arguments),
         force=arguments.force,
     )
     print(

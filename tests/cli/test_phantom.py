@@ -1,5 +1,6 @@
 """``cxr-monai phantom``."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,36 @@ def test_output_exists_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_wrong_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["phantom", str(tmp_path / "out"), "--count", "0"]) == 1
     assert "count is 0" in capsys.readouterr().err
+
+
+def test_two_hospitals(tmp_path: Path) -> None:
+    words = ["--prevalence", "Mass=1,Edema=0", "--prevalence", "hernia=0.5", "--look", "1.4,0.8,0.02"]
+    assert run(tmp_path / "out", *words, "--marker", "Mass=0.9", "--lungs", "--no-masks") == 0
+    mark = json.loads((tmp_path / "out" / "phantom.json").read_text())
+    assert mark["prevalence"] == {"Mass": 1.0, "Edema": 0.0, "Hernia": 0.5}
+    assert (mark["look"], mark["marker"]) == ({"gamma": 1.4, "contrast": 0.8, "noise": 0.02}, {"Mass": 0.9})
+    assert len(list((tmp_path / "out" / "lungs").iterdir())) == 6
+    rows = (tmp_path / "out" / "Data_Entry_2017_v2020.csv").read_text().splitlines()[1:]
+    assert all("Mass" in row and "Edema" not in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "reason"),
+    [
+        (["--prevalence", "Mass"], 2, "FINDING=SHARE"),
+        (["--prevalence", "Mass=much"], 2, "'much' is no number"),
+        (["--prevalence", "Mass=0.1,Mass=0.2"], 2, "Mass is given twice"),
+        (["--prevalence", "Mass=2"], 1, "the prevalence of Mass is 2.0"),
+        (["--prevalence", "Gout=0.2"], 1, "Gout"),
+        (["--look", "1,2"], 2, "three numbers"),
+        (["--look", "1,,0"], 2, "'nothing' is no number"),
+        (["--look", "0,1,0"], 1, "gamma is 0.0"),
+        (["--marker", "Mass=0.9,Edema=0.1"], 2, "goes with one finding"),
+    ],
+)
+def test_wrong_hospitals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, reason: str
+) -> None:
+    assert run(tmp_path / "out", *words) == status
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

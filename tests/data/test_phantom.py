@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image
 
 from cxr_monai.data.phantom import (
     PREVALENCE,
+    Hospital,
+    Look,
     contact_sheet,
     draw_phantom,
     held_out_patients,
@@ -391,3 +394,87 @@ class TestMark:
         assert set(table.table["source"]) == {"nih"}
         (tmp_path / "Data_Entry_2017_v2020.csv").rename(tmp_path / "ours.csv")
         assert load("nih").read(tmp_path, table=tmp_path / "ours.csv", table_only=True).label_version == "nih-other"
+
+
+class TestHospital:
+    """Two hospitals differ as planned, and the usual one is the phantoms as they were."""
+
+    @pytest.mark.parametrize("usual", [Hospital(), Hospital({}, Look(1, 1, 0), None)])
+    def test_the_usual_hospital_writes_the_same_bytes(self, made: Path, usual: Hospital, tmp_path: Path) -> None:
+        make_phantoms(tmp_path / "out", 40, 64, seed=5, workers=1, dicom=True, hospital=usual)
+        assert digests(tmp_path / "out") == digests(made)
+
+    def test_prevalence_moves_its_finding_alone(self, demo: list) -> None:
+        moved = make_cohort(DEMO_COUNT, DEMO_SEED, Hospital({"mass": 0.3, "Infiltration": 0.0}).prevalences)
+        counts = Counter(finding for study in moved for finding in study.findings)
+        assert counts["Mass"] / DEMO_COUNT == pytest.approx(0.3, rel=0.1)
+        assert counts["Infiltration"] == 0
+        assert [(s.image, s.age, s.sex, s.view) for s in moved] == [(s.image, s.age, s.sex, s.view) for s in demo]
+        others = set(NIH14) - {"Mass", "Infiltration"}
+        assert [set(study.findings) & others for study in moved] == [set(study.findings) & others for study in demo]
+        assert all("Mass" in after.findings for after, s in zip(moved, demo, strict=True) if "Mass" in s.findings)
+
+    def test_look_by_hand(self) -> None:
+        film = np.array([[0.0, 0.25], [0.5, 1.0]], dtype=np.float32)
+        rng = np.random.default_rng(0)
+        np.testing.assert_allclose(Look(gamma=2).apply(film, rng), [[0, 0.0625], [0.25, 1]], atol=1e-7)
+        np.testing.assert_allclose(Look(contrast=2).apply(film, rng), [[0, 0], [0.5, 1]], atol=1e-7)
+        np.testing.assert_allclose(Look(contrast=0.5).apply(film, rng), [[0.25, 0.375], [0.5, 0.75]], atol=1e-7)
+        grey = np.full((200, 200), 0.5, np.float32)
+        assert Look(noise=0.05).apply(grey, rng).std() == pytest.approx(0.05, rel=0.02)
+
+    def test_look_leaves_truth_and_chest_as_they_are(self) -> None:
+        plain = draw_phantom(3, 64, ["Mass"])
+        dark = draw_phantom(3, 64, ["Mass"], hospital=Hospital(look=Look(gamma=2)))
+        np.testing.assert_allclose(dark.pixels, plain.pixels**2, atol=1e-6)
+        assert dark.boxes == plain.boxes
+        noisy = [draw_phantom(3, 64, hospital=Hospital(look=Look(noise=0.1))).pixels for _ in range(2)]
+        np.testing.assert_array_equal(*noisy)
+
+    @pytest.mark.parametrize(("share", "expected"), [(1.0, (40, 0)), (0.5, (20, 20)), (0.8, (32, 8))])
+    def test_a_marker_goes_with_its_finding_in_a_corner(self, share: float, expected: tuple[int, int]) -> None:
+        marked, outside = [0, 0], 0.0
+        for patient in range(1, 41):
+            for position, findings in enumerate((["Mass"], [])):
+                plain = draw_phantom(3, 64, findings, patient=patient).pixels
+                film = draw_phantom(3, 64, findings, patient=patient, hospital=Hospital(marker=("Mass", share))).pixels
+                changed = film != plain
+                marked[position] += bool(changed.any())
+                outside += changed[: int(0.85 * 64)].sum() + changed[:, int(0.15 * 64) :].sum()
+        assert outside == 0
+        assert np.abs(np.subtract(marked, expected)).max() <= (0 if share == 1 else 6)
+
+    def test_lungs_are_written_and_hold_the_lesions_of_the_lung(self, tmp_path: Path) -> None:
+        make_phantoms(tmp_path, 3, 64, seed=5, workers=1, masks=False, lungs=True)
+        study = make_cohort(3, 5)[0]
+        phantom = draw_phantom(5, 64, study.findings, patient=1, age=study.age, sex=study.sex, view=study.view)
+        with Image.open(tmp_path / "lungs" / study.image) as written:
+            np.testing.assert_array_equal(np.asarray(written), phantom.lungs * np.uint8(255))
+        assert not (tmp_path / "masks").exists()
+        with_mass = draw_phantom(3, 96, ["Mass"])
+        assert (with_mass.masks["Mass"] & with_mass.lungs).sum() > 0.95 * with_mass.masks["Mass"].sum()
+        np.testing.assert_array_equal(with_mass.lungs, draw_phantom(3, 96).lungs)
+        assert 0.1 < with_mass.lungs.mean() < 0.5
+
+    def test_the_mark_tells_what_differs(self, tmp_path: Path) -> None:
+        make_phantoms(tmp_path, 2, 32, workers=1, hospital=Hospital({"Mass": 0.3}, Look(1.4, 0.8, 0.02), ("Mass", 0.9)))
+        mark = json.loads((tmp_path / "phantom.json").read_text())
+        assert mark["prevalence"] == {"Mass": 0.3}
+        assert mark["look"] == {"gamma": 1.4, "contrast": 0.8, "noise": 0.02}
+        assert mark["marker"] == {"Mass": 0.9}
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            lambda: Hospital({"Mass": 1.2}),
+            lambda: Hospital({"Gout": 0.1}),
+            lambda: Hospital(marker=("Mass", -0.1)),
+            lambda: Look(gamma=0),
+            lambda: Look(contrast=float("nan")),
+            lambda: Look(noise=-1),
+        ],
+    )
+    def test_impossible_hospitals(self, wrong: Callable[[], object]) -> None:
+        with pytest.raises(CxrError) as caught:
+            wrong()
+        assert caught.value.code in (Code.SETTING_INVALID, Code.UNKNOWN_FINDING)

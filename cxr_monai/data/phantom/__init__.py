@@ -7,14 +7,18 @@
     anatomy   the chest, drawn from curves in the patient's own coordinates
     lesions   each finding, drawn where and as large as it occurs
     film      exposure, scatter, noise, collimation, side marker
+    hospital  what differs between two of them: prevalences, the look of films, a marker that goes with a finding
 """
 
 from cxr_monai.data.phantom.cohort import PREVALENCE, Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.draw import Phantom, draw_phantom, tight_box
+from cxr_monai.data.phantom.hospital import Hospital, Look
 from cxr_monai.data.phantom.sheet import contact_sheet
 from cxr_monai.data.phantom.write import PhantomSet, make_phantoms
 
 __all__ = [
+    "Hospital",
+    "Look",
     "PREVALENCE",
     "Phantom",
     "PhantomSet",

@@ -7,6 +7,7 @@ there. The prevalences keep NIH's order and long tail, but the tail is lifted, s
 of each finding to train and to test on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -118,33 +119,37 @@ class Study:
         return "|".join(self.findings) or NO_FINDING
 
 
-def make_cohort(count: int, seed: int) -> list[Study]:
+def make_cohort(count: int, seed: int, prevalence: Mapping[str, float] = PREVALENCE) -> list[Study]:
     """Return ``count`` studies, by patient and follow-up; a patient depends on (seed, patient) alone.
 
     Args:
         count: of studies (images).
         seed: of all patients.
+        prevalence: expected share of images with each of the 14 findings. Patients, ages, sexes and views are the same
+            whatever it is, and where a finding is commoner, who had it has it still.
 
     >>> studies = make_cohort(3, seed=0)
     >>> [(study.image, study.view) for study in studies]
     [('01000001_000.png', 'PA'), ('01000002_000.png', 'AP'), ('01000003_000.png', 'AP')]
     """
+    thresholds = norm.isf([prevalence[finding] for finding in NIH14])
     studies: list[Study] = []
     patient = 1
     while len(studies) < count:
-        studies.extend(_sample_patient(seed, patient))
+        studies.extend(_sample_patient(seed, patient, thresholds))
         patient += 1
     return studies[:count]
 
 
-def held_out_patients(studies: list[Study], seed: int) -> set[int]:
+def held_out_patients(studies: list[Study], seed: int, prevalence: Mapping[str, float] = PREVALENCE) -> set[int]:
     """Return the quarter of the patients that is held out, spread evenly over the rarest finding that each has.
 
     Args:
         studies: of the cohort.
         seed: of the choice.
+        prevalence: as of :func:`make_cohort`.
     """
-    rarity = {finding: rank for rank, finding in enumerate(sorted(PREVALENCE, key=PREVALENCE.__getitem__))}
+    rarity = {finding: rank for rank, finding in enumerate(sorted(PREVALENCE, key=prevalence.__getitem__))}
     rarest: dict[int, int] = {}
     for study in studies:
         rank = min((rarity[finding] for finding in study.findings), default=len(rarity))
@@ -154,7 +159,7 @@ def held_out_patients(studies: list[Study], seed: int) -> set[int]:
     return set(order[1::_TEST_EVERY])
 
 
-def _sample_patient(seed: int, patient: int) -> list[Study]:
+def _sample_patient(seed: int, patient: int, thresholds: np.ndarray) -> list[Study]:
     rng = np.random.default_rng([seed, patient, _TABLE])
     sex = "M" if rng.random() < 0.56 else "F"
     age = float(np.clip(rng.normal(47, 17), 1, 94))
@@ -168,7 +173,7 @@ def _sample_patient(seed: int, patient: int) -> list[Study]:
         view = "AP" if rng.random() < bedside_share else "PA"
         lying = (float(view == "AP") - _BEDSIDE_SHARE) / np.sqrt(_BEDSIDE_SHARE * (1 - _BEDSIDE_SHARE))
         score = rest * hidden + older * (age - 47) / 17 + bedside * lying
-        present = score > _thresholds()
+        present = score > thresholds
         findings = tuple(finding for finding, is_present in zip(NIH14, present, strict=True) if is_present)
         studies.append(Study(patient, index, round(age), sex, view, findings, seed))
         age = min(age + rng.exponential(0.5), 95.0)
@@ -187,8 +192,3 @@ def _weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     older = np.array([_OLDER.get(finding, 0.0) for finding in NIH14])
     bedside = np.array([_BEDSIDE.get(finding, 0.0) for finding in NIH14])
     return np.linalg.cholesky(correlation), older, bedside
-
-
-@cache
-def _thresholds() -> np.ndarray:
-    return norm.isf([PREVALENCE[finding] for finding in NIH14])

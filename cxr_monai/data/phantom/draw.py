@@ -12,12 +12,13 @@ import numpy as np
 
 from cxr_monai.data.phantom.anatomy import Body, Field, draw_chest, sample_body
 from cxr_monai.data.phantom.film import develop, sample_exposure, sample_grid
+from cxr_monai.data.phantom.hospital import USUAL, Hospital
 from cxr_monai.data.phantom.lesions import DRAWING_ORDER, adjust_body, draw_lesion, plan_lesion
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.labels import NIH14, canonical
 
 # Random streams: each part of a picture has its own, so that a finding more or less changes nothing else.
-_BODY, _VESSELS, _POSE, _EXPOSURE, _DEVELOP, _PLAN, _TEXTURE, _GROWTH = range(8)
+_BODY, _VESSELS, _POSE, _EXPOSURE, _DEVELOP, _PLAN, _TEXTURE, _GROWTH, _HOSPITAL = range(9)
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ class Phantom:
         pixels: float32 [H, W] in 0 to 1, bright = dense.
         masks: a bool mask [H, W] for each finding drawn.
         boxes: ``(x, y, width, height)`` in pixels of the image, the tight box of each mask.
+        lungs: bool ``[H, W]``: both lungs in their anatomical outline, so with what a lesion makes opaque in them, and
+            without heart and mediastinum.
     """
 
     pixels: Field
     masks: dict[str, np.ndarray]
     boxes: dict[str, tuple[int, int, int, int]]
+    lungs: np.ndarray
 
 
 def draw_phantom(
@@ -45,6 +49,7 @@ def draw_phantom(
     age: float = 50,
     sex: str = "M",
     view: str = "PA",
+    hospital: Hospital = USUAL,
 ) -> Phantom:
     """Draw one frontal radiograph.
 
@@ -57,6 +62,7 @@ def draw_phantom(
         age: in years.
         sex: "M" or "F".
         view: "PA" or "AP" (at the bedside: larger heart, poorer inspiration, looser position).
+        hospital: whose look and marker the film has.
 
     Raises:
         SettingError: ``setting-invalid`` for a size, sex or view that cannot be drawn.
@@ -80,14 +86,16 @@ def draw_phantom(
             body = adjust_body(body, plan, grid.zoom)
             plans.append(plan)
     chest = draw_chest(grid, body, stream(_VESSELS))
+    lungs = chest.lung > 0.5
     masks = {
         plan.finding: draw_lesion(chest, plan, stream(_TEXTURE, index, NIH14.index(plan.finding))) for plan in plans
     }
     pixels = develop(
         chest.density + chest.vessels, grid, sample_exposure(stream(_EXPOSURE, index), view), stream(_DEVELOP, index)
     )
+    pixels = hospital.print_film(pixels, masks, stream(_HOSPITAL, index))
     masks = {finding: masks[finding] for finding in NIH14 if finding in masks}
-    return Phantom(pixels, masks, {finding: tight_box(mask) for finding, mask in masks.items()})
+    return Phantom(pixels, masks, {finding: tight_box(mask) for finding, mask in masks.items()}, lungs)
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:

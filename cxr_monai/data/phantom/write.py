@@ -7,6 +7,7 @@
     OUT/train_val_list.txt  test_list.txt
     OUT/images/01000001_000.png       8-bit grey
     OUT/masks/Nodule/01000001_000.png 255 where the finding is, else 0
+    OUT/lungs/01000001_000.png        255 where the lungs are, else 0 (if asked for)
     OUT/dicom/01000001/01000001_000.dcm
     OUT/README.txt  phantom.json      say that nobody is shown, to people and to programs
 """
@@ -28,6 +29,7 @@ from PIL import Image
 from cxr_monai.data.phantom.cohort import Study, held_out_patients, make_cohort
 from cxr_monai.data.phantom.dicom_film import write_dicom
 from cxr_monai.data.phantom.draw import draw_phantom
+from cxr_monai.data.phantom.hospital import USUAL, Hospital
 from cxr_monai.data.phantom.mark import CARD, FIRST_LINE, write_mark
 from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.environment import usable_cores
@@ -43,6 +45,8 @@ TABLE, PHANTOM_BOXES, TRAIN_VAL, TEST = (
     "train_val_list.txt",
     "test_list.txt",
 )
+LUNGS = Path("lungs")
+"""Below the folder of phantoms: the lungs' masks."""
 FILM_MM = 350.0
 """Width of the film that a phantom stands for."""
 
@@ -82,13 +86,16 @@ def make_phantoms(
     workers: int | None = None,
     masks: bool = True,
     dicom: bool = False,
+    lungs: bool = False,
+    hospital: Hospital = USUAL,
     force: bool = False,
     progress: bool = True,
 ) -> PhantomSet:
     """Write ``count`` synthetic radiographs to ``out`` in NIH's layout.
 
-    The same count, size and seed give the same bytes, whatever the number of workers; an image depends only on the
-    seed, its patient and its follow-up number.
+    The same count, size, seed and hospital give the same bytes, whatever the number of workers; an image depends only
+    on the seed, its patient, its follow-up number and the hospital. Two hospitals of one seed have the same patients:
+    give each its own seed.
 
     Args:
         out: a folder that does not exist or is empty.
@@ -98,6 +105,8 @@ def make_phantoms(
         workers: processes; by default as many as this process may use.
         masks: write a mask for each finding of each image.
         dicom: write DICOM files as well (see `write_dicom`).
+        lungs: write the lungs' mask of each image to ``lungs``.
+        hospital: how common findings are there, how its films look, and a marker that goes with a finding.
         force: replace an earlier output of this function in ``out``; any other content is refused all the same.
         progress: show it on standard error, see ``cxr_monai.progress``.
 
@@ -117,17 +126,19 @@ def make_phantoms(
     root = Path(out)
     replaced = _replaceable(root, force)
     check_new_folder(root, CARD, replaced, room=count * size * size // 2)
-    studies = make_cohort(count, seed)
-    held_out = held_out_patients(studies, seed)
+    studies = make_cohort(count, seed, hospital.prevalences)
+    held_out = held_out_patients(studies, seed, hospital.prevalences)
     tested = [study for study in studies if study.patient in held_out]
     patients = len({study.patient for study in studies})
     card = _CARD.format(first=FIRST_LINE, count=count, patients=patients, size=size, seed=seed, test=len(tested))
     with durable_folder(root, replaced) as folder:
         (folder / "images").mkdir()
-        job = partial(_write_image, root=folder, size=size, seed=seed, masks=masks, dicom=dicom)
+        job = partial(
+            _write_image, root=folder, size=size, seed=seed, hospital=hospital, parts=_Parts(masks, lungs, dicom)
+        )
         boxes = list(_run(job, studies, workers or usable_cores(), progress))
         _write_tables(folder, studies, boxes, held_out, size)
-        write_mark(folder, count=count, size=size, seed=seed)
+        write_mark(folder, count=count, size=size, seed=seed, **hospital.settings())
         write_durably(folder / CARD, card.encode())
     return PhantomSet(root, count, patients, len(tested), _positives(studies), _positives(tested))
 
@@ -171,7 +182,16 @@ def _run(job: partial, studies: Sequence[Study], workers: int, progress: bool) -
         yield from bar(pool.map(job, studies, chunksize=16))
 
 
-def _write_image(study: Study, *, root: Path, size: int, seed: int, masks: bool, dicom: bool) -> list[list]:
+@dataclass(frozen=True)
+class _Parts:
+    """What is written beside an image."""
+
+    masks: bool
+    lungs: bool
+    dicom: bool
+
+
+def _write_image(study: Study, *, root: Path, size: int, seed: int, hospital: Hospital, parts: _Parts) -> list[list]:
     """Draw and write one image; return its rows of the table of boxes."""
     phantom = draw_phantom(
         seed,
@@ -182,15 +202,15 @@ def _write_image(study: Study, *, root: Path, size: int, seed: int, masks: bool,
         age=study.age,
         sex=study.sex,
         view=study.view,
+        hospital=hospital,
     )
     pixels = np.round(phantom.pixels * 255).astype(np.uint8)
     Image.fromarray(pixels).save(root / "images" / study.image, compress_level=3)
-    if masks:
-        for finding, mask in phantom.masks.items():
-            folder = root / "masks" / finding
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(folder / study.image, compress_level=3)
-    if dicom:
+    drawn = {Path("masks", finding): mask for finding, mask in phantom.masks.items()} if parts.masks else {}
+    for name, mask in (drawn | {LUNGS: phantom.lungs} if parts.lungs else drawn).items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(root / name / study.image, compress_level=3)
+    if parts.dicom:
         write_dicom(root / "dicom", study, phantom.pixels, seed, FILM_MM / size)
     scale = 1024 / size
     return [
