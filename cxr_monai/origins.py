@@ -4,7 +4,7 @@ A manifest says it by its label version, and by ``source`` for each image; a bun
 No sentence presumes a data set: NIH's layout is used by many tables that are not NIH's, the phantoms' first of all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cxr_monai.errors import BundleError, Code
@@ -75,15 +75,44 @@ def labels_of(label_version: str) -> list[str]:
     ]
 
 
-def training_origin(label_version: str, images: int, phantoms: int) -> dict[str, Any]:
-    """Return ``trained_on`` of a bundle's metadata: no names, no paths.
+def training_origin(
+    label_version: str, images: int, phantoms: int, public_sources: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return ``trained_on`` of a bundle's metadata: no names of people or hospitals, no paths.
 
     Args:
         label_version: of the manifest.
         images: number of images of training and validation.
         phantoms: how many of them are synthetic.
+        public_sources: the public data sets among the images' sources; they tell what the network may not be called
+            externally tested on.
     """
-    return {"label_version": label_version, "images": images, "synthetic_images": phantoms}
+    record = {"label_version": label_version, "images": images, "synthetic_images": phantoms}
+    sources = sorted(set(public_sources))
+    return {**record, "sources": sources} if sources else record
+
+
+def sources_trained_on(trained_on: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the public data sets that a bundle and its parents learned from; empty where nothing records them.
+
+    Bundles of before there was such a record tell it by their label version, if it is NIH's.
+
+    Args:
+        trained_on: of the bundle's metadata, see `training_origin`.
+
+    Raises:
+        BundleError: as `learned_from`.
+
+    >>> sources_trained_on({"label_version": "nih-v2020", "images": 8, "synthetic_images": 0})
+    ('nih',)
+    """
+    if not trained_on:
+        return ()
+    record = _checked(trained_on)
+    sources = [str(source) for source in record.get("sources", ())]
+    if not sources and is_nih(str(record["label_version"])):
+        sources = ["nih"]
+    return tuple(dict.fromkeys([*sources, *sources_trained_on(record.get("parent"))]))
 
 
 def is_drawn(trained_on: Mapping[str, Any] | None) -> bool:
@@ -104,14 +133,17 @@ def _checked(trained_on: Any) -> Mapping[str, Any]:
     """Return ``trained_on`` of a bundle's metadata if it has the form that `training_origin` makes."""
     if isinstance(trained_on, Mapping) and isinstance(trained_on.get("label_version"), str):
         counts = [trained_on.get("images"), trained_on.get("synthetic_images", 0)]
-        if all(type(count) is int and count >= 0 for count in counts):
+        sources = trained_on.get("sources", [])
+        named = isinstance(sources, list) and all(isinstance(source, str) for source in sources)
+        if named and all(type(count) is int and count >= 0 for count in counts):
             if trained_on.get("parent"):
                 _checked(trained_on["parent"])
             return trained_on
     raise BundleError(
         Code.BUNDLE_INVALID,
         "'trained_on' of its metadata is not what a training writes.",
-        fix="It has label_version (text), images and synthetic_images (numbers), and its parent's; or leave it out.",
+        fix="It has label_version (text), images and synthetic_images (numbers), sources (a list of names), and its "
+        "parent's; or leave it out.",
     )
 
 

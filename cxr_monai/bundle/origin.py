@@ -12,8 +12,9 @@ from typing import Any
 from cxr_monai.bundle.bundle_folder import METADATA, read_json, write_json
 from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import is_public
 from cxr_monai.durable import write_durably
-from cxr_monai.origins import ONLY_TRIED, PHANTOM_SOURCE, labelled_by, source_of, training_origin
+from cxr_monai.origins import ONLY_TRIED, PHANTOM_SOURCE, labelled_by, source_of, sources_trained_on, training_origin
 from cxr_monai.plurals import counted
 
 TRAINED_ON = "trained_on"
@@ -30,7 +31,8 @@ def write_origin(root: Path, manifest: Manifest) -> None:
     """
     used = manifest.table[manifest.table["split"].isin(["train", "val"])]
     phantoms = int((used["source"] == PHANTOM_SOURCE).sum())
-    _write(root, training_origin(manifest.label_version, len(used), phantoms))
+    public_sources = [source for source in used["source"].unique() if is_public(source)]
+    _write(root, training_origin(manifest.label_version, len(used), phantoms, public_sources))
 
 
 def add_parent(root: Path, parent: Mapping[str, Any]) -> None:
@@ -60,6 +62,7 @@ def of_members(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ", ".join(dict.fromkeys(str(record["label_version"]) for record in records)),
         sum(int(record["images"]) for record in records),
         sum(int(record["synthetic_images"]) for record in records),
+        [source for record in records for source in sources_trained_on(record)],
     )
     return {TRAINED_ON: joint, **_sentences(joint)}
 

@@ -1,6 +1,7 @@
 """Which public data sets show the same films: a network that was trained on one is not externally tested on the other.
 
     overlap_of("nih", "rsna").why        # "RSNA's films were chosen from NIH ChestX-ray14"
+    is_public("rsna")                    # True: "folder", say, names no data set
     collections_of("rsna")               # ("nih",): whose patient identifiers RSNA's may bear
     patient_keys(manifest.table)         # one text a row that is equal for the same patient of the same collection
 
@@ -55,6 +56,19 @@ _DRAWN_FROM: dict[str, tuple[tuple[str, str], ...]] = {
         ("montgomery", "TBX11K holds the Montgomery set (Liu et al. 2020)"),
     ),
 }
+
+
+_WHOLE_COLLECTIONS = ("nih", "chexpert", "mimic", "padchest", "vindr", "openi", "shenzhen", "montgomery")
+
+
+def is_public(source: str) -> bool:
+    """Return whether a source is a public data set that this table knows, and not a hospital's own word for its films.
+
+    >>> is_public("RSNA"), is_public("folder"), is_public("")
+    (True, False, False)
+    """
+    name = source.strip().lower()
+    return name in _DRAWN_FROM or name in _WHOLE_COLLECTIONS
 
 
 def collections_of(source: str) -> tuple[str, ...]:

@@ -281,6 +281,23 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """Return a weighted mean over the findings that have a value, with its interval.
 
+    Args:
+        values, draws, rests_on, weights: as of `mean_of_findings`.
+        level: of the interval.
+
+    Returns:
+        the mean, low and high; NaN where no finding has a value.
+    """
+    value, mean_draws, effective = mean_of_findings(values, draws, rests_on, weights)
+    low, high = bootstrap_interval(mean_draws, level, value, effective=effective)
+    return value, float(low), float(high)
+
+
+def mean_of_findings(
+    values: np.ndarray, draws: np.ndarray, rests_on: np.ndarray, weights: np.ndarray
+) -> tuple[float, np.ndarray, float]:
+    """Return a weighted mean over the findings that have a value, its replicates, and how many patients it rests on.
+
     A replicate without a positive of a rare finding has no value for it; there the finding's estimate stands in, since
     leaving it out would compare means of different findings. How many equal patients the mean rests on follows from
     its parts as Welch and Satterthwaite's degrees of freedom do (doi 10.2307/3002019).
@@ -290,22 +307,34 @@ def mean_interval(
         draws: float ``[R, F]``, its replicates.
         rests_on: float ``[F]``, how many equal patients each figure rests on (`effective_patients`).
         weights: float ``[F]``, at least 0.
-        level: of the interval.
 
     Returns:
-        the mean, low and high; NaN where no finding has a value.
+        the mean, its replicates ``[R]`` and the effective number of patients; NaN where no finding has a value.
     """
     defined = ~np.isnan(values) & (weights > 0)
     if not defined.any():
-        return math.nan, math.nan, math.nan
+        return math.nan, np.full(len(draws), np.nan), math.nan
     weights = weights[defined] / weights[defined].sum()
     filled = np.where(np.isnan(draws[:, defined]), values[defined], draws[:, defined])
-    value = float(values[defined] @ weights)
-    variances = np.var(filled, axis=0) * weights**2
-    denominator = np.sum(variances**2 / np.maximum(rests_on[defined] - 1, 1))
-    effective = 1 + variances.sum() ** 2 / denominator if denominator else np.inf
-    low, high = bootstrap_interval(filled @ weights, level, value, effective=effective)
-    return value, float(low), float(high)
+    effective = joint_effective(np.var(filled, axis=0) * weights**2, rests_on[defined])
+    return float(values[defined] @ weights), filled @ weights, effective
+
+
+def joint_effective(variances: np.ndarray, rests_on: np.ndarray) -> float:
+    """Return how many equal patients a sum of independent figures rests on (Welch and Satterthwaite).
+
+    Args:
+        variances: float ``[K]``, of each figure.
+        rests_on: float ``[K]``, how many equal patients each rests on.
+
+    Returns:
+        at least 1; infinity where no figure varies.
+
+    >>> round(joint_effective(np.array([1.0, 1.0]), np.array([11.0, 11.0])))
+    21
+    """
+    denominator = np.sum(variances**2 / np.maximum(rests_on - 1, 1))
+    return float(1 + variances.sum() ** 2 / denominator) if denominator else math.inf
 
 
 def _average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
