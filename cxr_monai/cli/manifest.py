@@ -33,6 +33,7 @@ _OPTIONS = {
         "labels", "patient_per_study", "findings", "uncertain", "positive", "negative", "match_names", "any_modality",
         "key_file", "keep_identifiers",
     ),
+    "padchest": ("table", "labelled_by", "unmentioned", "available_only", "table_only"),
 }  # fmt: skip
 # options that exclude each other
 _EITHER = {"folder": ("patient_column", "patient_per_image"), "dicom": ("key_file", "keep_identifiers")}
@@ -69,7 +70,11 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
         "help": "when several radiologists read a film: present if any, most or all say so (default: majority)",
     },
     "labeller": {"metavar": "NAME", "help": "whose labels, where a set has several (default: the set's own)"},
-    "labelled_by": {"choices": ("all", "physician"), "help": "all labels, or physicians' alone (default: all)"},
+    "labelled_by": {
+        "choices": ("all", "physician"),
+        "default": "all",
+        "help": "all labels, or physicians' alone (default: all)",
+    },
     "nih_table": {
         "metavar": "FILE",
         "type": Path,
@@ -90,6 +95,12 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
         "metavar": "CSV",
         "type": Path,
         "help": "findings by SOPInstanceUID, image or StudyInstanceUID",
+    },
+    ("padchest", "unmentioned"): {
+        "choices": ("unknown", "negative"),
+        "default": "unknown",
+        "help": "what a film has of findings that it does not list, where its list is empty or 'unchanged' "
+        "(default: unknown; most papers: negative)",
     },
     ("folder", "uncertain"): {"choices": ("unknown", "positive", "negative"), "help": "what -1 means in the labels"},
     ("dicom", "uncertain"): {"choices": ("unknown", "positive", "negative"), "help": "what -1 means in the labels"},

@@ -26,6 +26,7 @@ SOURCES: dict[str, str] = {
     "nih": "NIH ChestX-ray14, in NIH's own layout (phantoms too)",
     "folder": "a folder of images and a CSV of labels",
     "dicom": "a tree of DICOM files, with or without a CSV of labels",
+    "padchest": "PadChest, its table and its folders 0 to 54 or one folder",
 }
 
 

@@ -1,11 +1,14 @@
-"""Images on disk compared with images in a table: errors and notes for those that are missing."""
+"""Images on disk compared with images in a table: found, or errors and notes for those that are missing."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
+
+from cxr_monai.data.matching import Matches, examples, match_images, require_clear
 from cxr_monai.errors import Code, ManifestError
-from cxr_monai.plurals import be, counted
+from cxr_monai.plurals import be, counted, was
 
 _SHOWN = 10
 
@@ -82,3 +85,38 @@ def require_any(available: int, root: Path, searched: Collection[str], near: str
             f"none of the table's images is in {', '.join(searched) or 'this folder'}{f': {near}' if near else ''}.",
             where=root,
         )
+
+
+def find_images(
+    names: pd.Series, root: Path, table: Path, available_only: bool, by_name: bool = False
+) -> tuple[pd.Series, list[str]]:
+    """Return the path below ``root`` of each image that is kept, and notes.
+
+    Args:
+        names: paths or file names as a table has them, with or without the ending; their index is kept.
+        root: the folder, searched with all its folders.
+        table: the names' file, for messages.
+        available_only: leave out the images that are not there, instead of refusing.
+        by_name: file names are identities, whatever the folders.
+
+    Raises:
+        ManifestError: ``source-invalid`` for a name that fits several files; ``images-missing``; ``no-images``.
+    """
+    matches = match_images(names, walk(root), by_name=by_name, other_endings=True, root=root)
+    require_clear(matches, Code.SOURCE_INVALID, "the table's names", table)
+    places = names.map(matches.image_of)
+    here = places.notna()
+    notes = [_endings_note(matches)] if matches.endings else []
+    missing, near = names[~here].tolist(), matches.near_misses()
+    if not available_only:
+        report_missing(missing, len(names), ["ROOT or its folders"], root, near)
+        return places, notes
+    require_any(int(here.sum()), root, (), near)
+    left_out = left_out_note(int(here.sum()), len(missing))
+    note = f"{left_out} (such as {examples(missing)})" if missing else left_out
+    return places[here], [*notes, f"{note}; {near}" if near else note]
+
+
+def _endings_note(matches: Matches) -> str:
+    """Return a sentence on the images that were found under another ending, or without one."""
+    return f"{counted(matches.endings, 'image')} {was(matches.endings)} found by name without the ending (such as .png)"

@@ -18,9 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_monai.data.columns import AGE, IMAGE, PATIENT, SEX, STUDY, VIEW, find_column
-from cxr_monai.data.matching import Matches, examples, match_images, require_clear
 from cxr_monai.data.sources import SourceTable
-from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, walk
+from cxr_monai.data.sources._files import find_images
 from cxr_monai.data.sources._labels import read_findings
 from cxr_monai.data.sources._paths import fields_of_paths
 from cxr_monai.data.sources._phantoms import as_phantoms
@@ -34,7 +33,7 @@ from cxr_monai.data.sources._text import (
 )
 from cxr_monai.data.vocabulary import is_known
 from cxr_monai.errors import Code, ManifestError
-from cxr_monai.plurals import counted, was
+from cxr_monai.plurals import counted
 
 _IGNORED = ("split", "fold", "source")  # the manifest's own; 'cxr-monai split' writes them
 
@@ -85,7 +84,7 @@ def read(
             f"took {image!r} as the image, {patient!r} as the patient" if patient else "each image is its own patient"
         )
         notes.insert(0, note)
-    places, place_notes = _find_files(table[image], root, labels, available_only, match_names)
+    places, place_notes = find_images(table[image], root, labels, available_only, match_names)
     table = table.loc[places.index]
     if patient is not None:
         refuse_nobody(table[patient], patient, labels)
@@ -118,30 +117,6 @@ def _subjects(
     frame["sex"], bad_sexes = parse_sexes(table[sex]) if sex else ("", 0)
     frame["source"] = "folder"
     return frame, {patient, study, view, side, age, sex}, emptied_notes(bad_ages, bad_sexes)
-
-
-def _find_files(
-    names: pd.Series, root: Path, labels: Path, available_only: bool, match_names: bool
-) -> tuple[pd.Series, list[str]]:
-    """Return the relative path of each image that is kept, and notes; refusals as of `read`."""
-    matches = match_images(names, walk(root), by_name=match_names, other_endings=True, root=root)
-    require_clear(matches, Code.SOURCE_INVALID, "the table's names", labels)
-    places = names.map(matches.image_of)
-    here = places.notna()
-    notes = [endings_note(matches)] if matches.endings else []
-    missing, near = names[~here].tolist(), matches.near_misses()
-    if not available_only:
-        report_missing(missing, len(names), ["ROOT or its folders"], root, near)
-        return places, notes
-    require_any(int(here.sum()), root, (), near)
-    left_out = left_out_note(int(here.sum()), len(missing))
-    note = f"{left_out} (such as {examples(missing)})" if missing else left_out
-    return places[here], [*notes, f"{note}; {near}" if near else note]
-
-
-def endings_note(matches: Matches) -> str:
-    """Return a sentence on the images that were found under another ending, or without one."""
-    return f"{counted(matches.endings, 'image')} {was(matches.endings)} found by name without the ending (such as .png)"
 
 
 def _image_column(table: pd.DataFrame, image_column: str | None, labels: Path) -> str:
