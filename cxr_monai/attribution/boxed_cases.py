@@ -18,6 +18,7 @@ from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.reference_boxes import in_shares, read_boxes
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_names
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.plurals import be, counted, have, out_of
 
@@ -61,7 +62,7 @@ def read_boxed_cases(maps: str | Path, boxes: str | Path, manifest: Manifest) ->
     box_table, remarks = read_boxes(boxes, store.table, store.findings, store.scheme, manifest.by_name)
     boxes_by_case = in_shares(box_table)
     keys = pd.DataFrame(list(boxes_by_case), columns=["stored", "finding"])
-    people = manifest.table[["image", "patient_id", "split"]]
+    people = manifest.table[["image", "split"]].assign(patient_id=patient_names(manifest.table))
     by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name, root=manifest.root)
     joined = by_side.table.set_index(["stored", "finding"])
     listed = [key for key in boxes_by_case if key in joined.index]

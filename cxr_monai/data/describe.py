@@ -23,6 +23,7 @@ import pandas as pd
 from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.data.notes import FilmNotes
+from cxr_monai.data.overlaps import patient_names
 from cxr_monai.data.splits import balance_table, mean_deviation
 from cxr_monai.data.validation import SPLITS
 from cxr_monai.durable import write_durably
@@ -42,7 +43,7 @@ def describe(manifest: Manifest) -> str:
     """Return findings, co-occurrence, views, sexes, ages and splits as aligned text."""
     table = manifest.table
     head = (
-        f"{counted(len(table), 'image')} of {counted(table['patient_id'].nunique(), 'patient')}, "
+        f"{counted(len(table), 'image')} of {counted(patient_names(table).nunique(), 'patient')}, "
         f"labels {manifest.label_version}, "
         f"root {manifest.root}"
     )
@@ -92,7 +93,8 @@ def findings_table(manifest: Manifest) -> pd.DataFrame:
     [{'known': 1, 'positive': 1, 'patients': 1, 'prevalence': 1.0, 'unknown': 1}]
     """
     labels = manifest.table[list(manifest.findings)]
-    patients = [manifest.table.loc[labels[name] == 1, "patient_id"].nunique() for name in labels]
+    people = patient_names(manifest.table)
+    patients = [people[labels[name] == 1].nunique() for name in labels]
     known_counts = labels.notna().sum()
     return pd.DataFrame(
         {
@@ -128,7 +130,9 @@ def side_table(manifest: Manifest, by: str = "split") -> pd.DataFrame:
         by: ``split`` or ``fold``.
     """
     sides = manifest.table[by].astype("str").fillna("").replace("", "(none)")
-    table = manifest.table.groupby(sides).agg(images=("image", "size"), patients=("patient_id", "nunique"))
+    table = (
+        _with_patient_names(manifest).groupby(sides).agg(images=("image", "size"), patients=("patient_id", "nunique"))
+    )
     order = [*SPLITS, *sorted((side for side in table.index if side.isdigit()), key=int), "(none)"]
     return table.reindex([side for side in order if side in table.index]).rename_axis(None)
 
@@ -157,10 +161,10 @@ def oddities(manifest: Manifest) -> list[str]:
         manifest: the table.
     """
     remarks = []
-    table = manifest.table
+    table = _with_patient_names(manifest)
     patients = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     remarks += _some("images of more than one sex", patients.index[patients > 1])
-    remarks += alike_note(table["patient_id"], table["source"])
+    remarks += alike_note(manifest.table["patient_id"], table["source"])
     ages = table.groupby("patient_id")["age"]
     span = ages.max() - ages.min()
     remarks += _some(f"images more than {_LONG_CARE} years apart", span.index[span > _LONG_CARE])
@@ -209,7 +213,7 @@ def compare_pixels(
         progress: show a progress bar on stderr.
         any_modality: accept DICOM files of every modality and body part.
     """
-    table = manifest.table[[path.is_file() for path in manifest.paths()]]
+    table = _with_patient_names(manifest)[[path.is_file() for path in manifest.paths()]]
     digests: list[str] = []
     read = partial(_digest, any_modality=any_modality)
     unreadable: list[tuple[str, str, str]] = []
@@ -239,6 +243,11 @@ def compare_pixels(
     return PixelReport(shared, int(same.duplicated(["digest", "patient_id"]).sum()), unreadable, notes, len(read))
 
 
+def _with_patient_names(manifest: Manifest) -> pd.DataFrame:
+    """Return the table with a ``patient_id`` that tells patients of several collections apart."""
+    return manifest.table.assign(patient_id=patient_names(manifest.table).str.replace("\t", " "))
+
+
 def draw(manifest: Manifest, path: Path) -> None:
     """Write the PNG of :func:`picture` to a file.
 
@@ -261,7 +270,7 @@ def picture(manifest: Manifest) -> bytes:
     FigureCanvasAgg(figure)
     table = manifest.table
     figure.suptitle(
-        f"{counted(len(table), 'image')} of {counted(table['patient_id'].nunique(), 'patient')}, "
+        f"{counted(len(table), 'image')} of {counted(patient_names(table).nunique(), 'patient')}, "
         f"labels {manifest.label_version}",
         fontsize=15,
     )
@@ -409,7 +418,9 @@ def _co_occurrence_text(manifest: Manifest) -> str:
 
 def _counts_text(manifest: Manifest, column: str, title: str) -> str:
     values = manifest.table[column].replace("", "(unknown)")
-    table = manifest.table.groupby(values).agg(images=("image", "size"), patients=("patient_id", "nunique"))
+    table = (
+        _with_patient_names(manifest).groupby(values).agg(images=("image", "size"), patients=("patient_id", "nunique"))
+    )
     table["share"] = table["images"] / len(values)
     return f"{title}\n{_frame(table.sort_values('images', ascending=False), '{:.4f}')}"
 

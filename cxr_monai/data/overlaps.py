@@ -120,5 +120,31 @@ def patient_keys(table: pd.DataFrame) -> pd.Series:
     >>> patient_keys(pd.DataFrame({"source": ["nih", "rsna", "mimic"], "patient_id": ["7", "7", "7"]})).tolist()
     ['nih\\t7', 'nih\\t7', 'mimic\\t7']
     """
-    collections = {source: collections_of(source)[0] for source in table["source"].unique()}
-    return table["source"].map(collections).astype("str") + "\t" + table["patient_id"].astype("str")
+    return collections_in(table) + "\t" + table["patient_id"].astype("str")
+
+
+def collections_in(table: pd.DataFrame) -> pd.Series:
+    """Return the collection of each row's film, in small letters; of a source of several the first.
+
+    Args:
+        table: with ``source``.
+    """
+    first = {source: collections_of(source)[0].strip().lower() for source in table["source"].unique()}
+    return table["source"].map(first).astype("str")
+
+
+def patient_names(table: pd.DataFrame) -> pd.Series:
+    """Return a text for each row that tells the patients of one table apart: `patient_keys` if it is of several
+    collections, else ``patient_id`` alone.
+
+    Args:
+        table: with ``patient_id`` as text, and perhaps ``source``.
+
+    >>> patient_names(pd.DataFrame({"source": ["nih", "rsna"], "patient_id": ["7", "8"]})).tolist()
+    ['7', '8']
+    >>> patient_names(pd.DataFrame({"source": ["nih", "mimic"], "patient_id": ["7", "7"]})).tolist()
+    ['nih\\t7', 'mimic\\t7']
+    """
+    if "source" not in table or collections_in(table).nunique() < 2:
+        return table["patient_id"].astype("str")
+    return patient_keys(table)

@@ -1,4 +1,5 @@
-"""Splits that never put one patient on two sides.
+"""Splits that never put one patient on two sides; a patient is an identifier within a collection of films
+(`cxr_monai.data.overlaps`).
 
 Four schemes, each a function from a `Manifest` to a new one with its ``split`` (or ``fold``) column and its record:
 
@@ -26,6 +27,7 @@ import pandas as pd
 
 from cxr_monai.data.manifest import Manifest, SplitRecord, read_manifest, split_digest
 from cxr_monai.data.matching import examples, match_images, require_clear
+from cxr_monai.data.overlaps import patient_names
 from cxr_monai.data.tables import read_text
 from cxr_monai.data.validation import RESERVED, SPLITS, leaking_patients
 from cxr_monai.errors import Code, SplitError, UsageError
@@ -179,7 +181,7 @@ def kfold(manifest: Manifest, k: int = 5, *, seed: int = 0) -> Manifest:
     Raises:
         SplitError: ``split-invalid`` if there are fewer than k patients, or k is below 2; ``patient-leak``.
     """
-    patients = manifest.table["patient_id"].nunique()
+    patients = patient_names(manifest.table).nunique()
     if not 2 <= k <= patients:
         raise SplitError(Code.SPLIT_INVALID, f"k is {k}; it is from 2 to the number of patients, {patients:,}.")
     dealt = assign_patients(manifest, [1 / k] * k, seed)
@@ -223,7 +225,7 @@ def assign_patients(manifest: Manifest, fractions: Sequence[float], seed: int) -
             fix="Make the manifest with NIH's table (--nih-table), where its films are NIH's; or, if you know that "
             "each film is of another patient, with --patient-per-image.",
         )
-    codes, patients = pd.factorize(manifest.table["patient_id"])
+    codes, patients = pd.factorize(patient_names(manifest.table))
     counts = _count_by_patient(manifest, codes, len(patients))
     totals = counts.sum(axis=0)
     shares = (counts / totals).sum(axis=1)
@@ -342,7 +344,7 @@ def _with_split(manifest: Manifest, sides: pd.Series, scheme: str, seed: int | N
 
 
 def _refuse_leaks(manifest: Manifest, sides: pd.Series, division: str) -> None:
-    patients = manifest.table["patient_id"].set_axis(pd.RangeIndex(2, len(manifest) + 2))
+    patients = patient_names(manifest.table).set_axis(pd.RangeIndex(2, len(manifest) + 2))
     leaks = leaking_patients(patients, sides.set_axis(patients.index))
     if leaks:
         more = f"\n  and {len(leaks) - 10:,} more" if len(leaks) > 10 else ""
@@ -361,7 +363,7 @@ def _refuse_empty(dealt: np.ndarray, sides: Sequence[str], manifest: Manifest) -
     if empty:
         raise SplitError(
             Code.SPLIT_INVALID,
-            f"no patient is left for {', '.join(empty)}: there are only {manifest.table['patient_id'].nunique():,}.",
+            f"no patient is left for {', '.join(empty)}: there are only {patient_names(manifest.table).nunique():,}.",
             fix="Ask for fewer sides or a larger fraction.",
         )
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.overlaps import patient_names
 from cxr_monai.data.views import view_name
 from cxr_monai.data.vocabulary import doubled
 from cxr_monai.errors import Code, ManifestError
@@ -122,7 +123,7 @@ def leaking_patients(patients: pd.Series, sides: pd.Series) -> list[str]:
     """Return a sentence for each patient on several sides (splits or folds); an empty side is none.
 
     Args:
-        patients: text [N]; its index is the row's line.
+        patients: text [N], of `cxr_monai.data.overlaps.patient_names`; its index is the row's line.
         sides: text [N].
 
     >>> leaking_patients(pd.Series(["p1", "p1", "p2"]), pd.Series(["train", "test", "test"]))
@@ -132,10 +133,15 @@ def leaking_patients(patients: pd.Series, sides: pd.Series) -> list[str]:
     pairs = pairs[pairs["side"] != ""].drop_duplicates(["patient", "side"])
     pairs = pairs[pairs["patient"].duplicated(keep=False)]
     return [
-        f"line {rows.index[0]}: patient {patient!r} is in "
+        f"line {rows.index[0]}: {_patient_in_words(str(patient))} is in "
         + " and ".join(f"{side} (line {line})" for line, side in rows["side"].items())
         for patient, rows in pairs.groupby("patient", sort=False)
     ]
+
+
+def _patient_in_words(name: str) -> str:
+    collection, tab, patient = name.partition("\t")
+    return f"patient {patient!r} of {collection or 'no source'}" if tab else f"patient {name!r}"
 
 
 def _text(column: pd.Series) -> pd.Series:
@@ -194,9 +200,12 @@ def _files(folder: Path) -> set[str]:
 
 
 def _check_patients(columns: dict[str, pd.Series], problems: Problems) -> None:
-    patients = columns["patient_id"]
-    empty = patients == ""
-    problems.add_rows("a row names its patient; {count} do not", empty, lambda _: "patient_id is empty", patients)
+    empty = columns["patient_id"] == ""
+    rule = "a row names its patient; {count} do not"
+    problems.add_rows(rule, empty, lambda _: "patient_id is empty", columns["patient_id"])
+    patients = patient_names(
+        pd.DataFrame({name: columns[name] for name in ("patient_id", "source") if name in columns})
+    )
     for column in ("split", "fold"):
         if column in columns:
             leaks = leaking_patients(patients[~empty], columns[column][~empty])

@@ -368,7 +368,8 @@ def _first(points: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 def _studies(sample: Sample, replicates: int, level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
     """Return AUROC and average precision by study, for each way to join a study's images, and notes on the studies."""
-    several = sample.table.duplicated(["patient_id", "study_id"]) & (sample.table["study_id"] != "")
+    table = sample.table.assign(patient=sample.patients)
+    several = table.duplicated(["patient", "study_id"]) & (table["study_id"] != "")
     if not several.any():
         return pd.DataFrame(), study_notes(sample)
     rows = []

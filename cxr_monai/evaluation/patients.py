@@ -2,15 +2,23 @@
 
 Their identifiers never go into a bundle; salted hashes of them are written beside it (``OUT/bundle.patients.json``), on
 the disk of those who have the identifiers anyway.
+
+A patient is ``<collection><TAB><identifier>`` (`cxr_monai.data.overlaps.patient_keys`), or an identifier alone where
+the collection of films is not known. A list of one collection holds hashes of identifiers alone, as lists did before
+collections were written down; one of several holds hashes of both. Where one side does not know the collection (an old
+list, a table without ``source``), the identifier decides: two people may count as one, but never one as two.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
+
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_keys, patient_names
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
@@ -34,7 +42,7 @@ def remember_patients(
     Args:
         fitted, sample: a calibration and what it was fitted on.
         bundle: the list goes beside it.
-        trained_on: patients that its network was trained on.
+        trained_on: patients that its network was trained on, as `patients_trained_on` takes them.
         copy_of: the bundle that this one is a copy of; its list of those is carried over, for equal weights.
 
     Raises:
@@ -45,12 +53,12 @@ def remember_patients(
         "_desc_": "Salted hashes of the patients that the bundle was trained on and its calibration fitted on. Do not "
         "send this along.",
         "patients_digest": salt,
-        "patients": sorted(_hashes(patients_of(sample), salt)),
+        **_hashed(_keys(sample.table), salt),
     }
-    training = sorted(_hashes(sorted(set(trained_on)), salt))
+    training = _hashed(trained_on, salt)
     before = _training_list(copy_of) if copy_of is not None else None
-    if training:
-        content["trained_on"] = {"salt": salt, "patients": training}
+    if training["patients"]:
+        content["trained_on"] = {"salt": salt, **training}
     elif before is not None:
         content["trained_on"] = before
     path = _beside(bundle)
@@ -61,11 +69,10 @@ def remember_patients(
 def patients_trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
     """Return those of some patients that a bundle was trained on, by the list beside it; None where there is no list.
 
-    Patients are compared by their identifiers alone: other people with the same identifiers count as the same.
-
     Args:
         bundle: the list is looked for beside it.
-        patients: identifiers.
+        patients: of `cxr_monai.data.overlaps.patient_keys`; or identifiers alone, of which those of other people with
+            the same identifiers count as the same.
 
     Raises:
         EvaluationError: ``calibration-invalid`` if the list cannot be read.
@@ -73,8 +80,7 @@ def patients_trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str]
     listed = _training_list(bundle)
     if listed is None:
         return None
-    trained_on = set(listed["patients"])
-    return {patient for patient in set(patients) if _hashes([patient], listed["salt"]) & trained_on}
+    return _in_list(patients, listed, listed["salt"])
 
 
 def _read_list(bundle: str | Path) -> dict[str, Any] | None:
@@ -89,10 +95,8 @@ def _read_list(bundle: str | Path) -> dict[str, Any] | None:
         trained = content.get("trained_on")
         return {
             "patients_digest": str(content["patients_digest"]),
-            "patients": list(map(str, content["patients"])),
-            "trained_on": None
-            if trained is None
-            else {"salt": str(trained["salt"]), "patients": list(map(str, trained["patients"]))},
+            **_hashes_in(content),
+            "trained_on": None if trained is None else {"salt": str(trained["salt"]), **_hashes_in(trained)},
         }
     except FileNotFoundError:
         return None
@@ -132,7 +136,7 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
     patients = patients_of(sample)
     listed = _read_list(bundle) if bundle is not None else None
     if listed is not None and listed["patients_digest"] == fitted_on.get("patients_digest"):
-        shared = _hashes(patients, listed["patients_digest"]) & set(listed["patients"])
+        shared = _in_list(_keys(sample.table), listed, listed["patients_digest"])
         if shared:
             raise shared_error(len(shared), len(patients))
         return []
@@ -145,7 +149,7 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
     if same_split and parts:
         inside = sample.table["split"].isin(parts)
         if inside.any():
-            raise shared_error(sample.table.loc[inside, "patient_id"].nunique(), len(patients))
+            raise shared_error(patient_names(sample.table)[inside].nunique(), len(patients))
         return []
     return [
         "Whether patients of the calibration are among those reported on could not be checked: it was fitted with "
@@ -169,12 +173,52 @@ def shared_error(shared: int, patients: int) -> EvaluationError:
 
 
 def patients_of(sample: Sample) -> list[str]:
-    """Return the identifiers of a sample's patients, sorted."""
-    return sorted(set(sample.table["patient_id"]))
+    """Return the names of a sample's patients, sorted: see `cxr_monai.data.overlaps.patient_names`."""
+    return sorted(set(patient_names(sample.table)))
 
 
-def _hashes(patients: Sequence[str], salt: str) -> set[str]:
-    return {hashlib.sha256(f"{salt}\t{patient}".encode()).hexdigest()[:24] for patient in patients}
+def _keys(table: pd.DataFrame) -> set[str]:
+    return set(patient_keys(table) if "source" in table else table["patient_id"])
+
+
+def _collection_and_identifier(patient: str) -> tuple[str | None, str]:
+    collection, tab, identifier = patient.partition("\t")
+    return (collection, identifier) if tab else (None, patient)
+
+
+def _hashed(patients: Iterable[str], salt: str) -> dict[str, list[str]]:
+    """Return the content of a list: ``patients``, hashes, and ``collections`` if they are known."""
+    parts = {_collection_and_identifier(patient) for patient in patients}
+    collections = sorted({collection for collection, _ in parts if collection is not None})
+    texts = {f"{collection}\t{name}" if len(collections) > 1 else name for collection, name in parts}
+    known = {"collections": collections} if collections else {}
+    return {"patients": sorted(_hash(text, salt) for text in texts), **known}
+
+
+def _hashes_in(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    known = {"collections": list(map(str, content["collections"]))} if "collections" in content else {}
+    return {"patients": list(map(str, content["patients"])), **known}
+
+
+def _in_list(patients: Iterable[str], listed: Mapping[str, Any], salt: str) -> set[str]:
+    """Return those of some patients that stand in a list."""
+    hashes, collections = set(listed["patients"]), listed.get("collections")
+
+    def texts(collection: str | None, name: str) -> list[str]:
+        if collections is None:
+            return [name]
+        alike = [other for other in collections if not other or not collection or other == collection]
+        return [f"{other}\t{name}" if len(collections) > 1 else name for other in alike]
+
+    return {
+        patient
+        for patient in set(patients)
+        if any(_hash(text, salt) in hashes for text in texts(*_collection_and_identifier(patient)))
+    }
+
+
+def _hash(text: str, salt: str) -> str:
+    return hashlib.sha256(f"{salt}\t{text}".encode()).hexdigest()[:24]
 
 
 def _beside(bundle: str | Path) -> Path:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.overlaps import patient_names
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -25,7 +27,8 @@ class Sample:
         findings: the F names.
         scores: float64 ``[N, F]``, in [0, 1], never NaN.
         labels: float64 ``[N, F]``: 1 present, 0 absent, NaN unknown.
-        patients: int64 ``[N]``: codes 0 to P - 1 of ``patient_id``.
+        patients: int64 ``[N]``: codes 0 to P - 1 of ``patient_id``; where there are several collections of films, of
+            both (`cxr_monai.data.overlaps.patient_names`).
     """
 
     table: pd.DataFrame
@@ -39,12 +42,12 @@ class Sample:
         """Return a sample; patients are numbered by their first row.
 
         Args:
-            table: N rows with ``patient_id``; see `Sample`.
+            table: N rows with ``patient_id``, and perhaps ``source``; see `Sample`.
             findings: F names.
             scores, labels: ``[N, F]``.
         """
         table = table.reset_index(drop=True)
-        codes = pd.factorize(table["patient_id"])[0].astype(np.int64)
+        codes = pd.factorize(patient_names(table))[0].astype(np.int64)
         return cls(table, tuple(findings), np.asarray(scores, float), np.asarray(labels, float), codes)
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.manifest import Manifest, under
+from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import delong
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
@@ -157,7 +158,7 @@ def compare_with_parent(
         samples = [_sample(table, manifest, part, label) for table in (child, child if parents is None else parents)]
         comparisons.append(_compare(against, *_common(*samples), parents is not None, replicates))
     if parents is not None and parent_root is not None:
-        notes += _seen(parent_root, set(base.part(part).table["patient_id"]))
+        notes += _seen(parent_root, set(patient_keys(base.part(part).table)))
     return FineTuneResult(label, part, tuple(comparisons), tuple(notes))
 
 

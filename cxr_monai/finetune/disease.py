@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from cxr_monai.data.dataset import open_manifest
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_names
 from cxr_monai.errors import Code, SettingError, TrainingError
 from cxr_monai.labels import NIH14, spelling
 from cxr_monai.plurals import counted
@@ -100,8 +101,8 @@ def with_known(opened: Manifest, label: str) -> Manifest:
 
 def patients_by_label(manifest: Manifest, label: str) -> tuple[int, int]:
     """Return how many patients have an image with the label, and how many one that is known to be without it."""
-    table = manifest.table
-    return tuple(table.loc[table[label] == value, "patient_id"].nunique() for value in (1, 0))  # type: ignore[return-value]
+    labels, people = manifest.table[label], patient_names(manifest.table)
+    return tuple(people[labels == value].nunique() for value in (1, 0))  # type: ignore[return-value]
 
 
 def _check(part: Manifest, label: str, name: str, least: int) -> None:

@@ -26,6 +26,7 @@ from cxr_monai.bundle.ensembling import ensemble_bundle, members_of
 from cxr_monai.data.identifiers import alike_note
 from cxr_monai.data.manifest import Manifest, SplitRecord, split_digest, write_manifest
 from cxr_monai.data.matching import match_images, require_clear
+from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.splits import kfold
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, EvaluationError, SplitError
@@ -239,7 +240,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     )
     notes += fitted.notes
     trained = manifest.table["fold"].notna()  # each fold trains some network: with three folds or more, all of them
-    remember_patients(fitted, sample, bundle_folder, manifest.table.loc[trained, "patient_id"])
+    remember_patients(fitted, sample, bundle_folder, patient_keys(manifest.table[trained]))
     write_calibration(bundle_folder, fitted)
     return [path, out / _METRICS, bundle_folder], notes
 

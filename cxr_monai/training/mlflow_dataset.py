@@ -9,6 +9,7 @@ from mlflow.data.dataset import Dataset
 from mlflow.types import ColSpec, Schema
 
 from cxr_monai.data.manifest import Manifest, split_digest
+from cxr_monai.data.overlaps import patient_names
 
 
 class ManifestDataset(Dataset):
@@ -39,7 +40,7 @@ class ManifestDataset(Dataset):
         record = self._manifest.split
         return {
             "images": len(labels),
-            "patients": int(self._part.table["patient_id"].nunique()),
+            "patients": int(patient_names(self._part.table).nunique()),
             "positives": {name: int(labels[name].sum()) for name in self._findings},
             "unknown": {name: int(labels[name].isna().sum()) for name in self._findings},
             "prevalence": {name: round(float(labels[name].mean()), 6) for name in self._findings},

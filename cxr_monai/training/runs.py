@@ -16,6 +16,7 @@ from cxr_monai.bundle.calibrated import write_calibration
 from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.running import running_parser
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate_findings
 from cxr_monai.evaluation.evaluation_folder import write_evaluation
@@ -210,7 +211,7 @@ def judge_and_calibrate(
     write_evaluation(evaluation, output_dir)
     fitted_on = describe_sample(sample, manifest, predictions=name, bundle=predictions.about["bundle"])
     fitted = fit_calibration(sample, method, fitted_on=fitted_on, within=head_of(bundle.parser()).within)
-    remember_patients(fitted, sample, bundle.root, manifest.part("train").table["patient_id"])
+    remember_patients(fitted, sample, bundle.root, patient_keys(manifest.part("train").table))
     write_calibration(bundle.root, fitted)
     for sentence in fitted.shortages():
         logger.info("%s (why: its calibration.json)", sentence)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
+from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate
@@ -31,7 +32,7 @@ from cxr_monai.evaluation.fitted import (
     fit_calibration,
     read_calibration,
 )
-from cxr_monai.evaluation.patients import refuse_shared, shared_error
+from cxr_monai.evaluation.patients import patients_of, refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.outputs import result_folder
@@ -230,9 +231,9 @@ def _fit(
         fit_file = _read(fit_on)
         fit_sample, left_out = join(fit_file, manifest, findings=sample.findings, some=True)
         notes = [f"To fit on: {note}" for note in left_out]
-        shared = set(fit_sample.table["patient_id"]) & set(sample.table["patient_id"])
+        shared = set(patient_keys(fit_sample.table)) & set(patient_keys(sample.table))
         if shared:
-            raise shared_error(len(shared), sample.table["patient_id"].nunique())
+            raise shared_error(len(shared), len(patients_of(sample)))
         name = fit_file.path.name if fit_file.path else "predictions"
     fitted_on = describe_sample(fit_sample, manifest, predictions=name)
     return sample, fit_calibration(fit_sample, options.method, options.rules, options.coverage, fitted_on), notes
@@ -304,7 +305,7 @@ def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sampl
         seed: of the division.
     """
     rows = manifest.table.set_index("image").loc[sample.table["image"]].reset_index()
-    sides = assign_patients(Manifest(rows, manifest.root, manifest.label_version), (0.5, 0.5), seed=seed)
+    sides = assign_patients(replace(manifest, table=rows), (0.5, 0.5), seed=seed)
     return sample.take(sides == 0), sample.take(sides == 1)
 
 

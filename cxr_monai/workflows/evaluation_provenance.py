@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_names
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.predictions import PredictionsFile
 from cxr_monai.evaluation.sample import Sample
@@ -34,7 +35,7 @@ def evaluation_provenance(
         plain values that JSON holds, by name.
     """
     parts = sample.table["split"].replace("", "no split").value_counts()
-    studies = sample.table[["patient_id", "study_id"]].drop_duplicates()
+    studies = sample.table[["study_id"]].assign(patient=sample.patients).drop_duplicates()
     return {
         "predictions": file.path.name if file.path else None,
         "bundle": file.about.get("bundle"),
@@ -88,7 +89,7 @@ def evaluation_warnings(sample: Sample, manifest: Manifest, file: PredictionsFil
             "of several networks of one recipe."
         )
     elif in_training.any():
-        patients = sample.table.loc[in_training, "patient_id"].nunique()
+        patients = patient_names(sample.table[in_training]).nunique()
         images = int(in_training.sum())
         warnings.append(
             f"{images:,} of the {counted(len(sample), 'image')} ({counted(patients, 'patient')}) "

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_names
 from cxr_monai.durable import write_durably
 
 
@@ -46,7 +47,7 @@ def image_patients(images: Sequence[str], manifest: Manifest | None) -> tuple[pd
         unit = "images: no manifest was given, so several of one patient are taken for independent"
         return pd.Series(names, index=pd.Index(names, name="image"), name="patient_id"), unit, []
     rows, notes = manifest_rows(images, manifest)
-    return rows["patient_id"], "patients", notes
+    return patient_names(rows).rename("patient_id"), "patients", notes
 
 
 def write_provenance(path: Path, level: float, provenance: Mapping[str, Any], notes: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cxr_monai.data import splits
 from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, split_digest, write_manifest
-from cxr_monai.errors import Code, SplitError
+from cxr_monai.errors import Code, ManifestError, SplitError
 from cxr_monai.labels import NIH14
 
 
@@ -331,3 +331,30 @@ def test_folds_of_the_real_table_come_within_a_ten_thousandth_of_every_prevalenc
     balance = splits.balance_table(splits.kfold(nih, 5), "fold")
     assert balance["deviation"].max() < 1e-4
     assert splits.mean_deviation(balance) < 3e-5
+
+
+# ---------------------------------------------------------------- a patient is a collection and an identifier
+
+
+def of_sources(**columns: list) -> Manifest:
+    """A table of four films of patient 7: two of one source, two of another."""
+    table = {"image": [f"{n}.png" for n in range(4)], "patient_id": ["7"] * 4, "Mass": [0, 1, 0, 1], **columns}
+    return build_manifest(pd.DataFrame(table), ".", "local")
+
+
+def test_the_same_number_in_two_collections_is_no_leak_and_in_one_it_is() -> None:
+    sides = ["train", "train", "test", "test"]
+    apart = of_sources(source=["nih", "nih", "chexpert", "chexpert"], split=sides)
+    assert apart.table["split"].tolist() == sides
+    with pytest.raises(ManifestError) as error:  # RSNA's films are NIH's, under NIH's numbers
+        of_sources(source=["nih", "nih", "rsna", "rsna"], split=sides)
+    assert error.value.code == Code.PATIENT_LEAK
+    assert "patient '7' is in train (line 2) and test (line 4)" in str(error.value)
+    with pytest.raises(ManifestError, match=r"patient '7' of nih is in train .line 2. and test .line 4."):
+        of_sources(source=["nih", "chexpert", "rsna", "chexpert"], split=sides)
+
+
+def test_patients_are_dealt_by_collection() -> None:
+    assert sorted(splits.kfold(of_sources(source=["nih", "nih", "mimic", "mimic"]), 2).table["fold"]) == [0, 0, 1, 1]
+    with pytest.raises(SplitError, match="the number of patients, 1"):
+        splits.kfold(of_sources(source=["nih", "SIIM", "rsna", "google"]), 2)

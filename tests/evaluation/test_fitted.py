@@ -260,3 +260,60 @@ def test_a_damaged_list_is_not_taken_for_an_empty_one(fitted: Fitted, tmp_path: 
     with pytest.raises(EvaluationError) as error:
         refuse_shared(fitted, part("test"), MANIFEST, tmp_path / "bundle")
     assert error.value.code == Code.CALIBRATION_INVALID
+
+
+# ---------------------------------------------------------------- patients of several collections
+
+
+def of_collections(sample: Sample, *sources: str) -> Sample:
+    """The same images, from these sources by turns, patient by patient."""
+    table = sample.table.assign(source=np.array(sources)[sample.patients % len(sources)])
+    return Sample.of(table, sample.findings, sample.scores, sample.labels)
+
+
+def test_a_list_knows_the_collection_and_other_peoples_numbers_are_no_patients_of_it(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    bundle, other = tmp_path / "bundle", replace(MANIFEST, split=None)
+    remember_patients(fitted, of_collections(part("val"), "rsna"), bundle, trained_on=["nih\t7", "nih\t8"])
+    listed = json.loads((tmp_path / "bundle.patients.json").read_text())
+    assert listed["collections"] == listed["trained_on"]["collections"] == ["nih"]
+    assert patients_trained_on(bundle, ["nih\t7", "chexpert\t7", "\t8", "8"]) == {"nih\t7", "\t8", "8"}
+    for source, shared in (("nih", True), ("siim", True), ("", True), ("chexpert", False)):
+        asked = of_collections(part("val").take(np.arange(20)), source)
+        if shared:
+            with pytest.raises(EvaluationError, match="10 of the 10 patients"):
+                refuse_shared(fitted, asked, other, bundle)
+        else:
+            assert refuse_shared(fitted, asked, other, bundle) == []
+
+
+def test_a_list_of_several_collections(fitted: Fitted, tmp_path: Path) -> None:
+    bundle, other = tmp_path / "bundle", replace(MANIFEST, split=None)
+    both = of_collections(part("val"), "nih", "chexpert")
+    refitted = replace(fitted, fitted_on=describe_sample(both, MANIFEST))
+    assert refitted.fitted_on["patients_digest"] != fitted.fitted_on["patients_digest"]
+    remember_patients(refitted, both, bundle, trained_on=["nih\t7", "chexpert\t8"])
+    assert patients_trained_on(bundle, ["nih\t7", "chexpert\t7", "7", "\t8", "nih\t8"]) == {"nih\t7", "7", "\t8"}
+    with pytest.raises(EvaluationError, match="5 of the 10 patients"):  # those of the other collection are other people
+        refuse_shared(refitted, of_collections(part("val").take(np.arange(20)), "nih"), other, bundle)
+
+
+def test_a_list_without_collections_is_read_as_ever(fitted: Fitted, tmp_path: Path) -> None:
+    remember_patients(fitted, part("val"), tmp_path / "bundle", trained_on=["7"])
+    path = tmp_path / "bundle.patients.json"
+    content = json.loads(path.read_text())
+    assert "collections" not in content["trained_on"]
+    del content["collections"]
+    path.write_text(json.dumps(content))
+    assert patients_trained_on(tmp_path / "bundle", ["nih\t7", "7", "nih\t8"]) == {"nih\t7", "7"}
+    with pytest.raises(EvaluationError, match="10 of the 10 patients"):
+        refuse_shared(fitted, of_collections(part("val").take(np.arange(20)), "nih"), MANIFEST, tmp_path / "bundle")
+
+
+def test_patients_of_a_sample_are_told_apart_by_collection() -> None:
+    sample = part("val").take(np.arange(4))
+    one = sample.table.assign(patient_id="7")
+    for source, patients in (("nih", [0, 0, 0, 0]), (["nih", "rsna", "mimic", ""], [0, 0, 1, 2])):
+        made = Sample.of(one.assign(source=source), sample.findings, sample.scores, sample.labels)
+        assert made.patients.tolist() == patients
