@@ -80,7 +80,10 @@ def read_evaluation(folder: str | Path) -> Evaluation:
         names = [name for name in tables["findings"]["finding"] if name != MEAN]
         nobody = pd.DataFrame({"patient_id": pd.Series(dtype="str")})
         evaluation = Evaluation(
-            Sample.of(nobody, names, np.empty((0, len(names))), np.empty((0, len(names)))),
+            Sample.of(
+                nobody, names, np.empty((0, len(names))), np.empty((0, len(names))),
+                content["book"].get("ranking_only") or (),
+            ),
             float(content["level"]), int(content["replicates"]), **tables, book=content["book"],
             notes=tuple(content["notes"]),
         )  # fmt: skip
