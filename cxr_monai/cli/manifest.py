@@ -16,6 +16,9 @@ DESCRIPTION = """Turn a data set into a manifest: one row an image, with its pat
 EPILOG = """examples:
   cxr-monai manifest nih /data/nih --out manifest.csv
   cxr-monai manifest nih /data/nih --images images_320 --available-only --out manifest.csv
+  cxr-monai manifest nih /data/nih --reference rsna --out rsna.csv \\
+      --reference-files stage_2_train_labels.csv stage_2_detailed_class_info.csv \\
+      pneumonia-challenge-dataset-mappings_2018.json
   cxr-monai manifest folder /data/ward --labels labels.csv --out manifest.csv
   cxr-monai manifest dicom /data/pacs --out manifest.csv
   cxr-monai manifest chexpert /data/CheXpert-v1.0-small --unmentioned negative --out chexpert.csv
@@ -24,7 +27,7 @@ EPILOG = """examples:
 
 # source: the options that are passed on to `collect_manifest`, by the names of their arguments there
 _OPTIONS = {
-    "nih": ("table", "images", "available_only", "table_only"),
+    "nih": ("table", "images", "available_only", "table_only", "reference", "reference_files"),
     "folder": (
         "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "positive",
         "negative", "match_names", "available_only",
@@ -34,7 +37,6 @@ _OPTIONS = {
         "key_file", "keep_identifiers",
     ),
     "padchest": ("table", "labelled_by", "unmentioned", "available_only", "table_only"),
-    "vindr": ("table", "readers", "patient_per_image", "available_only", "table_only"),
 }  # fmt: skip
 # options that exclude each other
 _EITHER = {"folder": ("patient_column", "patient_per_image"), "dicom": ("key_file", "keep_identifiers")}
@@ -68,7 +70,6 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
     "keep_identifiers": {"action": "store_true", "help": "leave patient and study ids as they are"},
     "readers": {
         "choices": ("any", "majority", "all"),
-        "default": "majority",
         "help": "when several radiologists read a film: present if any, most or all say so (default: majority)",
     },
     "labeller": {"metavar": "NAME", "help": "whose labels, where a set has several (default: the set's own)"},

@@ -274,7 +274,7 @@ def test_no_table_and_no_folder(tmp_path):
 def test_registry_lists_what_it_has():
     assert load("nih") is nih
     with pytest.raises(UsageError, match="nih, folder, dicom"):
-        load("padchest")
+        load("jsrt")
 
 
 # positives of each finding in Data_Entry_2017_v2020.csv

@@ -8,21 +8,29 @@ Read as people have it: ``Data_Entry_2017_v2020.csv`` or ``Data_Entry_2017.csv``
 in any one folder of ROOT, or in ``images_001/images`` to ``images_012/images``. "No Finding" is a zero for all 14. The
 tables have one image a follow-up, so each image is its own study, ``<patient>_<follow-up>``. Where
 ``BBox_List_2017.csv`` is there, its 984 boxes come along, scaled from NIH's 1024x1024 to the stored images.
+
+With ``reference`` the labels are radiologists' (`cxr_monai.data.sources._reference`). Known errors: the reports'
+labels name 14 to 56 % of what radiologists see (``docs/datasets.md``); ages above 120 are emptied. NIH's lists are the
+official split (`cxr_monai.data.splits.official`).
 """
 
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cxr_monai.data.boxes import COLUMNS as BOX_COLUMNS
+from cxr_monai.data.manifest import file_names
 from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder
-from cxr_monai.data.sources._phantoms import as_phantoms
+from cxr_monai.data.sources._phantoms import as_phantoms, refuse_phantoms
+from cxr_monai.data.sources._reference import ReferenceLabels, read_reference
 from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, refuse_nobody
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.errors import Code, ManifestError
@@ -53,6 +61,8 @@ def read(
     images: str | None = None,
     available_only: bool = False,
     table_only: bool = False,
+    reference: str | None = None,
+    reference_files: Sequence[Path] | None = None,
 ) -> SourceTable:
     """Read NIH's own layout.
 
@@ -62,24 +72,34 @@ def read(
         images: the folder of the images, relative to ``root``; by default it is found.
         available_only: leave out the images that are not on disk, instead of refusing.
         table_only: look for no files; paths become ``images/<name>`` and boxes stay in pixels of 1024x1024.
+        reference: radiologists' labels in the place of NIH's: ``rsna``, ``google`` or ``google-14``; images that they
+            did not read are left out, and NIH's own boxes too.
+        reference_files: the tables of ``reference``.
 
     Returns:
         14 findings in NIH's order without unknowns, ``label_version`` ``nih-v2020`` or ``nih-2017``, and the boxes.
-        Phantoms, which lie in this layout, are ``phantom-v1``; a table under another name is ``nih-other``.
+        Phantoms, which lie in this layout, are ``phantom-v1``; a table under another name is ``nih-other``. With
+        ``reference`` its findings, ``source``, label version, boxes and readers.
 
     Raises:
         ManifestError: ``source-invalid``, ``unknown-finding``, ``images-missing`` or ``no-images``.
+        UsageError: ``usage`` for ``reference`` without ``reference_files``, or the other way round.
     """
     root = Path(os.path.abspath(root))
     require_folder(root)
+    radiologists = read_reference(reference, reference_files)
     path, notes = _find_table(root, table)
     label_version = next((version for stem, version in TABLES.items() if path.name.startswith(stem)), OTHER_TABLE)
     frame, field_notes = read_data_entry(path)
     notes += field_notes
+    known = set(frame["image"])
+    if radiologists is not None:
+        frame, reference_notes = radiologists.over(frame)
+        notes += reference_notes
     if table_only:
         frame["image"] = f"{images or 'images'}/" + frame["image"]
     else:
-        places, searched, place_notes = _find_images(root, set(frame["image"]), images)
+        places, searched, place_notes = _find_images(root, known, images)
         notes += place_notes
         paths = frame["image"].map(places)
         missing = frame["image"][paths.isna()].tolist()
@@ -89,12 +109,43 @@ def read(
         else:
             report_missing(missing, len(frame), searched, root)
         frame = frame.assign(image=paths)[paths.notna()].reset_index(drop=True)
+    pixels = None if table_only else root
+    if radiologists is not None:
+        refuse_phantoms(root, "radiologists' labels")
+        return _with_reference(SourceTable(frame, root, label_version, tuple(notes), key="name"), radiologists, pixels)
     boxes = None
     box_file = next((file for file in (root / NIH_BOXES, root / f"{NIH_BOXES}.gz") if file.exists()), None)
     if box_file is not None:
-        boxes, note = _read_boxes(box_file, frame["image"], None if table_only else root)
+        boxes, note = _read_boxes(box_file, frame["image"], pixels)
         notes.append(note)
     return as_phantoms(SourceTable(frame, root, label_version, tuple(notes), boxes, key="name"))
+
+
+def _with_reference(source: SourceTable, radiologists: ReferenceLabels, pixels: Path | None) -> SourceTable:
+    """Return the table with the radiologists' label version, record, boxes and readers.
+
+    Args:
+        source: NIH's images that they read, with their labels.
+        radiologists: the labels.
+        pixels: the images' root, for the sizes of stored images; None leaves boxes in pixels of 1024x1024.
+    """
+    images = source.table["image"]
+    names = file_names(images)
+    image_of = dict(zip(names, images, strict=True))
+    boxes, readers = radiologists.boxes, radiologists.readers
+    if boxes is not None:
+        rows = boxes.assign(image=boxes["name"].map(image_of))
+        boxes = _scale_boxes(rows[rows["image"].notna()].reset_index(drop=True), pixels)
+    if readers is not None:
+        rows = readers.assign(image=readers["image"].map(image_of))
+        readers = rows[rows["image"].notna()].reset_index(drop=True)
+    return replace(
+        source,
+        label_version=radiologists.label_version,
+        boxes=boxes,
+        readers=readers,
+        labels_record=radiologists.record(names),
+    )
 
 
 def _find_table(root: Path, table: Path | None) -> tuple[Path, list[str]]:
@@ -267,20 +318,25 @@ def _read_boxes(path: Path, images: pd.Series, root: Path | None) -> tuple[pd.Da
     matches = match_images(raw["name"], images, by_name=True)
     require_clear(matches, Code.IMAGES_AMBIGUOUS, "the boxed images", path)
     boxes = pd.DataFrame({"image": raw["name"].map(matches.image_of), "finding": _canonical(raw["finding"], path)})
-    boxes = boxes.join(numbers)[boxes["image"].notna()].reset_index(drop=True)
+    boxes = boxes.join(numbers.rename(columns={"w": "width", "h": "height"}))
+    boxes = _scale_boxes(boxes[boxes["image"].notna()].reset_index(drop=True), root)
+    return boxes, f"kept {out_of(len(boxes), len(raw), 'box')}, on {counted(boxes['image'].nunique(), 'image')}"
+
+
+def _scale_boxes(boxes: pd.DataFrame, root: Path | None) -> pd.DataFrame:
+    """Return boxes that are drawn on 1024x1024 in pixels of the stored images.
+
+    Args:
+        boxes: ``image, finding, x, y, width, height``.
+        root: to read the images' sizes from their headers; None leaves the boxes in pixels of 1024x1024.
+    """
     sizes = {image: (BOX_SIDE, BOX_SIDE) if root is None else _size(root / image) for image in boxes["image"].unique()}
-    boxes["image_width"] = boxes["image"].map(lambda image: sizes[image][0]).astype(int)
-    boxes["image_height"] = boxes["image"].map(lambda image: sizes[image][1]).astype(int)
-    for target, source, side in (
-        ("x", "x", "width"),
-        ("y", "y", "height"),
-        ("width", "w", "width"),
-        ("height", "h", "height"),
-    ):
-        boxes[target] = (boxes[source] * boxes[f"image_{side}"] / BOX_SIDE).round(4)
-    order = ["image", "finding", "x", "y", "width", "height", "image_width", "image_height"]
-    note = f"kept {out_of(len(boxes), len(raw), 'box')}, on {counted(boxes['image'].nunique(), 'image')}"
-    return boxes[order], note
+    widths = boxes["image"].map({image: size[0] for image, size in sizes.items()}).astype(int)
+    heights = boxes["image"].map({image: size[1] for image, size in sizes.items()}).astype(int)
+    scaled = boxes.assign(image_width=widths, image_height=heights)
+    for name, sides in (("x", widths), ("y", heights), ("width", widths), ("height", heights)):
+        scaled[name] = (boxes[name] * sides / BOX_SIDE).round(4)
+    return scaled[list(BOX_COLUMNS)]
 
 
 def _canonical(column: pd.Series, path: Path) -> pd.Series:

@@ -1,0 +1,163 @@
+"""Which table of radiologists' labels a file is, told by its columns: people rename files, and two sets call theirs
+``test_labels.csv``.
+
+read_known(Path("labels.csv")).kind.title      # "RSNA's boxes (stage_2_train_labels.csv)"
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxr_monai.data.columns import key
+from cxr_monai.data.sources._public import resembles
+from cxr_monai.data.tables import read_cells, read_text
+from cxr_monai.errors import Code, ManifestError
+from cxr_monai.labels import NIH14
+
+
+@dataclass(frozen=True)
+class TableKind:
+    """A table (or a JSON file) of radiologists' labels.
+
+    Attributes:
+        title: whose it is and how it is called, for messages.
+        source: the choice of ``--reference`` that reads it.
+        columns: reduced names (`cxr_monai.data.columns.key`) that it has; an entry with ``|`` names alternatives.
+    """
+
+    title: str
+    source: str
+    columns: frozenset[str]
+
+    def fits(self, names: set[str]) -> bool:
+        """Return whether all columns are among reduced names."""
+        return all(names & set(alternatives.split("|")) for alternatives in self.columns)
+
+
+def _kind(title: str, source: str, *columns: str) -> TableKind:
+    return TableKind(title, source, frozenset(columns))
+
+
+_BOX = ("x", "y", "width", "height")
+_FOUR = ("fracture", "pneumothorax", "airspaceopacity", "noduleormass|nodulemass")
+_FOURTEEN = tuple(key(finding) for finding in NIH14)
+_IMAGE = "image|imageindex|imageid"
+
+RSNA_ON_NIH = _kind("RSNA's classes by NIH's names", "rsna", "image", "rsnaclass", *_BOX)
+RSNA_BOXES = _kind("RSNA's boxes (stage_2_train_labels.csv)", "rsna", "patientid", "target", *_BOX)
+RSNA_CLASSES = _kind("RSNA's classes (stage_2_detailed_class_info.csv)", "rsna", "patientid", "class")
+RSNA_HEADERS = _kind("a table of RSNA's DICOM headers", "rsna", "patientid", "patientage", "patientsex", "viewposition")
+RSNA_MAPPING = _kind(
+    "RSNA's mapping to NIH's names (pneumonia-challenge-dataset-mappings_2018.json)",
+    "rsna",
+    "imgid",
+    "subsetimgid|sopinstanceuid",
+)
+RSNA_ANNOTATIONS = _kind("RSNA's adjudicated annotations", "rsna", "labelgroups", "datasets")
+GOOGLE_14_READERS = _kind("Google's readers of 14 findings", "google-14", _IMAGE, "readerid", *_FOURTEEN)
+GOOGLE_14 = _kind("Google's labels of 14 findings", "google-14", _IMAGE, *_FOURTEEN)
+GOOGLE_READERS = _kind("Google's readers of four findings", "google", _IMAGE, "readerid", *_FOUR)
+GOOGLE = _kind("Google's labels of four findings", "google", _IMAGE, *_FOUR)
+
+# the more special first: readers before the truth
+KINDS = (
+    RSNA_ON_NIH, RSNA_BOXES, RSNA_HEADERS, RSNA_CLASSES, RSNA_MAPPING, RSNA_ANNOTATIONS, GOOGLE_14_READERS, GOOGLE_14,
+    GOOGLE_READERS, GOOGLE,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class KnownTable:
+    """A file whose kind was recognised.
+
+    Attributes:
+        path: the file.
+        kind: what it is.
+        cells: text under reduced names of columns, indexed by line; for a JSON list of objects, one row each.
+        content: of a JSON object; None for a table.
+    """
+
+    path: Path
+    kind: TableKind
+    cells: pd.DataFrame
+    content: Any = None
+
+
+def kind_of_columns(names: Sequence[str]) -> TableKind | None:
+    """Return what a table with these columns is, None for any other.
+
+    >>> kind_of_columns(["patientId", "class"]).source
+    'rsna'
+    """
+    reduced = {key(name) for name in names}
+    return next((kind for kind in KINDS if kind.fits(reduced)), None)
+
+
+def read_known(path: Path) -> KnownTable:
+    """Read a table, or a JSON file, of radiologists' labels.
+
+    Raises:
+        ManifestError: ``source-invalid``: it cannot be read, has no row, or is another.
+    """
+    text = read_text(path).lstrip()
+    if text.startswith(("[", "{")):
+        return _read_json(text, path)
+    cells = read_cells(path)
+    kind = _require_kind(list(cells.columns), path)
+    if cells.empty:
+        raise ManifestError(Code.SOURCE_INVALID, "the table has a header and no row.", where=path)
+    return KnownTable(path, kind, cells.rename(columns={name: key(str(name)) for name in cells}))
+
+
+def require_source(table: KnownTable, source: str, option: str) -> None:
+    """Refuse a table of another set, saying which it looks like.
+
+    Args:
+        table: as read.
+        source: the one that is wanted.
+        option: what the user gave, for the message: ``--reference rsna``.
+
+    Raises:
+        ManifestError: ``source-invalid``.
+    """
+    if table.kind.source != source:
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"this looks like {table.kind.title}, which is no table for {option}.",
+            fix=f"{option} takes {', '.join(kind.title for kind in KINDS if kind.source == source)}.",
+            where=table.path,
+        )
+
+
+def _require_kind(names: list[str], path: Path) -> TableKind:
+    kind = kind_of_columns(names)
+    if kind is None:
+        alike = resembles(names)
+        shown = ", ".join(map(repr, names[:20]))
+        raise ManifestError(
+            Code.SOURCE_INVALID,
+            f"this is no table of radiologists' labels; its columns are {shown}."
+            + (f" It looks like {alike[0]}'s." if alike else ""),
+            fix=f"Tables that are read: {'; '.join(kind.title for kind in KINDS)}.",
+            where=path,
+        )
+    return kind
+
+
+def _read_json(text: str, path: Path) -> KnownTable:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(Code.SOURCE_INVALID, f"it is no JSON ({error}).", where=path) from error
+    if isinstance(content, dict):
+        return KnownTable(path, _require_kind(list(content), path), pd.DataFrame(), content)
+    if not content or not all(isinstance(entry, dict) for entry in content):
+        raise ManifestError(Code.SOURCE_INVALID, "it is no list of objects.", where=path)
+    table = pd.DataFrame.from_records(content)
+    kind = _require_kind(list(table.columns), path)
+    cells = table.rename(columns={name: key(str(name)) for name in table}).fillna("").astype("str")
+    return KnownTable(path, kind, cells)
