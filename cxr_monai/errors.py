@@ -31,6 +31,7 @@ class Code(StrEnum):
     EVALUATION_INVALID = "evaluation-invalid"
     CALIBRATION_INVALID = "calibration-invalid"
     PATIENTS_SHARED = "patients-shared"
+    OVERLAPPING_SOURCES = "overlapping-sources"
     # maps of what a network looked at
     MAPS_INVALID = "maps-invalid"
     BOXES_INVALID = "boxes-invalid"

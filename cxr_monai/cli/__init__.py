@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "maps": ("maps", "look at such maps, score them against boxes, test them, compare two models"),
     "calibrate": ("calibrate", "a copy of a bundle with calibration and operating points"),
     "evaluate": ("evaluate", "what a system's probabilities are worth: tables, plots, a report"),
+    "external": ("external", "trained here, tested there: is it still good, and why not"),
     "finetune": ("finetune", "a child bundle for one disease, judged against its parent"),
     "study": ("study", "which setting is better on these images: trained alike, compared with intervals"),
     "track": ("track", "send MLflow what it missed while it was away"),
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 CONTINUED = {
     "predict": "the rows that are done",
     "explain": "the maps that are done",
+    "external": "the predictions that are done",
     "finetune": "the training's checkpoints",
     "study": "the trainings that have ended, and the others' checkpoints,",
 }

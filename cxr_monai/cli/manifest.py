@@ -37,6 +37,7 @@ _OPTIONS = {
         "key_file", "keep_identifiers",
     ),
     "padchest": ("table", "labelled_by", "unmentioned", "available_only", "table_only"),
+    "vindr": ("table", "readers", "patient_per_image", "available_only", "table_only"),
 }  # fmt: skip
 # options that exclude each other
 _EITHER = {"folder": ("patient_column", "patient_per_image"), "dicom": ("key_file", "keep_identifiers")}
@@ -70,6 +71,7 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
     "keep_identifiers": {"action": "store_true", "help": "leave patient and study ids as they are"},
     "readers": {
         "choices": ("any", "majority", "all"),
+        "default": "majority",
         "help": "when several radiologists read a film: present if any, most or all say so (default: majority)",
     },
     "labeller": {"metavar": "NAME", "help": "whose labels, where a set has several (default: the set's own)"},

@@ -152,8 +152,9 @@ def evaluate(
     """
     replicates, level, seed = intervals.replicates, intervals.level, intervals.seed
     check_level(level)
-    _check_prevalences(prevalence or {}, sample.findings)
+    _check_prevalences(prevalence or {}, sample.probabilities().findings)
     raw = sample
+    ranked = set(sample.ranking_only)
     applied = fitted is not None and fitted.calibrates and not calibrated
     if fitted is not None and applied:
         sample = sample.with_scores(fitted.apply(sample.scores, sample.findings))
@@ -172,7 +173,7 @@ def evaluate(
             findings, means = _findings(sample, bootstrap, ranking, level)
         with part("operating points"):
             points = fitted.points if fitted else {}
-            points = {name: points[name] for name in sample.findings if points.get(name)}
+            points = {name: points[name] for name in sample.findings if points.get(name) and name not in ranked}
             at_points = operating_table(sample, points, bootstrap, prevalence, level) if points else pd.DataFrame()
             site = None
             if fitted is not None and points:
@@ -184,18 +185,18 @@ def evaluate(
             calibration = pd.DataFrame([
                 {"finding": name, "state": state}
                 | calibration_figures(*state_sample.column(name), patients=state_sample.patients, level=level)
-                for name in sample.findings
+                for name in sample.probabilities().findings
                 for state, state_sample in states
             ])  # fmt: skip
             bins = [
                 _reliability(state_sample, name, state, level)
-                for name in sample.findings
+                for name in sample.probabilities().findings
                 for state, state_sample in states
             ]
         with part("sets and abstention"):
             sets = pd.DataFrame()
-            if fitted is not None and fitted.conformal is not None:
-                sets = conformal_table(sample, fitted.conformal, bootstrap)
+            if fitted is not None and fitted.conformal is not None and len(ranked) < len(sample.findings):
+                sets = conformal_table(sample.probabilities(), fitted.conformal, bootstrap)
             abstention = _risk_coverage(sample, points)
         with part("subgroups"):
             subgroups, subgroup_notes = subgroup_table(
@@ -210,7 +211,8 @@ def evaluate(
             with part("comparison"):
                 comparison = compare(raw, second, bootstrap, level, margin)
     return Evaluation(
-        sample, level, replicates, findings, means, at_points, calibration, pd.concat(bins, ignore_index=True), sets,
+        sample, level, replicates, findings, means, at_points, calibration,
+        pd.concat(bins, ignore_index=True) if bins else pd.DataFrame(), sets,
         abstention, subgroups, studies, _prevalence(sample, prevalence or {}), site, comparison,
         names if second is not None else None, {name: curve for name, curve in drawn.items() if curve is not None},
         dict(book or {}),
@@ -223,12 +225,14 @@ def _findings(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return ``metrics.csv`` and the means."""
     is_known = ~np.isnan(sample.labels)
-    squares = np.where(is_known, (sample.scores - np.nan_to_num(sample.labels)) ** 2, 0)
-    counted = bootstrap.sums(np.hstack([squares, is_known]))
+    # a score that only ranks has no distance to its label
+    is_judged = is_known & ~np.isin(sample.findings, sample.ranking_only)
+    squares = np.where(is_judged, (sample.scores - np.nan_to_num(sample.labels)) ** 2, 0)
+    counted = bootstrap.sums(np.hstack([squares, is_judged]))
     size = len(sample.findings)
     with np.errstate(invalid="ignore"):
         brier_draws = counted[:, :size] / counted[:, size:]
-        brier = squares.sum(0) / is_known.sum(0)
+        brier = squares.sum(0) / is_judged.sum(0)
     areas = [delong(*sample.column(name), level) for name in sample.findings]
     values = {
         "auroc": np.array([area.value for area in areas]),
@@ -240,7 +244,7 @@ def _findings(
     rests_on = {
         "auroc": ranking.auroc_effective,
         "average_precision": ranking.average_precision_effective,
-        "brier": np.array([effective_patients(sample.patients, column) for column in is_known.T]),
+        "brier": np.array([effective_patients(sample.patients, column) for column in is_judged.T]),
     }
     positive = sample.labels == 1
     table = pd.DataFrame({

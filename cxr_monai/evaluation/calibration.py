@@ -191,7 +191,7 @@ def choose_method(
     codes = (
         np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients)[is_known], return_inverse=True)[1]
     )
-    fold = _deal(codes, truth, folds, seed)
+    fold = deal_patients(codes, truth, folds, seed)
     losses: dict[str, np.ndarray] = {}
     for method in CALIBRATION_METHODS:
         if _too_few(method, truth):
@@ -245,8 +245,15 @@ def _fit(method: str, scores: np.ndarray, truth: np.ndarray) -> Calibrator:
     return Calibrator("platt", {"slope": slope, "intercept": intercept})
 
 
-def _deal(codes: np.ndarray, truth: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Return each image's fold: patients in random order, those with a positive first, dealt like cards."""
+def deal_patients(codes: np.ndarray, truth: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Return each image's fold ``[N]``: patients in random order, those with a positive first, dealt like cards.
+
+    Args:
+        codes: int ``[N]``, the patient of each image.
+        truth: bool ``[N]``, whether it is positive.
+        folds: how many parts.
+        seed: of the order.
+    """
     count = int(codes.max()) + 1 if codes.size else 0
     positive = np.bincount(codes, weights=truth, minlength=count) > 0
     order = np.lexsort((np.random.default_rng(seed).random(count), ~positive))

@@ -272,4 +272,6 @@ def _aligned(first: Sample, second: Sample) -> Sample:
             if count
         ]
         raise refuse(f"labels differ: {', '.join(odd)}", "Join both to the same manifest: one version of the labels.")
-    return Sample(first.table, first.findings, second.scores[:, order], first.labels, first.patients)
+    return Sample(
+        first.table, first.findings, second.scores[:, order], first.labels, first.patients, first.ranking_only
+    )

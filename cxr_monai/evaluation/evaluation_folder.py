@@ -59,7 +59,7 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         "replicates": evaluation.replicates,
         "book": dict(evaluation.book),
         "notes": list(evaluation.notes),
-        **{"findings" if name == "metrics" else name: _records(table) for name, table in tables.items()},
+        **{"findings" if name == "metrics" else name: json_rows(table) for name, table in tables.items()},
     }
     seal(content, folder, [path.name for path in written])
     path = folder / EVALUATION_FILE
@@ -80,7 +80,10 @@ def read_evaluation(folder: str | Path) -> Evaluation:
         names = [name for name in tables["findings"]["finding"] if name != MEAN]
         nobody = pd.DataFrame({"patient_id": pd.Series(dtype="str")})
         evaluation = Evaluation(
-            Sample.of(nobody, names, np.empty((0, len(names))), np.empty((0, len(names)))),
+            Sample.of(
+                nobody, names, np.empty((0, len(names))), np.empty((0, len(names))),
+                content["book"].get("ranking_only") or (),
+            ),
             float(content["level"]), int(content["replicates"]), **tables, book=content["book"],
             notes=tuple(content["notes"]),
         )  # fmt: skip
@@ -105,8 +108,12 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Rows as JSON: null where there is no value, "inf" where a ratio has no bound."""
+def json_rows(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Return a table's rows as JSON: null where there is no value, "inf" where a ratio has no bound.
+
+    Args:
+        table: any; None has no rows.
+    """
     if table is None:
         return []
     rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")

@@ -52,7 +52,7 @@ def by_study(sample: Sample, how: str = "max") -> Sample:
     present = np.maximum.reduceat(labels == 1, starts, axis=0)
     unknown = np.maximum.reduceat(np.isnan(labels), starts, axis=0)
     truth = np.where(present, 1.0, np.where(unknown, np.nan, 0.0))
-    return Sample.of(sample.table.iloc[order[starts]], sample.findings, joined, truth)
+    return Sample.of(sample.table.iloc[order[starts]], sample.findings, joined, truth, sample.ranking_only)
 
 
 def study_notes(sample: Sample) -> list[str]:

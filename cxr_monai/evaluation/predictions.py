@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.composites import COMPOSITES, Composite
 from cxr_monai.data.files import errors_file, errors_table
 from cxr_monai.data.joining import join_on_image, without
 from cxr_monai.data.manifest import Manifest
@@ -27,6 +28,7 @@ from cxr_monai.data.validation import RESERVED
 from cxr_monai.data.vocabulary import doubled
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.composite_scores import score_composites
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.labels import NIH14, spelling
 from cxr_monai.plurals import counted
@@ -146,6 +148,7 @@ def join(
     split: str | None = None,
     findings: Sequence[str] | None = None,
     some: bool = False,
+    composites: Mapping[str, Composite] = COMPOSITES,
 ) -> tuple[Sample, list[str]]:
     """Join predictions with the labels and patients of a manifest.
 
@@ -155,16 +158,21 @@ def join(
         split: keep the images of this part alone; None keeps all that have a prediction.
         findings: to use; those that both have where None.
         some: predictions of only some of the manifest's images are expected: no sentence counts those without.
+        composites: labels of the manifest that are unions of findings, by name. One that is not predicted itself is
+            scored by its members and named in the sample's ``ranking_only``.
 
     Returns:
-        the sample, named and in order as in the manifest, and a sentence for everything that was left out.
+        the sample, named and in order as in the manifest, and a sentence for everything that was left out, and for each
+        composite.
 
     Raises:
         EvaluationError: ``predictions-invalid`` if no finding is common to both, or no image is in the split.
         ManifestError: ``manifest-invalid`` if no image is in both, ``images-ambiguous`` if a path fits several.
     """
     manifest_findings = manifest.findings
-    table = _named_as(predictions.table, findings if findings is not None else manifest_findings)
+    wanted = findings if findings is not None else manifest_findings
+    scored = score_composites(_named_as(predictions.table, wanted), wanted, composites)
+    table = scored.table
     predicted_findings = tuple(table.columns[1:])
     chosen = (
         list(findings) if findings is not None else [name for name in predicted_findings if name in manifest_findings]
@@ -176,11 +184,11 @@ def join(
             f"{'no finding' if not chosen else ', '.join(absent) + ' not'} in both: the predictions have "
             f"{', '.join(predicted_findings)}; the manifest has {', '.join(manifest_findings)}.",
         )
-    notes = []
+    notes = list(scored.notes)
     if findings is None:
         for names, source in (
             (set(predicted_findings) - set(manifest_findings), "predictions"),
-            (set(manifest_findings) - set(predicted_findings), "manifest"),
+            (set(manifest_findings) - {*predicted_findings, *scored.unscored}, "manifest"),
         ):
             if names:
                 notes.append(f"Only the {source} have {', '.join(sorted(names))}: left out.")
@@ -213,7 +221,9 @@ def join(
         unpredicted = split_images[~split_images.isin(joined["image"])].tolist()
         notes += without(unpredicted, len(split_images), f"images of the split {split!r}", "prediction")
     labels = joined[[f"label {name}" for name in chosen]].to_numpy(float)
-    sample = Sample.of(joined[reserved], chosen, joined[chosen].to_numpy(float), labels)
+    scores = joined[chosen].to_numpy(float)
+    ranking_only = [name for name in chosen if name in scored.composites]
+    sample = Sample.of(joined[reserved], chosen, scores, labels, ranking_only)
     return sample, notes
 
 

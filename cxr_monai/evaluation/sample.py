@@ -29,6 +29,8 @@ class Sample:
         labels: float64 ``[N, F]``: 1 present, 0 absent, NaN unknown.
         patients: int64 ``[N]``: codes 0 to P - 1 of ``patient_id``; where there are several collections of films, of
             both (`cxr_monai.data.overlaps.patient_names`).
+        ranking_only: those of the findings whose scores rank images and are no probabilities, see
+            `cxr_monai.evaluation.composite_scores`.
     """
 
     table: pd.DataFrame
@@ -36,19 +38,30 @@ class Sample:
     scores: np.ndarray
     labels: np.ndarray
     patients: np.ndarray
+    ranking_only: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, table: pd.DataFrame, findings: Sequence[str], scores: np.ndarray, labels: np.ndarray) -> "Sample":
+    def of(
+        cls,
+        table: pd.DataFrame,
+        findings: Sequence[str],
+        scores: np.ndarray,
+        labels: np.ndarray,
+        ranking_only: Sequence[str] = (),
+    ) -> "Sample":
         """Return a sample; patients are numbered by their first row.
 
         Args:
             table: N rows with ``patient_id``, and perhaps ``source``; see `Sample`.
             findings: F names.
             scores, labels: ``[N, F]``.
+            ranking_only: of the findings.
         """
         table = table.reset_index(drop=True)
         codes = pd.factorize(patient_names(table))[0].astype(np.int64)
-        return cls(table, tuple(findings), np.asarray(scores, float), np.asarray(labels, float), codes)
+        return cls(
+            table, tuple(findings), np.asarray(scores, float), np.asarray(labels, float), codes, tuple(ranking_only)
+        )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -56,11 +69,22 @@ class Sample:
     def take(self, rows: np.ndarray | pd.Series) -> "Sample":
         """Return some rows, by a boolean mask ``[N]`` or by positions; patients are numbered anew."""
         rows = np.asarray(rows)
-        return Sample.of(self.table.iloc[rows], self.findings, self.scores[rows], self.labels[rows])
+        scores, labels = self.scores[rows], self.labels[rows]
+        return Sample.of(self.table.iloc[rows], self.findings, scores, labels, self.ranking_only)
 
     def with_scores(self, scores: np.ndarray) -> "Sample":
         """Return the same images with other probabilities ``[N, F]``."""
         return replace(self, scores=np.asarray(scores, float))
+
+    def probabilities(self) -> "Sample":
+        """Return the same images with the findings whose scores are probabilities; itself where all are."""
+        if not self.ranking_only:
+            return self
+        columns = [column for column, name in enumerate(self.findings) if name not in self.ranking_only]
+        findings = tuple(self.findings[column] for column in columns)
+        return replace(
+            self, findings=findings, scores=self.scores[:, columns], labels=self.labels[:, columns], ranking_only=()
+        )
 
     def column(self, finding: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one finding's scores and labels ``[N]``."""

@@ -40,7 +40,7 @@ def confusion_matrix(evaluation: Evaluation) -> Matrix | None:
     beside it is reported though no label says so. The last row is of images on which no label is 1. None without
     operating points.
     """
-    sample, points = evaluation.sample, chosen_points(evaluation)
+    sample, points = evaluation.sample.probabilities(), chosen_points(evaluation)
     if not points:
         return None
     thresholds = np.array([value(points.get(name, {}), "threshold") for name in sample.findings])

@@ -58,6 +58,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
         )
     notes = [note for row in finding_rows(evaluation) if (note := words.no_value(str(row["finding"]), row))]
     notes += [f"{heading_of(row['finding'])}: {note}" for row in finding_rows(evaluation) if (note := words.rough(row))]
+    notes += [f"{heading_of(name)}: {words.RANKS_ONLY}" for name in evaluation.sample.ranking_only]
     heads = ("Finding", "AUROC", "Average precision", "Brier score", "Images", "With the label", "Prevalence")
     return Table("Each finding, and the mean over those that have a value", heads, tuple(rows), tuple(notes))
 
@@ -95,7 +96,9 @@ def operating_tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
             )
         with_threshold = {str(name) for name in table[table["rule"].astype("str") == rule]["finding"]}
         missing = [
-            heading_of(row["finding"]) for row in finding_rows(evaluation) if str(row["finding"]) not in with_threshold
+            heading_of(row["finding"])
+            for row in finding_rows(evaluation)
+            if str(row["finding"]) not in {*with_threshold, *evaluation.sample.ranking_only}
         ]
         notes = (
             (f"No threshold was chosen for {words.and_list(missing)}: too few labels of one kind.",) if missing else ()

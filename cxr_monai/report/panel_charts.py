@@ -95,7 +95,7 @@ def reliability_chart(evaluation: Evaluation) -> ChartPanels | None:
         return None
     tones: dict[str, tuple[Tone, bool]] = {"as predicted": ("second", True), "calibrated": ("first", False)}
     panels = []
-    for name, row in _findings(evaluation):
+    for name, row in _probabilities(evaluation):
         bins = table[(table["finding"] == name) & (table["images"] > 0)]
         largest = float(np.nanmax([bins["mean_score"].max(), bins["observed"].max(), 0.0])) if len(bins) else 0.0
         axes = zoomed_axis("given probability", largest), zoomed_axis("share with the label", largest)
@@ -127,7 +127,7 @@ def score_chart(evaluation: Evaluation) -> ChartPanels | None:
     edges = np.linspace(axis.low, axis.high, _BINS + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     panels = []
-    for name, row in _findings(evaluation):
+    for name, row in _probabilities(evaluation):
         given, labels = sample.column(name)
         places = np.clip(logit(np.clip(given, _CLIP, 1 - _CLIP)), axis.low, axis.high)
         shares = [_shares(places[labels == truth], edges) for truth in (0, 1)]
@@ -160,7 +160,7 @@ def trade_off_chart(evaluation: Evaluation) -> ChartPanels | None:
     x, y = _score_axis(evaluation), unit_axis("")
     places = np.linspace(x.low, x.high, _STEPS)
     panels = []
-    for name, row in _findings(evaluation):
+    for name, row in _probabilities(evaluation):
         given, labels = sample.column(name)
         curves = trade_off(given, labels, 1 / (1 + np.exp(-places)))
         if curves is None:
@@ -190,7 +190,7 @@ def abstention_chart(evaluation: Evaluation) -> ChartPanels | None:
         return None
     x = Axis("share answered", 0.0, 1.0, ((0.0, "0"), (0.5, "0.5"), (1.0, "1")))
     panels = []
-    for name, row in _findings(evaluation):
+    for name, row in _probabilities(evaluation):
         curve = table[table["finding"] == name].sort_values("share_answered")
         if curve.empty or curve["error_rate"].isna().all():
             panels.append(_nothing(name, row, x, zoomed_axis("wrong answers", 1.0)))
@@ -246,6 +246,11 @@ def _findings(evaluation: Evaluation) -> list[tuple[str, Mapping[str, Any]]]:
     return [(str(row["finding"]), row) for row in finding_rows(evaluation)]
 
 
+def _probabilities(evaluation: Evaluation) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the findings whose scores are probabilities: the others have no threshold and promise nothing."""
+    return [(name, row) for name, row in _findings(evaluation) if name not in evaluation.sample.ranking_only]
+
+
 def _curve(curve: Mapping[str, np.ndarray], x: str, y: str, level: float) -> list[Mark]:
     low, high = curve.get(f"{y}_low"), curve.get(f"{y}_high")
     along = np.asarray(curve[x], float)
@@ -264,7 +269,7 @@ def _panels(name: str, title: str, about: str, panels: list[ChartPanel], square:
 
 def _score_axis(evaluation: Evaluation) -> Axis:
     """Return one axis for all findings: that holds all scores of each but one in a thousand at each end."""
-    given = np.clip(evaluation.sample.scores, _CLIP, 1 - _CLIP)
+    given = np.clip(evaluation.sample.probabilities().scores, _CLIP, 1 - _CLIP)
     ends = np.quantile(given, [0.001, 0.999], axis=0).ravel() if given.size else np.zeros(0)
     marked = evaluation.operating_points.get("threshold", pd.Series(dtype=float)).to_numpy(float)
     marked = np.clip(marked[(marked >= 0) & (marked <= 1)], _CLIP, 1 - _CLIP)

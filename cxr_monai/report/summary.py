@@ -63,7 +63,7 @@ def limits(evaluation: Evaluation) -> list[SummaryPoint]:
         _nothing_known(evaluation),
         SummaryPoint(
             "It knows nothing else.",
-            f"It answers for {counted(len(evaluation.sample.findings), 'finding')} and passes over "
+            f"It answers for {counted(len(evaluation.sample.probabilities().findings), 'finding')} and passes over "
             "every other disease.",
         ),
         SummaryPoint(

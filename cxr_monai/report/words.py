@@ -27,6 +27,9 @@ FEW_PATIENTS = 20
 FEW_IMAGES = 50
 """Images under which a share that was counted in them is called a rough hint."""
 
+NO_THRESHOLD = "No threshold was chosen for it, so the model reports nothing."
+RANKS_ONLY = "Its score is made of several outputs: it ranks images, and reports nothing."
+
 # A pair is an image with the label and one without it; the AUROC is the share of pairs that are ranked rightly.
 SEPARATION = ((0.9, "very well"), (0.8, "well"), (0.7, "moderately"), (0.5, "weakly"))
 

@@ -74,7 +74,7 @@ def calibrate_bundle(
             fix="Predict with --raw.",
             where=file.path,
         )
-    sample, left_out = join(file, table, split, opened.labels, some=True)
+    sample, left_out = join(file, table, split, opened.labels, some=True, composites={})
     name = file.path.name if file.path else "predictions"
     fitted_on = describe_sample(sample, table, predictions=name, bundle=opened.digest)
     if recalibrate is None:

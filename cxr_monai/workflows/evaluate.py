@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
+from cxr_monai.composites import Composite
 from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate
 from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.composite_scores import scheme_composites
 from cxr_monai.evaluation.evaluation_folder import EVALUATION_FILE, EVALUATION_TABLES, write_evaluation
 from cxr_monai.evaluation.fitted import (
     COVERAGE,
@@ -175,21 +177,24 @@ def _material(
     if not isinstance(manifest, Manifest):
         manifest = read_manifest(manifest, check_files=False)
     labelled = labels_under(replace(manifest, key="name") if match_names else manifest, truth)
-    sample, notes = join(file, labelled, split)
+    composites = scheme_composites(truth)
+    sample, notes = join(file, labelled, split, composites=composites)
     notes = [*_scheme_parts(truth), *scheme_notes, *notes]
     if fit_on is not None and opened is not None:
         raise EvaluationError(Code.EVALUATION_INVALID, "thresholds come from a bundle or from --fit, not from both.")
     fitted = None
-    if fit_on is not None:
+    if fit_on is not None and not sample.probabilities().findings:
+        notes.append("Nothing was fitted: every label here is scored by several outputs, which rank films and no more.")
+    elif fit_on is not None:
         sample, fitted, fit_notes = _fit(fit_on, file, sample, labelled, options)
         notes += fit_notes
     elif opened is not None:
-        fitted = _fitted_of(opened, sample)
+        fitted = _fitted_of(opened)
         notes += refuse_shared(fitted, sample, labelled, opened.root)
     # a bundle may bring thresholds for another system's predictions; that is not the one to describe
     system = opened if opened is not None and _has_digest(opened, file.about.get("bundle")) else None
     material = _Material(sample, labelled, name, file, fitted, system, notes)
-    return material if compare is None else _with_second(material, _read(compare))
+    return material if compare is None else _with_second(material, _read(compare), composites)
 
 
 def _open(bundle: str | Path, digest: str | None = None) -> "Bundle":
@@ -229,19 +234,20 @@ def _fit(
         name = f"half of the patients of {file.path.name if file.path else 'the predictions'}"
     else:
         fit_file = _read(fit_on)
-        fit_sample, left_out = join(fit_file, manifest, findings=sample.findings, some=True)
+        fit_sample, left_out = join(fit_file, manifest, findings=sample.probabilities().findings, some=True)
         notes = [f"To fit on: {note}" for note in left_out]
         shared = set(patient_keys(fit_sample.table)) & set(patient_keys(sample.table))
         if shared:
             raise shared_error(len(shared), len(patients_of(sample)))
         name = fit_file.path.name if fit_file.path else "predictions"
+    fit_sample = fit_sample.probabilities()
     fitted_on = describe_sample(fit_sample, manifest, predictions=name)
     return sample, fit_calibration(fit_sample, options.method, options.rules, options.coverage, fitted_on), notes
 
 
-def _fitted_of(bundle: "Bundle", sample: Sample) -> Fitted:
+def _fitted_of(bundle: "Bundle") -> Fitted:
     """Return a bundle's calibration and operating points."""
-    fitted = read_calibration(bundle.calibration, sample.findings)
+    fitted = read_calibration(bundle.calibration, bundle.labels)
     if fitted is None:
         raise EvaluationError(
             Code.CALIBRATION_INVALID,
@@ -309,10 +315,10 @@ def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sampl
     return sample.take(sides == 0), sample.take(sides == 1)
 
 
-def _with_second(material: _Material, file: PredictionsFile) -> _Material:
+def _with_second(material: _Material, file: PredictionsFile, composites: Mapping[str, Composite]) -> _Material:
     """Add a second system: both on the images that both have, in one order."""
     sample = material.sample
-    second, notes = join(file, material.manifest, findings=sample.findings)
+    second, notes = join(file, material.manifest, findings=sample.findings, composites=composites)
     # `join` named both as the manifest does
     rows = np.flatnonzero(sample.table["image"].isin(second.table["image"]))
     if not len(rows):
@@ -345,7 +351,7 @@ def _judge(material: _Material, options: EvaluationOptions) -> Evaluation:
         second=material.second,
         names=_names(file.path, material.second_file.path if material.second_file else None),
         margin=options.margin,
-        prevalence=_prevalences(options.prevalence, sample.findings),
+        prevalence=_prevalences(options.prevalence, sample.probabilities().findings),
         intervals=options.intervals,
         book=evaluation_provenance(sample, manifest, material.manifest_name, file, fitted),
         notes=[

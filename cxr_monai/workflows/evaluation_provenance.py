@@ -50,6 +50,7 @@ def evaluation_provenance(
         "images": len(sample),
         "patients": int(sample.patients.max()) + 1,
         "studies": len(studies) if (sample.table["study_id"] != "").all() else None,
+        "ranking_only": list(sample.ranking_only) or None,
         "left_out": {"predicted but not judged": len(file.table) - len(sample)},
         "fitted_on": dict(fitted.fitted_on) if fitted else None,
         "date": time.strftime("%Y-%m-%d"),

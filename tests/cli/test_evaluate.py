@@ -385,7 +385,7 @@ def test_a_system_that_has_learned_from_phantoms_is_told_of_on_any_images(
     path = root / "configs" / "metadata.json"
     learned = {"label_version": "phantom-v1", "images": 8, "synthetic_images": 8}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"trained_on": learned}))
-    Fitted(dict.fromkeys(("Mass", "Edema", "Hernia"), ()), {}, {}, {}, fitted_on={"patients_digest": "ab" * 32}).write(
+    Fitted(dict.fromkeys(TINY_LABELS, ()), {}, {}, {}, fitted_on={"patients_digest": "ab" * 32}).write(
         root / "models" / "calibration.json"
     )
     about = {"bundle": Bundle.open(root).digest, "label_scheme": "findings", "bundle_name": "Mine, version 3"}

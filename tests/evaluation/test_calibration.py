@@ -20,9 +20,9 @@ from cxr_monai.evaluation.calibration import (
     CALIBRATION_METHODS,
     FEWEST_TO_CALIBRATE,
     Calibrator,
-    _deal,
     calibration_figures,
     choose_method,
+    deal_patients,
     fit_calibrator,
     reliability,
 )
@@ -279,7 +279,7 @@ def test_every_fold_has_its_share_of_the_positive_patients(seed: int) -> None:
     patients, truth = random.integers(0, 400, 900), np.zeros(900, dtype=bool)
     truth[np.isin(patients, np.unique(patients)[:10])] = True
     codes = np.unique(patients, return_inverse=True)[1]
-    fold = _deal(codes, truth, 5, seed)
+    fold = deal_patients(codes, truth, 5, seed)
     assert [np.unique(patients[truth & (fold == part)]).size for part in range(5)] == [2] * 5
     assert all(np.unique(fold[codes == code]).size == 1 for code in np.unique(codes))
 

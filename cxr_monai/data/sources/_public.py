@@ -39,6 +39,22 @@ def resembles(columns: Iterable[str]) -> tuple[str, str] | None:
     return next(((dataset, source) for needed, dataset, source in _SIGNATURES if keys >= {*needed}), None)
 
 
+def tables_in(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return the files of these names, plain or .gz, in a folder and the folders in it; the preferred name first.
+
+    Args:
+        root: the folder.
+        names: file names, the preferred one first.
+
+    Raises:
+        ManifestError: ``source-invalid`` if ``root`` is no folder.
+    """
+    require_folder(root)
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
+    places = [folder / f"{name}{end}" for name in names for folder in folders for end in ("", ".gz")]
+    return [place for place in places if place.is_file()]
+
+
 def find_table(root: Path, table: Path | None, names: Sequence[str], dataset: str) -> tuple[Path, list[str]]:
     """Return a data set's table, and a note if there was a choice.
 
@@ -53,10 +69,7 @@ def find_table(root: Path, table: Path | None, names: Sequence[str], dataset: st
     """
     if table is not None:
         return table, []
-    require_folder(root)
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
-    places = [folder / f"{name}{end}" for folder in folders for name in names for end in ("", ".gz")]
-    present = [place for place in places if place.is_file()]
+    present = tables_in(root, names)
     if not present:
         raise ManifestError(
             Code.SOURCE_INVALID,

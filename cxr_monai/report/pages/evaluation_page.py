@@ -109,7 +109,8 @@ def finding_cards(evaluation: Evaluation) -> list[FindingCard]:
         name = str(row["finding"])
         point, warning = points.get(name), words.rough(row)
         if point is None:
-            why = words.no_value(name, row) or "No threshold was chosen for it, so the model reports nothing."
+            ranks = name in evaluation.sample.ranking_only
+            why = words.no_value(name, row) or (words.RANKS_ONLY if ranks else words.NO_THRESHOLD)
             cards.append(FindingCard(words.heading(name), warning=why))
             continue
         right, sensitivity = value(point, "ppv"), value(point, "sensitivity")

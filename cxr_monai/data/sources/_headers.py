@@ -1,0 +1,46 @@
+"""What the headers of image files tell: their sizes, and in DICOM files age and sex."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from cxr_monai.data.files import DICOM_SUFFIXES
+from cxr_monai.data.formats.dicom_library import dcmread, disable_value_validation
+from cxr_monai.errors import Code, ManifestError
+from cxr_monai.progress import progress_bar
+
+_TAGS = ["Rows", "Columns", "PatientAge", "PatientSex", "ViewPosition"]
+
+
+def read_image_headers(images: Iterable[str], root: Path) -> pd.DataFrame:
+    """Return a row for each image: ``width`` and ``height`` in pixels, ``dicom`` (bool), ``age``, ``sex``, ``view``.
+
+    The last three are text as the header has it, ``""`` in files that are no DICOM.
+
+    Args:
+        images: paths relative to ``root``; they are the index.
+        root: the folder of the images.
+
+    Raises:
+        ManifestError: ``source-invalid`` for a file that cannot be read.
+    """
+    names = list(images)
+    rows = [_read_header(root / name) for name in progress_bar(names, total=len(names), desc="headers", unit="files")]
+    return pd.DataFrame(rows, columns=["width", "height", "dicom", "age", "sex", "view"], index=names)
+
+
+def _read_header(path: Path) -> tuple[int, int, bool, str, str, str]:
+    try:
+        if not path.name.lower().endswith(DICOM_SUFFIXES):
+            with Image.open(path) as image:
+                return *image.size, False, "", "", ""
+        with disable_value_validation():
+            header = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            age, sex, view = (str(header.get(name) or "").strip() for name in _TAGS[2:])
+            return int(header.Columns), int(header.Rows), True, age, sex, view
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, Image.DecompressionBombError) as error:
+        raise ManifestError(
+            Code.SOURCE_INVALID, f"the image's header cannot be read ({error}).", fix="Get it again.", where=path
+        ) from error

@@ -1,0 +1,284 @@
+"""External validation: networks x manifests in; the matrix, the drops and why, tables and a page out.
+
+validate_external({"A": "A/bundle", "B": "B/bundle"}, {"M": "m.csv", "N": "n.csv"}, "external")
+
+Predictions are kept in ``OUT/predictions`` and are not computed again; an interrupted call goes on with them.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from cxr_monai.composites import COMPOSITES
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.errors import Code, CxrError, EvaluationError, ManifestError
+from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.external_result import EXTERNAL_FILE, EXTERNAL_TABLES, ExternalValidation, write_external
+from cxr_monai.evaluation.film_relation import Relation, home_among, relation_of
+from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
+from cxr_monai.evaluation.site_calibration import calibration_of_cells, offers_of_cells, operating_points_of_cells
+from cxr_monai.evaluation.transfer import HOME, INTERNAL, UNVERIFIED, TransferCell, transfer_tables
+from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC
+from cxr_monai.outputs import check_folder, result_folder
+from cxr_monai.plurals import counted
+from cxr_monai.workflows.evaluate import labels_under
+from cxr_monai.workflows.external_networks import (
+    Network,
+    check_given,
+    predict_cell,
+    read_site,
+    site_row,
+    unknown_label_rows,
+)
+
+KEPT_PREDICTIONS = "predictions"
+"""The folder of a result that keeps each network's predictions at each place."""
+_BESIDE = (*(f"{name}.csv" for name in EXTERNAL_TABLES), "report.html", "report.md")
+
+
+@dataclass(frozen=True)
+class ExternalOptions:
+    """Options of an external validation; the defaults are those of ``cxr-monai external``.
+
+    Attributes:
+        homes: network -> the manifest of its own source, where the bundle doesn't tell.
+        split: of every manifest: ``auto`` (its test part where it has one), ``all``, ``train``, ``val`` or ``test``.
+        keep_internal: keep films of the collection that a network learned from, and call the test internal.
+        shortcuts: also mask lungs, corners and detail, and probe the features: many more forward passes.
+        intervals: replicates, level and seed of the bootstrap over patients.
+        batch_size, workers: of prediction.
+        match_names: file names are identities, whatever the folders.
+        trust_folder: run folders although an inspection refuses them.
+    """
+
+    homes: Mapping[str, str] = field(default_factory=dict)
+    split: str = "auto"
+    keep_internal: bool = False
+    shortcuts: bool = False
+    intervals: Intervals = field(default_factory=Intervals)
+    batch_size: int = 16
+    workers: int | None = None
+    match_names: bool = False
+    trust_folder: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    """Everything that is known before anything is predicted."""
+
+    networks: Mapping[str, Network]
+    sites: Mapping[str, Manifest]
+    parts: Mapping[str, str]
+    relations: Mapping[tuple[str, str], Relation]
+    learned: Mapping[str, tuple[str, ...]]
+
+
+def validate_external(
+    bundles: Mapping[str, str | Path],
+    manifests: Mapping[str, str | Path],
+    out: str | Path,
+    *,
+    predictions: Mapping[tuple[str, str], str | Path] | None = None,
+    options: ExternalOptions | None = None,
+    force: bool = False,
+) -> ExternalValidation:
+    """Judge networks at places that they did not learn from, and write everything into a folder.
+
+    Args:
+        bundles: by the names that tables call them: folders, or names of installed ones.
+        manifests: by the names that tables call them.
+        out: the folder. Its predictions stay when a call is interrupted; the rest appears whole, or not at all.
+        predictions: (network, manifest) -> a predictions file, which takes the place of running a bundle; a network of
+            which there are predictions alone needs no bundle.
+        options: everything else.
+        force: an earlier result, or other predictions in the folder, may be written over.
+
+    Returns:
+        the result.
+
+    Raises:
+        UsageError: ``output-exists``.
+        EvaluationError: ``overlapping-sources``, ``patients-shared``, ``predictions-invalid``, ``evaluation-invalid``.
+        CxrError: of bundles, manifests and predictions.
+    """
+    options, given = options or ExternalOptions(), dict(predictions or {})
+    out = check_folder(out, (EXTERNAL_FILE, *_BESIDE), force)
+    setting = _setting(bundles, manifests, given, options)
+    cells = []
+    for network in setting.networks.values():
+        for name in setting.sites:
+            file = _predictions(network, name, setting, given, out, options, force)
+            cells.append(_cell(network, name, file, setting))
+    if all(cell.sample is None for cell in cells):
+        reasons = "; ".join(dict.fromkeys(f"{cell.trained_on} on {cell.tested_on}: {cell.why}" for cell in cells))
+        raise EvaluationError(
+            Code.PREDICTIONS_INVALID,
+            f"nothing can be judged: {reasons}.",
+            fix="Give manifests that label a finding that the networks predict.",
+        )
+    validation = _validation(cells, setting, options)
+    with result_folder(out, EXTERNAL_FILE, force, _BESIDE) as folder:
+        write_external(validation, folder)
+    return validation
+
+
+def _setting(
+    bundles: Mapping[str, str | Path],
+    manifests: Mapping[str, str | Path],
+    given: Mapping[tuple[str, str], str | Path],
+    options: ExternalOptions,
+) -> _Setting:
+    """Open and read everything, and refuse what may not be compared before anything is predicted."""
+    _check_names(bundles, manifests, given, options.homes)
+    names = list(dict.fromkeys([*bundles, *(network for network, _ in given)]))
+    networks = {name: Network.open(name, bundles.get(name), options.trust_folder) for name in names}
+    read = {name: read_site(path, options.split, options.match_names) for name, path in manifests.items()}
+    sites, parts = {name: site for name, (site, _) in read.items()}, {name: part for name, (_, part) in read.items()}
+    relations, learned = {}, {}
+    for network in networks.values():
+        named = options.homes.get(network.name)
+        learned[network.name] = network.learned_with(sites[named] if named else None)
+        home = named or home_among(network.learned, sites, network.name)
+        for name, site in sites.items():
+            relations[network.name, name] = relation_of(
+                network.name,
+                learned[network.name],
+                name,
+                site,
+                is_home=name == home,
+                seen=network.seen,
+                keep_internal=options.keep_internal,
+            )
+    return _Setting(networks, sites, parts, relations, learned)
+
+
+def _check_names(
+    bundles: Mapping[str, str | Path],
+    manifests: Mapping[str, str | Path],
+    given: Mapping[tuple[str, str], str | Path],
+    homes: Mapping[str, str],
+) -> None:
+    networks = {*bundles, *(network for network, _ in given)}
+    if not networks or not manifests:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID, "a network (a bundle, or predictions) and a manifest are needed to judge anything."
+        )
+    pairs = [("--predictions", pair) for pair in given] + [("--home", pair) for pair in homes.items()]
+    for option, (network, manifest) in pairs:
+        if network not in networks or manifest not in manifests:
+            unknown, known = (network, networks) if network not in networks else (manifest, manifests)
+            raise EvaluationError(
+                Code.EVALUATION_INVALID,
+                f"{option} names {unknown!r}; there are {', '.join(sorted(known))}.",
+                fix="Use the names of --bundles and --manifests: NAME=PATH gives one.",
+            )
+
+
+def _predictions(
+    network: Network,
+    name: str,
+    setting: _Setting,
+    given: Mapping[tuple[str, str], str | Path],
+    out: Path,
+    options: ExternalOptions,
+    force: bool,
+) -> PredictionsFile | None:
+    """Return a network's predictions at one place; None where there are none and no bundle could make them."""
+    if (network.name, name) in given:
+        file = read_predictions(given[network.name, name])
+        check_given(network, file)
+        return file
+    if network.bundle is None or _nothing_in_common(network.bundle.labels, setting.sites[name]):
+        return None
+    path = out / KEPT_PREDICTIONS / f"{network.name}@{name}.csv"
+    return predict_cell(network, setting.sites[name], path, options.batch_size, options.workers, force)
+
+
+def _nothing_in_common(labels: Sequence[str], site: Manifest) -> bool:
+    """Return whether a manifest labels nothing that a network predicts, so that predicting would be for nothing."""
+    members = {name for name in site.findings if name in COMPOSITES and set(COMPOSITES[name].members) <= set(labels)}
+    return not members and not set(labels) & set(site.findings)
+
+
+def _cell(network: Network, name: str, file: PredictionsFile | None, setting: _Setting) -> TransferCell:
+    relation, site = setting.relations[network.name, name].name, setting.sites[name]
+    labels = network.bundle.labels if network.bundle is not None else ()
+    if file is None:
+        why = "there are no predictions" if network.bundle is None else "no finding is known to both"
+        return TransferCell(network.name, name, relation, None, why, labels, site.findings)
+    site = labels_under(site, network.scheme(file))
+    try:
+        sample, _ = join(file, site)
+    except CxrError as error:
+        if error.code != Code.PREDICTIONS_INVALID and not isinstance(error, ManifestError):
+            raise
+        why = f"they can't be joined ({error.message.rstrip('.')})"
+        return TransferCell(network.name, name, relation, None, why, file.findings, site.findings)
+    calibrated, fitted = file.calibrated, network.fitted
+    if fitted is not None and fitted.calibrates and not calibrated:
+        sample, calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings)), True
+    usable = fitted if calibrated else None
+    return TransferCell(network.name, name, relation, sample, "", file.findings, site.findings, usable, calibrated)
+
+
+def _validation(cells: Sequence[TransferCell], setting: _Setting, options: ExternalOptions) -> ExternalValidation:
+    transfer = transfer_tables(cells, options.intervals)
+    relations = [
+        {"trained_on": network, "tested_on": site, "relation": relation.name, "sentence": relation.sentence}
+        for (network, site), relation in setting.relations.items()
+    ]
+    sites = [site_row(name, site, setting.parts[name]) for name, site in setting.sites.items()]
+    unknown = [row for name, site in setting.sites.items() for row in unknown_label_rows(name, site)]
+    return ExternalValidation(
+        transfer.matrix,
+        transfer.drops,
+        options.intervals.level,
+        options.intervals.replicates,
+        calibration=calibration_of_cells(cells, options.intervals.level),
+        operating_points=operating_points_of_cells(cells, options.intervals),
+        offers=offers_of_cells(cells, options.intervals),
+        relations=pd.DataFrame(relations),
+        networks=pd.DataFrame([
+            network.row(setting.learned[name]) for name, network in setting.networks.items()
+        ]),
+        sites=pd.DataFrame(sites),
+        unknown_labels=pd.DataFrame(unknown),
+        book={"date": time.strftime("%Y-%m-%d"), "seed": options.intervals.seed, "split": options.split},
+        notes=tuple(_notes(cells, setting)),
+    )  # fmt: skip
+
+
+def _notes(cells: Sequence[TransferCell], setting: _Setting) -> list[str]:
+    """Return what a reader must know, a sentence each."""
+    notes = []
+    drawn = [name for name, site in setting.sites.items() if (site.table["source"] == PHANTOM_SOURCE).any()]
+    if drawn:
+        notes.append(SYNTHETIC)
+    notes += [relation.sentence for relation in setting.relations.values() if relation.name in (INTERNAL, UNVERIFIED)]
+    for name in setting.networks:
+        own = [cell for cell in cells if cell.trained_on == name]
+        if not any(cell.relation == HOME for cell in own):
+            notes.append(
+                f"None of the manifests is the home of {name}, so nothing tells what it loses elsewhere; --home "
+                f"{name}=MANIFEST names one."
+            )
+        if not any(cell.fitted is not None for cell in own):
+            notes.append(
+                f"{name} is not calibrated: its operating points and the shift of prevalence are skipped. 'cxr-monai "
+                "calibrate' writes a copy that is."
+            )
+    for name, site in setting.sites.items():
+        if site.patients == "unknown":
+            notes.append(
+                f"{name} does not tell whose films they are: each of its {counted(len(site), 'image')} counts as a "
+                "patient, and intervals are too narrow where that is wrong."
+            )
+        in_training = int((site.table["split"] == "train").sum())
+        if in_training and setting.parts[name] != "test":
+            notes.append(f"{in_training:,} of the films of {name} are of its training part.")
+        members = [COMPOSITES[finding].rule for finding in site.findings if finding in COMPOSITES]
+        notes += [f"{name}: {rule}" for rule in members]
+    return notes

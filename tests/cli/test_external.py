@@ -1,0 +1,208 @@
+"""``cxr-monai external``: two tiny networks at two places, and what may not be called external."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cxr_monai.cli import main
+from cxr_monai.cli.external import named_paths
+from cxr_monai.data.manifest import build_manifest, write_manifest
+from cxr_monai.errors import UsageError
+from cxr_monai.evaluation.fitted import fit_calibration
+from cxr_monai.evaluation.patients import remember_patients
+from cxr_monai.evaluation.sample import Sample
+from tests.support.tiny_bundles import LABELS, tiny_bundle
+
+QUICK = ("--replicates", "40", "--workers", "0")
+
+
+def place(folder: Path, source: str, seed: int, **columns: object) -> Path:
+    """Write 24 films of 12 patients, half of them for testing, and their manifest."""
+    random, folder = np.random.default_rng(seed), folder / source
+    folder.mkdir()
+    table = pd.DataFrame({"image": [f"{source}{at}.png" for at in range(24)]})
+    for image in table["image"]:
+        Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8)).save(folder / image)
+    table = table.assign(
+        patient_id=[str(seed * 100 + at // 2) for at in range(24)], source=source, view=["PA", "AP"] * 12,
+        split=["train"] * 12 + ["test"] * 12, Effusion=[0.0, 1.0] * 12, Mass=([0.0] * 4 + [1.0] * 2) * 4,
+    ).assign(**columns)  # fmt: skip
+    write_manifest(build_manifest(table, folder, "local"), folder.with_suffix(".csv"))
+    return folder.with_suffix(".csv")
+
+
+def learned_from(bundle: Path, *sources: str) -> Path:
+    """Write into a bundle's metadata what it learned from."""
+    file = bundle / "configs" / "metadata.json"
+    record = {"label_version": "local", "images": 24, "synthetic_images": 0, "sources": list(sources)}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"trained_on": record}))
+    return bundle
+
+
+def calibrate(bundle: Path, trained_on: list[str] | None = None) -> Path:
+    """Give a bundle a calibration, and a list of patients beside it."""
+    random, labels = np.random.default_rng(1), np.array([[0.0, 1.0], [1.0, 0.0]] * 40)
+    patients = [f"calibrated-{at}" for at in range(80)]
+    scores = np.clip(0.3 * labels + random.random(labels.shape) * 0.6, 0, 1)
+    sample = Sample.of(pd.DataFrame({"image": patients, "patient_id": patients}), LABELS, scores, labels)
+    fitted = fit_calibration(sample, fitted_on={"patients_digest": "of this calibration"})
+    fitted.write(bundle / "models" / "calibration.json")
+    if trained_on is not None:
+        remember_patients(fitted, sample, bundle, trained_on)
+    return bundle
+
+
+@pytest.fixture
+def places(elsewhere: Path) -> dict[str, Path]:
+    return {source: place(elsewhere, source, seed) for seed, source in enumerate(("nih", "padchest", "rsna"), 1)}
+
+
+@pytest.fixture
+def bundles(elsewhere: Path) -> dict[str, Path]:
+    """Network A learned from NIH and is calibrated; B learned from PadChest and is not."""
+    a, b = tiny_bundle(elsewhere / "A", 1), tiny_bundle(elsewhere / "B", 2)
+    return {"A": calibrate(learned_from(a, "nih"), ["100"]), "B": learned_from(b, "padchest")}
+
+
+def external(*words: str | Path) -> int:
+    return main(["external", *map(str, words), *QUICK])
+
+
+def test_two_networks_at_two_places(
+    bundles: dict[str, Path], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--bundles", *bundles.values(), "--manifests", places["nih"], places["padchest"], "--out", "out")
+    assert external(*words) == 0
+    told = capsys.readouterr()
+    matrix = pd.read_csv("out/matrix.csv").set_index(["trained_on", "tested_on", "finding"])
+    assert matrix["relation"].groupby(level=[0, 1]).first().to_dict() == {
+        ("A", "nih"): "home", ("A", "padchest"): "external", ("B", "nih"): "external", ("B", "padchest"): "home",
+    }  # fmt: skip
+    assert set(matrix["images"]) == {12}  # the test part alone
+    drops = pd.read_csv("out/drops.csv")
+    assert drops[["trained_on", "home", "tested_on"]].drop_duplicates().to_numpy().tolist() == [
+        ["A", "nih", "padchest"], ["B", "padchest", "nih"],
+    ]  # fmt: skip
+    points = pd.read_csv("out/operating_points.csv")
+    assert set(points["trained_on"]) == {"A"}
+    assert "B is not calibrated: its operating points and the shift of prevalence are skipped." in told.out
+    offers = pd.read_csv("out/offers.csv").set_index(["trained_on", "offer"])
+    assert offers.loc[("A", "prevalence shift"), "why"].isna().all()
+    assert offers.loc[("B", "prevalence shift"), "why"].notna().all()
+    content = json.loads(Path("out/external.json").read_text())
+    assert {row["network"]: row["learned_from"] for row in content["networks"]} == {"A": "nih", "B": "padchest"}
+    assert len(content["networks"][0]["digest"]) == 64
+    assert content["sites"][0]["views"] == "PA 6, AP 6"
+    assert "what is lost between home and there" in told.out
+
+
+def test_predictions_are_kept_and_not_computed_again(
+    bundles: dict[str, Path], places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--bundles", bundles["A"], "--manifests", places["nih"], places["padchest"], "--out", "out")
+    assert external(*words) == 0
+    first = Path("out/matrix.csv").read_bytes()
+    assert external(*words) == 2  # a result is there
+    monkeypatch.setattr("cxr_monai.workflows.external_networks.predict_into", None)
+    assert external(*words, "--force") == 0
+    assert Path("out/matrix.csv").read_bytes() == first
+
+
+def test_predictions_of_another_bundle_are_not_taken(
+    bundles: dict[str, Path], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--manifests", places["nih"], "--out")
+    assert external("--bundles", f"X={bundles['A']}", *words, "one") == 0
+    kept = Path("one/predictions/X@nih.csv")
+    assert external("--bundles", f"X={bundles['B']}", "--predictions", f"X@nih={kept}", *words, "two") == 1
+    assert "[evaluation-invalid]" in capsys.readouterr().err
+    Path("one/external.json").unlink()
+    for table in Path("one").glob("*.csv"):
+        table.unlink()
+    for page in Path("one").glob("report.*"):
+        page.unlink()
+    assert external("--bundles", f"X={bundles['B']}", *words, "one") == 2
+    assert "X@nih.csv: these are predictions of another bundle" in capsys.readouterr().err
+
+
+def test_systems_without_a_bundle(
+    bundles: dict[str, Path], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures are those of the bundle that made the predictions; what it learned from is a person's word."""
+    given = ("--manifests", places["nih"], places["padchest"])
+    assert external("--bundles", bundles["A"], *given, "--out", "run") == 0
+    kept = [f"A@{name}=run/predictions/A@{name}.csv" for name in ("nih", "padchest")]
+    assert external(*given, "--predictions", *kept, "--home", "A=nih", "--out", "given") == 0
+    pd.testing.assert_frame_equal(pd.read_csv("run/matrix.csv"), pd.read_csv("given/matrix.csv"))
+    capsys.readouterr()
+    assert external(*given, "--predictions", kept[0], "--out", "some") == 0
+    matrix = pd.read_csv("some/matrix.csv").set_index(["tested_on", "finding"])
+    assert matrix.loc[("padchest", "mean"), "why"] == "there are no predictions"
+    assert set(matrix["relation"]) == {"unverified"}
+    assert "None of the manifests is the home of A" in capsys.readouterr().out
+
+
+def test_films_of_the_same_collection_are_no_external_test(
+    bundles: dict[str, Path], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, words = bundles["A"], ("--manifests", places["nih"], places["rsna"], "--out")
+    assert external("--bundles", a, *words, "disjoint") == 0  # the list shows that no patient is shared
+    relations = pd.read_csv("disjoint/relations.csv").set_index("tested_on")
+    assert relations.loc["rsna", "relation"] == "other patients"
+    assert "RSNA's films were chosen from NIH" in relations.loc["rsna", "sentence"]
+    a.with_name("A.patients.json").unlink()
+    capsys.readouterr()
+    assert external("--bundles", a, *words, "refused") == 1
+    assert not Path("refused").exists()
+    told = capsys.readouterr().err
+    assert "[overlapping-sources]" in told
+    assert "no list of the patients that it learned from lies beside it" in told
+    assert external("--bundles", a, *words, "kept", "--overlap", "internal") == 0
+    assert pd.read_csv("kept/relations.csv").set_index("tested_on").loc["rsna", "relation"] == "internal"
+    assert "This is no external test." in capsys.readouterr().out
+
+
+def test_patients_of_the_training_are_refused_at_home(
+    bundles: dict[str, Path], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--bundles", bundles["A"], "--manifests", places["nih"], "--out", "out")
+    assert external(*words, "--split", "all") == 1
+    told = capsys.readouterr().err
+    assert "[patients-shared]" in told
+    assert "A learned from 1 patient of nih" in told
+
+
+def test_nothing_in_common_says_what_there_is(
+    bundles: dict[str, Path], elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = place(elsewhere, "vindr", 9).read_text().replace("Effusion,Mass", "Hernia,Fibrosis")
+    Path("other.csv").write_text(other)
+    assert external("--bundles", bundles["A"], "--manifests", "other.csv", "--out", "out") == 1
+    told = capsys.readouterr().err
+    assert "[predictions-invalid]" in told
+    assert "A on other: no finding is known to both" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["m.csv", "a/m.csv"], "two are called 'm'"),
+        (["x=m.csv", "x=n.csv"], "two are called 'x'"),
+    ],
+)
+def test_two_of_one_name_are_refused(words: list[str], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        named_paths(words, "--manifests")
+
+
+def test_names_that_are_not_there_are_refused(
+    bundles: dict[str, Path], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--bundles", bundles["A"], "--manifests", places["nih"], "--out", "out")
+    for more in (("--home", "C=nih"), ("--home", "A=vindr"), ("--predictions", "A@vindr=p.csv")):
+        assert external(*words, *more) == 1
+        assert f"{more[0]} names" in capsys.readouterr().err
