@@ -35,7 +35,16 @@ def is_nih(label_version: str) -> bool:
 
 def is_synthetic(label_version: str) -> bool:
     """Return whether labels are those of drawn images."""
-    return label_version.startswith("phantom-")
+    return all(version.startswith("phantom-") for version in label_version.split(", "))
+
+
+def is_phantom(source: str) -> bool:
+    """Return whether a manifest's ``source`` says that an image was drawn: ``phantom``, or ``phantom <hospital>``.
+
+    >>> is_phantom("phantom"), is_phantom("phantom north"), is_phantom("nih")
+    (True, True, False)
+    """
+    return source == PHANTOM_SOURCE or source.startswith(f"{PHANTOM_SOURCE} ")
 
 
 def official_split(label_version: str) -> str:

@@ -63,7 +63,7 @@ def read_boxed_cases(maps: str | Path, boxes: str | Path, manifest: Manifest) ->
     boxes_by_case = in_shares(box_table)
     keys = pd.DataFrame(list(boxes_by_case), columns=["stored", "finding"])
     people = manifest.table[["image", "split"]].assign(patient_id=patient_names(manifest.table))
-    by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name, root=manifest.root)
+    by_side = join_on_image(people, keys.assign(image=keys["stored"]), by_name=manifest.by_name, root=manifest.roots)
     joined = by_side.table.set_index(["stored", "finding"])
     listed = [key for key in boxes_by_case if key in joined.index]
     notes = list(remarks)

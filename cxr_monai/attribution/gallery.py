@@ -64,7 +64,7 @@ class Gallery:
         """Sentences on what is left out, for the user."""
         if manifest is not None:
             explained = self.store.table[["image"]].assign(named=self.store.table["image"])
-            by_side = join_on_image(manifest.table, explained, by_name=self.by_name, root=manifest.root)
+            by_side = join_on_image(manifest.table, explained, by_name=self.by_name, root=manifest.roots)
             rows = by_side.table.drop(columns="image").set_index("named").rename_axis("image")
             self.labels = rows.reindex(explained["image"])
             lost, images = by_side.matches.lost, by_side.matches.names

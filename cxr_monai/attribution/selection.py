@@ -11,7 +11,8 @@ import pandas as pd
 from cxr_monai.data.boxes import box_numbers, broken_boxes, by_line, read_box_cells, refuse_boxes
 from cxr_monai.data.files import image_files
 from cxr_monai.data.joining import join_on_image
-from cxr_monai.data.manifest import Manifest, find_boxes, read_manifest
+from cxr_monai.data.manifest import Manifest, find_boxes
+from cxr_monai.data.multi_source import manifest_files, read_manifests
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.schemes import FINDINGS, LabelScheme
 
@@ -37,7 +38,7 @@ class Example:
 
 def images_to_explain(
     images: str | Sequence[str] | None,
-    manifest: str | None,
+    manifest: str | Sequence[str] | None,
     dataset_dir: str | None,
     split: str,
     count: int | None,
@@ -71,20 +72,26 @@ def images_to_explain(
             "nothing to explain was named.",
             fix="Add --images FILE_OR_FOLDER, or --manifest M.csv (then --split and --count choose).",
         )
-    full_manifest = read_manifest(manifest, root=dataset_dir, scheme=scheme)
-    table, boxes = full_manifest.part(split), _boxes(find_boxes(manifest), full_manifest, scheme)
+    full_manifest = read_manifests(manifest, root=dataset_dir, scheme=scheme)
+    table, boxes = full_manifest.part(split), _boxes(_boxes_beside(manifest), full_manifest, scheme)
     labels = pd.DataFrame(table.labels(findings), columns=list(findings))
     names = table.table["image"]
     chosen = list(range(len(names))) if count is None else _one_each(labels, names, set(boxes), count)
     return [
         Example(
-            table.root / table.table["image"][row],
+            table.path_of(table.table["image"][row]),
             table.table["image"][row],
             tuple(name for name in findings if labels[name][row] == 1),
             boxes.get(table.table["image"][row], []),
         )
         for row in chosen
     ]
+
+
+def _boxes_beside(manifest: str | Sequence[str]) -> Path | None:
+    """Return the boxes beside a manifest; of several, whose boxes lie apart, none."""
+    files = manifest_files(manifest)
+    return find_boxes(files[0][1]) if len(files) == 1 else None
 
 
 def _expand(path: Path) -> list[Path]:
@@ -107,7 +114,7 @@ def _boxes(
     cells = cells.assign(**numbers)
     try:
         by_side = join_on_image(
-            manifest.table[["image"]], cells, by_name=manifest.by_name, path=path, root=manifest.root
+            manifest.table[["image"]], cells, by_name=manifest.by_name, path=path, root=manifest.roots
         )
     except ManifestError as error:
         if error.code != Code.MANIFEST_INVALID:

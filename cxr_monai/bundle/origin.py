@@ -14,7 +14,7 @@ from cxr_monai.bundle.shipped import shipped_bundles
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import is_public
 from cxr_monai.durable import write_durably
-from cxr_monai.origins import ONLY_TRIED, PHANTOM_SOURCE, labelled_by, source_of, sources_trained_on, training_origin
+from cxr_monai.origins import ONLY_TRIED, is_phantom, labelled_by, source_of, sources_trained_on, training_origin
 from cxr_monai.plurals import counted
 
 TRAINED_ON = "trained_on"
@@ -30,7 +30,7 @@ def write_origin(root: Path, manifest: Manifest) -> None:
         manifest: with a split; its images of ``train`` and ``val`` count.
     """
     used = manifest.table[manifest.table["split"].isin(["train", "val"])]
-    phantoms = int((used["source"] == PHANTOM_SOURCE).sum())
+    phantoms = int(used["source"].map(is_phantom).sum())
     public_sources = [source for source in used["source"].unique() if is_public(source)]
     _write(root, training_origin(manifest.label_version, len(used), phantoms, public_sources))
 

@@ -86,6 +86,7 @@ def check_paths(config: Mapping[str, Any]) -> None:
     """
     for name in PATHS:
         value = config.get(name)
+        value = ",".join(map(str, value)) if name == "manifest" and isinstance(value, list | tuple) else value
         if isinstance(value, str) and value[:1] not in ("$", "@") and "::" in value:
             raise SettingError(
                 Code.SETTING_INVALID,

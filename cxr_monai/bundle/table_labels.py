@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cxr_monai.data.manifest import RESERVED
+from cxr_monai.data.multi_source import manifest_files, manifests_title
 from cxr_monai.data.tables import read_header
-from cxr_monai.errors import Code, ManifestError
+from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.labels import parse_labels, spelling
 from cxr_monai.plurals import counted
 from cxr_monai.schemes import LabelScheme
@@ -29,9 +30,11 @@ def check_labels(config: Mapping[str, Any], scheme: LabelScheme) -> None:
         ManifestError: ``unknown-finding``, with the ``--labels`` that the table has.
     """
     labels, manifest = config.get("labels"), config.get("manifest")
-    if scheme.derived or not isinstance(manifest, str) or (isinstance(labels, str) and labels[:1] in ("$", "@")):
+    if scheme.derived or not isinstance(manifest, str | list | tuple):
         return
-    findings = findings_of(Path(manifest))
+    if isinstance(labels, str) and labels[:1] in ("$", "@"):
+        return
+    findings = findings_of(manifest)
     if not findings or labels is None:
         return
     names = parse_labels(labels)
@@ -42,16 +45,18 @@ def check_labels(config: Mapping[str, Any], scheme: LabelScheme) -> None:
             f"it has no column for {_some(missing)}, which this training is to learn ({len(missing):,} of "
             f"{counted(len(names), 'label')}); it has {_some(findings)}.",
             fix=_ways([name for name in names if name in findings], findings),
-            where=manifest,
+            where=manifests_title(manifest) if len(manifest_files(manifest)) > 1 else str(manifest),
         )
 
 
-def findings_of(manifest: Path) -> list[str]:
-    """Return the findings that a manifest's first line names, as it is read; none if it cannot be read."""
+def findings_of(manifest: str | Path | Sequence[str]) -> list[str]:
+    """Return the findings that a manifest's first line names, as it is read, or those of several; none if one cannot
+    be read."""
     try:
-        return [spelling(column) for column in read_header(manifest) if column not in RESERVED]
-    except ManifestError:
+        columns = [column for _, path in manifest_files(manifest) for column in read_header(path)]
+    except (ManifestError, SettingError):
         return []
+    return list(dict.fromkeys(spelling(column) for column in columns if column not in RESERVED))
 
 
 def _ways(common: Sequence[str], findings: Sequence[str]) -> str:

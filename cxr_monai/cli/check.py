@@ -19,12 +19,15 @@ EPILOG = """examples:
   cxr-monai check manifest.csv                 (the picture becomes manifest.check.png)
   cxr-monai check manifest.csv --pixels        (reads every image: identical pixels under two patients, broken files)
   cxr-monai check manifest.csv --scheme categories_normal
+  cxr-monai check nih.csv,chexpert.csv         (as one: what they know together, patients on two sides)
   cxr-monai check manifest.csv --out report    (check.txt and check.png in the folder 'report')"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``cxr-monai check``."""
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
+    parser.add_argument(
+        "manifest", metavar="MANIFEST", help="a manifest, .csv or .csv.gz, or several with commas between"
+    )
     parser.add_argument("--pixels", action="store_true", help="read every image and compare their pixels (slow)")
     add_any_modality(parser, "--pixels: ")
     parser.add_argument("--table-only", action="store_true", help="don't look for the files")
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run ``cxr-monai check`` and return its exit status."""
     from cxr_monai.data.describe import describe, describe_labels, oddities, picture
-    from cxr_monai.data.manifest import read_manifest
+    from cxr_monai.data.multi_source import manifest_files, read_manifests
     from cxr_monai.durable import write_together
     from cxr_monai.outputs import check_folder, check_output
     from cxr_monai.schemes import label_scheme
@@ -50,18 +53,19 @@ def run(arguments: argparse.Namespace) -> int:
         check_folder(arguments.out, ["check.txt", "check.png"], arguments.force)
         chart = arguments.out / "check.png"
     else:  # named after the manifest and made of it alone: a newer one takes its place
-        name = arguments.manifest.name.removesuffix(".gz").removesuffix(".csv")
-        chart = check_output(arguments.manifest.with_name(f"{name}.check.png"), force=True)
+        files = [path for _, path in manifest_files(arguments.manifest)]
+        name = "+".join(path.name.removesuffix(".gz").removesuffix(".csv") for path in files)
+        chart = check_output(files[0].with_name(f"{name}.check.png"), force=True)
     labels = label_scheme(arguments.scheme) if arguments.scheme else None
     problems: list[str] = []
     try:
-        manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=not arguments.table_only)
+        manifest = read_manifests(arguments.manifest, root=arguments.root, check_files=not arguments.table_only)
     except ManifestError as error:
         # the rest of a table whose files are missing can still be shown; of one that is invalid it can't
         if error.code != Code.IMAGES_MISSING:
             raise
         problems.append(error.message)
-        manifest = read_manifest(arguments.manifest, root=arguments.root, check_files=False)
+        manifest = read_manifests(arguments.manifest, root=arguments.root, check_files=False)
     notes = oddities(manifest)
     if arguments.pixels:
         pixels_wrong, pixels_notes = _pixels(manifest, arguments.any_modality)

@@ -33,7 +33,7 @@ image files are not needed. docs/evaluation.md says how each figure is computed.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``cxr-monai evaluate``."""
     parser.add_argument("--predictions", type=Path, required=True, metavar="P.csv", help="the system's probabilities")
-    parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="labels, patients, split")
+    parser.add_argument("--manifest", required=True, metavar="M.csv[,N.csv]", help="labels, patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
     parser.add_argument(
         "--split", choices=["train", "val", "test"], help="this part alone (default: what is predicted)"

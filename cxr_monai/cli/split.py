@@ -23,7 +23,8 @@ EPILOG = """examples:
   cxr-monai split manifest.csv --scheme random --seed 1
   cxr-monai split manifest.csv --scheme official            (lists lie in the images' folder)
   cxr-monai split manifest.csv --scheme lists --train train_list.txt --val val_list.txt --test test_list.txt
-  cxr-monai split manifest.csv --scheme kfold --k 5 --out folds.csv"""
+  cxr-monai split manifest.csv --scheme kfold --k 5 --out folds.csv
+  cxr-monai split nih.csv,rsna.csv --scheme random --out both.csv   (one patient of both is on one side)"""
 
 # scheme: its own options
 _OPTIONS = {
@@ -36,7 +37,9 @@ _OPTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``cxr-monai split``; options that the scheme does not have are refused in `run`."""
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a manifest, .csv or .csv.gz")
+    parser.add_argument(
+        "manifest", metavar="MANIFEST", help="a manifest, .csv or .csv.gz; or several with commas between, and --out"
+    )
     parser.add_argument("--scheme", required=True, choices=tuple(_OPTIONS))
     parser.add_argument("--out", type=Path, metavar="OTHER.csv", help="write here (default: into MANIFEST itself)")
     add_force(parser)
@@ -62,14 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
     options = _options(arguments)
     from cxr_monai.data.describe import balance_text, side_table
     from cxr_monai.data.identifiers import alike_note
-    from cxr_monai.data.manifest import read_manifest, write_manifest
+    from cxr_monai.data.manifest import write_manifest
+    from cxr_monai.data.multi_source import manifest_files, read_manifests
     from cxr_monai.outputs import check_output
 
-    out = arguments.out or arguments.manifest
-    if arguments.manifest.exists():  # into the manifest itself where no other name is given
-        check_output(out, arguments.force or out.resolve() == arguments.manifest.resolve())
+    files = [path for _, path in manifest_files(arguments.manifest)]
+    if len(files) > 1 and not arguments.out:
+        raise UsageError(Code.USAGE, "several manifests become one: say where with --out BOTH.csv.")
+    out = arguments.out or files[0]
+    if files[0].exists():  # into the manifest itself where no other name is given
+        check_output(out, arguments.force or out.resolve() == files[0].resolve())
     # only the table is needed: 'check' and training look whether the images exist
-    manifest = read_manifest(arguments.manifest, check_files=False)
+    manifest = read_manifests(arguments.manifest, check_files=False, keep_splits=arguments.scheme == "kfold")
     result = _split(manifest, arguments.scheme, options)
     write_manifest(result, out)
     for note in alike_note(manifest.table["patient_id"], manifest.table["source"]):

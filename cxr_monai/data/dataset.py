@@ -23,7 +23,8 @@ from cxr_monai.data.cache.pixels import Entry, PixelCache
 from cxr_monai.data.files import LOOKED_FOR, image_files
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
-from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.multi_source import read_manifests
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, StorageError, ours
 from cxr_monai.schemes import LabelScheme
@@ -32,22 +33,23 @@ logger = logging.getLogger(__name__)
 
 
 def open_manifest(
-    manifest: str | None,
+    manifest: str | Sequence[str] | None,
     dataset_dir: str | None = None,
     scheme: LabelScheme | None = None,
     *,
     match_names: bool = False,
 ) -> Manifest:
-    """Read and validate the manifest that a bundle was given.
+    """Read and validate the manifest that a bundle was given, or several as one.
 
     Args:
-        manifest: its path; a bundle has no default, so None is an error.
-        dataset_dir: the root of the images; the manifest's own where None.
+        manifest: its path, or several with commas between (`cxr_monai.data.multi_source`); a bundle has no default, so
+            None is an error.
+        dataset_dir: the root of the images; the manifest's own where None, as it must be with several.
         scheme: whose labels are the bundle's; the table has them as columns beside the findings.
         match_names: file names are identities when other tables are joined to it.
 
     Raises:
-        SettingError: ``setting-invalid`` if no manifest was named.
+        SettingError: ``setting-invalid`` if no manifest was named, or several and one folder of images.
         ManifestError: everything that is wrong with it.
     """
     if manifest is None:
@@ -56,7 +58,7 @@ def open_manifest(
             "no manifest was named, so there is nothing to read.",
             fix="Add --manifest M.csv; 'cxr-monai manifest --help' shows how to make one.",
         )
-    return read_manifest(manifest, root=dataset_dir, scheme=scheme, match_names=match_names)
+    return read_manifests(manifest, root=dataset_dir, scheme=scheme, match_names=match_names)
 
 
 def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
@@ -102,11 +104,13 @@ def label_counts(manifest: Manifest, split: str, findings: Sequence[str]) -> lis
     return list(zip((labels == 1).sum(0).tolist(), (labels == 0).sum(0).tolist(), strict=True))
 
 
-def inference_items(manifest: str | None, dataset_dir: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
+def inference_items(
+    manifest: str | Sequence[str] | None, dataset_dir: str | None, findings: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the items of a manifest (all splits), or of every image file below a folder; labels are all unknown.
 
     Args:
-        manifest: path of a manifest, or None.
+        manifest: as of `open_manifest`, or None.
         dataset_dir: the root of the manifest's images, or the folder to search where there is no manifest.
         findings: the labels, in the order of the network's channels.
 
@@ -115,7 +119,7 @@ def inference_items(manifest: str | None, dataset_dir: str | None, findings: Seq
         ManifestError: ``no-images`` if the folder holds none.
     """
     if manifest is not None:
-        table = read_manifest(manifest, root=dataset_dir, check_files=False)
+        table = read_manifests(manifest, root=dataset_dir, check_files=False)
         files = list(zip(table.paths(), table.table["image"], strict=True))
     elif dataset_dir is not None:
         root = Path(dataset_dir)

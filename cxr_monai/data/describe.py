@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.identifiers import alike_note
+from cxr_monai.data.label_record import LabelRecord
 from cxr_monai.data.manifest import Manifest, under
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.data.overlaps import patient_names
@@ -44,8 +45,7 @@ def describe(manifest: Manifest) -> str:
     table = manifest.table
     head = (
         f"{counted(len(table), 'image')} of {counted(patient_names(table).nunique(), 'patient')}, "
-        f"labels {manifest.label_version}, "
-        f"root {manifest.root}"
+        f"labels {manifest.label_version}, " + _roots_text(manifest)
     )
     if manifest.patients == "unknown":
         head += "; the data set does not tell whose films they are, so each counts as a patient"
@@ -225,7 +225,7 @@ def compare_pixels(
         # in batches, so that a large data set does not queue all of its images at once
         for start in range(0, len(table), _BATCH):
             images = table["image"].iloc[start : start + _BATCH]
-            for image, result in zip(images, pool.map(read, (manifest.root / name for name in images)), strict=True):
+            for image, result in zip(images, pool.map(read, map(manifest.path_of, images)), strict=True):
                 if isinstance(result, RadiographError):
                     unreadable.append((image, result.code.value, result.message))
                     digests.append("")
@@ -241,6 +241,19 @@ def compare_pixels(
         if len(set(rows["patient_id"])) > 1
     ]
     return PixelReport(shared, int(same.duplicated(["digest", "patient_id"]).sum()), unreadable, notes, len(read))
+
+
+def _roots_text(manifest: Manifest) -> str:
+    """Return where the images are; of a joined manifest, for each member."""
+    if not manifest.members:
+        return f"root {manifest.root}"
+    counts = manifest.table["image"].str.partition("/")[0].value_counts()
+    lines = [
+        f"  {member.name}: {counted(int(counts.get(member.name, 0)), 'image')}, labels {member.label_version}, "
+        f"root {member.root}"
+        for member in manifest.members
+    ]
+    return "joined of\n" + "\n".join(lines)
 
 
 def _with_patient_names(manifest: Manifest) -> pd.DataFrame:
@@ -393,15 +406,17 @@ def _findings_text(manifest: Manifest) -> str:
 
 def _unknown_text(manifest: Manifest) -> list[str]:
     """Return why labels are unknown and what was chosen about them; nothing without an adapter's record."""
-    record = manifest.labels_record
-    if record is None:
-        return []
+    records = [manifest.labels_record, *(member.labels_record for member in manifest.members)]
+    return [_record_text(record) for record in records if record is not None]
+
+
+def _record_text(record: LabelRecord) -> str:
     chosen = ", ".join(f"{name} {value}" for name, value in record.settings.items())
     lines = [f"Labels of {record.dataset}" + (f": {chosen}" if chosen else "")]
     table = record.table()
     if table.shape[1]:
         lines += ["unknown, by reason (images when the manifest was made)", _frame(table, "{}")]
-    return ["\n".join([*lines, *record.rules.values()])]
+    return "\n".join([*lines, *record.rules.values()])
 
 
 def _co_occurrence_text(manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ Which image is which is decided in `cxr_monai.data.matching` alone.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def join_on_image(
     *,
     by_name: bool = False,
     path: str | Path | None = None,
-    root: Path | None = None,
+    root: Path | Mapping[str, Path] | None = None,
 ) -> Joined:
     """Join another table to a manifest's on ``image``, by the rule of `cxr_monai.data.matching`.
 
@@ -87,8 +87,8 @@ def join_on_image(
         right: a table with ``image``, any number of rows an image (boxes).
         by_name: file names are identities; as in a manifest's ``by_name``.
         path: the right table's file, for messages.
-        root: the absolute folder that the images of ``left`` are relative to; an absolute path inside it in ``right``
-            means exactly that file.
+        root: the absolute folder that the images of ``left`` are relative to, or those of a manifest's ``roots``; an
+            absolute path inside it in ``right`` means exactly that file.
 
     Returns:
         The columns of both (where a name is in both, the right one gets ``_right``), and the matches.

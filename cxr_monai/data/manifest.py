@@ -8,7 +8,8 @@ A CSV (``.gz`` allowed), one row an image::
 ``image`` is relative to the manifest's root. Every column that is not in `RESERVED` is a finding: ``1`` present,
 ``0`` absent, empty unknown, which is never 0: losses and metrics mask it. Beside ``M.csv`` stands ``M.csv.json`` with
 the root, the label version, what tells images apart (``key``), the record of the split, how a data set's labels became
-1, 0 and unknown (``labels``), and whether patients are known (``patients``). Validation happens once, on reading
+1, 0 and unknown (``labels``), and whether patients are known (``patients``); see `cxr_monai.data.manifest_record`.
+Several manifests are read as one by `cxr_monai.data.multi_source`. Validation happens once, on reading
 (`read_manifest`, `build_manifest`), and reports all problems together: a `Manifest` is valid.
 
     manifest = read_manifest("manifest.csv")
@@ -18,31 +19,40 @@ the root, the label version, what tells images apart (``key``), the record of th
 
 import gzip
 import hashlib
-import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from cxr_monai.data.columns import IMAGE, find_column
 from cxr_monai.data.label_record import LabelRecord
+from cxr_monai.data.manifest_record import (
+    Key,
+    Member,
+    Patients,
+    Record,
+    SplitRecord,
+    read_record,
+    record_path,
+    several_roots,
+)
 from cxr_monai.data.matching import examples
 from cxr_monai.data.tables import MANIFEST, nameless, read_cells
-from cxr_monai.data.validation import RESERVED, validate
+from cxr_monai.data.validation import RESERVED, below_roots, validate
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, ManifestError, SplitError, StorageError
 from cxr_monai.schemes import LabelScheme
-from cxr_monai.strict_json import parse_strictly
 
 __all__ = [
     "RESERVED",
     "Key",
     "Manifest",
+    "Member",
     "SplitRecord",
     "boxes_path",
     "build_manifest",
@@ -55,26 +65,7 @@ __all__ = [
     "write_manifest",
 ]
 
-Key = Literal["path", "name"]
-Patients = Literal["known", "unknown"]
 _NIH_VERSIONS = ("nih-v2020", "nih-2017", "nih-other")
-
-
-@dataclass(frozen=True)
-class SplitRecord:
-    """How the ``split`` (or ``fold``) column came about.
-
-    Attributes:
-        scheme: ``official``, ``lists``, ``random``, ``kfold``; ``edited`` if the column is not what its record says.
-        seed: of the patients' assignment; None where nothing was drawn.
-        digest: `split_digest` of the table.
-        details: what else made the split: lists' names, fractions, k.
-    """
-
-    scheme: str
-    seed: int | None
-    digest: str
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +84,9 @@ class Manifest:
         patients: ``unknown`` if the data set does not tell whose films they are: then ``patient_id`` is one per image,
             splits by patient are refused, and intervals over patients are too narrow.
         labels_record: how a data set's labels became 1, 0 and unknown; None where no adapter recorded it.
+        members: the manifests that this one is joined of (`cxr_monai.data.multi_source`); empty for one of its own.
+            Images of a member are named ``<name>/<its own path>``, and lie below the member's own root; ``root`` is
+            then the folder that holds all roots.
     """
 
     table: pd.DataFrame
@@ -102,6 +96,12 @@ class Manifest:
     key: Key = "path"
     patients: Patients = "known"
     labels_record: LabelRecord | None = None
+    members: tuple[Member, ...] = ()
+
+    @property
+    def roots(self) -> dict[str, Path]:
+        """The absolute folder of each first folder of ``image``; a manifest of its own has one, of ``""``."""
+        return {member.name: member.root for member in self.members} or {"": self.root}
 
     @property
     def by_name(self) -> bool:
@@ -118,7 +118,12 @@ class Manifest:
 
     def paths(self) -> list[Path]:
         """Return each image's absolute path, in the table's order."""
-        return [self.root / image for image in self.table["image"]]
+        roots = self.roots
+        return [below_roots(image, roots) for image in self.table["image"]]
+
+    def path_of(self, image: str) -> Path:
+        """Return the absolute path of an image of the table."""
+        return below_roots(image, self.roots)
 
     def labels(self, findings: Sequence[str] | None = None) -> np.ndarray:
         """Return float32 [N, F]: 1 present, 0 absent, NaN unknown; F in the order asked for, by default the table's.
@@ -218,23 +223,27 @@ def read_manifest(
         scheme ``edited``, the digest of the present table, and the old record in ``details["recorded"]``.
 
     Raises:
+        SettingError: ``setting-invalid`` for a root where the manifest is joined of several, which have their own.
         ManifestError: ``manifest-not-found``; ``patient-leak`` or ``images-missing`` where that is all that is wrong;
             else ``manifest-invalid``: everything that is wrong, each with its line (header = line 1);
             ``unknown-finding`` if the scheme needs findings that the table lacks.
     """
     path = Path(path)
-    sidecar = _read_sidecar(path)
-    label_version, split, key = sidecar.label_version, sidecar.split, sidecar.key
-    root = Path(os.path.abspath(path.parent / sidecar.root if root is None else root))
-    table = validate(_parse(path), root, check_files, path=path)
+    record = read_record(path)
+    if record.members and root is not None:
+        raise several_roots([member.name for member in record.members], root)
+    split, key = record.split, record.key
+    root = Path(os.path.abspath(path.parent / record.root if root is None else root))
+    members = tuple(replace(one, root=Path(os.path.abspath(path.parent / one.root))) for one in record.members)
+    roots = {member.name: member.root for member in members} or root
+    table = validate(_parse(path), roots, check_files, path=path)
     if key is None:  # written before there was a key: NIH's names are identities all the same
-        key = "name" if label_version in _NIH_VERSIONS and file_names(table["image"]).is_unique else "path"
+        key = "name" if record.label_version in _NIH_VERSIONS and file_names(table["image"]).is_unique else "path"
     _require_unique_names(table, key, path)
     if split and split.digest != (digest := split_digest(table)):
         split = SplitRecord("edited", None, digest, {"recorded": asdict(split)})
-    manifest = Manifest(
-        table, root, label_version, split, "name" if match_names else key, sidecar.patients, sidecar.labels_record
-    )
+    key = "name" if match_names else key
+    manifest = Manifest(table, root, record.label_version, split, key, record.patients, record.labels_record, members)
     return manifest if scheme is None else under(manifest, scheme, path)
 
 
@@ -301,21 +310,14 @@ def write_manifest(manifest: Manifest, path: str | Path, beside: Mapping[Path, b
     content = table.to_csv(index=False, lineterminator="\n").encode()
     if path.suffix == ".gz":
         content = gzip.compress(content, compresslevel=6, mtime=0)
-    inside = path.is_relative_to(os.path.realpath(manifest.root))
-    sidecar: dict[str, Any] = {
-        "root": os.path.relpath(os.path.realpath(manifest.root), path.parent) if inside else str(manifest.root),
-        "label_version": manifest.label_version,
-        "key": manifest.key,
-        "split": asdict(manifest.split) if manifest.split else None,
-    }
-    if manifest.patients != "known":
-        sidecar["patients"] = manifest.patients
-    if manifest.labels_record is not None:
-        sidecar["labels"] = manifest.labels_record.to_json()
+    record = Record(
+        manifest.root, manifest.label_version, manifest.split, manifest.key, manifest.patients,
+        manifest.labels_record, manifest.members,
+    )  # fmt: skip
     # the record first: a record without its table shows at once, a table with the wrong root would not
-    record = (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode()
+    beside = {**(beside or {}), record_path(path): record.content(path.parent)}
     try:
-        write_together(path, content, {**(beside or {}), _sidecar_path(path): record})
+        write_together(path, content, beside)
     except StorageError as error:
         error.where = str(unresolved)
         raise
@@ -375,10 +377,6 @@ def file_names(images: pd.Series) -> pd.Series:
     return images.str.rpartition("/")[2]
 
 
-def _sidecar_path(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
-
-
 def _require_unique_names(table: pd.DataFrame, key: Key, path: Path | None) -> None:
     """Refuse a table whose record has the key ``name`` though file names repeat."""
     names = file_names(table["image"])
@@ -392,46 +390,6 @@ def _require_unique_names(table: pd.DataFrame, key: Key, path: Path | None) -> N
             fix='Correct the table, or write "key": "path" into the record beside it.',
             where=path,
         )
-
-
-@dataclass(frozen=True)
-class _Sidecar:
-    """Content of ``M.csv.json``; its root is absolute, or relative to the manifest's folder.
-
-    A key of None: the file was written before there was one.
-    """
-
-    root: str = "."
-    label_version: str = "local"
-    split: SplitRecord | None = None
-    key: Key | None = "path"
-    patients: Patients = "known"
-    labels_record: LabelRecord | None = None
-
-
-def _read_sidecar(path: Path) -> _Sidecar:
-    file = _sidecar_path(path)
-    if not file.exists():
-        return _Sidecar()
-    try:
-        content = parse_strictly(file.read_bytes())
-        split = SplitRecord(**content["split"]) if content.get("split") else None
-        key = content.get("key")
-        if key not in (None, "path", "name"):
-            raise ValueError(f'"key" is {key!r}, and is "path" or "name"')
-        patients = content.get("patients", "known")
-        if patients not in ("known", "unknown"):
-            raise ValueError(f'"patients" is {patients!r}, and is "known" or "unknown"')
-        labels = LabelRecord.from_json(content["labels"]) if content.get("labels") else None
-        root, version = os.fspath(content.get("root", ".")), str(content.get("label_version", "local"))
-        return _Sidecar(root, version, split, key, patients, labels)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ManifestError(
-            Code.MANIFEST_INVALID,
-            f"the manifest's record is not what 'cxr-monai manifest' writes ({error}).",
-            fix="Restore it, or delete it if the images lie beside the manifest.",
-            where=file,
-        ) from error
 
 
 def _parse(path: Path) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def match_images(
     by_name: bool = False,
     other_endings: bool = False,
     spare_names: bool = False,
-    root: Path | None = None,
+    root: Path | Mapping[str, Path] | None = None,
 ) -> Matches:
     """Find the image that each name means; nothing is read from disk.
 
@@ -109,7 +109,8 @@ def match_images(
         other_endings: ``a.dcm`` may be ``a.png`` (label tables are older than conversions).
         spare_names: there may well be names of other images (predictions of all, a manifest of some): a bare name
             beside an equal path with folders is another image's, fits none, and is not a second name of that one.
-        root: the absolute folder that ``images`` are relative to; an absolute name inside it means exactly that file.
+        root: the absolute folder that ``images`` are relative to, or that of each first folder (as of
+            `cxr_monai.data.manifest.Manifest.roots`); an absolute name inside it means exactly that file.
 
     >>> matches = match_images(["a.png", "x/b.png", "gone.png"], ["x/a.png", "x/b.png"])
     >>> matches.image_of, matches.lost
@@ -118,7 +119,9 @@ def match_images(
     unique_names, unique_images = list(dict.fromkeys(names)), list(dict.fromkeys(images))
     if unique_names == unique_images:
         return Matches(tuple(unique_names), tuple(unique_images), np.arange(len(unique_names)))
-    inside = [_inside(name, root) for name in unique_names]
+    roots = root if isinstance(root, Mapping) else {} if root is None else {"": root}
+    starts = {f"{folder.as_posix().rstrip('/')}/": first and f"{first}/" for first, folder in roots.items()}
+    inside = [_inside(name, starts) for name in unique_names]
     name_paths = [_plain(name if within is None else within) for name, within in zip(unique_names, inside, strict=True)]
     image_paths = [_plain(image) for image in unique_images]
     same, equal = {image: index for index, image in enumerate(unique_images)}, _positions(image_paths)
@@ -183,11 +186,15 @@ def _shown(items: Sequence[str]) -> str:
     return ", ".join(items[:_SHOWN])
 
 
-def _inside(name: str, root: Path | None) -> str | None:
-    """Return an absolute path inside the root relative to it; None for any other."""
+def _inside(name: str, starts: Mapping[str, str]) -> str | None:
+    """Return an absolute path inside a root as ``images`` name it; None for any other.
+
+    Args:
+        name: the path.
+        starts: the beginning of paths inside each root: that of images there.
+    """
     path = name.replace("\\", "/")
-    start = "" if root is None else f"{root.as_posix().rstrip('/')}/"
-    return path[len(start) :] if start and path.startswith(start) else None
+    return next((first + path[len(start) :] for start, first in starts.items() if path.startswith(start)), None)
 
 
 def _plain(path: str) -> str:

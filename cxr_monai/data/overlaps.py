@@ -71,6 +71,10 @@ def is_public(source: str) -> bool:
     return name in _DRAWN_FROM or name in _WHOLE_COLLECTIONS
 
 
+VAGUE_SOURCES = ("", "folder", "dicom")
+"""Sources that say how films came, and not whose they are: nobody can tell what such films share with others."""
+
+
 def collections_of(source: str) -> tuple[str, ...]:
     """Return the collections that a source's films come from; the source itself where it was drawn from no other.
 

@@ -313,7 +313,7 @@ def _sides_from_lists(manifest: Manifest, files: dict[str, str | Path], match_na
         side_of |= dict.fromkeys(names, side)
     images = manifest.table["image"]
     by_name = match_names or manifest.by_name
-    matches = match_images(side_of, images, by_name=by_name, spare_names=True, root=manifest.root)
+    matches = match_images(side_of, images, by_name=by_name, spare_names=True, root=manifest.roots)
     require_clear(matches, Code.IMAGES_AMBIGUOUS, "the listed images", " and ".join(map(str, files.values())))
     side_of_image = {image: side_of[name] for name, image in matches.image_of.items()}
     near = matches.near_misses()

@@ -15,7 +15,7 @@ Nothing here loops over rows: 112,120 rows by 14 findings take about half a seco
 
 import os
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,33 @@ class Problems:
         raise ManifestError(codes.pop() if len(codes) == 1 else Code.MANIFEST_INVALID, "\n".join(lines), where=path)
 
 
-def validate(table: pd.DataFrame, root: Path, check_files: bool, path: Path | None) -> pd.DataFrame:
+def below_roots(image: str, roots: Mapping[str, Path]) -> Path:
+    """Return the path of an image, or of its folder.
+
+    Args:
+        image: relative to the root, or to that of its first folder.
+        roots: of `cxr_monai.data.manifest.Manifest.roots`.
+
+    Raises:
+        KeyError: its first folder has no root.
+
+    >>> below_roots("nih/images_001/a.png", {"nih": Path("/data/nih"), "rsna": Path("/mnt/rsna")}).as_posix()
+    '/data/nih/images_001/a.png'
+    """
+    if "" in roots:
+        return roots[""] / image
+    name, _, rest = image.partition("/")
+    return roots[name] / rest
+
+
+def validate(
+    table: pd.DataFrame, root: Path | Mapping[str, Path], check_files: bool, path: Path | None
+) -> pd.DataFrame:
     """Return the table in the manifest's types, with a fresh RangeIndex.
 
     Args:
         table: any types; its index is the line of each row in the file.
-        root: the absolute folder that ``image`` is relative to.
+        root: the absolute folder that ``image`` is relative to; or, of a joined manifest, that of each first folder.
         check_files: look for every image on disk.
         path: the file that errors name.
 
@@ -109,8 +130,14 @@ def validate(table: pd.DataFrame, root: Path, check_files: bool, path: Path | No
     text = {name: _text(table[name]) for name in RESERVED if name in table.columns}
     if "image" in text:
         text["image"], inside = _images(text["image"], problems)
+        roots = root if isinstance(root, Mapping) else {"": root}
+        if "" not in roots:
+            strange = inside & ~text["image"].str.partition("/")[0].isin(list(roots))
+            rule = f"the first folder of an image is one of {', '.join(roots)}; {{count}} are not"
+            problems.add_rows(rule, strange, lambda image: f"image is {image!r}", text["image"])
+            inside &= ~strange
         if check_files and inside.any():
-            _check_files(text["image"][inside], root, problems)
+            _check_files(text["image"][inside], roots, problems)
     columns = {name: _FIELDS[name](values, problems) if name in _FIELDS else values for name, values in text.items()}
     if "patient_id" in text:
         _check_patients(columns, problems)
@@ -174,17 +201,18 @@ def _images(images: pd.Series, problems: Problems) -> tuple[pd.Series, pd.Series
     return images, ~outside
 
 
-def _check_files(images: pd.Series, root: Path, problems: Problems) -> None:
+def _check_files(images: pd.Series, roots: Mapping[str, Path], problems: Problems) -> None:
     """Look for the files, listing each folder once: one call a folder, not one a file."""
     parts = images.str.rpartition("/")
-    folders: dict[str, set[str]] = {folder: _files(root / folder) for folder in parts[0].unique()}
+    folders: dict[str, set[str]] = {folder: _files(below_roots(folder, roots)) for folder in parts[0].unique()}
     pairs = zip(parts[0], parts[2], strict=True)
     absent = pd.Series([name not in folders[folder] for folder, name in pairs], index=images.index, dtype=bool)
     rows = images[absent]
-    note = "" if root.is_dir() else ", which does not exist"
+    lacking = [root for root in roots.values() if not root.is_dir()]
+    note = f", {'which' if len(roots) == 1 else ', '.join(map(str, lacking))} does not exist" if lacking else ""
     problems.add(
-        f"an image is a file under the root {root}{note}; {{count}} of {len(images):,} are not "
-        "(give the right root, or make the manifest with --available-only)",
+        f"an image is a file under the root {', '.join(map(str, roots.values()))}{note}; "
+        f"{{count}} of {len(images):,} are not (give the right root, or make the manifest with --available-only)",
         len(rows),
         (f"line {line}: there is no {image!r}" for line, image in rows.head(_SHOWN).items()),
         Code.IMAGES_MISSING,

@@ -13,12 +13,12 @@ import pandas as pd
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.comparison import TOO_FEW, holm
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.origins import PHANTOM_SOURCE
+from cxr_monai.origins import is_phantom
 
 ATTRIBUTES = ("sex", "age", "view", "source", "prior_visits")
 AGES = {"<18": 0, "18-39": 18, "40-64": 40, "65+": 65}  # from, in completed years
 PRIOR_VISITS = {"none": 0, "1-3": 1, "4-9": 4, "10+": 10}  # from
-NUMBERED_SOURCES = ("nih", PHANTOM_SOURCE)  # whose study ids say how many studies came before
+NUMBERED_SOURCES = ("nih",)  # and phantoms: whose study ids say how many studies came before
 _ORDER = {"sex": ("F", "M", "O"), "age": tuple(AGES), "view": ("PA", "AP"), "prior_visits": tuple(PRIOR_VISITS)}
 
 
@@ -129,7 +129,9 @@ def _groups_by(table: pd.DataFrame, attribute: str) -> pd.Series:
         # the patient's id may hold underscores itself: the follow-up is what stands behind '<patient>_'
         ids, patients = table["study_id"].astype("str"), table["patient_id"].astype("str")
         parts = ids.str.extract(r"^(?P<patient>.*)_(?P<number>\d+)$")
-        is_numbered = (parts["patient"] == patients) & table["source"].isin(NUMBERED_SOURCES)
+        is_numbered = (parts["patient"] == patients) & (
+            table["source"].isin(NUMBERED_SOURCES) | table["source"].map(is_phantom)
+        )
         return _banded(pd.to_numeric(parts["number"]).astype(float).where(is_numbered).to_numpy(), PRIOR_VISITS)
     return table[attribute].astype("str").fillna("").reset_index(drop=True)
 

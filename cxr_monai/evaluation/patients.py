@@ -6,7 +6,7 @@ the disk of those who have the identifiers anyway.
 A patient is ``<collection><TAB><identifier>`` (`cxr_monai.data.overlaps.patient_keys`), or an identifier alone where
 the collection of films is not known. A list of one collection holds hashes of identifiers alone, as lists did before
 collections were written down; one of several holds hashes of both. Where one side does not know the collection (an old
-list, a table without ``source``), the identifier decides: two people may count as one, but never one as two.
+list, a ``source`` that tells nothing), the identifier decides: two people may count as one, but never one as two.
 """
 
 import hashlib
@@ -18,10 +18,11 @@ from typing import Any, Protocol
 import pandas as pd
 
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.data.overlaps import patient_keys, patient_names
+from cxr_monai.data.overlaps import VAGUE_SOURCES, patient_keys, patient_names
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.origins import PHANTOM_SOURCE
 from cxr_monai.plurals import counted
 
 
@@ -207,7 +208,7 @@ def _in_list(patients: Iterable[str], listed: Mapping[str, Any], salt: str) -> s
     def texts(collection: str | None, name: str) -> list[str]:
         if collections is None:
             return [name]
-        alike = [other for other in collections if not other or not collection or other == collection]
+        alike = [other for other in collections if _may_be_one(other, collection)]
         return [f"{other}\t{name}" if len(collections) > 1 else name for other in alike]
 
     return {
@@ -215,6 +216,12 @@ def _in_list(patients: Iterable[str], listed: Mapping[str, Any], salt: str) -> s
         for patient in set(patients)
         if any(_hash(text, salt) in hashes for text in texts(*_collection_and_identifier(patient)))
     }
+
+
+def _may_be_one(first: str, second: str | None) -> bool:
+    """Return whether two collections are the same, or may be: phantoms may have been given a hospital's name since."""
+    vague = (*VAGUE_SOURCES, PHANTOM_SOURCE, None)
+    return first == second or first in vague or second in vague
 
 
 def _hash(text: str, salt: str) -> str:

@@ -200,7 +200,7 @@ def join(
         table[["image", *chosen]],
         by_name=manifest.by_name,
         path=predictions.path,
-        root=manifest.root,
+        root=manifest.roots,
     )
     joined = by_side.table
     notes += by_side.notes("predicted images", "the manifest")

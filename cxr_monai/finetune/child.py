@@ -30,7 +30,7 @@ from cxr_monai.finetune.against_parent import FineTuneResult, compare_with_paren
 from cxr_monai.finetune.box_comparison import MapComparison, localise_both
 from cxr_monai.finetune.disease import held_out, patients_by_label
 from cxr_monai.inference.model import Model
-from cxr_monai.origins import PHANTOM_SOURCE
+from cxr_monai.origins import is_phantom
 from cxr_monai.report.card_part import card_markdown
 from cxr_monai.report.fine_tuning import MADE_BY
 from cxr_monai.report.pages.model_card import card_parts
@@ -171,7 +171,7 @@ def _data(manifest: Manifest, label: str) -> dict[str, Any]:
         "digest": hashlib.sha256(split_digest(manifest.table).encode() + labels).hexdigest(),
         "label_version": manifest.label_version,
     }
-    if drawn := int((manifest.table["source"] == PHANTOM_SOURCE).sum()):
+    if drawn := int(manifest.table["source"].map(is_phantom).sum()):
         content["synthetic_images"] = drawn
     for name in ("train", "val"):
         part = manifest.part(name)

@@ -141,7 +141,7 @@ def out_of_fold(jobs: Sequence[Job], manifest: Manifest) -> pd.DataFrame:
     for job in jobs:
         file = read_predictions(_predictions(job))
         matches = match_images(
-            file.table["image"], images, by_name=manifest.by_name, spare_names=True, root=manifest.root
+            file.table["image"], images, by_name=manifest.by_name, spare_names=True, root=manifest.roots
         )
         require_clear(matches, Code.IMAGES_AMBIGUOUS, "the predicted images", file.path)
         image_of = matches.image_of

@@ -7,7 +7,6 @@ evaluate_files("predictions.csv", "manifest.csv", "evaluation", fit_on="predicti
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,8 @@ import pandas as pd
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.composites import Composite
-from cxr_monai.data.manifest import RESERVED, Manifest, read_manifest, under
+from cxr_monai.data.manifest import RESERVED, Manifest, under
+from cxr_monai.data.multi_source import manifests_title, read_manifests
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
@@ -120,7 +120,8 @@ def evaluate_files(
 
     Args:
         predictions: of any system.
-        manifest: labels and patients; the image files are not needed.
+        manifest: labels and patients, or several tables of them (`cxr_monai.data.multi_source`); the image files are
+            not needed.
         out: the folder; None writes nothing.
         split: report on this part alone; on all images that have a prediction where None.
         bundle: its ``models/calibration.json`` brings calibration and operating points.
@@ -173,9 +174,9 @@ def _material(
     file = _read(predictions)
     opened = None if bundle is None else _open(bundle)
     truth, scheme_notes = _scheme(label_scheme, opened, file)
-    name = "manifest.csv" if isinstance(manifest, Manifest) else Path(manifest).name
+    name = "manifest.csv" if isinstance(manifest, Manifest) else manifests_title(manifest)
     if not isinstance(manifest, Manifest):
-        manifest = read_manifest(manifest, check_files=False)
+        manifest = read_manifests(manifest, check_files=False)
     labelled = labels_under(replace(manifest, key="name") if match_names else manifest, truth)
     composites = scheme_composites(truth)
     sample, notes = join(file, labelled, split, composites=composites)
@@ -393,12 +394,12 @@ class EvaluationReport:
         split: str,
         bundle_root: str,
         findings: Sequence[str],
-        manifest_name: str = "manifest.csv",
+        manifest_name: str | Sequence[str] = "manifest.csv",
         replicates: int = 1000,
         plots: bool = False,
     ) -> None:
         self.manifest, self.split, self.bundle_root, self.findings = manifest, split, bundle_root, list(findings)
-        self.manifest_name = os.path.basename(manifest_name)
+        self.manifest_name = manifests_title(manifest_name)
         self.options = EvaluationOptions(intervals=Intervals(replicates), plots=plots)
 
     def __call__(self, output_dir: str | Path, file: PredictionsFile) -> tuple[Evaluation, list[Path]]:

@@ -9,7 +9,7 @@ from cxr_monai.data.overlaps import patient_names
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.predictions import PredictionsFile
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC, learned_from, official_split
+from cxr_monai.origins import SYNTHETIC, is_phantom, learned_from, official_split
 from cxr_monai.plurals import agreeing, be, counted
 
 if TYPE_CHECKING:  # predictions of any system are judged without a bundle, which needs seconds of imports
@@ -46,7 +46,7 @@ def evaluation_provenance(
         "manifest": manifest_name,
         "split": {**_split(manifest), "parts": {str(key): int(value) for key, value in sorted(parts.items())}},
         "label_version": manifest.label_version,
-        "synthetic_images": int((sample.table["source"] == PHANTOM_SOURCE).sum()),
+        "synthetic_images": int(sample.table["source"].map(is_phantom).sum()),
         "images": len(sample),
         "patients": int(sample.patients.max()) + 1,
         "studies": len(studies) if (sample.table["study_id"] != "").all() else None,
@@ -125,7 +125,7 @@ def learned_warnings(system: "Bundle | None") -> list[str]:
 
 def _drawn(sample: Sample) -> list[str]:
     """Return a sentence where images of the sample are synthetic."""
-    phantoms = int((sample.table["source"] == PHANTOM_SOURCE).sum())
+    phantoms = int(sample.table["source"].map(is_phantom).sum())
     if not 0 < phantoms < len(sample):
         return [SYNTHETIC] if phantoms else []
     return [

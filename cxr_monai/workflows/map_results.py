@@ -24,7 +24,7 @@ def manifest_rows(images: Sequence[str], manifest: Manifest) -> tuple[pd.DataFra
     """
     table = pd.DataFrame({"image": list(dict.fromkeys(images))})
     by_side = join_on_image(
-        manifest.table, table.assign(named=table["image"]), by_name=manifest.by_name, root=manifest.root
+        manifest.table, table.assign(named=table["image"]), by_name=manifest.by_name, root=manifest.roots
     )
     rows = by_side.table.set_index("named").rename_axis("image").drop(columns="image")
     return rows.loc[[name for name in table["image"] if name in rows.index]], by_side.notes("images", "the manifest")

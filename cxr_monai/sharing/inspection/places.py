@@ -65,7 +65,12 @@ def is_part(key: str) -> bool:
 
 
 def leads_elsewhere(path: str) -> bool:
-    """Return whether a path is absolute on any system, of a home folder, or leads upwards."""
+    """Return whether a path is absolute on any system, of a home folder, or leads upwards; or one of several does,
+    with commas between and names before them (as ``manifest`` takes them)."""
+    return any(map(_leads_elsewhere, {path, *re.split("[,=]", path)}))
+
+
+def _leads_elsewhere(path: str) -> bool:
     parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
     absolute = PurePosixPath(path).is_absolute() or bool(PureWindowsPath(path).anchor)
     return absolute or ".." in parts or path.startswith("~") or re.match(r"(?i)file:", path) is not None
