@@ -28,6 +28,7 @@ EPILOG = """examples:
 # source: the options that are passed on to `collect_manifest`, by the names of their arguments there
 _OPTIONS = {
     "nih": ("table", "images", "available_only", "table_only", "reference", "reference_files"),
+    "chexpert": ("table", "images", "labeller", "uncertain", "unmentioned", "available_only", "table_only"),
     "folder": (
         "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "positive",
         "negative", "match_names", "available_only",
@@ -95,6 +96,10 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
         "type": Path,
         "nargs": "+",
         "help": "the tables of --reference, as they are distributed",
+    },
+    ("chexpert", "labeller"): {
+        "choices": ("impression", "findings", "report"),
+        "help": "CheXpert Plus: the part of the report that was labelled (default: impression)",
     },
     ("dicom", "labels"): {
         "metavar": "CSV",

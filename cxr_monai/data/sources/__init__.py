@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # source: one line of help; its module is the one of the same name in this package (with _ for -)
 SOURCES: dict[str, str] = {
     "nih": "NIH ChestX-ray14, in NIH's own layout (phantoms too)",
+    "chexpert": "CheXpert (v1.0, small, validation, test) or CheXpert Plus",
     "folder": "a folder of images and a CSV of labels",
     "dicom": "a tree of DICOM files, with or without a CSV of labels",
     "padchest": "PadChest, its table and its folders 0 to 54 or one folder",
