@@ -273,8 +273,8 @@ def test_no_table_and_no_folder(tmp_path):
 
 def test_registry_lists_what_it_has():
     assert load("nih") is nih
-    with pytest.raises(UsageError, match="nih, folder, dicom"):
-        load("jsrt")
+    with pytest.raises(UsageError, match=r"the sources are nih, .*folder, dicom"):
+        load("radiology")
 
 
 # positives of each finding in Data_Entry_2017_v2020.csv

@@ -5,8 +5,8 @@ AAAI 2019, doi 10.1609/aaai.v33i01.3301590. A labeller read each study's report:
 mentioned as absent, ``-1`` uncertain, empty not mentioned. "No Finding" is 1 where it found no abnormality at all, and
 then the other labels but Support Devices are absent.
 
-    marks = read_marks(cells, path)                         # 1, 0, -1, NaN under CheXpert's names
-    labels, record = labels_of(marks, policies, "chexpert v1.0-small")
+    marks = read_marks(cells, path, "CheXpert")             # 1, 0, -1, NaN under CheXpert's names
+    labels, record = resolve_marks(marks, policies, "chexpert v1.0-small")
 
 *Lung Lesion* is a mass or a nodule: the composite ``Mass or Nodule``, whose 0 makes ``Mass`` and ``Nodule`` 0 and whose
 1 leaves both unknown. *Lung Opacity* says nothing of its members either way: of the 6,599 films of CheXpert's training
@@ -24,8 +24,8 @@ import pandas as pd
 from cxr_monai.composites import COMPOSITES
 from cxr_monai.data.columns import find_column, key
 from cxr_monai.data.label_record import LabelRecord, count_unknown
-from cxr_monai.data.sources._known_tables import lacking_columns
 from cxr_monai.data.sources._policies import DEFAULT_POLICY, parse_policies
+from cxr_monai.data.sources._public import wrong_table
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import counted, have
 
@@ -90,7 +90,7 @@ class Policies:
         return cls(**parsed, settings=settings)
 
 
-def label_columns(columns: list[str], path: Path, owner: str) -> dict[str, str]:
+def label_columns(columns: list[str], path: Path, dataset: str) -> dict[str, str]:
     """Return the table's column of each of the 14 labels, by CheXpert's names.
 
     Raises:
@@ -99,23 +99,23 @@ def label_columns(columns: list[str], path: Path, owner: str) -> dict[str, str]:
     by_label = {label: find_column(columns, _SPELLINGS.get(label, (key(label),))) for label in (NORMAL, *FINDING_OF)}
     lacking = [label for label, column in by_label.items() if column is None]
     if lacking:
-        raise lacking_columns(owner, lacking, columns, path)
+        raise wrong_table(path, columns, f"it lacks {', '.join(map(repr, lacking))}", dataset)
     return {label: column for label, column in by_label.items() if column is not None}
 
 
-def read_marks(cells: pd.DataFrame, path: Path, owner: str) -> pd.DataFrame:
+def read_marks(cells: pd.DataFrame, path: Path, dataset: str) -> pd.DataFrame:
     """Return the 14 labels as float32 [N] columns under CheXpert's names: 1, 0, -1, NaN where the cell is empty.
 
     Args:
         cells: text (or categories of text), indexed by line.
         path: the table, for messages.
-        owner: whose table it should be, such as ``CheXpert's table``.
+        dataset: whose table it should be.
 
     Raises:
         ManifestError: ``source-invalid`` for a column that is not there, or another word in a cell.
     """
     marks = {}
-    for label, column in label_columns(list(cells.columns), path, owner).items():
+    for label, column in label_columns(list(cells.columns), path, dataset).items():
         codes, texts = pd.factorize(cells[column], use_na_sentinel=False)
         words = [str(text).strip().lower() for text in texts]
         strange = [code for code, word in enumerate(words) if word not in _CELLS and word not in _BLANK]
@@ -131,7 +131,7 @@ def read_marks(cells: pd.DataFrame, path: Path, owner: str) -> pd.DataFrame:
     return pd.DataFrame(marks, index=cells.index)
 
 
-def labels_of(
+def resolve_marks(
     marks: pd.DataFrame, policies: Policies, dataset: str, settings: Mapping[str, str] | None = None
 ) -> tuple[pd.DataFrame, LabelRecord, list[str]]:
     """Return the findings (1, 0, NaN), why labels are unknown, and notes.

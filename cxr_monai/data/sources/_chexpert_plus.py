@@ -16,8 +16,8 @@ import pandas as pd
 from cxr_monai.data.columns import find_column, key
 from cxr_monai.data.sources._chexpert_films import Films, films_of
 from cxr_monai.data.sources._chexpert_labels import label_columns, read_marks
-from cxr_monai.data.sources._known_tables import lacking_columns
 from cxr_monai.data.sources._paths import parts_of_paths
+from cxr_monai.data.sources._public import wrong_table
 from cxr_monai.data.sources._trees import Tree
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import counted, have
@@ -25,8 +25,7 @@ from cxr_monai.plurals import counted, have
 LABELLERS = ("impression", "findings", "report")
 """The parts of a report that were labelled; the first is the one that CheXpert's own labels were mined from."""
 
-_OWNER = "CheXpert Plus's table"
-_LABELS_OWNER = "CheXpert Plus's labels"
+_DATASET = "CheXpert Plus"
 _COLUMNS = {"path": "path_to_image", "side": "frontal_lateral", "projection": "ap_pa", "age": "age", "sex": "sex"}
 _HEAD = 4096  # bytes that hold the header
 _ROWS = 20_000  # of a piece
@@ -76,7 +75,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         names = {field: find_column(header, (key(column),)) for field, column in _COLUMNS.items()}
         lacking = [_COLUMNS[field] for field, name in names.items() if name is None]
         if lacking:
-            raise lacking_columns(_OWNER, lacking, header, path)
+            raise wrong_table(path, header, f"it lacks {', '.join(map(repr, lacking))}", _DATASET)
         with pd.read_csv(
             path, usecols=list(names.values()), dtype="str", na_filter=False, encoding="utf-8-sig", chunksize=_ROWS
         ) as pieces:
@@ -114,7 +113,7 @@ def _read_labels(path: Path) -> pd.DataFrame:
                 if not line.strip():
                     continue
                 record = dict(json.loads(line))
-                columns = columns or list(label_columns(list(record), path, _LABELS_OWNER).values())
+                columns = columns or list(label_columns(list(record), path, _DATASET).values())
                 images.append(record[_COLUMNS["path"]])
                 rows.append([record.get(column) for column in columns])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -124,7 +123,7 @@ def _read_labels(path: Path) -> pd.DataFrame:
             where=f"{path}, line {len(images) + 1}",
         ) from error
     cells = pd.DataFrame(rows, columns=columns, index=pd.RangeIndex(1, len(rows) + 1))
-    marks = read_marks(cells, path, _LABELS_OWNER)
+    marks = read_marks(cells, path, _DATASET)
     stems = _stems(parts_of_paths(pd.Series(images, dtype="str"))["rest"])
     marks = marks.set_axis(stems.to_numpy(), axis=0)
     twice = marks.index.duplicated()

@@ -18,8 +18,11 @@ from cxr_monai.errors import Code, ManifestError
 # columns (reduced to letters and digits) that no other set's table has together: the set, and its source here
 _SIGNATURES = (
     (("imageindex", "findinglabels"), "NIH ChestX-ray14", "nih"),
+    (("pathtoimage", "frontallateral"), "CheXpert Plus", "chexpert"),
+    (("path", "enlargedcardiomediastinum"), "CheXpert", "chexpert"),
     (("path", "frontallateral"), "CheXpert", "chexpert"),
     (("subjectid", "studyid"), "MIMIC-CXR", "mimic"),
+    (("studyid", "enlargedcardiomediastinum"), "MIMIC-CXR", "mimic"),
     (("imageid", "imagedir", "projection"), "PadChest", "padchest"),
     (("imageid", "radid"), "VinDr-CXR", "vindr"),
     (("patientid", "target"), "RSNA Pneumonia", "rsna"),

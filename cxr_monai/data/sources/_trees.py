@@ -3,7 +3,7 @@
 Listing 65,000 folders of patients and their studies takes long; asking for the files that a table names does not::
 
     tree = survey(root, r"patient\\d+")                # the folders that hold patients, and the tables on the way there
-    find_images(names, root, tree.holders)            # "train/patient00001/study1/view1_frontal.jpg", NaN if absent
+    ask_for(names, root, tree.holders)            # "train/patient00001/study1/view1_frontal.jpg", NaN if absent
 """
 
 import os
@@ -89,7 +89,7 @@ def shown(root: Path, folders: Mapping[Path, frozenset[str]]) -> str:
     return ", ".join("ROOT" if folder == root else folder.relative_to(root).as_posix() for folder in folders)
 
 
-def find_images(names: pd.Series, root: Path, holders: Mapping[Path, frozenset[str]]) -> pd.Series:
+def ask_for(names: pd.Series, root: Path, holders: Mapping[Path, frozenset[str]]) -> pd.Series:
     """Return each image's path relative to ``root``; NaN where no holder has it.
 
     Args:
@@ -145,7 +145,7 @@ def check_found(places: pd.Series, names: pd.Series, root: Path, searched: Seque
     """Refuse images that are not on disk, or return a sentence on those that are left out.
 
     Args:
-        places: of `find_images`.
+        places: of `ask_for`.
         names: the table's names of the same rows, for messages.
         root: their root.
         searched: the folders that were looked into.

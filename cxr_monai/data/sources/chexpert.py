@@ -29,13 +29,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr_monai.data.columns import find_column
+from cxr_monai.data.columns import find_column, key
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._chexpert_films import Films, films_of
-from cxr_monai.data.sources._chexpert_labels import Policies, labels_of, read_marks
+from cxr_monai.data.sources._chexpert_labels import Policies, read_marks, resolve_marks
 from cxr_monai.data.sources._chexpert_plus import LABELLERS, is_plus, read_plus
-from cxr_monai.data.sources._known_tables import lacking_columns, looks_like
-from cxr_monai.data.sources._trees import Tree, check_found, find_images, inside, shown, survey
+from cxr_monai.data.sources._public import resembles, wrong_table
+from cxr_monai.data.sources._trees import Tree, ask_for, check_found, inside, shown, survey
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.data.views import LATERAL
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -43,7 +43,7 @@ from cxr_monai.plurals import counted
 
 _SPLIT_OF = {"train": "train", "valid": "val", "val": "val", "test": "test"}
 _PATIENT = r"patient\d+"
-_OWNER = "CheXpert's table"
+_DATASET = "CheXpert"
 # the tables by their names, those that tell more first
 _NAMES = ("train", "valid", "val_labels", "test", "test_labels", "groundtruth")
 _PLUS = r"df_chexpert_plus\w*\.csv(\.gz)?"
@@ -96,7 +96,7 @@ def read(
         places = _find_films(films.table, root, holders)
         notes.append(check_found(places, films.table["path"], root, [shown(root, holders) or "ROOT"], available_only))
         films, places = films.take(places.notna()), places[places.notna()].reset_index(drop=True)
-    labels, record, label_notes = labels_of(films.marks, policies, release.dataset, release.settings)
+    labels, record, label_notes = resolve_marks(films.marks, policies, release.dataset, release.settings)
     subjects = films.table.assign(
         image=places, split=films.table["part"].map(_SPLIT_OF).fillna(""), source=release.source
     )
@@ -172,8 +172,8 @@ def _find_tables(root: Path, tree: Tree) -> list[Path]:
         )
     if plus or plain:
         return plus or plain
-    others = {path: looks_like(read_header(path)) for path in tree.named(r".*\.csv(\.gz)?")[:10]}
-    resembling = next((f"; {_shown_path(path, root)}: {words}" for path, words in others.items() if words), "")
+    clauses = (_resemblance(path, root) for path in tree.named(r".*\.csv(\.gz)?")[:10])
+    resembling = next(filter(None, clauses), "")
     raise ManifestError(
         Code.SOURCE_INVALID,
         f"no table is here; looked for {', '.join(f'{name}.csv' for name in _NAMES)} and df_chexpert_plus_240401.csv, "
@@ -183,22 +183,29 @@ def _find_tables(root: Path, tree: Tree) -> list[Path]:
     )
 
 
+def _resemblance(path: Path, root: Path) -> str:
+    """Return a clause on the other set that a table looks like; ``""`` for none, or one that cannot be read."""
+    try:
+        other = resembles(read_header(path))
+    except ManifestError:
+        return ""
+    return f"; {_shown_path(path, root)} looks like {other[0]}'s (cxr-monai manifest {other[1]})" if other else ""
+
+
 def _read_table(path: Path) -> Films:
     """Read a table of v1.0: train, valid, or the test's, which has no column of the subject."""
     names = read_header(path)
     image = find_column(names, ("path",)) or find_column(names, ("study",))
     if image is None:
-        raise lacking_columns(_OWNER, ["Path"], names, path)
-    columns = {
-        name: find_column(names, ("".join(filter(str.isalnum, column.lower())),)) for name, column in _SUBJECT.items()
-    }
+        raise wrong_table(path, names, "it lacks 'Path'", _DATASET)
+    columns = {name: find_column(names, (key(column),)) for name, column in _SUBJECT.items()}
     lacking = [_SUBJECT[name] for name, column in columns.items() if column is None]
     if lacking and len(lacking) < len(_SUBJECT):
-        raise lacking_columns(_OWNER, lacking, names, path)
+        raise wrong_table(path, names, f"it lacks {', '.join(map(repr, lacking))}", _DATASET)
     cells = read_cells(path, types=lambda name: "str" if name == image else "category")
     if cells.empty:
         raise ManifestError(Code.SOURCE_INVALID, "the table has a header and no row.", where=path)
-    marks = read_marks(cells, path, _OWNER)
+    marks = read_marks(cells, path, _DATASET)
     fields = {name: cells[column].astype("str").str.strip() for name, column in columns.items() if column is not None}
     return films_of(cells[image], fields, marks, path)
 
@@ -253,5 +260,5 @@ def _find_films(table: pd.DataFrame, root: Path, holders: Mapping[Path, frozense
         fitting = {
             holder: held for holder, held in holders.items() if _SPLIT_OF.get(holder.name.lower(), split) == split
         }
-        places.append(find_images(rows, root, fitting))
+        places.append(ask_for(rows, root, fitting))
     return pd.concat(places).reindex(table.index)
