@@ -29,6 +29,7 @@ SOURCES: dict[str, str] = {
     "dicom": "a tree of DICOM files, with or without a CSV of labels",
     "padchest": "PadChest, its table and its folders 0 to 54 or one folder",
     "vindr": "VinDr-CXR, PhysioNet's files or Kaggle's (VinBigData)",
+    "openi": "Open-i (Indiana University), NLM's files or Kaggle's",
 }
 
 
