@@ -353,7 +353,7 @@ def test_every_command_that_joins_takes_the_users_word() -> None:
     asking = {stem for stem, text in commands.items() if any(word in text for word in words)}
     assert asking - {"shared_arguments"} == {
         "calibrate", "evaluate", "explain", "external", "finetune", "manifest", "maps_agree", "maps_faithful",
-        "maps_show", "split",
+        "maps_localise", "maps_show", "split",
     }  # fmt: skip
 
 
