@@ -16,7 +16,8 @@ from cxr_monai.cli.shared_arguments import (
 DESCRIPTION = """\
 Judge networks on the films of several places: AUROC of each network at each place with intervals over patients, what
 it loses between its home and elsewhere ('no evidence' where the interval holds 0), whether its probabilities and
-thresholds hold there, what 'calibrate' could do about it.
+thresholds hold there, what 'calibrate' could do about it. A page says so
+for reviewers, and in one paragraph for physicians.
 
 A test is external where the films come from another collection. RSNA's, SIIM-ACR's and Google's films are NIH's: a
 network of NIH's that is judged on them is refused (overlapping-sources), unless the list beside its bundle shows that
@@ -33,8 +34,8 @@ NAME=PATH gives a bundle or a manifest a name; without, it is that of the file, 
 OUT_A). The home of a network is the manifest of the data set that its bundle says it learned from, or --home. Of each
 manifest the test part is judged, where it has one.
 
-Written to --out: a CSV for each table, external.json with all of them, and predictions/, which an interrupted call goes
-on with."""
+Written to --out: report.html, report.md, a CSV for each table, external.json with all of them, and predictions/, which
+an interrupted call goes on with. docs/external.md says how to read the page."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(as_text(validation.drops[validation.drops["finding"] == MEAN][columns]))
     for note in validation.notes:
         print(f"note: {note}")
-    print(f"\nthe tables: {arguments.out}")
+    print(f"\nthe report: {arguments.out / 'report.html'}")
     return 0
 
 

@@ -12,14 +12,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.data.overlaps import is_public, overlaps_among
+from cxr_monai.data.overlaps import is_public, overlaps_among, patient_keys
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.transfer import EXTERNAL, HOME, INTERNAL, OTHER_PATIENTS, UNVERIFIED
 from cxr_monai.origins import PHANTOM_SOURCE
 from cxr_monai.plurals import be, counted
 
 SeenPatients = Callable[[Collection[str]], set[str] | None]
-"""Returns those of some patients that a network learned from; None where that isn't recorded."""
+"""Returns those of some patients (`cxr_monai.data.overlaps.patient_keys`) that a network learned from; None where that
+isn't recorded."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def relation_of(
             ``overlapping-sources`` where the films are of the collection that it learned from, and the patients are
             not shown to be others.
     """
-    shared = seen(manifest.table["patient_id"].unique()) if manifest.patients == "known" else None
+    shared = seen(patient_keys(manifest.table).unique()) if manifest.patients == "known" else None
     if is_home:
         return _home(network, name, shared)
     films = sources_of_films(manifest)

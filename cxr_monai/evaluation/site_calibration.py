@@ -37,7 +37,7 @@ def calibration_of_cells(cells: Sequence[TransferCell], level: float = 0.95) -> 
     """Return the calibration of each network at each place, one row a finding.
 
     Args:
-        cells: those without a sample have no row.
+        cells: those without a sample have no row; nor have findings whose scores are no probabilities.
         level: of the intervals over patients.
 
     Returns:
@@ -46,10 +46,10 @@ def calibration_of_cells(cells: Sequence[TransferCell], level: float = 0.95) -> 
     """
     rows = [
         {**_place(cell), "finding": name, "calibrated": cell.calibrated}
-        | calibration_figures(*cell.sample.column(name), patients=cell.sample.patients, level=level)
+        | calibration_figures(*sample.column(name), patients=sample.patients, level=level)
         for cell in cells
-        if cell.sample is not None
-        for name in cell.sample.findings
+        if cell.sample is not None and (sample := cell.sample.probabilities())
+        for name in sample.findings
     ]
     return pd.DataFrame(rows)
 
@@ -89,7 +89,7 @@ def offers_of_cells(cells: Sequence[TransferCell], intervals: Intervals) -> pd.D
     for cell in cells:
         if cell.sample is not None and cell.relation != HOME:
             prevalence = cell.fitted.prevalence if cell.fitted is not None and cell.calibrated else {}
-            table = recalibration_offers(cell.sample, prevalence, intervals)
+            table = recalibration_offers(cell.sample.probabilities(), prevalence, intervals)
             tables.append(pd.DataFrame([_place(cell)] * len(table), index=table.index).join(table))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

@@ -18,12 +18,14 @@ from cxr_monai.errors import Code, CxrError, EvaluationError, ManifestError
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.external_result import EXTERNAL_FILE, EXTERNAL_TABLES, ExternalValidation, write_external
 from cxr_monai.evaluation.film_relation import Relation, home_among, relation_of
+from cxr_monai.evaluation.patients import refuse_shared
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.site_calibration import calibration_of_cells, offers_of_cells, operating_points_of_cells
 from cxr_monai.evaluation.transfer import HOME, INTERNAL, UNVERIFIED, TransferCell, transfer_tables
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC
 from cxr_monai.outputs import check_folder, result_folder
 from cxr_monai.plurals import counted
+from cxr_monai.report.pages.external_page import write_external_page
 from cxr_monai.workflows.evaluate import labels_under
 from cxr_monai.workflows.external_networks import (
     Network,
@@ -121,6 +123,7 @@ def validate_external(
         )
     validation = _validation(cells, setting, options)
     with result_folder(out, EXTERNAL_FILE, force, _BESIDE) as folder:
+        write_external_page(validation, folder)
         write_external(validation, folder)
     return validation
 
@@ -218,6 +221,8 @@ def _cell(network: Network, name: str, file: PredictionsFile | None, setting: _S
         why = f"they can't be joined ({error.message.rstrip('.')})"
         return TransferCell(network.name, name, relation, None, why, file.findings, site.findings)
     calibrated, fitted = file.calibrated, network.fitted
+    if fitted is not None and network.bundle is not None:
+        refuse_shared(fitted, sample, site, network.bundle.root)
     if fitted is not None and fitted.calibrates and not calibrated:
         sample, calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings)), True
     usable = fitted if calibrated else None
