@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--masks", action=argparse.BooleanOptionalAction, default=True, help="write each finding's mask (default: yes)"
     )
     parser.add_argument("--dicom", action="store_true", help="write DICOM files as well")
-    parser.add_argument("--lungs", action="store_true", help="write the lungs' mask of each image to OUT/lungs")
+    parser.add_argument("--lungs", action="store_true", help="write the lungs' mask of each image to OUT/masks/lungs")
     parser.add_argument(
         "--prevalence",
         action="append",

@@ -54,7 +54,7 @@ def test_two_hospitals(tmp_path: Path) -> None:
     mark = json.loads((tmp_path / "out" / "phantom.json").read_text())
     assert mark["prevalence"] == {"Mass": 1.0, "Edema": 0.0, "Hernia": 0.5}
     assert (mark["look"], mark["marker"]) == ({"gamma": 1.4, "contrast": 0.8, "noise": 0.02}, {"Mass": 0.9})
-    assert len(list((tmp_path / "out" / "lungs").iterdir())) == 6
+    assert len(list((tmp_path / "out" / "masks" / "lungs").iterdir())) == 6
     rows = (tmp_path / "out" / "Data_Entry_2017_v2020.csv").read_text().splitlines()[1:]
     assert all("Mass" in row and "Edema" not in row for row in rows)
 

@@ -445,12 +445,13 @@ class TestHospital:
         assert np.abs(np.subtract(marked, expected)).max() <= (0 if share == 1 else 6)
 
     def test_lungs_are_written_and_hold_the_lesions_of_the_lung(self, tmp_path: Path) -> None:
-        make_phantoms(tmp_path, 3, 64, seed=5, workers=1, masks=False, lungs=True)
+        made = make_phantoms(tmp_path, 3, 64, seed=5, workers=1, masks=False, lungs=True)
         study = make_cohort(3, 5)[0]
         phantom = draw_phantom(5, 64, study.findings, patient=1, age=study.age, sex=study.sex, view=study.view)
-        with Image.open(tmp_path / "lungs" / study.image) as written:
+        with Image.open(tmp_path / "masks" / "lungs" / study.image) as written:
             np.testing.assert_array_equal(np.asarray(written), phantom.lungs * np.uint8(255))
-        assert not (tmp_path / "masks").exists()
+        assert [path.name for path in (made.root / "masks").iterdir()] == ["lungs"]
+        assert len(load("nih").read(made.root).table) == 3  # the masks, of the images' names, are no second images
         with_mass = draw_phantom(3, 96, ["Mass"])
         assert (with_mass.masks["Mass"] & with_mass.lungs).sum() > 0.95 * with_mass.masks["Mass"].sum()
         np.testing.assert_array_equal(with_mass.lungs, draw_phantom(3, 96).lungs)

@@ -7,7 +7,7 @@
     OUT/train_val_list.txt  test_list.txt
     OUT/images/01000001_000.png       8-bit grey
     OUT/masks/Nodule/01000001_000.png 255 where the finding is, else 0
-    OUT/lungs/01000001_000.png        255 where the lungs are, else 0 (if asked for)
+    OUT/masks/lungs/01000001_000.png  255 where the lungs are, else 0 (if asked for)
     OUT/dicom/01000001/01000001_000.dcm
     OUT/README.txt  phantom.json      say that nobody is shown, to people and to programs
 """
@@ -45,7 +45,7 @@ TABLE, PHANTOM_BOXES, TRAIN_VAL, TEST = (
     "train_val_list.txt",
     "test_list.txt",
 )
-LUNGS = Path("lungs")
+LUNGS = Path("masks", "lungs")
 """Below the folder of phantoms: the lungs' masks."""
 FILM_MM = 350.0
 """Width of the film that a phantom stands for."""
@@ -105,7 +105,7 @@ def make_phantoms(
         workers: processes; by default as many as this process may use.
         masks: write a mask for each finding of each image.
         dicom: write DICOM files as well (see `write_dicom`).
-        lungs: write the lungs' mask of each image to ``lungs``.
+        lungs: write the lungs' mask of each image to ``masks/lungs``.
         hospital: how common findings are there, how its films look, and a marker that goes with a finding.
         force: replace an earlier output of this function in ``out``; any other content is refused all the same.
         progress: show it on standard error, see ``cxr_monai.progress``.
