@@ -40,6 +40,7 @@ _OPTIONS = {
     "padchest": ("table", "labelled_by", "unmentioned", "available_only", "table_only"),
     "vindr": ("table", "readers", "patient_per_image", "available_only", "table_only"),
     "openi": ("table", "images", "available_only", "table_only"),
+    "nlm-tb": ("images", "available_only", "table_only"),
 }  # fmt: skip
 # options that exclude each other
 _EITHER = {"folder": ("patient_column", "patient_per_image"), "dicom": ("key_file", "keep_identifiers")}

@@ -30,6 +30,7 @@ SOURCES: dict[str, str] = {
     "padchest": "PadChest, its table and its folders 0 to 54 or one folder",
     "vindr": "VinDr-CXR, PhysioNet's files or Kaggle's (VinBigData)",
     "openi": "Open-i (Indiana University), NLM's files or Kaggle's",
+    "nlm-tb": "NLM's tuberculosis sets of Shenzhen and Montgomery",
 }
 
 

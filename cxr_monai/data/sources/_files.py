@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_monai.data.files import IMAGE_SUFFIXES
 from cxr_monai.data.matching import Matches, examples, match_images, require_clear
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import be, counted, was
@@ -32,6 +33,48 @@ def require_folder(root: Path) -> None:
     if not root.is_dir():
         reason = "this is a file, not a folder" if root.exists() else "there is no such folder"
         raise ManifestError(Code.SOURCE_INVALID, f"{reason}.", where=root)
+
+
+def images_below(root: Path, images: str | None) -> list[str]:
+    """Return the image files below a folder of ROOT as paths relative to ROOT, sorted by folder.
+
+    Args:
+        root: the data set's folder.
+        images: a folder in it, as ``--images`` names it; None takes all of ``root``.
+
+    Raises:
+        ManifestError: ``source-invalid`` if that is no folder inside ``root``.
+    """
+    folder = root if images is None else Path(os.path.abspath(root / images))
+    require_folder(folder)
+    if not folder.is_relative_to(root):
+        raise ManifestError(Code.SOURCE_INVALID, f"--images {images}: not a folder inside ROOT.", where=root)
+    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+    return [prefix + name for name in walk(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def refuse_copies(files: pd.Series, films: pd.Series, root: Path) -> None:
+    """Refuse two files of one film: of two formats, or a copy in another folder.
+
+    Args:
+        files: paths.
+        films: what tells films apart, of the same index.
+        root: the data set's folder, for the message.
+
+    Raises:
+        ManifestError: ``source-invalid``, with an example.
+    """
+    again = films.duplicated()
+    if not again.any():
+        return
+    pair = files[films == films[again].iloc[0]].tolist()
+    number = int(again.sum())
+    raise ManifestError(
+        Code.SOURCE_INVALID,
+        f"{counted(number, 'film')} {be(number)} here more than once: {' and '.join(pair[:2])}.",
+        fix=f"Choose one folder: --images {Path(pair[0]).parent.as_posix()}.",
+        where=root,
+    )
 
 
 def report_missing(missing: Sequence[str], total: int, searched: Collection[str], root: Path, near: str = "") -> None:

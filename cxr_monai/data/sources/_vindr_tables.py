@@ -43,7 +43,7 @@ _META = "train_meta.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Films:
+class VindrFilms:
     """One table of films.
 
     Attributes:
@@ -81,7 +81,7 @@ def find_vindr_tables(root: Path, table: Path | None) -> tuple[list[Path], list[
     return physionet or kaggle[:1], []
 
 
-def read_films(path: Path) -> Films:
+def read_films(path: Path) -> VindrFilms:
     """Read a table of films of either form; PhysioNet's boxes from the table beside it.
 
     Raises:
@@ -108,7 +108,7 @@ def read_original_sizes(root: Path) -> pd.DataFrame | None:
     return sizes.set_axis(cells["name"], axis=0).groupby(level=0).first()
 
 
-def _read_kaggle(path: Path) -> Films:
+def _read_kaggle(path: Path) -> VindrFilms:
     """Read Kaggle's table: a row a box, or ``No finding``."""
     cells = read_columns(path, {**_BOXED, **_READER}, VINDR_NAME)
     cells["finding"] = _findings_of_classes(cells["class"], path, _KAGGLE)
@@ -116,10 +116,10 @@ def _read_kaggle(path: Path) -> Films:
     pairs = cells[["name", "reader"]].drop_duplicates()
     indicators = pd.get_dummies(present["finding"], dtype=float).groupby([present["name"], present["reader"]]).max()
     labels = indicators.reindex(columns=list(_KAGGLE), fill_value=0.0).loc[pd.MultiIndex.from_frame(pairs)]
-    return Films(labels.reset_index().assign(split=""), _corners(cells[cells["finding"] != ""]), "kaggle")
+    return VindrFilms(labels.reset_index().assign(split=""), _corners(cells[cells["finding"] != ""]), "kaggle")
 
 
-def _read_physionet(path: Path) -> Films:
+def _read_physionet(path: Path) -> VindrFilms:
     """Read ``image_labels_*.csv``: a row a film and reader, or a film, and one column a label."""
     names = read_header(path)
     columns = {name: _FINDING_OF[key(name)] for name in names if key(name) in _FINDING_OF}
@@ -139,7 +139,7 @@ def _read_physionet(path: Path) -> Films:
     split = next((part for part in ("train", "test") if path.name.startswith(f"image_labels_{part}")), "")
     beside = path.with_name(path.name.replace("image_labels_", "annotations_"))
     boxes = _read_annotations(beside) if split and beside.is_file() else _corners(_no_boxes())
-    return Films(pd.concat([cells.assign(split=split), labels], axis=1), boxes, "physionet")
+    return VindrFilms(pd.concat([cells.assign(split=split), labels], axis=1), boxes, "physionet")
 
 
 def _read_annotations(path: Path) -> pd.DataFrame:

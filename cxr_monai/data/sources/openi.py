@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.files import DICOM_SUFFIXES, IMAGE_SUFFIXES
+from cxr_monai.data.files import DICOM_SUFFIXES
 from cxr_monai.data.label_record import LabelRecord, count_unknown
 from cxr_monai.data.sources import SourceTable
-from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder, walk
+from cxr_monai.data.sources._files import images_below, left_out_note, refuse_copies, report_missing, require_any
 from cxr_monai.data.sources._headers import read_image_headers
 from cxr_monai.data.sources._openi_reports import OPENI, Reports, find_reports, read_reports
 from cxr_monai.data.sources._public import read_columns, tables_in
@@ -184,23 +184,11 @@ def _find_films(
     films: pd.DataFrame, root: Path, images: str | None, available_only: bool
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the films that are kept, with the paths of their images, and notes."""
-    folder = root if images is None else Path(os.path.abspath(root / images))
-    require_folder(folder)
-    if not folder.is_relative_to(root):
-        raise ManifestError(Code.SOURCE_INVALID, f"--images {images}: not a folder inside ROOT.", where=root)
-    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-    files = pd.Series([prefix + name for name in walk(folder) if name.lower().endswith(IMAGE_SUFFIXES)], dtype="str")
+    files = pd.Series(images_below(root, images), dtype="str")
     keys = files.map(film_key)
-    files, keys = files[keys.isin(films["key"])], keys[keys.isin(films["key"])]
-    if keys.duplicated().any():
-        pair = files[keys == keys[keys.duplicated()].iloc[0]].tolist()
-        raise ManifestError(
-            Code.SOURCE_INVALID,
-            f"{counted(int(keys.duplicated().sum()), 'film')} {be(int(keys.duplicated().sum()))} here more than once: "
-            f"{' and '.join(pair[:2])}.",
-            fix="Choose one folder: --images NLMCXR_png.",
-            where=root,
-        )
+    keys = keys[keys.isin(films["key"])]
+    files = files[keys.index]
+    refuse_copies(files, keys, root)
     places = films["key"].map(dict(zip(keys, files, strict=True)))
     missing = films.loc[places.isna(), "name"].tolist()
     kept = films.assign(image=places)[places.notna()].reset_index(drop=True)

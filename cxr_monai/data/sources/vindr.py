@@ -232,7 +232,7 @@ def _place_boxes(
     """Return the boxes of present findings in pixels of the stored images, and notes.
 
     Args:
-        boxes: of `Films`.
+        boxes: of `VindrFilms`.
         images: paths by image_id.
         labels: by image_id.
         headers: of the images by path; None if files are not looked at: sizes are the originals' then.
