@@ -179,6 +179,54 @@ class PatientBootstrap:
         self._each_block(fill)
         return result
 
+    def tallies(self, codes: np.ndarray, size: int) -> np.ndarray:
+        """Return how many images of each code each replicate holds: float64 ``[R, size]``.
+
+        Args:
+            codes: int ``[N]``, 0 to size - 1, such as a group or a bin; -1 is left out.
+            size: number of codes.
+        """
+        codes = np.asarray(codes)
+        chosen = codes >= 0
+        shape = size, self.counts.shape[1]
+        by_patient = csr_array((np.ones(int(chosen.sum())), (codes[chosen], self.patients[chosen])), shape=shape)
+        result = np.empty((self.replicates, size))
+
+        def fill(block: slice) -> None:
+            result[block] = (by_patient @ self.counts[block].T.astype(float)).T
+
+        self._each_block(fill)
+        return result
+
+    def weighted_areas(
+        self, scores: np.ndarray, labels: np.ndarray, strata: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """Return one finding's AUROC ``[R]`` with images that weigh by their stratum, in each replicate otherwise.
+
+        Args:
+            scores, labels: float ``[N]``; as in `ranking`.
+            strata: int ``[N]``, 0 to S - 1; -1 is left out.
+            weights: float ``[R, S]``, not negative.
+
+        Returns:
+            NaN where a replicate has no weight on a positive or on a negative.
+        """
+        strata, weights = np.asarray(strata), np.asarray(weights, dtype=float)
+        chosen, width = strata >= 0, weights.shape[1]
+        # a patient's images of one stratum weigh the same: such a unit takes the patient's place
+        units, unit = np.unique(self.patients[chosen] * width + strata[chosen], return_inverse=True)
+        steps = _Steps.of(np.asarray(scores)[chosen], np.asarray(labels)[chosen], unit, units.size)
+        areas = np.full(self.replicates, np.nan)
+        if steps is None:
+            return areas
+        owner, stratum = np.divmod(units, width)
+
+        def fill(block: slice) -> None:
+            areas[block] = steps.resampled(self.counts[block].T[owner] * weights[block].T[stratum])[0]
+
+        self._each_block(fill, min(_BLOCK, max(8, _LARGEST // max(steps.per_patient.shape[0], units.size))))
+        return areas
+
     def _each_block(self, fill: Callable[[slice], None], size: int = _BLOCK) -> None:
         blocks = [slice(start, start + size) for start in range(0, self.replicates, size)]
         with ThreadPoolExecutor(min(usable_cores(), len(blocks))) as pool:
@@ -364,7 +412,7 @@ class _Steps:
         return cls(images, tied, size, (area, average))
 
     def resampled(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return AUROC and average precision ``[B]`` for float32 counts ``[P, B]``.
+        """Return AUROC and average precision ``[B]`` for float32 counts ``[P, B]``, or for float64 weights.
 
         All counts are whole numbers below 2**24 and so exact in float32.
         """
@@ -374,7 +422,8 @@ class _Steps:
         positives_above, negatives_above = np.cumsum(gained, axis=0), np.cumsum(negatives, axis=0)
         positives, absent = positives_above[-1].astype(float), negatives_above[-1].astype(float)
         outranking = negatives_above[:size]
-        images_above = np.maximum(positives_above + outranking, 1)  # nothing so far: no gain either
+        images_above = positives_above + outranking
+        images_above[images_above == 0] = 1  # nothing so far: no gain either
         precision = np.einsum("sb,sb->b", gained, np.divide(positives_above, images_above, dtype=float))
         lost = np.einsum("sb,sb->b", gained, outranking, dtype=float)
         lost -= np.einsum("tb,tb->b", gained[self.tied], images[2 * size + 1 :], dtype=float) / 2

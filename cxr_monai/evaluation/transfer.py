@@ -10,7 +10,6 @@ network predicts and the manifest labels, with positives and negatives among the
 be subtracted, so a drop's mean is over the findings that have a value at home and there.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,12 @@ import pandas as pd
 
 from cxr_monai.evaluation.assessment import joint_effective, mean_of_findings
 from cxr_monai.evaluation.auroc import auroc, check_level
-from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, bootstrap_interval
+from cxr_monai.evaluation.bootstrap import Intervals, bootstrap_interval
 from cxr_monai.evaluation.comparison import patients_with
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.evaluation.two_sites import draws_of
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
@@ -114,14 +114,8 @@ class AurocDraws:
 
     @classmethod
     def of(cls, sample: Sample, intervals: Intervals) -> "AurocDraws":
-        """Draw a sample's patients.
-
-        The seed is that of the intervals and the sample's own images: two samples are drawn independently of one
-        another, and one sample always alike, in whatever order cells come.
-        """
-        images = hashlib.sha256("\n".join([str(intervals.seed), *sample.table["image"]]).encode()).digest()
-        bootstrap = PatientBootstrap(sample.patients, intervals.replicates, int.from_bytes(images[:8]))
-        ranking = bootstrap.rankings(sample.scores, sample.labels)
+        """Draw a sample's patients (`two_sites.draws_of`), in whatever order cells come."""
+        ranking = draws_of(sample, intervals).rankings(sample.scores, sample.labels)
         values = np.array([auroc(*sample.column(name)) for name in sample.findings])
         return cls(sample.findings, values, ranking.auroc, ranking.auroc_effective)
 
