@@ -22,6 +22,7 @@ EPILOG = """examples:
   cxr-monai manifest folder /data/ward --labels labels.csv --out manifest.csv
   cxr-monai manifest dicom /data/pacs --out manifest.csv
   cxr-monai manifest chexpert /data/CheXpert-v1.0-small --unmentioned negative --out chexpert.csv
+  cxr-monai manifest mimic /data/mimic-cxr-jpg/2.1.0 --uncertain Edema=positive,Atelectasis=positive --out mimic.csv
 
 'cxr-monai manifest SOURCE --help' shows a source's own options."""
 
@@ -29,6 +30,7 @@ EPILOG = """examples:
 _OPTIONS = {
     "nih": ("table", "images", "available_only", "table_only", "reference", "reference_files"),
     "chexpert": ("table", "images", "labeller", "uncertain", "unmentioned", "available_only", "table_only"),
+    "mimic": ("images", "labeller", "uncertain", "unmentioned", "available_only", "table_only"),
     "folder": (
         "labels", "image_column", "patient_column", "patient_per_image", "findings", "uncertain", "positive",
         "negative", "match_names", "available_only",
@@ -102,6 +104,11 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
     ("chexpert", "labeller"): {
         "choices": ("impression", "findings", "report"),
         "help": "CheXpert Plus: the part of the report that was labelled (default: impression)",
+    },
+    ("mimic", "labeller"): {
+        "choices": ("chexpert", "negbio", "radiologist"),
+        "default": "chexpert",
+        "help": "whose labels; radiologist: the 687 studies of the test part that one read (default: chexpert)",
     },
     ("dicom", "labels"): {
         "metavar": "CSV",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SOURCES: dict[str, str] = {
     "nih": "NIH ChestX-ray14, in NIH's own layout (phantoms too)",
     "chexpert": "CheXpert (v1.0, small, validation, test) or CheXpert Plus",
+    "mimic": "MIMIC-CXR-JPG 2.0.0 or 2.1.0",
     "folder": "a folder of images and a CSV of labels",
     "dicom": "a tree of DICOM files, with or without a CSV of labels",
     "padchest": "PadChest, its table and its folders 0 to 54 or one folder",

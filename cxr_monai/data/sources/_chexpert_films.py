@@ -15,7 +15,7 @@ from cxr_monai.plurals import be, counted, was
 
 
 @dataclass(frozen=True, eq=False)
-class Films:
+class LabelledFilms:
     """Rows of CheXpert's tables.
 
     Attributes:
@@ -29,7 +29,7 @@ class Films:
     marks: pd.DataFrame
     notes: Sequence[str] = ()
 
-    def take(self, rows: pd.Series | Sequence[int]) -> "Films":
+    def take(self, rows: pd.Series | Sequence[int]) -> "LabelledFilms":
         """Return some rows, in order, with a fresh index.
 
         Args:
@@ -43,7 +43,7 @@ class Films:
         )
 
     @classmethod
-    def join(cls, several: Sequence["Films"]) -> "Films":
+    def join(cls, several: Sequence["LabelledFilms"]) -> "LabelledFilms":
         """Return the rows of several tables; an image that an earlier table has is taken from that one."""
         table = pd.concat([films.table for films in several], ignore_index=True)
         marks = pd.concat([films.marks for films in several], ignore_index=True)
@@ -57,7 +57,7 @@ class Films:
         return cls(table, marks, notes).take(~again)
 
 
-def films_of(paths: pd.Series, fields: Mapping[str, pd.Series], marks: pd.DataFrame, path: Path) -> Films:
+def films_of(paths: pd.Series, fields: Mapping[str, pd.Series], marks: pd.DataFrame, path: Path) -> LabelledFilms:
     """Return a table's rows as films.
 
     Args:
@@ -101,7 +101,7 @@ def films_of(paths: pd.Series, fields: Mapping[str, pd.Series], marks: pd.DataFr
         table["age"] = table["age"].mask(placeholders)
     if "projection" in fields:
         notes += _odd_views(fields["side"], fields["projection"])
-    return _without_repeats(Films(table, marks, notes), path)
+    return _without_repeats(LabelledFilms(table, marks, notes), path)
 
 
 def _views(names: pd.Series, fields: Mapping[str, pd.Series]) -> pd.Series:
@@ -121,7 +121,7 @@ def _odd_views(side: pd.Series, projection: pd.Series) -> list[str]:
     return [f"{counted(len(odd), 'frontal image')} {be(len(odd))} neither PA nor AP ({counts}): of unknown view"]
 
 
-def _without_repeats(films: Films, path: Path) -> Films:
+def _without_repeats(films: LabelledFilms, path: Path) -> LabelledFilms:
     """Leave out rows that repeat another; refuse those that differ from it."""
     again = films.table["rest"].duplicated()
     if not again.any():

@@ -29,7 +29,7 @@ from cxr_monai.data.sources._public import wrong_table
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import counted, have
 
-NORMAL, DEVICES, LESION = "No Finding", "Support Devices", "Lung Lesion"
+_NORMAL, _DEVICES, _LESION = "No Finding", "Support Devices", "Lung Lesion"
 _UNION = "Mass or Nodule"
 _MEMBERS = COMPOSITES[_UNION].members
 # CheXpert's label: the manifest's finding; NIH's first and in NIH's order, then the composites, then the others
@@ -41,23 +41,23 @@ FINDING_OF = {
     "Pneumothorax": "Pneumothorax",
     "Consolidation": "Consolidation",
     "Edema": "Edema",
-    LESION: _UNION,
+    _LESION: _UNION,
     "Lung Opacity": "Lung Opacity",
     "Enlarged Cardiomediastinum": "Enlarged Cardiomediastinum",
     "Pleural Other": "Pleural Other",
     "Fracture": "Fracture",
-    DEVICES: DEVICES,
+    _DEVICES: _DEVICES,
 }
 _COLUMNS = (*list(FINDING_OF.values())[:3], *_MEMBERS, *list(FINDING_OF.values())[3:])
 _SPELLINGS = {
-    NORMAL: ("nofinding", "nofindings"),
+    _NORMAL: ("nofinding", "nofindings"),
     "Lung Opacity": ("lungopacity", "airspaceopacity"),  # CheXlocalize's and MIMIC's radiologists say the latter
 }
 _CELLS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": -1.0, "-1.0": -1.0}
 _BLANK = ("", "nan", "none", "null")
 _RULES = {
-    _UNION: f"{_UNION} is the set's {LESION}: 0 makes Mass and Nodule 0, 1 leaves both unknown (counted as uncertain); "
-    "neither is ever 1.",
+    _UNION: f"{_UNION} is the set's {_LESION}: 0 makes Mass and Nodule 0, 1 leaves both unknown (counted as "
+    "uncertain); neither is ever 1.",
     "Lung Opacity": "Lung Opacity is the set's label, the parent of several findings: it makes none of them 0 or 1.",
 }
 
@@ -96,7 +96,7 @@ def label_columns(columns: list[str], path: Path, dataset: str) -> dict[str, str
     Raises:
         ManifestError: ``source-invalid`` naming those that it lacks, and whose table it looks like.
     """
-    by_label = {label: find_column(columns, _SPELLINGS.get(label, (key(label),))) for label in (NORMAL, *FINDING_OF)}
+    by_label = {label: find_column(columns, _SPELLINGS.get(label, (key(label),))) for label in (_NORMAL, *FINDING_OF)}
     lacking = [label for label, column in by_label.items() if column is None]
     if lacking:
         raise wrong_table(path, columns, f"it lacks {', '.join(map(repr, lacking))}", dataset)
@@ -144,14 +144,14 @@ def resolve_marks(
         settings: further choices for the record.
     """
     silent = marks.isna().all(axis=1).to_numpy()
-    normal = (marks[NORMAL] == 1).to_numpy()
+    normal = (marks[_NORMAL] == 1).to_numpy()
     labels: dict[str, np.ndarray] = {}
     reasons: dict[str, dict[str, np.ndarray]] = {"uncertain": {}, "unmentioned": {}}
     against = np.zeros(len(marks), dtype=bool)
     for label, finding in FINDING_OF.items():
         values = marks[label].to_numpy(dtype=float, copy=True)
         uncertain, blank = values == -1, np.isnan(values) & ~silent
-        if label != DEVICES:
+        if label != _DEVICES:
             against |= normal & (values == 1)
             values[blank & normal] = 0.0
             blank &= ~normal
@@ -177,6 +177,6 @@ def resolve_marks(
         )
     if against.any():
         notes.append(
-            f"{NORMAL!r} stands beside a finding at {counted(int(against.sum()), 'image')}; the finding is kept"
+            f"{_NORMAL!r} stands beside a finding at {counted(int(against.sum()), 'image')}; the finding is kept"
         )
     return table, record, notes

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_monai.data.columns import find_column, key
-from cxr_monai.data.sources._chexpert_films import Films, films_of
+from cxr_monai.data.sources._chexpert_films import LabelledFilms, films_of
 from cxr_monai.data.sources._chexpert_labels import label_columns, read_marks
 from cxr_monai.data.sources._paths import parts_of_paths
 from cxr_monai.data.sources._public import wrong_table
@@ -40,7 +40,7 @@ def is_plus(path: Path) -> bool:
         return False
 
 
-def read_plus(path: Path, tree: Tree, labeller: str) -> tuple[Films, list[str]]:
+def read_plus(path: Path, tree: Tree, labeller: str) -> tuple[LabelledFilms, list[str]]:
     """Return the films of CheXpert Plus and notes.
 
     Args:

@@ -31,11 +31,11 @@ import pandas as pd
 
 from cxr_monai.data.columns import find_column, key
 from cxr_monai.data.sources import SourceTable
-from cxr_monai.data.sources._chexpert_films import Films, films_of
+from cxr_monai.data.sources._chexpert_films import LabelledFilms, films_of
 from cxr_monai.data.sources._chexpert_labels import Policies, read_marks, resolve_marks
 from cxr_monai.data.sources._chexpert_plus import LABELLERS, is_plus, read_plus
-from cxr_monai.data.sources._public import resembles, wrong_table
-from cxr_monai.data.sources._trees import Tree, ask_for, check_found, inside, shown, survey
+from cxr_monai.data.sources._public import wrong_table
+from cxr_monai.data.sources._trees import Tree, ask_for, check_found, inside, resembling_table, shown, survey
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.data.views import LATERAL
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -110,7 +110,7 @@ def read(
 class _Release:
     """What the tables of a release say, before images are looked for."""
 
-    films: Films
+    films: LabelledFilms
     dataset: str
     source: str
     label_version: str
@@ -133,7 +133,7 @@ def _read_release(root: Path, tree: Tree, table: Path | None, labeller: str | No
             f"--labeller {labeller}: {tables[0].name} is of CheXpert v1.0, which has one labeller.",
             fix="Leave it out; another labeller's table of v1.0 is given with --table FILE.",
         )
-    films = Films.join([_read_table(path) for path in tables])
+    films = LabelledFilms.join([_read_table(path) for path in tables])
     mined = films.table["part"].isin(["train", ""])
     small = films.table["release"].str.contains("small", regex=False).any()
     notes = [f"took {', '.join(_shown_path(path, root) for path in tables)}"]
@@ -172,27 +172,16 @@ def _find_tables(root: Path, tree: Tree) -> list[Path]:
         )
     if plus or plain:
         return plus or plain
-    clauses = (_resemblance(path, root) for path in tree.named(r".*\.csv(\.gz)?")[:10])
-    resembling = next(filter(None, clauses), "")
     raise ManifestError(
         Code.SOURCE_INVALID,
         f"no table is here; looked for {', '.join(f'{name}.csv' for name in _NAMES)} and df_chexpert_plus_240401.csv, "
-        f"plain or .gz{resembling}.",
+        f"plain or .gz{resembling_table(root, tree, _DATASET)}.",
         fix="Name it with --table FILE.",
         where=root,
     )
 
 
-def _resemblance(path: Path, root: Path) -> str:
-    """Return a clause on the other set that a table looks like; ``""`` for none, or one that cannot be read."""
-    try:
-        other = resembles(read_header(path))
-    except ManifestError:
-        return ""
-    return f"; {_shown_path(path, root)} looks like {other[0]}'s (cxr-monai manifest {other[1]})" if other else ""
-
-
-def _read_table(path: Path) -> Films:
+def _read_table(path: Path) -> LabelledFilms:
     """Read a table of v1.0: train, valid, or the test's, which has no column of the subject."""
     names = read_header(path)
     image = find_column(names, ("path",)) or find_column(names, ("study",))
@@ -210,7 +199,7 @@ def _read_table(path: Path) -> Films:
     return films_of(cells[image], fields, marks, path)
 
 
-def _refuse_studies(films: Films, root: Path) -> None:
+def _refuse_studies(films: LabelledFilms, root: Path) -> None:
     """Refuse a table of studies where no files may be looked for: nothing tells which images they have."""
     if _of_studies(films.table).any():
         raise ManifestError(
@@ -225,7 +214,7 @@ def _of_studies(table: pd.DataFrame) -> pd.Series:
     return table["rest"].str.count("/") < 2
 
 
-def _spread_studies(films: Films, holders: Mapping[Path, frozenset[str]]) -> Films:
+def _spread_studies(films: LabelledFilms, holders: Mapping[Path, frozenset[str]]) -> LabelledFilms:
     """Return the films with each row of a study in the place of which its images stand."""
     if not (listed := _of_studies(films.table)).any():
         return films
