@@ -40,12 +40,19 @@ _OPTIONS = {
         "key_file", "keep_identifiers",
     ),
     "padchest": ("table", "labelled_by", "unmentioned", "available_only", "table_only"),
+    "rsna": ("nih_table", "mapping", "patient_per_image", "available_only", "table_only"),
+    "siim": ("table", "nih_table", "mapping", "patient_per_image", "available_only", "table_only"),
     "vindr": ("table", "readers", "patient_per_image", "available_only", "table_only"),
     "openi": ("table", "images", "available_only", "table_only"),
     "nlm-tb": ("images", "available_only", "table_only"),
 }  # fmt: skip
 # options that exclude each other
-_EITHER = {"folder": ("patient_column", "patient_per_image"), "dicom": ("key_file", "keep_identifiers")}
+_EITHER = {
+    "folder": ("patient_column", "patient_per_image"),
+    "dicom": ("key_file", "keep_identifiers"),
+    "rsna": ("nih_table", "patient_per_image"),
+    "siim": ("nih_table", "patient_per_image"),
+}
 _POLICIES = "unknown, positive or negative; or by finding: Edema=positive,Consolidation=negative"
 # option: how argparse reads it and what its help says; by source where they differ
 _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {

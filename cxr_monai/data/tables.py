@@ -3,13 +3,14 @@
     text = read_text("test_list.txt")
     table = read_cells("labels.csv")        # every cell as text, "" where empty; the index is the line in the file
 
-UTF-8 with or without its mark, UTF-16 by its mark, gzip or plain; cells are divided by ``,``, ``;`` or tabs, whatever
-the header has most of. A table that cannot be read raises the caller's kind of error.
+UTF-8 with or without its mark, UTF-16 by its mark; gzip, a zip of one table, or plain; cells are divided by ``,``,
+``;`` or tabs, whatever the header has most of. A table that cannot be read raises the caller's kind of error.
 """
 
 import csv
 import gzip
 import io
+import zipfile
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +38,8 @@ _MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_ZIP = b"PK\x03\x04"
+_WORKBOOKS = (_ZIP, b"\xd0\xcf\x11\xe0")
 _AS_UTF8 = "Save it as 'CSV UTF-8', or convert it: iconv -f {} -t utf-8 OLD > NEW."
 
 
@@ -45,7 +47,8 @@ def read_text(path: str | Path, refuse: Refusal = SOURCE) -> str:
     """Return a file's text, with ``\\n`` at the ends of its lines.
 
     Args:
-        path: UTF-8 with or without its mark, UTF-16 or UTF-32 with one; gzip or plain.
+        path: UTF-8 with or without its mark, UTF-16 or UTF-32 with one; gzip, a zip of one table (as Kaggle gives it),
+            or plain.
         refuse: makes the error.
 
     Raises:
@@ -54,7 +57,8 @@ def read_text(path: str | Path, refuse: Refusal = SOURCE) -> str:
     try:
         content = Path(path).read_bytes()
         content = gzip.decompress(content) if content.startswith(_GZIP) else content
-    except (OSError, EOFError, zlib.error) as error:
+        content = _unzip(content) if content.startswith(_ZIP) else content
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise refuse(f"it cannot be read ({error}).", where=path) from error
     if content.startswith(_WORKBOOKS):
         raise refuse("it is a spreadsheet or an archive, not a CSV file.", fix="Save it as 'CSV UTF-8'.", where=path)
@@ -68,6 +72,13 @@ def read_text(path: str | Path, refuse: Refusal = SOURCE) -> str:
         name = encoding.removesuffix("-sig").upper()
         raise refuse(f"it is not {name} ({error}).", fix=_AS_UTF8.format("windows-1252"), where=path) from error
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _unzip(content: bytes) -> bytes:
+    """Return the only table of an archive; an archive of anything else (a workbook, which is one) as it is."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+        return archive.read(names[0]) if len(names) == 1 and names[0].lower().endswith(".csv") else content
 
 
 def read_header(path: str | Path, refuse: Refusal = SOURCE) -> list[str]:

@@ -94,7 +94,7 @@ def test_rsna_replaces_what_it_says_and_leaves_the_rest_unknown(root, tmp_path):
     record = source.labels_record
     assert record is not None
     assert record.unknown["Mass"] == {"unmentioned": 2}
-    assert record.unknown["Pneumonia"] == {"unmentioned": 1}
+    assert record.unknown["Pneumonia"] == {"uncertain": 1}, "which of the three it is"
     assert OPACITY not in record.unknown
     assert "Infiltration" in record.rules[OPACITY]
     assert overlap_of("rsna", "nih") is not None
@@ -324,6 +324,8 @@ def test_real_rsna(real, test_list):
         assert [int((here & ~opacity & (normal == which)).sum()) for which in (True, False)] == counts[:2]
         assert int((here & opacity).sum()) == counts[2]
     assert table["patient_id"].nunique() == 11_341
+    ap = table["view"] == "AP"
+    assert round(0.5 + (ap[opacity].mean() - ap[~opacity].mean()) / 2, 3) == 0.707, "the view alone, as a score"
 
 
 @pytest.mark.realdata

@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_types_are_kept(tmp_path: Path) -> None:
         (b'a,b\n1,"2\n', "it is no CSV file"),
         ("a,b\n1,M\u00fcller\n".encode("cp1252"), "it is not UTF-8"),
         ("a,b\n1,M\u00fcller\n".encode("utf-16-le"), "UTF-16 without its mark"),
-        (b"PK\x03\x04rest of a workbook", "it is a spreadsheet or an archive"),
+        (b"PK\x03\x04rest of a workbook", "it cannot be read"),
         (b"\xd0\xcf\x11\xe0rest of an older one", "it is a spreadsheet or an archive"),
         (gzip.compress(b"a,b\n" * 99, mtime=0)[:-9], "it cannot be read"),
     ],
@@ -88,6 +89,19 @@ def test_what_is_no_table(tmp_path: Path, content: bytes, said: str) -> None:
     assert caught.value.code == Code.SOURCE_INVALID
     assert caught.value.where == str(path)
     assert said in caught.value.message
+
+
+def test_a_zip_of_one_table_is_that_table(tmp_path: Path) -> None:
+    """As Kaggle gives one; a workbook, which is a zip of many files, is refused."""
+    for names, rows in ((["a.csv"], 1), (["a.csv", "__MACOSX/._a.csv"], 1), (["a.csv", "b.csv"], 0), (["a.xml"], 0)):
+        with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, "a,b\n1,2\n")
+        if rows:
+            assert len(read_cells(tmp_path / "t.zip")) == rows
+        else:
+            with pytest.raises(ManifestError, match="spreadsheet or an archive"):
+                read_cells(tmp_path / "t.zip")
 
 
 def test_how_to_save_it_is_said(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ SOURCES: dict[str, str] = {
     "folder": "a folder of images and a CSV of labels",
     "dicom": "a tree of DICOM files, with or without a CSV of labels",
     "padchest": "PadChest, its table and its folders 0 to 54 or one folder",
+    "rsna": "RSNA Pneumonia Detection Challenge 2018, Kaggle's layout or RSNA's",
+    "siim": "SIIM-ACR Pneumothorax Segmentation, nested or flat",
     "vindr": "VinDr-CXR, PhysioNet's files or Kaggle's (VinBigData)",
     "openi": "Open-i (Indiana University), NLM's files or Kaggle's",
     "nlm-tb": "NLM's tuberculosis sets of Shenzhen and Montgomery",

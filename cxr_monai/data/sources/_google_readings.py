@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_monai.composites import COMPOSITES
 from cxr_monai.data.columns import find_column, key
 from cxr_monai.data.sources._kinds_of_tables import (
     GOOGLE,
@@ -28,6 +27,7 @@ from cxr_monai.data.sources._kinds_of_tables import (
     read_known,
     require_source,
 )
+from cxr_monai.data.sources._unions import with_members
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14
 from cxr_monai.plurals import counted
@@ -74,11 +74,13 @@ def read_four(files: Sequence[Path]) -> Findings:
     marks, uncertain = _values(truth, _FOUR)
     keys = ["image", "reader", "in_truth"]
     if readers is not None:
-        singles = _with_members(_values(readers, _FOUR)[0])
+        singles = with_members(_values(readers, _FOUR)[0])
         readers = pd.concat([readers[keys[:2]].assign(in_truth=1), singles], axis=1).reset_index(drop=True)
     column = find_column(truth.columns, _SPLITS)
     splits = truth[column].str.lower().where(lambda cells: cells.isin(["val", "test"]), "") if column else ""
-    return _by_image(truth["image"], _with_members(marks), _with_members(uncertain, fill=False), splits, readers)
+    labels = with_members(marks)
+    hedged = uncertain.reindex(columns=labels.columns, fill_value=False)
+    return _by_image(truth["image"], labels, hedged, splits, readers)
 
 
 def read_fourteen(files: Sequence[Path]) -> Findings:
@@ -165,21 +167,6 @@ def _values(cells: pd.DataFrame, findings: Mapping[str, Sequence[str]]) -> tuple
     words = pd.DataFrame({finding: cells[find_column(cells.columns, names)] for finding, names in findings.items()})
     words = words.apply(lambda column: column.str.lower())
     return words.apply(lambda column: column.map(_WORDS).astype(float)), words == _HEDGE
-
-
-def _with_members(marks: pd.DataFrame, fill: bool = True) -> pd.DataFrame:
-    """Return the columns in NIH's order with the members of composites: absent where those are, else unknown.
-
-    Args:
-        marks: findings and composites.
-        fill: False gives the members False throughout (a table of where something was hedged).
-    """
-    columns = {}
-    for name in marks:
-        for member in COMPOSITES[name].members if name in COMPOSITES else ():
-            columns[member] = marks[name].where(marks[name] == 0) if fill else pd.Series(False, index=marks.index)
-    columns |= {str(name): marks[name] for name in marks}
-    return pd.DataFrame({name: columns[name] for name in (*NIH14, *marks) if name in columns})
 
 
 def _by_image(

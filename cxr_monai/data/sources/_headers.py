@@ -1,4 +1,4 @@
-"""What the headers of image files tell: their sizes, and in DICOM files age and sex."""
+"""What the headers of image files tell: their sizes, and in DICOM files age, sex and view; boxes scaled to them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,11 +6,14 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from cxr_monai.data.boxes import COLUMNS as BOX_COLUMNS
 from cxr_monai.data.files import DICOM_SUFFIXES
 from cxr_monai.data.formats.dicom_library import dcmread, disable_value_validation
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.progress import progress_bar
 
+BOX_SIDE = 1024
+"""Pixels: NIH's images have 1024x1024, and so have the boxes that NIH, RSNA and SIIM-ACR drew on them."""
 _TAGS = ["Rows", "Columns", "PatientAge", "PatientSex", "ViewPosition"]
 
 
@@ -44,3 +47,21 @@ def _read_header(path: Path) -> tuple[int, int, bool, str, str, str]:
         raise ManifestError(
             Code.SOURCE_INVALID, f"the image's header cannot be read ({error}).", fix="Get it again.", where=path
         ) from error
+
+
+def scale_boxes(boxes: pd.DataFrame, root: Path | None) -> pd.DataFrame:
+    """Return boxes that were drawn on 1024x1024 pixels in pixels of the stored images, as a manifest's boxes.
+
+    Args:
+        boxes: ``image, finding, x, y, width, height``.
+        root: to read the images' sizes from their headers; None leaves the boxes as they are.
+    """
+    images = boxes["image"].unique()
+    sizes = pd.DataFrame(BOX_SIDE, index=images, columns=["width", "height"])
+    if root is not None:
+        sizes = read_image_headers(images, root)[["width", "height"]]
+    widths, heights = (boxes["image"].map(sizes[side]).astype(int) for side in ("width", "height"))
+    scaled = boxes.assign(image_width=widths, image_height=heights)
+    for name, sides in (("x", widths), ("y", heights), ("width", widths), ("height", heights)):
+        scaled[name] = (boxes[name] * sides / BOX_SIDE).round(4)
+    return scaled[list(BOX_COLUMNS)].reset_index(drop=True)

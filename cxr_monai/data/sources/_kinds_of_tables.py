@@ -13,8 +13,10 @@ from typing import Any
 import pandas as pd
 
 from cxr_monai.data.columns import key
+from cxr_monai.data.sources._files import require_folder
 from cxr_monai.data.sources._public import resembles
-from cxr_monai.data.tables import read_cells, read_text
+from cxr_monai.data.sources._text import read_table
+from cxr_monai.data.tables import read_header, read_text
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14
 
@@ -42,6 +44,7 @@ def _kind(title: str, source: str, *columns: str) -> TableKind:
     return TableKind(title, source, frozenset(columns))
 
 
+_ENDINGS = (".csv", ".csv.gz", ".csv.zip", ".json")
 _BOX = ("x", "y", "width", "height")
 _FOUR = ("fracture", "pneumothorax", "airspaceopacity", "noduleormass|nodulemass")
 _FOURTEEN = tuple(key(finding) for finding in NIH14)
@@ -50,7 +53,9 @@ _IMAGE = "image|imageindex|imageid"
 RSNA_ON_NIH = _kind("RSNA's classes by NIH's names", "rsna", "image", "rsnaclass", *_BOX)
 RSNA_BOXES = _kind("RSNA's boxes (stage_2_train_labels.csv)", "rsna", "patientid", "target", *_BOX)
 RSNA_CLASSES = _kind("RSNA's classes (stage_2_detailed_class_info.csv)", "rsna", "patientid", "class")
-RSNA_HEADERS = _kind("a table of RSNA's DICOM headers", "rsna", "patientid", "patientage", "patientsex", "viewposition")
+RSNA_HEADERS = _kind(
+    "a table of RSNA's DICOM headers", "rsna", "patientid", "patientage", "patientsex", "viewposition", "modality"
+)
 RSNA_MAPPING = _kind(
     "RSNA's mapping to NIH's names (pneumonia-challenge-dataset-mappings_2018.json)",
     "rsna",
@@ -105,12 +110,37 @@ def read_known(path: Path) -> KnownTable:
     """
     text = read_text(path).lstrip()
     if text.startswith(("[", "{")):
-        return _read_json(text, path)
-    cells = read_cells(path)
-    kind = _require_kind(list(cells.columns), path)
-    if cells.empty:
-        raise ManifestError(Code.SOURCE_INVALID, "the table has a header and no row.", where=path)
+        return _known_json(_parse(text, path), path)
+    names = read_header(path)
+    kind = _require_kind(names, path)
+    cells = read_table(path)
     return KnownTable(path, kind, cells.rename(columns={name: key(str(name)) for name in cells}))
+
+
+def known_in(root: Path, source: str) -> list[KnownTable]:
+    """Return the tables of a data set in a folder (not in the folders in it), told by their columns.
+
+    Args:
+        root: the folder.
+        source: a `TableKind.source`.
+
+    Raises:
+        ManifestError: ``source-invalid`` if ``root`` is no folder, or a table cannot be read.
+    """
+    require_folder(root)
+    paths = sorted(path for path in root.iterdir() if path.is_file() and path.name.lower().endswith(_ENDINGS))
+    return [table for path in paths if (table := _read_if(path, source)) is not None]
+
+
+def _read_if(path: Path, source: str) -> KnownTable | None:
+    """Return a table if it is one of a data set's; what is no table or another set's is None."""
+    if path.name.lower().endswith(".json"):
+        content = _parse(read_text(path), path)
+        entry = content[0] if isinstance(content, list) and content else content
+        kind = kind_of_columns(list(entry)) if isinstance(entry, dict) else None
+        return _known_json(content, path) if kind is not None and kind.source == source else None
+    kind = kind_of_columns(read_header(path))
+    return read_known(path) if kind is not None and kind.source == source else None
 
 
 def require_source(table: KnownTable, source: str, option: str) -> None:
@@ -148,11 +178,14 @@ def _require_kind(names: list[str], path: Path) -> TableKind:
     return kind
 
 
-def _read_json(text: str, path: Path) -> KnownTable:
+def _parse(text: str, path: Path) -> Any:
     try:
-        content = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ManifestError(Code.SOURCE_INVALID, f"it is no JSON ({error}).", where=path) from error
+
+
+def _known_json(content: Any, path: Path) -> KnownTable:
     if isinstance(content, dict):
         return KnownTable(path, _require_kind(list(content), path), pd.DataFrame(), content)
     if not content or not all(isinstance(entry, dict) for entry in content):

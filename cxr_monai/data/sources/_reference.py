@@ -18,6 +18,7 @@ from cxr_monai.composites import COMPOSITES
 from cxr_monai.data.label_record import LabelRecord, count_unknown
 from cxr_monai.data.sources._google_readings import read_four, read_fourteen
 from cxr_monai.data.sources._rsna_readings import LABEL_VERSION, OPACITY, opacity_labels, read_by_nih_names
+from cxr_monai.data.sources._unions import doubtful_members
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
 from cxr_monai.plurals import counted, out_of
@@ -86,7 +87,7 @@ class ReferenceLabels:
             names: their file names.
         """
         labels, hedged = self.labels.loc[names], self.uncertain.loc[names]
-        reasons = {"uncertain": hedged, "unmentioned": labels.isna() & ~hedged}
+        reasons = {"uncertain": hedged | doubtful_members(labels), "unmentioned": labels.isna()}
         rules = {name: COMPOSITES[name].rule for name in labels if name in COMPOSITES}
         return LabelRecord(self.source, {"reference": self.label_version}, count_unknown(labels, reasons), rules)
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.composites import COMPOSITES
+from cxr_monai.data.label_record import LabelRecord, count_unknown
 from cxr_monai.data.sources._kinds_of_tables import (
     RSNA_ANNOTATIONS,
     RSNA_BOXES,
@@ -27,6 +28,7 @@ from cxr_monai.data.sources._kinds_of_tables import (
     read_known,
     require_source,
 )
+from cxr_monai.data.sources._unions import doubtful_members, with_members
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14
 from cxr_monai.plurals import agreeing, be, counted, have
@@ -66,12 +68,26 @@ def opacity_labels(classes: pd.Series) -> pd.DataFrame:
     >>> opacity_labels(pd.Series([LUNG_OPACITY, NOT_NORMAL, NORMAL]))[["Mass", "Pneumonia", OPACITY]].values.tolist()
     [[nan, nan, 1.0], [nan, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    present, normal = (classes == LUNG_OPACITY).to_numpy(), (classes == NORMAL).to_numpy()
-    columns = {
-        finding: np.where(~present if finding in COMPOSITES[OPACITY].members else normal, 0.0, np.nan)
-        for finding in NIH14
-    }
-    return pd.DataFrame({**columns, OPACITY: present.astype(float)}, index=classes.index)
+    others = (classes == NORMAL).map({True: 0.0, False: np.nan})
+    union = (classes == LUNG_OPACITY).astype(float)
+    return with_members(pd.DataFrame({**dict.fromkeys(NIH14, others), OPACITY: union}))
+
+
+def opacity_record(dataset: str, labels: pd.DataFrame) -> LabelRecord:
+    """Return the record of RSNA's labels.
+
+    Args:
+        dataset: whose, as a record names it.
+        labels: of `opacity_labels`, of the manifest's films.
+    """
+    reasons = {"uncertain": doubtful_members(labels), "unmentioned": labels.isna()}
+    return LabelRecord(dataset, {}, count_unknown(labels, reasons), {OPACITY: COMPOSITES[OPACITY].rule})
+
+
+def has_truth(annotations: KnownTable) -> bool:
+    """Return whether a JSON of RSNA's has the label group of the truth (its file of original labels has not)."""
+    groups = annotations.content.get("labelGroups")
+    return isinstance(groups, list) and any(isinstance(one, dict) and one.get("name") == _GROUP for one in groups)
 
 
 def read_readings(tables: Sequence[KnownTable]) -> Readings:

@@ -22,13 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from cxr_monai.data.boxes import COLUMNS as BOX_COLUMNS
 from cxr_monai.data.manifest import file_names
 from cxr_monai.data.matching import match_images, require_clear
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder
+from cxr_monai.data.sources._headers import scale_boxes
 from cxr_monai.data.sources._phantoms import as_phantoms, refuse_phantoms
 from cxr_monai.data.sources._reference import ReferenceLabels, read_reference
 from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes, refuse_nobody
@@ -41,7 +40,6 @@ from cxr_monai.plurals import be, counted, out_of
 TABLES = {"Data_Entry_2017_v2020": "nih-v2020", "Data_Entry_2017": "nih-2017"}
 OTHER_TABLE = "nih-other"  # the label version of a table under another name
 NIH_BOXES = "BBox_List_2017.csv"
-BOX_SIDE = 1024  # pixels: NIH's boxes are drawn on 1024x1024
 _COLUMNS = {
     "image": ("Image Index",),
     "findings": ("Finding Labels",),
@@ -135,7 +133,7 @@ def _with_reference(source: SourceTable, radiologists: ReferenceLabels, pixels: 
     boxes, readers = radiologists.boxes, radiologists.readers
     if boxes is not None:
         rows = boxes.assign(image=boxes["name"].map(image_of))
-        boxes = _scale_boxes(rows[rows["image"].notna()].reset_index(drop=True), pixels)
+        boxes = scale_boxes(rows[rows["image"].notna()].reset_index(drop=True), pixels)
     if readers is not None:
         rows = readers.assign(image=readers["image"].map(image_of))
         readers = rows[rows["image"].notna()].reset_index(drop=True)
@@ -319,24 +317,8 @@ def _read_boxes(path: Path, images: pd.Series, root: Path | None) -> tuple[pd.Da
     require_clear(matches, Code.IMAGES_AMBIGUOUS, "the boxed images", path)
     boxes = pd.DataFrame({"image": raw["name"].map(matches.image_of), "finding": _canonical(raw["finding"], path)})
     boxes = boxes.join(numbers.rename(columns={"w": "width", "h": "height"}))
-    boxes = _scale_boxes(boxes[boxes["image"].notna()].reset_index(drop=True), root)
+    boxes = scale_boxes(boxes[boxes["image"].notna()].reset_index(drop=True), root)
     return boxes, f"kept {out_of(len(boxes), len(raw), 'box')}, on {counted(boxes['image'].nunique(), 'image')}"
-
-
-def _scale_boxes(boxes: pd.DataFrame, root: Path | None) -> pd.DataFrame:
-    """Return boxes that are drawn on 1024x1024 in pixels of the stored images.
-
-    Args:
-        boxes: ``image, finding, x, y, width, height``.
-        root: to read the images' sizes from their headers; None leaves the boxes in pixels of 1024x1024.
-    """
-    sizes = {image: (BOX_SIDE, BOX_SIDE) if root is None else _size(root / image) for image in boxes["image"].unique()}
-    widths = boxes["image"].map({image: size[0] for image, size in sizes.items()}).astype(int)
-    heights = boxes["image"].map({image: size[1] for image, size in sizes.items()}).astype(int)
-    scaled = boxes.assign(image_width=widths, image_height=heights)
-    for name, sides in (("x", widths), ("y", heights), ("width", widths), ("height", heights)):
-        scaled[name] = (boxes[name] * sides / BOX_SIDE).round(4)
-    return scaled[list(BOX_COLUMNS)]
 
 
 def _canonical(column: pd.Series, path: Path) -> pd.Series:
@@ -344,14 +326,3 @@ def _canonical(column: pd.Series, path: Path) -> pd.Series:
         return column.map({name: canonical(name) for name in column.unique()})
     except ManifestError as error:
         raise ManifestError(error.code, error.message, where=path) from error
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Return (width, height) in pixels, from the header alone."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ManifestError(
-            Code.SOURCE_INVALID, f"a boxed image cannot be read ({error}).", fix="Get it again.", where=path
-        ) from error
