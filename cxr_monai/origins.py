@@ -85,7 +85,7 @@ def labels_of(label_version: str) -> list[str]:
 
 
 def training_origin(
-    label_version: str, images: int, phantoms: int, public_sources: Iterable[str] = ()
+    label_version: str, images: int, phantoms: int, public_sources: Iterable[str] = (), views: str = ""
 ) -> dict[str, Any]:
     """Return ``trained_on`` of a bundle's metadata: no names of people or hospitals, no paths.
 
@@ -95,10 +95,11 @@ def training_origin(
         phantoms: how many of them are synthetic.
         public_sources: the public data sets among the images' sources; they tell what the network may not be called
             externally tested on.
+        views: what was chosen of the images' views; empty for all.
     """
-    record = {"label_version": label_version, "images": images, "synthetic_images": phantoms}
+    record: dict[str, Any] = {"label_version": label_version, "images": images, "synthetic_images": phantoms}
     sources = sorted(set(public_sources))
-    return {**record, "sources": sources} if sources else record
+    return record | ({"sources": sources} if sources else {}) | ({"views": views} if views else {})
 
 
 def sources_trained_on(trained_on: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -144,6 +145,7 @@ def _checked(trained_on: Any) -> Mapping[str, Any]:
         counts = [trained_on.get("images"), trained_on.get("synthetic_images", 0)]
         sources = trained_on.get("sources", [])
         named = isinstance(sources, list) and all(isinstance(source, str) for source in sources)
+        named = named and isinstance(trained_on.get("views", ""), str)
         if named and all(type(count) is int and count >= 0 for count in counts):
             if trained_on.get("parent"):
                 _checked(trained_on["parent"])
@@ -151,8 +153,8 @@ def _checked(trained_on: Any) -> Mapping[str, Any]:
     raise BundleError(
         Code.BUNDLE_INVALID,
         "'trained_on' of its metadata is not what a training writes.",
-        fix="It has label_version (text), images and synthetic_images (numbers), sources (a list of names), and its "
-        "parent's; or leave it out.",
+        fix="It has label_version (text), images and synthetic_images (numbers), sources (a list of names), views "
+        "(text), and its parent's; or leave it out.",
     )
 
 
@@ -179,6 +181,8 @@ def source_of(trained_on: Mapping[str, Any]) -> str:
             f"; {phantoms:,} of the {counted(images, 'image')} {be(phantoms)} synthetic, "
             "drawn by a program (cxr-monai phantom)"
         )
+    if views := trained_on.get("views"):
+        text += f"; of their views only {views}"
     parent = trained_on.get("parent")
     return f"{text}; its parent was trained on {source_of(parent)}" if parent else text
 

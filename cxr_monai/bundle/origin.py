@@ -32,7 +32,7 @@ def write_origin(root: Path, manifest: Manifest) -> None:
     used = manifest.table[manifest.table["split"].isin(["train", "val"])]
     phantoms = int(used["source"].map(is_phantom).sum())
     public_sources = [source for source in used["source"].unique() if is_public(source)]
-    _write(root, training_origin(manifest.label_version, len(used), phantoms, public_sources))
+    _write(root, training_origin(manifest.label_version, len(used), phantoms, public_sources, manifest.views))
 
 
 def add_parent(root: Path, parent: Mapping[str, Any]) -> None:

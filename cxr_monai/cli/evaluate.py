@@ -24,6 +24,7 @@ examples:
   cxr-monai evaluate --predictions theirs.csv --manifest manifest.csv --fit half --out result
   cxr-monai evaluate --predictions old.csv --compare new.csv --margin 0.02 --manifest manifest.csv --out result
   cxr-monai evaluate --predictions predictions.csv --manifest m.csv --fit val.csv --prevalence Effusion=0.05 --out r
+  cxr-monai evaluate --predictions p.csv --manifest nih.csv,rsna.csv --views PA,AP --out result
   cxr-monai evaluate --predictions p.csv --manifest m.csv --scheme categories_normal --out result    (docs/labels.md)
 
 The predictions are a CSV with 'image' (or 'Image Index') and one column a finding (or prob_FINDING), from 0 to 1. The
@@ -37,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything goes")
     parser.add_argument(
         "--split", choices=["train", "val", "test"], help="this part alone (default: what is predicted)"
+    )
+    parser.add_argument(
+        "--views",
+        metavar="V,V",
+        help="images of these views alone, such as PA,AP; best-frontal: one a study, PA before AP before AP supine",
     )
     parser.add_argument("--compare", type=Path, metavar="Q.csv", help="a second system on the same images")
     parser.add_argument("--margin", type=float, help="of AUROC, for non-inferiority of the second system")
@@ -106,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         prevalence=parse_prevalence(arguments.prevalence),
         intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
         plots=arguments.plots or bool(arguments.experiment),
+        views=arguments.views,
     )
     evaluation, paths = evaluate_files(
         arguments.predictions,

@@ -26,6 +26,7 @@ from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.multi_source import read_manifests
 from cxr_monai.data.notes import FilmNotes
+from cxr_monai.data.view_selection import of_views
 from cxr_monai.errors import Code, ManifestError, RadiographError, SettingError, StorageError, ours
 from cxr_monai.schemes import LabelScheme
 
@@ -36,6 +37,7 @@ def open_manifest(
     manifest: str | Sequence[str] | None,
     dataset_dir: str | None = None,
     scheme: LabelScheme | None = None,
+    views: str | Sequence[str] | None = None,
     *,
     match_names: bool = False,
 ) -> Manifest:
@@ -46,10 +48,12 @@ def open_manifest(
             None is an error.
         dataset_dir: the root of the images; the manifest's own where None, as it must be with several.
         scheme: whose labels are the bundle's; the table has them as columns beside the findings.
+        views: only images of these views, or ``best-frontal``; see `cxr_monai.data.view_selection`.
         match_names: file names are identities when other tables are joined to it.
 
     Raises:
-        SettingError: ``setting-invalid`` if no manifest was named, or several and one folder of images.
+        SettingError: ``setting-invalid`` if no manifest was named, several and one folder of images, or no image is of
+            the views.
         ManifestError: everything that is wrong with it.
     """
     if manifest is None:
@@ -58,7 +62,7 @@ def open_manifest(
             "no manifest was named, so there is nothing to read.",
             fix="Add --manifest M.csv; 'cxr-monai manifest --help' shows how to make one.",
         )
-    return read_manifests(manifest, root=dataset_dir, scheme=scheme, match_names=match_names)
+    return of_views(read_manifests(manifest, root=dataset_dir, scheme=scheme, match_names=match_names), views)
 
 
 def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:

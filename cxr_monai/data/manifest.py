@@ -87,6 +87,7 @@ class Manifest:
         members: the manifests that this one is joined of (`cxr_monai.data.multi_source`); empty for one of its own.
             Images of a member are named ``<name>/<its own path>``, and lie below the member's own root; ``root`` is
             then the folder that holds all roots.
+        views: what `cxr_monai.data.view_selection.of_views` chose; empty for all images.
     """
 
     table: pd.DataFrame
@@ -97,6 +98,7 @@ class Manifest:
     patients: Patients = "known"
     labels_record: LabelRecord | None = None
     members: tuple[Member, ...] = ()
+    views: str = ""
 
     @property
     def roots(self) -> dict[str, Path]:

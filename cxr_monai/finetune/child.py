@@ -92,7 +92,8 @@ class ChildBundle:
         """Predict the held-out part with both, judge, write; nothing in other processes than the first."""
         if idist.get_rank() != 0:
             return None
-        base = open_manifest(self.manifest_path, self.dataset_dir, match_names=self.match_names)
+        views = self.manifest.views or None
+        base = open_manifest(self.manifest_path, self.dataset_dir, views=views, match_names=self.match_names)
         bundle = Bundle.open(self.output_dir / "bundle")
         part = base.part(held_out(base)[0])
         tables = {}

@@ -66,12 +66,16 @@ def question(disease: str | None, against: str = "normal") -> tuple[str, str]:
 
 
 def disease_manifest(
-    manifest: str | None, dataset_dir: str | None, scheme: LabelScheme, findings: Sequence[str]
+    manifest: str | Sequence[str] | None,
+    dataset_dir: str | None,
+    scheme: LabelScheme,
+    findings: Sequence[str],
+    views: str | Sequence[str] | None = None,
 ) -> Manifest:
     """Return the table that a child is trained on: the images whose label is known, if there are enough of them.
 
     Args:
-        manifest, dataset_dir: as for ``cxr_monai.data.dataset.open_manifest``.
+        manifest, dataset_dir, views: as for ``cxr_monai.data.dataset.open_manifest``.
         scheme: whose label the disease is.
         findings: the disease's label alone.
 
@@ -81,7 +85,7 @@ def disease_manifest(
         ManifestError, SplitError: of a manifest that is not as it must be.
     """
     (label,) = findings
-    return with_known(open_manifest(manifest, dataset_dir, scheme), label)
+    return with_known(open_manifest(manifest, dataset_dir, scheme, views), label)
 
 
 def with_known(opened: Manifest, label: str) -> Manifest:

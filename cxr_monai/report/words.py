@@ -341,6 +341,7 @@ def split_words(split: Mapping[str, Any] | None, label_version: str = "") -> str
         "random": f"an own random split by patient{seed}",
         "kfold": f"folds by patient{seed}",
         "lists": "a split by lists of images",
+        "joined": "each data set's own split",
         "edited": "a split that was edited after it was recorded",
     }
     return phrases.get(scheme.lower(), f"the split '{scheme}'{seed}" if scheme else "a split without a name")

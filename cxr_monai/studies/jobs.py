@@ -191,7 +191,7 @@ def run_job(
             "run_name": f"{name} {place.part}",
         }
         files = [bundle / "configs" / "evaluate.json", *study.evaluate_files]
-        as_read = {name: job.overrides[name] for name in ("any_modality",) if name in job.overrides}
+        as_read = {name: job.overrides[name] for name in ("any_modality", "views") if name in job.overrides}
         overrides = {**as_read, **study.evaluate_overrides, **common, **job_settings}
         state.judged, state.predicted = None, {}
         state.write(job.folder)

@@ -21,6 +21,7 @@ from cxr_monai.data.manifest import RESERVED, Manifest, under
 from cxr_monai.data.multi_source import manifests_title, read_manifests
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.splits import assign_patients
+from cxr_monai.data.view_selection import select_views, views_in_words
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate
 from cxr_monai.evaluation.bootstrap import Intervals
@@ -59,6 +60,8 @@ class EvaluationOptions:
             ``cxr_monai.evaluation.fitted.fit_calibration``.
         margin, prevalence, intervals: see ``cxr_monai.evaluation.assessment.evaluate``.
         plots: draw PNG files, too; the report has drawings of its own.
+        views: judge, and fit on, images of these views alone, or ``best-frontal``; see
+            `cxr_monai.data.view_selection.select_views`.
     """
 
     method: str = "auto"
@@ -68,6 +71,7 @@ class EvaluationOptions:
     prevalence: Mapping[str, float] | float | None = None
     intervals: Intervals = field(default_factory=Intervals)
     plots: bool = False
+    views: str | Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,9 @@ def _material(
     composites = scheme_composites(truth)
     sample, notes = join(file, labelled, split, composites=composites)
     notes = [*_scheme_parts(truth), *scheme_notes, *notes]
+    if options.views is not None:
+        sample, notes = _of_views(sample, notes, options.views)
+        labelled = replace(labelled, views=views_in_words(options.views))
     if fit_on is not None and opened is not None:
         raise EvaluationError(Code.EVALUATION_INVALID, "thresholds come from a bundle or from --fit, not from both.")
     fitted = None
@@ -196,6 +203,11 @@ def _material(
     system = opened if opened is not None and _has_digest(opened, file.about.get("bundle")) else None
     material = _Material(sample, labelled, name, file, fitted, system, notes)
     return material if compare is None else _with_second(material, _read(compare), composites)
+
+
+def _of_views(sample: Sample, notes: Sequence[str], views: str | Sequence[str]) -> tuple[Sample, list[str]]:
+    is_kept, sentence = select_views(sample.table, views)
+    return sample.take(is_kept), [*notes, sentence]
 
 
 def _open(bundle: str | Path, digest: str | None = None) -> "Bundle":
@@ -236,6 +248,8 @@ def _fit(
     else:
         fit_file = _read(fit_on)
         fit_sample, left_out = join(fit_file, manifest, findings=sample.probabilities().findings, some=True)
+        if options.views is not None:
+            fit_sample, left_out = _of_views(fit_sample, left_out, options.views)
         notes = [f"To fit on: {note}" for note in left_out]
         shared = set(patient_keys(fit_sample.table)) & set(patient_keys(sample.table))
         if shared:
@@ -412,6 +426,8 @@ class EvaluationReport:
         sample, notes = join(file, self.manifest, self.split, findings)
         bundle = _open(self.bundle_root, file.about.get("bundle"))
         notes = [*_scheme_parts(bundle.scheme), *notes]
+        if self.manifest.views:
+            notes.append(f"Views: only {self.manifest.views}; images of others are left out.")
         own_weights = file.about.get("own_weights", True)
         fitted = read_calibration(bundle.calibration, self.findings, raw=not own_weights)
         if not own_weights:

@@ -46,6 +46,7 @@ def evaluation_provenance(
         "manifest": manifest_name,
         "split": {**_split(manifest), "parts": {str(key): int(value) for key, value in sorted(parts.items())}},
         "label_version": manifest.label_version,
+        **({"views": manifest.views} if manifest.views else {}),
         "synthetic_images": int(sample.table["source"].map(is_phantom).sum()),
         "images": len(sample),
         "patients": int(sample.patients.max()) + 1,
@@ -66,6 +67,7 @@ def _split(manifest: Manifest) -> dict[str, Any]:
         "official": official_split(manifest.label_version),
         "random": "an own random split by patient",
         "kfold": "own folds",
+        "joined": "each data set's own split",
     }
     name = names.get(record.scheme, "an own split" if record.scheme == "lists" else "a split that was edited by hand")
     if record.digest == _CHEXNET_SPLIT:

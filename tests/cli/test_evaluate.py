@@ -397,3 +397,24 @@ def test_a_system_that_has_learned_from_phantoms_is_told_of_on_any_images(
     )
     assert metrics()["book"]["bundle_name"] == "Mine, version 3"
     assert f"What Mine, version 3 ({about['bundle'][:12]}) is worth" in (folder / "out" / "report.html").read_text()
+
+
+# ---------------------------------------------------------------- views
+
+
+def test_some_views_alone(folder: Path) -> None:
+    table = read_manifest("manifest.csv", check_files=False).table
+    in_test = table["split"] == "test"
+    assert evaluate("--fit", "val.csv", "--views", "PA") == 0
+    made = metrics()
+    assert made["book"]["images"] == int((in_test & (table["view"] == "PA")).sum()) > 100
+    assert made["book"]["fitted_on"]["parts"] == {
+        "val": int(((table["split"] == "val") & (table["view"] == "PA")).sum())
+    }
+    assert made["book"]["views"] == "PA"
+    left_out = int((in_test & (table["view"] == "AP")).sum())
+    assert any(f"left out are {left_out} AP." in note for note in made["notes"])
+    studies = table[in_test].drop_duplicates(["patient_id", "study_id"])
+    assert evaluate("--views", "best-frontal", out="best") == 0
+    assert metrics("best")["book"]["images"] == len(studies)
+    assert evaluate("--views", "PA,LATERAL,side", out="other") == 1
