@@ -41,11 +41,12 @@ from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.predictions import PredictionsFile, about_file, join, read_predictions, write_predictions
 from cxr_monai.finetune.disease import AGAINST, LEAST_VALIDATION, question
-from cxr_monai.finetune.features import FeatureBatches, Features, features_of
+from cxr_monai.finetune.features import FeatureBatches
 from cxr_monai.finetune.linear_probe import ProbeSettings, train_probe
 from cxr_monai.finetune.task import FineTuneTask
 from cxr_monai.finetune.whole_network import finetune_network
 from cxr_monai.inference.model import Model
+from cxr_monai.inference.pooled_features import Features, features_of
 from cxr_monai.labels import NIH14
 from cxr_monai.networks.weight_loading import set_prior
 from cxr_monai.plurals import counted

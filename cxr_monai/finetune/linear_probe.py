@@ -38,13 +38,14 @@ from cxr_monai.finetune.against_parent import FineTuneResult
 from cxr_monai.finetune.box_comparison import boxed_labels, localise_both
 from cxr_monai.finetune.child import finish_child, write_judged
 from cxr_monai.finetune.disease import held_out, question, with_known
-from cxr_monai.finetune.features import FeatureBatches, Features, features_of
+from cxr_monai.finetune.features import FeatureBatches
 from cxr_monai.finetune.parent import inherited, open_parent
-from cxr_monai.finetune.stages import classifier_of
 from cxr_monai.finetune.task import FineTuneTask
 from cxr_monai.inference.model import Model
+from cxr_monai.inference.pooled_features import Features, features_of
 from cxr_monai.losses import MaskedBCEWithLogitsLoss, training_loss
 from cxr_monai.networks.architectures import input_channels
+from cxr_monai.networks.classifier import classifier_of
 from cxr_monai.networks.weight_loading import initialise_network
 from cxr_monai.outputs import check_new_folder
 from cxr_monai.schemes import LabelScheme, label_scheme

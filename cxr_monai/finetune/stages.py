@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cxr_monai.errors import Code, SettingError
+from cxr_monai.networks.classifier import classifier_of
 
 _CONTAINER = 0.75
 _TINY = 0.1
@@ -67,23 +68,6 @@ def fine_tuning_stages(
         plan |= dict.fromkeys(names, head_epochs + depth * block_epochs if trained else epochs)
         rates |= dict.fromkeys(names, block_rate ** (depth + 1))
     return Stages(plan | dict(unfreeze or {}), rates)
-
-
-def classifier_of(network: nn.Module) -> str:
-    """Return the name of a network's last linear layer.
-
-    Raises:
-        SettingError: ``setting-invalid`` if it has none.
-
-    >>> classifier_of(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
-    '1'
-    """
-    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    if not names:
-        raise SettingError(
-            Code.SETTING_INVALID, f"{type(network).__name__} has no linear layer that could be its classifier."
-        )
-    return names[-1]
 
 
 def blocks_of(network: nn.Module) -> list[list[str]]:

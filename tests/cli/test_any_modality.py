@@ -190,8 +190,8 @@ def test_a_child_is_judged_on_them(films: Path, bundle: Path, tmp_path: Path, mo
 
 
 def test_heads_are_trained_on_them(films: Path, bundle: Path) -> None:
-    from cxr_monai.finetune.features import features_of
     from cxr_monai.inference.model import Model
+    from cxr_monai.inference.pooled_features import features_of
 
     manifest = read_manifest(films)
     with pytest.raises(CxrError) as caught:

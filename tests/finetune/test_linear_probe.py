@@ -11,10 +11,10 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
-from cxr_monai.finetune.features import features_of
 from cxr_monai.finetune.linear_probe import train_linear_probes
 from cxr_monai.finetune.task import FineTuneTask
 from cxr_monai.inference.model import Model
+from cxr_monai.inference.pooled_features import features_of
 from tests.finetune.family import Family
 from tests.finetune.test_transfer import trained
 from tests.support.bundle_runs import code_of

@@ -5,7 +5,8 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN
 
 from cxr_monai.errors import SettingError
-from cxr_monai.finetune.stages import blocks_of, classifier_of, fine_tuning_stages
+from cxr_monai.finetune.stages import blocks_of, fine_tuning_stages
+from cxr_monai.networks.classifier import classifier_of
 from cxr_monai.training.freezing import GradualUnfreezing
 from cxr_monai.training.optimisers import factor_of, training_optimizer
 from tests.support.tiny_bundles import tiny_network
