@@ -99,7 +99,7 @@ def within_groups(sample: Sample, intervals: Intervals | None = None, attribute:
     intervals = intervals or Intervals()
     names = groups(sample, [attribute])[attribute]
     present = ordered(attribute, names)
-    codes = pd.Categorical(names, categories=present).codes.astype(int)
+    codes = pd.Index(present).get_indexer(pd.Index(names))
     bootstrap = PatientBootstrap(sample.patients, intervals.replicates, intervals.seed)
     rows = []
     for finding in sample.findings:
