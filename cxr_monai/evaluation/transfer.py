@@ -6,8 +6,9 @@
     transfer.drops       # home minus there, with the interval of a difference of independent draws
 
 A cell is one network on the films of one manifest. The mean of a cell is over what both know: the findings that the
-network predicts and the manifest labels, with positives and negatives among them. Means of different findings must not
-be subtracted, so a drop's mean is over the findings that have a value at home and there.
+network predicts and the manifest labels, with at least `FEWEST_IN_MEAN` patients who have it and as many who have not:
+a finding of two patients would make the mean jump, and its interval would not show by how much. Means of different
+findings must not be subtracted, so a drop's mean is over those that are in the mean at home and there.
 """
 
 import math
@@ -33,6 +34,8 @@ HOME, EXTERNAL, OTHER_PATIENTS, INTERNAL, UNVERIFIED = "home", "external", "othe
 """How a manifest's films stand to those that a network learned from, see `TransferCell`."""
 LOWER, HIGHER, NO_EVIDENCE, NO_VALUE = "lower there", "higher there", "no evidence", "no value"
 """What the interval of a drop supports."""
+FEWEST_IN_MEAN = 10
+"""Patients with a finding, and patients without it, for it to enter a mean. Intervals of fewer were not simulated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,24 +108,33 @@ class AurocDraws:
         values: float ``[F]``; NaN without a positive or a negative.
         draws: float ``[R, F]``.
         effective: float ``[F]``, how many equal patients each rests on.
+        fewest: int ``[F]``, patients with the finding, or those without it, whichever are fewer.
     """
 
     findings: tuple[str, ...]
     values: np.ndarray
     draws: np.ndarray
     effective: np.ndarray
+    fewest: np.ndarray
 
     @classmethod
     def of(cls, sample: Sample, intervals: Intervals) -> "AurocDraws":
         """Draw a sample's patients (`two_sites.draws_of`), in whatever order cells come."""
         ranking = draws_of(sample, intervals).rankings(sample.scores, sample.labels)
         values = np.array([auroc(*sample.column(name)) for name in sample.findings])
-        return cls(sample.findings, values, ranking.auroc, ranking.auroc_effective)
+        counts = [patients_with(sample.labels == label, sample.patients) for label in (0, 1)]
+        return cls(sample.findings, values, ranking.auroc, ranking.auroc_effective, np.minimum(*counts))
 
     @cached_property
     def defined(self) -> tuple[str, ...]:
         """The findings that have a value."""
         return tuple(name for name, value in zip(self.findings, self.values, strict=True) if not math.isnan(value))
+
+    @cached_property
+    def in_mean(self) -> tuple[str, ...]:
+        """The findings that a mean is over."""
+        enough = zip(self.findings, self.fewest >= FEWEST_IN_MEAN, strict=True)
+        return tuple(name for name, is_enough in enough if is_enough)
 
     def of_findings(self, findings: Sequence[str]) -> tuple[float, np.ndarray, float]:
         """Return the mean over some findings, its replicates ``[R]`` and how many patients it rests on.
@@ -198,10 +210,11 @@ def _matrix_rows(
         row = {**place, "finding": name, **_counts(cell.sample, [name]), "why": cell.why_missing(name)}
         yield row | (_figure(drawn, [name], level) if drawn and name in drawn.defined else _NOTHING)
     mean = {**place, "finding": MEAN, **_counts(cell.sample, findings), "why": ""}
-    if drawn and drawn.defined:
-        yield mean | _figure(drawn, drawn.defined, level)
+    if drawn and drawn.in_mean:
+        yield mean | _figure(drawn, drawn.in_mean, level)
     else:
-        yield mean | _NOTHING | {"why": cell.why or "no finding has images with it and without it"}
+        few = f"no finding has {FEWEST_IN_MEAN} patients with it and {FEWEST_IN_MEAN} without"
+        yield mean | _NOTHING | {"why": cell.why or few}
 
 
 _NOTHING = {"findings": 0, "auroc": math.nan, "low": math.nan, "high": math.nan}
@@ -241,7 +254,7 @@ def drop_between(home: Sample, there: Sample, intervals: Intervals | None = None
 
 
 def drop_rows(home: AurocDraws, there: AurocDraws, level: float = 0.95) -> list[dict]:
-    """Return home minus there, one row a finding that both have, and ``mean`` over those with a value at both places.
+    """Return home minus there, one row a finding that both have, and ``mean`` over those in the mean at both places.
 
     The interval is that of a difference of independent draws: percentiles of the differences of replicates, widened as
     the interval of either is for few patients (`bootstrap_interval`), with Welch and Satterthwaite's number of them
@@ -256,7 +269,7 @@ def drop_rows(home: AurocDraws, there: AurocDraws, level: float = 0.95) -> list[
         ``lower there`` where the whole interval is above 0, ``higher there`` where it is below, ``no evidence`` where
         it holds 0 (it may have dropped as far as ``high`` all the same), ``no value`` where there is no interval.
     """
-    both = [name for name in home.defined if name in there.defined]
+    both = [name for name in home.in_mean if name in there.in_mean]
     rows = [_drop_row(name, [name], home, there, level) for name in home.findings if name in there.findings]
     return [*rows, _drop_row(MEAN, both, home, there, level)] if rows else []
 

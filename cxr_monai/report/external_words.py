@@ -104,6 +104,8 @@ def _against_home(validation: ExternalValidation, network: str, place: str) -> l
             f"There is no evidence that it is worse or better here than {home}{same}: it may lose as much as "
             f"{_pairs(max(high, 0))}, or gain {_pairs(max(-low, 0))}."
         ]
+    if not over:
+        return [f"What it loses can't be said: no finding has patients enough both here and {home}."]
     if evidence not in (LOWER, HIGHER):
         return [f"Whether it is worse here than {home} can't be said: there are too few patients."]
     size = abs(value(drop, "drop"))

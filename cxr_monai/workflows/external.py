@@ -14,6 +14,7 @@ import pandas as pd
 
 from cxr_monai.composites import COMPOSITES
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.errors import Code, CxrError, EvaluationError, ManifestError
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.external_result import EXTERNAL_FILE, EXTERNAL_TABLES, ExternalValidation, write_external
@@ -24,7 +25,7 @@ from cxr_monai.evaluation.site_calibration import calibration_of_cells, offers_o
 from cxr_monai.evaluation.transfer import HOME, INTERNAL, UNVERIFIED, TransferCell, transfer_tables
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC
 from cxr_monai.outputs import check_folder, result_folder
-from cxr_monai.plurals import counted
+from cxr_monai.plurals import be, counted
 from cxr_monai.report.pages.external_page import write_external_page
 from cxr_monai.workflows.evaluate import labels_under
 from cxr_monai.workflows.external_networks import (
@@ -109,11 +110,13 @@ def validate_external(
     options, given = options or ExternalOptions(), dict(predictions or {})
     out = check_folder(out, (EXTERNAL_FILE, *_BESIDE), force)
     setting = _setting(bundles, manifests, given, options)
-    cells = []
+    cells, join_notes = [], []
     for network in setting.networks.values():
         for name in setting.sites:
             file = _predictions(network, name, setting, given, out, options, force)
-            cells.append(_cell(network, name, file, setting))
+            cell, notes = _cell(network, name, file, setting)
+            cells.append(cell)
+            join_notes += notes
     if all(cell.sample is None for cell in cells):
         reasons = "; ".join(dict.fromkeys(f"{cell.trained_on} on {cell.tested_on}: {cell.why}" for cell in cells))
         raise EvaluationError(
@@ -121,7 +124,8 @@ def validate_external(
             f"nothing can be judged: {reasons}.",
             fix="Give manifests that label a finding that the networks predict.",
         )
-    validation = _validation(cells, setting, options)
+    notes = [*_notes(cells, setting), *join_notes, *_shared_with_home(cells)]
+    validation = _validation(cells, setting, options, notes)
     with result_folder(out, EXTERNAL_FILE, force, _BESIDE) as folder:
         write_external_page(validation, folder)
         write_external(validation, folder)
@@ -206,30 +210,37 @@ def _nothing_in_common(labels: Sequence[str], site: Manifest) -> bool:
     return not members and not set(labels) & set(site.findings)
 
 
-def _cell(network: Network, name: str, file: PredictionsFile | None, setting: _Setting) -> TransferCell:
+def _cell(
+    network: Network, name: str, file: PredictionsFile | None, setting: _Setting
+) -> tuple[TransferCell, list[str]]:
+    """Return a network on a manifest's films, and what a reader must know of how the two were joined."""
     relation, site = setting.relations[network.name, name].name, setting.sites[name]
     labels = network.bundle.labels if network.bundle is not None else ()
     if file is None:
         why = "there are no predictions" if network.bundle is None else "no finding is known to both"
-        return TransferCell(network.name, name, relation, None, why, labels, site.findings)
+        return TransferCell(network.name, name, relation, None, why, labels, site.findings), []
     site = labels_under(site, network.scheme(file))
     try:
-        sample, _ = join(file, site)
+        sample, notes = join(file, site)
     except CxrError as error:
         if error.code != Code.PREDICTIONS_INVALID and not isinstance(error, ManifestError):
             raise
         why = f"they can't be joined ({error.message.rstrip('.')})"
-        return TransferCell(network.name, name, relation, None, why, file.findings, site.findings)
+        return TransferCell(network.name, name, relation, None, why, file.findings, site.findings), []
     calibrated, fitted = file.calibrated, network.fitted
     if fitted is not None and network.bundle is not None:
         refuse_shared(fitted, sample, site, network.bundle.root)
     if fitted is not None and fitted.calibrates and not calibrated:
         sample, calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings)), True
     usable = fitted if calibrated else None
-    return TransferCell(network.name, name, relation, sample, "", file.findings, site.findings, usable, calibrated)
+    cell = TransferCell(network.name, name, relation, sample, "", file.findings, site.findings, usable, calibrated)
+    # which findings one side lacks stands in the matrix
+    return cell, [f"{network.name} on {name}: {note}" for note in notes if not note.startswith("Only the ")]
 
 
-def _validation(cells: Sequence[TransferCell], setting: _Setting, options: ExternalOptions) -> ExternalValidation:
+def _validation(
+    cells: Sequence[TransferCell], setting: _Setting, options: ExternalOptions, notes: Sequence[str]
+) -> ExternalValidation:
     transfer = transfer_tables(cells, options.intervals)
     relations = [
         {"trained_on": network, "tested_on": site, "relation": relation.name, "sentence": relation.sentence}
@@ -252,7 +263,7 @@ def _validation(cells: Sequence[TransferCell], setting: _Setting, options: Exter
         sites=pd.DataFrame(sites),
         unknown_labels=pd.DataFrame(unknown),
         book={"date": time.strftime("%Y-%m-%d"), "seed": options.intervals.seed, "split": options.split},
-        notes=tuple(_notes(cells, setting)),
+        notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -284,6 +295,22 @@ def _notes(cells: Sequence[TransferCell], setting: _Setting) -> list[str]:
         in_training = int((site.table["split"] == "train").sum())
         if in_training and setting.parts[name] != "test":
             notes.append(f"{in_training:,} of the films of {name} are of its training part.")
-        members = [COMPOSITES[finding].rule for finding in site.findings if finding in COMPOSITES]
-        notes += [f"{name}: {rule}" for rule in members]
+    return notes
+
+
+def _shared_with_home(cells: Sequence[TransferCell]) -> list[str]:
+    """Return a sentence for each place that shows patients of the network's home: the draws are not independent."""
+    homes = {cell.trained_on: cell for cell in cells if cell.relation == HOME}
+    notes = []
+    for cell in cells:
+        home = homes.get(cell.trained_on)
+        if home is None or cell is home or home.sample is None or cell.sample is None:
+            continue
+        shared = {*patient_keys(home.sample.table)} & {*patient_keys(cell.sample.table)}
+        if shared and PHANTOM_SOURCE not in {*cell.sample.table["source"]}:
+            notes.append(
+                f"{counted(len(shared), 'patient')} of {cell.tested_on} {be(len(shared))} among those of "
+                f"{home.tested_on}, the home of {cell.trained_on}: the interval of the drop takes them for others, and "
+                "is rather too wide."
+            )
     return notes

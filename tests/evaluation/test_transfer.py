@@ -98,7 +98,7 @@ def test_empty_cells_say_why_and_means_are_over_what_both_know() -> None:
         TransferCell("a", "M", HOME, home, labelled=home.findings, predicts=home.findings),
         TransferCell("a", "N", EXTERNAL, there, labelled=there.findings, predicts=home.findings),
         TransferCell("a", "O", EXTERNAL, None, "no finding is known to both"),
-        TransferCell("b", "M", EXTERNAL, there.take(np.arange(10)), labelled=home.findings, predicts=there.findings),
+        TransferCell("b", "M", EXTERNAL, there.take(np.arange(19)), labelled=home.findings, predicts=there.findings),
     ]
     transfer = transfer_tables(cells, DRAWS)
     matrix = transfer.matrix.set_index(["trained_on", "tested_on", "finding"])
@@ -109,6 +109,8 @@ def test_empty_cells_say_why_and_means_are_over_what_both_know() -> None:
     assert matrix.loc["a", "M", MEAN]["findings"] == 3
     assert matrix.loc["a", "N", MEAN]["findings"] == 1
     assert matrix["auroc"].isna().tolist() == (matrix["why"] != "").tolist()
+    assert matrix.loc["b", "M", "Mass"]["auroc"] > 0.5
+    assert matrix.loc["b", "M", MEAN]["why"] == "no finding has 10 patients with it and 10 without"
     drops = transfer.drops.set_index(["tested_on", "finding"])
     assert "O" not in drops.index.get_level_values(0)
     mean = drops.loc["N", MEAN]

@@ -13,7 +13,7 @@ from typing import Any
 from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.external_result import ExternalValidation
 from cxr_monai.evaluation.metrics_table import MEAN
-from cxr_monai.evaluation.transfer import HOME
+from cxr_monai.evaluation.transfer import FEWEST_IN_MEAN, HOME
 from cxr_monai.report import external_tables, words
 from cxr_monai.report.auroc_table import escaped, line
 from cxr_monai.report.cells import Table, signed
@@ -86,6 +86,7 @@ def render_external(validation: ExternalValidation) -> str:
         "book": validation.book,
         "level": words.percent(validation.level),
         "replicates": validation.replicates,
+        "fewest": FEWEST_IN_MEAN,
         "paragraphs": [{"title": title, "text": text} for title, text in paragraphs(validation)],
         "notes": validation.notes,
         "matrix": tables.matrix_table(validation),
@@ -114,11 +115,12 @@ def external_markdown(validation: ExternalValidation) -> str:
         lines = [line(heads), line(["---"] * len(heads))]
         for row in records(drops):
             ends = f"{signed(value(row, 'low'), 3)} to {signed(value(row, 'high'), 3)}"
-            figure = f"{signed(value(row, 'drop'), 3)} ({ends})"
+            figure = f"{signed(value(row, 'drop'), 3)} ({ends})" if value(row, "findings") else words.DASH
             cells = [row["trained_on"], row["home"], row["tested_on"], row["findings"], figure, row["evidence"]]
             lines.append(line(escaped(str(cell)) for cell in cells))
         parts.append("\n".join(lines))
-    parts += [f"- {escaped(note)}" for note in validation.notes]
+    if validation.notes:
+        parts.append("\n".join(f"- {escaped(note)}" for note in validation.notes))
     return "\n\n".join(parts) + "\n"
 
 
