@@ -17,8 +17,8 @@ from cxr_monai.evaluation.evaluation_folder import json_rows
 EXTERNAL_FILE = "external.json"
 """The file that is written last: where it is, the result is complete."""
 EXTERNAL_TABLES = (
-    "matrix", "drops", "causes", "metadata_only", "within_view", "calibration", "operating_points", "offers",
-    "shortcuts", "probes", "relations", "networks", "sites", "unknown_labels",
+    "matrix", "drops", "causes", "label_shift", "metadata_only", "within_view", "calibration", "operating_points",
+    "offers", "shortcuts", "probes", "relations", "networks", "sites", "unknown_labels",
 )  # fmt: skip
 """Each becomes a CSV of its name if it has a row."""
 
@@ -30,6 +30,7 @@ class ExternalValidation:
     Attributes:
         matrix, drops: see `cxr_monai.evaluation.transfer.transfer_tables`.
         causes: why it drops, one line a cause (`cxr_monai.evaluation.drop_causes`).
+        label_shift: prevalence there by the scores alone, and whether it may be believed.
         metadata_only: how well view, age, sex, source or size alone tell each finding.
         within_view: AUROC of each finding within each view, beside the pooled one.
         calibration, operating_points, offers: see `cxr_monai.evaluation.site_calibration`.
@@ -49,6 +50,7 @@ class ExternalValidation:
     level: float
     replicates: int
     causes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    label_shift: pd.DataFrame = field(default_factory=pd.DataFrame)
     metadata_only: pd.DataFrame = field(default_factory=pd.DataFrame)
     within_view: pd.DataFrame = field(default_factory=pd.DataFrame)
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)

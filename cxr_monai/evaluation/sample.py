@@ -76,15 +76,23 @@ class Sample:
         """Return the same images with other probabilities ``[N, F]``."""
         return replace(self, scores=np.asarray(scores, float))
 
+    def of_findings(self, findings: Sequence[str]) -> "Sample":
+        """Return the same images with some of the findings, in the order given."""
+        columns = [self.findings.index(name) for name in findings]
+        ranking_only = tuple(name for name in findings if name in self.ranking_only)
+        return replace(
+            self,
+            findings=tuple(findings),
+            scores=self.scores[:, columns],
+            labels=self.labels[:, columns],
+            ranking_only=ranking_only,
+        )
+
     def probabilities(self) -> "Sample":
         """Return the same images with the findings whose scores are probabilities; itself where all are."""
         if not self.ranking_only:
             return self
-        columns = [column for column, name in enumerate(self.findings) if name not in self.ranking_only]
-        findings = tuple(self.findings[column] for column in columns)
-        return replace(
-            self, findings=findings, scores=self.scores[:, columns], labels=self.labels[:, columns], ranking_only=()
-        )
+        return self.of_findings([name for name in self.findings if name not in self.ranking_only])
 
     def column(self, finding: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one finding's scores and labels ``[N]``."""

@@ -122,8 +122,7 @@ class AurocDraws:
         """Draw a sample's patients (`two_sites.draws_of`), in whatever order cells come."""
         ranking = draws_of(sample, intervals).rankings(sample.scores, sample.labels)
         values = np.array([auroc(*sample.column(name)) for name in sample.findings])
-        counts = [patients_with(sample.labels == label, sample.patients) for label in (0, 1)]
-        return cls(sample.findings, values, ranking.auroc, ranking.auroc_effective, np.minimum(*counts))
+        return cls(sample.findings, values, ranking.auroc, ranking.auroc_effective, _fewest_patients(sample))
 
     @cached_property
     def defined(self) -> tuple[str, ...]:
@@ -233,6 +232,23 @@ def _counts(sample: Sample | None, findings: Sequence[str]) -> dict[str, int]:
         "positive_patients": int(patients_with(positive, sample.patients)[0]),
         "patients": int(patients_with(is_known, sample.patients)[0]),
     }
+
+
+def _fewest_patients(sample: Sample) -> np.ndarray:
+    return np.minimum(*(patients_with(sample.labels == label, sample.patients) for label in (0, 1)))
+
+
+def findings_in_mean(*samples: Sample) -> tuple[str, ...]:
+    """Return the findings that have `FEWEST_IN_MEAN` patients with them and without them in each of some samples.
+
+    Args:
+        samples: one or more; the findings are in the first's order.
+    """
+    enough = [
+        {name for name, count in zip(sample.findings, _fewest_patients(sample), strict=True) if count >= FEWEST_IN_MEAN}
+        for sample in samples
+    ]
+    return tuple(name for name in samples[0].findings if all(name in names for names in enough))
 
 
 def _figure(drawn: AurocDraws, findings: Sequence[str], level: float) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.evaluation.drop_causes import DROP
 from cxr_monai.evaluation.external_result import ExternalValidation
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.transfer import HIGHER, HOME, LOWER, NO_EVIDENCE, NO_VALUE
@@ -105,7 +106,7 @@ def causes_table(validation: ExternalValidation) -> Table | None:
     if table.empty:
         return None
     rows = []
-    for row in _means_first(table):
+    for row in _means_first(table[table["cause"] != DROP]):
         low, high = value(row, "low"), value(row, "high")
         part = Cell(words.DASH) if math.isnan(value(row, "part")) else _signed_cell(row, "part", low, high)
         finding = heading_of(row["finding"])
@@ -122,6 +123,28 @@ def causes_table(validation: ExternalValidation) -> Table | None:
 def _signed_cell(row: Mapping[str, Any], name: str, low: float, high: float) -> Cell:
     ends = () if math.isnan(low) else (f"{signed(low, 3)} to {signed(high, 3)}",)
     return Cell(signed(value(row, name), 3), ends, low > 0 or high < 0)
+
+
+def label_shift_table(validation: ExternalValidation) -> Table | None:
+    """Return each finding's prevalence there as the scores alone tell it, beside the observed one."""
+    table = validation.label_shift
+    if table.empty:
+        return None
+    rows = []
+    for row in records(table):
+        cells = [Cell(heading_of(row["finding"])), Cell(f"{row['trained_on']} on {row['tested_on']}")]
+        cells.append(Cell(share_text(value(row, "home_prevalence"))))
+        for name, ends in (("estimated", ("low", "high")), ("observed", ("observed_low", "observed_high"))):
+            low, high = (value(row, end) for end in ends)
+            lines = () if math.isnan(low + high) else (f"({share_text(low)} to {share_text(high)})",)
+            cells.append(Cell(share_text(value(row, name)), lines))
+        rows.append((*cells, Cell(str(row["believable"]), (str(row["why"]),), str(row["believable"]) == "no")))
+    heads = ("Finding", "Network and place", "At home", "Estimated there", "Observed there", "May it be believed")
+    note = (
+        "The share of films with the finding, estimated there without a label: right only where films with it, and "
+        "films without it, look alike at both places."
+    )
+    return Table("Prevalence there, from the scores alone", heads, tuple(rows), (note,))
 
 
 def metadata_table(validation: ExternalValidation) -> Table | None:

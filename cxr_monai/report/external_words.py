@@ -15,6 +15,15 @@ from typing import Any
 
 import pandas as pd
 
+from cxr_monai.evaluation.drop_causes import (
+    AGE_AND_SEX_MIX,
+    ANOTHER_PREVALENCE,
+    DROP,
+    FINDING_BY_GROUP,
+    LABEL_DEFINITION,
+    UNEXPLAINED,
+    VIEW_MIX,
+)
 from cxr_monai.evaluation.external_result import ExternalValidation
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.transfer import (
@@ -39,13 +48,11 @@ RELATIONS: dict[str, str] = {
     UNVERIFIED: "it isn't recorded whose films one of the two has: that the test is external is not verified",
 }
 """What each relation of a cell means."""
-WHOLE, REMAINDER, FREQUENCY = "drop", "rest", "prevalence"
-"""Causes of the table that are none: the drop itself, what no cause explains, and what an AUROC does not depend on."""
 _CAUSE_PHRASES = {
-    "view mix": "another mix of views",
-    "age and sex mix": "another mix of ages and sexes",
-    "finding by view, age and sex": "how often each group of patients has the finding here",
-    "label definition": "another meaning of the labels",
+    VIEW_MIX: "another mix of views",
+    AGE_AND_SEX_MIX: "another mix of ages and sexes",
+    FINDING_BY_GROUP: "how often each group of patients has the finding here",
+    LABEL_DEFINITION: "another meaning of the labels",
 }
 _ATTRIBUTES = {"all together": "view, age, sex and source together"}
 
@@ -121,7 +128,7 @@ def _because(validation: ExternalValidation, network: str, place: str) -> list[s
     rows = _cells(validation.causes, network, place, MEAN)
     if not rows:
         return ["Why was not looked at."]
-    causes = [row for row in rows if row["cause"] not in (WHOLE, REMAINDER, FREQUENCY)]
+    causes = [row for row in rows if row["cause"] not in (DROP, UNEXPLAINED, ANOTHER_PREVALENCE)]
     supported = [row for row in causes if value(row, "low") > 0]
     judged = [row for row in causes if not math.isnan(value(row, "low"))]
     sentences = []
@@ -135,7 +142,7 @@ def _because(validation: ExternalValidation, network: str, place: str) -> list[s
     elif judged:
         looked = words.and_list([_phrase(row) for row in judged])
         sentences.append(f"There is no evidence that it comes from {looked}.")
-    rest = next((row for row in rows if row["cause"] == REMAINDER), {})
+    rest = next((row for row in rows if row["cause"] == UNEXPLAINED), {})
     if value(rest, "low") > 0:
         sentences.append(
             f"{_pairs(value(rest, 'part'))} of the loss are explained by none of the causes that were looked at: other "

@@ -21,8 +21,15 @@ from cxr_monai.evaluation.external_result import EXTERNAL_FILE, EXTERNAL_TABLES,
 from cxr_monai.evaluation.film_relation import Relation, home_among, relation_of
 from cxr_monai.evaluation.patients import refuse_shared
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
+from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.site_calibration import calibration_of_cells, offers_of_cells, operating_points_of_cells
 from cxr_monai.evaluation.transfer import HOME, INTERNAL, UNVERIFIED, TransferCell, transfer_tables
+from cxr_monai.evaluation.transfer_causes import (
+    causes_of_cells,
+    metadata_of_places,
+    shifts_of_cells,
+    within_views_of_cells,
+)
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC
 from cxr_monai.outputs import check_folder, result_folder
 from cxr_monai.plurals import be, counted
@@ -30,7 +37,9 @@ from cxr_monai.report.pages.external_page import write_external_page
 from cxr_monai.workflows.evaluate import labels_under
 from cxr_monai.workflows.external_networks import (
     Network,
+    Site,
     check_given,
+    labels_of_home,
     predict_cell,
     read_site,
     site_row,
@@ -73,10 +82,19 @@ class _Setting:
     """Everything that is known before anything is predicted."""
 
     networks: Mapping[str, Network]
-    sites: Mapping[str, Manifest]
-    parts: Mapping[str, str]
+    places: Mapping[str, Site]
     relations: Mapping[tuple[str, str], Relation]
     learned: Mapping[str, tuple[str, ...]]
+
+    @property
+    def sites(self) -> dict[str, Manifest]:
+        """The films to judge on, by the manifest's name."""
+        return {name: place.manifest for name, place in self.places.items()}
+
+    def relabelled(self, home: TransferCell, there: TransferCell, sample: Sample) -> Sample | None:
+        """Return the films of a sample with labels of home's kind, where they are the same films."""
+        place = self.places[there.tested_on].manifest
+        return labels_of_home(self.places[home.tested_on], place, sample)
 
 
 def validate_external(
@@ -142,8 +160,8 @@ def _setting(
     _check_names(bundles, manifests, given, options.homes)
     names = list(dict.fromkeys([*bundles, *(network for network, _ in given)]))
     networks = {name: Network.open(name, bundles.get(name), options.trust_folder) for name in names}
-    read = {name: read_site(path, options.split, options.match_names) for name, path in manifests.items()}
-    sites, parts = {name: site for name, (site, _) in read.items()}, {name: part for name, (_, part) in read.items()}
+    places = {name: read_site(path, options.split, options.match_names) for name, path in manifests.items()}
+    sites = {name: place.manifest for name, place in places.items()}
     relations, learned = {}, {}
     for network in networks.values():
         named = options.homes.get(network.name)
@@ -159,7 +177,7 @@ def _setting(
                 seen=network.seen,
                 keep_internal=options.keep_internal,
             )
-    return _Setting(networks, sites, parts, relations, learned)
+    return _Setting(networks, places, relations, learned)
 
 
 def _check_names(
@@ -246,13 +264,17 @@ def _validation(
         {"trained_on": network, "tested_on": site, "relation": relation.name, "sentence": relation.sentence}
         for (network, site), relation in setting.relations.items()
     ]
-    sites = [site_row(name, site, setting.parts[name]) for name, site in setting.sites.items()]
+    sites = [site_row(name, place.manifest, place.part) for name, place in setting.places.items()]
     unknown = [row for name, site in setting.sites.items() for row in unknown_label_rows(name, site)]
     return ExternalValidation(
         transfer.matrix,
         transfer.drops,
         options.intervals.level,
         options.intervals.replicates,
+        causes=causes_of_cells(cells, options.intervals, setting.relabelled),
+        label_shift=shifts_of_cells(cells, options.intervals),
+        metadata_only=metadata_of_places(cells, options.intervals),
+        within_view=within_views_of_cells(cells, options.intervals),
         calibration=calibration_of_cells(cells, options.intervals.level),
         operating_points=operating_points_of_cells(cells, options.intervals),
         offers=offers_of_cells(cells, options.intervals),
@@ -293,7 +315,7 @@ def _notes(cells: Sequence[TransferCell], setting: _Setting) -> list[str]:
                 "patient, and intervals are too narrow where that is wrong."
             )
         in_training = int((site.table["split"] == "train").sum())
-        if in_training and setting.parts[name] != "test":
+        if in_training and setting.places[name].part != "test":
             notes.append(f"{in_training:,} of the films of {name} are of its training part.")
     return notes
 

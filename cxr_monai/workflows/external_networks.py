@@ -15,12 +15,13 @@ import pandas as pd
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.files import errors_file
-from cxr_monai.data.manifest import Manifest, read_manifest
+from cxr_monai.data.manifest import Manifest, file_names, read_manifest
 from cxr_monai.errors import Code, EvaluationError, UsageError
 from cxr_monai.evaluation.film_relation import sources_of_films
 from cxr_monai.evaluation.fitted import Fitted, read_calibration
 from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.evaluation.predictions import PredictionsFile, read_predictions
+from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.streaming import part_of
 from cxr_monai.inference.model import Model
 from cxr_monai.origins import PHANTOM_SOURCE, is_drawn, sources_trained_on
@@ -105,8 +106,23 @@ class Network:
         }
 
 
-def read_site(path: str | Path, split: str, match_names: bool) -> tuple[Manifest, str]:
-    """Return the films of a manifest to judge on, and the part that they are: ``all`` or a split's.
+@dataclass(frozen=True, eq=False)
+class Site:
+    """The films of a place.
+
+    Attributes:
+        manifest: those to judge on.
+        part: which they are: ``all``, or a part of the split.
+        whole: all films of the manifest.
+    """
+
+    manifest: Manifest
+    part: str
+    whole: Manifest
+
+
+def read_site(path: str | Path, split: str, match_names: bool) -> Site:
+    """Return the films of a manifest.
 
     Args:
         path: of the manifest; the image files are looked for when they are predicted.
@@ -120,7 +136,29 @@ def read_site(path: str | Path, split: str, match_names: bool) -> tuple[Manifest
     manifest = replace(manifest, key="name") if match_names else manifest
     if split == "auto":
         split = "test" if (manifest.table["split"] == "test").any() else "all"
-    return (manifest, split) if split == "all" else (manifest.part(split), split)
+    return Site(manifest if split == "all" else manifest.part(split), split, manifest)
+
+
+def labels_of_home(home: Site, there: Manifest, sample: Sample) -> Sample | None:
+    """Return the films of a sample with the labels that the home's manifest has for them; None where it has none.
+
+    Two tables of labels of the same films (NIH's and RSNA's, say) so show what the definition of the labels makes.
+
+    Args:
+        home: with all films of its manifest, those of the training included: their labels alone are used.
+        there: the manifest that the sample was joined with.
+        sample: the films.
+    """
+    if there.by_name != home.whole.by_name:
+        return None
+    names = (lambda images: file_names(images)) if there.by_name else (lambda images: images)
+    labels = home.whole.table.set_index(pd.Index(names(home.whole.table["image"])))
+    films = pd.Index(names(sample.table["image"]))
+    findings = [finding for finding in sample.findings if finding in labels]
+    if not findings or not films.isin(labels.index).any():
+        return None
+    values = labels[findings].reindex(films).to_numpy(float)
+    return Sample.of(sample.table, findings, sample.of_findings(findings).scores, values, sample.ranking_only)
 
 
 def site_row(name: str, manifest: Manifest, part: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def render_external(validation: ExternalValidation) -> str:
         "relations": RELATIONS,
         "drops": drawn_forest(tables.drops_forest(validation)),
         "causes": tables.causes_table(validation),
-        "shift": None,
+        "shift": tables.label_shift_table(validation),
         "metadata": tables.metadata_table(validation),
         "within": tables.within_view_table(validation),
         "shortcuts": [],
