@@ -53,7 +53,7 @@ def score_composites(
     [0.75]
     """
     table, scored, unscored, notes = predictions, [], [], []
-    for name in findings:
+    for name in dict.fromkeys(findings):
         composite = composites.get(name)
         if composite is None or name in predictions:
             continue

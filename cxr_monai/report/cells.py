@@ -53,7 +53,7 @@ def estimate(
     for kind, what in kinds:
         ends = value(row, f"{name}{kind}_low"), value(row, f"{name}{kind}_high")
         if not math.isnan(ends[0] + ends[1]):
-            lines.append(f"{what} {between(*ends, digits)}")
+            lines.append(f"{what} {between(*ends, digits)}".strip())
     return Cell(number(value(row, name), digits), tuple(lines), strong)
 
 

@@ -157,7 +157,8 @@ def spoken(finding: str) -> str:
     """
     words = finding.replace("_", " ").split(" ")
     return " ".join(
-        word.lower() if word.replace("-", "").isalpha() and word == word.title() else word for word in words
+        word.lower() if word.replace("-", "").isalpha() and word in (word.title(), word.capitalize()) else word
+        for word in words
     )
 
 
