@@ -23,6 +23,7 @@ EPILOG = """examples:
   cxr-monai manifest dicom /data/pacs --out manifest.csv
   cxr-monai manifest chexpert /data/CheXpert-v1.0-small --unmentioned negative --out chexpert.csv
   cxr-monai manifest mimic /data/mimic-cxr-jpg/2.1.0 --uncertain Edema=positive,Atelectasis=positive --out mimic.csv
+  cxr-monai manifest vindr /data/vindr --readers majority --out vindr.csv
 
 'cxr-monai manifest SOURCE --help' shows a source's own options."""
 

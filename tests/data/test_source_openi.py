@@ -269,6 +269,8 @@ def test_the_real_manifest_and_its_views(public_tables):
     assert raw["View Position"].value_counts().drop("LARGE LATERAL").to_dict() == {
         "PA": 3_593, "": 2_586, "LL": 717, "AP": 423, "LATERAL": 119, "RL": 29,
     }  # fmt: skip
+    assert raw["Photometric Interpretation"].value_counts().to_dict() == {"MONOCHROME2": 3_885, "MONOCHROME1": 3_584}
+    assert (raw["Presentation LUT Shape"] == "INVERSE").sum() == 572
     source = openi.read(public_tables, table_only=True)
     table = source.table
     assert (len(table), table["patient_id"].nunique()) == (7_470, 3_955 - 104)

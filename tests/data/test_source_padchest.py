@@ -1,6 +1,8 @@
 """PadChest's layouts and the quirks of its table; and the exact counts of the real one, with torchxrayvision's rule."""
 
+import ast
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +207,10 @@ SUBSTRINGS = {finding: (finding.lower().replace("_", " "),) for finding in NIH14
 @pytest.fixture(scope="module")
 def real(public_tables):
     """The adapter's table, and the columns that it comes from as they are."""
-    columns = ["PatientID", "StudyID", "Labels", "MethodLabel", "StudyDate_DICOM", "Projection", "PatientBirth"]
+    columns = [
+        "PatientID", "StudyID", "Labels", "MethodLabel", "StudyDate_DICOM", "Projection", "PatientBirth", "Pediatric",
+        "PatientSex_DICOM", "MethodProjection", "ViewPosition_DICOM", "BitsStored_DICOM",
+    ]  # fmt: skip
     raw = pd.read_csv(public_tables / f"{TABLE}.gz", dtype=str, keep_default_na=False, usecols=columns)
     return padchest.read(public_tables, table_only=True), raw
 
@@ -244,6 +249,35 @@ def test_the_real_tables_counts(real, public_tables):
 
 
 @pytest.mark.publictables
+def test_the_real_tables_quirks(real, public_tables):
+    table, raw = real[0].table, real[1]
+    rows = raw["Labels"].value_counts().drop("nan")
+    assert rows.sum() == 160_758
+    lists = [ast.literal_eval(text) for text in rows.index]
+    assert len({label for listed in lists for label in listed}) == 350
+    clean = [{label.strip().lower() for label in listed} for listed in lists]
+    assert len(set().union(*clean)) == 194
+
+    def number(condition: Callable[[set[str]], bool]) -> int:
+        return int(rows[[condition(labels) for labels in clean]].sum())
+
+    assert number(lambda labels: "unchanged" in labels) == 14_334
+    assert number(lambda labels: "exclude" in labels) == 1_312
+    assert number(lambda labels: "suboptimal study" in labels) == 1_839
+    assert number(lambda labels: labels <= {""}) == 777
+    assert number(lambda labels: "normal" in labels and len(labels - {""}) > 1) == 226
+    assert raw["PatientSex_DICOM"].value_counts().to_dict() == {"M": 80_920, "F": 79_919, "O": 18, "nan": 4}
+    assert raw["BitsStored_DICOM"].value_counts().to_dict() == {"12": 144_051, "10": 16_810}
+    assert (raw["ViewPosition_DICOM"] == "nan").sum() == 69_085
+    assert (raw["MethodProjection"] != "Manual review of DICOM fields").sum() == 15_126
+    ages = raw["StudyDate_DICOM"].str[:4].astype(int) - pd.to_numeric(raw["PatientBirth"], errors="coerce")
+    flagged = raw["Pediatric"] == "PED"
+    assert (flagged.sum(), (flagged & (ages < 18)).sum()) == (274, 270)
+    assert "1 study identifier is of several patients and was parted" in real[0].notes
+    assert table.groupby("study_id")["patient_id"].nunique().max() == 1
+
+
+@pytest.mark.publictables
 def test_the_real_tables_record_counts_every_unknown_label(real):
     table, record = real[0].table, real[0].labels_record
     for finding in NIH14:
@@ -253,11 +287,12 @@ def test_the_real_tables_record_counts_every_unknown_label(real):
 
 @pytest.mark.publictables
 def test_torchxrayvisions_search_in_words_finds_the_same_or_the_listed_differences(real, public_tables):
-    raw = real[1]
-    ours, _, _ = padchest.read_label_lists(raw["Labels"], public_tables)
-    lists = raw["Labels"].str.lower()
+    rows = real[1]["Labels"].value_counts()
+    lists = pd.Series(rows.index)
+    ours, _, _ = padchest.read_label_lists(lists, public_tables)
+    lists = lists.str.lower()
     for finding, (*_, theirs) in POSITIVES.items():
         found = pd.concat([lists.str.contains(part, regex=False) for part in SUBSTRINGS[finding]], axis=1).any(axis=1)
-        assert found.sum() == theirs, finding
+        assert rows.to_numpy()[found].sum() == theirs, finding
         same = finding not in ("Effusion", "Infiltration", "Mass", "Nodule", "Edema", "Emphysema")
         assert bool((found == (ours[finding] == 1)).all()) is same

@@ -185,7 +185,7 @@ def test_physionets_tables_and_dicom_files(tmp_path):
     assert source.labels_record.dataset == "vindr physionet"
 
 
-def test_a_film_without_modality_is_read_only_on_request(tmp_path):
+def test_a_film_without_modality_is_read_only_on_request(tmp_path, capsys):
     write_physionet(tmp_path / "root")
     write_dicom(tmp_path / "root/train/aaa.dicom")
     film = tmp_path / "root/train/aaa.dicom"
@@ -203,6 +203,18 @@ def test_a_film_without_modality_is_read_only_on_request(tmp_path):
     assert (tmp_path / "m.readers.csv").read_text().count("\n") == 4
     assert (tmp_path / "m.boxes.csv").read_text().count("\n") == 2
     assert main(["check", str(out), "--pixels", "--any-modality"]) == 0
+    capsys.readouterr()
+    assert main(["split", str(out), "--scheme", "random"]) != 0
+    assert "patients-unknown" in capsys.readouterr().err
+
+
+def test_boxes_of_one_part_alone(tmp_path):
+    write_physionet(tmp_path)
+    write(tmp_path / "train_meta.csv", "image_id,dim0,dim1", ["aaa,40,48"])
+    (tmp_path / "annotations/annotations_test.csv").unlink()
+    boxes = vindr.read(tmp_path, table_only=True).boxes
+    assert boxes["image"].tolist() == ["train/aaa.dicom"]
+    assert boxes["image_height"].tolist() == [40]
 
 
 def test_patients_by_image_only_on_request(tmp_path):

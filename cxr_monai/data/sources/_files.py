@@ -145,12 +145,16 @@ def find_images(
     Raises:
         ManifestError: ``source-invalid`` for a name that fits several files; ``images-missing``; ``no-images``.
     """
-    matches = match_images(names, walk(root), by_name=by_name, other_endings=True, root=root)
+    files = list(walk(root))
+    if by_name and (places := _by_file_name(names, files)) is not None:
+        return places, []
+    matches = match_images(names, files, by_name=by_name, other_endings=True, root=root)
     require_clear(matches, Code.SOURCE_INVALID, "the table's names", table)
     places = names.map(matches.image_of)
     here = places.notna()
     notes = [_endings_note(matches)] if matches.endings else []
-    missing, near = names[~here].tolist(), matches.near_misses()
+    missing = names[~here].tolist()
+    near = matches.near_misses() if missing else ""
     if not available_only:
         report_missing(missing, len(names), ["ROOT or its folders"], root, near)
         return places, notes
@@ -158,6 +162,17 @@ def find_images(
     left_out = left_out_note(int(here.sum()), len(missing))
     note = f"{left_out} (such as {examples(missing)})" if missing else left_out
     return places[here], [*notes, f"{note}; {near}" if near else note]
+
+
+def _by_file_name(names: pd.Series, files: Sequence[str]) -> pd.Series | None:
+    """Return the file of each name by its file name alone, where that is clear for every one of them; else None."""
+    places = {file.rpartition("/")[2]: file for file in files}
+    last = names.str.rpartition("/")[2]
+    if not last.is_unique or not last.isin(list(places)).all():
+        return None
+    wanted = set(last)
+    doubled = sum(file.rpartition("/")[2] in wanted for file in files) > len(wanted)
+    return None if doubled else last.map(places)
 
 
 def _endings_note(matches: Matches) -> str:
