@@ -23,7 +23,7 @@ import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.auroc import auroc
-from cxr_monai.evaluation.bootstrap import bootstrap_interval
+from cxr_monai.evaluation.bootstrap import bootstrap_interval, effective_patients
 from cxr_monai.evaluation.comparison import TOO_FEW
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.reweighting import MIXES, Mix, enough, reweight, unweighted
@@ -40,6 +40,8 @@ DROP, VIEW_MIX, AGE_AND_SEX_MIX, FINDING_BY_GROUP = (
 )
 ANOTHER_PREVALENCE, LABEL_DEFINITION, UNEXPLAINED = "prevalence", "label definition", "rest"
 CAUSES = (DROP, VIEW_MIX, AGE_AND_SEX_MIX, FINDING_BY_GROUP, ANOTHER_PREVALENCE, LABEL_DEFINITION, UNEXPLAINED)
+MOST_ABSENT = 0.5
+"""Share of home's images: where more are of groups too small to weigh positives and negatives apart, no judgement."""
 _JOINT = "view, age and sex"
 _NO_LABELS = "not measured: the images there have no labels of home's kind; what these would explain is in the rest"
 
@@ -104,14 +106,22 @@ def _divide(sites: TwoSites, finding: str, mixes: Mapping[str, Mix], relabelled:
     def explain(name: str, mix: Mix, by_label: bool) -> None:
         weighed = reweight(sites, finding, mix, by_label)
         few = enough(sites.there, finding, weighed.weights)
+        absent = sum(weighed.absent.values())
+        if by_label and absent > MOST_ABSENT:
+            few = [
+                f"{TOO_FEW}: {absent:.0%} of home's images are of groups with too few patients there with it or without"
+            ]
         if few or np.isnan(weighed.home.value):
             reasons[name] = "; ".join(few) or f"{TOO_FEW}: home has no images of the groups that there are there"
             return
         explained[name] = Figure.combined([(1, home), (-1, there), (-1, weighed.home), (1, weighed.area)])
-        division.words[name] = f"weighed to home's mix it would be {weighed.area.value:.3f} there"
+        division.words[name] = (
+            f"weighed to home's mix it would be {weighed.area.value:.3f} there, on"
+            f" {effective_patients(sites.there.patients, weighed.weights):,.0f} effective patients"
+        )
         if weighed.absent:
             division.words[name] += (
-                f"; {sum(weighed.absent.values()):.0%} of home's images are of groups that are not there:"
+                f"; {absent:.0%} of home's images are of groups that are not there:"
                 f" without them it is {weighed.home.value:.3f} at home"
             )
 

@@ -67,8 +67,9 @@ def label_shift(sites: TwoSites) -> pd.DataFrame:
         - ``distance``: largest difference of the cumulative distributions of the scores there and of the mixture;
           ``noticed_from``: the distance from which on the test rejects at 5 %; ``p``, ``p_holm`` over the findings;
         - ``believable``: ``no`` where ``p_holm < 0.05``; ``too few to say`` where home has fewer than 20 patients with
-          or without the finding, or the site fewer than 20 patients, or ``noticed_from`` is above `SEEN_FROM`; else
-          ``yes``; ``why``, a sentence;
+          or without the finding, or the site fewer than 20 patients, where ``noticed_from`` is above `SEEN_FROM`, or
+          where ``p`` is below 0.05 and ``p_holm`` is not: a correction for many tests makes a fault harder to prove,
+          which is no reason to trust; else ``yes``; ``why``, a sentence;
         - ``observed, observed_low, observed_high`` and ``difference`` (estimated minus observed) ``_low, _high``: on
           the images there with a known label; NaN without any; ``agrees``: ``yes`` where the interval of the
           difference holds 0, ``no`` where it does not, else empty. ``believable`` is judged without it.
@@ -142,6 +143,11 @@ def _verdict(row: dict) -> tuple[str, str]:
         )
     if row["noticed_from"] > SEEN_FROM:
         return TOO_FEW, f"a distance below {row['noticed_from']:.2f} would not be noticed with so few patients"
+    if row["p"] < SIGNIFICANT:
+        return TOO_FEW, (
+            f"the scores there are {row['distance']:.2f} away from such a mixture: more than chance for one finding,"
+            " not for so many findings"
+        )
     return "yes", (
         f"the scores there are such a mixture as far as can be seen (a distance from {row['noticed_from']:.2f} would be"
         " noticed); a change that lifts all scores as a higher prevalence does cannot be seen without labels"
@@ -228,6 +234,6 @@ def _likeliest(present: np.ndarray, absent: np.ndarray, images: np.ndarray) -> n
         mixture = share[:, None] * present + (1 - share[:, None]) * absent
         rises = (images * (present - absent) / mixture).sum(axis=1) > 0
         low, high = np.where(rises, share, low), np.where(rises, high, share)
-    share = (low + high) / 2
+    share = np.where(low == 0, 0.0, np.where(high == 1, 1.0, (low + high) / 2))
     share[np.isnan(present).any(axis=1)] = np.nan
     return share

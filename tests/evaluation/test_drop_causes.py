@@ -114,6 +114,12 @@ def test_what_cannot_be_judged_stays_in_the_rest(script: ModuleType) -> None:
     assert row.loc[VIEW_MIX, "evidence"] == "not known: view of most images of a site"
     assert row.loc[LABEL_DEFINITION, "evidence"].startswith("not measured")
     assert row.loc[PARTS, "part"].sum() == pytest.approx(row.loc[DROP, "part"])
+    scarce = Sample.of(
+        there.table, there.findings, there.scores, there.labels * (np.arange(len(there)) % 5 == 0)[:, None]
+    )
+    row = drop_causes(TwoSites.of(home, scarce, Intervals(20))).set_index(["finding", "cause"]).loc[script.FINDING]
+    assert np.isnan(row.loc[FINDING_BY_GROUP, "part"])
+    assert row.loc[FINDING_BY_GROUP, "evidence"].startswith("too few to say")
     few = there.take(np.arange(60))
     row = drop_causes(TwoSites.of(home, few, Intervals(20))).set_index(["finding", "cause"]).loc[script.FINDING]
     assert row.loc[AGE_AND_SEX_MIX, "evidence"].startswith("too few to say")

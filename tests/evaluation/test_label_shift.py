@@ -111,6 +111,23 @@ def test_scores_that_speak_against_the_labels_estimate_nothing() -> None:
     assert "do not tell the finding" in row["why"]
 
 
+def test_a_distance_that_only_the_correction_for_many_findings_excuses_is_not_believed() -> None:
+    home, there = site("home", 14, 0.3, findings=10), site("there", 15, 0.3, findings=10, patients=400)
+    z = logit(there.scores[:, 0])
+    there.scores[:, 0] = expit(1.185 * (z - z.mean()) + z.mean())
+    table = label_shift(TwoSites.of(home, there, Intervals(200)))
+    row = table.iloc[0]
+    assert row["p"] < 0.05 <= row["p_holm"]
+    assert row["believable"] == "too few to say"
+    assert "more than chance for one finding" in row["why"]
+    assert (table["believable"][1:] == "yes").sum() >= 7
+
+
+def test_no_image_like_the_positives_is_a_prevalence_of_0() -> None:
+    home, there = site("home", 16, 0.3), site("there", 17, 0.0, lift=-1)
+    assert label_shift(TwoSites.of(home, there, Intervals(20)))["estimated"][0] == 0
+
+
 def test_a_small_site_does_not_speak_for_the_estimate() -> None:
     row = label_shift(TwoSites.of(site("home", 12, 0.3), site("there", 13, 0.2, 30), Intervals(60))).iloc[0]
     assert row["believable"] == "too few to say"
