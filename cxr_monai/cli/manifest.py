@@ -167,7 +167,12 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"\nmanifest  {arguments.out}" + (f"\nboxes     {collected.boxes}" if collected.boxes else ""))
     if collected.readers:
         print(f"readers   {collected.readers}")
-    print(f"next      cxr-monai split {arguments.out} --scheme random")
+    if (collected.manifest.table["split"] != "").any():
+        print(
+            f"next      cxr-monai check {arguments.out} (the set's own split is in it; 'cxr-monai split' makes another)"
+        )
+    else:
+        print(f"next      cxr-monai split {arguments.out} --scheme random")
     return 0
 
 

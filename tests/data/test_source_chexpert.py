@@ -1,6 +1,9 @@
 """CheXpert and CheXpert Plus: every layout, what labels become, what is refused; and the real training table."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +245,7 @@ def test_a_table_of_studies_is_spread_to_their_images(tmp_path):
         f"{header}\nCheXpert-v1.0/test/patient64741/study1,{','.join(RADIOLOGISTS)}\n"
     )
     write_images(tmp_path, TEST)
+    (tmp_path / next(iter(TEST))).with_suffix(".txt").touch()
     source = chexpert.read(tmp_path)
     assert source.table["image"].tolist() == list(TEST)
     assert source.table["view"].tolist() == ["", "LATERAL"]
@@ -347,6 +351,37 @@ def test_partial_copies(tmp_path):
     with pytest.raises(ManifestError) as caught:
         chexpert.read(tmp_path / "other", available_only=True)
     assert caught.value.code == Code.NO_IMAGES
+
+
+def test_a_survey_asks_once_for_each_image_and_lists_no_patient(tmp_path, monkeypatch):
+    """223,414 images in 187,641 folders of studies: listing them would cost far more than asking."""
+    rows = {f"train/patient{number:05}/study1/view1_frontal.jpg": next(iter(ROWS.values())) for number in range(40)}
+    write_table(tmp_path / "train.csv", rows)
+    write_images(tmp_path / "png", rows, ".png")
+    asked, listed = [], []
+    isfile, scandir = os.path.isfile, os.scandir
+    monkeypatch.setattr(os.path, "isfile", lambda path: asked.append(str(path)) or isfile(path))
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
+    assert len(chexpert.read(tmp_path).table) == 40
+    assert len([path for path in asked if "patient" in path]) == 41, "one more, until the ending is known"
+    assert sorted(listed) == [str(tmp_path), str(tmp_path / "png"), str(tmp_path / "png/train")]
+
+
+def test_folders_that_are_links(tmp_path):
+    write_table(tmp_path / "data/train.csv", ROWS)
+    write_images(tmp_path / "disk", ROWS)
+    (tmp_path / "data/train").symlink_to(tmp_path / "disk/train", target_is_directory=True)
+    assert chexpert.read(tmp_path / "data").table["image"].tolist() == list(ROWS)
+
+
+def test_another_labellers_table_of_v1(tmp_path):
+    path = tmp_path / "train_visualCheXbert.csv"
+    write_table(path, ROWS, "CheXpert-v1.0/")
+    with pytest.raises(ManifestError, match="no table is here"):
+        chexpert.read(tmp_path, table_only=True)
+    source = chexpert.read(tmp_path, table=path, table_only=True)
+    assert source.label_version == "chexpert-v1.0-visualchexbert"
+    assert source.labels_record.settings["labeller"] == "visualchexbert"
 
 
 def test_rows_that_repeat(tmp_path):
@@ -540,3 +575,22 @@ def test_facts_of_the_real_table_that_the_card_states(real):
     assert healthy[list(LABELS[1:-1])].isin([1, -1]).to_numpy().sum() == 0
     assert (healthy["Support Devices"] == 1).sum() == 8_808
     assert (healthy["Support Devices"] == -1).sum() == 110
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from cxr_monai.cli import main
+status = main(sys.argv[1:])
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024**2, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.publictables
+def test_the_real_table_to_a_manifest_in_less_than_a_gigabyte(public_tables, tmp_path):
+    table = public_tables / "chexpert_train.csv.gz"
+    words = ["manifest", "chexpert", public_tables, "--table", table, "--table-only", "--out", tmp_path / "m.csv"]
+    child = subprocess.run([sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True, check=True)
+    assert float(child.stderr.splitlines()[-1]) < 1
+    assert "Atelectasis                   33,376    23,226   166,812   59.0%" in child.stdout

@@ -22,7 +22,7 @@ from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import be, counted
 from cxr_monai.progress import progress_bar
 
-_ENDINGS = (".jpg", ".png", ".jpeg", *DICOM_SUFFIXES)
+ENDINGS = (".jpg", ".png", ".jpeg", *DICOM_SUFFIXES)
 _DEPTH = 4  # folders below ROOT; the sets' own layouts need three
 
 
@@ -58,7 +58,7 @@ def survey(root: Path, pattern: str) -> Tree:
     """
     require_folder(root)
     holders, files = {}, []
-    for place, folders, names in os.walk(root):
+    for place, folders, names in os.walk(root, followlinks=True):  # the depth ends loops
         folder = Path(place)
         held = frozenset(name for name in folders if re.fullmatch(pattern, name))
         if held:
@@ -128,7 +128,7 @@ def ask_for(names: pd.Series, root: Path, holders: Mapping[Path, frozenset[str]]
     for folder, held in holders.items():
         for name in held:
             holders_of.setdefault(name, []).append(folder)
-    endings = {folder: list(_ENDINGS) for folder in holders}
+    endings = {folder: list(ENDINGS) for folder in holders}
     for name in progress_bar(names, total=len(names), desc="looking for the images", unit="images"):
         stem = os.path.splitext(name)[0]
         files = [_file(folder, stem, endings[folder]) for folder in holders_of.get(stem.partition("/")[0], ())]

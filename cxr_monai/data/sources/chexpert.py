@@ -35,7 +35,7 @@ from cxr_monai.data.sources._chexpert_films import LabelledFilms, films_of
 from cxr_monai.data.sources._chexpert_labels import Policies, read_marks, resolve_marks
 from cxr_monai.data.sources._chexpert_plus import LABELLERS, is_plus, read_plus
 from cxr_monai.data.sources._public import wrong_table
-from cxr_monai.data.sources._trees import Tree, ask_for, check_found, inside, resembling_table, shown, survey
+from cxr_monai.data.sources._trees import ENDINGS, Tree, ask_for, check_found, inside, resembling_table, shown, survey
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.data.views import LATERAL
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -46,6 +46,7 @@ _PATIENT = r"patient\d+"
 _DATASET = "CheXpert"
 # the tables by their names, those that tell more first
 _NAMES = ("train", "valid", "val_labels", "test", "test_labels", "groundtruth")
+_OTHER_LABELLERS = ("visualchexbert", "chexbert")  # v1.0's tables train_visualCheXbert.csv and train_cheXbert.csv
 _PLUS = r"df_chexpert_plus\w*\.csv(\.gz)?"
 _SUBJECT = {"sex": "Sex", "age": "Age", "side": "Frontal/Lateral", "projection": "AP/PA"}
 
@@ -119,7 +120,7 @@ class _Release:
 
 
 def _read_release(root: Path, tree: Tree, table: Path | None, labeller: str | None) -> _Release:
-    tables = [table] if table is not None else _find_tables(root, tree)
+    tables = [Path(os.path.abspath(table))] if table is not None else _find_tables(root, tree)
     if is_plus(tables[0]):
         labelled = labeller or LABELLERS[0]
         if labelled not in LABELLERS:
@@ -147,6 +148,9 @@ def _read_release(root: Path, tree: Tree, table: Path | None, labeller: str | No
         notes.append(f"labels of {counted(number, 'image')} (valid, test) are what most radiologists say")
     dataset = f"chexpert v1.0{'-small' if small else ''}"
     version = "chexpert-v1.0" if mined.any() else "chexpert-v1.0-radiologists"
+    other = next((name for name in _OTHER_LABELLERS if name in tables[0].name.lower()), None)
+    if other is not None:
+        return _Release(films, dataset, "chexpert", f"chexpert-v1.0-{other}", {"labeller": other}, notes)
     return _Release(films, dataset, "chexpert", version, {}, notes)
 
 
@@ -222,7 +226,8 @@ def _spread_studies(films: LabelledFilms, holders: Mapping[Path, frozenset[str]]
     rests: list[str] = []
     for row, (rest, is_study) in enumerate(zip(films.table["rest"], listed, strict=True)):
         folders = [holder / rest for holder in holders] if is_study else []
-        names = sorted({path.name for folder in folders if folder.is_dir() for path in folder.glob("view*")})
+        files = [path for folder in folders if folder.is_dir() for path in folder.glob("view*")]
+        names = sorted({path.stem for path in files if path.suffix.lower() in ENDINGS})
         rests += [f"{rest}/{name}" for name in names] or [rest]
         rows += [row] * max(len(names), 1)
     spread = films.take(rows)
@@ -234,7 +239,9 @@ def _table_paths(table: pd.DataFrame, root: Path, images: str | None) -> pd.Seri
     """Return the paths that images have where they lie beside their table, or in the folder of ``--images``."""
     folders = {folder: Path(folder) for folder in table["folder"].unique()}
     prefixes = {
-        name: images or (path.relative_to(root).as_posix() if path.is_relative_to(root) else ".")
+        name: Path(images).as_posix()
+        if images
+        else (path.relative_to(root).as_posix() if path.is_relative_to(root) else ".")
         for name, path in folders.items()
     }
     prefix = table["folder"].map({name: "" if prefix == "." else f"{prefix}/" for name, prefix in prefixes.items()})
