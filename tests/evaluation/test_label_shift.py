@@ -128,6 +128,21 @@ def test_no_image_like_the_positives_is_a_prevalence_of_0() -> None:
     assert label_shift(TwoSites.of(home, there, Intervals(20)))["estimated"][0] == 0
 
 
+def test_another_mix_of_views_is_reason_enough() -> None:
+    """The scores are the same mixture; that bedside films are more frequent there is known without a label."""
+    home, there = site("home", 18, 0.3), site("there", 19, 0.3)
+    home.table["view"] = np.where(np.arange(len(home)) % 4 == 0, "AP", "PA")
+    there.table["view"] = np.where(np.arange(len(there)) % 3 == 0, "AP", "PA")
+    home.table["sex"] = ""
+    row = label_shift(TwoSites.of(home, there, Intervals(60))).iloc[0]
+    assert row["believable"] == "yes"  # 25 and 33 %
+    there.table["view"] = np.where(np.arange(len(there)) % 2 == 0, "AP", "PA")
+    row = label_shift(TwoSites.of(home, there, Intervals(60))).iloc[0]
+    assert row["p"] > 0.05
+    assert row["believable"] == "no"
+    assert row["why"].startswith("the mix of view is another one there")
+
+
 def test_a_small_site_does_not_speak_for_the_estimate() -> None:
     row = label_shift(TwoSites.of(site("home", 12, 0.3), site("there", 13, 0.2, 30), Intervals(60))).iloc[0]
     assert row["believable"] == "too few to say"
