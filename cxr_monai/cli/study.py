@@ -14,8 +14,8 @@ Train the variants of one question on the same split with the same seeds, and co
 by variant, AUROC, number of labels), each variant's difference to the baseline with an interval, the cost of each, one
 figure, one page.
 
-Questions that come with this package: normalisation, heads, losses, networks, resolution, augmentation, folds. Any
-other is a JSON file:
+Questions that come with this package: normalisation, heads, losses, networks, resolution, augmentation, folds, sources.
+Any other is a JSON file:
 
   {"question": "...", "base": {"epochs": 10}, "variants": {"plateau": {}, "cosine": {"schedule": "cosine"}}}
 
@@ -28,6 +28,7 @@ examples:
   cxr-monai study losses --manifest manifest.csv --out losses --seeds 0,1,2 --jobs 2 --set epochs=10
   cxr-monai study mine.json --manifest manifest.csv --out mine --folds 5 --dry-run
   cxr-monai study folds --manifest manifest.csv --out folds
+  cxr-monai study sources --manifest nih.csv,chexpert.csv --out sources      (each left out in turn)
 
 Judged is the manifest's test part; without one its validation part (which flatters, and is said), or with --folds every
 image, by a network that has not seen its patient. docs/studies.md explains the figures and a study's file.
@@ -38,7 +39,7 @@ exit status: 0 done, 1 a variant failed or the study cannot be done, 2 wrong use
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``cxr-monai study``."""
     parser.add_argument("study", metavar="NAME|FILE.json", help="a question of this package, or a study's file")
-    parser.add_argument("--manifest", type=Path, required=True, metavar="M.csv", help="labels, patients, split")
+    parser.add_argument("--manifest", required=True, metavar="M.csv[,N.csv]", help="labels, patients, split")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where everything goes")
     parser.add_argument(
         "--bundle",
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time (default: %(default)s)")
     parser.add_argument(
         "--folds", metavar="K", help="predict every image, in K folds by patient; auto: those of the manifest, else 5"
+    )
+    parser.add_argument(
+        "--leave-out", choices=["source"], help="predict each source (hospital) by networks that have not seen it"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help="an override for all variants"
@@ -81,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.folds and arguments.images:
         raise UsageError(Code.USAGE, "--images: with --folds every image is judged.")
+    if arguments.leave_out and (arguments.folds or arguments.images):
+        raise UsageError(Code.USAGE, "--leave-out source: it has no --folds and no --images; each source is judged.")
     bundle = _source(arguments.bundle)
     study = read_study(
         arguments.study,
@@ -88,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings=parse_settings(arguments.settings) | ({"any_modality": True} if arguments.any_modality else {}),
         seeds=None if arguments.seeds is None else parse_seeds(arguments.seeds),
         folds=arguments.folds if arguments.folds in (None, "auto") else parse_folds(arguments.folds),
+        leave_out=arguments.leave_out,
     )
     from cxr_monai.studies.run_experiment import check_at_once, prepare, run_study
 

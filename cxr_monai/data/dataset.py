@@ -66,7 +66,8 @@ def open_manifest(
 
 
 def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one dictionary an image: ``image`` (path), ``label`` (float32 ``[F]``, NaN unknown), ``name``.
+    """Return one dictionary an image: ``image`` (path), ``label`` (float32 ``[F]``, NaN unknown), ``name``; and
+    ``source`` where the manifest has several.
 
     Args:
         manifest: the table.
@@ -79,10 +80,13 @@ def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str
     """
     part = manifest if split is None else manifest.part(split)
     labels = part.labels(findings)
-    return [
+    items = [
         {"image": str(path), "label": label, "name": name}
         for path, label, name in zip(part.paths(), labels, part.table["image"], strict=True)
     ]
+    if manifest.table["source"].nunique() > 1:
+        items = [item | {"source": source} for item, source in zip(items, part.table["source"], strict=True)]
+    return items
 
 
 def label_prevalences(manifest: Manifest, split: str, findings: Sequence[str]) -> list[float]:
@@ -215,7 +219,8 @@ class RadiographDataset(Dataset):
     (seed, epoch, index) alone, whatever was drawn before and whichever process reads. With and without a cache an item
     has the same bits.
 
-    Each item has ``image`` (float32 ``[C, H, W]``), ``label`` (float32 ``[F]``), ``name``, ``error``.
+    Each item has ``image`` (float32 ``[C, H, W]``), ``label`` (float32 ``[F]``), ``name``, ``error``; and ``source``
+    where the data have it.
     """
 
     def __init__(
@@ -309,7 +314,9 @@ class RadiographDataset(Dataset):
         except RadiographError as unreadable:
             image, film, error = torch.zeros(self.shape), {}, f"{unreadable.code}: {unreadable.message}"
             label = torch.full_like(label, torch.nan)
-        return {"image": image, "label": label, "name": item["name"], "error": error, **self.details(film)}
+        of_source = {"source": item["source"]} if "source" in item else {}
+        shown = {"image": image, "label": label, "name": item["name"], "error": error}
+        return {**shown, **of_source, **self.details(film)}
 
     def details(self, film: Mapping[str, Any]) -> dict[str, Any]:
         """Return further entries of an item: notes on its file, if the file was read now.

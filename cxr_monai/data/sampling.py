@@ -3,6 +3,7 @@
 Drawn evenly, a network sees one hernia in five hundred images. ``balanced`` is repeat-factor sampling, made for the
 rare categories of LVIS (Gupta et al. 2019, arXiv 1908.03195, section 5.1): the square root lies between the natural
 frequencies and equal ones, under which a few images would be seen hundreds of times an epoch and learnt by heart.
+``balanced_sources`` draws as many images of each source (a hospital, a data set) as of any other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,27 +13,59 @@ import numpy as np
 
 from cxr_monai.errors import Code, SettingError
 
-SAMPLINGS = ("natural", "balanced")
+SAMPLINGS = ("natural", "balanced", "balanced_sources")
 
 # Of the largest weight; the smallest is 1, so no image is expected more often than this in an epoch.
 MOST = 10.0
 
 
 def sampling_weights(
-    data: Sequence[Mapping[str, Any]], sampling: Literal["natural", "balanced"] = "natural"
+    data: Sequence[Mapping[str, Any]], sampling: Literal["natural", "balanced", "balanced_sources"] = "natural"
 ) -> np.ndarray | None:
     """Return the weights that ``EpochSampler`` draws the items of a data set with; None takes each once an epoch.
 
     Args:
-        data: items with ``label``, ``[F]``, as ``cxr_monai.data.dataset.manifest_items`` gives them.
-        sampling: ``natural`` (None), or ``balanced``, see :func:`balanced_weights`.
+        data: items with ``label``, ``[F]``, and ``source`` where there are several, as
+            ``cxr_monai.data.dataset.manifest_items`` gives them.
+        sampling: ``natural`` (None), ``balanced``, see :func:`balanced_weights`, or ``balanced_sources``, see
+            :func:`source_weights`.
 
     Raises:
-        SettingError: ``setting-invalid`` for another name.
+        SettingError: ``setting-invalid`` for another name, and for ``balanced_sources`` of one source.
     """
     if sampling not in SAMPLINGS:
         raise SettingError(Code.SETTING_INVALID, f"--sampling {sampling!r}: it must be one of {', '.join(SAMPLINGS)}.")
+    if sampling == "balanced_sources":
+        return source_weights([str(item.get("source", "")) for item in data])
     return None if sampling == "natural" else balanced_weights(np.stack([item["label"] for item in data]))
+
+
+def source_weights(sources: Sequence[str]) -> np.ndarray:
+    """Return a weight for each image with which every source is drawn equally often, with replacement.
+
+    Of n images of a source, the largest source having N, each has N / n, but at most 10: the images of a very small
+    source would be learnt by heart.
+
+    Args:
+        sources: of the N images.
+
+    Returns:
+        float64 ``[N]``, in [1, 10].
+
+    Raises:
+        SettingError: ``setting-invalid`` if there is one source alone.
+
+    >>> source_weights(["nih", "nih", "nih", "rsna"])
+    array([1., 1., 1., 3.])
+    """
+    _, places, counts = np.unique(np.asarray(sources, dtype=str), return_inverse=True, return_counts=True)
+    if counts.size < 2:
+        raise SettingError(
+            Code.SETTING_INVALID,
+            "--sampling balanced_sources: the training's images are all of one source.",
+            fix="Give several manifests (--manifest A.csv,B.csv), or choose another sampling.",
+        )
+    return (counts.max() / counts).clip(max=MOST)[places]
 
 
 def balanced_weights(labels: np.ndarray) -> np.ndarray:

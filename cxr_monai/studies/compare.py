@@ -212,6 +212,8 @@ def _notes(result: ExperimentResult, sample: Sample, level: float, split: str | 
     """Return the sentences that a reader needs to judge the figures."""
     plan, patients = result.plan, int(sample.patients.max()) + 1
     judged_on = f"out-of-fold predictions ({plan.folds} folds)" if split is None else f"the {split} part"
+    if plan.leave_out:
+        judged_on = "every source, predicted by networks that have not seen it"
     notes = [
         f"Judged on {judged_on}: {counted(len(sample), 'image')} of "
         f"{counted(patients, 'patient')}, the same for all variants."

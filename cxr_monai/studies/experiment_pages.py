@@ -75,6 +75,7 @@ def about(study: Experiment) -> dict[str, Any]:
         "baseline": study.baseline,
         "seeds": list(study.seeds),
         "folds": study.folds,
+        **({"leave_out": study.leave_out} if study.leave_out else {}),
         "variants": {name: dict(overrides) for name, overrides in study.variants.items()},
         "files": [file.name for file in study.files],
         "evaluate_files": [file.name for file in study.evaluate_files],

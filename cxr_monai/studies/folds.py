@@ -206,29 +206,13 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
         EvaluationError: as `out_of_fold`.
         BundleError: ``bundle-disagrees`` if the networks differ in labels or preprocessing; as `check_room`.
     """
-    out, notes = Path(out), []
+    out = Path(out)
     check_room(out)
-    by_seed = [out_of_fold([job for job in jobs if job.seed == seed], manifest) for seed in _seeds(jobs)]
-    table = _mean_of_log_odds(by_seed)
-    unread = int(manifest.table["fold"].notna().sum()) - len(table)
-    if unread:
-        notes.append(f"Images that could not be read and have no prediction: {unread:,}.")
-    bundles = [Bundle.open(job.folder / "train" / _BUNDLE) for job in jobs]
-    digests = [bundle.digest for bundle in bundles]
-    about = {
-        "bundle": {
-            "name": f"the networks of {counted(len(jobs), 'training')}, each on patients it had not seen",
-            "of": digests,
-        },
-        "label_scheme": bundles[0].scheme.to_json(),
-        "precision": read_predictions(_predictions(jobs[0])).about.get("precision"),
-        "calibrated": False,
-        "out_of_fold": True,
-    }
-    labels = bundles[0].labels
     path = out / PREDICTIONS
-    write_predictions(path, list(table["image"]), table[list(labels)].to_numpy(), labels, about)
-    sample, _ = join(PredictionsFile(table, about, path), manifest, None, labels)
+    file, notes = write_out_of_fold(jobs, manifest, path)
+    bundles = [Bundle.open(job.folder / "train" / _BUNDLE) for job in jobs]
+    digests, labels = [bundle.digest for bundle in bundles], bundles[0].labels
+    sample, _ = join(file, manifest, None, labels)
     write_durably(out / _METRICS, metrics_by_fold(sample).to_csv(index=False, float_format="%.4f").encode())
     bundle_folder = out / _BUNDLE
     if members_of(bundle_folder) != digests:
@@ -243,6 +227,38 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
     remember_patients(fitted, sample, bundle_folder, patient_keys(manifest.table[trained]))
     write_calibration(bundle_folder, fitted)
     return [path, out / _METRICS, bundle_folder], notes
+
+
+def write_out_of_fold(jobs: Sequence[Job], manifest: Manifest, path: Path) -> tuple[PredictionsFile, list[str]]:
+    """Write the predictions of all folds of one variant as one file; return it, and a note on unreadable images.
+
+    Args:
+        jobs: all folds, with each seed; of several seeds the mean of the log-odds.
+        manifest: with folds.
+        path: of the CSV.
+
+    Raises:
+        EvaluationError: as `out_of_fold`.
+    """
+    by_seed = [out_of_fold([job for job in jobs if job.seed == seed], manifest) for seed in _seeds(jobs)]
+    table, notes = _mean_of_log_odds(by_seed), list[str]()
+    unread = int(manifest.table["fold"].notna().sum()) - len(table)
+    if unread:
+        notes.append(f"Images that could not be read and have no prediction: {unread:,}.")
+    bundles = [Bundle.open(job.folder / "train" / _BUNDLE) for job in jobs]
+    about = {
+        "bundle": {
+            "name": f"the networks of {counted(len(jobs), 'training')}, each on patients it had not seen",
+            "of": [bundle.digest for bundle in bundles],
+        },
+        "label_scheme": bundles[0].scheme.to_json(),
+        "precision": read_predictions(_predictions(jobs[0])).about.get("precision"),
+        "calibrated": False,
+        "out_of_fold": True,
+    }
+    labels = bundles[0].labels
+    write_predictions(path, list(table["image"]), table[list(labels)].to_numpy(), labels, about)
+    return PredictionsFile(table, about, path), notes
 
 
 def metrics_by_fold(sample: Sample) -> pd.DataFrame:

@@ -38,7 +38,7 @@ from cxr_monai.studies.questions import QUESTIONS
 
 KEYS = (
     "name", "question", "base", "variants", "baseline", "published", "files", "evaluate_overlay", "evaluate_overrides",
-    "folds", "seeds",
+    "folds", "leave_out", "seeds",
 )  # fmt: skip
 OWN = ("manifest", "output_dir", "bundle_root", "seed", "run_name", "experiment", "restart")
 """Settings that the experiment gives each training; no variant may have one of its own."""
@@ -94,6 +94,8 @@ class Experiment:
         baseline: the variant that the others are compared with.
         seeds: each variant is trained once with each.
         folds: k; ``auto`` for those that the manifest has, else five; None for the manifest's own split.
+        leave_out: ``source``: each source is predicted by networks that have not seen it
+            (`cxr_monai.studies.left_out_sources`); ``folds`` is then how many groups of sources there are.
         published: by variant.
         files: overlays of ``train.json``.
         evaluate_files: overlays of ``evaluate.json``.
@@ -106,6 +108,7 @@ class Experiment:
     baseline: str
     seeds: tuple[int, ...] = (0,)
     folds: int | Literal["auto"] | None = None
+    leave_out: Literal["source"] | None = None
     published: Mapping[str, Published] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     evaluate_files: tuple[Path, ...] = ()
@@ -158,6 +161,7 @@ def read_study(
     settings: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
     folds: int | Literal["auto"] | None = None,
+    leave_out: str | None = None,
 ) -> Experiment:
     """Return a question of this package, or an experiment's file, as an experiment.
 
@@ -169,6 +173,7 @@ def read_study(
         settings: overrides of every variant; they come after those of the base and before the variant's own.
         seeds: instead of the experiment's.
         folds: instead of the experiment's.
+        leave_out: instead of the experiment's, and of its folds.
 
     Raises:
         StudyError: ``study-invalid``, naming the problem and what is allowed.
@@ -207,13 +212,18 @@ def read_study(
         if variant not in merged:
             raise _nearest(variant, list(merged), "published is", source)
     overlay = content.get("evaluate_overlay")
+    left_out = _leave_out(content.get("leave_out") if leave_out is None else leave_out, source)
+    given_folds = content.get("folds") if folds is None else folds
+    if left_out and given_folds not in (None, "auto"):
+        raise _invalid("it has folds and leaves sources out; it can do one of them.", source)
     return Experiment(
         name=_text(content.get("name", name), "name", source),
         question=_text(content.get("question", f"Which of {', '.join(merged)}?"), "question", source),
         variants=merged,
         baseline=baseline,
         seeds=_seeds(content.get("seeds", (0,)) if seeds is None else seeds, source),
-        folds=_folds(content.get("folds") if folds is None else folds, source),
+        folds="auto" if left_out else _folds(given_folds, source),
+        leave_out=left_out,
         published={variant: _published(value, variant, source) for variant, value in published.items()},
         files=tuple(_overlay(file, folder, bundle, source) for file in _list(content, "files", source)),
         evaluate_files=() if overlay is None else (_overlay(overlay, folder, bundle, source),),
@@ -273,6 +283,12 @@ def _folds(value: Any, source: str | Path) -> int | Literal["auto"] | None:
             "epoch, and the others train.",
             source,
         )
+    return value
+
+
+def _leave_out(value: Any, source: str | Path) -> Literal["source"] | None:
+    if value not in (None, "source"):
+        raise _invalid(f"leave_out is {value!r}; it is 'source', which leaves out one source in turn.", source)
     return value
 
 

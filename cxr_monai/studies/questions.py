@@ -58,6 +58,11 @@ QUESTIONS: dict[str, dict[str, Any]] = {
             "random_resized_crop": {"augmentation": "random_resized_crop", "horizontal_flip": 0.5},
         },
     },
+    "sources": {
+        "question": "What is a network worth on a hospital that it has not seen?",
+        "leave_out": "source",
+        "variants": {"default": {}},
+    },
     "folds": {
         "question": "What is the default training worth on every image, each predicted by a network that never saw it?",
         "folds": "auto",

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr_monai.data.manifest import Manifest, read_manifest, split_digest
+from cxr_monai.data.manifest import Manifest, read_manifest, split_digest, write_manifest
+from cxr_monai.data.multi_source import manifest_files, read_manifests
 from cxr_monai.environment import usable_cores
 from cxr_monai.errors import Code, StudyError, UsageError
 from cxr_monai.evaluation.metric_names import ALL_PARTS, metric_name
@@ -43,6 +44,7 @@ from cxr_monai.studies.jobs import (
     run_jobs,
     run_process,
 )
+from cxr_monai.studies.left_out_sources import finish_sources, prepare_sources, source_manifest
 from cxr_monai.studies.plan import Experiment, ExperimentResult, Job
 from cxr_monai.training.lock import OutputLock
 from cxr_monai.training.settings import FREE
@@ -79,7 +81,7 @@ class Prepared:
 
 def prepare(
     study: Experiment,
-    manifest: str | Path,
+    manifest: str | Path | Sequence[str],
     out: str | Path,
     bundle: Path,
     part: str | None = None,
@@ -90,7 +92,7 @@ def prepare(
 
     Args:
         study: the experiment, as `read_study` returns it.
-        manifest: the table of images.
+        manifest: the table of images; or several, which are written as one, ``manifest.csv``, into the folder.
         out: the experiment's folder; with folds, their manifests are written into it.
         bundle: the folder that trainings start from.
         part: ``test`` or ``val``; None: the test part, if there is one. With folds, each is the others' test part.
@@ -101,16 +103,20 @@ def prepare(
         StorageError: ``disk-full`` or ``write-failed``, if the folder cannot be written.
         CxrError: of the manifest, the folds or a variant.
     """
-    path, out = Path(manifest).resolve(), check_folder(out, ()).resolve()
+    out = check_folder(out, ()).resolve()
+    path = _manifest_file(manifest, out)
     table, notes = read_manifest(path), list[str]()
     manifests: dict[int | None, Path] = {None: path}
     if study.folds is not None:
-        table, notes = prepare_folds(table, None if study.folds == "auto" else study.folds)
+        if study.leave_out:
+            (table, notes), write = prepare_sources(table), source_manifest
+        else:
+            (table, notes), write = prepare_folds(table, None if study.folds == "auto" else study.folds), fold_manifest
         study, part = replace(study, folds=int(table.table["fold"].max()) + 1), "test"
         manifests = {}
         for fold in range(int(study.folds or 0)):
             manifests[fold] = out / "folds" / f"fold{fold}.csv"
-            fold_manifest(table, fold, int(study.folds or 0), manifests[fold])
+            write(table, fold, int(study.folds or 0), manifests[fold])
     else:
         part = part or ("test" if (table.table["split"] == "test").any() else "val")
         table.part(part)  # an error if there are none
@@ -135,7 +141,7 @@ def prepare(
 
 def run_study(
     study: Experiment,
-    manifest: str | Path,
+    manifest: str | Path | Sequence[str],
     out: str | Path,
     *,
     bundle: Path,
@@ -209,7 +215,17 @@ def check_at_once(at_once: int) -> None:
 
 
 def _leaves_bundle(study: Experiment) -> bool:
-    return study.folds is not None and len(study.variants) == 1
+    return study.folds is not None and not study.leave_out and len(study.variants) == 1
+
+
+def _manifest_file(manifest: str | Path | Sequence[str], out: Path) -> Path:
+    """Return the file of a manifest; several become one in the experiment's folder."""
+    files = manifest_files(manifest)
+    if len(files) == 1 and files[0][0] is None:
+        return files[0][1].resolve()
+    path = out / "manifest.csv"
+    write_manifest(read_manifests(manifest), path)
+    return path
 
 
 def _run(
@@ -231,6 +247,10 @@ def _run(
     written: list[Path] = []
     if _leaves_bundle(study):
         written, notes = finish_folds(jobs, result.truth, out)
+        result = replace(result, notes=(*result.notes, *notes))
+    elif study.leave_out:
+        ended = [job for job in jobs if job.variant not in result.failed]
+        written, notes = finish_sources(ended, result.truth, prepared.findings, out)
         result = replace(result, notes=(*result.notes, *notes))
     tables = tabulate(result, None if study.folds else place.part)
     return result, tables, [*written, *write_pages(out, result, tables, [path for path in written if path.is_file()])]
@@ -293,6 +313,7 @@ def _settings(prepared: Prepared, variant: str) -> dict[str, str]:
             checked_variant.manifest.labels(checked_variant.findings).tobytes()
             + split_digest(checked_variant.manifest.table, "fold").encode()
         )
+        settings |= {"leave_out": study.leave_out} if study.leave_out else {}
         settings |= {"folds": str(study.folds), "images of all folds": sha256(content).hexdigest()[:12]}
     return settings
 
@@ -350,5 +371,7 @@ def _training_images(prepared: Prepared, fold: int | None) -> int:
     table = prepared.table.table
     if fold is None:
         return int((table["split"] == "train").sum())
+    if prepared.study.leave_out:
+        return int(((table["split"] == "train") & (table["fold"] != fold)).sum())
     others = table["fold"].dropna()
     return int((~others.isin([fold, (fold + 1) % int(prepared.study.folds or 1)])).sum())

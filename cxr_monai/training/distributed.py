@@ -19,6 +19,15 @@ from cxr_monai.networks.weight_loading import initialise_network
 T = TypeVar("T")
 
 
+def gather_processes(part: Any) -> list[Any]:
+    """Return what every process holds, in order; all of them must call it."""
+    if idist.get_world_size() == 1:
+        return [part]
+    parts: list[Any] = [None] * idist.get_world_size()
+    torch.distributed.all_gather_object(parts, part)
+    return parts
+
+
 def local_device() -> torch.device:
     """Join the group of processes and return this one's device.
 

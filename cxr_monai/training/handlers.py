@@ -21,8 +21,8 @@ from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of, wr
 from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.progress import duration, progress_bar, spoke
-from cxr_monai.training.distributed import from_main
-from cxr_monai.training.ignite_metrics import KEY_METRIC
+from cxr_monai.training.distributed import from_main, gather_processes
+from cxr_monai.training.ignite_metrics import KEY_METRIC, SOURCE_METRIC
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
@@ -130,6 +130,10 @@ class EpochLogger:
             "val mean AUROC": val.get(KEY_METRIC),
         }
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
+        of_sources = {name: value for name, value in val.items() if name.startswith(SOURCE_METRIC)}
+        if of_sources:
+            parts = [f"{name.removeprefix(SOURCE_METRIC)} {value:.4f}" for name, value in of_sources.items()]
+            figures += f" ({', '.join(parts)})"
         logger.info(
             "epoch %d/%s: %s, %.1f images/s, at most %s left",
             state.epoch, state.max_epochs, figures, state.metrics.get("images_per_second", 0.0), duration(remaining),
@@ -198,15 +202,6 @@ class UnreadableFiles:
         """Return the images seen and the files left out, of all processes."""
         parts = gather_processes((self._seen, self.errors))
         return sum(seen for seen, _ in parts), {name: error for _, errors in parts for name, error in errors.items()}
-
-
-def gather_processes(part: Any) -> list[Any]:
-    """Return what every process holds, in order; all of them must call it."""
-    if idist.get_world_size() == 1:
-        return [part]
-    parts: list[Any] = [None] * idist.get_world_size()
-    torch.distributed.all_gather_object(parts, part)
-    return parts
 
 
 class PredictionsWriter:

@@ -1,7 +1,8 @@
 """The steps around Ignite's loop: what a training and an evaluation do before it, after it, and when it fails.
 
 A training leaves in ``OUT``: ``bundle/`` (complete, calibrated on the validation part), ``metrics.csv``,
-``metrics.json``, ``predictions_val.csv``, ``pictures/`` and ``checkpoints/last.pt``.
+``metrics.json``, ``predictions_val.csv``, ``pictures/`` and ``checkpoints/last.pt``; where images of several sources
+validate, ``metrics_by_source.csv``, too.
 """
 
 import logging
@@ -17,6 +18,7 @@ from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.running import running_parser
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import patient_keys
+from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.assessment import Evaluation, evaluate_findings
 from cxr_monai.evaluation.evaluation_folder import write_evaluation
@@ -180,8 +182,20 @@ class TrainingRun:
         self.tracker.metrics({"best_epoch": self.best.epoch}, self.trainer.state.epoch)
         self.tracker.file(self.output_dir / "metrics.csv")
         self.tracker.text(evaluation.text(), "metrics.txt")
+        self._write_sources()
         self.tracker.bundle(bundle.root)
         logger.info("the bundle: %s", bundle.root)
+
+    def _write_sources(self) -> None:
+        """Write ``metrics_by_source.csv`` where images of several sources validate, and log the means."""
+        table = self.metrics.by_source
+        if table is None:
+            return
+        path = self.output_dir / "metrics_by_source.csv"
+        write_durably(path, table.to_csv(index=False, float_format="%.6g").encode())
+        self.tracker.file(path)
+        means = ", ".join(f"{source} {mean:.4f}" for source, mean in self.metrics.source_means().items())
+        logger.info("mean AUROC on the validation part by source: %s; every finding: %s", means, path)
 
 
 def judge_and_calibrate(

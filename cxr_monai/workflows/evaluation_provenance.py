@@ -68,6 +68,7 @@ def _split(manifest: Manifest) -> dict[str, Any]:
         "random": "an own random split by patient",
         "kfold": "own folds",
         "joined": "each data set's own split",
+        "leave-one-source-out": "one source left out of training",
     }
     name = names.get(record.scheme, "an own split" if record.scheme == "lists" else "a split that was edited by hand")
     if record.digest == _CHEXNET_SPLIT:

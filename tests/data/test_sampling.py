@@ -8,7 +8,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from cxr_monai.data.loading import EpochSampler
-from cxr_monai.data.sampling import MOST, balanced_weights, sampling_weights
+from cxr_monai.data.sampling import MOST, balanced_weights, sampling_weights, source_weights
 from cxr_monai.errors import SettingError
 
 NAN = math.nan
@@ -119,3 +119,17 @@ def test_another_name(sampling: Any) -> None:
 def test_labels_that_are_no_table() -> None:
     with pytest.raises(SettingError, match=r"not of shape \(3,\)"):
         balanced_weights(np.zeros(3))
+
+
+def test_sources_are_drawn_equally_often_but_none_of_few_too_often() -> None:
+    weights = source_weights(["nih"] * 8 + ["rsna"] * 2)
+    assert weights.tolist() == [1.0] * 8 + [4.0] * 2
+    assert source_weights(["nih"] * 100 + ["rsna"]).max() == MOST
+    items = [{"label": np.zeros(1), "source": source} for source in ["a", "b", "b"]]
+    assert sampling_weights(items, "balanced_sources").tolist() == [2.0, 1.0, 1.0]
+    sampler = EpochSampler(10, 1, 0, weights)
+    indices = np.concatenate([sampler.order(epoch) for epoch in range(1, 201)])
+    assert np.mean(indices >= 8) == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(len(indices)))
+    for several in ([], ["nih"] * 3):
+        with pytest.raises(SettingError, match="all of one source"):
+            source_weights(several)

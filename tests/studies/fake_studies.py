@@ -90,6 +90,6 @@ class FakeRunner:
         findings = trained.get("labels", list(LABELS))
         labels = part.labels(findings)
         noise = np.random.default_rng(trained["seed"]).normal(size=labels.shape)
-        values = expit(1000 * trained.get("learning_rate", 0.001) * labels + noise)
+        values = expit(1000 * trained.get("learning_rate", 0.001) * np.nan_to_num(labels) + noise)
         about = {"precision": "float32"}
         write_predictions(out / "predictions.csv", list(part.table["image"]), values, findings, about)
