@@ -29,7 +29,7 @@ from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 
-CHEXMASK, MASK_FILES, TRUTH, SEGMENTATION, ELLIPSE = "CheXmask", "mask files", "truth", "segmentation", "ellipse"
+CHEXMASK, MASK_FILES, DRAWN, SEGMENTATION, ELLIPSE = "CheXmask", "mask files", "truth", "segmentation", "ellipse"
 """Kinds of masks."""
 LEAST_DICE = 0.7
 """Of ``Dice RCA (Mean)``: masks below it are not used."""
@@ -112,7 +112,7 @@ class ArrayMask:
     """A mask in memory, bool ``[H, W]``: a phantom's truth."""
 
     lungs: np.ndarray
-    kind: str = TRUTH
+    kind: str = DRAWN
 
     def read(self) -> np.ndarray:
         """Return it."""

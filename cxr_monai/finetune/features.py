@@ -1,9 +1,9 @@
 """Batches of kept features: what a loader of images is to an ordinary training.
 
-    features = features_of(Model.open("PARENT"), manifest)          # [N, D]
     train = FeatureBatches(features, manifest, "train", "Mass", batch_size=32)
 
-Any number of classifiers can be trained on the features of one frozen network.
+Any number of classifiers can be trained on the features of one frozen network
+(`cxr_monai.inference.pooled_features.features_of`).
 """
 
 from collections.abc import Iterator
