@@ -27,6 +27,7 @@ examples:
 
 nih_rsna.csv is what 'cxr-monai manifest nih ROOT --reference rsna' writes. Written to --out: label_agreement.csv,
 label_auroc.csv (with --predictions), labels.json and the page report.html; without --out the tables are only printed.
+Where single readers' labels stand beside a manifest (M.readers.csv): readers.csv and reader_agreement.csv, too.
 docs/label-sources.md says why this comes before any judgement of a model."""
 
 

@@ -54,6 +54,7 @@ class Evaluation:
         means: macro and positive-weighted, of AUROC, average precision and Brier score.
         operating_points, calibration, reliability, conformal, risk_coverage, subgroups, studies, prevalence, site:
             long tables; see the functions that compute them.
+        readers, reader_agreement: single readers beside the model, see `cxr_monai.evaluation.readers`.
         comparison: with a second system; None without.
         comparison_names: names of the two systems.
         curves: by finding, see ``cxr_monai.evaluation.curves``.
@@ -75,6 +76,8 @@ class Evaluation:
     studies: pd.DataFrame = field(default_factory=pd.DataFrame)
     prevalence: pd.DataFrame = field(default_factory=pd.DataFrame)
     site: pd.DataFrame | None = None
+    readers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reader_agreement: pd.DataFrame = field(default_factory=pd.DataFrame)
     comparison: pd.DataFrame | None = None
     comparison_names: tuple[str, str] | None = None
     curves: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
@@ -213,10 +216,11 @@ def evaluate(
     return Evaluation(
         sample, level, replicates, findings, means, at_points, calibration,
         pd.concat(bins, ignore_index=True) if bins else pd.DataFrame(), sets,
-        abstention, subgroups, studies, _prevalence(sample, prevalence or {}), site, comparison,
-        names if second is not None else None, {name: curve for name, curve in drawn.items() if curve is not None},
-        dict(book or {}),
-        (*notes, *(fitted.notes if fitted else ()), *_warnings(findings), *subgroup_notes, *notes_by_study),
+        abstention, subgroups, studies, _prevalence(sample, prevalence or {}), site, comparison=comparison,
+        comparison_names=names if second is not None else None,
+        curves={name: curve for name, curve in drawn.items() if curve is not None},
+        book=dict(book or {}),
+        notes=(*notes, *(fitted.notes if fitted else ()), *_warnings(findings), *subgroup_notes, *notes_by_study),
     )  # fmt: skip
 
 

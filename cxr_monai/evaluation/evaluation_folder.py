@@ -25,9 +25,11 @@ EVALUATION_FILE = "metrics.json"
 """The file that is written last: where it is, the evaluation is complete."""
 EVALUATION_TABLES = (
     "operating_points", "calibration", "reliability", "conformal", "risk_coverage", "subgroups", "studies", "means",
-    "prevalence", "site", "comparison",
+    "prevalence", "site", "readers", "reader_agreement", "comparison",
 )  # fmt: skip
 """The long tables beside ``metrics.csv``; each becomes a CSV of its name if it has a row."""
+_LATER = ("readers", "reader_agreement")
+"""Tables that evaluations written by earlier versions do not have."""
 
 
 def write_evaluation(evaluation: Evaluation, folder: str | Path) -> list[Path]:
@@ -76,7 +78,10 @@ def read_evaluation(folder: str | Path) -> Evaluation:
     path = Path(folder) / EVALUATION_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        tables: dict[str, Any] = {name: _table(content[name]) for name in ("findings", *EVALUATION_TABLES)}
+        tables: dict[str, Any] = {
+            name: _table([] if name in _LATER and name not in content else content[name])
+            for name in ("findings", *EVALUATION_TABLES)
+        }
         names = [name for name in tables["findings"]["finding"] if name != MEAN]
         nobody = pd.DataFrame({"patient_id": pd.Series(dtype="str")})
         evaluation = Evaluation(

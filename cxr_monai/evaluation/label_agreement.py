@@ -81,6 +81,8 @@ class LabelComparison:
         level: of the intervals over patients.
         book: what was compared: files, label versions, images.
         notes: a sentence each.
+        readers: of each source with single readers, by its name: the tables of `cxr_monai.evaluation.readers`, the
+            first one empty without predictions.
     """
 
     names: tuple[str, str]
@@ -89,6 +91,7 @@ class LabelComparison:
     level: float
     book: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    readers: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]] = field(default_factory=dict)
 
 
 def join_sources(first: Manifest, second: Manifest, match_names: bool = False) -> LabelSources:
@@ -108,9 +111,14 @@ def join_sources(first: Manifest, second: Manifest, match_names: bool = False) -
     if first.patients == "unknown":
         labels = labels.assign(**{f"second {name}": second.table[name] for name in ("patient_id", "source")})
     joined = join_on_image(first.table, labels, by_name=by_name, root=first.root)
-    table = joined.table
+    theirs = [f"second {name}" for name in second.findings]
+    told = [joined.table[names].notna().any(axis=1) for names in (list(first.findings), theirs)]
+    table = joined.table[told[0] & told[1]].reset_index(drop=True)
     notes = [*joined.notes("images of the second source", "the first"),
              *joined.unnamed_notes("images of the first source", "label by the second")]  # fmt: skip
+    silent = len(joined.table) - len(table)
+    if silent:
+        notes.append(f"{silent:,} images of both, on which one of them says nothing, are left out.")
     people = table[["patient_id", "source"]]
     if first.patients == "unknown":
         people = table[["second patient_id", "second source"]].set_axis(["patient_id", "source"], axis=1)
@@ -121,11 +129,22 @@ def join_sources(first: Manifest, second: Manifest, match_names: bool = False) -
     return LabelSources(
         table[[name for name in table if name in RESERVED]],
         table[list(first.findings)],
-        table[[f"second {name}" for name in second.findings]].set_axis(list(second.findings), axis=1),
+        table[theirs].set_axis(list(second.findings), axis=1),
         pd.factorize(patient_names(people))[0].astype(np.int64),
         by_name,
         tuple(notes),
     )
+
+
+def told_findings(manifest: Manifest, composites: Mapping[str, Composite] = COMPOSITES) -> list[str]:
+    """Return a source's findings less those that it knows through a composite alone, which it can only call absent.
+
+    Args:
+        manifest: the source.
+        composites: by name.
+    """
+    members = {member for name in manifest.findings if name in composites for member in composites[name].members}
+    return [name for name in manifest.findings if name not in members or (manifest.table[name] == 1).any()]
 
 
 def label_pairs(

@@ -25,6 +25,7 @@ from cxr_monai.report.evaluation_rows import (
     table_of,
     value,
 )
+from cxr_monai.report.reader_tables import reader_points
 
 _CLIP = 1e-5
 """Scores nearer to 0 or 1 than this are drawn there: a logit axis has no end."""
@@ -56,6 +57,7 @@ def roc_chart(evaluation: Evaluation) -> ChartPanels | None:
             point = points[name]
             x, y = np.array([1 - value(point, "specificity")]), np.array([value(point, "sensitivity")])
             marks.append(Mark("points", x, y, tone="second", label=f"operating point ({chosen_rule(evaluation)})"))
+        marks += reader_points(evaluation.readers, name)
         panels.append(ChartPanel(words.heading(name), note, *axes, tuple(marks)))
     about = "How many images with the label are found, against the false alarms paid for it. Above each: AUROC."
     return _panels("roc", "ROC curves", about, panels, square=True)

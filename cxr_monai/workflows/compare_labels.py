@@ -6,8 +6,10 @@ compare_label_files("nih.csv", "nih_rsna.csv", "labels", predictions="p.csv")
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxr_monai.attribution.result_tables import write_result_tables
@@ -21,8 +23,11 @@ from cxr_monai.evaluation.label_agreement import (
     aurocs_by_source,
     join_sources,
     label_pairs,
+    told_findings,
 )
-from cxr_monai.evaluation.predictions import PredictionsFile, read_predictions
+from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
+from cxr_monai.evaluation.readers import compare_readers, read_readers, reader_agreement
+from cxr_monai.evaluation.sample import Sample
 from cxr_monai.labels import spelling
 from cxr_monai.outputs import result_folder
 from cxr_monai.progress import progress_bar
@@ -30,7 +35,7 @@ from cxr_monai.report.pages.label_page import write_label_page
 
 LABELS_FILE = "labels.json"
 """The file that is written last: where it is, the comparison is complete."""
-_BESIDE = ("label_agreement.csv", "label_auroc.csv", "report.html")
+_BESIDE = ("label_agreement.csv", "label_auroc.csv", "readers.csv", "reader_agreement.csv", "report.html")
 _INTERVALS = Intervals()
 
 
@@ -89,7 +94,8 @@ def _compare(
         for source in (first, second):
             manifests.append(source if isinstance(source, Manifest) else read_manifest(source, check_files=False))
             bar.update()
-        pairs = label_pairs(manifests[0].findings, manifests[1].findings, [spelling(name) for name in findings])
+        wanted = [spelling(name) for name in findings]
+        pairs = label_pairs(told_findings(manifests[0]), told_findings(manifests[1]), wanted)
         sources = join_sources(manifests[0], manifests[1], match_names)
         agreement = agreement_of_labels(sources, pairs, intervals)
         notes, auroc, file = list(sources.notes), None, None
@@ -110,7 +116,33 @@ def _compare(
         "replicates": intervals.replicates,
         "date": time.strftime("%Y-%m-%d"),
     }
-    return LabelComparison(names, agreement, auroc, intervals.level, book, tuple(notes))
+    readers = {
+        name: _readers_of(source, manifest, file, intervals, match_names)
+        for name, source, manifest in zip(names, (first, second), manifests, strict=True)
+    }
+    by_source = {name: tables for name, tables in readers.items() if tables is not None}
+    return LabelComparison(names, agreement, auroc, intervals.level, book, tuple(notes), by_source)
+
+
+def _readers_of(
+    source: str | Path | Manifest,
+    manifest: Manifest,
+    predictions: PredictionsFile | None,
+    intervals: Intervals,
+    match_names: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Return a source's readers beside the model (empty without one) and their agreement; None where it has none."""
+    readers = None if isinstance(source, Manifest) else read_readers(source)
+    if readers is None:
+        return None
+    by_name = manifest.by_name or match_names
+    points = pd.DataFrame()
+    if predictions is not None:
+        sample, _ = join(predictions, replace(manifest, key="name") if by_name else manifest, some=True)
+        points = compare_readers(sample, readers, by_name, intervals)
+    labels = manifest.labels()
+    everybody = Sample.of(manifest.table, manifest.findings, np.zeros(labels.shape), labels)
+    return points, reader_agreement(everybody, readers, by_name, intervals)
 
 
 def source_names(sources: Sequence[str | Path | Manifest], manifests: Sequence[Manifest]) -> tuple[str, str]:
@@ -137,6 +169,10 @@ def _write(comparison: LabelComparison, folder: Path) -> list[Path]:
     tables: dict[str, pd.DataFrame] = {"label_agreement": comparison.agreement}
     if comparison.auroc is not None:
         tables["label_auroc"] = comparison.auroc
+    for place, name in enumerate(("readers", "reader_agreement")):
+        parts = [tables_of[place].assign(source=source) for source, tables_of in comparison.readers.items()]
+        if parts and not (whole := pd.concat(parts, ignore_index=True)).empty:
+            tables[name] = whole
     paths = [*write_result_tables(tables, folder), write_label_page(comparison, folder)]
     content = {
         "level": comparison.level,

@@ -37,6 +37,7 @@ from cxr_monai.evaluation.fitted import (
 )
 from cxr_monai.evaluation.patients import patients_of, refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
+from cxr_monai.evaluation.readers import Readers, compare_readers, read_readers, reader_agreement
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import counted
@@ -85,6 +86,7 @@ class _Material:
         fitted: calibration and thresholds.
         system: the bundle that predicted, where it is known; the report describes it.
         notes: sentences on how these were put together.
+        readers: single readers' labels beside the manifest.
         second, second_file: another system on the same images, and its predictions.
         localisation: of the system's maps.
     """
@@ -96,6 +98,7 @@ class _Material:
     fitted: Fitted | None
     system: "Bundle | None"
     notes: Sequence[str]
+    readers: Readers | None = None
     second: Sample | None = None
     second_file: PredictionsFile | None = None
     localisation: Localisation | None = None
@@ -179,7 +182,9 @@ def _material(
     opened = None if bundle is None else _open(bundle)
     truth, scheme_notes = _scheme(label_scheme, opened, file)
     name = "manifest.csv" if isinstance(manifest, Manifest) else manifests_title(manifest)
+    readers = None
     if not isinstance(manifest, Manifest):
+        readers = _readers_beside(manifest)
         manifest = read_manifests(manifest, check_files=False)
     labelled = labels_under(replace(manifest, key="name") if match_names else manifest, truth)
     composites = scheme_composites(truth)
@@ -201,8 +206,13 @@ def _material(
         notes += refuse_shared(fitted, sample, labelled, opened.root)
     # a bundle may bring thresholds for another system's predictions; that is not the one to describe
     system = opened if opened is not None and _has_digest(opened, file.about.get("bundle")) else None
-    material = _Material(sample, labelled, name, file, fitted, system, notes)
+    material = _Material(sample, labelled, name, file, fitted, system, notes, readers)
     return material if compare is None else _with_second(material, _read(compare), composites)
+
+
+def _readers_beside(manifest: str | Path) -> Readers | None:
+    """Return the single readers of one manifest; None of several, which each have their own."""
+    return read_readers(manifest) if Path(manifest).is_file() else None
 
 
 def _of_views(sample: Sample, notes: Sequence[str], views: str | Sequence[str]) -> tuple[Sample, list[str]]:
@@ -359,7 +369,7 @@ def _names(first: Path | None, second: Path | None) -> tuple[str, str]:
 
 def _judge(material: _Material, options: EvaluationOptions) -> Evaluation:
     sample, manifest, file, fitted = material.sample, material.manifest, material.file, material.fitted
-    return evaluate(
+    evaluation = evaluate(
         sample,
         fitted=fitted,
         calibrated=file.calibrated,
@@ -375,6 +385,10 @@ def _judge(material: _Material, options: EvaluationOptions) -> Evaluation:
             *learned_warnings(material.system),
         ],
     )
+    if material.readers is None:
+        return evaluation
+    beside = evaluation.sample, material.readers, manifest.by_name, options.intervals
+    return replace(evaluation, readers=compare_readers(*beside), reader_agreement=reader_agreement(*beside))
 
 
 def _write(evaluation: Evaluation, material: _Material, folder: Path, plots: bool) -> list[Path]:

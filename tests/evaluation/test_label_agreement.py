@@ -19,6 +19,7 @@ from cxr_monai.evaluation.label_agreement import (
     aurocs_by_source,
     join_sources,
     label_pairs,
+    told_findings,
     union_label,
 )
 from cxr_monai.evaluation.predictions import predictions_of
@@ -138,6 +139,20 @@ def test_patients_are_those_of_the_source_that_knows_them() -> None:
     assert join_sources(SECOND, nobody).patients.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     both = join_sources(nobody, replace(SECOND, patients="unknown"))
     assert any("may be too narrow" in note for note in both.notes)
+
+
+def test_a_member_that_is_known_through_its_union_alone_is_not_compared() -> None:
+    union = source(**{"Mass or Nodule": [1, 0, 0, 0, 1, 1, 1, 0]}, Mass=[NAN, 0, 0, 0, NAN, NAN, NAN, 0])
+    assert told_findings(union) == ["Mass or Nodule"]
+    assert told_findings(SECOND) == ["Mass", "Mass or Nodule"]
+
+
+def test_images_of_which_one_source_says_nothing_are_no_part() -> None:
+    silent = SECOND.table.assign(**dict.fromkeys(SECOND.findings, np.nan))
+    part = pd.concat([SECOND.table.iloc[:5], silent.iloc[5:]], ignore_index=True)
+    sources = join_sources(FIRST, replace(SECOND, table=part))
+    assert len(sources.table) == len(sources.first) == len(sources.patients) == 5
+    assert sources.notes == ("3 images of both, on which one of them says nothing, are left out.",)
 
 
 def test_images_of_one_source_alone_are_told() -> None:

@@ -26,6 +26,7 @@ from cxr_monai.report.evaluation_rows import chosen_points, chosen_rule, finding
 from cxr_monai.report.finding_notes import combine_notes
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.panel_charts import PANELS
+from cxr_monai.report.reader_tables import reader_section
 from cxr_monai.report.rendering import flat, template
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
             "comparison": drawn_forest(matrix_charts.comparison_forest(evaluation)),
         },
         "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
+        "readers": reader_section(evaluation.readers, evaluation.reader_agreement, evaluation.level),
         "bookkeeping": flat(evaluation.book),
         "dots": chart_svg.hundred_dots,
         "dash": words.DASH,

@@ -14,6 +14,7 @@ from cxr_monai.report.cells import Cell, Table, estimate, p_value, signed, whole
 from cxr_monai.report.charts import Forest, ForestRow, around_axis
 from cxr_monai.report.evaluation_rows import limits_of, records, value
 from cxr_monai.report.pages.evaluation_page import drawn_forest
+from cxr_monai.report.reader_tables import reader_section
 from cxr_monai.report.rendering import flat, template
 
 _OVER_PATIENTS = (("_patient", ""),)
@@ -170,6 +171,11 @@ def _page_content(comparison: LabelComparison) -> dict[str, Any]:
         "agreement": label_agreement_table(comparison),
         "auroc": source_auroc_table(comparison),
         "difference": drawn_forest(source_forest(comparison)),
+        "readers": [
+            (name, section)
+            for name, tables in comparison.readers.items()
+            if (section := reader_section(*tables, comparison.level)) is not None
+        ],
         "bookkeeping": flat(book),
         "dash": words.DASH,
     }
