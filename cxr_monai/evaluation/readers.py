@@ -29,7 +29,7 @@ from cxr_monai.evaluation.proportions import patient_wilson
 from cxr_monai.evaluation.sample import Sample
 
 BY_TRUTH, BY_OTHERS = "truth", "the other readers"
-HIGHER, LOWER, ALIKE = "higher", "lower", "not distinguishable"
+MODEL_HIGHER, MODEL_LOWER, UNDECIDED = "higher", "lower", "not distinguishable"
 _KEYS = ("image", "reader", "in_truth")
 _INTERVALS = Intervals()
 
@@ -97,7 +97,7 @@ def compare_readers(sample: Sample, readers: Readers, by_name: bool, intervals: 
         reader and ``model_sensitivity`` at that specificity, each with ``_patient_low, _patient_high``;
         ``difference`` (model minus reader, in sensitivity) with ``patient_low, patient_high, patient_p,
         patient_p_holm`` (paired: same images, same resampled patients; corrected over all rows); ``verdict`` on the
-        model: `HIGHER`, `LOWER`, `ALIKE` or too few to say (fewer than 20 patients with or without it).
+        model: `MODEL_HIGHER`, `MODEL_LOWER`, `UNDECIDED` or too few to say (fewer than 20 patients with or without it).
     """
     votes, names, in_truth = _votes(sample, readers, by_name)
     bootstrap = PatientBootstrap(sample.patients, intervals.replicates, intervals.seed)
@@ -121,7 +121,7 @@ def compare_readers(sample: Sample, readers: Readers, by_name: bool, intervals: 
     table = pd.DataFrame(rows)
     table["patient_p_holm"] = holm(table["patient_p"].to_numpy(float))
     decided = table["patient_p_holm"] < 1 - intervals.level
-    verdict = np.where(decided, np.where(table["difference"] > 0, HIGHER, LOWER), ALIKE)
+    verdict = np.where(decided, np.where(table["difference"] > 0, MODEL_HIGHER, MODEL_LOWER), UNDECIDED)
     few = table["fewest_patients"].to_numpy() < MINIMUM_PATIENTS
     table["verdict"] = np.where(few | table["patient_p"].isna(), TOO_FEW, verdict)
     return table.drop(columns="fewest_patients")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_monai.evaluation.readers import BY_OTHERS, HIGHER, LOWER
+from cxr_monai.evaluation.readers import BY_OTHERS, MODEL_HIGHER, MODEL_LOWER
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, estimate, signed, whole
@@ -99,7 +99,7 @@ def _misses(counts: list[int]) -> str:
 
 
 def _verdict(part: pd.DataFrame) -> str:
-    better, worse = (int((part["verdict"] == verdict).sum()) for verdict in (HIGHER, LOWER))
+    better, worse = (int((part["verdict"] == verdict).sum()) for verdict in (MODEL_HIGHER, MODEL_LOWER))
     if not better and not worse:
         return "Who finds more can't be told from these films."
     said = [f"more than {better} of {len(part)}"] if better else []
@@ -132,7 +132,7 @@ def _points_table(readers: pd.DataFrame) -> Table | None:
         rows.append((
             Cell(words.heading(str(row["finding"]))), Cell(str(row["reader"])),
             Cell(whole(value(row, "images")), (f"{whole(value(row, 'positives'))} with it",)), *figures,
-            Cell(signed(value(row, "difference"), 3), ends), Cell(verdict, strong=verdict in (HIGHER, LOWER)),
+            Cell(signed(value(row, "difference"), 3), ends), Cell(verdict, strong=verdict in (MODEL_HIGHER, MODEL_LOWER)),
         ))  # fmt: skip
     heads = ("Finding", "Reader", "Films", "Reader's sensitivity", "Reader's specificity", "Model's sensitivity there",
              "Model minus reader", "The model's is")  # fmt: skip

@@ -12,11 +12,11 @@ from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.readers import (
-    ALIKE,
     BY_OTHERS,
     BY_TRUTH,
-    HIGHER,
-    LOWER,
+    MODEL_HIGHER,
+    MODEL_LOWER,
+    UNDECIDED,
     Readers,
     compare_readers,
     read_readers,
@@ -68,7 +68,7 @@ def test_a_reader_outside_the_truth_is_a_point_and_the_model_is_judged_there() -
     assert row["model_sensitivity"] == 1  # it ranks perfectly
     assert row["difference"] == pytest.approx(0.3)
     assert 0.15 < row["patient_low"] < 0.3 < row["patient_high"] < 0.45
-    assert row["verdict"] == HIGHER
+    assert row["verdict"] == MODEL_HIGHER
     assert reader_sentences(table) == [
         "Of 100 films with mass, the reader missed 30; the model, with as many false alarms as they, 0. "
         "It surely finds more than 1 of 1."
@@ -81,9 +81,9 @@ def test_a_model_that_guesses_is_surely_below_a_good_reader_and_like_one_who_gue
         sample(np.random.default_rng(0).random(SIZE)),
         readers(good=(TRUTH, 0), guessing=(guess, 0)), by_name=False, intervals=FEW,
     ).set_index("reader")  # fmt: skip
-    assert table.loc["good", "verdict"] == LOWER
+    assert table.loc["good", "verdict"] == MODEL_LOWER
     assert table.loc["guessing", "sensitivity"] == table.loc["guessing", "specificity"] == 0.5
-    assert table.loc["guessing", "verdict"] == ALIKE
+    assert table.loc["guessing", "verdict"] == UNDECIDED
 
 
 def test_where_all_readers_made_the_truth_each_is_judged_by_the_others() -> None:
