@@ -132,7 +132,8 @@ def _points_table(readers: pd.DataFrame) -> Table | None:
         rows.append((
             Cell(words.heading(str(row["finding"]))), Cell(str(row["reader"])),
             Cell(whole(value(row, "images")), (f"{whole(value(row, 'positives'))} with it",)), *figures,
-            Cell(signed(value(row, "difference"), 3), ends), Cell(verdict, strong=verdict in (MODEL_HIGHER, MODEL_LOWER)),
+            Cell(signed(value(row, "difference"), 3), ends),
+            Cell(verdict, strong=verdict in (MODEL_HIGHER, MODEL_LOWER)),
         ))  # fmt: skip
     heads = ("Finding", "Reader", "Films", "Reader's sensitivity", "Reader's specificity", "Model's sensitivity there",
              "Model minus reader", "The model's is")  # fmt: skip
