@@ -8,7 +8,7 @@ An image is named after its manifest first, so that names stay unique and are th
 says `Manifest.paths`. Findings are those of all, unknown in a manifest that has no such column, and losses and metrics
 mask what is unknown. A patient is an identifier within a collection of films (`cxr_monai.data.overlaps`): one that two
 manifests put on different sides is refused, and so are films whose patients nobody knows beside others of the same
-collection. docs/decisions/0025.
+collection. docs/decisions/0027.
 """
 
 import logging

@@ -47,7 +47,7 @@ def image_patients(images: Sequence[str], manifest: Manifest | None) -> tuple[pd
         unit = "images: no manifest was given, so several of one patient are taken for independent"
         return pd.Series(names, index=pd.Index(names, name="image"), name="patient_id"), unit, []
     rows, notes = manifest_rows(images, manifest)
-    return patient_names(rows).rename("patient_id"), "patients", notes
+    return rows.assign(patient_id=patient_names(rows))["patient_id"], "patients", notes
 
 
 def write_provenance(path: Path, level: float, provenance: Mapping[str, Any], notes: Sequence[str]) -> None:
