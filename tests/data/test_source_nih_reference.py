@@ -382,3 +382,31 @@ def test_real_pictures_with_the_radiologists_labels(realdata):
     assert len(source.boxes) == 219
     assert set(source.boxes["image_width"]) == {320}
     assert (source.boxes["y"] + source.boxes["height"]).max() <= 320
+
+
+@pytest.mark.realdata
+def test_the_447_films_of_five_radiologists(realdata):
+    """All are there: the images that nobody read are not missed. 84 of them are of patients of the 1,306 images."""
+    files = [realdata / f"expert/google_14_{name}.csv.gz" for name in ("findings", "readers")]
+    source = read(realdata / "nih", "google-14", files, images="images_320_expert")
+    assert len(source.table) == 447
+    assert source.readers is not None
+    assert len(source.readers) == 5 * 447
+    trained = nih.read(realdata / "nih", images="images_320", available_only=True).table["patient_id"]
+    shared = source.table["patient_id"].isin(trained)
+    assert (int(shared.sum()), source.table["patient_id"][shared].nunique()) == (84, 45)
+
+
+@pytest.mark.realdata
+@pytest.mark.publictables
+def test_googles_table_as_it_is_published(realdata, public_tables, real):
+    """It repeats NIH's columns beside its own; four of its images are not at hand in the small table."""
+    files = [public_tables / "google2019_nih-chest-xray-labels.csv.gz"]
+    table = nih.read(realdata / "nih", table_only=True, reference="google", reference_files=files).table
+    assert (len(table), table["patient_id"].nunique()) == (4_376, 1_695)
+    assert table["view"].value_counts().to_dict() == {"AP": 3_244, "PA": 1_132}
+    columns = ["Fracture", "Pneumothorax", "Airspace Opacity", "Mass or Nodule"]
+    assert table[columns].sum().tolist() == [186, 238, 2_166, 605]
+    assert table["split"].value_counts().to_dict() == {"val": 2_414, "test": 1_962}
+    small = real["google"][0].table.set_index("image")[columns]
+    pd.testing.assert_frame_equal(table.set_index("image").loc[small.index, columns], small)

@@ -146,3 +146,15 @@ def test_the_real_table(public_tables, tmp_path):
     of_film = boxes[boxes["image"] == film]
     assert (of_film["x"].min(), of_film["y"].min()) == (xs.min(), ys.min())
     assert (of_film["x"] + of_film["width"]).max() == xs.max() + 1
+
+
+@pytest.mark.realdata
+@pytest.mark.publictables
+def test_a_real_film(realdata, public_tables):
+    """One film of the set is at hand, among another file."""
+    table = public_tables / "siim-pneumothorax-train-rle.csv.gz"
+    source = read(realdata / "dicom", table=table, available_only=True)
+    row = source.table.iloc[0]
+    assert row[["view", "age", "sex", "Pneumothorax"]].tolist() == ["PA", 62, "M", 0]
+    assert len(source.table) == 1
+    assert row["image"] == f"{row['patient_id']}.dcm"

@@ -123,7 +123,7 @@ def read_readings(tables: Sequence[KnownTable]) -> Readings:
     if (targets[only] == NO_OPACITY).any():
         notes.append(
             f"{counted(int((targets[only] == NO_OPACITY).sum()), 'film')} {have(len(only))} no class "
-            "(stage_2_detailed_class_info.csv tells which are normal): without opacity, the rest unknown"
+            "(stage_2_detailed_class_info.csv tells which are normal): that they show no opacity is all that is known"
         )
     if len(classes) and targets.empty:
         notes.append("no boxes: they stand in stage_2_train_labels.csv")
