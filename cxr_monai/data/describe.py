@@ -49,6 +49,8 @@ def describe(manifest: Manifest) -> str:
     )
     if manifest.patients == "unknown":
         head += "; the data set does not tell whose films they are, so each counts as a patient"
+    elif manifest.patients == "assumed":
+        head += "; that each image is of another patient is the word of whoever made the manifest"
     parts = [head, _findings_text(manifest), *_unknown_text(manifest), _co_occurrence_text(manifest)]
     parts.append(_counts_text(manifest, "view", "Views"))
     parts.append(_counts_text(manifest, "sex", "Sexes"))

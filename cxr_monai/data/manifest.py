@@ -82,7 +82,8 @@ class Manifest:
         key: ``name`` if the source guarantees that a file name is one image (NIH), so that other tables may name it
             in other folders; else ``path``. See `cxr_monai.data.matching`.
         patients: ``unknown`` if the data set does not tell whose films they are: then ``patient_id`` is one per image,
-            splits by patient are refused, and intervals over patients are too narrow.
+            splits by patient are refused, and intervals over patients are too narrow. ``assumed`` if it does not, and
+            the user says that each film is of another patient: it can be split, but proves no patients to be others.
         labels_record: how a data set's labels became 1, 0 and unknown; None where no adapter recorded it.
         members: the manifests that this one is joined of (`cxr_monai.data.multi_source`); empty for one of its own.
             Images of a member are named ``<name>/<its own path>``, and lie below the member's own root; ``root`` is

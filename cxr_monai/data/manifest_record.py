@@ -11,14 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cxr_monai.data.label_record import LabelRecord
 from cxr_monai.errors import Code, ManifestError, SettingError
 from cxr_monai.strict_json import parse_strictly
 
 Key = Literal["path", "name"]
-Patients = Literal["known", "unknown"]
+Patients = Literal["unknown", "assumed", "known"]
+"""Whether a manifest's patients are known, the least certain first."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,8 @@ def _one_of_json(content: Mapping[str, Any]) -> dict[str, Any]:
     key, patients = content.get("key"), content.get("patients", "known")
     if key not in (None, "path", "name"):
         raise ValueError(f'"key" is {key!r}, and is "path" or "name"')
-    if patients not in ("known", "unknown"):
-        raise ValueError(f'"patients" is {patients!r}, and is "known" or "unknown"')
+    if patients not in get_args(Patients):
+        raise ValueError(f'"patients" is {patients!r}, and is one of {get_args(Patients)}')
     return {
         "root": os.fspath(content.get("root", ".")),
         "label_version": str(content.get("label_version", "local")),

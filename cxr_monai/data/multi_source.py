@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
@@ -30,7 +31,7 @@ from cxr_monai.data.manifest import (
     split_digest,
     under,
 )
-from cxr_monai.data.manifest_record import several_roots
+from cxr_monai.data.manifest_record import Patients, several_roots
 from cxr_monai.data.matching import examples
 from cxr_monai.data.overlaps import VAGUE_SOURCES, overlaps_among, patient_names
 from cxr_monai.data.validation import RESERVED, leaking_patients
@@ -162,7 +163,7 @@ def join_manifests(named: Sequence[tuple[str | None, Path, Manifest]]) -> Manife
         ", ".join(dict.fromkeys(member.label_version for member in members)),
         SplitRecord("joined", None, split_digest(table), {"of": splits}) if any(splits.values()) else None,
         "name" if unique and all(member.key == "name" for member in members) else "path",
-        "unknown" if any(member.patients == "unknown" for member in members) else "known",
+        min((member.patients for member in members), key=get_args(Patients).index),
         None,
         members,
     )
@@ -229,11 +230,11 @@ def _common_folder(roots: Sequence[Path]) -> Path:
 def _refuse_unknown_patients(names: Sequence[str], parts: Sequence[Manifest]) -> None:
     """Refuse films of unknown patients beside others of their collection: nobody can keep their patients apart."""
     for (first, one), (second, other) in combinations(zip(names, parts, strict=True), 2):
-        if "unknown" not in (one.patients, other.patients):
+        if one.patients == other.patients == "known":
             continue
         sources = [list(part.table["source"].unique()) for part in (one, other)]
         for overlap in overlaps_among(*sources):
-            unknown = first if one.patients == "unknown" else second
+            unknown = first if one.patients != "known" else second
             raise ManifestError(
                 Code.PATIENTS_UNKNOWN,
                 f"{unknown} does not tell whose films they are, and {first} and {second} share films "

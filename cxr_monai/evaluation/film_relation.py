@@ -105,7 +105,7 @@ def relation_of(
         )
     if shared:
         evidence = f"{counted(len(shared), 'patient')} of {name} {be(len(shared))} among those that it learned from"
-    elif manifest.patients == "unknown":
+    elif manifest.patients != "known":
         evidence = f"whose films they are is not known of {name}"
     else:
         evidence = "no list of the patients that it learned from lies beside it"

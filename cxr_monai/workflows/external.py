@@ -309,7 +309,7 @@ def _notes(cells: Sequence[TransferCell], setting: _Setting) -> list[str]:
                 "calibrate' writes a copy that is."
             )
     for name, site in setting.sites.items():
-        if site.patients == "unknown":
+        if site.patients != "known":
             notes.append(
                 f"{name} does not tell whose films they are: each of its {counted(len(site), 'image')} counts as a "
                 "patient, and intervals are too narrow where that is wrong."

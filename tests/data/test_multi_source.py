@@ -1,6 +1,7 @@
 """Several manifests read as one: names, roots, unknown labels, patients, what is refused; written and read again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,11 @@ def test_unknown_patients_of_another_collection_stay_unknown(tmp_path: Path) -> 
     vindr = hospital(tmp_path / "b", "vindr", ["x"], Mass=[0], known=False)
     joined = read_manifests(spec(nih, vindr))
     assert joined.patients == "unknown"
+    rsna = hospital(tmp_path / "c", "rsna", ["x"], Mass=[0])
+    write_manifest(replace(read_manifest(rsna), patients="assumed"), rsna)
+    assert read_manifests(spec(vindr, rsna)).patients == "unknown", "the least certain"
+    with pytest.raises(ManifestError, match="rsna does not tell whose films they are"):
+        read_manifests(spec(nih, rsna))
     assert [member.patients for member in joined.members] == ["known", "unknown"]
     with pytest.raises(CxrError) as error:
         kfold(joined, 2)

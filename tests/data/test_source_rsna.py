@@ -15,8 +15,9 @@ from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, read_manifest
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.sources import SourceTable, rsna
-from cxr_monai.data.splits import random
-from cxr_monai.errors import Code, CxrError, ManifestError, SplitError, UsageError
+from cxr_monai.data.splits import kfold
+from cxr_monai.errors import Code, CxrError, EvaluationError, ManifestError, SplitError, UsageError
+from cxr_monai.evaluation.film_relation import relation_of
 from cxr_monai.labels import NIH14
 from tests.data import test_source_dicom as dicoms
 
@@ -162,11 +163,15 @@ def test_a_split_by_patient_is_refused_unless_someone_tells(root, nih_files, tmp
     assert main(["manifest", "rsna", str(root), "--out", str(out)]) == 0
     assert "a split by patient is refused" in capsys.readouterr().out
     with pytest.raises(SplitError) as caught:
-        random(read_manifest(out))
+        kfold(read_manifest(out), 2)
     assert caught.value.code == Code.PATIENTS_UNKNOWN
     words = ["manifest", "rsna", str(root), "--out", str(out), "--force"]
     assert main([*words, "--patient-per-image"]) == 0
-    assert read_manifest(out).patients == "known"
+    assert read_manifest(out).patients == "assumed"
+    kfold(read_manifest(out), 2)
+    with pytest.raises(EvaluationError) as overlap:  # film names are no patients of NIH's: that shows nothing
+        relation_of("A", ["nih"], "M", read_manifest(out), seen=lambda patients: set())
+    assert overlap.value.code == Code.OVERLAPPING_SOURCES
     assert main([*words, "--nih-table", str(nih_files["nih_table"]), "--mapping", str(nih_files["mapping"])]) == 0
     assert read_manifest(out).table["patient_id"].tolist() == ["3", "3", "5"]
     assert (tmp_path / "m.boxes.csv").exists()

@@ -219,7 +219,7 @@ def test_boxes_of_one_part_alone(tmp_path):
 
 def test_patients_by_image_only_on_request(tmp_path):
     write(tmp_path / "train.csv", KAGGLE, KAGGLE_ROWS)
-    assert vindr.read(tmp_path, table_only=True, patient_per_image=True).patients == "known"
+    assert vindr.read(tmp_path, table_only=True, patient_per_image=True).patients == "assumed"
 
 
 def test_physionets_tables_are_taken_before_kaggles(tmp_path):

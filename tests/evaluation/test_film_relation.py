@@ -52,6 +52,7 @@ def test_films_of_the_same_collection_need_proof(source: str) -> None:
     assert "1 patient of M is among those that it learned from" in refused()
     seen = nobody
     assert "whose films they are is not known of M" in refused(patients="unknown")
+    assert "whose films they are is not known of M" in refused(patients="assumed"), "a word is no proof"
     seen = lambda patients: None  # type: ignore[assignment,return-value]  # noqa: E731
     assert "no list of the patients that it learned from lies beside it" in refused()
     disjoint = relation_of("A", ["nih"], "M", films(source), seen=nobody)

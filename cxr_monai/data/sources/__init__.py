@@ -53,7 +53,8 @@ class SourceTable:
             one float column a finding: 1, 0, NaN where that reader said nothing; or None.
         errors: ``image, code, reason`` of the files that could not be read, or None.
         key: ``name`` if a file name is one image, whatever its folder; see `cxr_monai.data.manifest.Manifest`.
-        patients: ``unknown`` if the set does not tell whose films they are (``patient_id`` is then one per image).
+        patients: ``unknown`` if the set does not tell whose films they are (``patient_id`` is then one per image);
+            ``assumed`` if it does not and the user says that each is of another patient.
         labels_record: what was done with labels that are neither 1 nor 0, with counts.
     """
 
@@ -65,7 +66,7 @@ class SourceTable:
     readers: "pd.DataFrame | None" = None
     errors: "pd.DataFrame | None" = None
     key: Literal["path", "name"] = "path"
-    patients: Literal["known", "unknown"] = "known"
+    patients: Literal["unknown", "assumed", "known"] = "known"
     labels_record: "LabelRecord | None" = None
 
 

@@ -6,7 +6,8 @@
 
 Two of the four are unions: *Nodule or mass* is the composite ``Mass or Nodule``, *Airspace opacity* ``Airspace
 Opacity``; where they are absent, so are their members. *Fracture* keeps its name. The published truth of the 14 is the
-majority of three readers, `TRUTH`; it is read, never computed. ``Abnormal`` and ``Other`` are no findings and are left.
+majority of three readers, `TRUTH_READERS`; it is read, never computed. ``Abnormal`` and ``Other`` are no findings, and
+are left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14
 from cxr_monai.plurals import counted
 
-TRUTH = ("4343882785", "4343883593", "4343883996")
+TRUTH_READERS = ("4343882785", "4343883593", "4343883996")
 """The readers of the 14 findings whose majority is the published truth (Nabulsi et al. 2021)."""
 _IMAGES = ("imageindex", "imageid", "image")
 _SPLITS = ("setid", "set")
@@ -93,7 +94,7 @@ def read_fourteen(files: Sequence[Path]) -> Findings:
     marks, uncertain = _values(truth, _FOURTEEN)
     if readers is not None:
         singles = _values(readers, _FOURTEEN)[0]
-        part = readers["reader"].isin(TRUTH).astype(int)
+        part = readers["reader"].isin(TRUTH_READERS).astype(int)
         readers = pd.concat([readers[["image", "reader"]].assign(in_truth=part), singles], axis=1)
     return _by_image(truth["image"], marks, uncertain, "test", readers)
 

@@ -6,10 +6,10 @@ the names (`FilmOwners`); without it the manifest's patients are unknown, and a 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
+from cxr_monai.data.manifest_record import Patients
 from cxr_monai.data.sources._kinds_of_tables import RSNA_MAPPING, read_known
 from cxr_monai.data.sources._rsna_readings import read_names
 from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes
@@ -47,9 +47,11 @@ class FilmOwners:
             raise UsageError(Code.USAGE, "either NIH's table tells the patients, or every image is of another patient.")
 
     @property
-    def patients(self) -> Literal["known", "unknown"]:
-        """As of a manifest."""
-        return "known" if self.per_image or self.nih_table is not None else "unknown"
+    def patients(self) -> Patients:
+        """As of a manifest: a word that films are of others is no knowledge, and proves no external test."""
+        if self.nih_table is not None:
+            return "known"
+        return "assumed" if self.per_image else "unknown"
 
 
 def describe_films(

@@ -114,7 +114,7 @@ def read(
         boxes,
         _single_readers(readings, films["image"], list(map(str, labels))),
         key="name",
-        patients="known" if patient_per_image else "unknown",
+        patients="assumed" if patient_per_image else "unknown",
         labels_record=_record(f"vindr {parts[0].form}", readers, labels, disagreeing),
     )
 
