@@ -28,6 +28,7 @@ examples:
   cxr-monai external --bundles A/bundle B/bundle --manifests a.csv b.csv --out external
   cxr-monai external --bundles theirs=OUT/bundle --manifests nih.csv ours=mine.csv --home theirs=nih --out external
   cxr-monai external --bundles cxr-nih14 --manifests nih.csv rsna.csv --overlap internal --out external
+  cxr-monai external --bundles A/bundle --manifests a.csv --shortcuts --lung-masks a=A/lungs --out shortcuts
   cxr-monai external --manifests nih.csv ours.csv --predictions X@nih=x_nih.csv X@ours=x_ours.csv --home X=nih --out e
 
 NAME=PATH gives a bundle or a manifest a name; without, it is that of the file, or of the folder (OUT_A/bundle is
@@ -70,6 +71,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="films of the collection that a network learned from: refuse them, or keep and call the test internal "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--shortcuts",
+        action="store_true",
+        help="also judge films without lungs, corners, border and detail: seven times the work",
+    )
+    parser.add_argument(
+        "--lung-masks",
+        nargs="+",
+        default=[],
+        metavar="MANIFEST=PATH",
+        help="for --shortcuts: CheXmask's file, or a folder of masks (default: a simple segmentation)",
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="images at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="files that are read at a time (default: decided by the machine)")
     add_match_names(parser)
@@ -80,11 +93,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``cxr-monai external`` and return its exit status."""
+    from cxr_monai.errors import Code, UsageError
+
     check_at_least(arguments, replicates=1, batch_size=1, workers=0)
     check_result_folder(arguments.out)
     bundles, manifests = named_paths(arguments.bundles, "--bundles"), named_paths(arguments.manifests, "--manifests")
     predictions = {split_pair(pair): path for pair, path in named_paths(arguments.predictions, "--predictions").items()}
     homes = named_paths(arguments.home, "--home")
+    if arguments.lung_masks and not arguments.shortcuts:
+        raise UsageError(Code.USAGE, "--lung-masks: they are used by --shortcuts; give it, too.")
     from cxr_monai.cli.light_start import import_monai_without_mlflow
 
     import_monai_without_mlflow()
@@ -96,6 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
         homes=homes,
         split=arguments.split,
         keep_internal=arguments.overlap == "internal",
+        shortcuts=arguments.shortcuts,
+        lung_masks=named_paths(arguments.lung_masks, "--lung-masks"),
         intervals=Intervals(arguments.replicates, arguments.level, arguments.seed),
         batch_size=arguments.batch_size,
         workers=arguments.workers,

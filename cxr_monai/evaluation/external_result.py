@@ -18,7 +18,7 @@ EXTERNAL_FILE = "external.json"
 """The file that is written last: where it is, the result is complete."""
 EXTERNAL_TABLES = (
     "matrix", "drops", "causes", "label_shift", "metadata_only", "within_view", "calibration", "operating_points",
-    "offers", "shortcuts", "probes", "relations", "networks", "sites", "unknown_labels",
+    "offers", "shortcuts", "shortcut_verdicts", "probes", "relations", "networks", "sites", "unknown_labels",
 )  # fmt: skip
 """Each becomes a CSV of its name if it has a row."""
 
@@ -34,7 +34,8 @@ class ExternalValidation:
         metadata_only: how well view, age, sex, source or size alone tell each finding.
         within_view: AUROC of each finding within each view, beside the pooled one.
         calibration, operating_points, offers: see `cxr_monai.evaluation.site_calibration`.
-        shortcuts, probes: what is left without lungs, corners or detail; what the features tell of who and where.
+        shortcuts, shortcut_verdicts: what is left without lungs, corners or detail, and which findings that flags.
+        probes: what the features tell of who is shown, and where.
         relations: ``trained_on, tested_on, relation, sentence``: how the films stand to those of the training.
         networks: ``network, title, digest, learned_from, calibrated, findings``.
         sites: ``manifest, part, images, patients, patients_known, sources, label_version, views, age_median, women,
@@ -57,6 +58,7 @@ class ExternalValidation:
     operating_points: pd.DataFrame = field(default_factory=pd.DataFrame)
     offers: pd.DataFrame = field(default_factory=pd.DataFrame)
     shortcuts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shortcut_verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     probes: pd.DataFrame = field(default_factory=pd.DataFrame)
     relations: pd.DataFrame = field(default_factory=pd.DataFrame)
     networks: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -265,6 +265,60 @@ def _offer_cell(row: Mapping[str, Any]) -> Cell:
     return Cell(number(value(row, "log_loss"), 4), lines, bool(row["advised"]))
 
 
+def shortcut_tables(validation: ExternalValidation) -> list[Table]:
+    """Return which findings are flagged, what each change does, and what the features tell of who and where."""
+    parts = (
+        _flags_table(validation.shortcut_verdicts),
+        _changes_table(validation.shortcuts),
+        frame_table("What the features tell of who and where", validation.probes, _PROBES),
+    )
+    return [table for table in parts if table is not None]
+
+
+def _flags_table(verdicts: pd.DataFrame) -> Table | None:
+    if verdicts.empty:
+        return None
+    rows = []
+    for row in records(verdicts):
+        flagged = row["flagged"]
+        answer = "too few to say" if pd.isna(flagged) else "yes" if flagged else "no"
+        place = f"{row['trained_on']} on {row['tested_on']}"
+        seen = Cell("", (str(row["sentence"]),))
+        rows.append((Cell(heading_of(row["finding"])), Cell(place), Cell(answer, (), answer == "yes"), seen))
+    note = "A flag is a reason to look, and no proof: blanked lungs leave an outline that some diseases change."
+    heads = ("Finding", "Network and place", "Flagged", "What was seen")
+    return Table("Is it told without what it is told by?", heads, tuple(rows), (note,))
+
+
+def _changes_table(effects: pd.DataFrame) -> Table | None:
+    if effects.empty:
+        return None
+    rows = []
+    for row in records(effects):
+        low, high = value(row, "auroc_changed_low"), value(row, "auroc_changed_high")
+        ends = () if math.isnan(low + high) else (f"({between(low, high)})",)
+        change = _signed_cell(row, "difference", value(row, "difference_low"), value(row, "difference_high"))
+        undefined = math.isnan(value(row, "difference"))
+        cells = (
+            Cell(heading_of(row["finding"]), (str(row["change"]),)),
+            Cell(f"{row['trained_on']} on {row['tested_on']}"),
+            Cell(number(value(row, "auroc"))),
+            Cell(number(value(row, "auroc_changed")), ends),
+            Cell(words.DASH) if undefined else change,
+            Cell(number(value(row, "baseline_auroc_changed")), (f"of {number(value(row, 'baseline_auroc'))}",)),
+        )
+        rows.append(cells)
+    note = "Phantoms: the same on drawn films whose only cue is the lesion; what is kept there, the change leaves."
+    heads = ("Finding and change", "Network and place", "As they are", "Changed", "Change", "Phantoms")
+    return Table("What each change does to the AUROC", heads, tuple(rows), (note,))
+
+
+_PROBES = {
+    "trained_on": "Network", "attribute": "Attribute", "groups": "Groups", "images": "Films", "auroc": "AUROC",
+    "auroc_low": "from", "auroc_high": "to", "accuracy": "Accuracy", "majority": "Of guessing", "note": "Remark",
+}  # fmt: skip
+
+
 def frame_table(caption: str, table: pd.DataFrame, heads: Mapping[str, str], notes: Sequence[str] = ()) -> Table | None:
     """Return some columns of a table as they are; None where it has no row.
 

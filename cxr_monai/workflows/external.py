@@ -7,7 +7,7 @@ Predictions are kept in ``OUT/predictions`` and are not computed again; an inter
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +45,7 @@ from cxr_monai.workflows.external_networks import (
     site_row,
     unknown_label_rows,
 )
+from cxr_monai.workflows.external_shortcuts import shortcuts_of_places
 
 KEPT_PREDICTIONS = "predictions"
 """The folder of a result that keeps each network's predictions at each place."""
@@ -59,7 +60,8 @@ class ExternalOptions:
         homes: network -> the manifest of its own source, where the bundle doesn't tell.
         split: of every manifest: ``auto`` (its test part where it has one), ``all``, ``train``, ``val`` or ``test``.
         keep_internal: keep films of the collection that a network learned from, and call the test internal.
-        shortcuts: also mask lungs, corners and detail, and probe the features: many more forward passes.
+        shortcuts: also judge films without lungs, corners and detail: seven times the work.
+        lung_masks: manifest -> masks of the lungs for it (`cxr_monai.data.lung_masks.read_lung_masks`).
         intervals: replicates, level and seed of the bootstrap over patients.
         batch_size, workers: of prediction.
         match_names: file names are identities, whatever the folders.
@@ -70,6 +72,7 @@ class ExternalOptions:
     split: str = "auto"
     keep_internal: bool = False
     shortcuts: bool = False
+    lung_masks: Mapping[str, str | Path] = field(default_factory=dict)
     intervals: Intervals = field(default_factory=Intervals)
     batch_size: int = 16
     workers: int | None = None
@@ -144,6 +147,18 @@ def validate_external(
         )
     notes = [*_notes(cells, setting), *join_notes, *_shared_with_home(cells)]
     validation = _validation(cells, setting, options, notes)
+    if options.shortcuts:
+        effects, verdicts, more = shortcuts_of_places(
+            setting.networks.values(),
+            setting.sites,
+            options.lung_masks,
+            options.intervals,
+            options.batch_size,
+            options.workers,
+        )
+        validation = replace(
+            validation, shortcuts=effects, shortcut_verdicts=verdicts, notes=(*validation.notes, *more)
+        )
     with result_folder(out, EXTERNAL_FILE, force, _BESIDE) as folder:
         write_external_page(validation, folder)
         write_external(validation, folder)
@@ -158,6 +173,7 @@ def _setting(
 ) -> _Setting:
     """Open and read everything, and refuse what may not be compared before anything is predicted."""
     _check_names(bundles, manifests, given, options.homes)
+    _check_masks(manifests, options.lung_masks)
     names = list(dict.fromkeys([*bundles, *(network for network, _ in given)]))
     networks = {name: Network.open(name, bundles.get(name), options.trust_folder) for name in names}
     places = {name: read_site(path, options.split, options.match_names) for name, path in manifests.items()}
@@ -200,6 +216,16 @@ def _check_names(
                 f"{option} names {unknown!r}; there are {', '.join(sorted(known))}.",
                 fix="Use the names of --bundles and --manifests: NAME=PATH gives one.",
             )
+
+
+def _check_masks(manifests: Mapping[str, str | Path], masks: Mapping[str, str | Path]) -> None:
+    unknown = [name for name in masks if name not in manifests]
+    if unknown:
+        raise EvaluationError(
+            Code.EVALUATION_INVALID,
+            f"--lung-masks names {unknown[0]!r}; there are {', '.join(sorted(manifests))}.",
+            fix="Use the names of --manifests.",
+        )
 
 
 def _predictions(

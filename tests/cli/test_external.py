@@ -1,6 +1,7 @@
 """``cxr-monai external``: two tiny networks at two places, and what may not be called external."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from cxr_monai.errors import UsageError
 from cxr_monai.evaluation.fitted import fit_calibration
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.workflows.shortcuts import lesion_baseline
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 QUICK = ("--replicates", "40", "--workers", "0")
@@ -174,6 +176,27 @@ def test_patients_of_the_training_are_refused_at_home(
     told = capsys.readouterr().err
     assert "[patients-shared]" in told
     assert "A learned from 1 patient of nih" in told
+
+
+def test_shortcuts_are_looked_for_where_asked(
+    bundles: dict[str, Path], places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = partial(lesion_baseline, count=2, size=64)
+    monkeypatch.setattr("cxr_monai.workflows.external_shortcuts.lesion_baseline", small)
+    words = ("--bundles", bundles["A"], "--manifests", places["nih"], "--out")
+    assert external(*words, "plain") == 0
+    assert not Path("plain/shortcuts.csv").exists()
+    assert external(*words, "looked", "--shortcuts") == 0
+    effects = pd.read_csv("looked/shortcuts.csv").set_index(["finding", "change"])
+    matrix = pd.read_csv("looked/matrix.csv").set_index("finding")
+    assert effects.loc[("Mass", "without the lungs"), "auroc"] == pytest.approx(matrix.loc["Mass", "auroc"], abs=0.03)
+    assert effects.loc["Mass"]["baseline_auroc"].notna().all()
+    verdicts = pd.read_csv("looked/shortcut_verdicts.csv")
+    assert verdicts[["trained_on", "tested_on"]].drop_duplicates().to_numpy().tolist() == [["A", "nih"]]
+    assert "Is it told without what it is told by?" in Path("looked/report.html").read_text()
+    assert "Lung masks of nih, for A: " in Path("looked/external.json").read_text()
+    assert external(*words, "wrong", "--lung-masks", "nih=masks") == 2  # they are for --shortcuts
+    assert external(*words, "wrong", "--shortcuts", "--lung-masks", "other=masks") == 1
 
 
 def test_nothing_in_common_says_what_there_is(

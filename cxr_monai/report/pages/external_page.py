@@ -97,7 +97,7 @@ def render_external(validation: ExternalValidation) -> str:
         "shift": tables.label_shift_table(validation),
         "metadata": tables.metadata_table(validation),
         "within": tables.within_view_table(validation),
-        "shortcuts": [],
+        "shortcuts": tables.shortcut_tables(validation),
         "calibration": [(title, table) for title, table in calibration if table is not None],
         "films": [table for table in films if table is not None],
         "dash": words.DASH,

@@ -1,0 +1,73 @@
+"""Shortcuts of each network at each place: what is left of its answers without lungs, corners, border or detail.
+
+shortcuts_of_places(networks, sites, masks, options)     # effects, verdicts, notes
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.workflows.evaluate import labels_under
+from cxr_monai.workflows.external_networks import Network
+from cxr_monai.workflows.shortcuts import beside, lesion_baseline, shortcut_table
+
+
+def shortcuts_of_places(
+    networks: Iterable[Network],
+    sites: Mapping[str, Manifest],
+    masks: Mapping[str, str | Path],
+    intervals: Intervals,
+    batch_size: int,
+    workers: int | None,
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return the effects of each change, the verdicts on each finding, and remarks.
+
+    Args:
+        networks: those without a bundle cannot be asked.
+        sites: the films, by the names of their places.
+        masks: of the lungs, by the names of the places; a simple segmentation takes the place of missing ones.
+        intervals: replicates, level and seed.
+        batch_size, workers: of reading.
+
+    Returns:
+        the effects with the same on phantoms whose only cue is the lesion beside them, and the verdicts, both with
+        ``trained_on, tested_on``; and sentences on what was left out and whose masks were taken.
+    """
+    effects, verdicts, notes = [], [], []
+    for network in networks:
+        if network.bundle is None:
+            notes.append(f"Shortcuts of {network.name} were not looked for: there is no bundle of it.")
+            continue
+        baseline = None
+        for name, site in sites.items():
+            films = labels_under(site, network.bundle.scheme)
+            if not set(network.bundle.labels) & set(films.findings):
+                continue
+            found = shortcut_table(
+                network.model,
+                films,
+                masks.get(name),
+                intervals=intervals,
+                batch_size=batch_size,
+                num_workers=workers,
+            )
+            baseline = baseline or lesion_baseline(
+                network.model, intervals=intervals, batch_size=batch_size, num_workers=workers
+            )
+            place = {"trained_on": network.name, "tested_on": name}
+            effects.append(_at(beside(found, baseline), place))
+            verdicts.append(_at(found.verdicts, place))
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.masks.items())
+            notes.append(f"Lung masks of {name}, for {network.name}: {kinds}.")
+    return _all(effects), _all(verdicts), notes
+
+
+def _at(table: pd.DataFrame, place: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame([place] * len(table), index=table.index).join(table)
+
+
+def _all(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
