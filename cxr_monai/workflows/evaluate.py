@@ -382,7 +382,7 @@ def _judge(material: _Material, options: EvaluationOptions) -> Evaluation:
         notes=[
             *material.notes,
             *evaluation_warnings(sample, manifest, file, fitted),
-            *learned_warnings(material.system),
+            *learned_warnings(material.system, sample),
         ],
     )
     if material.readers is None:

@@ -5,11 +5,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cxr_monai.data.manifest import Manifest
-from cxr_monai.data.overlaps import patient_names
+from cxr_monai.data.overlaps import is_public, overlaps_among, patient_names
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.predictions import PredictionsFile
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.origins import SYNTHETIC, is_phantom, learned_from, official_split
+from cxr_monai.origins import (
+    SYNTHETIC,
+    is_phantom,
+    learned_from,
+    official_split,
+    sources_trained_on,
+)
 from cxr_monai.plurals import agreeing, be, counted
 
 if TYPE_CHECKING:  # predictions of any system are judged without a bundle, which needs seconds of imports
@@ -116,14 +122,28 @@ def evaluation_warnings(sample: Sample, manifest: Manifest, file: PredictionsFil
     return warnings
 
 
-def learned_warnings(system: "Bundle | None") -> list[str]:
-    """Return a sentence where the system was trained on synthetic images."""
+def learned_warnings(system: "Bundle | None", sample: Sample) -> list[str]:
+    """Return a sentence where the system was trained on synthetic images, or on films of the collection judged here.
+
+    Args:
+        system: the bundle that predicted; None where it is not known.
+        sample: the images that were evaluated.
+    """
     if system is None:
         return []
     from cxr_monai.bundle.origin import TRAINED_ON
 
-    sentence = learned_from(system.metadata.get(TRAINED_ON))
-    return [f"The system: {sentence[:1].lower()}{sentence[1:]}"] if sentence else []
+    record = system.metadata.get(TRAINED_ON)
+    sentence = learned_from(record)
+    warnings = [f"The system: {sentence[:1].lower()}{sentence[1:]}"] if sentence else []
+    sources = [source for source in sample.table["source"].unique() if is_public(source)]
+    overlaps = overlaps_among(sources_trained_on(record), sources)
+    other = [overlap for overlap in overlaps if overlap.first.lower() != overlap.second.lower()]
+    return warnings + [
+        f"This is no external test: the system was trained on {overlap.first}, and films of {overlap.second} are of "
+        f"the same collection ({overlap.why})."
+        for overlap in other
+    ]
 
 
 def _drawn(sample: Sample) -> list[str]:

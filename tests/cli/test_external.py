@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.cli.external import named_paths
 from cxr_monai.data.manifest import build_manifest, write_manifest
@@ -16,6 +17,7 @@ from cxr_monai.errors import UsageError
 from cxr_monai.evaluation.fitted import fit_calibration
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.sample import Sample
+from cxr_monai.workflows.evaluation_provenance import learned_warnings
 from cxr_monai.workflows.shortcuts import lesion_baseline
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 
@@ -208,6 +210,15 @@ def test_nothing_in_common_says_what_there_is(
     told = capsys.readouterr().err
     assert "[predictions-invalid]" in told
     assert "A on other: no finding is known to both" in told
+
+
+def test_an_evaluation_on_films_of_the_same_collection_says_so(bundles: dict[str, Path]) -> None:
+    def warnings(source: str) -> list[str]:
+        table = pd.DataFrame({"image": ["a"], "patient_id": ["1"], "source": [source]})
+        return learned_warnings(Bundle.open(bundles["A"]), Sample.of(table, ["Mass"], np.ones((1, 1)), np.ones((1, 1))))
+
+    assert warnings("nih") == warnings("folder") == warnings("padchest") == []
+    assert [warning.startswith("This is no external test") for warning in warnings("siim")] == [True]
 
 
 @pytest.mark.parametrize(
