@@ -1,7 +1,7 @@
 """Whether probabilities and thresholds hold at another place, and what it would gain by moving them.
 
     calibration_of_cells(cells)           # ECE, slope and intercept of each network at each place
-    operating_points_of_cells(cells)      # do thresholds reach there what they reached where they were chosen
+    operating_points_of_cells(cells, Intervals())   # do thresholds reach there what they reached where they were chosen
     recalibration_offers(sample, {"Mass": 0.05})   # leave it, shift the prevalence, move the intercept, the slope too
 
 The offers are those of ``cxr-monai calibrate --recalibrate``. Each is fitted on four fifths of the place's patients and

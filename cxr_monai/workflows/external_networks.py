@@ -1,7 +1,7 @@
 """The networks and manifests of an external validation: opened, related to one another, and predicted once.
 
-network = open_network("A", "OUT/bundle", homes, trust_folder=False)
-predict_cell(network, manifest, "OUT/predictions/A@M.csv", options)     # goes on where it was interrupted
+network = Network.open("A", "OUT/bundle", trust_folder=False)
+predict_cell(network, manifest, "OUT/predictions/A@M.csv", 16, None, force=False)    # goes on where it was interrupted
 """
 
 from collections.abc import Collection
@@ -151,14 +151,17 @@ def labels_of_home(home: Site, there: Manifest, sample: Sample) -> Sample | None
     """
     if there.by_name != home.whole.by_name:
         return None
-    names = (lambda images: file_names(images)) if there.by_name else (lambda images: images)
-    labels = home.whole.table.set_index(pd.Index(names(home.whole.table["image"])))
-    films = pd.Index(names(sample.table["image"]))
+    labels = home.whole.table.set_axis(_film_names(home.whole.table["image"], there.by_name), axis=0)
+    films = _film_names(sample.table["image"], there.by_name)
     findings = [finding for finding in sample.findings if finding in labels]
     if not findings or not films.isin(labels.index).any():
         return None
     values = labels[findings].reindex(films).to_numpy(float)
     return Sample.of(sample.table, findings, sample.of_findings(findings).scores, values, sample.ranking_only)
+
+
+def _film_names(images: pd.Series, by_name: bool) -> pd.Index:
+    return pd.Index(file_names(images) if by_name else images)
 
 
 def site_row(name: str, manifest: Manifest, part: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Shortcuts of each network at each place: what is left of its answers without lungs, corners, border or detail.
 
-shortcuts_of_places(networks, sites, masks, options)     # effects, verdicts, notes
+shortcuts_of_places(networks, sites, masks, Intervals(), batch_size=16, workers=None)     # effects, verdicts, notes
 """
 
 from collections.abc import Iterable, Mapping
