@@ -148,7 +148,7 @@ def validate_external(
     notes = [*_notes(cells, setting), *join_notes, *_shared_with_home(cells)]
     validation = _validation(cells, setting, options, notes)
     if options.shortcuts:
-        effects, verdicts, more = shortcuts_of_places(
+        effects, verdicts, probes, more = shortcuts_of_places(
             setting.networks.values(),
             setting.sites,
             options.lung_masks,
@@ -157,7 +157,7 @@ def validate_external(
             options.workers,
         )
         validation = replace(
-            validation, shortcuts=effects, shortcut_verdicts=verdicts, notes=(*validation.notes, *more)
+            validation, shortcuts=effects, shortcut_verdicts=verdicts, probes=probes, notes=(*validation.notes, *more)
         )
     with result_folder(out, EXTERNAL_FILE, force, _BESIDE) as folder:
         write_external_page(validation, folder)

@@ -1,6 +1,6 @@
 """Shortcuts of each network at each place: what is left of its answers without lungs, corners, border or detail.
 
-shortcuts_of_places(networks, sites, masks, Intervals(), batch_size=16, workers=None)     # effects, verdicts, notes
+shortcuts_of_places(networks, sites, masks, Intervals(), batch_size=16, workers=None)     # four results
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,7 @@ import pandas as pd
 
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.workflows.attribute_probes import attribute_probes
 from cxr_monai.workflows.evaluate import labels_under
 from cxr_monai.workflows.external_networks import Network
 from cxr_monai.workflows.shortcuts import beside, lesion_baseline, shortcut_table
@@ -22,8 +23,8 @@ def shortcuts_of_places(
     intervals: Intervals,
     batch_size: int,
     workers: int | None,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Return the effects of each change, the verdicts on each finding, and remarks.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return the effects of each change, the verdicts on each finding, what the features tell, and remarks.
 
     Args:
         networks: those without a bundle cannot be asked.
@@ -34,14 +35,17 @@ def shortcuts_of_places(
 
     Returns:
         the effects with the same on phantoms whose only cue is the lesion beside them, and the verdicts, both with
-        ``trained_on, tested_on``; and sentences on what was left out and whose masks were taken.
+        ``trained_on, tested_on``; what the features tell of view, age, sex and place
+        (`cxr_monai.workflows.attribute_probes`), with ``trained_on``; and sentences on what was left out and whose
+        masks were taken.
     """
-    effects, verdicts, notes = [], [], []
+    effects, verdicts, probes, notes = [], [], [], []
     for network in networks:
         if network.bundle is None:
             notes.append(f"Shortcuts of {network.name} were not looked for: there is no bundle of it.")
             continue
         baseline = None
+        probes.append(_at(attribute_probes(network.model, sites, intervals), {"trained_on": network.name}))
         for name, site in sites.items():
             films = labels_under(site, network.bundle.scheme)
             if not set(network.bundle.labels) & set(films.findings):
@@ -62,7 +66,7 @@ def shortcuts_of_places(
             verdicts.append(_at(found.verdicts, place))
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.masks.items())
             notes.append(f"Lung masks of {name}, for {network.name}: {kinds}.")
-    return _all(effects), _all(verdicts), notes
+    return _all(effects), _all(verdicts), _all(probes), notes
 
 
 def _at(table: pd.DataFrame, place: Mapping[str, str]) -> pd.DataFrame:

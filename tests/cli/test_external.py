@@ -195,6 +195,8 @@ def test_shortcuts_are_looked_for_where_asked(
     assert effects.loc["Mass"]["baseline_auroc"].notna().all()
     verdicts = pd.read_csv("looked/shortcut_verdicts.csv")
     assert verdicts[["trained_on", "tested_on"]].drop_duplicates().to_numpy().tolist() == [["A", "nih"]]
+    probes = pd.read_csv("looked/probes.csv").set_index("attribute")
+    assert probes.loc["view", "note"].startswith("too few to say")
     assert "Is it told without what it is told by?" in Path("looked/report.html").read_text()
     assert "Lung masks of nih, for A: " in Path("looked/external.json").read_text()
     assert external(*words, "wrong", "--lung-masks", "nih=masks") == 2  # they are for --shortcuts
