@@ -113,6 +113,7 @@ OTHERS = {
     ("cxr_monai/workflows/collect.py", "key.save"),
     ("cxr_monai/evaluation/groups.py", "ids.str.extract"),
     ("cxr_monai/data/sources/_paths.py", "paths.str.extract"),
+    ("cxr_monai/data/tables.py", "zipfile.ZipFile"),
     ("cxr_monai/sharing/package/privacy.py", "zipfile.ZipFile"),
     ("cxr_monai/training/checkpoints.py", "self.save"),
     ("cxr_monai/training/runs.py", "self.checkpoints.save"),
