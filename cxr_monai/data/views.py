@@ -27,6 +27,16 @@ def view_name(view: str) -> str:
     return _SPELLINGS.get(upper, upper)
 
 
+def known_view(view: str) -> str:
+    """Return a view as manifests spell it, ``""`` for what is none of `VIEWS`.
+
+    >>> known_view("RL"), known_view("Frontal")
+    ('LATERAL', '')
+    """
+    name = view_name(view)
+    return name if name in VIEWS else ""
+
+
 def parse_views(views: str | Iterable[str]) -> tuple[str, ...]:
     """Return the views that a setting names.
 

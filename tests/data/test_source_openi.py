@@ -110,7 +110,8 @@ def test_kaggles_tables_by_hand(tmp_path):
     write_kaggle(tmp_path)
     source = openi.read(tmp_path, table_only=True)
     np.testing.assert_array_equal(source.table[list(NIH14)], expected_labels())
-    assert source.table["view"].tolist() == ["FRONTAL", "LATERAL", "FRONTAL", "FRONTAL", "LATERAL", "FRONTAL"]
+    assert source.table["view"].tolist() == ["", "LATERAL", "", "", "LATERAL", ""], "Frontal tells not PA from AP"
+    assert "4 films are of no known view" in source.notes
     assert source.table["image"][0] == "NLMCXR_png/1_IM-0001-3001.png"
     assert source.labels_record.dataset == "openi kaggle"
     folder = tmp_path / "images/images_normalized"
@@ -133,9 +134,21 @@ def test_views_of_a_table_of_headers_and_of_clusters(tmp_path):
     assert source.table["view"].tolist() == ["", "LATERAL", "PA", "LATERAL", "AP", ""]
     assert source.notes[1:] == (
         "1 view is by clustering (nlmcxr_tsne_pa.csv)",
-        "1 view was emptied: the header and nlmcxr_tsne_pa.csv disagree",
+        "1 view was emptied: header, projection or nlmcxr_tsne_pa.csv disagree on whether it is lateral",
         "2 films are of no known view",
     )
+
+
+def test_kaggles_projections_beside_headers_and_clusters(tmp_path):
+    write_kaggle(tmp_path)  # Frontal, Lateral, Frontal, Frontal, Lateral, Frontal
+    names = [film.replace("CXR1_1_", "CXR1_") for film in FILMS]
+    rows = [f"{name},{view}" for name, view in zip(names, ["AP", "", "LL", "", "PA", ""], strict=True)]
+    (tmp_path / "nlmcxr_dicom_metadata.csv").write_text("\n".join(["imageid,View Position", *rows]) + "\n")
+    clusters = [f"{FILMS[1]},PA", f"{FILMS[3]},PA", f"{FILMS[5]},L"]
+    (tmp_path / "nlmcxr_tsne_pa.csv").write_text("\n".join(["imageid,tsne-view", *clusters]) + "\n")
+    source = openi.read(tmp_path, table_only=True)
+    assert source.table["view"].tolist() == ["AP", "", "", "PA", "", ""]
+    assert source.notes[-2].startswith("4 views were emptied")
 
 
 def test_dicom_files_tell_their_views_and_two_formats_are_a_choice(tmp_path):

@@ -14,6 +14,7 @@ from cxr_monai.data.sources._kinds_of_tables import RSNA_MAPPING, read_known
 from cxr_monai.data.sources._rsna_readings import read_names
 from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes
 from cxr_monai.data.sources.nih import read_data_entry
+from cxr_monai.data.views import known_view
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.plurals import be, counted, out_of
 
@@ -77,7 +78,7 @@ def describe_films(
         )
     ages, bad_ages = parse_ages(frame["age"])
     sexes, bad_sexes = parse_sexes(frame["sex"])
-    frame = frame.assign(view=frame["view"].str.upper(), age=ages, sex=sexes, source=source)
+    frame = frame.assign(view=frame["view"].map(known_view), age=ages, sex=sexes, source=source)
     notes += emptied_notes(bad_ages, bad_sexes)
     if owners.nih_table is None or owners.mapping is None:
         return frame, notes

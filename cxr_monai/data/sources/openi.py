@@ -15,12 +15,13 @@ unsatisfactory`` (86) prove no absence: what they do not name is unknown (reason
 patient's only one.
 
 Views: the DICOM headers', or of a table of them in the folder (``nlmcxr_dicom_metadata.csv``), else Kaggle's
-projection, which is FRONTAL or LATERAL, else a table made by clustering (``nlmcxr_tsne_pa.csv``).
+projection where it is Lateral, else a table made by clustering (``nlmcxr_tsne_pa.csv``). Kaggle's Frontal does not tell
+PA from AP: without another source the view is empty.
 
-Known errors. A third of the headers have no View Position, and where the clustering disagrees with a header's (180
-films called PA look lateral by it) the view is left empty. 104 reports have no image. PNG files are RGB. Half of the
-DICOM files are MONOCHROME1. Sex is nowhere. Ages are not taken: nothing documents that the birth dates in the headers
-are the patients' own.
+Known errors. A third of the headers have no View Position, and where one source has a film as frontal and another as
+lateral (180 films called PA look lateral by the clustering) the view is left empty. 104 reports have no image. PNG
+files are RGB. Half of the DICOM files are MONOCHROME1. Sex is nowhere. Ages are not taken: nothing documents that the
+birth dates in the headers are the patients' own.
 """
 
 import os
@@ -37,7 +38,7 @@ from cxr_monai.data.sources._files import images_below, left_out_note, refuse_co
 from cxr_monai.data.sources._headers import read_image_headers
 from cxr_monai.data.sources._openi_reports import OPENI, Reports, find_reports, read_reports
 from cxr_monai.data.sources._public import read_columns, tables_in
-from cxr_monai.data.views import LATERAL, VIEWS, view_name
+from cxr_monai.data.views import LATERAL, known_view
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14
 from cxr_monai.plurals import be, counted, was
@@ -206,26 +207,32 @@ def _views(films: pd.DataFrame, root: Path, table_only: bool) -> tuple[pd.Series
     if dicoms.any():
         headers = read_image_headers(films.loc[dicoms, "image"], root)
         views = views.mask(dicoms, films["image"].map(headers["view"]))
-    views = views.map(_known_view)
-    clusters = _column(films["key"], root, _CLUSTERS, "tsne-view").map(_known_view)
-    against = (views != "") & (clusters != "") & ((views == LATERAL) != (clusters == LATERAL))
-    clustered = (views == "") & (films["projection"] == "") & (clusters != "")
-    views = views.mask(views == "", films["projection"]).mask(clustered, clusters).mask(against, "")
+    views = views.map(_view_of_word)
+    clusters = _column(films["key"], root, _CLUSTERS, "tsne-view").map(_view_of_word)
+    sides = pd.concat([views, films["projection"], clusters], axis=1)
+    lateral = sides == LATERAL
+    against = lateral.any(axis=1) & ((sides != "") & ~lateral).any(axis=1)
+    views = views.mask(views == "", films["projection"].map(known_view))
+    clustered = (views == "") & (clusters != "") & ~against
+    views = views.mask(clustered, clusters).mask(against, "")
     notes = []
     if clustered.any():
         notes.append(f"{counted(int(clustered.sum()), 'view')} {be(int(clustered.sum()))} by clustering ({_CLUSTERS})")
     if against.any():
         number = int(against.sum())
-        notes.append(f"{counted(number, 'view')} {was(number)} emptied: the header and {_CLUSTERS} disagree")
+        notes.append(
+            f"{counted(number, 'view')} {was(number)} emptied: header, projection or {_CLUSTERS} disagree on whether "
+            "it is lateral"
+        )
     if (views == "").any():
         number = int((views == "").sum())
         notes.append(f"{counted(number, 'film')} {be(number)} of no known view")
     return views, notes
 
 
-def _known_view(view: str) -> str:
-    name = LATERAL if view.strip().upper() in _LATERALS else view_name(view)
-    return name if name in VIEWS else ""
+def _view_of_word(word: str) -> str:
+    """Return the view that a header or the clustering names, ``""`` for none."""
+    return LATERAL if word.strip().upper() in _LATERALS else known_view(word)
 
 
 def _column(keys: pd.Series, root: Path, file: str, column: str) -> pd.Series:
