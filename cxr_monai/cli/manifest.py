@@ -40,7 +40,7 @@ _OPTIONS = {
         "labels", "patient_per_study", "findings", "uncertain", "positive", "negative", "match_names", "any_modality",
         "key_file", "keep_identifiers",
     ),
-    "padchest": ("table", "labelled_by", "unmentioned", "available_only", "table_only"),
+    "padchest": ("table", "labeller", "unmentioned", "available_only", "table_only"),
     "rsna": ("nih_table", "mapping", "patient_per_image", "available_only", "table_only"),
     "siim": ("table", "nih_table", "mapping", "patient_per_image", "available_only", "table_only"),
     "vindr": ("table", "readers", "patient_per_image", "available_only", "table_only"),
@@ -87,12 +87,6 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
         "default": "majority",
         "help": "when several radiologists read a film: present if any, most or all say so (default: majority)",
     },
-    "labeller": {"metavar": "NAME", "help": "whose labels, where a set has several (default: the set's own)"},
-    "labelled_by": {
-        "choices": ("all", "physician"),
-        "default": "all",
-        "help": "all labels, or physicians' alone (default: all)",
-    },
     "nih_table": {
         "metavar": "FILE",
         "type": Path,
@@ -122,6 +116,11 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
         "metavar": "CSV",
         "type": Path,
         "help": "findings by SOPInstanceUID, image or StudyInstanceUID",
+    },
+    ("padchest", "labeller"): {
+        "choices": ("all", "physician"),
+        "default": "all",
+        "help": "whose labels; physician: leave out the films that a network labelled (default: all)",
     },
     ("padchest", "unmentioned"): {
         "choices": ("unknown", "negative"),

@@ -69,7 +69,7 @@ def test_columns_by_hand(tmp_path):
     np.testing.assert_array_equal(table[list(NIH14)], expected)
     assert source.notes == (
         "left out 1 film of the ribs (Projection COSTAL)",
-        "1 film is of no known view: theirs is empty",
+        "1 film is of no known view",
         "1 film is of patients under 18 by their age; PadChest's own column Pediatric misses most of them",
     )
     assert source.labels_record.unknown["Mass"] == {"study excluded": 1, "unmentioned": 3}
@@ -87,13 +87,13 @@ def test_unmentioned_findings_may_count_as_absent_but_not_those_of_excluded_film
 
 def test_physicians_labels_alone(tmp_path):
     write_table(tmp_path)
-    source = padchest.read(tmp_path, table_only=True, labelled_by="physician")
+    source = padchest.read(tmp_path, table_only=True, labeller="physician")
     assert source.table["image"].tolist() == ["0/a.png", "0/b.png", "54/f.png"]
     assert source.label_version == "padchest-physician"
     assert "left out 4 films whose labels a network made" in source.notes
     write_table(tmp_path, [ROWS[2]])
     with pytest.raises(ManifestError, match="labelled by a physician"):
-        padchest.read(tmp_path, table_only=True, labelled_by="physician")
+        padchest.read(tmp_path, table_only=True, labeller="physician")
 
 
 @pytest.mark.parametrize("place", ["{folder}/{name}", "{name}", "images/{folder}/{name}", "small/{stem}.jpg"])
@@ -159,7 +159,7 @@ def test_tables_that_are_wrong_are_named(tmp_path):
     assert "cxr-monai manifest chexpert" in caught.value.fix
     with pytest.raises(ManifestError, match="a file, not a folder"):
         padchest.read(other, table_only=True)
-    for option in ("labelled_by", "unmentioned"):
+    for option in ("labeller", "unmentioned"):
         with pytest.raises(UsageError, match=option):
             padchest.read(tmp_path, table_only=True, **{option: "maybe"})
 
@@ -170,7 +170,7 @@ def test_the_command_writes_the_record(tmp_path, capsys):
     assert main(["manifest", "padchest", str(tmp_path / "root"), "--table-only", "--out", str(out)]) == 0
     assert "7 images of 6 patients, labels padchest" in capsys.readouterr().out
     record = json.loads((tmp_path / "m.csv.json").read_text())["labels"]
-    assert record["settings"] == {"labelled_by": "all", "unmentioned": "unknown", "excluded": "unknown"}
+    assert record["settings"] == {"labeller": "all", "unmentioned": "unknown", "excluded": "unknown"}
     manifest = read_manifest(out, check_files=False)
     assert manifest.table["patient_id"][0] == PATIENT
     assert manifest.labels_record.unknown["Edema"] == {"study excluded": 1, "unmentioned": 3}

@@ -26,6 +26,7 @@ from cxr_monai.data.columns import find_column, key
 from cxr_monai.data.label_record import LabelRecord, count_unknown
 from cxr_monai.data.sources._policies import DEFAULT_POLICY, parse_policies
 from cxr_monai.data.sources._public import wrong_table
+from cxr_monai.data.sources._unions import with_members
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import counted, have
 
@@ -48,7 +49,6 @@ FINDING_OF = {
     "Fracture": "Fracture",
     _DEVICES: _DEVICES,
 }
-_COLUMNS = (*list(FINDING_OF.values())[:3], *_MEMBERS, *list(FINDING_OF.values())[3:])
 _SPELLINGS = {
     _NORMAL: ("nofinding", "nofindings"),
     "Lung Opacity": ("lungopacity", "airspaceopacity"),  # CheXlocalize's and MIMIC's radiologists say the latter
@@ -160,11 +160,10 @@ def resolve_marks(
         labels[finding] = values
         reasons["uncertain"][finding], reasons["unmentioned"][finding] = uncertain, blank
     for member in _MEMBERS:
-        labels[member] = np.where(labels[_UNION] == 0, 0.0, np.nan)
         reasons["uncertain"][member] = reasons["uncertain"][_UNION] | (labels[_UNION] == 1)
         reasons["unmentioned"][member] = reasons["unmentioned"][_UNION]
-    table = pd.DataFrame({name: labels[name] for name in _COLUMNS}, index=marks.index)
-    excluded = pd.DataFrame(dict.fromkeys(_COLUMNS, silent))
+    table = with_members(pd.DataFrame(labels, index=marks.index), [_UNION])
+    excluded = pd.DataFrame(dict.fromkeys(table, silent))
     counts = count_unknown(
         table, {name: pd.DataFrame(where) for name, where in reasons.items()} | {"study excluded": excluded}
     )

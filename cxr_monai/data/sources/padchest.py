@@ -91,7 +91,7 @@ def read(
     root: str | Path,
     *,
     table: Path | None = None,
-    labelled_by: str = "all",
+    labeller: str = "all",
     unmentioned: str = "unknown",
     available_only: bool = False,
     table_only: bool = False,
@@ -101,7 +101,7 @@ def read(
     Args:
         root: the folder of the data set, searched with all its folders.
         table: another table than the one in ``root``.
-        labelled_by: ``all``, or ``physician``: leave out the films whose report a network labelled.
+        labeller: ``all``, or ``physician``: leave out the films whose report a network labelled.
         unmentioned: what films without a list that proves absence have of findings that are not listed: ``unknown`` or
             ``negative``. Excluded films stay unknown.
         available_only: leave out the images that are not on disk, instead of refusing.
@@ -115,7 +115,7 @@ def read(
         UsageError: ``usage`` for another value of a setting.
     """
     for option, value, options in (
-        ("labelled_by", labelled_by, ("all", "physician")),
+        ("labeller", labeller, ("all", "physician")),
         ("unmentioned", unmentioned, ("unknown", "negative")),
     ):
         if value not in options:
@@ -127,7 +127,7 @@ def read(
     labels, excluded, silent = read_label_lists(cells["labels"], path)
     if unmentioned == "negative":
         labels = labels.mask(labels.isna() & ~excluded.to_numpy()[:, None], 0.0)
-    kept, kept_notes = _keep(cells, labelled_by)
+    kept, kept_notes = _keep(cells, labeller)
     cells = cells[kept]
     cells["image"] = cells["folder"] + "/" + cells["name"]
     if not table_only:
@@ -138,7 +138,7 @@ def read(
     frame, field_notes = _subjects(cells)
     record = LabelRecord(
         "padchest",
-        {"labelled_by": labelled_by, "unmentioned": unmentioned, "excluded": "unknown"},
+        {"labeller": labeller, "unmentioned": unmentioned, "excluded": "unknown"},
         count_unknown(
             labels,
             {
@@ -150,7 +150,7 @@ def read(
     return SourceTable(
         pd.concat([frame, labels], axis=1).reset_index(drop=True),
         root,
-        "padchest" if labelled_by == "all" else "padchest-physician",
+        "padchest" if labeller == "all" else "padchest-physician",
         (*notes, *kept_notes, *field_notes),
         key="name",
         labels_record=record,
@@ -225,15 +225,17 @@ def _check_identifiers(cells: pd.DataFrame, path: Path) -> None:
         raise ManifestError(Code.SOURCE_INVALID, f"{name!r} has a second row.", where=f"{path}, line {twice[0]}")
 
 
-def _keep(cells: pd.DataFrame, labelled_by: str) -> tuple[pd.Series, list[str]]:
+def _keep(cells: pd.DataFrame, labeller: str) -> tuple[pd.Series, list[str]]:
     """Return which rows are kept, and notes on the others."""
     ribs = cells["projection"].str.upper() == _RIBS
     notes = [f"left out {counted(int(ribs.sum()), 'film')} of the ribs (Projection {_RIBS})"] if ribs.any() else []
-    if labelled_by == "all":
+    if labeller == "all":
         return ~ribs, notes
     network = ~ribs & (cells["method"].str.lower() != "physician")
     if (ribs | network).all():
-        raise ManifestError(Code.SOURCE_INVALID, "no film's report is labelled by a physician.", fix="Take all labels.")
+        raise ManifestError(
+            Code.SOURCE_INVALID, "no film's report is labelled by a physician.", fix="Leave out --labeller physician."
+        )
     return ~ribs & ~network, [*notes, f"left out {counted(int(network.sum()), 'film')} whose labels a network made"]
 
 
@@ -248,7 +250,7 @@ def _subjects(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     studies = cells["study_id"].mask(several, cells["study_id"] + "_" + cells["patient_id"])
     notes = emptied_notes(bad_ages, bad_sexes)
     if unseen := int((views == "").sum()):
-        notes.append(f"{counted(unseen, 'film')} {be(unseen)} of no known view: theirs {be(unseen)} empty")
+        notes.append(f"{counted(unseen, 'film')} {be(unseen)} of no known view")
     if several.any():
         shared = cells["study_id"][several].nunique()
         notes.append(f"{counted(shared, 'study identifier')} {be(shared)} of several patients and {was(shared)} parted")

@@ -38,6 +38,7 @@ from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import find_images
 from cxr_monai.data.sources._headers import read_image_headers
 from cxr_monai.data.sources._text import emptied_notes, parse_ages, parse_sexes
+from cxr_monai.data.sources._unions import doubtful_members, with_members
 from cxr_monai.data.sources._vindr_tables import NODULE_OR_MASS, find_vindr_tables, read_films, read_original_sizes
 from cxr_monai.data.views import PA
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -105,7 +106,7 @@ def read(
         read_original_sizes(root),
     )  # fmt: skip
     frame, field_notes = _subjects(films, headers)
-    labels = _with_members(labels)
+    labels = with_members(labels, [NODULE_OR_MASS])
     return SourceTable(
         pd.concat([frame, labels.reset_index(drop=True)], axis=1),
         root,
@@ -166,20 +167,12 @@ def _in_order(readings: pd.DataFrame) -> list[str]:
     return [name for name in NIH14 if name in findings] + [name for name in findings if name not in NIH14]
 
 
-def _with_members(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return labels with what ``Mass or Nodule`` tells of its members: 0 where it is 0, else nothing."""
-    if NODULE_OR_MASS not in labels:
-        return labels
-    absent = labels[NODULE_OR_MASS].where(labels[NODULE_OR_MASS] == 0)
-    labels = labels.assign(**dict.fromkeys(_MEMBERS, absent))
-    return labels[_in_order(labels)]
-
-
 def _record(dataset: str, rule: ReaderRule, labels: pd.DataFrame, disagreeing: pd.DataFrame) -> LabelRecord:
-    members = [name for name in _MEMBERS if name in labels]
+    if NODULE_OR_MASS in disagreeing:
+        disagreeing = disagreeing.assign(**dict.fromkeys(_MEMBERS, disagreeing[NODULE_OR_MASS]))
     reasons = {
-        "readers disagree": disagreeing.assign(**dict.fromkeys(members, disagreeing.get(NODULE_OR_MASS))),
-        "uncertain": pd.DataFrame(dict.fromkeys(members, labels.get(NODULE_OR_MASS) == 1), index=labels.index),
+        "readers disagree": disagreeing,
+        "uncertain": doubtful_members(labels, [NODULE_OR_MASS]),
         "unmentioned": labels.isna(),
     }
     rules = {name: sentence for name, sentence in _RULES.items() if name in labels}
@@ -218,7 +211,7 @@ def _single_readers(readings: pd.DataFrame, images: pd.Series, findings: Sequenc
     if single.empty:
         return None
     table = pd.DataFrame({"image": single["name"].map(images), "reader": single["reader"], "in_truth": 1})
-    labels = _with_members(single[_in_order(single)])
+    labels = with_members(single[_in_order(single)], [NODULE_OR_MASS])
     return pd.concat([table, labels[list(findings)]], axis=1).reset_index(drop=True)
 
 
