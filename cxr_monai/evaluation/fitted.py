@@ -347,6 +347,7 @@ def describe_sample(sample: Sample, manifest: Manifest, **more: Any) -> dict[str
         "split": {"scheme": manifest.split.scheme, "digest": manifest.split.digest} if manifest.split else None,
         "label_version": manifest.label_version,
         "patients_digest": hashlib.sha256("\n".join(patients_of(sample)).encode()).hexdigest(),
+        **({} if manifest.patients == "known" else {"patients_known": False}),
         **more,
     }
 

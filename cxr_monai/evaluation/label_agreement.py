@@ -11,7 +11,8 @@ calls present in which the first does, too. An image counts for a pair where bot
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,15 +20,16 @@ import pandas as pd
 from cxr_monai.composites import COMPOSITES, Composite
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.manifest_record import Patients
 from cxr_monai.data.overlaps import patient_names
 from cxr_monai.data.validation import RESERVED
-from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.errors import Code, EvaluationError, ManifestError
 from cxr_monai.evaluation.auroc import auroc, check_level
 from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, bootstrap_interval
 from cxr_monai.evaluation.comparison import difference_test, holm
 from cxr_monai.evaluation.composite_scores import score_composites
 from cxr_monai.evaluation.kappa import cohen_kappa
-from cxr_monai.evaluation.predictions import PredictionsFile
+from cxr_monai.evaluation.predictions import PredictionsFile, spelled_as
 from cxr_monai.evaluation.proportions import patient_wilson
 
 SAME, UNION, MEMBER = "same finding", "union of the members", "one member of the union"
@@ -59,6 +61,7 @@ class LabelSources:
         first, second: ``[N]`` rows, one float column a finding: 1, 0, NaN unknown.
         patients: int64 ``[N]``, codes.
         by_name: file names are identities, for further joins.
+        roots: of the first manifest, for further joins.
         notes: a sentence for the images of one source alone.
     """
 
@@ -67,6 +70,7 @@ class LabelSources:
     second: pd.DataFrame
     patients: np.ndarray
     by_name: bool
+    roots: Mapping[str, Path]
     notes: tuple[str, ...]
 
 
@@ -98,31 +102,40 @@ def join_sources(first: Manifest, second: Manifest, match_names: bool = False) -
     """Join two manifests on their images, by the rule of `cxr_monai.data.matching`.
 
     Args:
-        first, second: of the same images; patients are the first's, the second's where it does not know them.
+        first, second: of the same images; patients are those of the one that is surer of them, else the first's.
         match_names: a file name alone tells which image it is.
 
     Raises:
-        ManifestError: ``manifest-invalid`` if they have no image in common, ``images-ambiguous``.
+        ManifestError: ``manifest-invalid`` if they have no image in common on which both know a label,
+            ``images-ambiguous``.
     """
+    certainty = get_args(Patients).index
+    by_second = certainty(second.patients) > certainty(first.patients)
     by_name = first.by_name or second.by_name or match_names
     labels = second.table[["image", *second.findings]].rename(
         columns={name: f"second {name}" for name in second.findings}
     )
-    if first.patients == "unknown":
+    if by_second:
         labels = labels.assign(**{f"second {name}": second.table[name] for name in ("patient_id", "source")})
-    joined = join_on_image(first.table, labels, by_name=by_name, root=first.root)
+    joined = join_on_image(first.table, labels, by_name=by_name, root=first.roots)
     theirs = [f"second {name}" for name in second.findings]
-    told = [joined.table[names].notna().any(axis=1) for names in (list(first.findings), theirs)]
-    table = joined.table[told[0] & told[1]].reset_index(drop=True)
+    labelled = [joined.table[names].notna().any(axis=1) for names in (list(first.findings), theirs)]
+    table = joined.table[labelled[0] & labelled[1]].reset_index(drop=True)
+    if table.empty:
+        raise ManifestError(
+            Code.MANIFEST_INVALID,
+            f"of the {len(joined.table):,} images that both manifests have, none has a label in both.",
+            fix="Compare two manifests that label the same images.",
+        )
     notes = [*joined.notes("images of the second source", "the first"),
              *joined.unnamed_notes("images of the first source", "label by the second")]  # fmt: skip
     silent = len(joined.table) - len(table)
     if silent:
         notes.append(f"{silent:,} images of both, on which one of them says nothing, are left out.")
     people = table[["patient_id", "source"]]
-    if first.patients == "unknown":
+    if by_second:
         people = table[["second patient_id", "second source"]].set_axis(["patient_id", "source"], axis=1)
-    if "unknown" in (first.patients, second.patients) and first.patients == second.patients:
+    if first.patients == second.patients == "unknown":
         notes.append(
             "Whose films these are is not known: intervals take each film for a patient, and may be too narrow."
         )
@@ -132,6 +145,7 @@ def join_sources(first: Manifest, second: Manifest, match_names: bool = False) -
         table[theirs].set_axis(list(second.findings), axis=1),
         pd.factorize(patient_names(people))[0].astype(np.int64),
         by_name,
+        first.roots,
         tuple(notes),
     )
 
@@ -294,9 +308,12 @@ def aurocs_by_source(
         ManifestError: ``manifest-invalid`` if the predictions have no image of the sources.
         EvaluationError: ``unknown-finding`` if they have no score for any pair.
     """
-    scored = score_composites(predictions.table, [pair.finding for pair in pairs], composites)
+    labels_of_pairs = dict.fromkeys(name for pair in pairs for name in (pair.finding, *pair.first, *pair.second))
+    scored = score_composites(
+        spelled_as(predictions.table, list(labels_of_pairs)), [pair.finding for pair in pairs], composites
+    )
     joined = join_on_image(sources.table[["image"]].assign(row=range(len(sources.table))), scored.table,
-                           by_name=sources.by_name, path=predictions.path)  # fmt: skip
+                           by_name=sources.by_name, path=predictions.path, root=sources.roots)  # fmt: skip
     place = joined.table["row"].to_numpy()
     notes = [*scored.notes, *joined.unnamed_notes("images of both sources", "prediction")]
     patients = pd.factorize(sources.patients[place])[0].astype(np.int64)

@@ -25,6 +25,11 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.origins import PHANTOM_SOURCE
 from cxr_monai.plurals import counted
 
+_NOT_KNOWN = (
+    "Whether patients of the calibration are among those reported on could not be checked: a manifest does not tell "
+    "whose films they are."
+)
+
 
 class _Fitted(Protocol):
     @property
@@ -43,7 +48,8 @@ def remember_patients(
     Args:
         fitted, sample: a calibration and what it was fitted on.
         bundle: the list goes beside it.
-        trained_on: patients that its network was trained on, as `patients_trained_on` takes them.
+        trained_on: patients that its network was trained on, as `patients_trained_on` takes them; none are written
+            where the calibration's manifest does not know patients, since such a list would prove nothing.
         copy_of: the bundle that this one is a copy of; its list of those is carried over, for equal weights.
 
     Raises:
@@ -56,7 +62,7 @@ def remember_patients(
         "patients_digest": salt,
         **_hashed(_keys(sample.table), salt),
     }
-    training = _hashed(trained_on, salt)
+    training = _hashed(trained_on if _knows_patients(fitted) else (), salt)
     before = _training_list(copy_of) if copy_of is not None else None
     if training["patients"]:
         content["trained_on"] = {"salt": salt, **training}
@@ -119,7 +125,8 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
     """Refuse to report on patients that a calibration was fitted on.
 
     With ``bundle``'s list of hashed patients beside it the answer is exact. Without, patients are shared if the set is
-    the same, or if the split is the same and an image comes from a part that was fitted on.
+    the same, or if the split is the same and an image comes from a part that was fitted on. Where a manifest does not
+    know its patients, what is shared is refused all the same, but nothing shows that none are.
 
     Args:
         fitted: a calibration.
@@ -135,12 +142,13 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
     """
     fitted_on = fitted.fitted_on
     patients = patients_of(sample)
+    unproven = [] if manifest.patients == "known" and _knows_patients(fitted) else [_NOT_KNOWN]
     listed = _read_list(bundle) if bundle is not None else None
     if listed is not None and listed["patients_digest"] == fitted_on.get("patients_digest"):
         shared = _in_list(_keys(sample.table), listed, listed["patients_digest"])
         if shared:
             raise shared_error(len(shared), len(patients))
-        return []
+        return unproven
     if fitted_on.get("patients_digest") == hashlib.sha256("\n".join(patients).encode()).hexdigest():
         raise shared_error(len(patients), len(patients))
     same_split = (
@@ -151,11 +159,25 @@ def refuse_shared(fitted: _Fitted, sample: Sample, manifest: Manifest, bundle: s
         inside = sample.table["split"].isin(parts)
         if inside.any():
             raise shared_error(patient_names(sample.table)[inside].nunique(), len(patients))
-        return []
-    return [
+        return unproven
+    return unproven or [
         "Whether patients of the calibration are among those reported on could not be checked: it was fitted with "
         "another manifest, and no list of its patients lies beside the bundle."
     ]
+
+
+def patient_remarks(manifest: Manifest) -> list[str]:
+    """Return what to mind where a manifest does not know whose films it has; nothing where it does.
+
+    Args:
+        manifest: of the films that are judged.
+    """
+    remarks = {
+        "unknown": "Whose films these are is not known: intervals take each film for a patient and may be too narrow, "
+        "and nothing shows that no patient was both learned from, or fitted on, and judged.",
+        "assumed": "That each film is of another patient is the word of whoever made the manifest.",
+    }
+    return [remarks[manifest.patients]] if manifest.patients in remarks else []
 
 
 def shared_error(shared: int, patients: int) -> EvaluationError:
@@ -176,6 +198,10 @@ def shared_error(shared: int, patients: int) -> EvaluationError:
 def patients_of(sample: Sample) -> list[str]:
     """Return the names of a sample's patients, sorted: see `cxr_monai.data.overlaps.patient_names`."""
     return sorted(set(patient_names(sample.table)))
+
+
+def _knows_patients(fitted: _Fitted) -> bool:
+    return fitted.fitted_on.get("patients_known") is not False
 
 
 def _keys(table: pd.DataFrame) -> set[str]:

@@ -171,7 +171,7 @@ def join(
     """
     manifest_findings = manifest.findings
     wanted = findings if findings is not None else manifest_findings
-    scored = score_composites(_named_as(predictions.table, wanted), wanted, composites)
+    scored = score_composites(spelled_as(predictions.table, wanted), wanted, composites)
     table = scored.table
     predicted_findings = tuple(table.columns[1:])
     chosen = (
@@ -227,8 +227,16 @@ def join(
     return sample, notes
 
 
-def _named_as(table: pd.DataFrame, findings: Sequence[str]) -> pd.DataFrame:
-    """Return predictions whose findings are spelled as the others where small and capital letters alone differ."""
+def spelled_as(table: pd.DataFrame, findings: Sequence[str]) -> pd.DataFrame:
+    """Return predictions whose findings are spelled as others where small and capital letters alone differ.
+
+    Args:
+        table: ``image`` and one column a finding.
+        findings: a manifest's.
+
+    >>> list(spelled_as(pd.DataFrame({"image": ["a"], "old fracture": [0.5]}), ["Old Fracture"]))
+    ['image', 'Old Fracture']
+    """
     ours = {name.casefold(): name for name in findings}
     names = {name: ours.get(name.casefold(), name) for name in table.columns[1:] if name not in findings}
     columns = {*table.columns}

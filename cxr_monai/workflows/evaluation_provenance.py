@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import is_public, overlaps_among, patient_names
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.evaluation.patients import patient_remarks
 from cxr_monai.evaluation.predictions import PredictionsFile
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.origins import (
@@ -91,7 +92,7 @@ def evaluation_warnings(sample: Sample, manifest: Manifest, file: PredictionsFil
         file: the predictions.
         fitted: calibration and operating points; None where there are none.
     """
-    warnings = _drawn(sample)
+    warnings = [*_drawn(sample), *patient_remarks(manifest)]
     in_training = sample.table["split"] == "train"
     if file.about.get("out_of_fold") is True:
         warnings.append(

@@ -25,7 +25,7 @@ from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.splits import assign_patients
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.metric_names import metric_values
-from cxr_monai.evaluation.patients import patients_trained_on
+from cxr_monai.evaluation.patients import patient_remarks, patients_trained_on
 from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import be, counted
 from cxr_monai.report.pages.localisation_page import write_localisation_page
@@ -95,7 +95,8 @@ def localise_files(
         table = read_manifest(manifest, check_files=False, match_names=match_names)
         cases, notes = read_boxed_cases(maps, boxes, table)
         chosen_on, cases, source, more_notes = _sides(cases, table, choosing, options, bundle)
-        localisation = localise(chosen_on, cases, options, (*notes, *more_notes), source)
+        remarks = (*notes, *more_notes, *patient_remarks(table))
+        localisation = localise(chosen_on, cases, options, remarks, source)
         provenance = {
             **localisation.provenance,
             "manifest": Path(manifest).name,

@@ -418,3 +418,14 @@ def test_some_views_alone(folder: Path) -> None:
     assert evaluate("--views", "best-frontal", out="best") == 0
     assert metrics("best")["book"]["images"] == len(studies)
     assert evaluate("--views", "PA,LATERAL,side", out="other") == 1
+
+
+@pytest.mark.parametrize(
+    ("patients", "remark"),
+    [("unknown", "Whose films these are is not known"), ("assumed", "is the word of whoever made the manifest")],
+)
+def test_what_is_not_known_of_patients_is_said(folder: Path, patients: str, remark: str) -> None:
+    record = json.loads((folder / "manifest.csv.json").read_text())
+    (folder / "manifest.csv.json").write_text(json.dumps(record | {"patients": patients}))
+    assert evaluate("--fit", "val.csv") == 0
+    assert sum(remark in note for note in metrics()["notes"]) == 1

@@ -216,6 +216,26 @@ def test_another_manifest_cannot_tell_and_the_list_beside_the_bundle_can(fitted:
     assert listed.stat().st_mode & 0o777 == 0o600
 
 
+def test_where_a_manifest_does_not_know_patients_nothing_shows_that_none_are_shared(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    remember_patients(fitted, part("val"), bundle)
+    for patients in ("unknown", "assumed"):
+        nobody = replace(MANIFEST, patients=patients)
+        for manifest in (nobody, replace(nobody, split=None)):
+            (note,) = refuse_shared(fitted, part("test"), manifest, bundle)
+            assert "does not tell whose films they are" in note
+        with pytest.raises(EvaluationError, match="300 of the 300 patients"):
+            refuse_shared(fitted, part("val"), nobody, bundle)
+        on_nobody = fit_calibration(part("val"), fitted_on=describe_sample(part("val"), nobody))
+        remember_patients(on_nobody, part("val"), tmp_path / patients, trained_on=["a"])
+        (note,) = refuse_shared(on_nobody, part("test"), MANIFEST, tmp_path / patients)
+        assert "could not be checked" in note
+        assert patients_trained_on(tmp_path / patients, ["b"]) is None  # not known, which is not "nobody"
+    assert "patients_known" not in describe_sample(part("val"), MANIFEST)  # what was written before stays the same
+
+
 # ---------------------------------------------------------------- who the network was trained on
 
 

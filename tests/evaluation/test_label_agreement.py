@@ -1,13 +1,14 @@
 """Two sources of labels on the same images: counts by hand, rules of composites, one model by each."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from cxr_monai.data.manifest import Manifest, build_manifest
-from cxr_monai.errors import EvaluationError
+from cxr_monai.errors import EvaluationError, ManifestError
 from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.label_agreement import (
@@ -137,6 +138,9 @@ def test_patients_are_those_of_the_source_that_knows_them() -> None:
     nobody = replace(FIRST, table=FIRST.table.assign(patient_id=IMAGES), patients="unknown")
     assert join_sources(nobody, SECOND).patients.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     assert join_sources(SECOND, nobody).patients.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+    guessed = replace(nobody, patients="assumed")
+    assert join_sources(guessed, SECOND).patients.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]  # not the eight of the guess
+    assert len(set(join_sources(nobody, guessed).patients)) == 8
     both = join_sources(nobody, replace(SECOND, patients="unknown"))
     assert any("may be too narrow" in note for note in both.notes)
 
@@ -153,6 +157,19 @@ def test_images_of_which_one_source_says_nothing_are_no_part() -> None:
     sources = join_sources(FIRST, replace(SECOND, table=part))
     assert len(sources.table) == len(sources.first) == len(sources.patients) == 5
     assert sources.notes == ("3 images of both, on which one of them says nothing, are left out.",)
+
+
+def test_images_that_have_no_label_in_both_sources_are_an_error() -> None:
+    first, second = source(Mass=[1, *[NAN] * 7]), source(Mass=[NAN, 1, *[NAN] * 6])
+    with pytest.raises(ManifestError, match="of the 8 images that both manifests have, none has a label in both"):
+        join_sources(first, second)
+
+
+def test_predictions_may_spell_a_finding_in_other_capitals_and_name_whole_paths(tmp_path: Path) -> None:
+    manifest = replace(source(Fracture=[1, 0] * 4), root=tmp_path)
+    scores = pd.DataFrame({"image": [str(tmp_path / name) for name in IMAGES], "fracture": np.linspace(0, 1, 8)})
+    sources, pairs = join_sources(manifest, manifest), label_pairs(["Fracture"], ["Fracture"])
+    assert aurocs_by_source(sources, predictions_of(scores), pairs, FEW)[0]["images"].tolist() == [8]
 
 
 def test_images_of_one_source_alone_are_told() -> None:
