@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from cxr_monai.cli import main
-from cxr_monai.data.manifest import Manifest, build_manifest, write_manifest
+from cxr_monai.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.evaluation_folder import json_rows
 from cxr_monai.evaluation.label_agreement import LabelComparison
+from cxr_monai.workflows.collect import make_manifest
 from cxr_monai.workflows.compare_labels import compare_label_files
-from tests.evaluation.overlays import google_14_labels, google_labels, laid_over, nih_manifest, rsna_labels
 
 
 @pytest.fixture
@@ -98,14 +98,26 @@ def test_two_sources_of_one_version_are_told_apart_by_their_files(folder: Path) 
 
 @pytest.fixture(scope="module")
 def nih(chexnet_manifest: Path) -> Manifest:
-    return nih_manifest(chexnet_manifest)
+    return read_manifest(chexnet_manifest, check_files=False)
 
 
-def by_source(nih: Manifest, realdata: Path, labels: pd.DataFrame, findings: tuple[str, ...] = ()) -> LabelComparison:
+EXPERT = {
+    "rsna": ("rsna_on_nih.csv.gz",),
+    "google": ("google_four_findings.csv.gz",),
+    "google-14": ("google_14_findings.csv.gz", "google_14_readers.csv.gz"),
+}
+
+
+def by_radiologists(realdata: Path, reference: str) -> Manifest:
+    """What ``cxr-monai manifest nih --reference`` makes of the small tables."""
+    files = [realdata / "expert" / name for name in EXPERT[reference]]
+    return make_manifest("nih", realdata / "nih", table_only=True, reference=reference, reference_files=files)
+
+
+def by_source(nih: Manifest, realdata: Path, reference: Manifest) -> LabelComparison:
     """The published CheXNet reproduction, by NIH's labels and by radiologists', with 300 draws."""
     predictions = realdata / "predictions" / "reproduce_chexnet_test_preds.csv.gz"
-    reference = laid_over(nih, labels, "radiologists")
-    return compare_label_files(nih, reference, predictions=predictions, findings=findings, intervals=Intervals(300))[0]
+    return compare_label_files(nih, reference, predictions=predictions, intervals=Intervals(300))[0]
 
 
 def area(comparison: LabelComparison, score: str) -> dict:
@@ -114,7 +126,7 @@ def area(comparison: LabelComparison, score: str) -> dict:
 
 @pytest.mark.realdata
 def test_rsnas_radiologists_see_what_nihs_labels_hide(nih: Manifest, realdata: Path) -> None:
-    comparison = by_source(nih, realdata, rsna_labels(realdata))
+    comparison = by_source(nih, realdata, by_radiologists(realdata, "rsna"))
     expected = {  # by the radiologists, by NIH, the difference, each with its interval
         "Pneumonia": (0.794, 0.775, 0.812, 0.693, 0.648, 0.735, 0.101, 0.052, 0.149),
         "Consolidation": (0.825, None, None, 0.755, None, None, 0.070, 0.047, 0.096),
@@ -141,8 +153,8 @@ def test_rsnas_radiologists_see_what_nihs_labels_hide(nih: Manifest, realdata: P
 
 @pytest.mark.realdata
 def test_googles_panel(nih: Manifest, realdata: Path) -> None:
-    labels = google_labels(realdata)
-    comparison = by_source(nih, realdata, labels.drop(columns="set"))
+    panel = by_radiologists(realdata, "google")
+    comparison = by_source(nih, realdata, panel)
     for score, by_panel, by_nih in (
         ("Consolidation", 0.912, 0.803), ("Mass or Nodule", 0.860, 0.809), ("Pneumothorax", 0.904, 0.915),
     ):  # fmt: skip
@@ -155,9 +167,8 @@ def test_googles_panel(nih: Manifest, realdata: Path) -> None:
         ("val", "Mass or Nodule"): (0.394, 0.562), ("test", "Mass or Nodule"): (0.454, 0.565),
     }  # fmt: skip
     for part in ("val", "test"):
-        of_part = laid_over(nih, labels[labels["set"] == part].drop(columns="set"), "google")
         compared = compare_label_files(
-            nih, of_part, findings=["Pneumothorax", "Mass or Nodule"], intervals=Intervals(20)
+            nih, panel.part(part), findings=["Pneumothorax", "Mass or Nodule"], intervals=Intervals(20)
         )
         table = compared[0].agreement.drop_duplicates("finding").set_index("finding")
         for finding in ("Pneumothorax", "Mass or Nodule"):
@@ -169,7 +180,7 @@ def test_googles_panel(nih: Manifest, realdata: Path) -> None:
 @pytest.mark.realdata
 def test_all_14_findings_of_the_447_films_at_hand(nih: Manifest, realdata: Path) -> None:
     """Of the 810 films of the whole set 447 are here, and 98 of the 188 that the network was tested on."""
-    comparison = by_source(nih, realdata, google_14_labels(realdata))
+    comparison = by_source(nih, realdata, by_radiologists(realdata, "google-14"))
     labels = comparison.agreement.set_index("finding")
     assert labels["images"].tolist() == [447] * 14
     figures = {
