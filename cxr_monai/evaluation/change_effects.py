@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from cxr_monai.evaluation.assessment import mean_interval
 from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, bootstrap_interval
 from cxr_monai.evaluation.comparison import difference_test, with_mean
@@ -48,10 +49,9 @@ def change_effects(
         scores = np.asarray(scores, dtype=float)
         ranking = bootstrap.rankings(scores, sample.labels)
         after = _aurocs(scores, sample.labels)
-        replicates, effective = with_mean(ranking.auroc, after), np.append(ranking.auroc_effective, np.nan)
-        # the mean rests on every finding's patients: its ends are plain percentiles
-        low, high = bootstrap_interval(replicates, intervals.level, with_mean(after))
-        low[:-1], high[:-1] = bootstrap_interval(replicates[:, :-1], intervals.level, after, effective=effective[:-1])
+        rests_on = ranking.auroc_effective
+        low, high = bootstrap_interval(ranking.auroc, intervals.level, after, effective=rests_on)
+        _, *mean_ends = mean_interval(after, ranking.auroc, rests_on, np.ones(len(after)), intervals.level)
         difference = with_mean(after - before)
         paired = with_mean(ranking.auroc - usual, after - before)
         difference_low, difference_high, _ = difference_test(paired, difference, intervals.level)
@@ -65,8 +65,8 @@ def change_effects(
                     "positives": [*(sample.labels == 1).sum(0), (sample.labels == 1).sum()],
                     "auroc": with_mean(before),
                     "auroc_changed": with_mean(after),
-                    "auroc_changed_low": low,
-                    "auroc_changed_high": high,
+                    "auroc_changed_low": np.append(low, mean_ends[0]),
+                    "auroc_changed_high": np.append(high, mean_ends[1]),
                     "difference": difference,
                     "difference_low": difference_low,
                     "difference_high": difference_high,

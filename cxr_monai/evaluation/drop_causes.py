@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.assessment import mean_of_findings
 from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import bootstrap_interval, effective_patients
 from cxr_monai.evaluation.comparison import TOO_FEW
@@ -51,10 +52,12 @@ class _Division:
     """One finding's drop and parts; a cause without a figure could not be judged.
 
     Attributes:
+        areas: the AUROC at home and there.
         figures: by cause.
         words: what stands in the evidence, by cause: before the figure's own words, or the reason why there is none.
     """
 
+    areas: tuple[Figure, Figure]
     figures: dict[str, Figure] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
 
@@ -97,7 +100,9 @@ def drop_causes(sites: TwoSites, relabelled: Sample | None = None, progress: boo
 
 def _divide(sites: TwoSites, finding: str, mixes: Mapping[str, Mix], relabelled: Sample | None) -> _Division:
     home, there = (unweighted(sites, finding, place) for place in ("home", "there"))
-    division = _Division({DROP: home - there}, {DROP: f"{home.value:.3f} at home, {there.value:.3f} there"})
+    division = _Division(
+        (home, there), {DROP: home - there}, {DROP: f"{home.value:.3f} at home, {there.value:.3f} there"}
+    )
     division.words[ANOTHER_PREVALENCE] = _prevalence_words(sites, finding)
     division.figures[ANOTHER_PREVALENCE] = Figure(0.0, np.zeros(there.replicates.shape), np.inf)
     explained: dict[str, Figure] = {}
@@ -237,21 +242,27 @@ def _prevalence_words(sites: TwoSites, finding: str) -> str:
 def _mean(divisions: list[_Division]) -> _Division:
     """Return the mean of findings; a part that one of them lacks is in its rest and counts as 0."""
     count = len(divisions)
-    mean = _Division({}, {ANOTHER_PREVALENCE: "the AUROC does not depend on it"})
+    areas = _mean_figure([each.areas[0] for each in divisions]), _mean_figure([each.areas[1] for each in divisions])
+    mean = _Division(areas, {}, {ANOTHER_PREVALENCE: "the AUROC does not depend on it"})
     for cause in CAUSES:
         figures = [division.figures[cause] for division in divisions if cause in division.figures]
         if not figures:
             mean.words[cause] = f"{TOO_FEW} or not measured for every finding"
             continue
-        figure = Figure.combined([(1 / count, figure) for figure in figures])
-        # a replicate without a positive of a rare finding: its own value stands in, as in the mean AUROC
-        filled = [np.where(np.isnan(each.replicates), each.value, each.replicates) for each in figures]
-        mean.figures[cause] = Figure(figure.value, np.sum(filled, axis=0) / count, figure.effective)
+        share = len(figures) / count
+        # the drop is that of the matrix's means
+        mean.figures[cause] = areas[0] - areas[1] if cause == DROP else _mean_figure(figures).times(share)
         if cause != ANOTHER_PREVALENCE:
             mean.words[cause] = f"mean of {counted(count, 'finding')}" + (
                 f", {count - len(figures)} of them without this part" if len(figures) < count else ""
             )
     return mean
+
+
+def _mean_figure(figures: list[Figure]) -> Figure:
+    values, rests_on = (np.array([getattr(each, name) for each in figures]) for name in ("value", "effective"))
+    draws = np.column_stack([each.replicates for each in figures])
+    return Figure(*mean_of_findings(values, draws, rests_on, np.ones(len(figures))))
 
 
 def _check_same_images(there: Sample, relabelled: Sample | None) -> None:

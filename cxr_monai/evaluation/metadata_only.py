@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.assessment import mean_of_findings
 from cxr_monai.evaluation.auroc import auroc
 from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, Ranking, bootstrap_interval
 from cxr_monai.evaluation.calibration import FOLDS, deal_patients
@@ -274,14 +275,13 @@ def _within_parts(bootstrap: PatientBootstrap, scores: np.ndarray, labels: np.nd
             figures.append((pairs, auroc(scores[rows], labels[rows]), bootstrap.ranking(scores, labels, rows)))
     if not figures:
         return Figure(np.nan, np.full(bootstrap.replicates, np.nan), 0.0)
-    weights = np.array([pairs for pairs, _, _ in figures]) / sum(pairs for pairs, _, _ in figures)
-    value = float(weights @ [area for _, area, _ in figures])
+    pairs, values = (np.array([figure[column] for figure in figures]) for column in (0, 1))
     drawn: list[Ranking] = [ranking for _, _, ranking in figures]
-    areas = np.stack([ranking.auroc for ranking in drawn])
+    areas = np.column_stack([ranking.auroc for ranking in drawn])
+    rests_on = np.nan_to_num([ranking.auroc_effective for ranking in drawn])
     # a replicate without a positive in some part: the sample's own stands in
-    filled = np.where(np.isnan(areas), np.array([area for _, area, _ in figures])[:, None], areas)
-    replicates = np.where(np.isnan(areas).all(axis=0), np.nan, weights @ filled)
-    return Figure(value, replicates, float(sum(np.nan_to_num(ranking.auroc_effective) for ranking in drawn)))
+    value, replicates, effective = mean_of_findings(values, areas, rests_on, pairs)
+    return Figure(value, np.where(np.isnan(areas).all(axis=1), np.nan, replicates), effective)
 
 
 def _parts(parts: np.ndarray) -> Iterator[np.ndarray]:

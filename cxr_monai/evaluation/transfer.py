@@ -274,7 +274,7 @@ def drop_rows(home: AurocDraws, there: AurocDraws, level: float = 0.95) -> list[
 
     The interval is that of a difference of independent draws: percentiles of the differences of replicates, widened as
     the interval of either is for few patients (`bootstrap_interval`), with Welch and Satterthwaite's number of them
-    (doi 10.2307/3002019). ``scripts/simulate_coverage.py`` counts how often it holds the true drop.
+    (doi 10.2307/3002019). ``scripts/simulate_drops.py`` counts how often it holds the true drop.
 
     Args:
         home, there: drawn independently.

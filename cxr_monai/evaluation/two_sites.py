@@ -103,6 +103,10 @@ class Figure:
         effective = joint_effective(variances, np.array([self.effective, other.effective]))
         return Figure(self.value - other.value, replicates, effective)
 
+    def times(self, factor: float) -> "Figure":
+        """Return it times a factor."""
+        return Figure(factor * self.value, factor * self.replicates, self.effective)
+
     @classmethod
     def combined(cls, terms: "Sequence[tuple[float, Figure]]") -> "Figure":
         """Return a sum of figures with factors, of the same draws; it rests on as few patients as any of them."""

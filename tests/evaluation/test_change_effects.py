@@ -52,3 +52,11 @@ def test_the_paired_interval_is_that_of_a_comparison() -> None:
         np.testing.assert_allclose(effects[name], expected[other], atol=1e-12)
     inside = effects["auroc_changed"].between(effects["auroc_changed_low"], effects["auroc_changed_high"])
     assert inside.all()
+
+
+def test_the_mean_of_one_finding_has_its_interval() -> None:
+    labels = np.column_stack([(RNG.random(60) < 0.3).astype(float), np.full(60, np.nan)])
+    scores = np.clip(labels[:, :1] * 0.3 + RNG.random((60, 2)) * 0.7, 0, 1)
+    effects = change_effects(sample_of(scores, labels, ("Mass", "Hernia")), {"none": scores})
+    ends = effects.set_index("finding")[["auroc_changed_low", "auroc_changed_high"]]
+    np.testing.assert_allclose(ends.loc["mean"], ends.loc["Mass"], atol=1e-12)
