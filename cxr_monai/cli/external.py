@@ -15,9 +15,10 @@ from cxr_monai.cli.shared_arguments import (
 
 DESCRIPTION = """\
 Judge networks on the films of several places: AUROC of each network at each place with intervals over patients, what
-it loses between its home and elsewhere ('no evidence' where the interval holds 0), whether its probabilities and
-thresholds hold there, what 'calibrate' could do about it. A page says so
-for reviewers, and in one paragraph for physicians.
+it loses between its home and elsewhere ('no evidence' where the interval holds 0) and why, as far as view, age, sex and
+labels tell; what view, age, sex, source and image size tell without the picture; whether its probabilities and
+thresholds hold there, and what 'calibrate' could do about it. A page says so for reviewers, and in one paragraph for
+physicians.
 
 A test is external where the films come from another collection. RSNA's, SIIM-ACR's and Google's films are NIH's: a
 network of NIH's that is judged on them is refused (overlapping-sources), unless the list beside its bundle shows that

@@ -42,7 +42,7 @@ class ExternalValidation:
             settings``.
         unknown_labels: ``manifest, finding, reason, images``: why labels are unknown.
         level, replicates: of all intervals.
-        book: further provenance.
+        provenance: the date, the seed and the part of the splits.
         notes: sentences.
     """
 
@@ -64,7 +64,7 @@ class ExternalValidation:
     networks: pd.DataFrame = field(default_factory=pd.DataFrame)
     sites: pd.DataFrame = field(default_factory=pd.DataFrame)
     unknown_labels: pd.DataFrame = field(default_factory=pd.DataFrame)
-    book: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -91,7 +91,7 @@ def write_external(validation: ExternalValidation, folder: str | Path) -> list[P
     content = {
         "level": validation.level,
         "replicates": validation.replicates,
-        "book": dict(validation.book),
+        "provenance": dict(validation.provenance),
         "notes": list(validation.notes),
         **{name: json_rows(table) for name, table in tables.items()},
     }

@@ -275,12 +275,14 @@ def _within_parts(bootstrap: PatientBootstrap, scores: np.ndarray, labels: np.nd
             figures.append((pairs, auroc(scores[rows], labels[rows]), bootstrap.ranking(scores, labels, rows)))
     if not figures:
         return Figure(np.nan, np.full(bootstrap.replicates, np.nan), 0.0)
-    pairs, values = (np.array([figure[column] for figure in figures]) for column in (0, 1))
+    values = np.array([area for _, area, _ in figures])
     drawn: list[Ranking] = [ranking for _, _, ranking in figures]
     areas = np.column_stack([ranking.auroc for ranking in drawn])
     rests_on = np.nan_to_num([ranking.auroc_effective for ranking in drawn])
     # a replicate without a positive in some part: the sample's own stands in
-    value, replicates, effective = mean_of_findings(values, areas, rests_on, pairs)
+    value, replicates, effective = mean_of_findings(
+        values, areas, rests_on, np.array([count for count, _, _ in figures])
+    )
     return Figure(value, np.where(np.isnan(areas).all(axis=1), np.nan, replicates), effective)
 
 

@@ -25,6 +25,7 @@ from cxr_monai.evaluation.drop_causes import (
     VIEW_MIX,
 )
 from cxr_monai.evaluation.external_result import ExternalValidation
+from cxr_monai.evaluation.metadata_only import ALL_TOGETHER
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.transfer import (
     EXTERNAL,
@@ -54,7 +55,7 @@ _CAUSE_PHRASES = {
     FINDING_BY_GROUP: "how often each group of patients has the finding here",
     LABEL_DEFINITION: "another meaning of the labels",
 }
-_ATTRIBUTES = {"all together": "view, age, sex and source together"}
+_ATTRIBUTES = {ALL_TOGETHER: "all that is known of patient and film together"}
 
 
 def place_sentences(validation: ExternalValidation, network: str, place: str) -> list[str]:
@@ -73,7 +74,7 @@ def place_sentences(validation: ExternalValidation, network: str, place: str) ->
         return [f"What {network} is worth in these patients can't be said: {why}."]
     sentences = [_standing(mean, validation.level, network)]
     sentences += [
-        *_against_home(validation, network, place),
+        *_against_home(validation, network, place, int(value(mean, "findings"))),
         *_without_picture(validation, place),
         *_probabilities(validation, network, place),
         *_thresholds(validation, network, place),
@@ -98,13 +99,13 @@ def _standing(mean: Mapping[str, Any], level: float, network: str) -> str:
     return f"{text}." if low > 0.5 else f"{text}, and as far as these films show it may be no better."
 
 
-def _against_home(validation: ExternalValidation, network: str, place: str) -> list[str]:
+def _against_home(validation: ExternalValidation, network: str, place: str, findings: int) -> list[str]:
     drop = _cell(validation.drops, network, place, MEAN)
     if not drop:
         return ["What it loses away from its home isn't known: no films of its home were judged."]
     home = f"at its home ({drop['home']})"
     evidence, over = str(drop["evidence"]), int(value(drop, "findings"))
-    same = "" if over == 1 else f" on the {over} findings that both have"
+    same = "" if over == findings == 1 else f" on the {counted(over, 'finding')} that both have"
     if evidence == NO_EVIDENCE:
         low, high = value(drop, "low"), value(drop, "high")
         return [
@@ -142,11 +143,12 @@ def _because(validation: ExternalValidation, network: str, place: str) -> list[s
     elif judged:
         looked = words.and_list([_phrase(row) for row in judged])
         sentences.append(f"There is no evidence that it comes from {looked}.")
+    known = {str(row["cause"]) for row in judged}
     rest = next((row for row in rows if row["cause"] == UNEXPLAINED), {})
     if value(rest, "low") > 0:
         sentences.append(
             f"{_pairs(value(rest, 'part'))} of the loss are explained by none of the causes that were looked at: other "
-            "equipment, milder cases, or labels that mean something else."
+            f"equipment, milder cases{'' if LABEL_DEFINITION in known else ', or labels that mean something else'}."
         )
     if len(judged) < len(causes):
         lacking = words.and_list([_phrase(row) for row in causes if math.isnan(value(row, "low"))])
@@ -168,10 +170,9 @@ def _without_picture(validation: ExternalValidation, place: str) -> list[str]:
     finding, (auroc, attribute) = max(told.items(), key=lambda entry: entry[1][0])
     name = _ATTRIBUTES.get(attribute, f"the {attribute}")
     alone = "" if attribute in _ATTRIBUTES else " alone"
-    return [
-        f"Part of it needs no picture: {name}{alone} ranks {words.spoken(finding)} in {words.pairs(auroc)} here. The "
-        "figure within one view is the fairer one."
-    ]
+    fairer = " The figure within one view is the fairer one." if attribute in ("view", ALL_TOGETHER) else ""
+    ranking = f"{name}{alone} ranks {words.spoken(finding)} in {words.pairs(auroc)} here"
+    return [f"Part of it needs no picture: {ranking}.{fairer}"]
 
 
 def _probabilities(validation: ExternalValidation, network: str, place: str) -> list[str]:

@@ -39,6 +39,7 @@ from cxr_monai.workflows.external_networks import (
     Network,
     Site,
     check_given,
+    film_sizes,
     labels_of_home,
     predict_cell,
     read_site,
@@ -203,6 +204,14 @@ def _check_names(
     homes: Mapping[str, str],
 ) -> None:
     networks = {*bundles, *(network for network, _ in given)}
+    for name in [*networks, *manifests]:
+        if not name.strip() or name.startswith(".") or not name.isprintable() or {*name} & {*"/\\@:"}:
+            raise EvaluationError(
+                Code.EVALUATION_INVALID,
+                f"{name!r} can't be the name of a network or manifest, since files are called by it "
+                f"({KEPT_PREDICTIONS}/NETWORK@MANIFEST.csv).",
+                fix="Give a name without / \\ @ : and without a dot at its beginning: NAME=PATH.",
+            )
     if not networks or not manifests:
         raise EvaluationError(
             Code.EVALUATION_INVALID, "a network (a bundle, or predictions) and a manifest are needed to judge anything."
@@ -291,6 +300,8 @@ def _validation(
         for (network, site), relation in setting.relations.items()
     ]
     sites = [site_row(name, place.manifest, place.part) for name, place in setting.places.items()]
+    sizes = {name: film_sizes(name, site) for name, site in setting.sites.items()}
+    notes = [*notes, *_without_size(sizes, setting)]
     unknown = [row for name, site in setting.sites.items() for row in unknown_label_rows(name, site)]
     return ExternalValidation(
         transfer.matrix,
@@ -299,7 +310,7 @@ def _validation(
         options.intervals.replicates,
         causes=causes_of_cells(cells, options.intervals, setting.relabelled),
         label_shift=shifts_of_cells(cells, options.intervals),
-        metadata_only=metadata_of_places(cells, options.intervals),
+        metadata_only=metadata_of_places(cells, options.intervals, sizes),
         within_view=within_views_of_cells(cells, options.intervals),
         calibration=calibration_of_cells(cells, options.intervals.level),
         operating_points=operating_points_of_cells(cells, options.intervals),
@@ -310,7 +321,7 @@ def _validation(
         ]),
         sites=pd.DataFrame(sites),
         unknown_labels=pd.DataFrame(unknown),
-        book={"date": time.strftime("%Y-%m-%d"), "seed": options.intervals.seed, "split": options.split},
+        provenance={"date": time.strftime("%Y-%m-%d"), "seed": options.intervals.seed, "split": options.split},
         notes=tuple(notes),
     )  # fmt: skip
 
@@ -344,6 +355,15 @@ def _notes(cells: Sequence[TransferCell], setting: _Setting) -> list[str]:
         if in_training and setting.places[name].part != "test":
             notes.append(f"{in_training:,} of the films of {name} are of its training part.")
     return notes
+
+
+def _without_size(sizes: Mapping[str, pd.Series], setting: _Setting) -> list[str]:
+    unknown = {name: len(site) - len(sizes[name]) for name, site in setting.sites.items()}
+    return [
+        f"The image size of {counted(count, 'film')} of {name} is not known: no file that is there tells it."
+        for name, count in unknown.items()
+        if count
+    ]
 
 
 def _shared_with_home(cells: Sequence[TransferCell]) -> list[str]:

@@ -16,7 +16,8 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.files import errors_file
 from cxr_monai.data.manifest import Manifest, file_names, read_manifest
-from cxr_monai.errors import Code, EvaluationError, UsageError
+from cxr_monai.data.sources._headers import read_header
+from cxr_monai.errors import Code, EvaluationError, ManifestError, UsageError
 from cxr_monai.evaluation.film_relation import sources_of_films
 from cxr_monai.evaluation.fitted import Fitted, read_calibration
 from cxr_monai.evaluation.patients import patients_trained_on
@@ -25,6 +26,7 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.streaming import part_of
 from cxr_monai.inference.model import Model
 from cxr_monai.origins import PHANTOM_SOURCE, is_drawn, sources_trained_on
+from cxr_monai.progress import progress_bar
 from cxr_monai.report.pages.model_card import is_of
 from cxr_monai.schemes import FINDINGS, LabelScheme, label_scheme
 from cxr_monai.sharing.trust.open_trusted import open_trusted
@@ -194,6 +196,26 @@ def unknown_label_rows(name: str, manifest: Manifest) -> list[dict[str, Any]]:
         for finding, reasons in counts.items()
         for reason, count in reasons.items()
     ]
+
+
+def film_sizes(name: str, manifest: Manifest) -> pd.Series:
+    """Return the size of each stored film, such as ``1024x1024``, by image, as the files' headers tell it.
+
+    Files that are not there, or whose header tells no size, are left out: predictions may be all that there is.
+
+    Args:
+        name: the manifest's, for the bar.
+        manifest: the films.
+    """
+    sizes = {}
+    films = zip(manifest.table["image"], manifest.paths(), strict=True)
+    for image, path in progress_bar(films, total=len(manifest), desc=f"sizes of {name}", unit="films"):
+        try:
+            width, height, *_ = read_header(path)
+        except ManifestError:
+            continue
+        sizes[image] = f"{width}x{height}"
+    return pd.Series(sizes, dtype="str")
 
 
 def predict_cell(

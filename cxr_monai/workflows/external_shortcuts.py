@@ -49,8 +49,12 @@ def shortcuts_of_places(
         for name, site in sites.items():
             films = labels_under(site, network.bundle.scheme)
             if not set(network.bundle.labels) & set(films.findings):
+                notes.append(
+                    f"Shortcuts of {network.name} in the films of {name} were not looked for: no finding of its own is "
+                    "labelled there."
+                )
                 continue
-            found = shortcut_table(
+            shortcuts = shortcut_table(
                 network.model,
                 films,
                 masks.get(name),
@@ -62,9 +66,9 @@ def shortcuts_of_places(
                 network.model, intervals=intervals, batch_size=batch_size, num_workers=workers
             )
             place = {"trained_on": network.name, "tested_on": name}
-            effects.append(_at(beside(found, baseline), place))
-            verdicts.append(_at(found.verdicts, place))
-            kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.masks.items())
+            effects.append(_at(beside(shortcuts, baseline), place))
+            verdicts.append(_at(shortcuts.verdicts, place))
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in shortcuts.masks.items())
             notes.append(f"Lung masks of {name}, for {network.name}: {kinds}.")
     return _all(effects), _all(verdicts), _all(probes), notes
 

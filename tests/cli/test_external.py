@@ -13,11 +13,12 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
 from cxr_monai.cli.external import named_paths
 from cxr_monai.data.manifest import build_manifest, write_manifest
-from cxr_monai.errors import UsageError
+from cxr_monai.errors import EvaluationError, UsageError
 from cxr_monai.evaluation.fitted import fit_calibration
 from cxr_monai.evaluation.patients import remember_patients
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.workflows.evaluation_provenance import learned_warnings
+from cxr_monai.workflows.external import validate_external
 from cxr_monai.workflows.shortcuts import lesion_baseline
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 
@@ -233,6 +234,35 @@ def test_an_evaluation_on_films_of_the_same_collection_says_so(bundles: dict[str
 def test_two_of_one_name_are_refused(words: list[str], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         named_paths(words, "--manifests")
+
+
+def test_the_size_of_films_is_asked_where_they_are(
+    bundles: dict[str, Path],
+    places: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("cxr_monai.evaluation.metadata_only.RARE", 3)
+    words = ("--bundles", bundles["A"], "--manifests", places["nih"], places["padchest"])
+    for at in range(12, 20):
+        film = np.random.default_rng(at).integers(0, 255, (40, 50), dtype=np.uint8)
+        Image.fromarray(film).save(places["nih"].with_suffix("") / f"nih{at}.png")
+    assert external(*words, "--out", "out") == 0
+    assert "image size" not in capsys.readouterr().out
+    metadata = pd.read_csv("out/metadata_only.csv")
+    sized = metadata[metadata["attribute"] == "image size"]
+    assert set(sized["tested_on"]) == {"nih"}  # those of padchest are all of one size
+    for at in (12, 13):
+        (places["nih"].with_suffix("") / f"nih{at}.png").unlink()
+    assert external(*words, "--out", "out", "--force") == 0
+    assert "The image size of 2 films of nih is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["../A", "A@B", "a\\b", " ", ".hidden", "a\nb"])
+def test_names_that_files_cannot_have_are_refused(places: dict[str, Path], name: str) -> None:
+    for bundles, manifests in (({name: "A"}, {"nih": places["nih"]}), ({"A": "A"}, {name: places["nih"]})):
+        with pytest.raises(EvaluationError, match="can't be the name of a network or manifest"):
+            validate_external(bundles, manifests, "out")
 
 
 def test_names_that_are_not_there_are_refused(

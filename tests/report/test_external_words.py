@@ -13,6 +13,7 @@ from cxr_monai.report.external_words import place_sentences
 
 PLACE = {"trained_on": "A", "tested_on": "N", "relation": EXTERNAL}
 NAN = math.nan
+NOT_CALIBRATED = "Its probabilities are not calibrated: read them as an order of films, and not as frequencies."
 
 
 def cell(auroc: float, low: float, high: float, finding: str = MEAN, **more: Any) -> dict[str, Any]:
@@ -20,9 +21,9 @@ def cell(auroc: float, low: float, high: float, finding: str = MEAN, **more: Any
     return {**PLACE, "finding": finding, **counts, "auroc": auroc, "low": low, "high": high, **more}
 
 
-def drop(value: float, low: float, high: float) -> dict[str, Any]:
+def drop(value: float, low: float, high: float, findings: int = 3) -> dict[str, Any]:
     figures = {"home_auroc": 0.85, "there_auroc": 0.85 - value, "drop": value, "low": low, "high": high}
-    return {**PLACE, "home": "M", "finding": MEAN, "findings": 3, **figures, "evidence": evidence_of(low, high)}
+    return {**PLACE, "home": "M", "finding": MEAN, "findings": findings, **figures, "evidence": evidence_of(low, high)}
 
 
 def cause(name: str, part: float, low: float, high: float) -> dict[str, Any]:
@@ -77,11 +78,12 @@ def test_causes_that_no_interval_supports_are_no_because() -> None:
          "findings that both have: it may lose as much as 5.0 of 100 pairs, or gain 1.0 of 100 pairs."),
         (drop(-0.06, -0.1, -0.02), "That is 6.0 of 100 pairs more (2.0 to 10) than at its home (M)"),
         (drop(0.1, NAN, NAN), "Whether it is worse here than at its home (M) can't be said: there are too few"),
+        (drop(0.1, 0.04, 0.16, 1), "than at its home (M) on the 1 finding that both have, more than chance explains."),
         (None, "What it loses away from its home isn't known: no films of its home were judged."),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_said(loss: dict[str, Any] | None, words: str) -> None:
-    text = told(cell(0.83, 0.79, 0.86), loss, causes=[cause("view mix", 0.04, 0.01, 0.07)])
+    text = told(cell(0.83, 0.79, 0.86), loss, causes=[cause("view mix", 0.01, -0.01, 0.07)])
     assert words in text
     assert "Because" not in text
 
@@ -131,7 +133,9 @@ def test_what_needs_no_picture() -> None:
     text = told(cell(0.83, 0.79, 0.86), metadata_only=[row("view", 0.71, 0.68), row("age", 0.75, 0.55)])
     assert "Part of it needs no picture: the view alone ranks effusion in 71 of 100 pairs here." in text
     text = told(cell(0.83, 0.79, 0.86), metadata_only=[row("view", 0.71, 0.68), row("all together", 0.74, 0.7)])
-    assert "view, age, sex and source together ranks effusion in 74 of 100 pairs" in text
+    assert "all that is known of patient and film together ranks effusion in 74 of 100 pairs" in text
+    text = told(cell(0.83, 0.79, 0.86), metadata_only=[row("age", 0.71, 0.68)])
+    assert text.endswith("the age alone ranks effusion in 71 of 100 pairs here. " + NOT_CALIBRATED)  # no word of views
     assert "picture" not in told(cell(0.83, 0.79, 0.86), metadata_only=[row("view", 0.58, 0.52)])
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from cxr_monai.data.boxes import COLUMNS as BOX_COLUMNS
-from cxr_monai.data.files import DICOM_SUFFIXES
+from cxr_monai.data.files import is_dicom_file
 from cxr_monai.data.formats.dicom_library import dcmread, disable_value_validation
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.progress import progress_bar
@@ -30,13 +30,18 @@ def read_image_headers(images: Iterable[str], root: Path) -> pd.DataFrame:
         ManifestError: ``source-invalid`` for a file that cannot be read.
     """
     names = list(images)
-    rows = [_read_header(root / name) for name in progress_bar(names, total=len(names), desc="headers", unit="files")]
+    rows = [read_header(root / name) for name in progress_bar(names, total=len(names), desc="headers", unit="files")]
     return pd.DataFrame(rows, columns=["width", "height", "dicom", "age", "sex", "view"], index=names)
 
 
-def _read_header(path: Path) -> tuple[int, int, bool, str, str, str]:
+def read_header(path: Path) -> tuple[int, int, bool, str, str, str]:
+    """Return width, height, whether it is DICOM, age, sex and view of a file; see `read_image_headers`.
+
+    Raises:
+        ManifestError: ``source-invalid`` for a file that cannot be read.
+    """
     try:
-        if not path.name.lower().endswith(DICOM_SUFFIXES):
+        if not is_dicom_file(path):
             with Image.open(path) as image:
                 return *image.size, False, "", "", ""
         with disable_value_validation():

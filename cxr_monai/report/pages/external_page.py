@@ -83,7 +83,7 @@ def render_external(validation: ExternalValidation) -> str:
     content: dict[str, Any] = {
         "networks": words.and_list(list(validation.networks["network"])),
         "places": words.and_list(list(validation.sites["manifest"])),
-        "book": validation.book,
+        "date": validation.provenance.get("date"),
         "level": words.percent(validation.level),
         "replicates": validation.replicates,
         "fewest": FEWEST_IN_MEAN,
