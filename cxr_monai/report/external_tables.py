@@ -81,6 +81,8 @@ def drops_forest(validation: ExternalValidation) -> Forest | None:
         ordered = sorted(records(part), key=lambda row: row["finding"] != MEAN)
         for row in ordered:
             drop, low, high = (value(row, name) for name in ("drop", "low", "high"))
+            if math.isnan(drop) and row["finding"] != MEAN:
+                continue
             evidence = str(row["evidence"])
             mean = f"Mean of {counted(value(row, 'findings'), 'finding')}"
             label = mean if row["finding"] == MEAN else heading_of(row["finding"])
@@ -95,7 +97,8 @@ def drops_forest(validation: ExternalValidation) -> Forest | None:
     about = (
         "Right of the line the network is worse there than at home, left of it better. Intervals at "
         f"{words.percent(validation.level)}, of independent draws of both places' patients; '{NO_EVIDENCE}' where they "
-        "hold 0. They are not corrected for the number of rows: the mean is one test."
+        "hold 0. They are not corrected for the number of rows: the mean is one test. Findings without a figure at "
+        "both places are left out; drops.csv has them."
     )
     return Forest("drops", "What is lost away from home", about, axis, 0.0, tuple(rows), "with the label")
 

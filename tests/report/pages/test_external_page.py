@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -70,7 +71,12 @@ def test_the_matrix_is_shaded_by_its_distance_from_guessing() -> None:
 
 
 def test_drops_stand_around_zero_with_their_words() -> None:
-    forest = drops_forest(made())
+    nan = math.nan
+    validation = made()
+    without = pd.DataFrame(
+        [(ODD, "M", "N", "external", "Hernia", 1, 0.9, nan, nan, nan, nan, "no value")], columns=DROPS
+    )
+    forest = drops_forest(replace(validation, drops=pd.concat([validation.drops, without])))  # Hernia is left out
     assert forest is not None
     assert forest.reference == 0
     assert [(row.label, row.strong, row.count) for row in forest.rows] == [
