@@ -13,19 +13,45 @@ if TYPE_CHECKING:
 DESCRIPTION = """Turn a data set into a manifest: one row an image, with its patient and its findings (1 present,
 0 absent, empty unknown). Images stay where they are. The next command is 'cxr-monai split'."""
 
-EPILOG = """examples:
-  cxr-monai manifest nih /data/nih --out manifest.csv
-  cxr-monai manifest nih /data/nih --images images_320 --available-only --out manifest.csv
-  cxr-monai manifest nih /data/nih --reference rsna --out rsna.csv \\
-      --reference-files stage_2_train_labels.csv stage_2_detailed_class_info.csv \\
-      pneumonia-challenge-dataset-mappings_2018.json
-  cxr-monai manifest folder /data/ward --labels labels.csv --out manifest.csv
-  cxr-monai manifest dicom /data/pacs --out manifest.csv
-  cxr-monai manifest chexpert /data/CheXpert-v1.0-small --unmentioned negative --out chexpert.csv
-  cxr-monai manifest mimic /data/mimic-cxr-jpg/2.1.0 --uncertain Edema=positive,Atelectasis=positive --out mimic.csv
-  cxr-monai manifest vindr /data/vindr --readers majority --out vindr.csv
+# source: examples of its command, after ``cxr-monai manifest SOURCE``
+_EXAMPLES = {
+    "nih": (
+        "/data/nih --out manifest.csv",
+        "/data/nih --images images_320 --available-only --out manifest.csv",
+        "/data/nih --reference rsna --out rsna.csv \\\n      --reference-files stage_2_train_labels.csv "
+        "stage_2_detailed_class_info.csv \\\n      pneumonia-challenge-dataset-mappings_2018.json",
+    ),
+    "chexpert": (
+        "/data/CheXpert-v1.0-small --unmentioned negative --out chexpert.csv",
+        "/data/chexpertplus --images PNG --labeller report --out plus.csv",
+    ),
+    "mimic": (
+        "/data/mimic-cxr-jpg/2.1.0 --uncertain Edema=positive,Atelectasis=positive --out mimic.csv",
+        "/data/mimic-cxr-jpg/2.1.0 --labeller radiologist --out mimic-test.csv",
+    ),
+    "folder": ("/data/ward --labels labels.csv --out manifest.csv",),
+    "dicom": ("/data/pacs --out manifest.csv",),
+    "padchest": ("/data/padchest --labeller physician --available-only --out padchest.csv",),
+    "rsna": (
+        "/data/rsna --out rsna.csv",
+        "/data/rsna --nih-table Data_Entry_2017_v2020.csv --out rsna.csv \\\n      "
+        "--mapping pneumonia-challenge-dataset-mappings_2018.json",
+    ),
+    "siim": ("/data/siim --out siim.csv",),
+    "vindr": ("/data/vindr --readers majority --out vindr.csv",),
+    "openi": ("/data/openi --images NLMCXR_png --available-only --out openi.csv",),
+    "nlm-tb": ("/data/nlm --out tb.csv",),
+}
 
-'cxr-monai manifest SOURCE --help' shows a source's own options."""
+
+def _examples(source: str, number: int | None = None) -> str:
+    return "".join(f"\n  cxr-monai manifest {source} {example}" for example in _EXAMPLES[source][:number])
+
+
+EPILOG = f"""examples:{"".join(_examples(source, 1) for source in _EXAMPLES)}
+
+'cxr-monai manifest SOURCE --help' shows a source's own options and further examples; docs/datasets.md tells what each
+data set's labels mean, what is unknown in it, its split and its terms."""
 
 # source: the options that are passed on to `collect_manifest`, by the names of their arguments there
 _OPTIONS = {
@@ -57,8 +83,14 @@ _EITHER = {
 _POLICIES = "unknown, positive or negative; or by finding: Edema=positive,Consolidation=negative"
 # option: how argparse reads it and what its help says; by source where they differ
 _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
-    "available_only": {"action": "store_true", "help": "keep the images that are on disk, instead of refusing"},
-    "table_only": {"action": "store_true", "help": "look for no image files"},
+    "available_only": {
+        "action": "store_true",
+        "help": "leave out the images that are not on disk, instead of refusing",
+    },
+    "table_only": {
+        "action": "store_true",
+        "help": "look for no image files: paths are those of the data set's own layout",
+    },
     "table": {"metavar": "FILE", "type": Path, "help": "the table (default: found in ROOT)"},
     "images": {"metavar": "DIR", "help": "the folder of the images, inside ROOT (default: found)"},
     "findings": {
@@ -77,7 +109,7 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
     "labels": {"metavar": "CSV", "type": Path, "required": True, "help": "one row an image"},
     "image_column": {"metavar": "NAME", "help": "the column of paths or file names (default: found)"},
     "patient_column": {"metavar": "NAME", "help": "the column that says who it is (default: found)"},
-    "patient_per_image": {"action": "store_true", "help": "every image is of another patient"},
+    "patient_per_image": {"action": "store_true", "help": "your word that every image is of another patient"},
     "patient_per_study": {"action": "store_true", "help": "studies without PatientID are of other patients"},
     "any_modality": {"action": "store_true", "help": "take every image, whatever its header says it shows"},
     "key_file": {"metavar": "FILE", "type": Path, "help": "key for the hashed ids (default: M.csv.key, made)"},
@@ -95,7 +127,7 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
     "mapping": {"metavar": "FILE", "type": Path, "help": "RSNA's JSON of mappings: which film is which of NIH's"},
     "reference": {
         "choices": ("rsna", "google", "google-14"),
-        "help": "radiologists' labels in the place of NIH's, unknown where they read nothing",
+        "help": "radiologists' labels in the place of NIH's; the images that they did not read are left out",
     },
     "reference_files": {
         "metavar": "FILE",
@@ -111,6 +143,11 @@ _ARGUMENTS: dict[str | tuple[str, str], dict[str, Any]] = {
         "choices": ("chexpert", "negbio", "radiologist"),
         "default": "chexpert",
         "help": "whose labels; radiologist: the 687 studies of the test part that one read (default: chexpert)",
+    },
+    ("siim", "mapping"): {
+        "metavar": "FILE",
+        "type": Path,
+        "help": "a table SOPInstanceUID,img_id: which film is which of NIH's (RSNA's JSON is read too)",
     },
     ("dicom", "labels"): {
         "metavar": "CSV",
@@ -146,7 +183,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for source, summary in SOURCES.items():
         command = sources.add_parser(
-            source, help=summary, description=f"Make a manifest from {summary}.", parents=[common]
+            source,
+            help=summary,
+            description=f"Make a manifest from {summary}.",
+            epilog=f"examples:{_examples(source)}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[common],
         )
         either = command.add_mutually_exclusive_group() if source in _EITHER else command
         for option in _OPTIONS[source]:
@@ -166,7 +208,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"\nmanifest  {arguments.out}" + (f"\nboxes     {collected.boxes}" if collected.boxes else ""))
     if collected.readers:
         print(f"readers   {collected.readers}")
-    if (collected.manifest.table["split"] != "").any():
+    if collected.manifest.patients == "unknown":
+        print(f"next      cxr-monai check {arguments.out} (a split by patient needs to know the patients)")
+    elif (collected.manifest.table["split"] != "").any():
         print(
             f"next      cxr-monai check {arguments.out} (the set's own split is in it; 'cxr-monai split' makes another)"
         )
@@ -178,11 +222,9 @@ def run(arguments: argparse.Namespace) -> int:
 def count_summary(manifest: "Manifest") -> str:
     """Return the counts of images, patients and of each finding, as text."""
     table = manifest.table
-    lines = [
-        f"{counted(len(table), 'image')} of {counted(table['patient_id'].nunique(), 'patient')}, "
-        f"labels {manifest.label_version}",
-        "",
-    ]
+    known = manifest.patients != "unknown"
+    patients = counted(table["patient_id"].nunique(), "patient") if known else "unknown patients"
+    lines = [f"{counted(len(table), 'image')} of {patients}, labels {manifest.label_version}", ""]
     width = max(len(name) for name in ("finding", *manifest.findings))
     lines.append(f"{'finding':{width}}  {'present':>8}  {'absent':>8}  {'unknown':>8}  {'share':>6}")
     for name in manifest.findings:

@@ -39,8 +39,8 @@ def make_manifest(source: str, root: str | Path, out: str | Path | None = None, 
     """Make a manifest, the one table of images, of a data set. The images stay where they are.
 
     Args:
-        source: ``folder`` (images and a CSV of labels), ``dicom`` (a tree of DICOM files) or ``nih`` (NIH ChestX-ray14,
-            and what `make_phantoms` writes).
+        source: ``folder`` (images and a CSV of labels), ``dicom`` (a tree of DICOM files), ``nih`` (NIH ChestX-ray14,
+            and what `make_phantoms` writes), or another of `cxr_monai.data.sources.SOURCES`.
         root: the folder of the data set.
         out: also write the manifest, its record and its boxes: ``manifest.csv``. With ``dicom``, patient and study ids
             are hashed with a key beside it.
@@ -136,12 +136,13 @@ def collect_manifest(
 def _add_companion(
     beside: dict[Path, bytes | None], path: Path, table: pd.DataFrame | None, force: bool
 ) -> Path | None:
-    """Add a table to the files that are written beside a manifest, and return its place; None where there is none."""
-    if table is None:
-        return None
-    check_output(path, force)
-    beside[path] = table.to_csv(index=False, lineterminator="\n").encode()
-    return path
+    """Add a table to the files that are written beside a manifest, and return its place; None where there is none, and
+    then one of an earlier manifest is deleted.
+    """
+    if table is not None or path.exists():
+        check_output(path, force)
+        beside[path] = None if table is None else table.to_csv(index=False, lineterminator="\n").encode()
+    return None if table is None else path
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def test_labels_and_why_they_are_unknown(tmp_path):
     assert record.unknown["Mass"] == {"uncertain": 2, "study excluded": 1}
     assert record.unknown["Support Devices"] == {"unmentioned": 3, "study excluded": 1}
     assert set(record.rules) == {"Mass or Nodule", "Lung Opacity"}
-    assert "1 image has no label at all: all unknown, whatever --unmentioned says" in source.notes
+    assert "1 image has no label at all: all unknown (study excluded), whatever --unmentioned says" in source.notes
 
 
 def test_policies_by_finding_and_for_all(tmp_path):
@@ -473,7 +473,7 @@ def test_the_command_its_record_and_check(tmp_path, capsys):
     assert main(["check", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "Labels of chexpert v1.0-small: uncertain Edema=positive, unmentioned unknown" in printed
-    assert "Mass or Nodule is the set's Lung Lesion" in printed
+    assert "not a calibrated probability. It is the set's Lung Lesion" in printed
 
 
 # label: 1, 0, -1, blank of the 223,414 rows of the real training table

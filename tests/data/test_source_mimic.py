@@ -103,10 +103,7 @@ def test_subjects_split_and_views(tmp_path):
     assert table["split"].tolist() == ["train"] * 3 + ["val"] * 2 + ["test"] * 3
     assert table["view"].tolist() == ["PA", "LATERAL", "AP", "AP", "", "LATERAL", "", ""]
     assert set(table["source"]) == {"mimic"}
-    assert (
-        "3 images have no ViewPosition; of 1 of them the procedure names one view, the others are of unknown view"
-        in (source.notes)
-    )
+    assert "3 images have no ViewPosition: the procedure tells the view of 1, that of 2 is unknown" in source.notes
     assert "1 image is neither PA, AP nor lateral (AP LLD 1): of unknown view" in source.notes
     assert "labels are a study's, and stand at each of its images" in source.notes
 
@@ -122,7 +119,7 @@ def test_labels_and_why_they_are_unknown(tmp_path):
     assert record.settings == {"uncertain": "unknown", "unmentioned": "negative", "labeller": "chexpert"}
     assert record.unknown["Edema"] == {"uncertain": 1, "study excluded": 3}, "an empty row, and a study without one"
     assert record.unknown["Effusion"] == {"study excluded": 3}
-    assert "3 images have no label at all: all unknown, whatever --unmentioned says" in source.notes
+    assert "3 images have no label at all: all unknown (study excluded), whatever --unmentioned says" in source.notes
     cautious = mimic.read(tmp_path, table_only=True, uncertain="Edema=positive")
     assert column(cautious, "Edema") == [0, 0, 1, None, None, None, None, None]
     assert column(cautious, "Effusion") == [0, 0, 0, None, None, None, None, None]
@@ -154,7 +151,8 @@ def test_the_radiologists_table_keeps_its_own_studies(tmp_path):
     assert column(source, "Lung Opacity") == [1, 1]
     assert source.labels_record.dataset == "mimic 2.1.0"
     assert source.labels_record.unknown["Edema"] == {"uncertain": 2}
-    assert "kept the 2 images of the studies that a radiologist labelled" in source.notes
+    assert "a radiologist labelled 2 of 8 images; the others are left out" in source.notes
+    assert any(note.startswith("1 image has no ViewPosition") for note in source.notes), "of those that are kept"
 
 
 def test_partial_copies(tmp_path):

@@ -111,7 +111,7 @@ def test_kaggles_tables_by_hand(tmp_path):
     source = openi.read(tmp_path, table_only=True)
     np.testing.assert_array_equal(source.table[list(NIH14)], expected_labels())
     assert source.table["view"].tolist() == ["", "LATERAL", "", "", "LATERAL", ""], "Frontal tells not PA from AP"
-    assert "4 films are of no known view" in source.notes
+    assert "4 films are of no known view (Kaggle's Frontal does not tell PA from AP)" in source.notes
     assert source.table["image"][0] == "NLMCXR_png/1_IM-0001-3001.png"
     assert source.labels_record.dataset == "openi kaggle"
     folder = tmp_path / "images/images_normalized"

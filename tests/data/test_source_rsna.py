@@ -161,7 +161,11 @@ def test_nihs_table_tells_the_patients(root, nih_files):
 def test_a_split_by_patient_is_refused_unless_someone_tells(root, nih_files, tmp_path, capsys):
     out = tmp_path / "m.csv"
     assert main(["manifest", "rsna", str(root), "--out", str(out)]) == 0
-    assert "a split by patient is refused" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 images of unknown patients, labels rsna-2018" in printed
+    assert "a split by patient is refused" in printed
+    assert "next      cxr-monai check" in printed
+    assert "without the ending" not in printed, "no name of RSNA's has one"
     with pytest.raises(SplitError) as caught:
         kfold(read_manifest(out), 2)
     assert caught.value.code == Code.PATIENTS_UNKNOWN

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.cli import main
+from cxr_monai.data.label_record import LabelRecord
 from cxr_monai.data.manifest import build_manifest, read_manifest
 from cxr_monai.data.run_lengths import decode_run_lengths
 from cxr_monai.data.sources import SourceTable, siim
@@ -81,6 +82,7 @@ def test_stage_2_is_taken_where_both_tables_are(root, tmp_path):
     out = tmp_path / "m.csv"
     assert main(["manifest", "siim", str(root), "--out", str(out), "--table", str(root / "train-rle.csv")]) == 0
     assert read_manifest(out).labels().tolist() == [[0], [1]]
+    assert read_manifest(out).labels_record == LabelRecord("siim")
 
 
 def test_nihs_table_tells_the_patients_of_some(root, tmp_path):

@@ -12,7 +12,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cxr_monai.errors import Code, UsageError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cxr_monai.data.label_record import LabelRecord
+    from cxr_monai.data.manifest_record import Key, Patients
 
 # source: one line of help; its module is the one of the same name in this package (with _ for -)
 SOURCES: dict[str, str] = {
@@ -65,8 +66,8 @@ class SourceTable:
     boxes: "pd.DataFrame | None" = None
     readers: "pd.DataFrame | None" = None
     errors: "pd.DataFrame | None" = None
-    key: Literal["path", "name"] = "path"
-    patients: Literal["unknown", "assumed", "known"] = "known"
+    key: "Key" = "path"
+    patients: "Patients" = "known"
     labels_record: "LabelRecord | None" = None
 
 

@@ -56,9 +56,9 @@ _SPELLINGS = {
 _CELLS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": -1.0, "-1.0": -1.0}
 _BLANK = ("", "nan", "none", "null")
 _RULES = {
-    _UNION: f"{_UNION} is the set's {_LESION}: 0 makes Mass and Nodule 0, 1 leaves both unknown (counted as "
-    "uncertain); neither is ever 1.",
-    "Lung Opacity": "Lung Opacity is the set's label, the parent of several findings: it makes none of them 0 or 1.",
+    _UNION: f"{COMPOSITES[_UNION].rule} It is the set's {_LESION}: 0 makes Mass and Nodule 0, 1 leaves "
+    "both unknown (counted as uncertain); neither is ever 1.",
+    "Lung Opacity": f"{COMPOSITES['Lung Opacity'].rule} It is the set's label, and makes none of its members 0 or 1.",
 }
 
 
@@ -172,7 +172,8 @@ def resolve_marks(
     if silent.any():
         number = int(silent.sum())
         notes.append(
-            f"{counted(number, 'image')} {have(number)} no label at all: all unknown, whatever --unmentioned says"
+            f"{counted(number, 'image')} {have(number)} no label at all: all unknown (study excluded), whatever "
+            "--unmentioned says"
         )
     if against.any():
         notes.append(

@@ -120,9 +120,9 @@ def read_readings(tables: Sequence[KnownTable]) -> Readings:
             fix="Get both from the same release.",
         )
     only = targets.index.difference(classes.index, sort=False)
-    if (targets[only] == NO_OPACITY).any():
+    if unclassed := int((targets[only] == NO_OPACITY).sum()):
         notes.append(
-            f"{counted(int((targets[only] == NO_OPACITY).sum()), 'film')} {have(len(only))} no class "
+            f"{counted(unclassed, 'film')} {have(unclassed)} no class "
             "(stage_2_detailed_class_info.csv tells which are normal): that they show no opacity is all that is known"
         )
     if len(classes) and targets.empty:

@@ -162,8 +162,10 @@ def _relative(path: str, root: Path) -> str:
     return Path(path).relative_to(root).as_posix()
 
 
-def check_found(places: pd.Series, names: pd.Series, root: Path, searched: Sequence[str], available_only: bool) -> str:
-    """Refuse images that are not on disk, or return a sentence on those that are left out.
+def check_found(
+    places: pd.Series, names: pd.Series, root: Path, searched: Sequence[str], available_only: bool
+) -> list[str]:
+    """Refuse images that are not on disk, or return a note on those that are left out.
 
     Args:
         places: of `ask_for`.
@@ -178,5 +180,6 @@ def check_found(places: pd.Series, names: pd.Series, root: Path, searched: Seque
     missing = names[places.isna()].tolist()
     if not available_only:
         report_missing(missing, len(names), searched, root)
+        return []
     require_any(len(names) - len(missing), root, searched)
-    return left_out_note(len(names) - len(missing), len(missing))
+    return [left_out_note(len(names) - len(missing), len(missing))]

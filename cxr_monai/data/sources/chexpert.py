@@ -95,7 +95,7 @@ def read(
         holders = inside(root, images, tree.holders)
         films = _spread_studies(films, holders)
         places = _find_films(films.table, root, holders)
-        notes.append(check_found(places, films.table["path"], root, [shown(root, holders) or "ROOT"], available_only))
+        notes += check_found(places, films.table["path"], root, [shown(root, holders) or "ROOT"], available_only)
         films, places = films.take(places.notna()), places[places.notna()].reset_index(drop=True)
     labels, record, label_notes = resolve_marks(films.marks, policies, release.dataset, release.settings)
     subjects = films.table.assign(

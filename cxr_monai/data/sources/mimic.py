@@ -39,7 +39,7 @@ from cxr_monai.data.sources._trees import Tree, ask_for, check_found, inside, re
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.data.views import AP, LATERAL, PA
 from cxr_monai.errors import Code, ManifestError, UsageError
-from cxr_monai.plurals import be, counted, have
+from cxr_monai.plurals import be, counted, have, out_of
 
 _DATASET = "MIMIC-CXR"
 _PATIENTS = r"p\d\d"  # the folders of patients whose identifiers begin alike
@@ -93,12 +93,14 @@ def read(
     root = Path(os.path.abspath(root))
     policies = Policies.parse(uncertain, unmentioned)
     tree = survey(root, _PATIENTS)
-    films, notes = _read_films(root, tree)
+    films = _read_films(root, tree)
+    notes = []
     path = _find_table(root, tree, MIMIC_LABELLERS[labeller])
     marks = _read_study_marks(path, films)
     if labeller == "radiologist":
+        total = len(films)
         films = films[films["study_id"].isin(marks.index)].reset_index(drop=True)
-        notes.append(f"kept the {counted(len(films), 'image')} of the studies that a radiologist labelled")
+        notes.append(f"a radiologist labelled {out_of(len(films), total, 'image')}; the others are left out")
     if not table_only:
         places, place_notes = _find_files(films["image"], root, tree, images, path, available_only)
         films = films.loc[places.index].assign(image=places).reset_index(drop=True)
@@ -109,8 +111,12 @@ def read(
         f"mimic {'2.1.0' if tree.named(_table_pattern(_RADIOLOGIST)) else '2.0.0'}",
         {"labeller": labeller},
     )
+    views, view_notes = _views(films["view"], films.pop("procedure"))
+    notes += view_notes
+    if outside := int((films["split"] == "").sum()):
+        notes.append(f"{counted(outside, 'image')} {be(outside)} in no part of the official split")
     notes += ["labels are a study's, and stand at each of its images", *label_notes]
-    frame = pd.concat([films, labels], axis=1)
+    frame = pd.concat([films.assign(view=views), labels], axis=1)
     return SourceTable(frame, root, f"mimic-{labeller}", tuple(notes), key="name", labels_record=record)
 
 
@@ -136,29 +142,25 @@ def _find_table(root: Path, tree: Tree, kind: str) -> Path:
     )
 
 
-def _read_films(root: Path, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
-    """Return the manifest's columns but the findings, and notes; ``image`` is MIMIC's own path."""
+def _read_films(root: Path, tree: Tree) -> pd.DataFrame:
+    """Return the manifest's columns but the findings, and ``procedure``; image (a path) and view are MIMIC's own."""
     path = _find_table(root, tree, "metadata")
     cells = _read_columns(path, _METADATA)
     refuse_nobody(cells["patient_id"], _METADATA["patient_id"], path)
     _refuse_repeats(cells["name"], path)
-    views, notes = _views(cells["view"], cells["procedure"])
     patients, studies = cells["patient_id"], cells["study_id"]
     folders = "p" + patients.str[:2] + "/p" + patients + "/s" + studies
-    films = pd.DataFrame(
+    return pd.DataFrame(
         {
             "image": f"{_FILES}/" + folders + "/" + cells["name"] + ".jpg",
             "patient_id": patients,
             "study_id": studies,
-            "view": views,
+            "view": cells["view"],
+            "procedure": cells["procedure"],
             "source": "mimic",
             "split": _read_split(_find_table(root, tree, "split"), cells["name"]),
         }
     ).reset_index(drop=True)
-    outside = int((films["split"] == "").sum())
-    if outside:
-        notes.append(f"{counted(outside, 'image')} {be(outside)} in no part of the official split")
-    return films, notes
 
 
 def _read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -215,10 +217,10 @@ def _views(positions: pd.Series, procedures: pd.Series) -> tuple[pd.Series, list
     views = views.mask(blank, ordered.reindex(views.index).fillna(""))
     notes = []
     if blank.any():
-        taken = int((ordered != "").sum())
+        number, named = int(blank.sum()), int((ordered != "").sum())
         notes.append(
-            f"{counted(int(blank.sum()), 'image')} {have(int(blank.sum()))} no ViewPosition; of {taken:,} of them the "
-            "procedure names one view, the others are of unknown view"
+            f"{counted(number, 'image')} {have(number)} no ViewPosition: the procedure tells the view of {named:,}, "
+            f"that of {number - named:,} is unknown"
         )
     odd = words[~blank & (views == "")]
     if not odd.empty:
@@ -273,4 +275,4 @@ def _find_files(
         return find_images(names, root, path, available_only, by_name=True)
     holders = inside(root, images, tree.holders)
     places = ask_for(names.str.slice(len(f"{_FILES}/")), root, holders)
-    return places.dropna(), [check_found(places, names, root, [shown(root, holders)], available_only)]
+    return places.dropna(), check_found(places, names, root, [shown(root, holders)], available_only)

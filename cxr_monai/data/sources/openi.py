@@ -226,7 +226,8 @@ def _views(films: pd.DataFrame, root: Path, table_only: bool) -> tuple[pd.Series
         )
     if (views == "").any():
         number = int((views == "").sum())
-        notes.append(f"{counted(number, 'film')} {be(number)} of no known view")
+        frontal = " (Kaggle's Frontal does not tell PA from AP)" if (films["projection"] == "FRONTAL").any() else ""
+        notes.append(f"{counted(number, 'film')} {be(number)} of no known view{frontal}")
     return views, notes
 
 

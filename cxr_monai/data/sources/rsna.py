@@ -86,7 +86,7 @@ def read(
     images = pd.Series(f"{_IMAGES}/" + films + ".dcm", index=films, dtype="str")
     notes = [*readings.notes]
     if not table_only:
-        images, place_notes = find_images(pd.Series(films, index=films), root, tables[0].path, available_only, True)
+        images, place_notes = find_images(images, root, tables[0].path, available_only, by_name=True)
         notes += place_notes
     fields = _fields(known, images, None if table_only else root)
     frame, film_notes = describe_films(images.index, fields, owners, "rsna")

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.label_record import LabelRecord
 from cxr_monai.data.run_lengths import box_of_run_lengths
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import find_images
@@ -54,8 +55,9 @@ def read(
         root: the folder of the data set, searched with all its folders.
         table: another table than ``stage_2_train.csv``, else ``train-rle.csv``, in ``root``.
         nih_table: NIH's ``Data_Entry_2017*.csv``: its patients; films that it does not tell are left out.
-        mapping: NIH's names by SOPInstanceUID, for ``nih_table``: RSNA's JSON has those of the films that are RSNA's
-            too, a table with the columns ``SOPInstanceUID, img_id`` may have all.
+        mapping: NIH's names by SOPInstanceUID, for ``nih_table``: a table with the columns ``SOPInstanceUID, img_id``.
+            None is published for this set. RSNA's JSON is read too; whether its identifiers are SIIM-ACR's for films
+            that both sets have is not verified: the counts of films left out tell.
         patient_per_image: your word that every film is of another patient, which SIIM-ACR's are not.
         available_only: leave out the films that are not on disk, instead of refusing.
         table_only: look for no files; paths become ``stage_2_images/<ImageId>.dcm``, and boxes stay in pixels of
@@ -77,7 +79,7 @@ def read(
     images = pd.Series(f"{_IMAGES}/" + films + ".dcm", index=films, dtype="str")
     fields = pd.DataFrame("", index=films, columns=_FIELDS)
     if not table_only:
-        images, place_notes = find_images(pd.Series(films, index=films), root, path, available_only, True)
+        images, place_notes = find_images(images, root, path, available_only, by_name=True)
         notes += place_notes
         fields = read_image_headers(images, root)[_FIELDS].set_axis(images.index, axis=0)
     frame, film_notes = describe_films(images.index, fields, owners, "siim")
@@ -94,6 +96,7 @@ def read(
         boxes,
         key="name",
         patients=owners.patients,
+        labels_record=LabelRecord("siim"),
     )
 
 

@@ -51,7 +51,8 @@ _MEMBERS = COMPOSITES[NODULE_OR_MASS].members
 _RULES = {
     NODULE_OR_MASS: f"{COMPOSITES[NODULE_OR_MASS].rule} It is VinDr-CXR's Nodule/Mass: 0 makes Mass and Nodule 0, 1 "
     "leaves both unknown (counted as uncertain).",
-    "Lung Opacity": "Lung Opacity is a label of VinDr-CXR's readers; it tells nothing of its members.",
+    "Lung Opacity": f"{COMPOSITES['Lung Opacity'].rule} It is a label of VinDr-CXR's readers, and tells nothing of its "
+    "members.",
 }
 
 
@@ -91,16 +92,20 @@ def read(
     readings = pd.concat([part.readings for part in parts], ignore_index=True)
     _refuse_two_parts(readings, paths)
     films = readings.drop_duplicates("name").set_index("name")[["split"]]
-    films["image"] = films["split"].replace("", "train") + "/" + films.index
+    films["image"] = films["split"].replace("", "train") + "/" + films.index + ".dicom"
     if not table_only:
         places, place_notes = find_images(films["image"], root, paths[0], available_only, by_name=True)
         films = films.loc[places.index].assign(image=places)
         notes += place_notes
-    else:
-        films["image"] += ".dicom"
     readings = readings[readings["name"].isin(films.index)]
     labels, disagreeing = combine_readers(readings, _in_order(readings), readers)
     headers = None if table_only else read_image_headers(films["image"], root)
+    if headers is not None and headers["dicom"].any():
+        notes.append("VinDr-CXR's DICOM files have no Modality: commands that read the images need --any-modality")
+    if not patient_per_image:
+        notes.append(
+            "nobody tells whose films these are: a split by patient is refused (--patient-per-image is your word)"
+        )
     boxes, box_notes = _place_boxes(
         pd.concat([part.boxes for part in parts], ignore_index=True), films["image"], labels, headers,
         read_original_sizes(root),
@@ -253,10 +258,10 @@ def _place_boxes(
     without = ~unsized & ~(table[["width", "height"]] > 0).all(axis=1)
     result = table[~unsized & ~without].astype({"image_width": int, "image_height": int})
     order = ["image", "finding", "x", "y", "width", "height", "image_width", "image_height", "reader"]
-    notes = [
-        f"kept {out_of(len(result), len(here), 'box')}, on {counted(result['image'].nunique(), 'image')}; "
-        f"{counted(len(here) - len(kept), 'other')} of findings that the readers together do not see"
-    ]
+    notes = [f"kept {out_of(len(result), len(here), 'box')}, on {counted(result['image'].nunique(), 'image')}"]
+    if len(kept) < len(here):
+        number = len(here) - len(kept)
+        notes.append(f"left out {counted(number, 'box')} of findings that the readers together do not see")
     if unsized.any():
         notes.append(
             f"left out {counted(int(unsized.sum()), 'box')}: nothing tells the size of the originals that they are "
