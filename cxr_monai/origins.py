@@ -15,6 +15,35 @@ PHANTOM_LABELS, PHANTOM_SOURCE = "phantom-v1", "phantom"
 NIH_LABELS = {"nih-v2020": "in the revision of 2020", "nih-2017": "as first published in 2017"}
 """Label versions of NIH's own tables. A table in NIH's form under another name (``nih-other``) may be anyone's."""
 
+READ_BY_RADIOLOGISTS = {
+    "rsna-2018": "radiologists read each film for opacities that are suspicious for pneumonia (Shih et al. 2019, "
+    "doi:10.1148/ryai.2019180041)",
+    "google-2020": "three radiologists read each film, and discussed or voted where they differed (Majkowska et al. "
+    "2020, doi:10.1148/radiol.2019191293)",
+    "google-14-2021": "three radiologists read each film, and their majority counts (Nabulsi et al. 2021, "
+    "doi:10.1038/s41598-021-93967-2)",
+    "siim-2019": "radiologists outlined each pneumothorax (Filice et al. 2020, doi:10.1007/s10278-019-00299-9)",
+    "vindr-any": "radiologists read each film, and one who sees a finding is enough (Nguyen et al. 2022, "
+    "doi:10.1038/s41597-022-01498-w)",
+    "vindr-majority": "radiologists read each film, and their majority counts (Nguyen et al. 2022, "
+    "doi:10.1038/s41597-022-01498-w)",
+    "vindr-all": "radiologists read each film, and a finding counts where all of them see it (Nguyen et al. 2022, "
+    "doi:10.1038/s41597-022-01498-w)",
+    "chexpert-v1.0-radiologists": "radiologists read each study, and their majority counts (Irvin et al. 2019)",
+}
+"""How radiologists made the labels of a version, as a clause; versions are those of `cxr_monai.data.sources`."""
+MINED_FROM_REPORTS = {
+    "chexpert-v1.0": "CheXpert's labeller, a program, read each written report (Irvin et al. 2019)",
+    "mimic-chexpert": "CheXpert's labeller, a program, read each written report (Johnson et al. 2019, "
+    "doi:10.13026/jsn5-t979)",
+    "mimic-negbio": "NegBio, a program, read each written report (Johnson et al. 2019, doi:10.13026/jsn5-t979)",
+    "padchest": "physicians read a quarter of the written reports, and a network that learned from them the others "
+    "(Bustos et al. 2020, doi:10.1016/j.media.2020.101797)",
+    "padchest-physician": "physicians read the written reports (Bustos et al. 2020, doi:10.1016/j.media.2020.101797)",
+    "openi-mesh": "indexers read the written reports (Demner-Fushman et al. 2016, doi:10.1093/jamia/ocv080)",
+}
+"""How written reports became the labels of a version, as a clause."""
+
 SYNTHETIC = (
     "These images are synthetic: a program drew them (cxr-monai phantom), and they show nobody. The figures say that "
     "the software works, and nothing of how well a model reads radiographs of people."
@@ -76,6 +105,21 @@ def labels_of(label_version: str) -> list[str]:
             "right, and nobody is shown.",
             "A drawn finding looks alike each time and is far easier to learn than a disease. The figures say that the "
             "software works, and nothing of how well a model reads radiographs of people.",
+        ]
+    if label_version in MINED_FROM_REPORTS:
+        return [
+            "'Has the label' is not 'has the disease'. The labels come from written reports: "
+            f"{MINED_FROM_REPORTS[label_version]}. Nobody looked at the image for them, and a report can leave out "
+            "what is old or well known.",
+            "So a 'miss' here can be a wrong label, and so can a 'false report'. The figures say how well the model "
+            "agrees with these labels, not how well it reads.",
+        ]
+    if label_version in READ_BY_RADIOLOGISTS:
+        return [
+            "'Has the label' is what was seen on the film, not 'has the disease': "
+            f"{READ_BY_RADIOLOGISTS[label_version]}.",
+            "Radiologists differ among themselves, for some findings widely. The figures say how well the model agrees "
+            "with these readers.",
         ]
     return [
         "'Has the label' is not 'has the disease'. The labels are those of the table that the model was judged by "
@@ -194,4 +238,6 @@ def labelled_by(trained_on: Mapping[str, Any]) -> str:
         return "labels were drawn with the images and are exactly known"
     if is_nih(version):
         return f"labels are NIH's, mined from written reports by a program ({NIH_LABELS[version]})"
+    if version in READ_BY_RADIOLOGISTS or version in MINED_FROM_REPORTS:
+        return f"labels are of version '{version}': {(READ_BY_RADIOLOGISTS | MINED_FROM_REPORTS)[version]}"
     return f"labels are of version '{version}'; who made them, and from what, is not recorded"

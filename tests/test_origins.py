@@ -29,6 +29,23 @@ def test_what_labels_are_and_whose_split(version: str, split: str, said: str, un
     assert ("'Has the label' is not 'has the disease'" in text) is not origins.is_synthetic(version)
 
 
+@pytest.mark.parametrize("version", origins.READ_BY_RADIOLOGISTS)
+def test_labels_of_radiologists_are_what_they_saw(version: str) -> None:
+    text = " ".join(origins.labels_of(version))
+    assert "'Has the label' is what was seen on the film" in text
+    assert origins.READ_BY_RADIOLOGISTS[version] in text
+    assert "can't tell who made them" not in text
+    assert origins.READ_BY_RADIOLOGISTS[version] in origins.labelled_by({"label_version": version})
+
+
+@pytest.mark.parametrize("version", origins.MINED_FROM_REPORTS)
+def test_labels_of_reports_are_not_what_the_film_shows(version: str) -> None:
+    text = " ".join(origins.labels_of(version))
+    assert "'Has the label' is not 'has the disease'. The labels come from written reports" in text
+    assert origins.MINED_FROM_REPORTS[version] in text
+    assert "can't tell who made them" not in text
+
+
 NIH = {"label_version": "nih-v2020", "images": 100, "synthetic_images": 0}
 DRAWN = {"label_version": "phantom-v1", "images": 100, "synthetic_images": 100}
 MIXED = {"label_version": "local", "images": 1200, "synthetic_images": 1}
