@@ -150,7 +150,7 @@ def join_sources(first: Manifest, second: Manifest, match_names: bool = False) -
     )
 
 
-def told_findings(manifest: Manifest, composites: Mapping[str, Composite] = COMPOSITES) -> list[str]:
+def compared_findings(manifest: Manifest, composites: Mapping[str, Composite] = COMPOSITES) -> list[str]:
     """Return a source's findings less those that it knows through a composite alone, which it can only call absent.
 
     Args:

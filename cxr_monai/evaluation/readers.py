@@ -110,9 +110,9 @@ def compare_readers(sample: Sample, readers: Readers, by_name: bool, intervals: 
         for reader, name in enumerate(names):
             if in_truth[reader] and not by_others:
                 continue
-            said = votes[:, :, column]
-            reference = vote_of_others(said, reader) if by_others else truth
-            row = _point(scores, said[:, reader], reference, bootstrap, intervals.level)
+            answers = votes[:, :, column]
+            reference = vote_of_others(answers, reader) if by_others else truth
+            row = _point(scores, answers[:, reader], reference, bootstrap, intervals.level)
             if row is not None:
                 judged_by = BY_OTHERS if by_others else BY_TRUTH
                 rows.append({"finding": finding, "reader": name, "judged_by": judged_by, **row})
@@ -143,9 +143,9 @@ def reader_agreement(
     bootstrap = PatientBootstrap(sample.patients, intervals.replicates, intervals.seed)
     rows = []
     for column, finding in enumerate(readers.findings):
-        said = votes[:, :, column]
-        kappa = fleiss_kappa(said, bootstrap, intervals.level)
-        images = int(((~np.isnan(said)).sum(1) >= 2).sum())
+        answers = votes[:, :, column]
+        kappa = fleiss_kappa(answers, bootstrap, intervals.level)
+        images = int(((~np.isnan(answers)).sum(1) >= 2).sum())
         rows.append({"finding": finding, "readers": len(names), "images": images, "kappa": kappa.value,
                      "kappa_patient_low": kappa.low, "kappa_patient_high": kappa.high})  # fmt: skip
     return pd.DataFrame(rows)
@@ -192,14 +192,14 @@ def sensitivity_at(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray, f
 
 
 def _point(
-    scores: np.ndarray, said: np.ndarray, reference: np.ndarray, bootstrap: PatientBootstrap, level: float
+    scores: np.ndarray, answers: np.ndarray, reference: np.ndarray, bootstrap: PatientBootstrap, level: float
 ) -> dict[str, object] | None:
     """Return one reader beside the model on the images that the reader read; None without both kinds of images."""
-    judged = np.flatnonzero(~np.isnan(said) & ~np.isnan(reference))
-    truth, called = reference[judged] == 1, said[judged] == 1
+    judged = np.flatnonzero(~np.isnan(answers) & ~np.isnan(reference))
+    truth, called = reference[judged] == 1, answers[judged] == 1
     if truth.all() or not truth.any():
         return None
-    all_images = np.zeros((len(said), 4))
+    all_images = np.zeros((len(answers), 4))
     all_images[judged] = np.column_stack([truth & called, ~truth & ~called, truth, ~truth])
     hits, trials = all_images[:, :2], all_images[:, 2:]
     low, high = patient_wilson(hits, trials, bootstrap, level)

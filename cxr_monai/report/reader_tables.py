@@ -102,9 +102,10 @@ def _verdict(part: pd.DataFrame) -> str:
     better, worse = (int((part["verdict"] == verdict).sum()) for verdict in (MODEL_HIGHER, MODEL_LOWER))
     if not better and not worse:
         return "Who finds more can't be told from these films."
-    said = [f"more than {better} of {len(part)}"] if better else []
-    said += [f"less than {worse} of {len(part)}"] if worse else []
-    return f"It surely finds {words.and_list(said)}."
+    of_all = f" of the {len(part)} readers" if len(part) > 1 else ""
+    counts = [("more", better), ("less", worse)]
+    parts = [f"{word} than {count if of_all else 'the reader'}{of_all}" for word, count in counts if count]
+    return f"It surely finds {words.and_list(parts)}."
 
 
 def _judged_by(readers: pd.DataFrame) -> str:

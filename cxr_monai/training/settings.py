@@ -6,6 +6,8 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cxr_monai.bundle.setting_checks import PATHS
 from cxr_monai.data.manifest import Manifest, split_digest
 
@@ -64,6 +66,8 @@ def course(
         part = manifest.part(split)
         images = _short_digest(part.labels(findings).tobytes() + split_digest(part.table).encode())
         settings[f"{split} part"] = f"{len(part.table)} images ({images})"
+    if config.get("sampling") == "balanced_sources":  # which images are of one source, whatever it is called
+        settings["sources"] = _short_digest(pd.factorize(manifest.part("train").table["source"])[0].tobytes())
     return settings
 
 

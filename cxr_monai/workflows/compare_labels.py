@@ -21,9 +21,9 @@ from cxr_monai.evaluation.label_agreement import (
     LabelComparison,
     agreement_of_labels,
     aurocs_by_source,
+    compared_findings,
     join_sources,
     label_pairs,
-    told_findings,
 )
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.readers import compare_readers, read_readers, reader_agreement
@@ -95,7 +95,7 @@ def _compare(
             manifests.append(source if isinstance(source, Manifest) else read_manifest(source, check_files=False))
             bar.update()
         wanted = [spelling(name) for name in findings]
-        pairs = label_pairs(told_findings(manifests[0]), told_findings(manifests[1]), wanted)
+        pairs = label_pairs(compared_findings(manifests[0]), compared_findings(manifests[1]), wanted)
         sources = join_sources(manifests[0], manifests[1], match_names)
         agreement = agreement_of_labels(sources, pairs, intervals)
         notes, auroc, file = list(sources.notes), None, None

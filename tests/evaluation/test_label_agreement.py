@@ -18,9 +18,9 @@ from cxr_monai.evaluation.label_agreement import (
     LabelPair,
     agreement_of_labels,
     aurocs_by_source,
+    compared_findings,
     join_sources,
     label_pairs,
-    told_findings,
     union_label,
 )
 from cxr_monai.evaluation.predictions import predictions_of
@@ -147,8 +147,8 @@ def test_patients_are_those_of_the_source_that_knows_them() -> None:
 
 def test_a_member_that_is_known_through_its_union_alone_is_not_compared() -> None:
     union = source(**{"Mass or Nodule": [1, 0, 0, 0, 1, 1, 1, 0]}, Mass=[NAN, 0, 0, 0, NAN, NAN, NAN, 0])
-    assert told_findings(union) == ["Mass or Nodule"]
-    assert told_findings(SECOND) == ["Mass", "Mass or Nodule"]
+    assert compared_findings(union) == ["Mass or Nodule"]
+    assert compared_findings(SECOND) == ["Mass", "Mass or Nodule"]
 
 
 def test_images_of_which_one_source_says_nothing_are_no_part() -> None:

@@ -71,7 +71,7 @@ def test_a_reader_outside_the_truth_is_a_point_and_the_model_is_judged_there() -
     assert row["verdict"] == MODEL_HIGHER
     assert reader_sentences(table) == [
         "Of 100 films with mass, the reader missed 30; the model, with as many false alarms as they, 0. "
-        "It surely finds more than 1 of 1."
+        "It surely finds more than the reader."
     ]
 
 

@@ -51,16 +51,16 @@ def label_sentences(comparison: LabelComparison) -> list[str]:
 def _in_counts(comparison: LabelComparison, row: dict[str, Any]) -> str:
     first, second = comparison.names
     label, reference = (words.spoken(str(row[name])) for name in ("first_label", "second_label"))
-    found = words.frequency(
+    named_of = words.frequency(
         value(row, "sensitivity"), *limits_of(row, "sensitivity"), value(row, "both") + value(row, "second_only")
     )
     right = words.frequency(value(row, "ppv"), *limits_of(row, "ppv"), value(row, "both") + value(row, "first_only"))
-    if found is None:
+    if named_of is None:
         return ""
     named = "it" if label == reference else label
     text = (
-        f"Of {counted(found.total, 'film')} with {reference} by {second}, {first} names {named} in "
-        f"{found.count:,}{found.span(comparison.level)}"
+        f"Of {counted(named_of.total, 'film')} with {reference} by {second}, {first} names {named} in "
+        f"{named_of.count:,}{named_of.span(comparison.level)}"
     )
     if right is not None:
         text += (
