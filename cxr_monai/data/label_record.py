@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from cxr_monai.plurals import counted
+
 REASONS = ("uncertain", "unmentioned", "readers disagree", "study excluded")
 """Why a label is unknown, as records and tables name it."""
 
@@ -86,5 +88,5 @@ def count_unknown(labels: pd.DataFrame, reasons: Mapping[str, pd.DataFrame]) -> 
                 counts.setdefault(str(finding), {})[reason] = int(hits.sum())
             remaining = remaining & ~hits
         if remaining.any():
-            raise ValueError(f"{finding}: {int(remaining.sum())} unknown labels without a reason")
+            raise ValueError(f"{finding}: {counted(int(remaining.sum()), 'unknown label')} without a reason")
     return counts

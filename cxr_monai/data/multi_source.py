@@ -237,7 +237,7 @@ def _refuse_unknown_patients(names: Sequence[str], parts: Sequence[Manifest]) ->
             unknown = first if one.patients != "known" else second
             raise ManifestError(
                 Code.PATIENTS_UNKNOWN,
-                f"{unknown} does not tell whose films they are, and {first} and {second} share films "
+                f"{unknown} does not tell whose films they are, and {first} has films in common with {second} "
                 f"({overlap.why}): one patient could be trained on and tested on.",
                 fix="Make the manifest with what tells its patients (for NIH's films --nih-table), or leave one out. "
                 "If these are films of two hospitals, name the hospitals: north=A.csv,south=B.csv.",

@@ -184,8 +184,8 @@ def _add_labels(division: _Division, sites: TwoSites, finding: str, relabelled: 
         return
     division.figures[LABEL_DEFINITION] = kinds[0] - kinds[1]
     division.words[LABEL_DEFINITION] = (
-        f"on the same {both.sum():,} images {kinds[0].value:.3f} against labels of home's kind,"
-        f" {kinds[1].value:.3f} against the site's"
+        f"on the same {counted(int(both.sum()), 'image')} it is {kinds[0].value:.3f} by labels of home's kind,"
+        f" {kinds[1].value:.3f} by the site's"
     )
 
 
@@ -270,6 +270,7 @@ def _check_same_images(there: Sample, relabelled: Sample | None) -> None:
         return
     raise EvaluationError(
         Code.EVALUATION_INVALID,
-        f"the {len(relabelled):,} images with labels of home's kind are not the {len(there):,} images there, in order.",
+        f"the {counted(len(relabelled), 'image')} with labels of home's kind are not the "
+        f"{counted(len(there), 'image')} there, in order.",
         fix="Join both label tables to one table of predictions and take the same images of both.",
     )

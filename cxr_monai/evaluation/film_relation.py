@@ -100,8 +100,8 @@ def relation_of(
     if shared is not None and not shared:
         return Relation(
             OTHER_PATIENTS,
-            f"{network} learned from {sources}, and {name} shows films of the same collection ({why}), but of none of "
-            "its patients, by the list beside the bundle. The institution is the same.",
+            f"{network} learned from {sources}, and the films of {name} are of the same collection ({why}), "
+            "but of none of its patients, by the list beside the bundle. The institution is the same.",
         )
     if shared:
         evidence = f"{counted(len(shared), 'patient')} of {name} {be(len(shared))} among those that it learned from"
@@ -112,13 +112,13 @@ def relation_of(
     if keep_internal:
         return Relation(
             INTERNAL,
-            f"{network} learned from {sources}, and {name} shows films of the same collection ({why}); {evidence}. "
-            "This is no external test.",
+            f"{network} learned from {sources}, and the films of {name} are of the same collection ({why}); "
+            f"{evidence}. This is no external test.",
         )
     raise EvaluationError(
         Code.OVERLAPPING_SOURCES,
-        f"{network} learned from {sources}, and {name} shows films of the same collection ({why}); {evidence}. So this "
-        "is no external test.",
+        f"{network} learned from {sources}, and the films of {name} are of the same collection ({why}); "
+        f"{evidence}. So this is no external test.",
         fix="Judge it on another collection, or on patients that the list beside it (BUNDLE.patients.json) shows to "
         "be others; or keep the cell with --overlap internal, which calls it internal.",
     )

@@ -31,6 +31,7 @@ from cxr_monai.evaluation.composite_scores import score_composites
 from cxr_monai.evaluation.kappa import cohen_kappa
 from cxr_monai.evaluation.predictions import PredictionsFile, spelled_as
 from cxr_monai.evaluation.proportions import patient_wilson
+from cxr_monai.plurals import be, counted
 
 SAME, UNION, MEMBER = "same finding", "union of the members", "one member of the union"
 _INTERVALS = Intervals()
@@ -124,14 +125,14 @@ def join_sources(first: Manifest, second: Manifest, match_names: bool = False) -
     if table.empty:
         raise ManifestError(
             Code.MANIFEST_INVALID,
-            f"of the {len(joined.table):,} images that both manifests have, none has a label in both.",
+            f"of the {counted(len(joined.table), 'image')} that both manifests have, none has a label in both.",
             fix="Compare two manifests that label the same images.",
         )
     notes = [*joined.notes("images of the second source", "the first"),
              *joined.unnamed_notes("images of the first source", "label by the second")]  # fmt: skip
     silent = len(joined.table) - len(table)
     if silent:
-        notes.append(f"{silent:,} images of both, on which one of them says nothing, are left out.")
+        notes.append(f"{counted(silent, 'image')} of both, on which one of them says nothing, {be(silent)} left out.")
     people = table[["patient_id", "source"]]
     if by_second:
         people = table[["second patient_id", "second source"]].set_axis(["patient_id", "source"], axis=1)

@@ -31,6 +31,7 @@ from cxr_monai.evaluation.comparison import MINIMUM_PATIENTS, TOO_FEW, holm
 from cxr_monai.evaluation.logistic import fit_line, logit
 from cxr_monai.evaluation.reweighting import Mix
 from cxr_monai.evaluation.two_sites import TwoSites, drawn_prevalence
+from cxr_monai.plurals import counted
 
 SEEN_FROM = 0.1
 """A test that would not notice a distance of this size has too few patients to speak for the estimate."""
@@ -136,7 +137,7 @@ def _few(sites: TwoSites, truth: np.ndarray) -> str:
         "without it at home": np.unique(home[truth == 0]).size,
         "there": np.unique(sites.there.patients).size,
     }
-    few = [f"{count} patients {place}" for place, count in counts.items() if count < MINIMUM_PATIENTS]
+    few = [f"{counted(count, 'patient')} {place}" for place, count in counts.items() if count < MINIMUM_PATIENTS]
     return f"{' and '.join(few)}; at least {MINIMUM_PATIENTS} are needed" if few else ""
 
 

@@ -150,7 +150,7 @@ def attributes_from_features(
     if not len(features) == len(table) == len(patients):
         raise EvaluationError(
             Code.EVALUATION_INVALID,
-            f"{len(features)} rows of features, {len(table)} of the table and {len(patients)} patients do not fit.",
+            f"features of {len(features)}, a table of {len(table)} and patients of {len(patients)} do not fit.",
             fix="Give one row an image.",
         )
     nothing = np.zeros((len(table), 1))
@@ -217,7 +217,7 @@ def _design(name: str, column: pd.Series, size: int) -> np.ndarray:
     if len(column) != size:
         raise EvaluationError(
             Code.EVALUATION_INVALID,
-            f"{name} has {len(column)} values for {counted(size, 'image')}.",
+            f"{name} has {counted(len(column), 'value')} for {counted(size, 'image')}.",
             fix="Give one an image.",
         )
     column = pd.Series(np.asarray(column))
@@ -298,5 +298,5 @@ def _ends(name: str, figure: Figure, level: float) -> dict[str, float]:
 
 def _few(patients: np.ndarray, present: np.ndarray, absent: np.ndarray) -> str:
     counts = {"with the finding": np.unique(patients[present]).size, "without it": np.unique(patients[absent]).size}
-    few = [f"{count} patients {word}" for word, count in counts.items() if count < MINIMUM_PATIENTS]
+    few = [f"{counted(count, 'patient')} {word}" for word, count in counts.items() if count < MINIMUM_PATIENTS]
     return f"{TOO_FEW}: {' and '.join(few)}; at least {MINIMUM_PATIENTS} are needed" if few else ""

@@ -80,7 +80,7 @@ def prepare_sources(manifest: Manifest) -> tuple[Manifest, list[str]]:
     unused = int((manifest.table["split"] == "test").sum())
     together = [_title(group) for group in groups if len(group) > 1]
     notes = [f"Left out in turn: {', '.join(map(_title, groups))}."]
-    notes += [f"{name} share films and are left out together." for name in together]
+    notes += [f"{name} are left out together, since they have films in common." for name in together]
     if unused:
         notes.append(f"Images of the test parts ({unused:,}) are tested with their source, and train no network.")
     for note in notes:

@@ -50,7 +50,10 @@ def test_what_is_left_out_is_tested_and_the_others_test_part_trains_nothing(tmp_
         table_of(["nih", "nih", "rsna", "b", "b", "b"], ["train", "val", "test", "train", "val", "test"])
     )
     assert manifest.table["fold"].tolist() == [0, 0, 0, 1, 1, 1]
-    assert notes[:2] == ["Left out in turn: nih and rsna, b.", "nih and rsna share films and are left out together."]
+    assert notes[:2] == [
+        "Left out in turn: nih and rsna, b.",
+        "nih and rsna are left out together, since they have films in common.",
+    ]
     for fold, expected in enumerate((["test"] * 3 + ["train", "val", ""], ["train", "val", ""] + ["test"] * 3)):
         source_manifest(manifest, fold, 2, tmp_path / "fold.csv")
         made = read_manifest(tmp_path / "fold.csv", check_files=False)
