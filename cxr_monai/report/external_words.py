@@ -141,7 +141,7 @@ def _because(validation: ExternalValidation, network: str, place: str) -> list[s
         ]
         sentences.append(f"Because: a part of the loss comes with {words.and_list(parts)}.")
     elif judged:
-        looked = words.and_list([_phrase(row) for row in judged])
+        looked = words.or_list([_phrase(row) for row in judged])
         sentences.append(f"There is no evidence that it comes from {looked}.")
     known = {str(row["cause"]) for row in judged}
     rest = next((row for row in rows if row["cause"] == UNEXPLAINED), {})

@@ -178,7 +178,20 @@ def and_list(names: Sequence[str]) -> str:
     >>> and_list(["a", "b", "c"])
     'a, b and c'
     """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return _joined(names, " and ")
+
+
+def or_list(names: Sequence[str]) -> str:
+    """Return names as alternatives.
+
+    >>> or_list(["a", "b", "c"])
+    'a, b or c'
+    """
+    return _joined(names, " or ")
+
+
+def _joined(names: Sequence[str], last: str) -> str:
+    return last.join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def rule_words(rule: str) -> str:

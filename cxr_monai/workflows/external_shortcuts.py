@@ -69,8 +69,8 @@ def shortcuts_of_places(
             effects.append(_at(beside(shortcuts, baseline), place))
             verdicts.append(_at(shortcuts.verdicts, place))
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in shortcuts.masks.items())
-            notes.append(f"Lung masks of {name}, for {network.name}: {kinds}.")
-    return _all(effects), _all(verdicts), _all(probes), notes
+            notes.append(f"Lung masks of {name}: {kinds}.")
+    return _all(effects), _all(verdicts), _all(probes), list(dict.fromkeys(notes))
 
 
 def _at(table: pd.DataFrame, place: Mapping[str, str]) -> pd.DataFrame:

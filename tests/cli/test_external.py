@@ -199,7 +199,7 @@ def test_shortcuts_are_looked_for_where_asked(
     probes = pd.read_csv("looked/probes.csv").set_index("attribute")
     assert probes.loc["view", "note"].startswith("too few to say")
     assert "Is it told without what it is told by?" in Path("looked/report.html").read_text()
-    assert "Lung masks of nih, for A: " in Path("looked/external.json").read_text()
+    assert "Lung masks of nih: " in Path("looked/external.json").read_text()
     assert external(*words, "wrong", "--lung-masks", "nih=masks") == 2  # they are for --shortcuts
     assert external(*words, "wrong", "--shortcuts", "--lung-masks", "other=masks") == 1
 

@@ -66,7 +66,7 @@ def test_causes_that_no_interval_supports_are_no_because() -> None:
         cause("rest", 0.1, -0.02, 0.2),
     ]
     text = told(cell(0.75, 0.7, 0.8), drop(0.1, 0.04, 0.16), causes=causes)
-    assert "There is no evidence that it comes from another mix of views and another mix of ages and sexes." in text
+    assert "There is no evidence that it comes from another mix of views or another mix of ages and sexes." in text
     assert "Because" not in text
     assert "explained by none" not in text
 

@@ -21,7 +21,7 @@ DROPS = ["trained_on", "home", "tested_on", "relation", "finding", "findings", "
          "low", "high", "evidence"]  # fmt: skip
 
 
-def made(**more: pd.DataFrame) -> ExternalValidation:
+def validation_of(**more: pd.DataFrame) -> ExternalValidation:
     nan = math.nan
     matrix = pd.DataFrame([
         (ODD, "M", "home", "Mass", 100, 20, 18, 90, 1, 0.91, 0.85, 0.96, ""),
@@ -46,7 +46,7 @@ def shown(page: str) -> str:
 
 
 def test_the_page_says_everything_in_words_and_escapes_it() -> None:
-    page = render_external(made())
+    page = render_external(validation_of())
     assert "<b>A" not in page
     assert "<i>this" not in page
     text = shown(page)
@@ -64,7 +64,7 @@ def test_the_page_says_everything_in_words_and_escapes_it() -> None:
 
 
 def test_the_matrix_is_shaded_by_its_distance_from_guessing() -> None:
-    cells = matrix_table(made(), "Mass").rows[0]
+    cells = matrix_table(validation_of(), "Mass").rows[0]
     assert [cell.share for cell in cells[1:]] == [pytest.approx(0.82), pytest.approx(-0.2), None]
     assert [cell.strong for cell in cells[1:]] == [True, False, False]  # bold is home
     assert cells[1].small == ("(0.850 to 0.960)", "home", "tells apart well", "20 of 100 films")
@@ -72,7 +72,7 @@ def test_the_matrix_is_shaded_by_its_distance_from_guessing() -> None:
 
 def test_drops_stand_around_zero_with_their_words() -> None:
     nan = math.nan
-    validation = made()
+    validation = validation_of()
     without = pd.DataFrame(
         [(ODD, "M", "N", "external", "Hernia", 1, 0.9, nan, nan, nan, nan, "no value")], columns=DROPS
     )
@@ -83,7 +83,7 @@ def test_drops_stand_around_zero_with_their_words() -> None:
         (f"{ODD}: M minus N", False, ""), ("Mean of 1 finding: lower there", True, "10"),
         ("Mass: lower there", True, "10"),
     ]  # fmt: skip
-    empty = made()
+    empty = validation_of()
     assert drops_forest(ExternalValidation(empty.matrix, empty.drops.iloc[:0], 0.95, 1000)) is None
 
 
@@ -99,7 +99,7 @@ def test_causes_and_what_needs_no_picture_have_their_tables() -> None:
         {**place, "finding": "Mass", "group": group, "images": 80, "positives": 10, **ends}
         for group in ("pooled", "PA", "within")
     ])  # fmt: skip
-    text = shown(render_external(made(causes=causes, metadata_only=alone, within_view=within)))
+    text = shown(render_external(validation_of(causes=causes, metadata_only=alone, within_view=within)))
     assert "View mix Mean" in text
     assert "+0.040 +0.010 to +0.070" in text
     assert "makes it lower" in text
@@ -107,11 +107,24 @@ def test_causes_and_what_needs_no_picture_have_their_tables() -> None:
     assert "Pooled PA Within views" in text
 
 
+def test_each_row_tells_its_change_and_its_rule() -> None:
+    place = {"trained_on": ODD, "tested_on": "N", "finding": "Mass"}
+    figures = dict.fromkeys(("auroc", "auroc_changed", "difference"), 0.5)
+    effects = pd.DataFrame([{**place, **figures, "change": change} for change in ("without the lungs", "blurred")])
+    verdicts = pd.DataFrame([{**place, "flagged": False, "sentence": "No shortcut is seen."}])
+    points = pd.DataFrame([{**place, "rule": "youden", "holds": "yes", "why": ""}])
+    page = validation_of(shortcuts=effects, shortcut_verdicts=verdicts, operating_points=points)
+    text = shown(render_external(page))
+    assert f"Mass without the lungs {ODD} on N" in text
+    assert f"Mass blurred {ODD} on N" in text
+    assert f"Mass youden {ODD} on N" in text
+
+
 def test_markdown(tmp_path: Path) -> None:
-    text = external_markdown(made())
+    text = external_markdown(validation_of())
     assert "| tested on N |" in text
     assert "+0.510 (+0.360 to +0.660) | lower there |" in text
     assert "<b>" not in text
-    page = write_external_page(made(), tmp_path)
+    page = write_external_page(validation_of(), tmp_path)
     assert page.name == "report.html"
     assert (tmp_path / "report.md").read_text() == text
