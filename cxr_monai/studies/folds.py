@@ -230,7 +230,7 @@ def finish_folds(jobs: Sequence[Job], manifest: Manifest, out: str | Path) -> tu
 
 
 def write_out_of_fold(jobs: Sequence[Job], manifest: Manifest, path: Path) -> tuple[PredictionsFile, list[str]]:
-    """Write the predictions of all folds of one variant as one file; return it, and a note on unreadable images.
+    """Write the predictions of all folds of one variant as one file; return it, and a note on images without one.
 
     Args:
         jobs: all folds, with each seed; of several seeds the mean of the log-odds.
@@ -242,9 +242,9 @@ def write_out_of_fold(jobs: Sequence[Job], manifest: Manifest, path: Path) -> tu
     """
     by_seed = [out_of_fold([job for job in jobs if job.seed == seed], manifest) for seed in _seeds(jobs)]
     table, notes = _mean_of_log_odds(by_seed), list[str]()
-    unread = int(manifest.table["fold"].notna().sum()) - len(table)
-    if unread:
-        notes.append(f"Images that could not be read and have no prediction: {unread:,}.")
+    missing = int(manifest.table["fold"].notna().sum()) - len(table)
+    if missing:
+        notes.append(f"Images without a prediction, unreadable or of views that are left out: {missing:,}.")
     bundles = [Bundle.open(job.folder / "train" / _BUNDLE) for job in jobs]
     about = {
         "bundle": {

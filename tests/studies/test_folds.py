@@ -227,7 +227,7 @@ def test_finished_again_the_bundle_stays_and_another_network_makes_another(
     file = own[0].folder / "test" / "predictions.csv"
     pd.read_csv(file).iloc[1:].to_csv(file, index=False)
     _, notes = finish_folds(own, manifest, tmp_path / "out")
-    assert "Images that could not be read and have no prediction: 1." in notes
+    assert "Images without a prediction, unreadable or of views that are left out: 1." in notes
     assert weights.stat().st_mtime_ns != before
     assert members_of(weights.parents[1])[0] == Bundle.open(own[0].folder / "train" / "bundle").digest
 
