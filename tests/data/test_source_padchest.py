@@ -12,7 +12,7 @@ from PIL import Image
 
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import build_manifest, read_manifest
-from cxr_monai.data.sources import padchest
+from cxr_monai.data.sources import load, padchest
 from cxr_monai.errors import Code, ManifestError, UsageError
 from cxr_monai.labels import NIH14
 
@@ -296,3 +296,15 @@ def test_torchxrayvisions_search_in_words_finds_the_same_or_the_listed_differenc
         assert rows.to_numpy()[found].sum() == theirs, finding
         same = finding not in ("Effusion", "Infiltration", "Mass", "Nodule", "Edema", "Emphysema")
         assert bool((found == (ours[finding] == 1)).all()) is same
+
+
+@pytest.mark.parametrize("source", ["padchest", "rsna", "siim", "vindr", "openi"])
+def test_without_its_table_the_folder_of_another_set_is_named(tmp_path, source):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/broken.csv.gz").write_bytes(b"no gzip")
+    (tmp_path / "tables/other.csv").write_text("Path,Sex,Age,Frontal/Lateral,AP/PA\n")
+    with pytest.raises(
+        ManifestError, match=r"other\.csv looks like CheXpert's \(cxr-monai manifest chexpert\)"
+    ) as caught:
+        load(source).read(tmp_path, table_only=True)
+    assert caught.value.code == Code.SOURCE_INVALID

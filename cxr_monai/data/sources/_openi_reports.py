@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from cxr_monai.data.sources._files import require_folder, walk
-from cxr_monai.data.sources._public import read_columns, tables_in
+from cxr_monai.data.sources._public import read_columns, resembling_table, tables_in, tables_near
 from cxr_monai.errors import Code, ManifestError
 
 OPENI = "Open-i"
@@ -57,7 +57,8 @@ def find_reports(root: Path, table: Path | None) -> tuple[Path, list[str]]:
     if not places:
         raise ManifestError(
             Code.SOURCE_INVALID,
-            f"no reports of {OPENI} are here; looked for {REPORTS}, XML files (1.xml) and {KAGGLE_REPORTS}.",
+            f"no reports of {OPENI} are here; looked for {REPORTS}, XML files (1.xml) and {KAGGLE_REPORTS}"
+            f"{resembling_table(root, tables_near(root), OPENI)}.",
             fix="Name them with --table FILE (the archive, the folder of XML files, or Kaggle's table of reports).",
             where=root,
         )

@@ -5,6 +5,7 @@ cells = read_columns(path, {"image": ("image_id",), "reader": ("rad_id",)}, "Vin
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,30 @@ def resembles(columns: Iterable[str]) -> tuple[str, str] | None:
     return next(((dataset, source) for needed, dataset, source in _SIGNATURES if keys >= {*needed}), None)
 
 
+def resembling_table(root: Path, tables: Iterable[Path], dataset: str) -> str:
+    """Return a clause on a table that looks like another set's; ``""`` for none. Unreadable ones are passed over.
+
+    Args:
+        root: the folder of the data set.
+        tables: files in it; the first ten are looked at.
+        dataset: the set whose tables are none to mention.
+    """
+    for path in islice(tables, 10):
+        try:
+            alike = resembles(read_header(path))
+        except ManifestError:
+            continue
+        if alike and alike[0] != dataset:
+            place = path.relative_to(root).as_posix()
+            return f"; {place} looks like {alike[0]}'s (cxr-monai manifest {alike[1]})"
+    return ""
+
+
+def tables_near(root: Path) -> list[Path]:
+    """Return the CSV files, plain or .gz, in a folder and the folders in it."""
+    return [path for pattern in ("*.csv", "*.csv.gz", "*/*.csv", "*/*.csv.gz") for path in sorted(root.glob(pattern))]
+
+
 def tables_in(root: Path, names: Sequence[str]) -> list[Path]:
     """Return the files of these names, plain or .gz, in a folder and the folders in it; the preferred name first.
 
@@ -77,7 +102,7 @@ def find_table(root: Path, table: Path | None, names: Sequence[str], dataset: st
         raise ManifestError(
             Code.SOURCE_INVALID,
             f"no table of {dataset} is here; looked for {', '.join(names)}, plain or .gz, in this folder and the "
-            "folders in it.",
+            f"folders in it{resembling_table(root, tables_near(root), dataset)}.",
             fix="Name it with --table FILE.",
             where=root,
         )

@@ -16,13 +16,13 @@ import pandas as pd
 
 from cxr_monai.data.files import DICOM_SUFFIXES
 from cxr_monai.data.sources._files import left_out_note, report_missing, require_any, require_folder
-from cxr_monai.data.sources._public import resembles
-from cxr_monai.data.tables import read_header
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import be, counted
 from cxr_monai.progress import progress_bar
 
 ENDINGS = (".jpg", ".png", ".jpeg", *DICOM_SUFFIXES)
+TABLE_NAMES = r".*\.csv(\.gz)?"
+"""The names of tables, for `Tree.named`."""
 _DEPTH = 4  # folders below ROOT; the sets' own layouts need three
 
 
@@ -67,25 +67,6 @@ def survey(root: Path, pattern: str) -> Tree:
         folders[:] = [] if deep else sorted(name for name in folders if name not in held and not name.startswith("."))
         files += [folder / name for name in sorted(names) if not name.startswith(".")]
     return Tree(holders, files)
-
-
-def resembling_table(root: Path, tree: Tree, dataset: str) -> str:
-    """Return a clause on a table here that looks like another set's; ``""`` for none. Unreadable ones are passed over.
-
-    Args:
-        root: the folder of the data set.
-        tree: of `survey`; its first ten tables are looked at.
-        dataset: the set whose tables are none to mention.
-    """
-    for path in tree.named(r".*\.csv(\.gz)?")[:10]:
-        try:
-            alike = resembles(read_header(path))
-        except ManifestError:
-            continue
-        if alike and alike[0] != dataset:
-            place = path.relative_to(root).as_posix()
-            return f"; {place} looks like {alike[0]}'s (cxr-monai manifest {alike[1]})"
-    return ""
 
 
 def inside(root: Path, images: str | None, holders: Mapping[Path, frozenset[str]]) -> dict[Path, frozenset[str]]:

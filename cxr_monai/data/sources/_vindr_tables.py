@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.columns import key
-from cxr_monai.data.sources._public import read_columns, tables_in, wrong_table
+from cxr_monai.data.sources._public import read_columns, resembling_table, tables_in, tables_near, wrong_table
 from cxr_monai.data.sources._text import read_table
 from cxr_monai.data.tables import read_header
 from cxr_monai.errors import Code, ManifestError
@@ -72,7 +72,8 @@ def find_vindr_tables(root: Path, table: Path | None) -> tuple[list[Path], list[
         raise ManifestError(
             Code.SOURCE_INVALID,
             f"no table of {VINDR_NAME} is here; looked for {', '.join(_PHYSIONET)} (PhysioNet) and train.csv (Kaggle), "
-            "plain or .gz, in this folder and the folders in it.",
+            "plain or .gz, in this folder and the folders in it"
+            f"{resembling_table(root, tables_near(root), VINDR_NAME)}.",
             fix="Name it with --table FILE.",
             where=root,
         )

@@ -34,8 +34,8 @@ from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._chexpert_films import LabelledFilms, films_of
 from cxr_monai.data.sources._chexpert_labels import Policies, read_marks, resolve_marks
 from cxr_monai.data.sources._chexpert_plus import LABELLERS, is_plus, read_plus
-from cxr_monai.data.sources._public import wrong_table
-from cxr_monai.data.sources._trees import ENDINGS, Tree, ask_for, check_found, inside, resembling_table, shown, survey
+from cxr_monai.data.sources._public import resembling_table, wrong_table
+from cxr_monai.data.sources._trees import ENDINGS, TABLE_NAMES, Tree, ask_for, check_found, inside, shown, survey
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.data.views import LATERAL
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -179,7 +179,7 @@ def _find_tables(root: Path, tree: Tree) -> list[Path]:
     raise ManifestError(
         Code.SOURCE_INVALID,
         f"no table is here; looked for {', '.join(f'{name}.csv' for name in _NAMES)} and df_chexpert_plus_240401.csv, "
-        f"plain or .gz{resembling_table(root, tree, _DATASET)}.",
+        f"plain or .gz{resembling_table(root, tree.named(TABLE_NAMES), _DATASET)}.",
         fix="Name it with --table FILE.",
         where=root,
     )

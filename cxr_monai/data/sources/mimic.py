@@ -33,9 +33,9 @@ from cxr_monai.data.columns import find_column, key
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._chexpert_labels import Policies, read_marks, resolve_marks
 from cxr_monai.data.sources._files import find_images
-from cxr_monai.data.sources._public import wrong_table
+from cxr_monai.data.sources._public import resembling_table, wrong_table
 from cxr_monai.data.sources._text import refuse_nobody
-from cxr_monai.data.sources._trees import Tree, ask_for, check_found, inside, resembling_table, shown, survey
+from cxr_monai.data.sources._trees import TABLE_NAMES, Tree, ask_for, check_found, inside, shown, survey
 from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.data.views import AP, LATERAL, PA
 from cxr_monai.errors import Code, ManifestError, UsageError
@@ -136,7 +136,8 @@ def _find_table(root: Path, tree: Tree, kind: str) -> Path:
     version = "2.1.0" if kind == _RADIOLOGIST else "2.0.0"
     raise ManifestError(
         Code.SOURCE_INVALID,
-        f"no mimic-cxr-{version}-{kind}.csv is here, plain or .gz{resembling_table(root, tree, _DATASET)}.",
+        f"no mimic-cxr-{version}-{kind}.csv is here, plain or .gz"
+        f"{resembling_table(root, tree.named(TABLE_NAMES), _DATASET)}.",
         fix="Give the folder of MIMIC-CXR-JPG with its tables as ROOT.",
         where=root,
     )

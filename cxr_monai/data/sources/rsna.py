@@ -35,6 +35,7 @@ from cxr_monai.data.sources._kinds_of_tables import (
     known_in,
 )
 from cxr_monai.data.sources._nih_films import FilmOwners, describe_films
+from cxr_monai.data.sources._public import resembling_table, tables_near
 from cxr_monai.data.sources._rsna_readings import (
     LABEL_VERSION,
     OPACITY,
@@ -114,7 +115,8 @@ def _choose(known: list[KnownTable], root: Path) -> list[KnownTable]:
         raise ManifestError(
             Code.SOURCE_INVALID,
             f"no table of RSNA's labels is here; looked for {RSNA_BOXES.title}, {RSNA_CLASSES.title} and "
-            f"{RSNA_ANNOTATIONS.title}, told by their columns.",
+            f"{RSNA_ANNOTATIONS.title}, told by their columns"
+            f"{resembling_table(root, tables_near(root), 'RSNA Pneumonia')}.",
             fix="Put them into this folder: they are beside the images on Kaggle, and on RSNA's page.",
             where=root,
         )
