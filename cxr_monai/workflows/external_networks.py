@@ -16,7 +16,7 @@ from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.origin import TRAINED_ON
 from cxr_monai.data.files import errors_file
 from cxr_monai.data.manifest import Manifest, file_names, read_manifest
-from cxr_monai.data.sources._headers import read_header
+from cxr_monai.data.sources._headers import read_image_header
 from cxr_monai.errors import Code, EvaluationError, ManifestError, UsageError
 from cxr_monai.evaluation.film_relation import sources_of_films
 from cxr_monai.evaluation.fitted import Fitted, read_calibration
@@ -211,7 +211,7 @@ def film_sizes(name: str, manifest: Manifest) -> pd.Series:
     films = zip(manifest.table["image"], manifest.paths(), strict=True)
     for image, path in progress_bar(films, total=len(manifest), desc=f"sizes of {name}", unit="films"):
         try:
-            width, height, *_ = read_header(path)
+            width, height, *_ = read_image_header(path)
         except ManifestError:
             continue
         sizes[image] = f"{width}x{height}"

@@ -30,11 +30,13 @@ def read_image_headers(images: Iterable[str], root: Path) -> pd.DataFrame:
         ManifestError: ``source-invalid`` for a file that cannot be read.
     """
     names = list(images)
-    rows = [read_header(root / name) for name in progress_bar(names, total=len(names), desc="headers", unit="files")]
+    rows = [
+        read_image_header(root / name) for name in progress_bar(names, total=len(names), desc="headers", unit="files")
+    ]
     return pd.DataFrame(rows, columns=["width", "height", "dicom", "age", "sex", "view"], index=names)
 
 
-def read_header(path: Path) -> tuple[int, int, bool, str, str, str]:
+def read_image_header(path: Path) -> tuple[int, int, bool, str, str, str]:
     """Return width, height, whether it is DICOM, age, sex and view of a file; see `read_image_headers`.
 
     Raises:
