@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``cxr-monai check`` and return its exit status."""
-    from cxr_monai.data.describe import describe, describe_labels, oddities, picture
+    from cxr_monai.data.describe import describe, describe_labels, oddities
+    from cxr_monai.data.manifest_picture import picture
     from cxr_monai.data.multi_source import manifest_files, read_manifests
     from cxr_monai.durable import write_together
     from cxr_monai.outputs import check_folder, check_output

@@ -5,7 +5,6 @@ evaluate_files("predictions.csv", "manifest.csv", "evaluation", fit_on="predicti
 `EvaluationReport` is the same at the end of a bundle's ``evaluate.json``.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ import pandas as pd
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.composites import Composite
-from cxr_monai.data.manifest import RESERVED, Manifest, under
+from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.multi_source import manifests_title, read_manifests
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.splits import assign_patients
@@ -43,7 +42,7 @@ from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import counted
 from cxr_monai.report.chart_png import write_plots
 from cxr_monai.report.pages.evaluation_page import write_report
-from cxr_monai.schemes import FINDINGS, LabelScheme, label_scheme
+from cxr_monai.workflows.evaluation_labels import group_sentences, labels_under, scheme_of_truth
 from cxr_monai.workflows.evaluation_provenance import evaluation_provenance, evaluation_warnings, learned_warnings
 
 if TYPE_CHECKING:  # predictions of any system are judged without a bundle, which needs seconds of imports
@@ -180,7 +179,7 @@ def _material(
     """Read the inputs of :func:`evaluate_files`."""
     file = _read(predictions)
     opened = None if bundle is None else _open(bundle)
-    truth, scheme_notes = _scheme(label_scheme, opened, file)
+    truth, scheme_notes = scheme_of_truth(label_scheme, opened, file)
     name = "manifest.csv" if isinstance(manifest, Manifest) else manifests_title(manifest)
     readers = None
     if not isinstance(manifest, Manifest):
@@ -189,7 +188,7 @@ def _material(
     labelled = labels_under(replace(manifest, key="name") if match_names else manifest, truth)
     composites = scheme_composites(truth)
     sample, notes = join(file, labelled, split, composites=composites)
-    notes = [*_scheme_parts(truth), *scheme_notes, *notes]
+    notes = [*group_sentences(truth), *scheme_notes, *notes]
     if options.views is not None:
         sample, notes = _of_views(sample, notes, options.views)
         labelled = replace(labelled, views=views_in_words(options.views))
@@ -281,50 +280,6 @@ def _fitted_of(bundle: "Bundle") -> Fitted:
             where=bundle.calibration,
         )
     return fitted
-
-
-def _scheme(truth_scheme: str | None, bundle: "Bundle | None", file: PredictionsFile) -> tuple[LabelScheme, list[str]]:
-    """Return the label scheme that the truth is of, and a sentence where the system was made for another one."""
-    beside = label_scheme(file.about["label_scheme"]) if "label_scheme" in file.about else None
-    system = beside if bundle is None else bundle.scheme
-    if beside is not None and system is not None and system != beside:
-        raise EvaluationError(
-            Code.EVALUATION_INVALID,
-            f"the labels of these predictions are of the scheme {beside.name!r}, {json.dumps(beside.to_json())}; those "
-            f"of the bundle are of {system.name!r}, {json.dumps(system.to_json())}.",
-            fix="Name the bundle that predicted.",
-            where=file.path,
-        )
-    truth = label_scheme(truth_scheme) if truth_scheme is not None else system or FINDINGS
-    if system is None or system == truth:
-        return truth, []
-    return truth, [f"The truth is of the label scheme {truth.name!r}; the system was made for that of {system.name!r}."]
-
-
-def _scheme_parts(truth: LabelScheme) -> list[str]:
-    """Return a sentence on the groups of a label scheme; nothing where labels are findings."""
-    if not truth.derived:
-        return []
-    parts = [
-        f"{label} = {' or '.join(members) or 'none of the findings'}"
-        for label, members in truth.groups.items()
-        if tuple(members) != (label,)
-    ]
-    parts += ["images with other findings alone are left out"] if truth.against_normal else []
-    return [f"Labels are of the scheme {truth.name!r}: {'; '.join(parts)}."]
-
-
-def labels_under(manifest: Manifest, truth: LabelScheme) -> Manifest:
-    """Return a manifest whose only labels are a scheme's; unchanged where the scheme derives none.
-
-    Args:
-        manifest: its labels are findings.
-        truth: the scheme.
-    """
-    if not truth.derived:
-        return manifest
-    table = under(manifest, truth).table
-    return replace(manifest, table=table[[name for name in table if name in RESERVED or name in truth.groups]])
 
 
 def halves(sample: Sample, manifest: Manifest, seed: int) -> tuple[Sample, Sample]:
@@ -439,7 +394,7 @@ class EvaluationReport:
         findings = [name for name in self.findings if name in self.manifest.findings]
         sample, notes = join(file, self.manifest, self.split, findings)
         bundle = _open(self.bundle_root, file.about.get("bundle"))
-        notes = [*_scheme_parts(bundle.scheme), *notes]
+        notes = [*group_sentences(bundle.scheme), *notes]
         if self.manifest.views:
             notes.append(f"Views: only {self.manifest.views}; images of others are left out.")
         own_weights = file.about.get("own_weights", True)

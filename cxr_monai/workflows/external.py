@@ -34,7 +34,7 @@ from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC
 from cxr_monai.outputs import check_folder, result_folder
 from cxr_monai.plurals import be, counted
 from cxr_monai.report.pages.external_page import write_external_page
-from cxr_monai.workflows.evaluate import labels_under
+from cxr_monai.workflows.evaluation_labels import labels_under
 from cxr_monai.workflows.external_networks import (
     Network,
     Site,

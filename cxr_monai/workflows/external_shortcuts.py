@@ -11,7 +11,7 @@ import pandas as pd
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.workflows.attribute_probes import attribute_probes
-from cxr_monai.workflows.evaluate import labels_under
+from cxr_monai.workflows.evaluation_labels import labels_under
 from cxr_monai.workflows.external_networks import Network
 from cxr_monai.workflows.shortcuts import beside, lesion_baseline, shortcut_table
 
