@@ -18,6 +18,7 @@ import torch
 from cxr_monai.cli import COMMANDS, build_parser, main
 from cxr_monai.data.phantom import make_phantoms
 from cxr_monai.data.phantom.mark import CARD, FIRST_LINE
+from cxr_monai.data.sources import SOURCES
 from cxr_monai.sharing.package.pack import pack_bundle
 from cxr_monai.sharing.trust.keys import make_key, trust_key
 from cxr_monai.sharing.trust.sign import sign_archive
@@ -113,6 +114,14 @@ WRITE = {
                           "--out", at, *QUICK],
         "metrics.json",
     ),
+    "external": Command(
+        lambda made, at: ["external", "--manifests", made.manifest, "--predictions", f"net@manifest={made.predictions}",
+                          "--split", "all", "--out", at, *QUICK],
+        "external.json",
+    ),
+    "labels compare": Command(
+        lambda made, at: ["labels", "compare", made.manifest, made.manifest, "--out", at, *QUICK], "labels.json"
+    ),
     "finetune": Command(
         lambda made, at: ["finetune", "--parent", made.bundle, "--trust-folder", "--disease", "Edema", "--manifest",
                           made.manifest, "--out", at],
@@ -152,6 +161,8 @@ WRITE = {
 }  # fmt: skip
 READ = {"track", "cache", "bundle list", "bundle verify", "bundle lineage", "doctor"}
 """These write no result: a few sent numbers, and what they take away."""
+AS_NIH = {f"manifest {source}" for source in SOURCES} - {*WRITE}
+"""These write what ``manifest nih`` writes, by the same function (`cxr_monai.workflows.collect`)."""
 RUNS = {"run"}
 """What it writes its configuration decides: tests/bundles looks at each."""
 
@@ -167,7 +178,7 @@ def leaves(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
 
 def test_every_command_of_the_parser_is_here() -> None:
     there = {name for command in COMMANDS for name in leaves(build_parser(command), "") if name.split()[0] == command}
-    assert there == {*WRITE, *READ, *RUNS}
+    assert there == {*WRITE, *READ, *AS_NIH, *RUNS}
 
 
 def run(command: Command, made: Made, at: Path, *more: str) -> int:
