@@ -58,7 +58,7 @@ def test_an_unknown_question_lists_those_there_are(tmp_path: Path, capsys: pytes
     assert main(["study", "loses", "--manifest", "m.csv", "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr().err
     assert "error [study-invalid]" in told
-    assert "normalisation, heads, losses, networks, resolution, augmentation, folds" in told
+    assert "normalisation, heads, losses, networks, resolution, augmentation, sources, folds" in told
 
 
 def test_a_dry_run_says_what_is_common_what_differs_how_long_it_takes_and_trains_nothing(
