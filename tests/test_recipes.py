@@ -83,7 +83,7 @@ def test_every_setting_has_a_source_and_the_rest_is_off(recipe: Path) -> None:
     off = {
         "label_scheme": "findings", "head": "sigmoid", "loss": "bce", "sampling": "natural", "label_smoothing": 0,
         "mixup": 0, "clip_norm": 0, "ema_decay": 0, "warmup_epochs": 0, "accumulate": 1, "val_interval": 1,
-        "unfreeze": {},
+        "unfreeze": {}, "views": None,
     }  # fmt: skip
     for overrides in variants(recipe).values():
         assert {name: value for name, value in overrides.items() if name not in told} == {
