@@ -257,18 +257,6 @@ def _figure(drawn: AurocDraws, findings: Sequence[str], level: float) -> dict[st
     return {"findings": len(findings), "auroc": value, "low": float(low), "high": float(high)}
 
 
-def drop_between(home: Sample, there: Sample, intervals: Intervals | None = None) -> pd.DataFrame:
-    """Return the drops from one sample of a network to another one of other patients; see `drop_rows`.
-
-    Args:
-        home, there: the network's probabilities next to labels, at both places.
-        intervals: replicates, level and seed.
-    """
-    intervals = intervals or Intervals()
-    drawn = [AurocDraws.of(sample, intervals) for sample in (home, there)]
-    return pd.DataFrame(drop_rows(drawn[0], drawn[1], intervals.level))
-
-
 def drop_rows(home: AurocDraws, there: AurocDraws, level: float = 0.95) -> list[dict]:
     """Return home minus there, one row a finding that both have, and ``mean`` over those in the mean at both places.
 

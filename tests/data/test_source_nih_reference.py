@@ -299,13 +299,13 @@ def real(realdata: Path) -> dict[str, tuple[Manifest, SourceTable]]:
 
 
 @pytest.fixture(scope="module")
-def test_list(realdata: Path) -> set[str]:
+def official_test_names(realdata: Path) -> set[str]:
     """The names in NIH's official test list."""
     return set(gzip.decompress((realdata / "nih/official_split/test_list.txt.gz").read_bytes()).decode().split())
 
 
 @pytest.mark.realdata
-def test_real_rsna(real, test_list):
+def test_real_rsna(real, official_test_names):
     manifest, source = real["rsna"]
     table = manifest.table
     opacity, normal = table[OPACITY] == 1, table["Mass"] == 0
@@ -319,7 +319,7 @@ def test_real_rsna(real, test_list):
     assert source.labels_record is not None
     assert source.labels_record.unknown["Mass"] == {"unmentioned": 11_717 + 5_976}
     # of all 26,684 these are 19,491 (7,908, 8,157, 3,426) and 7,193 (943, 3,664, 2,586); 222 of them are not at hand
-    in_test = file_names(table["image"]).isin(test_list)
+    in_test = file_names(table["image"]).isin(official_test_names)
     for here, counts in ((~in_test, [7_836, 8_078, 3_401]), (in_test, [933, 3_639, 2_575])):
         assert [int((here & ~opacity & (normal == which)).sum()) for which in (True, False)] == counts[:2]
         assert int((here & opacity).sum()) == counts[2]
@@ -340,14 +340,14 @@ def test_what_rsna_makes_of_nihs_pneumonia(real, chexnet_manifest):
 
 
 @pytest.mark.realdata
-def test_real_google(real, test_list):
+def test_real_google(real, official_test_names):
     table = real["google"][0].table
     assert len(table) == 4_372
     columns = ["Fracture", "Pneumothorax", "Airspace Opacity", "Mass or Nodule"]
     assert table[columns].sum().tolist() == [186, 238, 2_166, 605]
     assert table[columns].notna().all(axis=None)
     assert table["split"].value_counts().to_dict() == {"val": 2_411, "test": 1_961}
-    in_test = file_names(table["image"]).isin(test_list)
+    in_test = file_names(table["image"]).isin(official_test_names)
     assert (in_test == (table["split"] == "test")).all(), "val lies in NIH's train_val list, test in its test list"
 
 

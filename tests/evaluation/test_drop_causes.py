@@ -25,8 +25,8 @@ from cxr_monai.evaluation.drop_causes import (
     drop_causes,
 )
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.evaluation.transfer import drop_between
 from cxr_monai.evaluation.two_sites import TwoSites
+from tests.evaluation.drops import drop_between
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 PARTS = [cause for cause in CAUSES if cause != DROP]

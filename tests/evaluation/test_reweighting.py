@@ -9,8 +9,8 @@ from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.bootstrap import Intervals, PatientBootstrap, effective_patients
 from cxr_monai.evaluation.reweighting import FEWEST_IN_GROUP, MIXES, Mix, reweight, reweighting_table, weighted_area
 from cxr_monai.evaluation.sample import Sample
-from cxr_monai.evaluation.transfer import drop_between
 from cxr_monai.evaluation.two_sites import TwoSites, drawn_prevalence, draws_of
+from tests.evaluation.drops import drop_between
 
 NAN = np.nan
 

@@ -21,9 +21,9 @@ from cxr_monai.evaluation.transfer import (
     NO_EVIDENCE,
     NO_VALUE,
     TransferCell,
-    drop_between,
     transfer_tables,
 )
+from tests.evaluation.drops import drop_between
 
 DRAWS = Intervals(replicates=200)
 
