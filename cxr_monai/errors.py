@@ -50,6 +50,21 @@ class Code(StrEnum):
     RADIOGRAPH_UNDECODABLE = "radiograph-undecodable"
     RADIOGRAPH_DIMENSIONS = "radiograph-dimensions"
     RADIOGRAPH_AMBIGUOUS = "radiograph-ambiguous"
+    # films that are not for a network
+    GATE_LATERAL = "gate-lateral"
+    GATE_VIEW = "gate-view"
+    GATE_ROTATED = "gate-rotated"
+    GATE_MIRRORED = "gate-mirrored"
+    GATE_INVERTED = "gate-inverted"
+    GATE_CHILD = "gate-child"
+    GATE_CLIPPED = "gate-clipped"
+    GATE_BLURRED = "gate-blurred"
+    GATE_CROPPED = "gate-cropped"
+    GATE_UNLIKE_TRAINING = "gate-unlike-training"
+    GATE_NOT_A_RADIOGRAPH = "gate-not-a-radiograph"
+    GATE_DUPLICATE = "gate-duplicate"
+    GATE_INVALID = "gate-invalid"
+    GATE_MISSING = "gate-missing"
     # bundles, settings, weights
     BUNDLE_INVALID = "bundle-invalid"
     BUNDLE_DISAGREES = "bundle-disagrees"
@@ -157,6 +172,10 @@ class SplitError(CxrError):
 
 class RadiographError(CxrError):
     """One image file cannot be read as a chest radiograph."""
+
+
+class GateError(CxrError):
+    """A bundle's gate is damaged, missing where it is needed, or cannot be fitted."""
 
 
 class BundleError(CxrError):

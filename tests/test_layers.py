@@ -37,6 +37,7 @@ LAYERS = {
     "transforms": 2,
     "bundle": 2,
     "evaluation": 2,
+    "gate": 3,
     "inference": 4,
     "attribution": 5,
     "training": 5,

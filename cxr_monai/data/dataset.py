@@ -7,7 +7,7 @@ import logging
 import operator
 import os
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,8 @@ class RadiographDataset(Dataset):
         seed: of the random transforms.
         any_modality: accept DICOM files of every modality and body part.
         with_notes: items have ``notes`` on their files too, a line each (:func:`batch_notes`).
+        observer: gives further entries of an item, of what the transforms returned and of ``image_plane``, the plane
+            that ``QuantiseRadiographd`` made (``cxr_monai.gate.film_observer``); given nothing of an unreadable file.
 
     An item is asked for by its index, or by a ``Draw`` (an epoch and an index) in training: random transforms depend on
     (seed, epoch, index) alone, whatever was drawn before and whichever process reads. With and without a cache an item
@@ -232,8 +234,9 @@ class RadiographDataset(Dataset):
         seed: int = 0,
         any_modality: bool = False,
         with_notes: bool = False,
+        observer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
-        self.with_notes = with_notes
+        self.with_notes, self.observer = with_notes, observer
         if any_modality:  # before the cache is named by the pipeline
             take_any_modality(transform)
         super().__init__(complete_items(data), transform)
@@ -324,7 +327,8 @@ class RadiographDataset(Dataset):
         Args:
             film: what the transforms returned; empty if the file cannot be read.
         """
-        return {"notes": "\n".join(film.get("image_notes", ()))} if self.with_notes else {}
+        notes = {"notes": "\n".join(film.get("image_notes", ()))} if self.with_notes else {}
+        return notes if self.observer is None else {**notes, **self.observer(film)}
 
     def _image(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
         """Return an image as the network gets it, and the film's metadata, if its file was read now."""
@@ -335,7 +339,8 @@ class RadiographDataset(Dataset):
         # the later steps get the same input with a cache and without
         shown = _run(self._each_time, {"image": film["image"]} if self._once.transforms else film)
         image = convert_to_tensor(shown["image"], dtype=torch.float32, track_meta=False).contiguous()
-        return image, film | shown
+        plane = {"image_plane": film["image"]} if self.observer is not None and self._once.transforms else {}
+        return image, film | shown | plane
 
     def _cached_film(self, index: int) -> dict[str, Any] | None:
         entry = self._entries[index]

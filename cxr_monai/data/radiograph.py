@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.data.formats.grey import Decoded
 from cxr_monai.data.formats.sniffing import HEAD, format_of
 from cxr_monai.errors import Code, CxrError, RadiographError
@@ -54,11 +55,13 @@ class Radiograph:
         provenance: how the pixels came about: format, stored bits, photometric interpretation, transfer syntax, the
             LUT or window that was applied, whether grey was inverted, the shape; ``notes``, sentences on what is odd
             about it. Nothing of the patient, and no path.
+        header: what the file says of the film besides; None for a format without a header.
     """
 
     pixels: np.ndarray
     spacing: tuple[float, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    header: FilmHeader | None = None
 
 
 def read_radiograph(
@@ -100,6 +103,7 @@ def read_radiograph(
             "shape": (int(decoded.pixels.shape[0]), int(decoded.pixels.shape[1])),
             "notes": (*decoded.notes, *_odd_greys(decoded.pixels)),
         },
+        decoded.header,
     )
 
 

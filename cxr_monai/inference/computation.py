@@ -7,6 +7,7 @@ that differs too much from the network in float32, and on every other device, th
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from cxr_monai.networks.fusion import TOLERANCE, for_prediction, largest_differe
 from cxr_monai.networks.heads import Head, with_head
 from cxr_monai.networks.inferers import AutocastInferer, bfloat16_supported
 from cxr_monai.networks.openvino_runtime import openvino_network
+from cxr_monai.networks.pooled_depths import WithPooledFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -42,22 +44,43 @@ class Computation:
     """A network made ready for prediction.
 
     Attributes:
-        network: gives the outputs ``[B, K]`` of images ``[B, C, H, W]``.
+        network: gives the outputs ``[B, K]`` of images ``[B, C, H, W]``; with layers, their pooled features, too.
         inferer: runs it in the right precision and applies the head: log-odds ``[B, F]``.
         amp: bfloat16 is used where the device has it.
+        layers: whose pooled features the network gives (``cxr_monai.networks.pooled_depths``); empty for none.
     """
 
     network: nn.Module
     inferer: AutocastInferer
     amp: bool
+    layers: tuple[str, ...] = ()
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the labels' log-odds, float32 ``[B, F]``, for images ``[B, C, H, W]`` on the device."""
-        return self.inferer(images, self.network)
+        return self.logits_and_features(images)[0]
+
+    def logits_and_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return log-odds as :meth:`logits`, and the pooled features, float32 ``[B, D]``; None without layers."""
+        if not self.layers:
+            return self.inferer(images, self.network), None
+        features: list[torch.Tensor] = []
+
+        def outputs_of(batch: torch.Tensor) -> torch.Tensor:
+            outputs, pooled = self.network(batch)
+            features.append(pooled)
+            return outputs
+
+        return self.inferer(images, outputs_of), features[0]
 
 
 def fastest_computation(
-    network: nn.Module, shape: Sequence[int], head: Head, device: torch.device, runtime: str, amp: bool
+    network: nn.Module,
+    shape: Sequence[int],
+    head: Head,
+    device: torch.device,
+    runtime: str,
+    amp: bool,
+    layers: Sequence[str] = (),
 ) -> Computation:
     """Return the fastest computation of a network's log-odds.
 
@@ -68,22 +91,34 @@ def fastest_computation(
         device: a CPU or GPU.
         runtime: ``torch`` or ``openvino``.
         amp: bfloat16 where the device has it.
+        layers: whose pooled features are wanted beside the log-odds.
 
     Raises:
         SettingError: ``runtime-missing`` without OpenVINO; ``setting-invalid`` as :func:`check_runtime`.
     """
     check_runtime(runtime, device)
-    low, size = amp and bfloat16_supported(device), tuple(shape[-3:])
+    low, size, layers = amp and bfloat16_supported(device), tuple(shape[-3:]), tuple(layers)
+
+    def with_features(computed: nn.Module) -> nn.Module:
+        return WithPooledFeatures(computed, layers) if layers else computed
+
     if runtime == "openvino":
-        compiled = openvino_network(network, size, low)
-        if low and not largest_difference(network, compiled, size, head) <= TOLERANCE:
+        wanted = with_features(network)
+        compiled = openvino_network(wanted, size, low)
+        if low and not largest_difference(network, lambda images: _outputs(compiled(images)), size, head) <= TOLERANCE:
             logger.warning("OpenVINO computes in float32: in bfloat16 its probabilities differ too much")
-            compiled, amp = openvino_network(network, size, False), False
-        return Computation(compiled, AutocastInferer(False, head), amp)
+            compiled, amp = openvino_network(wanted, size, False), False
+        return Computation(compiled, AutocastInferer(False, head), amp, layers)
     if device.type == "cpu" and low:
         fused = for_prediction(network, size, head)
-        return Computation(FixedBatches(fused, size), AutocastInferer(fused is network, head), amp)
-    return Computation(network, AutocastInferer(amp, head), amp)
+        inferer = AutocastInferer(fused is network, head)
+        return Computation(FixedBatches(with_features(fused), size), inferer, amp, layers)
+    return Computation(with_features(network), AutocastInferer(amp, head), amp, layers)
+
+
+def _outputs(given: Any) -> torch.Tensor:
+    """Return a network's outputs, without features."""
+    return given[0] if isinstance(given, tuple) else given
 
 
 def fastest_class_maps(

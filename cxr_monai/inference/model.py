@@ -32,6 +32,7 @@ from cxr_monai.data.dataset import take_any_modality
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.gate.gate import FilmAnswers, Gate, open_gate
 from cxr_monai.inference.computation import Computation, check_runtime, fastest_class_maps, fastest_computation
 from cxr_monai.inference.reading import FilmBatch, FilmReader
 from cxr_monai.networks.class_maps import ClassMaps
@@ -57,6 +58,8 @@ class ModelSettings:
         any_modality: read DICOM files whatever their headers say they show.
         batch_size: films at a time.
         num_workers: films that are read at a time (``cxr_monai.data.loading.reading_loader``); None suits the machine.
+        gate: what is done with films that are not for this network (``cxr_monai.gate.answer.GateMode``).
+        mend: what is undone where a film needs it (``cxr_monai.gate.mending.MENDS``); nothing by default.
     """
 
     bundle: str = ""
@@ -68,6 +71,8 @@ class ModelSettings:
     any_modality: bool = False
     batch_size: int = 16
     num_workers: int | None = None
+    gate: str = "refuse"
+    mend: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,15 @@ class Predictions:
         errors: image, stable code and reason of each file that was left out.
         about: bundle digest, precision, calibrated or not.
         notes: what reading said of the images in the table.
+        gate: the gate's evidence of every film that could be read, refused ones too
+            (``cxr_monai.gate.gate.GATE_COLUMNS``); None where no film is judged.
     """
 
     table: pd.DataFrame
     errors: list[tuple[str, str, str]]
     about: Mapping[str, Any]
     notes: FilmNotes = field(default_factory=FilmNotes)
+    gate: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +111,7 @@ class Model:
         calibration: of the probabilities; None: they are raw.
         settings: what the model was opened with.
         bundle: that it was made of; None for a network without one.
+        gate: of the bundle; one that judges nothing for a network without one.
 
     Raises:
         SettingError: ``runtime-missing``, or ``setting-invalid`` for another runtime or one that the device lacks.
@@ -116,6 +125,7 @@ class Model:
     calibration: Fitted | None = None
     settings: ModelSettings = field(default_factory=ModelSettings)
     bundle: Bundle | None = None
+    gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
         self.network.eval().to(self.device)
@@ -155,8 +165,17 @@ class Model:
         preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
         item = calibration_item(opened.root)
         calibration = calibration_in(opened.root, item, opened.labels, weights, options.raw)
+        gate = open_gate(opened.root, opened.metadata, options.gate, weights)
         return cls(
-            network, preprocessing, tuple(opened.labels), tuple(shape), head_of(parser), calibration, options, opened
+            network,
+            preprocessing,
+            tuple(opened.labels),
+            tuple(shape),
+            head_of(parser),
+            calibration,
+            options,
+            opened,
+            gate,
         )
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -166,7 +185,8 @@ class Model:
 
     def with_network(self, network: nn.Module) -> "Model":
         """Return the model with another network of the same inputs and outputs; it is no bundle's any more."""
-        return replace(self, network=network, settings=replace(self.settings, bundle=""), bundle=None)
+        settings = replace(self.settings, bundle="")
+        return replace(self, network=network, settings=settings, bundle=None, gate=Gate())
 
     @property
     def device(self) -> torch.device:
@@ -176,7 +196,9 @@ class Model:
     @cached_property
     def _computation(self) -> Computation:
         settings = self.settings
-        return fastest_computation(self.network, self.shape, self.head, self.device, settings.runtime, settings.amp)
+        return fastest_computation(
+            self.network, self.shape, self.head, self.device, settings.runtime, settings.amp, self.gate.layers
+        )
 
     @cached_property
     def _class_maps(self) -> dict[int | None, ClassMaps]:
@@ -193,7 +215,11 @@ class Model:
     def about(self) -> dict[str, Any]:
         """Provenance of predictions: bundle, labels, weights, precision, calibrated or not, runtime."""
         precision = str(autocast_dtype(self.device, self._computation.amp)).removeprefix("torch.")
-        return self._described | {"precision": precision, "runtime": self.settings.runtime}
+        return self._described | {
+            "precision": precision,
+            "runtime": self.settings.runtime,
+            "gate": self.gate.about | ({"mend": list(self.settings.mend)} if self.settings.mend else {}),
+        }
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -220,13 +246,41 @@ class Model:
         """Yield films in batches, as :meth:`FilmReader.read`; batch size and workers are the settings' where None."""
         settings = self.settings
         workers = settings.num_workers if num_workers is None else num_workers
-        reader = FilmReader(self.preprocessing, self.shape, batch_size or settings.batch_size, workers)
+        size = batch_size or settings.batch_size
+        reader = FilmReader(self.preprocessing, self.shape, size, workers, self.gate.observer)
         return reader.read(films, names, desc, done)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the labels' log-odds, float32 ``[B, F]`` on the CPU, for images ``[B, C, H, W]``."""
+        return self.logits_and_features(images)[0]
+
+    def logits_and_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return log-odds as :meth:`logits`, and what the gate knows the network's features by; None without a gate.
+
+        Args:
+            images: float32 ``[B, C, H, W]``, as the network is given them.
+        """
         with torch.inference_mode():
-            return self._computation.logits(images.to(self.device)).cpu()
+            logits, features = self._computation.logits_and_features(images.to(self.device))
+        return logits.cpu(), None if features is None else features.cpu()
+
+    def judge(self, batch: FilmBatch, features: torch.Tensor | None = None) -> FilmAnswers | None:
+        """Return the gate's answers about the readable films of a batch, in their order; None where none is judged.
+
+        Args:
+            batch: of :meth:`read`.
+            features: of :meth:`logits_and_features`, of all films of the batch; computed where None.
+        """
+        if self.gate.fitted is None:
+            return None
+        if features is None:
+            features = self.logits_and_features(batch.images)[1]
+        rows, observed = batch.readable, batch.observed
+        headers, digests, hashes = (
+            [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
+        )
+        names, known = [batch.names[row] for row in rows], None if features is None else features[rows]
+        return self.gate.judge(names, observed["observation"][rows], headers, digests, hashes, known)
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Return probabilities, float32 ``[B, F]`` in [0, 1], calibrated where the model is, of log-odds ``[B, F]``."""
@@ -288,16 +342,26 @@ class Model:
                 whole batches has the same batches as before, and so the same values.
         """
         tables, errors, notes = [self._table([], np.empty((0, len(self.labels)), "float32"))], [], FilmNotes()
+        gated: list[pd.DataFrame] = []
         with closing(self.read(films, names, "predicting", 0, batch_size, num_workers)) as batches:
             for batch in batches:
-                logits = self.logits(batch.images)[batch.readable]
-                table = self._table([batch.names[position] for position in batch.readable], self.probabilities(logits))
-                part = Predictions(table, batch.errors, self.about, batch.notes)
+                part = self._predict_batch(batch)
                 each(part)
-                tables.append(table)
-                errors += batch.errors
+                tables.append(part.table)
+                errors += part.errors
                 notes.add_all(part.notes.to_json())
-        return Predictions(pd.concat(tables, ignore_index=True), errors, self.about, notes)
+                gated += [] if part.gate is None else [part.gate]
+        evidence = pd.concat(gated, ignore_index=True) if gated else None
+        return Predictions(pd.concat(tables, ignore_index=True), errors, self.about, notes, evidence)
+
+    def _predict_batch(self, batch: FilmBatch) -> Predictions:
+        logits, features = self.logits_and_features(batch.images)
+        answers = self.judge(batch, features)
+        is_refused = np.zeros(len(batch.readable), bool) if answers is None else answers.is_refused
+        kept = [row for row, refused in zip(batch.readable, is_refused, strict=True) if not refused]
+        table = self._table([batch.names[row] for row in kept], self.probabilities(logits[kept]))
+        errors = [*batch.errors, *([] if answers is None else answers.errors())]
+        return Predictions(table, errors, self.about, batch.notes, None if answers is None else answers.table)
 
     def _table(self, images: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
         table = pd.DataFrame(probabilities, columns=list(self.labels))

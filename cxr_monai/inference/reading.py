@@ -3,8 +3,8 @@
 The one loop over files of prediction, maps, tests of maps and linear probes.
 """
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cxr_monai.plurals import counted, was
 from cxr_monai.progress import progress_bar
 from cxr_monai.transforms.load_radiograph import plain_tensors
 
+_PLAIN = ("image", "label", "name", "error", "source", "notes", "geometry")
 _UNKNOWN = torch.full((4,), torch.nan, dtype=torch.float64)
 
 
@@ -34,6 +35,7 @@ class FilmBatch:
         remarks: what is odd about each of the B films, a line each.
         geometry: float64 ``[B, 4]``: rows and columns of the stored image, distance of its rows and columns in mm; NaN
             where unknown.
+        observed: what the reader's observer gave of the B films, by name of the entry; empty without one.
     """
 
     names: list[str]
@@ -42,6 +44,7 @@ class FilmBatch:
     errors: list[tuple[str, str, str]]
     remarks: list[str]
     geometry: torch.Tensor
+    observed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def notes(self) -> FilmNotes:
@@ -73,12 +76,14 @@ class FilmReader:
         shape: ``[C, H, W]`` of that input.
         batch_size: films at a time.
         num_workers: films that are read at a time (``cxr_monai.data.loading.reading_loader``).
+        observer: of ``RadiographDataset``: gives further entries of each film.
     """
 
     preprocessing: Compose
     shape: tuple[int, ...]
     batch_size: int = 16
     num_workers: int | None = None
+    observer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     def read(
         self, films: Sequence[Any], names: Sequence[str] | None = None, desc: str = "reading", done: int = 0
@@ -99,13 +104,15 @@ class FilmReader:
             item["name"] = name
         for item in items:
             item["image"] = str(item["image"]) if isinstance(item["image"], Path) else item["image"]
-        dataset, count = _FilmDataset(items, self.preprocessing, self.shape, with_notes=True), 0
+        dataset = _FilmDataset(items, self.preprocessing, self.shape, with_notes=True, observer=self.observer)
+        count = 0
         with progress_bar(total=done + len(items), initial=done, desc=desc, unit="images") as bar:
             for batch in reading_loader(dataset, self.batch_size, self.num_workers) if items else ():
                 readable = [position for position, error in enumerate(batch["error"]) if not error]
                 yield FilmBatch(
-                    batch["name"], batch["image"], readable, batch_errors(batch), batch["notes"], batch["geometry"]
-                )
+                    batch["name"], batch["image"], readable, batch_errors(batch), batch["notes"], batch["geometry"],
+                    {name: entry for name, entry in batch.items() if name not in _PLAIN},
+                )  # fmt: skip
                 count += len(batch["name"])
                 bar.update(len(batch["name"]))
         if count != len(items):

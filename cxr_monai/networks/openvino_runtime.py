@@ -24,7 +24,7 @@ def openvino_network(network: nn.Module, shape: tuple[int, ...], amp: bool = Tru
         amp: bfloat16 where the processor has it; False computes in float32.
 
     Returns:
-        a module that takes float32 ``[B, C, H, W]`` and gives logits ``[B, F]``.
+        a module that takes float32 ``[B, C, H, W]`` and gives what the network gives: a tensor, or several as a tuple.
 
     Raises:
         SettingError: ``runtime-missing`` without OpenVINO.
@@ -58,6 +58,7 @@ class _Compiled(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        (logits,) = self.model(np.ascontiguousarray(images.numpy())).values()  # type: ignore[operator]
-        return torch.from_numpy(logits.copy())
+    def forward(self, images: torch.Tensor) -> Any:
+        outputs = self.model(np.ascontiguousarray(images.numpy())).values()  # type: ignore[operator]
+        copies = tuple(torch.from_numpy(output.copy()) for output in outputs)
+        return copies if len(copies) > 1 else copies[0]

@@ -64,7 +64,7 @@ class LoadRadiographd(MapTransform):
 
     For the key ``image``, ``image_bits`` tells how many bits a pixel of the film has (16 where it does not say),
     ``image_shape`` its (H, W), ``image_spacing`` its (row, column) spacing in mm or None, ``image_notes`` what is odd
-    about it.
+    about it, ``image_header`` the facts of a DICOM header (``cxr_monai.data.film_header``) or None.
 
     Attributes:
         any_modality: read a DICOM whatever its header says it shows (``cxr_monai.data.dataset.take_any_modality``).
@@ -89,4 +89,5 @@ class LoadRadiographd(MapTransform):
             result[f"{key}_notes"] = tuple(radiograph.provenance.get("notes", ()))
             result[f"{key}_bits"] = int(radiograph.provenance.get("bits_stored", 16))
             result[f"{key}_shape"], result[f"{key}_spacing"] = radiograph.pixels.shape[1:], radiograph.spacing
+            result[f"{key}_header"] = radiograph.header
         return result

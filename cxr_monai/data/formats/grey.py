@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.errors import Code, RadiographError
 from cxr_monai.plurals import counted
 
@@ -34,13 +35,15 @@ _STEPS = 2.0**24
 class Decoded:
     """What a decoder returns: float32 ``[H, W]`` in [0, 1], (row, column) spacing in mm or None, how it was read.
 
-    ``notes`` are sentences on what is odd about the file, such as a rule that could not be followed.
+    ``notes`` are sentences on what is odd about the file, such as a rule that could not be followed; ``header`` the
+    facts of a DICOM header, None for other formats.
     """
 
     pixels: np.ndarray
     spacing: tuple[float, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    header: FilmHeader | None = None
 
 
 def exact_grey(fraction: np.ndarray) -> np.ndarray:

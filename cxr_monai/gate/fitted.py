@@ -1,0 +1,124 @@
+"""A bundle's gate as it was fitted: scores of every film, and the limits beyond which one is reviewed or refused.
+
+    scores = gate.scores(observations, features)            # {"alteration": [N], "network_distance": [N], ...}
+    gate.worst(scores)                                      # [N]: above gate.limits["refuse"], a film is refused
+
+Each score is standardised on films that it was not fitted on: 0 is the median of good films, 1 their 99th percentile.
+The worst of a film's scores is compared with a limit that at most a promised share of good films exceeds (split
+conformal prediction: Vovk et al. 2005; Lei et al. 2018, doi 10.1080/01621459.2017.1307116).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cxr_monai.gate.distance import Distance
+from cxr_monai.gate.linear_head import LinearHead
+from cxr_monai.gate.observation import Parts, parts_of
+
+INTACT = "intact"
+"""The class of films as they should be."""
+TYPICAL = 0.99
+"""The share of good films whose score is below 1."""
+
+ALTERATION, MIRRORED = "alteration", "mirrored"
+THUMBNAIL_DISTANCE, STATISTICS_DISTANCE = "thumbnail_distance", "statistics_distance"
+NETWORK_DISTANCE = "network_distance"
+CHILD, LATERAL = "child", "lateral"
+SCORES = (ALTERATION, MIRRORED, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK_DISTANCE, CHILD, LATERAL)
+"""The scores that a film is refused by, where the gate has them:
+
+``alteration``: log-odds that it was turned, inverted, cut off, blurred or wrongly exposed
+(`cxr_monai.gate.alterations`). ``mirrored``: log-odds that it was mirrored. ``thumbnail_distance``,
+``statistics_distance``, ``network_distance``: Mahalanobis' distances of the thumbnail, of the picture's statistics, of
+the network's pooled features. ``child``, ``lateral``: log-odds of that attribute, where the manifest has films of it.
+"""
+AP = "ap"
+"""Log-odds of an AP against a PA view: evidence alone, no film is refused by it."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a raw score is standardised: its median and its 99th percentile over good films."""
+
+    median: float
+    typical: float
+
+    @classmethod
+    def of(cls, scores: np.ndarray) -> "Scale":
+        """Return the scale of good films' raw scores ``[N]``."""
+        median, typical = np.quantile(scores, [0.5, TYPICAL])
+        return cls(float(median), float(max(typical, median + 1e-6)))
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        return (scores - self.median) / (self.typical - self.median)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedGate:
+    """The parameters of a gate; `cxr_monai.gate.fitting` makes one, `cxr_monai.gate.storage` keeps it.
+
+    Attributes:
+        distances: by name of the score.
+        heads: ``alteration``, ``mirrored``, and of attributes ``child``, ``lateral``, ``ap`` where there are films.
+        scales: of each score, by name.
+        limits: ``refuse`` and ``review``: the worst score above which a film is; ``far``: the distance above which it
+            is no radiograph.
+        promise: the share of good films that may be refused.
+        layers: of the network, whose pooled outputs are the features, one after the other; empty without them.
+        statistics_limits: float ``[S, 2]``: the lowest and highest value of each statistic in 99.8 % of good films.
+        fitted_on: figures on the films, for people: counts, shares, tests.
+    """
+
+    distances: Mapping[str, Distance]
+    heads: Mapping[str, LinearHead]
+    scales: Mapping[str, Scale]
+    limits: Mapping[str, float]
+    promise: float
+    layers: tuple[str, ...]
+    statistics_limits: np.ndarray
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def raw_scores(self, observations: np.ndarray, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Return the scores of films before they are standardised, ``[N]`` each; arguments as of :meth:`scores`."""
+        parts = parts_of(observations)
+        inputs = head_inputs(parts)
+        scores = {name: head.against_first(inputs) for name, head in self.heads.items()}
+        values = {THUMBNAIL_DISTANCE: thumbnail_values(parts), STATISTICS_DISTANCE: parts.statistics}
+        if features is not None:
+            values[NETWORK_DISTANCE] = features
+        scores |= {name: self.distances[name].of(value) for name, value in values.items() if name in self.distances}
+        return scores
+
+    def scores(self, observations: np.ndarray, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Return the standardised scores of films, float ``[N]`` each, of :data:`SCORES` and :data:`AP`.
+
+        Args:
+            observations: ``[N, OBSERVED]`` of `cxr_monai.gate.observation`.
+            features: float32 ``[N, D]``, pooled features of :attr:`layers`; without them there is no
+                ``network_distance``.
+        """
+        raw = self.raw_scores(observations, features)
+        return {name: self.scales[name](values) for name, values in raw.items()}
+
+    def worst(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the largest of each film's scores, ``[N]``."""
+        return np.max([scores[name] for name in SCORES if name in scores], axis=0)
+
+    def likeliest(self, observations: np.ndarray) -> list[str]:
+        """Return the name of the alteration that each film looks most like, or ``intact``."""
+        head = self.heads[ALTERATION]
+        best = head.log_odds(head_inputs(parts_of(observations))).argmax(1)
+        return [head.classes[position] for position in best]
+
+
+def thumbnail_values(parts: Parts) -> np.ndarray:
+    """Return what the thumbnail's distance is of: its grey, 16x16 values a film, ``[N, 256]``."""
+    return parts.thumbnails.reshape(-1, 16, 2, 16, 2).mean((2, 4)).reshape(len(parts.thumbnails), -1)
+
+
+def head_inputs(parts: Parts) -> np.ndarray:
+    """Return what the classifiers are of: statistics, thumbnail and directions of edges, ``[N, 791]``."""
+    return np.concatenate([parts.statistics, thumbnail_values(parts), parts.edges], axis=1)

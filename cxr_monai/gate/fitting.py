@@ -1,0 +1,238 @@
+"""Fitting a gate on the films that a network was trained and validated on: no labels, no other pictures.
+
+    fitted = fit_gate(material, promise=0.01, layers=("features.denseblock2", "features"))
+
+What is fitted on some patients is standardised and limited on others: the films are divided into folds by patient, each
+fold is scored by what was fitted on the rest, and the limits are quantiles of those scores (cross-conformal prediction:
+Vovk 2015, doi 10.1007/s10472-013-9368-4). What is stored is fitted on all.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import GroupKFold
+
+from cxr_monai.errors import Code, GateError
+from cxr_monai.gate.alterations import ALTERATIONS
+from cxr_monai.gate.distance import Distance
+from cxr_monai.gate.fitted import (
+    ALTERATION,
+    AP,
+    CHILD,
+    INTACT,
+    LATERAL,
+    MIRRORED,
+    NETWORK_DISTANCE,
+    SCORES,
+    STATISTICS_DISTANCE,
+    THUMBNAIL_DISTANCE,
+    FittedGate,
+    Scale,
+    head_inputs,
+    thumbnail_values,
+)
+from cxr_monai.gate.linear_head import LinearHead
+from cxr_monai.gate.observation import parts_of
+from cxr_monai.plurals import counted
+
+FOLDS = 5
+FEWEST = 20
+"""Good films below which no gate is fitted."""
+FEWEST_WITH_ATTRIBUTE = 10
+"""Films of an attribute (children, laterals) below which it has no classifier."""
+REVIEWED = 5
+"""The share of good films that may be reviewed or refused, as a multiple of those that may be refused."""
+PROMISE = 0.01
+"""The share of films like the training's that may be refused."""
+_MIRRORED = "mirrored"
+_INSIDE = (0.001, 0.999)
+
+
+@dataclass(frozen=True, eq=False)
+class GateMaterial:
+    """The films that a gate is fitted on.
+
+    Attributes:
+        observations: float32 ``[N, OBSERVED]`` of the films as they are.
+        altered: float32 ``[N, A, OBSERVED]`` of their copies in every alteration of
+            `cxr_monai.gate.alterations.ALTERATIONS`; NaN for films of which no copies were made.
+        features: float32 ``[N, D]``, the network's pooled features; None where it gives none.
+        patients: N keys; films of one key are never on both sides.
+        is_validation: bool ``[N]``: the network was not trained on them.
+        is_good: bool ``[N]``: of a view and an age that the bundle is meant for.
+        attributes: bool ``[N]`` by name (``child``, ``lateral``, ``ap``): films known to have it.
+    """
+
+    observations: np.ndarray
+    altered: np.ndarray
+    features: np.ndarray | None
+    patients: np.ndarray
+    is_validation: np.ndarray
+    is_good: np.ndarray
+    attributes: Mapping[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> "GateMaterial":
+        """Return some of the films: bool ``[N]``, or positions."""
+        return GateMaterial(
+            self.observations[rows],
+            self.altered[rows],
+            None if self.features is None else self.features[rows],
+            self.patients[rows],
+            self.is_validation[rows],
+            self.is_good[rows],
+            {name: has[rows] for name, has in self.attributes.items()},
+        )
+
+
+def fit_gate(material: GateMaterial, layers: Sequence[str] = (), promise: float = PROMISE, seed: int = 0) -> FittedGate:
+    """Fit a gate.
+
+    Args:
+        material: the films.
+        layers: of the network, that the features are of.
+        promise: the share of good films that may be refused.
+        seed: of the folds.
+
+    Raises:
+        GateError: ``gate-missing`` for too few good films or patients to fit one on.
+    """
+    good, patients = int(material.is_good.sum()), len(set(material.patients[material.is_good]))
+    if good < FEWEST or patients < FOLDS:
+        raise GateError(
+            Code.GATE_MISSING,
+            f"{counted(good, 'film')} of {counted(patients, 'patient')} are too few to fit a gate on: it needs "
+            f"{FEWEST} films of {FOLDS} patients.",
+            fix="Fit it on more films ('cxr-monai gate fit'), or train with --gate none.",
+        )
+    raw: dict[str, np.ndarray] = {}
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    for fitted_on, scored in folds.split(material.observations, groups=material.patients):
+        part = _parameters(material.take(fitted_on), layers, promise)
+        rest = material.take(scored)
+        for name, values in part.raw_scores(rest.observations, rest.features).items():
+            raw.setdefault(name, np.full(len(material.observations), np.nan))[scored] = values
+    fitted = _parameters(material, layers, promise)
+    raw = {name: values for name, values in raw.items() if name in {*fitted.heads, *fitted.distances}}
+    standardised = {name: _standardise(name, values, material) for name, values in raw.items()}
+    scales = {name: scale for name, (scale, _) in standardised.items()}
+    scores = {name: values for name, (_, values) in standardised.items()}
+    is_good = material.is_good
+    worst = np.nanmax([scores[name] for name in SCORES if name in scores], axis=0)[is_good]
+    limits = {
+        "refuse": conformal_limit(worst, promise),
+        "review": conformal_limit(worst, min(REVIEWED * promise, 0.5)),
+    }
+    fitted = replace(fitted, scales=scales, limits=limits)
+    far = _far(fitted, material)
+    about = _about(material, worst, limits, promise)
+    return replace(fitted, limits={**limits, "far": max(far, limits["refuse"])}, fitted_on=about)
+
+
+def conformal_limit(scores: np.ndarray, share: float) -> float:
+    """Return the limit that a further score exceeds with a probability of at most ``share``.
+
+    With too few scores for that the limit is the largest of them, and the share it keeps is 1 / (N + 1).
+
+    Args:
+        scores: ``[N]``, exchangeable with the further one.
+        share: in (0, 1).
+
+    >>> conformal_limit(np.arange(199.0), 0.01)
+    197.0
+    """
+    rank = min(math.ceil((len(scores) + 1) * (1 - share)), len(scores))
+    return float(np.sort(scores)[rank - 1])
+
+
+def _standardise(name: str, raw: np.ndarray, material: GateMaterial) -> tuple[Scale, np.ndarray]:
+    """Return the scale of a score, of validation films where the network has a part in it, and the score of all."""
+    is_good, is_validation = material.is_good & np.isfinite(raw), material.is_validation
+    if name != NETWORK_DISTANCE or (is_good & is_validation).sum() < FEWEST:
+        scale = Scale.of(raw[is_good])
+        return scale, scale(raw)
+    # films that the network was trained on lie nearer: each part by its own scale, the stored one is of the others
+    scale, values = Scale.of(raw[is_good & is_validation]), np.empty_like(raw)
+    values[is_validation] = scale(raw[is_validation])
+    trained_on = ~is_validation
+    if (is_good & trained_on).any():
+        values[trained_on] = Scale.of(raw[is_good & trained_on])(raw[trained_on])
+    return scale, values
+
+
+def _parameters(material: GateMaterial, layers: Sequence[str], promise: float) -> FittedGate:
+    """Return the distances and classifiers of films; no scales or limits yet."""
+    good = material.take(material.is_good)
+    parts = parts_of(good.observations)
+    values = {THUMBNAIL_DISTANCE: thumbnail_values(parts), STATISTICS_DISTANCE: parts.statistics}
+    if good.features is not None:
+        values[NETWORK_DISTANCE] = good.features
+    distances = {name: Distance.fit(value) for name, value in values.items()}
+    return FittedGate(
+        distances,
+        {**_alteration_heads(good), **_attribute_heads(material)},
+        {},
+        {},
+        promise,
+        tuple(layers) if good.features is not None else (),
+        np.quantile(parts.statistics, _INSIDE, axis=0).T,
+    )
+
+
+def _alteration_heads(good: GateMaterial) -> dict[str, LinearHead]:
+    with_copies = good.take(np.isfinite(good.altered[:, 0, 0]))
+    intact = head_inputs(parts_of(with_copies.observations))
+    films = len(intact)
+    copies = [head_inputs(parts_of(with_copies.altered[:, position])) for position in range(len(ALTERATIONS))]
+    classes = np.repeat(np.arange(1 + len(ALTERATIONS)), films)
+    names = (INTACT, *(alteration.name for alteration in ALTERATIONS))
+    mirrored = copies[[alteration.name for alteration in ALTERATIONS].index(_MIRRORED)]
+    return {
+        ALTERATION: LinearHead.fit(np.concatenate([intact, *copies]), classes, names),
+        MIRRORED: LinearHead.fit(np.concatenate([intact, mirrored]), np.repeat([0, 1], films), (INTACT, _MIRRORED)),
+    }
+
+
+def _attribute_heads(material: GateMaterial) -> dict[str, LinearHead]:
+    inputs, heads = head_inputs(parts_of(material.observations)), {}
+    for name, others in ((CHILD, material.is_good), (LATERAL, material.is_good), (AP, material.is_good)):
+        has = material.attributes.get(name)
+        if has is None:
+            continue
+        others = others & ~has
+        if min(has.sum(), others.sum()) < FEWEST_WITH_ATTRIBUTE:
+            continue
+        rows = has | others
+        heads[name] = LinearHead.fit(inputs[rows], has[rows].astype(int), (f"no {name}", name))
+    return heads
+
+
+def _far(fitted: FittedGate, material: GateMaterial) -> float:
+    """Return the distance below which 99 % of the altered copies of good films lie."""
+    good = material.take(material.is_good & np.isfinite(material.altered[:, 0, 0]))
+    distances = [
+        np.maximum(scores[THUMBNAIL_DISTANCE], scores[STATISTICS_DISTANCE])
+        for position in range(len(ALTERATIONS))
+        for scores in [fitted.scores(good.altered[:, position])]
+    ]
+    return float(np.quantile(np.concatenate(distances), TYPICAL_FAR))
+
+
+TYPICAL_FAR = 0.99
+"""The share of altered copies of good films that still count as radiographs."""
+
+
+def _about(material: GateMaterial, worst: np.ndarray, limits: Mapping[str, float], promise: float) -> dict[str, Any]:
+    good = material.take(material.is_good)
+    return {
+        "films": len(good.observations),
+        "patients": len(set(good.patients)),
+        "validation_films": int(good.is_validation.sum()),
+        "films_not_intended": int((~material.is_good).sum()),
+        "attributes": {name: int(has.sum()) for name, has in material.attributes.items()},
+        "refused_share": float((worst > limits["refuse"]).mean()),
+        "reviewed_share": float(((worst > limits["review"]) & (worst <= limits["refuse"])).mean()),
+        "promise_kept_by_number": bool((len(worst) + 1) * promise >= 1),
+    }

@@ -1,0 +1,89 @@
+"""What the gate looks at in a film: statistics of the picture, a thumbnail, the directions of its edges.
+
+    values = observe(plane)                             # float32 [OBSERVED], a fraction of a millisecond
+    statistics, thumbnails, edges = parts_of(np.stack([values]))
+
+Made while a film is read, of the plane that the network's preprocessing keeps, before the centre is cut out: a film
+whose borders are missing shows it there. A few hundred numbers, and no picture that a person could be recognised by.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cxr_monai.gate.picture_statistics import STATISTICS, picture_statistics
+from cxr_monai.transforms.resize_shortest import resize
+
+THUMBNAIL = 32
+"""Rows and columns of the thumbnail, whatever the film's shape."""
+CELLS = 8
+"""Rows and columns of the grid of edge directions."""
+DIRECTIONS = 8
+"""Directions of edges; opposite ones count apart, since an inverted film has them exchanged."""
+_EDGES_SIDE = 64
+
+OBSERVED = len(STATISTICS) + THUMBNAIL**2 + CELLS**2 * DIRECTIONS
+"""How many numbers an observation has."""
+
+
+class Parts(NamedTuple):
+    """Observations by their parts.
+
+    Attributes:
+        statistics: float32 ``[N, S]``, see `cxr_monai.gate.picture_statistics`.
+        thumbnails: float32 ``[N, THUMBNAIL, THUMBNAIL]``, each with mean 0 and standard deviation 1.
+        edges: float32 ``[N, CELLS * CELLS * DIRECTIONS]``, see :func:`edge_directions`.
+    """
+
+    statistics: np.ndarray
+    thumbnails: np.ndarray
+    edges: np.ndarray
+
+
+def observe(plane: np.ndarray) -> np.ndarray:
+    """Return what the gate looks at in one film.
+
+    Args:
+        plane: float32 ``[H, W]`` in [0, 1], bright = dense, at least 32 pixels each way.
+
+    Returns:
+        float32 ``[OBSERVED]``.
+    """
+    small = resize(np.ascontiguousarray(plane, dtype=np.float32), _EDGES_SIDE, _EDGES_SIDE)
+    thumbnail = small.reshape(THUMBNAIL, 2, THUMBNAIL, 2).mean((1, 3))
+    centred = thumbnail - thumbnail.mean()
+    return np.concatenate(
+        [picture_statistics(plane), (centred / (centred.std() + 1e-3)).ravel(), edge_directions(small)],
+        dtype=np.float32,
+    )
+
+
+def parts_of(observations: np.ndarray) -> Parts:
+    """Return the parts of observations ``[N, OBSERVED]``."""
+    first, second = len(STATISTICS), len(STATISTICS) + THUMBNAIL**2
+    thumbnails = observations[:, first:second].reshape(-1, THUMBNAIL, THUMBNAIL)
+    return Parts(observations[:, :first], thumbnails, observations[:, second:])
+
+
+def edge_directions(picture: np.ndarray) -> np.ndarray:
+    """Return how much of each direction the edges in each cell have, after Dalal and Triggs (CVPR 2005).
+
+    The strength of an edge is shared out among the directions near its own by the square of the cosine. Relative to the
+    film's mean, so that contrast does not matter, and as square roots.
+
+    Args:
+        picture: float32 ``[64, 64]``.
+
+    Returns:
+        float32 ``[DIRECTIONS * CELLS * CELLS]``.
+    """
+    down, right = np.zeros_like(picture), np.zeros_like(picture)
+    down[1:-1] = picture[2:] - picture[:-2]
+    right[:, 1:-1] = picture[:, 2:] - picture[:, :-2]
+    strength = np.sqrt(down * down + right * right) + 1e-9
+    side = len(picture) // CELLS
+    angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    along = np.cos(angles)[:, None, None] * right + np.sin(angles)[:, None, None] * down
+    shared = np.maximum(along, 0) ** 2 / strength
+    cells = shared.reshape(DIRECTIONS, CELLS, side, CELLS, side).mean((2, 4))
+    return np.sqrt(cells / (cells.mean() + 1e-6)).ravel().astype(np.float32)

@@ -1,0 +1,123 @@
+"""Picture quality in numbers: what is clipped, how much of the range is used, how sharp and noisy, what borders.
+
+    values = picture_statistics(plane)                  # float32 [S]
+    dict(zip(STATISTICS, values))["sharpness_1"]
+
+Each is one number of the plane as the network's preprocessing keeps it, so that a film at its full resolution and the
+same film reduced are judged alike.
+"""
+
+import numpy as np
+
+STATISTICS = (
+    "aspect",
+    "black_share",
+    "white_share",
+    "level_p01",
+    "level_p10",
+    "level_p25",
+    "level_p50",
+    "level_p75",
+    "level_p90",
+    "level_p99",
+    "mean",
+    "deviation",
+    "levels_used",
+    "sharpness_1",
+    "sharpness_2",
+    "sharpness_4",
+    "sharpness_8",
+    "noise",
+    "border_top",
+    "border_bottom",
+    "border_left",
+    "border_right",
+    "symmetry",
+)
+"""The numbers, in their order:
+
+``aspect``: logarithm of columns / rows. ``black_share``, ``white_share``: share of pixels in the lowest and highest
+percent of the range. ``level_pNN``: percentiles of the grey levels, in [0, 1]. ``mean``, ``deviation`` (standard): of
+the grey levels. ``levels_used``: share of 256 grey levels that any pixel has. ``sharpness_N``: logarithm of the mean
+absolute difference of neighbouring blocks of N pixels, relative to the deviation (Haar's details). ``noise``: logarithm
+of the median absolute diagonal detail, relative to the deviation (Donoho and Johnstone 1994, doi
+10.1093/biomet/81.3.425). ``border_SIDE``: share of the rows or columns, counted from that side, that are of one grey.
+``symmetry``: correlation of the film with its mirror image.
+"""
+
+_LEVELS = 256
+_PERCENTILES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.99)
+_LEAST = 1e-4
+"""Added before each logarithm: a twentieth of a grey level of 8 bits, relative to the deviation."""
+_ONE_GREY = 1.5 / 255
+"""Standard deviation of a row below which it counts as of one grey."""
+
+
+def picture_statistics(plane: np.ndarray) -> np.ndarray:
+    """Return the numbers of :data:`STATISTICS`.
+
+    Args:
+        plane: float32 ``[H, W]`` in [0, 1], at least 32 pixels each way.
+
+    Returns:
+        float32 ``[S]``, all finite.
+    """
+    height, width = plane.shape
+    levels = np.clip(np.rint(plane * (_LEVELS - 1)), 0, _LEVELS - 1).astype(np.uint8)
+    counts = np.bincount(levels.ravel(), minlength=_LEVELS)
+    shares = np.cumsum(counts) / levels.size
+    percentiles = np.searchsorted(shares, _PERCENTILES) / (_LEVELS - 1)
+    deviation = float(plane.std())
+    scale = deviation + 1 / _LEVELS
+    details, noise = _details(plane)
+    return np.array(
+        [
+            np.log(width / height),
+            counts[:3].sum() / levels.size,
+            counts[-3:].sum() / levels.size,
+            *percentiles,
+            float(plane.mean()),
+            deviation,
+            np.count_nonzero(counts) / _LEVELS,
+            *(np.log(detail / scale + _LEAST) for detail in details),
+            np.log(noise / scale + _LEAST),
+            *_borders(plane),
+            _symmetry(plane),
+        ],
+        dtype=np.float32,
+    )
+
+
+def _details(plane: np.ndarray) -> tuple[list[float], float]:
+    """Return the mean absolute differences of neighbouring blocks of 1, 2, 4 and 8 pixels, and the noise."""
+    details, noise = [], 0.0
+    blocks = plane
+    for step in range(4):
+        rows, columns = (side // 2 * 2 for side in blocks.shape)
+        blocks = blocks[:rows, :columns]
+        upper, lower = blocks[::2], blocks[1::2]
+        sums, differences = upper + lower, upper - lower
+        vertical = float(np.abs(differences).mean()) / 2
+        horizontal = float(np.abs(sums[:, ::2] - sums[:, 1::2]).mean()) / 4
+        details.append(vertical + horizontal)
+        if step == 0:
+            noise = float(np.median(np.abs(differences[:, ::2] - differences[:, 1::2]))) / 2
+        blocks = (sums[:, ::2] + sums[:, 1::2]) / 4
+    return details, noise
+
+
+def _borders(plane: np.ndarray) -> list[float]:
+    """Return the shares of rows from the top, the bottom, and of columns from the left, the right, of one grey."""
+    shares = []
+    for axis in (1, 0):
+        is_plain = plane.std(axis) < _ONE_GREY
+        first = int(np.argmin(is_plain)) if not is_plain.all() else len(is_plain)
+        last = int(np.argmin(is_plain[::-1])) if not is_plain.all() else len(is_plain)
+        shares += [first / len(is_plain), last / len(is_plain)]
+    return shares
+
+
+def _symmetry(plane: np.ndarray) -> float:
+    centred = plane - plane.mean()
+    power = float((centred * centred).sum())
+    return float((centred * centred[:, ::-1]).sum()) / power if power > 0 else 1.0

@@ -1,0 +1,126 @@
+"""From a bundle and a manifest to the material that a gate is fitted on: each film is read, and predicted, once.
+
+fitted = fit_gate_of(Model.open("OUT/bundle", gate="off"), manifest)
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from cxr_monai.data.manifest import Manifest
+from cxr_monai.data.overlaps import patient_keys
+from cxr_monai.data.views import AP, LATERAL, PA, known_view
+from cxr_monai.gate import fitted as names
+from cxr_monai.gate.film_observer import FilmObserver
+from cxr_monai.gate.fitted import FittedGate
+from cxr_monai.gate.fitting import PROMISE, GateMaterial, fit_gate
+from cxr_monai.gate.intended_films import IntendedFilms
+from cxr_monai.inference.computation import fastest_computation
+from cxr_monai.inference.model import Model
+from cxr_monai.inference.reading import FilmReader
+from cxr_monai.networks.pooled_depths import pooled_layers
+
+logger = logging.getLogger(__name__)
+
+MOST_FILMS = 2000
+"""Training films, and validation films, that a gate is fitted on at most, drawn at random by the seed."""
+
+
+def fit_gate_of(
+    model: Model,
+    manifest: Manifest,
+    promise: float = PROMISE,
+    seed: int = 0,
+    most_films: int = MOST_FILMS,
+    num_workers: int | None = None,
+) -> FittedGate:
+    """Fit a gate on the training and validation films of a manifest.
+
+    Args:
+        model: the bundle that it shall be of.
+        manifest: with the split that the network was trained by; of one without a split, all films count as validation.
+        promise: the share of good films that may be refused.
+        seed: of the films that are drawn, and of the folds.
+        most_films: of training, and of validation.
+        num_workers: films that are read at a time.
+
+    Raises:
+        GateError: ``gate-missing`` for too few films.
+    """
+    layers = pooled_layers(model.network, model.shape)
+    material = gate_material(model, drawn_films(manifest, seed, most_films), layers, num_workers)
+    return fit_gate(material, layers, promise, seed)
+
+
+def drawn_films(manifest: Manifest, seed: int = 0, most_films: int = MOST_FILMS) -> Manifest:
+    """Return the training and validation rows of a manifest, at most ``most_films`` of each, in the table's order."""
+    table = manifest.table
+    drawn = []
+    for parts in (("train",), ("val", "")):
+        rows = table[table["split"].fillna("").isin(parts)]
+        drawn += list(rows.sample(min(len(rows), most_films), random_state=seed).index)
+    return replace(manifest, table=table.loc[sorted(drawn)].reset_index(drop=True))
+
+
+def gate_material(
+    model: Model, manifest: Manifest, layers: Sequence[str], num_workers: int | None = None
+) -> GateMaterial:
+    """Read the films of a manifest and run the network once over them.
+
+    Args:
+        model: the bundle.
+        manifest: its films; those that cannot be read are left out.
+        layers: whose pooled outputs are the features; empty for none.
+        num_workers: films that are read at a time.
+    """
+    settings, table = model.settings, manifest.table
+    computation = fastest_computation(
+        model.network, model.shape, model.head, model.device, settings.runtime, settings.amp, layers
+    )
+    workers = settings.num_workers if num_workers is None else num_workers
+    reader = FilmReader(model.preprocessing, model.shape, settings.batch_size, workers, FilmObserver(True))
+    observations, altered, features, rows = [], [], [], []
+    positions = {name: row for row, name in enumerate(table["image"])}
+    with closing(reader.read(manifest.paths(), list(table["image"]), "gate")) as batches:
+        for batch in batches:
+            kept = batch.readable
+            observations.append(batch.observed["observation"][kept].numpy())
+            altered.append(batch.observed["altered"][kept].numpy())
+            rows += [positions[batch.names[position]] for position in kept]
+            if layers:
+                with torch.inference_mode():
+                    _, pooled = computation.logits_and_features(batch.images.to(model.device))
+                features.append(pooled.cpu().numpy()[kept])  # type: ignore[union-attr]
+    read = table.iloc[rows]
+    return GateMaterial(
+        np.concatenate(observations),
+        np.concatenate(altered),
+        np.concatenate(features) if features else None,
+        np.array(patient_keys(read)),
+        (read["split"].fillna("") != "train").to_numpy(),
+        **_attributes(read, model),
+    )
+
+
+def _attributes(table: Any, model: Model) -> dict[str, Any]:
+    """Return which films are of intended views and ages, and which are known to be children's, lateral or AP."""
+    metadata = {} if model.bundle is None else model.bundle.metadata
+    intended = IntendedFilms.of(metadata) or IntendedFilms()
+    views = table["view"].fillna("").map(known_view)
+    ages = table["age"]
+    is_child = (ages < (intended.minimum_age or 0)).to_numpy()
+    is_other_age = np.array([not np.isnan(age) and not intended.covers_age(age) for age in ages], dtype=bool)
+    is_other_view = ((views != "") & ~views.isin(intended.views)).to_numpy()
+    return {
+        "is_good": ~is_other_age & ~is_other_view,
+        "attributes": {
+            names.CHILD: is_child & ~is_other_view,
+            names.LATERAL: (views == LATERAL).to_numpy() & (LATERAL not in intended.views),
+            names.AP: (views.isin([AP]) & ~is_other_age).to_numpy() & bool((views == PA).any()),
+        },
+    }
