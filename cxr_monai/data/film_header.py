@@ -1,6 +1,6 @@
 """What a file says of its film besides the pixels: the facts of a DICOM header by which a network may judge it or not.
 
-    header = read_radiograph("chest.dcm").header         # None for PNG and other files without a header
+    radiograph.header                                    # of a Radiograph; None for PNG and others without a header
     header.view, header.age, header.taken_on             # "AP", 63.0, "2026-11-23T09:14:05"
 
 Nothing that names a person is among them.

@@ -6,7 +6,7 @@ from enum import StrEnum
 from cxr_monai.errors import Code, SettingError
 
 
-class Verdict(StrEnum):
+class GateVerdict(StrEnum):
     """What the gate says of a film."""
 
     ACCEPT = "accept"
@@ -53,7 +53,7 @@ class Answer:
             would.
     """
 
-    verdict: Verdict
+    verdict: GateVerdict
     code: Code | None = None
     evidence: str = ""
     value: str = ""
@@ -68,4 +68,4 @@ class Answer:
         return f"{self.sentence.rstrip('.')}{detail}."
 
 
-ACCEPTED = Answer(Verdict.ACCEPT)
+ACCEPTED = Answer(GateVerdict.ACCEPT)

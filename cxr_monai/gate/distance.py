@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from sklearn.covariance import LedoitWolf
 
-COMPONENTS = 64
+MOST_COMPONENTS = 64
 """Principal components at most; a quarter of the films where there are few."""
 
 
@@ -32,7 +32,7 @@ class Distance:
     precision: np.ndarray
 
     @classmethod
-    def fit(cls, values: np.ndarray, components: int = COMPONENTS) -> "Distance":
+    def fit(cls, values: np.ndarray, components: int = MOST_COMPONENTS) -> "Distance":
         """Fit a distance on films.
 
         Args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxr_monai.errors import Code
-from cxr_monai.gate.answer import ACCEPTED, Answer, Verdict
+from cxr_monai.gate.answer import ACCEPTED, Answer, GateVerdict
 from cxr_monai.gate.duplicates import MOST_DIFFERING
 
 
@@ -71,4 +71,4 @@ class DuplicateFilms:
 
 
 def _answer(sentence: str) -> Answer:
-    return Answer(Verdict.REVIEW, Code.GATE_DUPLICATE, sentence=sentence)
+    return Answer(GateVerdict.REVIEW, Code.GATE_DUPLICATE, sentence=sentence)

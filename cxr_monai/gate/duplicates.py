@@ -12,7 +12,7 @@ import numpy as np
 
 from cxr_monai.transforms.resize_shortest import resize
 
-SIDE = 16
+HASH_SIDE = 16
 """Rows and columns of the hash's grid: 256 bits."""
 MOST_DIFFERING = 20
 """Bits that the hashes of two copies of one film may differ by."""
@@ -34,7 +34,7 @@ def picture_hash(plane: np.ndarray) -> str:
     Args:
         plane: float32 ``[H, W]`` in [0, 1].
     """
-    cells = resize(np.ascontiguousarray(plane, dtype=np.float32), SIDE, SIDE + 1)
+    cells = resize(np.ascontiguousarray(plane, dtype=np.float32), HASH_SIDE, HASH_SIDE + 1)
     return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 

@@ -1,6 +1,6 @@
 """What a data set adds to each item for the gate: an observation of its pixels, the facts of its header.
 
-dataset = RadiographDataset(items, pipeline, shape, observer=FilmObserver())
+observer = FilmObserver()                               # the argument ``observer`` of a RadiographDataset
 dataset[0]["observation"], dataset[0]["header"]         # float32 [OBSERVED], one line of JSON
 """
 

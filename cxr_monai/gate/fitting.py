@@ -18,15 +18,15 @@ from sklearn.model_selection import GroupKFold
 from cxr_monai.errors import Code, GateError
 from cxr_monai.gate.alterations import ALTERATIONS
 from cxr_monai.gate.distance import Distance
-from cxr_monai.gate.fitted import (
+from cxr_monai.gate.fitted_gate import (
     ALTERATION,
-    AP,
+    AP_VIEW,
     CHILD,
+    GATE_SCORES,
     INTACT,
-    LATERAL,
+    LATERAL_VIEW,
     MIRRORED,
     NETWORK_DISTANCE,
-    SCORES,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
@@ -38,7 +38,7 @@ from cxr_monai.gate.linear_head import LinearHead
 from cxr_monai.gate.observation import parts_of
 from cxr_monai.plurals import counted
 
-FOLDS = 5
+GATE_FOLDS = 5
 FEWEST = 20
 """Good films below which no gate is fitted."""
 FEWEST_WITH_ATTRIBUTE = 10
@@ -100,15 +100,15 @@ def fit_gate(material: GateMaterial, layers: Sequence[str] = (), promise: float 
         GateError: ``gate-missing`` for too few good films or patients to fit one on.
     """
     good, patients = int(material.is_good.sum()), len(set(material.patients[material.is_good]))
-    if good < FEWEST or patients < FOLDS:
+    if good < FEWEST or patients < GATE_FOLDS:
         raise GateError(
             Code.GATE_MISSING,
             f"{counted(good, 'film')} of {counted(patients, 'patient')} are too few to fit a gate on: it needs "
-            f"{FEWEST} films of {FOLDS} patients.",
+            f"{FEWEST} films of {GATE_FOLDS} patients.",
             fix="Fit it on more films ('cxr-monai gate fit'), or train with --gate none.",
         )
     raw: dict[str, np.ndarray] = {}
-    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = GroupKFold(GATE_FOLDS, shuffle=True, random_state=seed)
     for fitted_on, scored in folds.split(material.observations, groups=material.patients):
         part = _parameters(material.take(fitted_on), layers, promise)
         rest = material.take(scored)
@@ -120,7 +120,7 @@ def fit_gate(material: GateMaterial, layers: Sequence[str] = (), promise: float 
     scales = {name: scale for name, (scale, _) in standardised.items()}
     scores = {name: values for name, (_, values) in standardised.items()}
     is_good = material.is_good
-    worst = np.nanmax([scores[name] for name in SCORES if name in scores], axis=0)[is_good]
+    worst = np.nanmax([scores[name] for name in GATE_SCORES if name in scores], axis=0)[is_good]
     limits = {
         "refuse": conformal_limit(worst, promise),
         "review": conformal_limit(worst, min(REVIEWED * promise, 0.5)),
@@ -197,7 +197,7 @@ def _alteration_heads(good: GateMaterial) -> dict[str, LinearHead]:
 
 def _attribute_heads(material: GateMaterial) -> dict[str, LinearHead]:
     inputs, heads = head_inputs(parts_of(material.observations)), {}
-    for name, others in ((CHILD, material.is_good), (LATERAL, material.is_good), (AP, material.is_good)):
+    for name, others in ((CHILD, material.is_good), (LATERAL_VIEW, material.is_good), (AP_VIEW, material.is_good)):
         has = material.attributes.get(name)
         if has is None:
             continue

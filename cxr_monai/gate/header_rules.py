@@ -8,7 +8,7 @@ By the header alone, which is often right about what pixels show and sometimes e
 from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.data.views import LATERAL, known_view
 from cxr_monai.errors import Code
-from cxr_monai.gate.answer import ACCEPTED, Answer, Verdict
+from cxr_monai.gate.answer import ACCEPTED, Answer, GateVerdict
 from cxr_monai.gate.intended_films import IntendedFilms
 
 
@@ -23,7 +23,7 @@ def judge_header(header: FilmHeader | None, intended: IntendedFilms) -> Answer:
         return ACCEPTED
     if header.is_lateral and LATERAL not in intended.views:
         return Answer(
-            Verdict.REFUSE,
+            GateVerdict.REFUSE,
             Code.GATE_LATERAL,
             "view",
             header.view or "lateral",
@@ -32,7 +32,7 @@ def judge_header(header: FilmHeader | None, intended: IntendedFilms) -> Answer:
         )
     if (view := known_view(header.view)) and view not in intended.views:
         return Answer(
-            Verdict.REFUSE,
+            GateVerdict.REFUSE,
             Code.GATE_VIEW,
             "view",
             view,
@@ -43,7 +43,7 @@ def judge_header(header: FilmHeader | None, intended: IntendedFilms) -> Answer:
         limits = [f"{intended.minimum_age:g}" if intended.minimum_age is not None else "0"]
         limits += [f"{intended.maximum_age:g}"] if intended.maximum_age is not None else []
         return Answer(
-            Verdict.REFUSE,
+            GateVerdict.REFUSE,
             Code.GATE_CHILD if intended.minimum_age and header.age < intended.minimum_age else Code.GATE_VIEW,
             "age",
             f"{header.age:g} years",

@@ -1,6 +1,6 @@
 """A film's answer from its scores: which code, and why, in words that a physician can use.
 
-answers = judge(fitted, observations, features)             # one Answer a film, by its pixels alone
+answers = judge_films(fitted, observations, features)             # one Answer a film, by its pixels alone
 
 A film whose worst score is beyond the limit gets the reason that explains it best: what was done to it, where undoing
 that would make it like the training's; else the statistic that is furthest out; else that it is unlike the training's.
@@ -12,13 +12,13 @@ import numpy as np
 
 from cxr_monai.errors import Code
 from cxr_monai.gate.alterations import ALTERATIONS, Alteration
-from cxr_monai.gate.answer import ACCEPTED, Answer, Verdict
-from cxr_monai.gate.fitted import (
+from cxr_monai.gate.answer import ACCEPTED, Answer, GateVerdict
+from cxr_monai.gate.fitted_gate import (
     ALTERATION,
     CHILD,
-    LATERAL,
+    GATE_SCORES,
+    LATERAL_VIEW,
     MIRRORED,
-    SCORES,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
@@ -41,7 +41,7 @@ _SENTENCES = {
 }
 
 
-def judge(
+def judge_films(
     fitted: FittedGate,
     observations: np.ndarray,
     scores: Mapping[str, np.ndarray],
@@ -59,18 +59,20 @@ def judge(
         if value <= fitted.limits["review"]:
             answers.append(ACCEPTED)
             continue
-        verdict = Verdict.REFUSE if value > fitted.limits["refuse"] else Verdict.REVIEW
+        verdict = GateVerdict.REFUSE if value > fitted.limits["refuse"] else GateVerdict.REVIEW
         film = {name: float(values[row]) for name, values in scores.items()}
         one = Parts(*(part[row : row + 1] for part in parts))
         answers.append(_explained(fitted, verdict, film, likeliest[row], one))
     return answers
 
 
-def _explained(fitted: FittedGate, verdict: Verdict, film: Mapping[str, float], likeliest: str, parts: Parts) -> Answer:
-    evidence = max((name for name in SCORES if name in film), key=lambda name: film[name])
+def _explained(
+    fitted: FittedGate, verdict: GateVerdict, film: Mapping[str, float], likeliest: str, parts: Parts
+) -> Answer:
+    evidence = max((name for name in GATE_SCORES if name in film), key=lambda name: film[name])
     refuse = fitted.limits["refuse"]
     far = max(film[THUMBNAIL_DISTANCE], film[STATISTICS_DISTANCE])
-    if evidence in (CHILD, LATERAL):
+    if evidence in (CHILD, LATERAL_VIEW):
         return _answer(verdict, Code.GATE_CHILD if evidence == CHILD else Code.GATE_LATERAL, evidence, film, refuse)
     alteration = _ALTERATIONS.get(likeliest)
     if alteration is None and evidence == MIRRORED:
@@ -95,7 +97,7 @@ def _explains(fitted: FittedGate, alteration: Alteration, parts: Parts, film: Ma
 
 
 def _answer(
-    verdict: Verdict,
+    verdict: GateVerdict,
     code: Code,
     evidence: str,
     film: Mapping[str, float],

@@ -20,7 +20,15 @@ import numpy as np
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, CxrError, GateError
 from cxr_monai.gate.distance import Distance
-from cxr_monai.gate.fitted import ALTERATION, AP, SCORES, STATISTICS_DISTANCE, THUMBNAIL_DISTANCE, FittedGate, Scale
+from cxr_monai.gate.fitted_gate import (
+    ALTERATION,
+    AP_VIEW,
+    GATE_SCORES,
+    STATISTICS_DISTANCE,
+    THUMBNAIL_DISTANCE,
+    FittedGate,
+    Scale,
+)
 from cxr_monai.gate.linear_head import LinearHead
 from cxr_monai.gate.picture_statistics import STATISTICS
 from cxr_monai.networks.weight_loading import load_state_dict
@@ -115,7 +123,12 @@ def _gate(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> tupl
     heads = {name: LinearHead.from_tensors(names, of(f"heads.{name}.")) for name, names in content["heads"].items()}
     scales = {name: Scale(float(scale["median"]), float(scale["typical"])) for name, scale in content["scales"].items()}
     limits = {name: float(content["limits"][name]) for name in ("refuse", "review", "far")}
-    if not {ALTERATION, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE} <= {*distances, *heads} <= {*scales} <= {*SCORES, AP}:
+    if (
+        not {ALTERATION, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE}
+        <= {*distances, *heads}
+        <= {*scales}
+        <= {*GATE_SCORES, AP_VIEW}
+    ):
         raise ValueError("its scores are not those of this version")
     if not all(np.isfinite([*limits.values(), *(v for s in scales.values() for v in (s.median, s.typical))])):
         raise ValueError("a limit is not finite")

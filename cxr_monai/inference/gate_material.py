@@ -15,9 +15,9 @@ import torch
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.views import AP, LATERAL, PA, known_view
-from cxr_monai.gate import fitted as names
+from cxr_monai.gate import fitted_gate as names
 from cxr_monai.gate.film_observer import FilmObserver
-from cxr_monai.gate.fitted import FittedGate
+from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.gate.fitting import PROMISE, GateMaterial, fit_gate
 from cxr_monai.gate.intended_films import IntendedFilms
 from cxr_monai.inference.computation import fastest_computation
@@ -120,7 +120,7 @@ def _attributes(table: Any, model: Model) -> dict[str, Any]:
         "is_good": ~is_other_age & ~is_other_view,
         "attributes": {
             names.CHILD: is_child & ~is_other_view,
-            names.LATERAL: (views == LATERAL).to_numpy() & (LATERAL not in intended.views),
-            names.AP: (views.isin([AP]) & ~is_other_age).to_numpy() & bool((views == PA).any()),
+            names.LATERAL_VIEW: (views == LATERAL).to_numpy() & (LATERAL not in intended.views),
+            names.AP_VIEW: (views.isin([AP]) & ~is_other_age).to_numpy() & bool((views == PA).any()),
         },
     }

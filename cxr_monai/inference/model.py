@@ -32,7 +32,7 @@ from cxr_monai.data.dataset import take_any_modality
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.gate.gate import FilmAnswers, Gate, open_gate
+from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, open_gate
 from cxr_monai.inference.computation import Computation, check_runtime, fastest_class_maps, fastest_computation
 from cxr_monai.inference.reading import FilmBatch, FilmReader
 from cxr_monai.networks.class_maps import ClassMaps
@@ -85,7 +85,7 @@ class Predictions:
         about: bundle digest, precision, calibrated or not.
         notes: what reading said of the images in the table.
         gate: the gate's evidence of every film that could be read, refused ones too
-            (``cxr_monai.gate.gate.GATE_COLUMNS``); None where no film is judged.
+            (``cxr_monai.gate.bundle_gate.GATE_COLUMNS``); None where no film is judged.
     """
 
     table: pd.DataFrame

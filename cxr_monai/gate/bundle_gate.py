@@ -1,8 +1,8 @@
 """The gate before every answer: from the films of a batch to an answer and a row of evidence each.
 
 gate = open_gate(root, metadata, mode="refuse", weights=path)
-dataset = RadiographDataset(..., observer=gate.observer)            # None where no film is judged
-rows = gate.judge(batch, features)                                  # FilmAnswers: .answers, .table
+gate.observer                                       # of a RadiographDataset; None where no film is judged
+answers = gate.judge(names, observations, headers, digests, hashes, features)       # .answers, .table
 
 A bundle of before has none: ``gate.missing`` says so, and its films are predicted as ever.
 """
@@ -19,13 +19,13 @@ import torch
 
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.data.film_header import FilmHeader
-from cxr_monai.gate.answer import ACCEPTED, Answer, GateMode, Verdict, parse_gate_mode
+from cxr_monai.gate.answer import ACCEPTED, Answer, GateMode, GateVerdict, parse_gate_mode
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.gate.film_observer import FilmObserver
-from cxr_monai.gate.fitted import AP, SCORES, FittedGate
+from cxr_monai.gate.fitted_gate import AP_VIEW, GATE_SCORES, FittedGate
 from cxr_monai.gate.header_rules import judge_header
 from cxr_monai.gate.intended_films import IntendedFilms
-from cxr_monai.gate.judging import judge
+from cxr_monai.gate.judging import judge_films
 from cxr_monai.gate.observation import parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS
 from cxr_monai.gate.storage import GATE, read_gate
@@ -36,7 +36,7 @@ HEADER_EVIDENCE = (
     "modality", "body_part", "view", "age", "intent", "burned_in_annotation", "rows_mm", "columns_mm", "manufacturer",
 )  # fmt: skip
 GATE_COLUMNS = (
-    "image", "gate", "code", "taken_on", "mended", "score", *SCORES, AP, *HEADER_EVIDENCE, *STATISTICS,
+    "image", "gate", "code", "taken_on", "mended", "score", *GATE_SCORES, AP_VIEW, *HEADER_EVIDENCE, *STATISTICS,
     "pixel_digest", "picture_hash", "duplicate_of",
 )  # fmt: skip
 """The columns of ``predictions.csv.gate.csv``: ``gate`` is accept, review or refuse, ``code`` why; ``taken_on`` when,
@@ -61,13 +61,13 @@ class FilmAnswers:
         return [
             (name, str(answer.code), answer.reason)
             for name, answer in zip(self.table["image"], self.answers, strict=True)
-            if answer.verdict == Verdict.REFUSE
+            if answer.verdict == GateVerdict.REFUSE
         ]
 
     @property
     def is_refused(self) -> np.ndarray:
         """Whether each film is refused, bool ``[N]``."""
-        return np.array([answer.verdict == Verdict.REFUSE for answer in self.answers], dtype=bool)
+        return np.array([answer.verdict == GateVerdict.REFUSE for answer in self.answers], dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ class Gate:
         values = np.asarray(observations, dtype=np.float32)
         scores = self.fitted.scores(values, None if features is None else np.asarray(features, dtype=np.float32))
         opened = [FilmHeader.from_text(text) for text in headers]
-        by_pixels = judge(self.fitted, values, scores) if len(values) else []
+        by_pixels = judge_films(self.fitted, values, scores) if len(values) else []
         doubles = [self.duplicates.of(*film) for film in zip(names, digests, hashes, strict=True)]
         answers = [
             self._by_mode(_first(judge_header(header, self.intended), answer, double.answer))
@@ -156,8 +156,8 @@ class Gate:
         return FilmAnswers(answers, table)
 
     def _by_mode(self, answer: Answer) -> Answer:
-        if self.mode == GateMode.REVIEW and answer.verdict == Verdict.REFUSE:
-            return replace(answer, verdict=Verdict.REVIEW)
+        if self.mode == GateMode.REVIEW and answer.verdict == GateVerdict.REFUSE:
+            return replace(answer, verdict=GateVerdict.REVIEW)
         return answer
 
 
@@ -193,7 +193,7 @@ def open_gate(
 
 def _first(*answers: Answer) -> Answer:
     """Return the first refusal, else the first that is to be reviewed, else acceptance."""
-    for verdict in (Verdict.REFUSE, Verdict.REVIEW):
+    for verdict in (GateVerdict.REFUSE, GateVerdict.REVIEW):
         for answer in answers:
             if answer.verdict == verdict:
                 return answer

@@ -1,7 +1,8 @@
 """A bundle's gate as it was fitted: scores of every film, and the limits beyond which one is reviewed or refused.
 
-    scores = gate.scores(observations, features)            # {"alteration": [N], "network_distance": [N], ...}
-    gate.worst(scores)                                      # [N]: above gate.limits["refuse"], a film is refused
+    fitted, _ = ...                                         # of cxr_monai.gate.storage
+    scores = fitted.scores(observations, features)          # {"alteration": [N], "network_distance": [N], ...}
+    fitted.worst(scores)                                    # [N]: above limits["refuse"], a film is refused
 
 Each score is standardised on films that it was not fitted on: 0 is the median of good films, 1 their 99th percentile.
 The worst of a film's scores is compared with a limit that at most a promised share of good films exceeds (split
@@ -26,8 +27,8 @@ TYPICAL = 0.99
 ALTERATION, MIRRORED = "alteration", "mirrored"
 THUMBNAIL_DISTANCE, STATISTICS_DISTANCE = "thumbnail_distance", "statistics_distance"
 NETWORK_DISTANCE = "network_distance"
-CHILD, LATERAL = "child", "lateral"
-SCORES = (ALTERATION, MIRRORED, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK_DISTANCE, CHILD, LATERAL)
+CHILD, LATERAL_VIEW = "child", "lateral"
+GATE_SCORES = (ALTERATION, MIRRORED, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK_DISTANCE, CHILD, LATERAL_VIEW)
 """The scores that a film is refused by, where the gate has them:
 
 ``alteration``: log-odds that it was turned, inverted, cut off, blurred or wrongly exposed
@@ -35,7 +36,7 @@ SCORES = (ALTERATION, MIRRORED, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK
 ``statistics_distance``, ``network_distance``: Mahalanobis' distances of the thumbnail, of the picture's statistics, of
 the network's pooled features. ``child``, ``lateral``: log-odds of that attribute, where the manifest has films of it.
 """
-AP = "ap"
+AP_VIEW = "ap"
 """Log-odds of an AP against a PA view: evidence alone, no film is refused by it."""
 
 
@@ -93,7 +94,7 @@ class FittedGate:
         return scores
 
     def scores(self, observations: np.ndarray, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Return the standardised scores of films, float ``[N]`` each, of :data:`SCORES` and :data:`AP`.
+        """Return the standardised scores of films, float ``[N]`` each, of :data:`GATE_SCORES` and :data:`AP_VIEW`.
 
         Args:
             observations: ``[N, OBSERVED]`` of `cxr_monai.gate.observation`.
@@ -105,7 +106,7 @@ class FittedGate:
 
     def worst(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the largest of each film's scores, ``[N]``."""
-        return np.max([scores[name] for name in SCORES if name in scores], axis=0)
+        return np.max([scores[name] for name in GATE_SCORES if name in scores], axis=0)
 
     def likeliest(self, observations: np.ndarray) -> list[str]:
         """Return the name of the alteration that each film looks most like, or ``intact``."""
