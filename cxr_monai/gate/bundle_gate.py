@@ -18,13 +18,13 @@ import pandas as pd
 import torch
 
 from cxr_monai.bundle.digest import file_digest
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.gate.answer import ACCEPTED, Answer, GateMode, GateVerdict, parse_gate_mode
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.gate.film_observer import FilmObserver
 from cxr_monai.gate.fitted_gate import AP_VIEW, GATE_SCORES, FittedGate
 from cxr_monai.gate.header_rules import judge_header
-from cxr_monai.gate.intended_films import IntendedFilms
 from cxr_monai.gate.judging import judge_films
 from cxr_monai.gate.observation import parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS

@@ -5,11 +5,11 @@
 By the header alone, which is often right about what pixels show and sometimes empty: an empty one accepts.
 """
 
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.data.views import LATERAL, known_view
 from cxr_monai.errors import Code
 from cxr_monai.gate.answer import ACCEPTED, Answer, GateVerdict
-from cxr_monai.gate.intended_films import IntendedFilms
 
 
 def judge_header(header: FilmHeader | None, intended: IntendedFilms) -> Answer:

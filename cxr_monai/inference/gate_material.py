@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.views import AP, LATERAL, PA, known_view
@@ -19,7 +20,6 @@ from cxr_monai.gate import fitted_gate as names
 from cxr_monai.gate.film_observer import FilmObserver
 from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.gate.fitting import PROMISE, GateMaterial, fit_gate
-from cxr_monai.gate.intended_films import IntendedFilms
 from cxr_monai.inference.computation import fastest_computation
 from cxr_monai.inference.model import Model
 from cxr_monai.inference.reading import FilmReader
