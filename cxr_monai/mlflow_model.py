@@ -45,8 +45,8 @@ class BundleModel:
             params: MLflow's; none are known.
 
         Returns:
-            a column a label, float64 in [0, 1], NaN for a file that could not be read; ``error`` then says why (its
-            code and reason) and is empty otherwise.
+            a column a label, float64 in [0, 1], NaN for a file that could not be read or that the gate refuses;
+            ``error`` then says why (its code and reason) and is empty otherwise.
 
         Raises:
             SettingError: ``setting-invalid`` for a table without the column, or for what is neither path nor bytes.
@@ -59,7 +59,7 @@ class BundleModel:
         table[_ERROR] = [errors.get(name, "") for name in names]
         if errors:
             whole = counted(len(names), "image")
-            logger.warning("%d of %s could not be read; the column %s says why", len(errors), whole, _ERROR)
+            logger.warning("%d of %s got no answer; the column %s says why", len(errors), whole, _ERROR)
         return table.set_axis(index, axis=0)
 
 

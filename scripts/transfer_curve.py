@@ -114,7 +114,7 @@ def network(way: str, parent: Bundle, drawn: Manifest, label: str, folder: Path,
         more = {"labels": [label], "label_scheme": name, "manifest": str(folder / "m.csv")}
         train({**same, **more, **common, "output_dir": str(folder / "OUT")})
     part = drawn.part("test")
-    predicted = Model.open(folder / "OUT" / "bundle").predict(part.paths(), list(part.table["image"])).table
+    predicted = Model.open(folder / "OUT" / "bundle", gate="off").predict(part.paths(), list(part.table["image"])).table
     shutil.rmtree(folder)
     return predicted.set_index("image")[label].reindex(part.table["image"]).to_numpy()
 
@@ -271,7 +271,9 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"{root} has been trained on {label}; give a parent that does not know it")
     if problem := changed([job for job in jobs(counts, given) if job not in todo], parent, given):
         parser.error(problem)
-    features = features_of(Model.open(parent.root), manifest) if any(way == "head" for way, *_ in todo) else None
+    features = (
+        features_of(Model.open(parent.root, gate="off"), manifest) if any(way == "head" for way, *_ in todo) else None
+    )
     part = manifest.part("test")
     for way, count, number in progress_bar(todo, total=len(todo), desc="draws", unit="draws"):
         drawn = draw(manifest, label, count, number)

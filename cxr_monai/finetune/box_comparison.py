@@ -127,7 +127,7 @@ def localise_both(
             continue
         folder = Path(out) / f"maps_{who}"
         shutil.rmtree(folder, ignore_errors=True)
-        explainer = Explainer(Model.open(root, amp=amp, any_modality=any_modality), findings=[label])
+        explainer = Explainer(Model.open(root, amp=amp, any_modality=any_modality, gate="off"), findings=[label])
         explainer.write_maps(boxed.paths(), list(boxed.table["image"]), folder)
         parts[who] = read_boxed_cases(folder, boxes, base)[0]
     return scored(parts, label)

@@ -98,7 +98,7 @@ class ChildBundle:
         part = base.part(held_out(base)[0])
         tables = {}
         for who, root in (("child", bundle.root), ("parent", self.parent)):
-            model = Model.open(root, amp=self.amp, any_modality=self.any_modality)
+            model = Model.open(root, amp=self.amp, any_modality=self.any_modality, gate="off")
             predicted = model.predict(part.paths(), list(part.table["image"]))
             tables[who] = predicted.table
             write_judged(self.output_dir, who, predicted.table, predicted.about)

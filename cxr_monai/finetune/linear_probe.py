@@ -203,7 +203,7 @@ def train_linear_probes(
     boxed = [] if task.boxes is None else boxed_labels(task.boxes, base, list(trainable))
     judged = base.table["split"].isin(["train", "val", held_out(base)[0]])
     images = replace(base, table=base.table[judged].reset_index(drop=True))
-    model = Model.open(parent.root, amp=amp, any_modality=task.any_modality, batch_size=32)
+    model = Model.open(parent.root, amp=amp, any_modality=task.any_modality, batch_size=32, gate="off")
     features = features_of(model, images)
     probes = _Probes(replace(task, boxes=None), parent, base, features, settings, amp)
     for label, (labels, manifest) in trainable.items():

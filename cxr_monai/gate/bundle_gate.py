@@ -39,9 +39,10 @@ GATE_COLUMNS = (
     "image", "gate", "code", "taken_on", "mended", "score", *GATE_SCORES, AP_VIEW, *HEADER_EVIDENCE, *STATISTICS,
     "pixel_digest", "picture_hash", "duplicate_of",
 )  # fmt: skip
-"""The columns of ``predictions.csv.gate.csv``: ``gate`` is accept, review or refuse, ``code`` why; ``taken_on`` when,
-by the header; ``mended`` what was undone; ``score`` the worst of the scores as a multiple of the limit beyond which a
-film is refused; then a column an evidence, empty where there is none."""
+"""The columns of ``predictions.csv.gate.csv``: ``gate`` is accept, review or refuse whatever the mode (in ``review`` a
+refused film has probabilities all the same), ``code`` why; ``taken_on`` when, by the header; ``mended`` what was
+undone; ``score`` the worst of the scores as a multiple of the limit beyond which a film is refused; then a column an
+evidence, empty where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,8 @@ class FilmAnswers:
     """The gate's answers about some films.
 
     Attributes:
-        answers: one a film.
-        table: one row a film, of :data:`GATE_COLUMNS`.
+        answers: one a film, as the mode makes of them: in ``review``, what would be refused is to be reviewed.
+        table: one row a film, of :data:`GATE_COLUMNS`, with the gate's own verdict.
     """
 
     answers: list[Answer]
@@ -135,13 +136,14 @@ class Gate:
         opened = [FilmHeader.from_text(text) for text in headers]
         by_pixels = judge_films(self.fitted, values, scores) if len(values) else []
         doubles = [self.duplicates.of(*film) for film in zip(names, digests, hashes, strict=True)]
-        answers = [
-            self._by_mode(_first(judge_header(header, self.intended), answer, double.answer))
+        verdicts = [
+            _first(judge_header(header, self.intended), answer, double.answer)
             for header, answer, double in zip(opened, by_pixels, doubles, strict=True)
         ]
+        answers = [self._by_mode(verdict) for verdict in verdicts]
         table = pd.DataFrame(index=range(len(names)), columns=list(GATE_COLUMNS), dtype=object)
         table["image"] = list(names)
-        table["gate"] = [str(answer.verdict) for answer in answers]
+        table["gate"] = [str(answer.verdict) for answer in verdicts]
         table["code"] = [str(answer.code or "") for answer in answers]
         table["taken_on"] = [header.taken_on if header else "" for header in opened]
         table["mended"] = ""

@@ -58,7 +58,10 @@ class ModelSettings:
         any_modality: read DICOM files whatever their headers say they show.
         batch_size: films at a time.
         num_workers: films that are read at a time (``cxr_monai.data.loading.reading_loader``); None suits the machine.
-        gate: what is done with films that are not for this network (``cxr_monai.gate.answer.GateMode``).
+        gate: what is done with films that are not for this network (``cxr_monai.gate.answer.GateMode``). Whoever asks
+            for answers about films has ``refuse``; whoever measures the network on labelled films (evaluation,
+            calibration, comparison, fine-tuning, probes, tests of maps) has ``off``, or ``review`` where the gate is
+            measured too, since refused films would be missing there.
         mend: what is undone where a film needs it (``cxr_monai.gate.mending.MENDS``); nothing by default.
     """
 

@@ -72,10 +72,10 @@ class Network:
 
     @cached_property
     def model(self) -> Model:
-        """The opened model."""
+        """The opened model; it predicts what its gate would refuse, too, so that both can be judged."""
         if self.bundle is None:
             raise EvaluationError(Code.PREDICTIONS_INVALID, f"there is no bundle of {self.name} that could predict.")
-        return Model.open(self.bundle.root)
+        return Model.open(self.bundle.root, gate="review")
 
     def seen(self, patients: Collection[str]) -> set[str] | None:
         """Return those of some patients that it learned from, by the list beside its bundle; None without a list."""

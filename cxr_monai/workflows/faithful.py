@@ -77,7 +77,7 @@ def faithful_files(
             table = read_manifest(manifest, check_files=False, match_names=match_names)
         patients, unit, notes = image_patients(names, table)
         pairs = [(file, name) for file, name in zip(files, names, strict=True) if name in patients.index]
-        model = Model.open(bundle, weights=weights, amp=False, raw=True, any_modality=options.any_modality)
+        model = Model.open(bundle, weights=weights, amp=False, raw=True, any_modality=options.any_modality, gate="off")
         subject = Subject(model, options.target_layer, options.map_stride)
         for method in options.methods:
             subject.explainer(method)  # a wrong method is refused before the first file is read

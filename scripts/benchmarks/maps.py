@@ -72,7 +72,7 @@ def measure_explain(arguments: argparse.Namespace) -> Iterator[Row]:
     from cxr_monai.inference.model import Model
 
     files, names = gather_files([arguments.manifest])
-    explainer = Explainer(Model.open(arguments.bundle))
+    explainer = Explainer(Model.open(arguments.bundle, gate="off"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for count in (len(files) // 4, len(files)):
         with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from cxr_monai.evaluation.sample import Sample
 from cxr_monai.workflows.evaluation_provenance import learned_warnings
 from cxr_monai.workflows.external import validate_external
 from cxr_monai.workflows.shortcuts import lesion_baseline
+from tests.support.gates import with_gate
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 
 QUICK = ("--replicates", "40", "--workers", "0")
@@ -103,6 +104,19 @@ def test_two_networks_at_two_places(
     assert len(content["networks"][0]["digest"]) == 64
     assert content["sites"][0]["views"] == "PA 6, AP 6"
     assert "what is lost between home and there" in told.out
+
+
+def test_a_gate_that_refuses_everything_leaves_no_film_out(
+    bundles: dict[str, Path], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--manifests", places["nih"], places["padchest"], "--out")
+    assert external("--bundles", bundles["A"], *words, "without") == 0
+    with_gate(bundles["A"])
+    assert external("--bundles", bundles["A"], *words, "with", "--trust-folder") == 0
+    assert Path("with/matrix.csv").read_bytes() == Path("without/matrix.csv").read_bytes()
+    kept = "predictions/A@nih.csv"
+    assert Path("with", kept).read_bytes() == Path("without", kept).read_bytes()
+    assert not Path("with", f"{kept}.errors.csv").exists()
 
 
 def test_predictions_are_kept_and_not_computed_again(

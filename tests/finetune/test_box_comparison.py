@@ -19,6 +19,7 @@ from cxr_monai.report.fine_tuning import map_sentences
 from tests.finetune.family import Family
 from tests.finetune.test_transfer import trained
 from tests.support.bundle_runs import code_of
+from tests.support.gates import with_gate
 
 SIZE = 64
 
@@ -63,6 +64,14 @@ def test_figures_are_those_of_the_maps(family: Family, tmp_path: Path) -> None:
     assert 0.2 < found.figures["child"]["energy"] < 0.8
     value, _, _ = found.differences["energy"]
     assert value == pytest.approx(found.figures["child"]["energy"] - found.figures["parent"]["energy"])
+
+
+def test_a_gate_that_refuses_everything_leaves_no_map_out(family: Family, tmp_path: Path) -> None:
+    left, base = boxes_of(family, tmp_path / "left.csv", (0, 0, SIZE // 2, SIZE)), read_manifest(family.manifest)
+    child = looking(family.child, tmp_path / "child")
+    without = localise_both(child, family.parent, left, base, "Effusion", tmp_path / "without", amp=False)
+    refusing = localise_both(with_gate(child), family.parent, left, base, "Effusion", tmp_path, amp=False)
+    assert (refusing.cases, refusing.figures) == (without.cases, without.figures)
 
 
 def test_parent_that_does_not_know_the_disease(family: Family, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def write_network(bundle: Bundle, file: Path) -> float:
 
 
 def _export_and_compare(bundle: Bundle, file: Path) -> float:
-    model = Model.open(bundle.root, device="cpu", raw=True)
+    model = Model.open(bundle.root, device="cpu", raw=True, gate="off")
     network, head, shape = model.network, model.head, model.shape
     with _quiet():
         (_write_onnx if file.suffix == ".onnx" else _write_torchscript)(bundle, file, shape)
