@@ -3,13 +3,18 @@
     write_gate(root, fitted, weights=digest)
     gate = read_gate(root)                      # None where there is none; a damaged one is an error
 
-Nothing of it is run and nothing is unpickled. The JSON holds the SHA-256 of the tensors' file, and that of the weights
-whose features it knows; both files are under the bundle's digest and signature.
+Nothing of it is run and nothing is unpickled. The JSON is sealed (`cxr_monai.completion`): it holds the SHA-256 of the
+tensors' file, and of itself; and that of the weights whose features the gate knows. Both files are under the bundle's
+digest and signature. They may come from a stranger: sizes are looked at before anything is read, every number and name
+before anything uses it.
 """
 
 import json
+import math
+import os
+import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -17,30 +22,44 @@ from typing import Any
 
 import numpy as np
 
+from cxr_monai.completion import COMPLETE, OWN_JSON, altered_files, seal
 from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, CxrError, GateError
+from cxr_monai.errors import Code, GateError
 from cxr_monai.gate.distance import Distance
 from cxr_monai.gate.fitted_gate import (
     ALTERATION,
     AP_VIEW,
     GATE_SCORES,
+    INTACT,
+    MIRRORED,
+    NETWORK_DISTANCE,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
     Scale,
+    head_inputs,
+    thumbnail_values,
 )
 from cxr_monai.gate.linear_head import LinearHead
+from cxr_monai.gate.observation import OBSERVED, parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS
-from cxr_monai.networks.weight_loading import load_state_dict
+from cxr_monai.networks.weights_files import read_safetensors_header
+from cxr_monai.plurals import counted
 from cxr_monai.strict_json import parse_strictly
 
 GATE = "models/gate.json"
 GATE_TENSORS = "models/gate.safetensors"
+LARGEST_DESCRIPTION = 1 << 18
+"""Bytes of ``gate.json``; one that a training leaves has a few thousand."""
+LARGEST_TENSORS = 32 << 20
+"""Bytes of ``gate.safetensors``; one that a training leaves has about one million."""
 _FORMAT = 1
 _KEYS = {
     "format", "promise", "layers", "limits", "scales", "heads", "distances", "statistics", "fitted_on", "weights",
-    "tensors",
+    COMPLETE,
 }  # fmt: skip
+_LIMITS = ("review", "refuse", "far")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def write_gate(root: str | Path, fitted: FittedGate, weights: str) -> None:
@@ -60,9 +79,8 @@ def write_gate(root: str | Path, fitted: FittedGate, weights: str) -> None:
     for kind, parts in (("distances", fitted.distances), ("heads", fitted.heads)):
         for name, part in parts.items():
             tensors |= {f"{kind}.{name}.{key}": value for key, value in part.tensors().items()}
-    content = _safetensors(tensors)
-    write_durably(root / GATE_TENSORS, content)
-    description = {
+    write_durably(root / GATE_TENSORS, _safetensors(tensors))
+    description: dict[str, Any] = {
         "format": _FORMAT,
         "promise": fitted.promise,
         "layers": list(fitted.layers),
@@ -73,9 +91,14 @@ def write_gate(root: str | Path, fitted: FittedGate, weights: str) -> None:
         "statistics": list(STATISTICS),
         "fitted_on": dict(fitted.fitted_on),
         "weights": weights,
-        "tensors": sha256(content).hexdigest(),
     }
+    seal(description, root / "models", [Path(GATE_TENSORS).name])
     write_durably(root / GATE, (json.dumps(description, indent=2, allow_nan=False) + "\n").encode())
+
+
+def has_gate(root: str | Path) -> bool:
+    """Return whether a bundle's folder has a gate, or a part of one, by its files' names alone."""
+    return any(os.path.lexists(Path(root) / name) for name in (GATE, GATE_TENSORS))
 
 
 def read_gate(root: str | Path) -> tuple[FittedGate, str] | None:
@@ -91,52 +114,142 @@ def read_gate(root: str | Path) -> tuple[FittedGate, str] | None:
         GateError: ``gate-invalid`` for one that is damaged or incomplete, or that another version wrote.
     """
     root = Path(root)
-    description, tensors = root / GATE, root / GATE_TENSORS
-    if not description.exists() and not tensors.exists():
+    if not has_gate(root):
         return None
     try:
-        content = parse_strictly(description.read_bytes())
-        if set(content) != _KEYS or content["format"] != _FORMAT:
-            raise ValueError(f"it needs {', '.join(sorted(_KEYS))} and format {_FORMAT}")
-        if sha256(tensors.read_bytes()).hexdigest() != content["tensors"]:
-            raise ValueError(f"{GATE_TENSORS} is another file than it was written with")
-        if content["statistics"] != list(STATISTICS):
-            raise ValueError("it is of other statistics than this version's")
-        return _gate(content, {name: value.numpy() for name, value in load_state_dict(tensors).items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, CxrError) as error:
+        content = parse_strictly(_content(root / GATE, LARGEST_DESCRIPTION))
+        if isinstance(content, dict) and "tensors" in content:  # as of the first day, without a seal of its own
+            content[COMPLETE] = {Path(GATE_TENSORS).name: content.pop("tensors"), OWN_JSON: None}
+        _check_description(content, root / "models")
+        return _gate(content, _tensors(root / GATE_TENSORS, content[COMPLETE][Path(GATE_TENSORS).name]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise GateError(
             Code.GATE_INVALID,
-            f"the bundle's gate is damaged or incomplete ({error}).",
+            f"the bundle's gate is damaged or incomplete ({' '.join(str(error).split())[:300]}).",
             fix="Get the bundle again, or fit a new gate into a copy: 'cxr-monai gate fit'. --gate off predicts "
             "without one.",
-            where=description,
+            where=root / GATE,
         ) from error
 
 
-def _gate(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> tuple[FittedGate, str]:
-    def of(prefix: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def _content(path: Path, largest: int) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        raise ValueError(f"{path.name} is missing, or no file")
+    with path.open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"{path.name} has more than {largest:,} bytes")
+    return content
 
-    if not all(np.isfinite(value).all() for value in tensors.values()):
-        raise ValueError("a parameter is not finite")
-    distances = {name: Distance.from_tensors(of(f"distances.{name}.")) for name in content["distances"]}
-    heads = {name: LinearHead.from_tensors(names, of(f"heads.{name}.")) for name, names in content["heads"].items()}
-    scales = {name: Scale(float(scale["median"]), float(scale["typical"])) for name, scale in content["scales"].items()}
-    limits = {name: float(content["limits"][name]) for name in ("refuse", "review", "far")}
-    if (
-        not {ALTERATION, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE}
-        <= {*distances, *heads}
-        <= {*scales}
-        <= {*GATE_SCORES, AP_VIEW}
-    ):
+
+def _check_description(content: Any, folder: Path) -> None:
+    """Raise ``ValueError`` for a description that is not whole, or not of this version."""
+    if not isinstance(content, dict) or set(content) != _KEYS:
+        raise ValueError(f"it needs {', '.join(sorted(_KEYS))}")
+    if type(content["format"]) is not int or content["format"] != _FORMAT:
+        raise ValueError(f"this version reads the format {_FORMAT}")
+    mark = content[COMPLETE]
+    if not isinstance(mark, dict) or set(mark) != {Path(GATE_TENSORS).name, OWN_JSON}:
+        raise ValueError(f"{COMPLETE!r} does not name its files")
+    if OWN_JSON in altered_files(content | {COMPLETE: {OWN_JSON: mark[OWN_JSON]}}, folder):
+        raise ValueError("it was changed since it was written")
+    if content["statistics"] != list(STATISTICS):
+        raise ValueError("it is of other statistics than this version's")
+    if not isinstance(content["weights"], str) or not _SHA256.fullmatch(content["weights"]):
+        raise ValueError("'weights' is no SHA-256")
+
+
+def _tensors(path: Path, digest: Any) -> dict[str, np.ndarray]:
+    content = _content(path, LARGEST_TENSORS)
+    if sha256(content).hexdigest() != digest:
+        raise ValueError(f"{path.name} is another file than it was written with")
+    with path.open("rb") as file:
+        spans = read_safetensors_header(file)
+    tensors = {}
+    for name, span in spans.items():
+        if span.dtype != "F32":
+            raise ValueError(f"{name[:100]!r} is of the type {span.dtype}, and not F32")
+        tensors[name] = np.frombuffer(content[span.begin : span.end], dtype="<f4").reshape(span.shape)
+        if not np.isfinite(tensors[name]).all():
+            raise ValueError(f"{name[:100]!r} is not finite")
+    return tensors
+
+
+def _gate(content: Mapping[str, Any], tensors: dict[str, np.ndarray]) -> tuple[FittedGate, str]:
+    def take(prefix: str) -> dict[str, np.ndarray]:
+        names = [name for name in tensors if name.startswith(prefix)]
+        return {name.removeprefix(prefix): tensors.pop(name) for name in names}
+
+    layers = _texts(content["layers"])
+    names = _texts(content["distances"])
+    distances = {name: Distance.from_tensors(take(f"distances.{name}.")) for name in names}
+    heads = {
+        name: LinearHead.from_tensors(_texts(classes), take(f"heads.{name}."))
+        for name, classes in content["heads"].items()
+    }
+    limits_of_statistics = tensors.pop("statistics_limits")
+    if tensors:
+        raise ValueError(f"it has {counted(len(tensors), 'tensor')} that no part of it needs")
+    _check_parts(distances, heads, layers)
+    scales = {name: _scale(scale) for name, scale in content["scales"].items()}
+    if set(scales) != {*distances, *heads}:
+        raise ValueError("its scales are not those of its scores")
+    limits = {name: _number(content["limits"][name]) for name in _LIMITS}
+    if set(content["limits"]) != set(_LIMITS) or list(limits.values()) != sorted(limits.values()):
+        raise ValueError(f"the limits {', '.join(_LIMITS)} must grow in this order")
+    promise = _number(content["promise"])
+    if not 0 < promise < 1:
+        raise ValueError("the promise is no share")
+    low, high = limits_of_statistics.T
+    if len(low) != len(STATISTICS) or (low > high).any():
+        raise ValueError("the limits of its statistics do not fit them")
+    if not isinstance(content["fitted_on"], dict):
+        raise ValueError("'fitted_on' is no object")
+    fitted = FittedGate(distances, heads, scales, limits, promise, layers, limits_of_statistics, content["fitted_on"])
+    return fitted, content["weights"]
+
+
+def _check_parts(distances: Mapping[str, Distance], heads: Mapping[str, LinearHead], layers: Collection[str]) -> None:
+    """Raise ``ValueError`` where distances and classifiers are not those of this version, or of other numbers."""
+    scores = {*distances, *heads}
+    if not {ALTERATION, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE} <= scores <= {*GATE_SCORES, AP_VIEW} or {
+        *distances
+    } & {*heads}:
         raise ValueError("its scores are not those of this version")
-    if not all(np.isfinite([*limits.values(), *(v for s in scales.values() for v in (s.median, s.typical))])):
-        raise ValueError("a limit is not finite")
-    fitted = FittedGate(
-        distances, heads, scales, limits, float(content["promise"]), tuple(content["layers"]),
-        tensors["statistics_limits"], dict(content["fitted_on"]),
-    )  # fmt: skip
-    return fitted, str(content["weights"])
+    if (NETWORK_DISTANCE in distances) != bool(layers):
+        raise ValueError(f"it has layers without {NETWORK_DISTANCE}, or the reverse")
+    parts = parts_of(np.zeros((1, OBSERVED), dtype=np.float32))
+    of_distances = {THUMBNAIL_DISTANCE: thumbnail_values(parts), STATISTICS_DISTANCE: parts.statistics}
+    for name, values in of_distances.items():
+        if distances[name].mean.shape != (values.shape[1],):
+            raise ValueError(f"{name} is of another number of values than this version's")
+    inputs = head_inputs(parts).shape[1]
+    for name, head in heads.items():
+        if head.weights.shape[1] != inputs:
+            raise ValueError(f"{name} is of another number of values than this version's")
+        if len(head.classes) < 2 or (name in (ALTERATION, MIRRORED) and head.classes[0] != INTACT):
+            raise ValueError(f"{name} does not know films as they should be")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value) or len({*value}) != len(value):
+        raise ValueError("a list of names is not what it must be")
+    return tuple(value)
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("a number is none, or not finite")
+    return float(value)
+
+
+def _scale(content: Any) -> Scale:
+    if not isinstance(content, dict) or set(content) != {"median", "typical"}:
+        raise ValueError("a scale has median and typical")
+    scale = Scale(_number(content["median"]), _number(content["typical"]))
+    if scale.typical <= scale.median:
+        raise ValueError("a scale's typical value is not above its median")
+    return scale
 
 
 def _safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
