@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.ages import OLDEST
 from cxr_monai.data.overlaps import patient_names
 from cxr_monai.data.views import view_name
 from cxr_monai.data.vocabulary import doubled
@@ -31,7 +32,6 @@ from cxr_monai.labels import spelling
 RESERVED = ("image", "patient_id", "study_id", "view", "age", "sex", "source", "split", "fold")
 SPLITS = ("train", "val", "test")
 SEXES = ("M", "F", "O")
-OLDEST = 120
 _SHOWN = 10
 
 

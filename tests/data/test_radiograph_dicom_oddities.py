@@ -314,7 +314,7 @@ def test_a_library_that_cannot_be_imported_is_the_machines_fault(read, monkeypat
 def test_a_fault_of_our_own_is_not_called_damage_of_the_file(read, monkeypatch):
     from cxr_monai.data.formats import dicom_reader as decoder
 
-    monkeypatch.delattr(decoder, "_spacing")
+    monkeypatch.delattr(decoder, "pixel_spacing")
     with pytest.raises(NameError):
         read(dicom(BYTES))
 

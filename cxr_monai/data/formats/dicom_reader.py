@@ -14,9 +14,8 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from cxr_monai.data.formats.dicom_grey import grey_table
+from cxr_monai.data.formats.dicom_header import film_header, pixel_spacing
 from cxr_monai.data.formats.dicom_library import (
     UID,
     Dataset,
@@ -35,7 +34,6 @@ from cxr_monai.data.formats.dicom_values import (
     first_number,
     frames_of,
     integer,
-    numbers,
     samples_of,
     several_frames,
     text,
@@ -75,7 +73,7 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
     _settle(dataset, header)
     levels = stored_levels(dataset, notes)
     bits, signed = integer(header, "BitsStored"), integer(header, "PixelRepresentation") == 1
-    spacing, spacing_from = _spacing(header)
+    spacing, spacing_from = pixel_spacing(header)
     provenance = {
         "format": "DICOM",
         "transfer_syntax": (syntax or dataset.file_meta.TransferSyntaxUID).name,
@@ -86,7 +84,8 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
         "spacing_from": spacing_from,
     }
     if levels.ndim == 3:
-        return Decoded(look_up(level_table(bits), single_channel(levels, bits)), spacing, provenance, tuple(notes))
+        grey = look_up(level_table(bits), single_channel(levels, bits))
+        return Decoded(grey, spacing, provenance, tuple(notes), film_header(header))
     table = grey_table(header, bits, signed=signed)
     if table.padding is not None:
         inside = levels[~table.padding.take(levels, mode="clip")]
@@ -96,7 +95,8 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
                 "outside its padding, every pixel has the same value.",
                 fix="Export the radiograph again, or leave the file out.",
             )
-    return Decoded(look_up(table.grey, levels), spacing, provenance | table.provenance, (*notes, *table.notes))
+    provenance |= table.provenance
+    return Decoded(look_up(table.grey, levels), spacing, provenance, (*notes, *table.notes), film_header(header))
 
 
 @contextmanager
@@ -230,12 +230,3 @@ def _settle(dataset: Dataset, header: Dataset) -> None:
     for keyword, number in words.items():
         dataset.add_new(keyword, "US", number)
     dataset.add_new("NumberOfFrames", "IS", 1)
-
-
-def _spacing(header: Dataset) -> tuple[tuple[float, float] | None, str | None]:
-    """Return (row, column) spacing in mm (PS3.3 10.7.1.3) and its attribute: calibrated, at the detector, of a scan."""
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        values = numbers(header, keyword)
-        if len(values) == 2 and np.isfinite(values).all() and min(values) > 0:
-            return (values[0], values[1]), keyword
-    return None, None

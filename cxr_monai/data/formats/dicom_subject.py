@@ -15,7 +15,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from cxr_monai.data.formats.dicom_library import ConceptCode, Dataset, codes
-from cxr_monai.data.formats.dicom_values import code, items_of, text, values_of
+from cxr_monai.data.formats.dicom_values import code, items_of, plain_text, text, values_of
 from cxr_monai.errors import Code
 
 MODALITIES = ("CR", "DX", "DR", "RG")
@@ -26,8 +26,9 @@ SWITCH = "--any-modality (--any_modality True of a bundle's configuration, any_m
 SUBJECT_TAGS = [
     "SOPClassUID", "Modality", "PresentationIntentType", "BodyPartExamined", "AnatomicRegionSequence",
     "SeriesDescription", "ProtocolName", "StudyDescription", "ViewPosition", "ViewCodeSequence",
+    "PatientOrientation",
 ]  # fmt: skip
-"""The attributes that :func:`unfit` and :func:`view_of` read."""
+"""The attributes that :func:`unfit`, :func:`view_of` and :func:`is_lateral` read."""
 
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage - For Processing (PS3.4 B.5)
 _PARTS = (
@@ -95,20 +96,44 @@ def unfit(header: Dataset) -> Unfit | None:
             f"Modality {name or 'missing'}",
             f"its Modality (0008,0060) is {name or 'missing'}; a radiograph's is {', '.join(MODALITIES)}.",
         )
-    if text(header, "PresentationIntentType") == "FOR PROCESSING" or text(header, "SOPClassUID") == _FOR_PROCESSING:
+    if is_for_processing(header):
         return Unfit(
             Code.RADIOGRAPH_FOR_PROCESSING,
             "FOR PROCESSING",
             "its Presentation Intent Type is FOR PROCESSING: raw detector data, not the picture that a reader sees.",
         )
+    name, part = other_body_part(header)
+    if part:
+        kind = f"{name.partition(' (')[0]} {part}"
+        return Unfit(Code.RADIOGRAPH_WRONG_MODALITY, kind, f"its {name} is {part}, not a chest.")
+    return None
+
+
+def other_part(description: str) -> str:
+    """Return the word for a part of the body other than the chest in a text; empty where there is none, or the chest.
+
+    >>> other_part("HAND"), other_part("CHEST AND ABDOMEN"), other_part("SPECIAL")
+    ('HAND', '', '')
+    """
+    words = _words(description)
+    return "" if _is_chest(words) else _other_part(words)
+
+
+def is_for_processing(header: Dataset) -> bool:
+    """Return whether it holds raw detector data, by its Presentation Intent Type or SOP class."""
+    intent, sop_class = (text(header, keyword) for keyword in ("PresentationIntentType", "SOPClassUID"))
+    return intent == "FOR PROCESSING" or sop_class == _FOR_PROCESSING
+
+
+def other_body_part(header: Dataset) -> tuple[str, str]:
+    """Return the attribute that names a part of the body other than the chest, and the part; empty where none does."""
     for name, words in _body_parts(header):
         if _is_chest(words):
-            return None
+            return "", ""
         part = _other_part(words)
         if part:
-            kind = f"{name.partition(' (')[0]} {part}"
-            return Unfit(Code.RADIOGRAPH_WRONG_MODALITY, kind, f"its {name} is {part}, not a chest.")
-    return None
+            return name, part
+    return "", ""
 
 
 def _body_parts(header: Dataset) -> list[tuple[str, list[str]]]:
@@ -142,7 +167,7 @@ def _other_part(words: list[str]) -> str:
 
 def view_of(header: Dataset) -> str:
     """Return the view in capitals: View Position, else View Code Sequence's; empty if both are."""
-    view = " ".join(_words(text(header, "ViewPosition")))
+    view = " ".join(_words(plain_text(header, "ViewPosition")))
     return view or next((view for item in items_of(header, "ViewCodeSequence") if (view := _coded_view(item))), "")
 
 
@@ -153,6 +178,11 @@ def _coded_view(item: Dataset) -> str:
 
 
 def is_lateral(header: Dataset) -> bool:
-    """Return whether it is a lateral view, by its view or, where that is empty, its Series Description."""
-    words = set(view_of(header).split()) or set(_words(text(header, "SeriesDescription")))
-    return bool(words & _LATERAL) and not words & _NOT_LATERAL
+    """Return whether it is a lateral view: by its view, else its Series Description, else its Patient Orientation."""
+    view = set(view_of(header).split())
+    words = view or set(_words(text(header, "SeriesDescription")))
+    if view or words & (_LATERAL | _NOT_LATERAL):
+        return bool(words & _LATERAL) and not words & _NOT_LATERAL
+    # rows and columns run to anterior or posterior, and to head or feet (PS3.3 C.7.6.1.1.1): a sagittal projection
+    directions = {str(value)[:1] for value in values_of(header, "PatientOrientation")}
+    return len(directions) == 2 and bool(directions & {"A", "P"}) and bool(directions & {"H", "F"})

@@ -16,7 +16,7 @@ from cxr_monai.plurals import counted
 # what pydicom raises when it converts a value that is not of its kind
 _UNREADABLE = (
     ValueError, TypeError, OverflowError, ArithmeticError, LookupError, NotImplementedError, AttributeError,
-    struct.error,
+    OSError, EOFError, struct.error,
 )  # fmt: skip
 
 
@@ -110,6 +110,17 @@ def code(header: Dataset, keyword: str) -> str:
     """Return a code that can be quoted. With a damaged length, an attribute holds those after it: the patient's."""
     value = text(header, keyword)
     return value if re.fullmatch(r"[A-Z]{0,6}", value) else "no code"
+
+
+def plain_text(header: Dataset, keyword: str) -> str:
+    """Return an attribute's first value as it is written, empty where it is longer than 64 letters (PS3.5 6.2: LO).
+
+    With a damaged length, an attribute holds those after it, the patient's name among them: their tags are not
+    printable, and such a value is empty.
+    """
+    values = values_of(header, keyword)
+    value = values[0].strip(" \0") if values and isinstance(values[0], str) else ""
+    return value if value.isprintable() and len(value) <= 64 else ""
 
 
 def items_of(header: Dataset, keyword: str) -> list[Dataset]:

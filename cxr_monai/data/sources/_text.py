@@ -4,18 +4,16 @@ table = read_table("labels.csv")                # every cell as text, "" where e
 years, impossible = parse_ages(table["Age"])    # "058Y" and "58" -> 58.0; "414" -> NaN, counted
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.ages import OLDEST, age_in_years
 from cxr_monai.data.tables import read_cells
-from cxr_monai.data.validation import OLDEST
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.plurals import agreeing, be, counted, was
 
-_PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}  # DICOM's AS (PS3.5 6.2), letter optional
 _NOBODY = ("", "nan", "na", "n/a", "none", "null")  # how programs write an empty cell
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
 
@@ -74,19 +72,6 @@ def require_column(table: pd.DataFrame, column: str, option: str, path: Path) ->
             Code.SOURCE_INVALID, f"{option} {column}: there is no such column; there are {available}.", where=path
         )
     return column
-
-
-def age_in_years(text: str) -> float:
-    """Return completed years from ``58``, ``058Y``, ``018M``, ``013D``; NaN for anything else, and beyond `OLDEST`.
-
-    >>> age_in_years("058Y"), age_in_years("018M"), age_in_years("unknown")
-    (58.0, 1.0, nan)
-    """
-    match = re.fullmatch(r"(\d{1,4})(?:\.0+)?([YMWD]?)", text.strip().upper())
-    if match is None:
-        return np.nan
-    years = float(int(match[1]) / _PER_YEAR[match[2]] // 1)
-    return years if years <= OLDEST else np.nan
 
 
 def parse_ages(column: pd.Series) -> tuple[pd.Series, int]:

@@ -25,6 +25,7 @@ import pandas as pd
 
 from cxr_monai.data.columns import IMAGE, find_column
 from cxr_monai.data.files import is_dicom_file
+from cxr_monai.data.formats.dicom_header import AGE_TAGS, age_text
 from cxr_monai.data.formats.dicom_library import Dataset, dcmread, disable_value_validation
 from cxr_monai.data.formats.dicom_subject import MODALITIES, SUBJECT_TAGS, is_lateral, unfit, view_of
 from cxr_monai.data.identifiers import alike_note
@@ -43,8 +44,7 @@ from cxr_monai.plurals import agreeing, be, counted, have, out_of
 from cxr_monai.progress import progress_bar
 
 _TAGS = [
-    *SUBJECT_TAGS, "SOPInstanceUID", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate",
-    "StudyInstanceUID", "Rows",
+    *SUBJECT_TAGS, *AGE_TAGS, "SOPInstanceUID", "PatientID", "PatientSex", "StudyInstanceUID", "Rows",
 ]  # fmt: skip
 _NO_DICOM = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".json")
 # what pydicom raises on damaged files, by experience
@@ -266,20 +266,13 @@ def _fields(header: Dataset) -> dict[str, str]:
         "patient": _text(header, "PatientID"),
         "study": _text(header, "StudyInstanceUID"),
         "view": view_of(header) or ("LATERAL" if is_lateral(header) else ""),
-        "age": _text(header, "PatientAge") or _age(_text(header, "PatientBirthDate"), _text(header, "StudyDate")),
+        "age": age_text(header),
         "sex": _text(header, "PatientSex"),
     }
 
 
 def _text(header: Dataset, name: str) -> str:
     return str(header.get(name) or "").strip()
-
-
-def _age(born: str, studied: str) -> str:
-    """Return completed years between two dates (DA, PS3.5 6.2: YYYYMMDD), empty if one is missing or malformed."""
-    if not (len(born) == len(studied) == 8 and (born + studied).isdigit()):
-        return ""
-    return str(int(studied[:4]) - int(born[:4]) - (studied[4:] < born[4:]))
 
 
 def _labels(

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_monai.data.ages import age_in_years
 from cxr_monai.data.label_record import LabelRecord, count_unknown
 from cxr_monai.data.sources import SourceTable
 from cxr_monai.data.sources._files import (
@@ -35,7 +36,6 @@ from cxr_monai.data.sources._files import (
     require_folder,
     walk,
 )
-from cxr_monai.data.sources._text import age_in_years
 from cxr_monai.data.views import PA
 from cxr_monai.errors import Code, ManifestError
 from cxr_monai.labels import NIH14
