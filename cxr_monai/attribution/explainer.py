@@ -23,6 +23,7 @@ from cxr_monai.attribution.view import PointGrid, View
 from cxr_monai.data.files import write_errors
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.gate.evidence_file import evidence_rows, remember_films, write_evidence
 from cxr_monai.inference.model import Model
 from cxr_monai.inference.reading import first_error
 from cxr_monai.labels import parse_labels
@@ -116,6 +117,7 @@ class Explainer:
             "reported_only": reported_only,
             "calibrated": model.calibration is not None and model.calibration.calibrates,
             "bundle": dict(model.provenance),
+            "gate": dict(model.gate.about),
         }
         self.left_out = 0
 
@@ -180,14 +182,19 @@ class Explainer:
         findings_by_image: Mapping[str, Collection[str]] | None = None,
         force: bool = False,
     ) -> MapStore:
-        """Write the maps of files that have none in the folder yet; memory does not grow with their number.
+        """Write the maps of files that have none in the folder yet; memory does not grow with the maps' number.
+
+        Where the model has a gate, every film is judged: one that is refused gets no map, and stands in the list of
+        errors. The evidence of every film stands in ``<out>.gate.csv``. Films with maps keep theirs in the store over
+        an interruption; refused ones are judged again.
 
         Args:
             files: PNG, JPEG, DICOM or NIfTI.
             names: of the images in the store.
             out: the store's folder.
             root: the folder that the names are relative to, to find the images again; None: unknown.
-            errors: ``<errors>.errors.csv`` lists the files that were left out; by default beside the store.
+            errors: ``<errors>.errors.csv`` lists the files that were left out, ``<errors>.gate.csv`` has the gate's
+                evidence; by default beside the store.
             findings_by_image: the findings to map, by name of the image; an image that is not in it gets no map. None:
                 all findings of every image.
             force: overwrite other maps in the folder.
@@ -210,22 +217,37 @@ class Explainer:
                 "%d of %s have maps already", len(files_by_name) - len(todo), counted(len(files_by_name), "image")
             )
         left_out: list[tuple[str, str, str]] = []
+        refused: dict[str, str] = {}
+        gate = self.model.gate.afresh()
+        remember_films(gate.duplicates, writer.evidence.values())
         todo_files, done = [files_by_name[name] for name in todo], len(files_by_name) - len(todo)
         with closing(self.model.read(todo_files, todo, "maps", done)) as batches:
             for batch in batches:
-                probabilities, maps = self(batch.images, self._map_mask(batch.names, findings_by_image))
+                answers = self.model.judge(batch, gate=gate)
+                evidence = {} if answers is None else evidence_rows(answers.table)
+                errors_of_batch = [*batch.errors, *([] if answers is None else answers.errors())]
+                without = {name for name, _, _ in errors_of_batch}
+                refused |= {name: line for name, line in evidence.items() if name in without}
+                probabilities, maps = self(batch.images, self._map_mask(batch.names, findings_by_image, without))
                 for position in batch.readable:
-                    writer.add(
-                        batch.names[position],
-                        self._view_of(batch.geometry[position]),
-                        probabilities[position][self.channels],
-                        maps[position],
-                        batch.remarks[position],
-                    )
-                left_out += batch.errors
+                    name = batch.names[position]
+                    if name not in without:
+                        writer.add(
+                            name,
+                            self._view_of(batch.geometry[position]),
+                            probabilities[position][self.channels],
+                            maps[position],
+                            batch.remarks[position],
+                            evidence.get(name, ""),
+                        )
+                left_out += errors_of_batch
         errors_path = Path(errors or out)
         errors_path.parent.mkdir(parents=True, exist_ok=True)
+        places = {name: place for place, name in enumerate(files_by_name)}
+        left_out.sort(key=lambda error: places[error[0]])  # batches divide otherwise after an interruption
         write_errors(errors_path, left_out)
+        lines = writer.evidence | refused
+        write_evidence(errors_path, [lines[name] for name in files_by_name if name in lines])
         self.left_out = len(left_out)
         if left_out and not writer.done:
             raise first_error(left_out)
@@ -235,13 +257,14 @@ class Explainer:
         return store
 
     def _map_mask(
-        self, names: Sequence[str], findings_by_image: Mapping[str, Collection[str]] | None
+        self, names: Sequence[str], findings_by_image: Mapping[str, Collection[str]] | None, without: set[str]
     ) -> torch.Tensor | None:
-        """Return the maps to compute of some images, bool ``[B, K]``; None for all."""
-        if findings_by_image is None:
+        """Return the maps to compute of some images, bool ``[B, K]``, none of those ``without``; None for all."""
+        if findings_by_image is None and without.isdisjoint(names):
             return None
+        by_image = dict.fromkeys(names, self.findings) if findings_by_image is None else findings_by_image
         return torch.tensor(
-            [[finding in findings_by_image.get(name, ()) for finding in self.findings] for name in names]
+            [[name not in without and finding in by_image.get(name, ()) for finding in self.findings] for name in names]
         )
 
     def _view_of(self, geometry: torch.Tensor) -> View:

@@ -54,6 +54,7 @@ class MapStore:
         table: ``image``, the columns of the view, and one probability a finding, one row an image.
         without: by image the findings that have no map: it was not kept, or is 0 everywhere.
         notes: remarks from reading the images.
+        evidence: what the gate saw in each image, a line of ``<result>.gate.csv``; empty where none was judged.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -65,6 +66,7 @@ class MapStore:
         self._place: dict[str, tuple[int, int]] = {}
         self.without: dict[str, tuple[str, ...]] = {}
         self.notes = FilmNotes()
+        self.evidence: dict[str, str] = {}
         tables = []
         for number, part in enumerate(self.parts):
             with _opened(part) as content:
@@ -74,6 +76,8 @@ class MapStore:
                 has_map = content["scales"] > 0  # NaN where a map was not kept
                 for image, text in zip(images, content["notes"] if "notes" in content.files else (), strict=False):
                     self.notes.add(image, str(text).splitlines())
+                lines = content["evidence"] if "evidence" in content.files else ()
+                self.evidence |= {image: str(line) for image, line in zip(images, lines, strict=False) if str(line)}
             table.insert(0, "image", images)
             tables.append(pd.concat([table, probabilities], axis=1))
             self.without |= {image: self._names(~row) for image, row in zip(images, has_map, strict=True)}
@@ -222,6 +226,7 @@ class MapWriter:
 
     Attributes:
         done: names of the images that have maps in the folder, or have been added.
+        evidence: by their names, lines of ``<result>.gate.csv``; without the images that were not judged.
 
     Raises:
         UsageError: ``output-exists`` if other maps, or files of their names, are in the folder.
@@ -232,8 +237,9 @@ class MapWriter:
         self.folder = Path(folder)
         self.about = {"format": _FORMAT, **about}
         self.done: set[str] = set()
+        self.evidence: dict[str, str] = {}
         self._number = 0
-        self._rows: list[tuple[str, View, np.ndarray, np.ndarray, str]] = []
+        self._rows: list[tuple[str, View, np.ndarray, np.ndarray, str, str]] = []
         self._others: list[Path] = []
         if not self._go_on(force):
             check_folder(self.folder, ())
@@ -253,6 +259,8 @@ class MapWriter:
             return False
         old_about, new_about = _described(self.folder / MAPS_JSON), json.loads(json.dumps(self.about))
         keys = {*new_about, *old_about} - {"root", COMPLETE}  # the images may have moved meanwhile
+        if "gate" not in old_about and "digest" not in new_about.get("gate", {}):
+            keys -= {"gate"}  # maps of earlier versions, whose images were not judged either
         differ = sorted(key for key in keys if new_about.get(key) != old_about.get(key))
         if differ and not force:
             if not old_about:
@@ -272,11 +280,19 @@ class MapWriter:
             if force:
                 return False
             raise
-        self.done = set(store.images)
+        self.done, self.evidence = set(store.images), dict(store.evidence)
         self._number = int(store.parts[-1].stem.removeprefix("maps_")) + 1 if store.parts else 0
         return True
 
-    def add(self, image: str, view: View, probabilities: np.ndarray, maps: np.ndarray, notes: str = "") -> None:
+    def add(
+        self,
+        image: str,
+        view: View,
+        probabilities: np.ndarray,
+        maps: np.ndarray,
+        notes: str = "",
+        evidence: str = "",
+    ) -> None:
         """Add one image.
 
         Args:
@@ -285,11 +301,13 @@ class MapWriter:
             probabilities: ``[K]``.
             maps: ``[K, h, w]``, at least 0, NaN where not kept.
             notes: remarks from reading its file, a line each.
+            evidence: its line of ``<result>.gate.csv``; empty where it was not judged.
         """
         if image in self.done:
             raise ValueError(f"{image!r} has its maps already")
         self.done.add(image)
-        self._rows.append((image, view, probabilities, maps, notes))
+        self.evidence |= {image: evidence} if evidence else {}
+        self._rows.append((image, view, probabilities, maps, notes, evidence))
         if len(self._rows) == _IMAGES_PER_FILE:
             self._write()
 
@@ -308,7 +326,7 @@ class MapWriter:
         return store
 
     def _write(self) -> None:
-        images, views, probabilities, maps, notes = zip(*self._rows, strict=True)
+        images, views, probabilities, maps, notes, evidence = zip(*self._rows, strict=True)
         stacked = np.stack(maps).astype(np.float32)
         scales = stacked.reshape(*stacked.shape[:2], -1).max(-1)
         shares = stacked / np.where(scales > 0, scales, 1)[..., None, None]
@@ -317,6 +335,7 @@ class MapWriter:
             buffer,
             images=np.array(images),
             notes=np.array(notes),
+            evidence=np.array(evidence),
             view=np.array([_numbers(view) for view in views]),
             probabilities=np.stack(probabilities).astype(np.float32),
             maps=shares.astype(np.float16),

@@ -1,6 +1,6 @@
 """Faithfulness and randomisation tests of attribution methods on a network.
 
-    subject = Subject(Model.open("OUT/bundle", amp=False, raw=True))
+    subject = Subject(Model.open("OUT/bundle", amp=False, raw=True, gate="off"))
     images, names, left_out = read_some(subject.model, files, names, count=24)
     cases = cases_of(subject, images, names)                         # each image with what is most probable
     table, curves = faithfulness(subject, images, cases, ["cam"])

@@ -32,6 +32,10 @@ examples:
   cxr-monai explain OUT/bundle manifest.csv --split test --map-stride 16 --out explained
   cxr-monai explain OUT/bundle folder/ --reported-only --out explained
   cxr-monai explain OUT/bundle folder/ --method occlusion --finding Effusion --out occluded
+  cxr-monai explain OUT/bundle folder/ --gate review --out explained
+
+files: DIR; DIR.errors.csv (files left out: unreadable, or refused by the bundle's gate, each with its reason);
+DIR.gate.csv (what the gate saw in every film)
 
 exit status: 0 if there are maps, 1 if there are none (or with --strict if a file was left out), 2 for wrong use"""
 
@@ -93,6 +97,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="files that are read at a time (default: decided by the machine)")
     parser.add_argument("--float32", action="store_true", help="compute in float32 even where bfloat16 is faster")
     add_any_modality(parser)
+    parser.add_argument(
+        "--gate",
+        choices=["refuse", "review", "off"],
+        help="films that are not for this network: refuse makes no map of them, review maps and marks them, off judges "
+        "none (default: refuse; with --boxes review, so that scores lose no film)",
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
@@ -130,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         amp=not arguments.float32,
         any_modality=arguments.any_modality,
+        gate=arguments.gate,
         trust_folder=arguments.trust_folder,
         force=arguments.force,
     )

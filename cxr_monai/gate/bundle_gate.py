@@ -108,6 +108,10 @@ class Gate:
             return {"mode": str(self.mode), "missing": self.missing} if self.missing else {"mode": str(self.mode)}
         return {"mode": str(self.mode), "digest": self.digest, "promise": self.fitted.promise}
 
+    def afresh(self) -> "Gate":
+        """Return the same gate before it has seen a film; what it knows of training films stays."""
+        return replace(self, duplicates=DuplicateFilms(self.duplicates.training))
+
     def judge(
         self,
         names: Sequence[str],

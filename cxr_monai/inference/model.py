@@ -267,14 +267,18 @@ class Model:
             logits, features = self._computation.logits_and_features(images.to(self.device))
         return logits.cpu(), None if features is None else features.cpu()
 
-    def judge(self, batch: FilmBatch, features: torch.Tensor | None = None) -> FilmAnswers | None:
+    def judge(
+        self, batch: FilmBatch, features: torch.Tensor | None = None, gate: Gate | None = None
+    ) -> FilmAnswers | None:
         """Return the gate's answers about the readable films of a batch, in their order; None where none is judged.
 
         Args:
             batch: of :meth:`read`.
             features: of :meth:`logits_and_features`, of all films of the batch; computed where None.
+            gate: the model's own where None, or the same afresh (:meth:`Gate.afresh`).
         """
-        if self.gate.fitted is None:
+        gate = gate or self.gate
+        if gate.fitted is None:
             return None
         if features is None:
             features = self.logits_and_features(batch.images)[1]
@@ -283,7 +287,7 @@ class Model:
             [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
         )
         names, known = [batch.names[row] for row in rows], None if features is None else features[rows]
-        return self.gate.judge(names, observed["observation"][rows], headers, digests, hashes, known)
+        return gate.judge(names, observed["observation"][rows], headers, digests, hashes, known)
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Return probabilities, float32 ``[B, F]`` in [0, 1], calibrated where the model is, of log-odds ``[B, F]``."""

@@ -31,6 +31,8 @@ from cxr_monai.data.inputs import names_are_identities
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import refuse_taken
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.gate.answer import GateMode
+from cxr_monai.gate.bundle_gate import Gate
 from cxr_monai.inference.model import Model, ModelSettings
 from cxr_monai.labels import spelling
 from cxr_monai.networks.heads import INDEPENDENT, Head
@@ -58,6 +60,7 @@ class ExplanationRun:
         pictures: how many images are drawn.
         device: where to compute.
         map_stride: of ``cam``, as of ``Explainer``.
+        gate: of the bundle, as of ``Model``; None judges no film.
         options: further settings of ``Explainer``.
 
     Raises:
@@ -82,11 +85,14 @@ class ExplanationRun:
         amp: bool = True,
         any_modality: bool = False,
         map_stride: int | None = None,
+        gate: Gate | None = None,
         **options: Any,
     ) -> None:
         settings = ModelSettings(weights=weights, device=str(device), amp=amp, any_modality=any_modality)
         bundle, labels = Bundle.open(bundle_root), tuple(findings)
-        model = Model(network, preprocessing, labels, tuple(shape), head, calibration, settings, bundle)
+        if gate is not None and gate.missing:
+            logger.warning("%s", gate.missing)
+        model = Model(network, preprocessing, labels, tuple(shape), head, calibration, settings, bundle, gate or Gate())
         self.explainers = {
             name: Explainer(model, name, map_stride=map_stride if name == "cam" else None, **options)
             for name in (methods.split(",") if isinstance(methods, str) else methods)
@@ -96,7 +102,8 @@ class ExplanationRun:
     def run(self, examples: Sequence[Example], output_dir: str | Path) -> Path:
         """Make the maps, draw the pictures and return the folder.
 
-        Files that cannot be read are listed in ``explanations.errors.csv``.
+        Files that cannot be read, and films that the gate refuses, are listed in ``explanations.errors.csv``; the
+        gate's evidence of every film is ``explanations.gate.csv``.
 
         Args:
             examples: the images.
@@ -166,7 +173,7 @@ class ExplainedImages:
     Attributes:
         store: the maps: ``store.images``, ``store.on_image(image, finding)``, ``store.table`` with the probabilities.
         findings: those that maps were asked of.
-        left_out: how many files could not be read; ``<out>.errors.csv`` says which.
+        left_out: how many files could not be read or were refused; ``<out>.errors.csv`` says which and why.
         notes: sentences on what was left out.
     """
 
@@ -232,6 +239,7 @@ def explain_images(
     workers: int | None = None,
     amp: bool = True,
     any_modality: bool = False,
+    gate: str | None = None,
     trust_folder: bool = False,
     force: bool = False,
 ) -> ExplainedImages:
@@ -256,6 +264,9 @@ def explain_images(
         workers: files that are read at a time; decided by the machine where None.
         amp: compute in bfloat16 where that is faster and close enough.
         any_modality: read DICOM files whatever their headers say they show.
+        gate: what is done with films that are not for this network: ``refuse`` makes no map of them, ``review`` maps
+            and marks them, ``off`` judges none. ``refuse`` where None, but ``review`` with ``boxes``: maps that are to
+            be scored lose no film.
         trust_folder: run the folder although an inspection refuses it.
         force: other maps in ``out`` may go.
 
@@ -276,8 +287,15 @@ def explain_images(
         files = [file for file, name in zip(files, names, strict=True) if name in boxed]
         names = [name for name in names if name in boxed]
     model = Model.open(
-        root, weights=weights, amp=amp, any_modality=any_modality, batch_size=batch_size, num_workers=workers
+        root,
+        weights=weights,
+        amp=amp,
+        any_modality=any_modality,
+        batch_size=batch_size,
+        num_workers=workers,
+        gate=gate or (GateMode.REFUSE if boxes is None else GateMode.REVIEW),
     )
+    notes += [model.gate.missing] if model.gate.missing else []
     finding_names = None if findings is None else [spelling(name) for name in findings]
     explainer = Explainer(model, method, finding_names, target_layer, map_stride, rule, reported_only)
     temporary = None
