@@ -72,16 +72,25 @@ def _blurred(share: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda plane: gaussian_filter(plane, share * min(plane.shape))
 
 
-def _power(exponent: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda plane: plane**exponent
+def _exposed(curve: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    # spread within their grey levels first: a curve would leave gaps between these, which no film exposed so has
+    def expose(plane: np.ndarray) -> np.ndarray:
+        spread = (_random_of(plane).random(plane.shape, dtype=np.float32) - 0.5) / 255
+        return curve(np.clip(plane + spread, 0, 1))
+
+    return expose
 
 
 def _noisy(deviation: float) -> Callable[[np.ndarray], np.ndarray]:
     def add(plane: np.ndarray) -> np.ndarray:
-        random = np.random.default_rng(round(1e6 * float(plane.mean())))
-        return np.clip(plane + random.normal(0, deviation, plane.shape), 0, 1).astype(np.float32)
+        return np.clip(plane + _random_of(plane).normal(0, deviation, plane.shape), 0, 1).astype(np.float32)
 
     return add
+
+
+def _random_of(plane: np.ndarray) -> np.random.Generator:
+    """Return a generator that is the same for the same film."""
+    return np.random.default_rng(round(1e6 * float(plane.mean())))
 
 
 GEOMETRY = tuple(
@@ -104,9 +113,9 @@ ALTERATIONS = (
     Alteration("the middle alone", Code.GATE_CROPPED, _cut(0.25, 0.75, 0.25, 0.75)),
     Alteration("blurred", Code.GATE_BLURRED, _blurred(0.0125)),
     Alteration("much blurred", Code.GATE_BLURRED, _blurred(0.025)),
-    Alteration("too bright", Code.GATE_CLIPPED, lambda plane: np.clip(plane * 2.2, 0, 1)),
-    Alteration("too dark", Code.GATE_CLIPPED, lambda plane: np.clip(plane * 1.6 - 0.6, 0, 1)),
-    Alteration("pale", Code.GATE_CLIPPED, _power(0.25)),
-    Alteration("dark", Code.GATE_CLIPPED, _power(4.0)),
+    Alteration("too bright", Code.GATE_CLIPPED, _exposed(lambda plane: np.clip(plane * 2.2, 0, 1))),
+    Alteration("too dark", Code.GATE_CLIPPED, _exposed(lambda plane: np.clip(plane * 1.6 - 0.6, 0, 1))),
+    Alteration("pale", Code.GATE_CLIPPED, _exposed(lambda plane: plane**0.25)),
+    Alteration("dark", Code.GATE_CLIPPED, _exposed(lambda plane: plane**4)),
     Alteration("noisy", Code.GATE_BLURRED, _noisy(0.15)),
 )

@@ -21,6 +21,7 @@ CELLS = 8
 DIRECTIONS = 8
 """Directions of edges; opposite ones count apart, since an inverted film has them exchanged."""
 _EDGES_SIDE = 64
+_CELL_OF = np.repeat(np.eye(CELLS, dtype=np.float32), _EDGES_SIDE // CELLS, axis=0) * CELLS / _EDGES_SIDE
 
 OBSERVED = len(STATISTICS) + THUMBNAIL**2 + CELLS**2 * DIRECTIONS
 """How many numbers an observation has."""
@@ -81,9 +82,10 @@ def edge_directions(picture: np.ndarray) -> np.ndarray:
     down[1:-1] = picture[2:] - picture[:-2]
     right[:, 1:-1] = picture[:, 2:] - picture[:, :-2]
     strength = np.sqrt(down * down + right * right) + 1e-9
-    side = len(picture) // CELLS
-    angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    angles = 2 * np.pi * np.arange(DIRECTIONS // 2, dtype=np.float32) / DIRECTIONS
     along = np.cos(angles)[:, None, None] * right + np.sin(angles)[:, None, None] * down
-    shared = np.maximum(along, 0) ** 2 / strength
-    cells = shared.reshape(DIRECTIONS, CELLS, side, CELLS, side).mean((2, 4))
-    return np.sqrt(cells / (cells.mean() + 1e-6)).ravel().astype(np.float32)
+    shared = along * along / strength
+    forwards = np.where(along > 0, shared, 0)
+    sums = np.concatenate([forwards, shared - forwards]) @ _CELL_OF
+    cells = _CELL_OF.T @ sums
+    return np.sqrt(cells / (cells.mean() + 1e-6)).ravel()

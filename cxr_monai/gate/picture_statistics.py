@@ -7,7 +7,10 @@ Each is one number of the plane as the network's preprocessing keeps it, so that
 same film reduced are judged alike.
 """
 
+import math
+
 import numpy as np
+from PIL import Image
 
 STATISTICS = (
     "aspect",
@@ -28,6 +31,8 @@ STATISTICS = (
     "sharpness_4",
     "sharpness_8",
     "noise",
+    "detail_dark",
+    "detail_bright",
     "border_top",
     "border_bottom",
     "border_left",
@@ -38,14 +43,16 @@ STATISTICS = (
 
 ``aspect``: logarithm of columns / rows. ``black_share``, ``white_share``: share of pixels in the lowest and highest
 percent of the range. ``level_pNN``: percentiles of the grey levels, in [0, 1]. ``mean``, ``deviation`` (standard): of
-the grey levels. ``levels_used``: share of 256 grey levels that any pixel has. ``sharpness_N``: logarithm of the mean
+the grey levels. ``levels_used``: share of 64 grey levels that any pixel has. ``sharpness_N``: logarithm of the mean
 absolute difference of neighbouring blocks of N pixels, relative to the deviation (Haar's details). ``noise``: logarithm
 of the median absolute diagonal detail, relative to the deviation (Donoho and Johnstone 1994, doi
-10.1093/biomet/81.3.425). ``border_SIDE``: share of the rows or columns, counted from that side, that are of one grey.
+10.1093/biomet/81.3.425). ``detail_dark``, ``detail_bright``: logarithm of the mean detail of the darkest and of the
+brightest third of the picture, relative to the whole's: a wrong exposure flattens one of them. ``border_SIDE``: share of the rows or columns, counted from that side, that are of one grey.
 ``symmetry``: correlation of the film with its mirror image.
 """
 
 _LEVELS = 256
+_COARSE_LEVELS = 64
 _PERCENTILES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.99)
 _LEAST = 1e-4
 """Added before each logarithm: a twentieth of a grey level of 8 bits, relative to the deviation."""
@@ -63,61 +70,68 @@ def picture_statistics(plane: np.ndarray) -> np.ndarray:
         float32 ``[S]``, all finite.
     """
     height, width = plane.shape
-    levels = np.clip(np.rint(plane * (_LEVELS - 1)), 0, _LEVELS - 1).astype(np.uint8)
-    counts = np.bincount(levels.ravel(), minlength=_LEVELS)
+    levels = (plane * (_LEVELS - 1) + 0.5).astype(np.uint8)
+    counts = np.array(Image.fromarray(levels).histogram())
     shares = np.cumsum(counts) / levels.size
     percentiles = np.searchsorted(shares, _PERCENTILES) / (_LEVELS - 1)
-    deviation = float(plane.std())
+    mean = float(plane.mean())
+    centred = plane - mean
+    power = float(np.vdot(centred, centred))
+    deviation = math.sqrt(power / plane.size)
     scale = deviation + 1 / _LEVELS
-    details, noise = _details(plane)
+    details, noise, *by_brightness = _details(plane)
     return np.array(
         [
-            np.log(width / height),
+            math.log(width / height),
             counts[:3].sum() / levels.size,
             counts[-3:].sum() / levels.size,
             *percentiles,
-            float(plane.mean()),
+            mean,
             deviation,
-            np.count_nonzero(counts) / _LEVELS,
-            *(np.log(detail / scale + _LEAST) for detail in details),
-            np.log(noise / scale + _LEAST),
-            *_borders(plane),
-            _symmetry(plane),
+            np.count_nonzero(counts.reshape(_COARSE_LEVELS, -1).sum(1)) / _COARSE_LEVELS,
+            *(math.log(detail / scale + _LEAST) for detail in details),
+            math.log(noise / scale + _LEAST),
+            *by_brightness,
+            *_borders(centred),
+            float(np.vdot(centred, centred[:, ::-1])) / power if power > 0 else 1.0,
         ],
         dtype=np.float32,
     )
 
 
-def _details(plane: np.ndarray) -> tuple[list[float], float]:
-    """Return the mean absolute differences of neighbouring blocks of 1, 2, 4 and 8 pixels, and the noise."""
-    details, noise = [], 0.0
+def _details(plane: np.ndarray) -> tuple[list[float], float, float, float]:
+    """Return the mean absolute differences of neighbouring blocks of 1, 2, 4 and 8 pixels, the noise, and the details
+    of the darkest and brightest third (of blocks of 4 pixels)."""
+    details, noise, dark, bright = [], 0.0, 0.0, 0.0
     blocks = plane
     for step in range(4):
         rows, columns = (side // 2 * 2 for side in blocks.shape)
         blocks = blocks[:rows, :columns]
         upper, lower = blocks[::2], blocks[1::2]
         sums, differences = upper + lower, upper - lower
-        vertical = float(np.abs(differences).mean()) / 2
-        horizontal = float(np.abs(sums[:, ::2] - sums[:, 1::2]).mean()) / 4
-        details.append(vertical + horizontal)
+        vertical, horizontal = np.abs(differences), np.abs(sums[:, ::2] - sums[:, 1::2])
+        detail = float(vertical.mean()) / 2 + float(horizontal.mean()) / 4
+        details.append(detail)
         if step == 0:
             noise = float(np.median(np.abs(differences[:, ::2] - differences[:, 1::2]))) / 2
         blocks = (sums[:, ::2] + sums[:, 1::2]) / 4
-    return details, noise
+        if step == 1:
+            local = (vertical[:, ::2] + vertical[:, 1::2] + horizontal) / 4
+            ordered, third = np.partition(blocks, [blocks.size // 3, -(blocks.size // 3)], axis=None), blocks.size // 3
+            dark, bright = (
+                math.log((float(local[some].mean()) + _LEAST) / (detail + _LEAST))
+                for some in (blocks <= ordered[third], blocks >= ordered[-third])
+            )
+    return details, noise, dark, bright
 
 
 def _borders(plane: np.ndarray) -> list[float]:
     """Return the shares of rows from the top, the bottom, and of columns from the left, the right, of one grey."""
-    shares = []
+    squares, shares = plane * plane, []
     for axis in (1, 0):
-        is_plain = plane.std(axis) < _ONE_GREY
-        first = int(np.argmin(is_plain)) if not is_plain.all() else len(is_plain)
-        last = int(np.argmin(is_plain[::-1])) if not is_plain.all() else len(is_plain)
+        is_plain = squares.mean(axis) - plane.mean(axis) ** 2 < _ONE_GREY**2
+        first, last = (
+            len(is_plain) if is_plain.all() else int(np.argmin(each)) for each in (is_plain, is_plain[::-1])
+        )
         shares += [first / len(is_plain), last / len(is_plain)]
     return shares
-
-
-def _symmetry(plane: np.ndarray) -> float:
-    centred = plane - plane.mean()
-    power = float((centred * centred).sum())
-    return float((centred * centred[:, ::-1]).sum()) / power if power > 0 else 1.0
