@@ -47,7 +47,8 @@ the grey levels. ``levels_used``: share of 64 grey levels that any pixel has. ``
 absolute difference of neighbouring blocks of N pixels, relative to the deviation (Haar's details). ``noise``: logarithm
 of the median absolute diagonal detail, relative to the deviation (Donoho and Johnstone 1994, doi
 10.1093/biomet/81.3.425). ``detail_dark``, ``detail_bright``: logarithm of the mean detail of the darkest and of the
-brightest third of the picture, relative to the whole's: a wrong exposure flattens one of them. ``border_SIDE``: share of the rows or columns, counted from that side, that are of one grey.
+brightest third of the picture, relative to the whole's: a wrong exposure flattens one of them.
+``border_SIDE``: share of the rows or columns, counted from that side, that are of one grey.
 ``symmetry``: correlation of the film with its mirror image.
 """
 
