@@ -131,8 +131,6 @@ def _borders(plane: np.ndarray) -> list[float]:
     squares, shares = plane * plane, []
     for axis in (1, 0):
         is_plain = squares.mean(axis) - plane.mean(axis) ** 2 < _ONE_GREY**2
-        first, last = (
-            len(is_plain) if is_plain.all() else int(np.argmin(each)) for each in (is_plain, is_plain[::-1])
-        )
+        first, last = (len(is_plain) if is_plain.all() else int(np.argmin(each)) for each in (is_plain, is_plain[::-1]))
         shares += [first / len(is_plain), last / len(is_plain)]
     return shares
