@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "show what is wrong with a manifest and what is in it"),
     "run": ("run", "train, evaluate, infer or explain with a bundle that is inspected first"),
     "predict": ("predict", "files in, one row of probabilities an image out"),
+    "gate": ("gate", "is this a film for this network: all evidence of a film, a gate for a bundle"),
     "explain": ("explain", "what a bundle's network looked at: a map for every image and finding"),
     "maps": ("maps", "look at such maps, score them against boxes, test them, compare two models"),
     "calibrate": ("calibrate", "a copy of a bundle with calibration and operating points"),

@@ -73,6 +73,22 @@ def remember_patients(
     path.chmod(0o600)
 
 
+def copy_patients(bundle: str | Path, copy: str | Path) -> None:
+    """Copy the list beside a bundle, where there is one, for a copy of equal weights and calibration.
+
+    Args:
+        bundle: the list lies beside it.
+        copy: the other bundle's folder.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    path = _beside(bundle)
+    if path.is_file():
+        write_durably(_beside(copy), path.read_bytes())
+        _beside(copy).chmod(0o600)
+
+
 def patients_trained_on(bundle: str | Path, patients: Iterable[str]) -> set[str] | None:
     """Return those of some patients that a bundle was trained on, by the list beside it; None where there is no list.
 

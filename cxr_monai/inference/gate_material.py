@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cxr_monai.bundle.intended_films import IntendedFilms
@@ -107,15 +108,28 @@ def gate_material(
     )
 
 
-def _attributes(table: Any, model: Model) -> dict[str, Any]:
+def other_films(table: pd.DataFrame, intended: IntendedFilms) -> tuple[np.ndarray, np.ndarray]:
+    """Return which films of a manifest are known to be of another age, or of another view, than a bundle is meant for.
+
+    Args:
+        table: the manifest's N rows.
+        intended: by the bundle's metadata.
+
+    Returns:
+        of another age, of another view: bool ``[N]`` each.
+    """
+    views = table["view"].fillna("").map(known_view)
+    is_other_age = np.array([not np.isnan(age) and not intended.covers_age(age) for age in table["age"]], dtype=bool)
+    return is_other_age, ((views != "") & ~views.isin(intended.views)).to_numpy()
+
+
+def _attributes(table: pd.DataFrame, model: Model) -> dict[str, Any]:
     """Return which films are of intended views and ages, and which are known to be children's, lateral or AP."""
     metadata = {} if model.bundle is None else model.bundle.metadata
     intended = IntendedFilms.of(metadata) or IntendedFilms()
     views = table["view"].fillna("").map(known_view)
-    ages = table["age"]
-    is_child = (ages < (intended.minimum_age or 0)).to_numpy()
-    is_other_age = np.array([not np.isnan(age) and not intended.covers_age(age) for age in ages], dtype=bool)
-    is_other_view = ((views != "") & ~views.isin(intended.views)).to_numpy()
+    is_child = (table["age"] < (intended.minimum_age or 0)).to_numpy()
+    is_other_age, is_other_view = other_films(table, intended)
     return {
         "is_good": ~is_other_age & ~is_other_view,
         "attributes": {

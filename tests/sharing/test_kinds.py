@@ -87,6 +87,7 @@ ELSEWHERE = [
     "configs/train.JSON", "configs/other.conf", "logging.conf", "docs/logging.conf", "configs/LOGGING.CONF",
     "configs/train.yaml", "configs/README.md", "configs/a.pt", "model.pt", "docs/model.pt", "models/sub/model.pt",
     "models/model.pth", "models/model.pkl", "models/model.npy", "models/model.bin", "models/model.ckpt",
+    "models/gate.csv", "docs/gate.json",
     "models/README.md", "docs/table.csv", "docs/page.html", "docs/page.htm", "docs/page.xml", "docs/picture.svg",
     "docs/picture.SVG", "docs/picture.svgz", "docs/picture.gif", "docs/page.pdf", "docs/notes.ipynb", "picture.png",
     "x.dist-info/entry_points.txt", "x.dist-info/METADATA", "docs/x.dist-info/e.py", "x.egg-info/PKG-INFO",

@@ -30,6 +30,7 @@ from cxr_monai.sharing.inspection.configurations import (
     network_addresses,
 )
 from cxr_monai.sharing.inspection.file_names import MOST_FILES, name_problem, name_problems
+from cxr_monai.sharing.inspection.gate_remarks import TENSORS_OF_GATE, remark_on_gate
 from cxr_monai.sharing.inspection.kinds import FileKind, is_place, kind_of, why_no_place
 from cxr_monai.sharing.inspection.remarks import Remark, Verdict, shortened
 from cxr_monai.sharing.inspection.weights_remarks import remarks_on_weights
@@ -191,8 +192,13 @@ def _content(kind: FileKind, name: str, path: Path) -> Iterator[Remark]:
             remarks = remarks_on_weights(path)
             for text, verdict, reason in remarks:
                 yield Remark(name, "", "weights", shortened(text), verdict, reason)
+            if path.name == TENSORS_OF_GATE and not path.with_suffix(".json").is_file():
+                yield Remark(name, "", "gate", name, Verdict.REFUSED, "a gate's numbers without the gate.")
             if not remarks:
                 yield Remark(name, "", "weights", "tensors alone", Verdict.ALLOWED, "")
+        case FileKind.GATE:
+            text, verdict, reason = remark_on_gate(_object(path), path.parent)
+            yield Remark(name, "", "gate", text, verdict, reason)
         case FileKind.ONNX:
             reason = "an ONNX network: arithmetic, which no command of this package loads."
             yield Remark(name, "", "file", name, Verdict.ATTENTION, reason)

@@ -18,6 +18,8 @@ class FileKind(StrEnum):
     LOGGING = "logging"
     DATA = "data"
     """JSON that is not configuration: metrics, records."""
+    GATE = "gate"
+    """The gate's numbers and names; its tensors are weights beside it."""
     MARKDOWN = "markdown"
     TEXT = "text"
     PNG = "png"
@@ -35,6 +37,7 @@ _PLACES: tuple[tuple[re.Pattern[str], FileKind], ...] = tuple(
         (r"configs/[^/]+\.json", FileKind.CONFIGURATION),
         (r"models/[^/]+\.(?:pt|ts|safetensors)", FileKind.WEIGHTS),
         (r"models/[^/]+\.onnx", FileKind.ONNX),
+        (r"models/gate\.json", FileKind.GATE),
         (r"models/(?:calibration|contract)\.json|docs/import\.json", FileKind.DATA),
         (r"(?:lineage|metrics|bundle\.manifest)\.json", FileKind.DATA),
         (r"README\.md|docs/(?:.+/)?[^/]+\.md", FileKind.MARKDOWN),

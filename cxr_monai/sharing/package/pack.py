@@ -20,6 +20,7 @@ from cxr_monai.completion import require_complete, require_own
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.durable import copy_durably, durable_file, storage_error, write_durably
 from cxr_monai.errors import BundleError, Code, SharingError
+from cxr_monai.gate.storage import read_gate
 from cxr_monai.outputs import bytes_of, check_folder
 from cxr_monai.plurals import be, counted
 from cxr_monai.sharing.export.task_names import default_name
@@ -27,7 +28,7 @@ from cxr_monai.sharing.inspection.bundle_inspection import Inspection, inspect_b
 from cxr_monai.sharing.inspection.remarks import shortened
 from cxr_monai.sharing.package.archive import write_archive
 from cxr_monai.sharing.package.file_list import FILE_LIST, PACKED_METRICS, PackedContents, walk_files
-from cxr_monai.sharing.package.privacy import Identifiers, pictures_below, search_private_texts
+from cxr_monai.sharing.package.privacy import Identifiers, pictures_below, search_private_texts, training_indexes
 from cxr_monai.strict_json import parse_strictly
 
 CARDS = ("docs/card.md", "docs/README.md")
@@ -78,6 +79,7 @@ def pack_bundle(
     Raises:
         SharingError: ``bundle-incomplete`` with all that is missing, ``bundle-private`` with file, place and text,
             ``bundle-refused`` with what an inspection refuses, ``archive-invalid`` for a name or version that is none.
+        GateError: ``gate-invalid`` for a damaged gate.
         BundleError: ``bundle-invalid`` if the folder is none, ``bundle-disagrees`` if the metrics are another
             bundle's, ``output-exists`` if there is an archive of this name with another content.
         EvaluationError: ``result-incomplete`` for metrics that were not written to their end.
@@ -93,7 +95,9 @@ def pack_bundle(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".packing-") as temporary:
             staged = Path(temporary) / "bundle"
+            refuse_training_index(root)
             notes = _stage(root, staged)
+            read_gate(staged)  # a damaged one is an error here, not at the other hospital
             if metrics is not None:
                 _add_metrics(root, staged, Path(metrics))
             elif (staged / PACKED_METRICS).is_file():
@@ -247,6 +251,22 @@ def refuse_private(root: Path, identifiers: Identifiers | None, allow: Collectio
             + "; ".join(str(private) for private in private_texts[:10])
             + (f"; and {len(private_texts) - 10:,} more." if len(private_texts) > 10 else "."),
             fix="Remove them from the bundle's folder; what only looks private is let through by --allow TEXT.",
+        )
+
+
+def refuse_training_index(root: Path) -> None:
+    """Refuse a folder in which a table of digests of single films lies, part of the bundle or not.
+
+    Raises:
+        SharingError: ``bundle-private``, naming them.
+    """
+    if names := training_indexes(root):
+        raise SharingError(
+            Code.BUNDLE_PRIVATE,
+            f"digests of single films lie in the bundle's folder and would tell who was trained on: "
+            f"{', '.join(map(shortened, names[:10]))}.",
+            fix="Keep such files (of 'cxr-monai gate index', of predictions) outside of it.",
+            where=root,
         )
 
 

@@ -7,11 +7,13 @@ usually look like. Pictures cannot be read here: they are named, for a person to
 
 import contextlib
 import getpass
+import gzip
 import json
 import pickletools
 import platform
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +35,12 @@ PATTERNS: Mapping[str, str] = {
     "a DICOM identifier": r"(?<![\w.])[0-2](?:\.(?:0|[1-9]\d*)){6,}(?![\w.])",
     "the name of an image": r"\b\d{8,}_\d{3}\b|[\w-]*\d{4,}[\w.-]*\.(?:png|jpe?g|tiff?|dcm|dicom|nii(?:\.gz)?)\b",
     "a patient identifier": r"\bpatient[_ -]?\d{3,}\b",
+    "a column of a training index": r"\b(?:pixel_digest|picture_hash)\b",
     "a column of a list of data": rf"\b{_NAMES}_?(?:id|uid|index|name)\b|\bImage Index\b|\bPatient(?:ID|Name)\b",
 }
 _WORD = re.compile(r"[^\s\"'<>(){}\[\],;:=|`*/\\]+")
+_HEAD = 1 << 16
+"""Bytes in which a table names its columns."""
 SHORTEST = 5
 """Letters or digits of an identifier that can be searched for: ``12`` occurs in any file."""
 _COMMON = {"admin", "administrator", "docker", "jenkins", "jovyan", "localhost", "monai", "nobody", "radiology",
@@ -103,6 +108,29 @@ def search_private_texts(root: Path, identifiers: Identifiers | None = None) -> 
         for place, text in _texts(root / name, kind_of(name)):
             private_texts += [PrivateText(name, place, kind, shortened(match)) for kind, match in _in_text(text, words)]
     return list(dict.fromkeys(private_texts))
+
+
+def training_indexes(root: Path) -> list[str]:
+    """Return the names of the tables below a folder that have digests or hashes of single films.
+
+    They tell who was trained on, whatever they are called: a file of ``cxr-monai gate index``, the evidence of a
+    prediction.
+
+    Args:
+        root: the folder.
+    """
+    return [name for name in sorted(walk_files(root)) if _is_index(root / name)]
+
+
+def _is_index(path: Path) -> bool:
+    if not path.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".txt", ".json", ".gz")):
+        return False
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", errors="replace")
+    except (OSError, EOFError, zlib.error):  # a damaged archive, which nobody can read as a table
+        return False
+    return re.search(PATTERNS["a column of a training index"], head) is not None
 
 
 def pictures_below(root: Path) -> list[str]:
