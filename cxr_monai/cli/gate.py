@@ -5,16 +5,14 @@ import argparse
 from cxr_monai.cli.actions import add_actions, run_action
 
 DESCRIPTION = """\
-The gate looks at a film before a network's answer is given: accept, review, or refuse with a reason. A training fits one
-into its bundle, and 'cxr-monai predict' asks it. Here are its tools."""
+The gate looks at a film before a network's answer is given: accept, review, or refuse with a reason. A training fits
+one into its bundle, and 'cxr-monai predict' asks it. Here are its tools."""
 
 EPILOG = """\
 'cxr-monai gate ACTION --help' teaches one of them; docs/gate.md tells what the answers mean."""
 
 _ACTIONS = {
-    "check": "all evidence of some films, in the terminal and as pictures",
     "fit": "a copy of a bundle with a gate, for one that has none, or for your own films",
-    "index": "digests of a training's films, so that predictions can tell them; stays in the house",
 }
 
 

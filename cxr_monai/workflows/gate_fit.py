@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ from cxr_monai.errors import Code, SettingError, SplitError
 from cxr_monai.evaluation.bootstrap import PatientBootstrap
 from cxr_monai.evaluation.patients import copy_patients
 from cxr_monai.evaluation.proportions import patient_wilson
-from cxr_monai.gate.answer import GateMode, Verdict
+from cxr_monai.gate.answer import GateMode, GateVerdict
 from cxr_monai.gate.bundle_gate import Gate
 from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.gate.fitting import PROMISE
@@ -144,14 +143,14 @@ def _held_out(model: Model, manifest: Manifest, split: Sequence[str], seed: int)
         return {}
     rows = table.set_index("image").loc[judged["image"]].reset_index()
     patients, names = pd.factorize(np.array(patient_keys(rows)))
-    refused = (judged["gate"] == Verdict.REFUSE).to_numpy(dtype=float)
+    refused = (judged["gate"] == GateVerdict.REFUSE).to_numpy(dtype=float)
     bootstrap = PatientBootstrap(patients, replicates=1000, seed=seed)
     low, high = patient_wilson(refused[:, None], np.ones((len(refused), 1)), bootstrap)
     return {
         "films": len(refused),
         "patients": len(names),
         "refused": int(refused.sum()),
-        "reviewed": int((judged["gate"] == Verdict.REVIEW).sum()),
+        "reviewed": int((judged["gate"] == GateVerdict.REVIEW).sum()),
         "low": float(low[0]),
         "high": float(high[0]),
     }
@@ -174,11 +173,11 @@ def _notes(
     trained_on = bundle.metadata.get("trained_on")
     images = trained_on.get("images") if isinstance(trained_on, Mapping) else None
     has_split = bool(manifest.table["split"].fillna("").any())
-    if has_split and images != len(manifest.table):
+    if has_split and isinstance(images, int) and images != len(manifest.table):
         notes.append(
-            f"the bundle was trained and validated on {images if images is not None else 'an unknown number of'} "
-            f"images, and this manifest has {len(manifest.table):,} in the parts that were taken; where they are other "
-            "films, give a manifest without a split: then they count as films that the network has not seen"
+            f"the bundle was trained and validated on {counted(images, 'image')}, and this manifest has "
+            f"{len(manifest.table):,} in the parts that were taken; where they are other films, give a manifest "
+            "without a split: then they count as films that the network has not seen"
         )
     if not fitted.fitted_on.get("promise_kept_by_number", True):
         fewest = int(np.ceil(1 / fitted.promise)) - 1
