@@ -76,6 +76,7 @@ _NAMES_BY_MODULE = {
     ),
     "training.preflight": ("PreflightCheck",),
     "training.input_sheet": ("NetworkInputSheet",),
+    "training.gate_fitter": ("GateFitter",),
     "training.handlers": (
         "EarlyStopper",
         "EpochLogger",

@@ -37,6 +37,7 @@ from cxr_monai.training.distributed import is_main_process as is_main_process
 from cxr_monai.training.distributed import local_device as local_device
 from cxr_monai.training.distributed import rank_and_world_size as rank_and_world_size
 from cxr_monai.training.freezing import GradualUnfreezing as GradualUnfreezing
+from cxr_monai.training.gate_fitter import GateFitter as GateFitter
 from cxr_monai.training.handlers import EarlyStopper as EarlyStopper
 from cxr_monai.training.handlers import EpochLogger as EpochLogger
 from cxr_monai.training.handlers import PredictionsWriter as PredictionsWriter
@@ -84,6 +85,7 @@ __all__ = [
     "EvaluationRun",
     "ExplanationRun",
     "FindingMetrics",
+    "GateFitter",
     "GradualUnfreezing",
     "LoadRadiographd",
     "MLflowTracker",

@@ -18,6 +18,7 @@ from cxr_monai.bundle.bundle_folder import CONFIGS, write_json
 from cxr_monai.bundle.calibrated import with_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
+from cxr_monai.bundle.gated import remove_gate, with_gate
 from cxr_monai.bundle.running import running_parser
 from cxr_monai.bundle.setting_checks import scheme_of
 from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
@@ -65,6 +66,7 @@ class TrainedBundle:
         """Write everything but the weights; those of an earlier training go, since they mean something else now."""
         for earlier in (self.weights, self.weights.with_name("calibration.json")):
             earlier.unlink(missing_ok=True)
+        remove_gate(self.root)
         copy_parts(self.source, self.root, CONFIGURATION)
         make_folder(self.weights.parent)
         write_meaning(self.root, self.meaning, self.channels)
@@ -109,7 +111,8 @@ def write_meaning(root: Path, meaning: Mapping[str, Any], channels: int) -> None
         # a user's copy may name this machine's data; the bundle that is left must not
         config |= {key: None for key in ("manifest", "dataset_dir", "images") if key in config}
         config |= {key: value for key, value in meaning.items() if key in config}
-        write_json(path, with_calibration(config, None))  # another network's would not be these weights'
+        # another network's calibration and gate would not be these weights'
+        write_json(path, with_gate(with_calibration(config, None)))
     path = root / "configs" / "metadata.json"
     write_json(path, _metadata(json.loads(path.read_text(encoding="utf-8")), meaning, channels))
 

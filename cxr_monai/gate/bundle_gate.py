@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from cxr_monai.bundle.digest import file_digest
+from cxr_monai.bundle.gated import GATE, gate_item
 from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.gate.answer import ACCEPTED, Answer, GateMode, GateVerdict, parse_gate_mode
@@ -28,7 +29,7 @@ from cxr_monai.gate.header_rules import judge_header
 from cxr_monai.gate.judging import judge_films
 from cxr_monai.gate.observation import parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS
-from cxr_monai.gate.storage import GATE, read_gate
+from cxr_monai.gate.storage import read_gate
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +190,12 @@ def open_gate(
         return Gate(mode=chosen)
     read = read_gate(root)
     if read is None:
-        return Gate(mode=chosen, missing="this bundle has no gate: no film is refused ('cxr-monai gate fit' makes one)")
+        why = gate_item(root).get("missing")
+        because = f" since {why}" if why else ""
+        return Gate(
+            mode=chosen,
+            missing=f"this bundle has no gate{because}: no film is refused ('cxr-monai gate fit' makes one)",
+        )
     fitted, known = read
     if weights is not None and file_digest(Path(weights)) != known:
         return Gate(mode=chosen, missing="the gate knows other weights than those in use: no film is refused")

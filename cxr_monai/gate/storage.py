@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from cxr_monai.bundle.digest import file_digest
+from cxr_monai.bundle.gated import GATE, GATE_TENSORS, carry_gate, gate_item
 from cxr_monai.completion import COMPLETE, OWN_JSON, altered_files, seal
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, GateError
@@ -47,8 +49,6 @@ from cxr_monai.networks.weights_files import read_safetensors_header
 from cxr_monai.plurals import counted
 from cxr_monai.strict_json import parse_strictly
 
-GATE = "models/gate.json"
-GATE_TENSORS = "models/gate.safetensors"
 LARGEST_DESCRIPTION = 1 << 18
 """Bytes of ``gate.json``; one that a training leaves has a few thousand."""
 LARGEST_TENSORS = 32 << 20
@@ -74,6 +74,7 @@ def write_gate(root: str | Path, fitted: FittedGate, weights: str) -> None:
         StorageError: ``disk-full`` or ``write-failed``.
     """
     root = Path(root)
+    carry_gate(root, None)  # in this order a kill leaves no gate, or one that no configuration names yet
     (root / GATE).unlink(missing_ok=True)
     tensors = {"statistics_limits": fitted.statistics_limits}
     for kind, parts in (("distances", fitted.distances), ("heads", fitted.heads)):
@@ -94,6 +95,7 @@ def write_gate(root: str | Path, fitted: FittedGate, weights: str) -> None:
     }
     seal(description, root / "models", [Path(GATE_TENSORS).name])
     write_durably(root / GATE, (json.dumps(description, indent=2, allow_nan=False) + "\n").encode())
+    carry_gate(root, file_digest(root / GATE))
 
 
 def has_gate(root: str | Path) -> bool:
@@ -114,9 +116,12 @@ def read_gate(root: str | Path) -> tuple[FittedGate, str] | None:
         GateError: ``gate-invalid`` for one that is damaged or incomplete, or that another version wrote.
     """
     root = Path(root)
-    if not has_gate(root):
+    named = gate_item(root).get("digest")
+    if not named and not has_gate(root):
         return None
     try:
+        if named and named != file_digest(root / GATE):
+            raise ValueError(f"the bundle's inference.json names another {GATE}")
         content = parse_strictly(_content(root / GATE, LARGEST_DESCRIPTION))
         if isinstance(content, dict) and "tensors" in content:  # as of the first day, without a seal of its own
             content[COMPLETE] = {Path(GATE_TENSORS).name: content.pop("tensors"), OWN_JSON: None}

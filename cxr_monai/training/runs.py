@@ -1,6 +1,6 @@
 """The steps around Ignite's loop: what a training and an evaluation do before it, after it, and when it fails.
 
-A training leaves in ``OUT``: ``bundle/`` (complete, calibrated on the validation part), ``metrics.csv``,
+A training leaves in ``OUT``: ``bundle/`` (complete, with a gate, calibrated on the validation part), ``metrics.csv``,
 ``metrics.json``, ``predictions_val.csv``, ``pictures/`` and ``checkpoints/last.pt``; where images of several sources
 validate, ``metrics_by_source.csv``, too.
 """
@@ -32,6 +32,7 @@ from cxr_monai.progress import closing_bars
 from cxr_monai.stopping import Interrupted, as_interrupted, same_command
 from cxr_monai.training.checkpoints import BestBundleWeights, Checkpoints
 from cxr_monai.training.distributed import from_main
+from cxr_monai.training.gate_fitter import GateFitter
 from cxr_monai.training.handlers import PredictionsWriter, written_predictions
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.input_sheet import NetworkInputSheet, training_curves
@@ -59,6 +60,7 @@ class TrainingRun:
         restart: True trains from the start whatever the folder holds.
         calibration: how probabilities are calibrated on the validation part, see
             ``cxr_monai.evaluation.fitted.fit_calibration``.
+        gate_fitter: fits the bundle's gate; None fits none.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TrainingRun:
         output_dir: str,
         restart: bool = False,
         calibration: str = "auto",
+        gate_fitter: GateFitter | None = None,
     ) -> None:
         if calibration not in _METHODS:
             raise SettingError(
@@ -85,6 +88,8 @@ class TrainingRun:
         self.best, self.checkpoints, self.tracker, self.metrics = best, checkpoints, tracker, metrics
         self.manifest, self.findings, self.output_dir = manifest, findings, Path(output_dir)
         self.restart, self.calibration = restart, calibration
+        self.gate_fitter = gate_fitter or GateFitter("none")
+        self.gate_fitter.check(manifest)
         parser = running_parser()
         init_weights = str(parser.get_parsed_content("init_weights")) if "init_weights" in parser.config else "none"
         checkpoints.settings = course(parser.config, manifest, findings, checkpoints.sampler.total_batch, init_weights)
@@ -171,6 +176,7 @@ class TrainingRun:
         self.validator.run()
         if idist.get_rank() != 0:
             return
+        self._fit_gate(bundle.root)
         material = written_predictions(self.validator), self.manifest, self.findings
         evaluation = judge_and_calibrate(bundle, *material, self.output_dir, self.calibration)
         logger.info(
@@ -185,6 +191,12 @@ class TrainingRun:
         self._write_sources()
         self.tracker.bundle(bundle.root)
         logger.info("the bundle: %s", bundle.root)
+
+    def _fit_gate(self, root: Path) -> None:
+        fitted = self.gate_fitter.fit(root, self.manifest)
+        if fitted is not None:
+            figures = {f"gate_{name}": float(fitted.fitted_on[name]) for name in ("films", "refused_share")}
+            self.tracker.metrics(figures, self.trainer.state.epoch)
 
     def _write_sources(self) -> None:
         """Write ``metrics_by_source.csv`` where images of several sources validate, and log the means."""

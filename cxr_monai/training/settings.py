@@ -12,7 +12,7 @@ from cxr_monai.bundle.setting_checks import PATHS
 from cxr_monai.data.manifest import Manifest, split_digest
 
 FREE = {*PATHS, "checkpoint_minutes", "epochs", "experiment", "num_workers", "restart", "run_name", "tracking_uri"}
-FREE |= {"calibration"}  # it comes after the last step
+FREE |= {"calibration", "gate", "gate_promise"}  # they come after the last step
 FREE |= {"batch_size", "accumulate"}  # how the images of a step are divided among processes; their number is the same
 FREE |= {"views"}  # the parts that they choose are compared
 FREE -= {"init_weights", "parent"}

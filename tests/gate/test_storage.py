@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from cxr_monai.bundle.gated import GATE, GATE_TENSORS
 from cxr_monai.completion import seal
 from cxr_monai.errors import Code, GateError
 from cxr_monai.gate import storage
 from cxr_monai.gate.bundle_gate import open_gate
 from cxr_monai.gate.fitted_gate import NETWORK_DISTANCE, FittedGate
 from cxr_monai.gate.observation import OBSERVED
-from cxr_monai.gate.storage import GATE, GATE_TENSORS, has_gate, read_gate, write_gate
+from cxr_monai.gate.storage import has_gate, read_gate, write_gate
 from tests.support.tiny_gates import FEATURES, tiny_gate
 
 WEIGHTS = "ab" * 32
