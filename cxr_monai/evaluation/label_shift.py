@@ -199,7 +199,7 @@ def _estimate(sites: TwoSites, finding: str, rows: np.ndarray) -> _Shift:
     prevalence = positives.sum(axis=1) / (positives.sum(axis=1) + negatives.sum(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = p / prevalence[:, None], (1 - p) / (1 - prevalence[:, None])
-        estimated = _likeliest(*ratios, images)
+        estimated = likeliest_prevalence(*ratios, images)
         kinds = [counts / counts.sum(axis=1, keepdims=True) for counts in (images, positives, negatives)]
     mixture = estimated[:, None] * kinds[1] + (1 - estimated[:, None]) * kinds[2]
     gaps = np.cumsum(kinds[0] - mixture, axis=1)
@@ -244,7 +244,7 @@ def _lines(z: np.ndarray, positives: np.ndarray, negatives: np.ndarray, start: t
     return lines
 
 
-def _likeliest(present: np.ndarray, absent: np.ndarray, images: np.ndarray) -> np.ndarray:
+def likeliest_prevalence(present: np.ndarray, absent: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return the share of positives of the greatest likelihood in each row ``[1 + R]``.
 
     Args:
