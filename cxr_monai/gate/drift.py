@@ -1,6 +1,6 @@
 """Does today's stream of films still look like the reference? Tests of each window, and charts along them.
 
-    drift = watch(reference, films, cut_windows(films, length)[0], findings, thresholds)
+    drift = watch(reference, films, windows, findings, thresholds)
     drift.alarms                                # what moved, since when, patients or machine
 
 Two rules raise an alarm, each with its share of the false alarms that are allowed for the whole family of streams: a
@@ -140,7 +140,7 @@ def watch(
     )
     run, dependence = ChartRun(charts, limit), charts.of_streams(charts.dependence, len(streams))
     values = stream_values(streams, films)
-    tests, steps, alarms = [], [], []
+    tests, steps, alarms = [], [], list[Alarm]()
     for number, window in enumerate(progress_bar(windows, total=len(windows), desc="comparing", unit="windows")):
         fresh = values[window.rows]
         p = window_tests(streams, known, fresh, dependence)

@@ -1,6 +1,6 @@
 """Did the patients change, or the machine? What the probabilities alone can tell, and the films besides.
 
-    cause = cause_of(streams, reference, films, moved)      # Cause: name, prevalences, image_streams
+    cause = cause_of(streams, reference, films, moved, dependence)  # Cause: name, prevalences, image_streams
 
 1. Where a finding's probabilities moved, the prevalence that explains them best is estimated from the reference's
    probabilities alone (Saerens et al. 2002, doi 10.1162/089976602753284446: a film of the reference counts as one with
@@ -27,7 +27,7 @@ from cxr_monai.evaluation.label_shift import SIGNIFICANT, likeliest_prevalence
 from cxr_monai.gate.drift_streams import Stream, StreamKind
 from cxr_monai.gate.drift_tests import window_tests
 
-PREVALENCE, MACHINE, BOTH, SCORES_ALONE = "prevalence", "machine", "both", "scores"
+PREVALENCE_ALONE, MACHINE, BOTH, SCORES_ALONE = "prevalence", "machine", "both", "scores"
 REPLICATES = 200
 """Draws of the test whether a prevalence explains the probabilities; the least p is 1 / (REPLICATES + 1)."""
 _CLIP = 1e-6
@@ -102,7 +102,7 @@ def cause_of(
     if left:
         name = BOTH if is_explained else MACHINE
     else:
-        name = PREVALENCE if is_explained else SCORES_ALONE
+        name = PREVALENCE_ALONE if is_explained else SCORES_ALONE
     remaining = tuple(streams[place].name for place in left)
     return Cause(name, shifts, remaining, tuple(streams[place].name for place in images if place not in left))
 
@@ -115,7 +115,7 @@ def _prevalence_shifts(
     random: np.random.Generator,
 ) -> tuple[PrevalenceShift, ...]:
     rows = [_explained(_known(reference[:, k]), _known(films[:, k]), random) for k in places]
-    adjusted = holm(np.array([row[2] for row in rows])) if rows else []
+    adjusted = holm(np.array([row[2] for row in rows]))
     return tuple(
         PrevalenceShift(finding, before, after, float(p))
         for finding, (before, after, _), p in zip(findings, rows, adjusted, strict=True)

@@ -7,8 +7,8 @@
     run.settle(step.alarms)                             # those start again, the others learn
 
 Each window gives each chart one deviate: a difference of means of normal scores, or a share's binomial mid-p. The
-deviate is against the reference *and* the windows before in which the chart did not move: deviates are then independent of one
-another however small the reference is, where those against an estimated mean would share its error for ever
+deviate is against the reference *and* the windows before in which the chart did not move: deviates are then independent
+of one another however small the reference is, where those against an estimated mean would share its error for ever
 (self-starting charts: Hawkins and Olwell 1998, chapter 7, doi 10.1007/978-1-4612-1686-5). The charts are cumulative
 sums to both sides (Page 1954, doi 10.1093/biomet/41.1-2.100), which start again after they moved.
 

@@ -3,7 +3,7 @@
     streams, notes = streams_of(reference, findings, thresholds)
     values = stream_values(streams, films)              # float [N, S], NaN where a film has none
 
-A film is a row of a table with `cxr_monai.gate.gate.GATE_COLUMNS` (those that there are) and a column a finding.
+A film is a row of a table with `cxr_monai.gate.bundle_gate.GATE_COLUMNS` (those that there are) and a column a finding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from cxr_monai.gate.fitted import AP, SCORES
+from cxr_monai.gate.fitted_gate import AP_VIEW, GATE_SCORES
 from cxr_monai.gate.picture_statistics import STATISTICS
 from cxr_monai.plurals import be
 
@@ -93,7 +93,7 @@ def streams_of(
     """
     candidates = [_header_stream(reference, name) for name in _HEADER_TEXTS]
     candidates += [Stream(name, StreamKind.HEADER, name) for name in _HEADER_NUMBERS]
-    candidates += [Stream(name, StreamKind.GATE, name) for name in ("score", *SCORES, AP)]
+    candidates += [Stream(name, StreamKind.GATE, name) for name in ("score", *GATE_SCORES, AP_VIEW)]
     candidates += [Stream(name, StreamKind.STATISTIC, name) for name in STATISTICS]
     for name, column, levels in (
         ("refused", "gate", ("refuse",)),

@@ -1,9 +1,8 @@
-"""Has one window of films another distribution than the reference? A test a stream, corrected for their number.
+"""Has one window of films another distribution than the reference? A test a stream, to be corrected for their number.
 
     p = window_tests(streams, reference, window, dependence)    # float [S]
-    holm(p) < 0.005                                             # the streams that moved
 
-Numbers: Kolmogorov and Smirnov's test, by its asymptotic distribution, as ``scipy.stats.ks_2samp(method="asymp")``.
+Numbers: Kolmogorov and Smirnov's test, by its asymptotic distribution (``scipy.stats.ks_2samp`` has the same).
 Shares: the exact test of two binomial shares (Fisher's; the binomial test where the reference is large), its smaller
 tail doubled: the reference is a sample, too. Levels: chi-square where five films of each are expected (Cochran 1954,
 doi 10.2307/3001616), else the exact test of each level, corrected for their number.

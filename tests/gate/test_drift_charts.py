@@ -60,7 +60,8 @@ def test_a_small_change_that_lasts_is_summed_and_dated() -> None:
         if step.alarms[place] and alarm is None:
             alarm = week, int(step.since[place]), float(step.down[place])
     assert alarm is not None
-    assert 4 < alarm[0] <= 8 and alarm[1] in (3, 4)
+    assert 4 < alarm[0] <= 8
+    assert alarm[1] in (3, 4)
 
 
 def test_a_chart_that_moved_starts_again_and_does_not_learn() -> None:
@@ -77,7 +78,7 @@ def test_a_chart_that_moved_starts_again_and_does_not_learn() -> None:
 
 
 def test_the_limit_keeps_the_familys_false_alarms() -> None:
-    """Simulated again, with windows of their own: at most as many runs of 52 windows have an alarm as the limit says."""
+    """Simulated again, with windows of their own: no more alarms than the limit says."""
     streams, charts = charts_of(200, seed=4)
     limit = charts.limit([20, 60], every=105, seed=0, histories=80)
     pool = stream_values(streams, drawn_films(3000, seed=5))
