@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the bundle's metadata or the JSON beside the predictions says, else the findings)",
     )
     add_match_names(parser)
+    parser.add_argument(
+        "--gate-table",
+        type=Path,
+        metavar="G.csv",
+        help="what a gate says of the films (default: P.csv.gate.csv where it lies beside the predictions): the report "
+        "tells what it refuses, and the figures with and without those films",
+    )
     fitting = parser.add_argument_group("thresholds and calibration, from other patients")
     source = fitting.add_mutually_exclusive_group()
     source.add_argument("--bundle", metavar="B", help="a calibrated bundle: a folder, or an installed one's name")
@@ -125,6 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         localisation=arguments.localisation,
         label_scheme=arguments.scheme,
         match_names=arguments.match_names,
+        gate_table=arguments.gate_table,
         options=options,
         force=arguments.force,
     )

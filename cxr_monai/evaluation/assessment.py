@@ -25,6 +25,7 @@ from cxr_monai.evaluation.comparison import compare
 from cxr_monai.evaluation.conformal import conformal_table, risk_coverage
 from cxr_monai.evaluation.curves import curves
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.evaluation.gated import gate_metrics
 from cxr_monai.evaluation.groups import ATTRIBUTES
 from cxr_monai.evaluation.metric_names import metric_values, part_name
 from cxr_monai.evaluation.metrics_table import MEAN, as_text
@@ -55,6 +56,8 @@ class Evaluation:
         operating_points, calibration, reliability, conformal, risk_coverage, subgroups, studies, prevalence, site:
             long tables; see the functions that compute them.
         readers, reader_agreement: single readers beside the model, see `cxr_monai.evaluation.readers`.
+        gate_codes, gate_findings, gate_groups, gate_figures: what a gate refuses, and the figures with and without
+            those films, see `cxr_monai.evaluation.gated.GateTables`; empty where no film was judged.
         comparison: with a second system; None without.
         comparison_names: names of the two systems.
         curves: by finding, see ``cxr_monai.evaluation.curves``.
@@ -78,6 +81,10 @@ class Evaluation:
     site: pd.DataFrame | None = None
     readers: pd.DataFrame = field(default_factory=pd.DataFrame)
     reader_agreement: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_codes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_findings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_groups: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_figures: pd.DataFrame = field(default_factory=pd.DataFrame)
     comparison: pd.DataFrame | None = None
     comparison_names: tuple[str, str] | None = None
     curves: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
@@ -88,7 +95,8 @@ class Evaluation:
         """Return the figures that MLflow gets, by name: ``test_auroc_Mass``, ``test_auroc_Mass_patient_low``, ..."""
         figures, ends = ("auroc", "average_precision", "brier"), ("patient_low", "patient_high")
         part = part_name(self.sample.table["split"].unique())
-        return metric_values(self.findings, "finding", figures, ends, part)
+        gate = gate_metrics(self.gate_codes, self.gate_figures, part)
+        return metric_values(self.findings, "finding", figures, ends, part) | gate
 
     def text(self) -> str:
         """Return the table of the findings for a terminal."""

@@ -25,10 +25,13 @@ EVALUATION_FILE = "metrics.json"
 """The file that is written last: where it is, the evaluation is complete."""
 EVALUATION_TABLES = (
     "operating_points", "calibration", "reliability", "conformal", "risk_coverage", "subgroups", "studies", "means",
-    "prevalence", "site", "readers", "reader_agreement", "comparison",
+    "prevalence", "site", "readers", "reader_agreement", "gate_codes", "gate_findings", "gate_groups", "gate_figures",
+    "comparison",
 )  # fmt: skip
 """The long tables beside ``metrics.csv``; each becomes a CSV of its name if it has a row."""
-_LATER = ("readers", "reader_agreement")
+_GATE = tuple(name for name in EVALUATION_TABLES if name.startswith("gate_"))
+"""Tables that stand in the JSON only where a gate judged films."""
+_LATER = ("readers", "reader_agreement", *_GATE)
 """Tables that evaluations written by earlier versions do not have."""
 
 
@@ -61,7 +64,11 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         "replicates": evaluation.replicates,
         "book": dict(evaluation.book),
         "notes": list(evaluation.notes),
-        **{"findings" if name == "metrics" else name: json_rows(table) for name, table in tables.items()},
+        **{
+            "findings" if name == "metrics" else name: json_rows(table)
+            for name, table in tables.items()
+            if name not in _GATE or len(table)
+        },
     }
     seal(content, folder, [path.name for path in written])
     path = folder / EVALUATION_FILE

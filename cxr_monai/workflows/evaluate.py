@@ -34,6 +34,7 @@ from cxr_monai.evaluation.fitted import (
     fit_calibration,
     read_calibration,
 )
+from cxr_monai.evaluation.gate_table import JudgedFilms
 from cxr_monai.evaluation.patients import patients_of, refuse_shared, shared_error
 from cxr_monai.evaluation.predictions import PredictionsFile, join, read_predictions
 from cxr_monai.evaluation.readers import Readers, compare_readers, read_readers, reader_agreement
@@ -42,6 +43,7 @@ from cxr_monai.outputs import result_folder
 from cxr_monai.plurals import counted
 from cxr_monai.report.chart_png import write_plots
 from cxr_monai.report.pages.evaluation_page import write_report
+from cxr_monai.workflows.evaluation_gate import films_judged, with_gate_tables
 from cxr_monai.workflows.evaluation_labels import group_sentences, labels_under, scheme_of_truth
 from cxr_monai.workflows.evaluation_provenance import evaluation_provenance, evaluation_warnings, learned_warnings
 
@@ -88,6 +90,7 @@ class _Material:
         readers: single readers' labels beside the manifest.
         second, second_file: another system on the same images, and its predictions.
         localisation: of the system's maps.
+        judged: the films that a gate judged, refused ones too; None where none did.
     """
 
     sample: Sample
@@ -101,6 +104,7 @@ class _Material:
     second: Sample | None = None
     second_file: PredictionsFile | None = None
     localisation: Localisation | None = None
+    judged: JudgedFilms | None = None
 
 
 _BESIDE = ("metrics.csv", *(f"{name}.csv" for name in EVALUATION_TABLES), "plots", "report.html", "report.md")
@@ -119,6 +123,7 @@ def evaluate_files(
     localisation: str | Path | None = None,
     label_scheme: str | None = None,
     match_names: bool = False,
+    gate_table: str | Path | None = None,
     options: EvaluationOptions | None = None,
     force: bool = False,
 ) -> tuple[Evaluation, list[Path]]:
@@ -138,6 +143,7 @@ def evaluate_files(
         label_scheme: what the predicted labels are made of, see ``cxr_monai.schemes.label_scheme``; what the bundle's
             metadata, or the JSON beside the predictions, says where None.
         match_names: file names are identities, whatever the folders.
+        gate_table: what a gate says of the films, refused ones too; what lies beside the predictions where None.
         options: everything else.
         force: an earlier evaluation in the folder may be written over.
 
@@ -156,10 +162,10 @@ def evaluate_files(
     options = options or EvaluationOptions()
     inputs = predictions, manifest, split, bundle, fit_on, compare, label_scheme, match_names, options
     if out is None:
-        return _judge(_material(*inputs), options), []
+        return _judge(_judged_too(_material(*inputs), gate_table, split), options), []
     with result_folder(out, EVALUATION_FILE, force, _BESIDE) as folder:
         maps = None if localisation is None else read_localisation(localisation)
-        material = replace(_material(*inputs), localisation=maps)
+        material = replace(_judged_too(_material(*inputs), gate_table, split), localisation=maps)
         evaluation = _judge(material, options)
         paths = _write(evaluation, material, folder, options.plots)
     return evaluation, [Path(out) / path.relative_to(folder) for path in paths]
@@ -315,6 +321,12 @@ def _with_second(material: _Material, file: PredictionsFile, composites: Mapping
     return replace(material, sample=sample, second=second, second_file=file, notes=notes)
 
 
+def _judged_too(material: _Material, gate_table: str | Path | None, split: str | None) -> _Material:
+    """Add what a gate says of the films."""
+    judged, notes = films_judged(material.file, gate_table, material.sample, material.manifest, split)
+    return replace(material, judged=judged, notes=[*material.notes, *notes])
+
+
 def _names(first: Path | None, second: Path | None) -> tuple[str, str]:
     """Return what two systems are called: as their files, with the folder where both files are called the same."""
     if first and second and first.name == second.name:  # OUT_A/predictions.csv, OUT_B/predictions.csv
@@ -340,6 +352,8 @@ def _judge(material: _Material, options: EvaluationOptions) -> Evaluation:
             *learned_warnings(material.system, sample),
         ],
     )
+    if material.judged is not None:
+        evaluation = with_gate_tables(evaluation, material.judged, options.intervals)
     if material.readers is None:
         return evaluation
     beside = evaluation.sample, material.readers, manifest.by_name, options.intervals
@@ -410,6 +424,7 @@ class EvaluationReport:
                 fitted = None
         system = bundle if own_weights else None
         material = _Material(sample, self.manifest, self.manifest_name, file, fitted, system, notes)
+        material = _judged_too(material, None, self.split)
         with result_folder(output_dir, EVALUATION_FILE, True, _BESIDE) as folder:
             evaluation = _judge(material, self.options)
             paths = _write(evaluation, material, folder, self.options.plots)

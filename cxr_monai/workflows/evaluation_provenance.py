@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cxr_monai.data.manifest import Manifest
@@ -48,6 +49,7 @@ def evaluation_provenance(
         "bundle": file.about.get("bundle"),
         "bundle_name": file.about.get("bundle_name"),
         "precision": file.about.get("precision"),
+        **({"gate": dict(file.about["gate"])} if isinstance(file.about.get("gate"), Mapping) else {}),
         "calibrated": file.calibrated,
         "calibration_applied": bool(fitted and fitted.calibrates and not file.calibrated),
         "manifest": manifest_name,

@@ -16,7 +16,9 @@ from cxr_monai.bundle.digest import content_digest
 from cxr_monai.cli import main
 from cxr_monai.data.manifest import read_manifest, split_digest, write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
+from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.fitted import Fitted, read_calibration
+from cxr_monai.evaluation.gated import gate_metrics
 from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.labels import NIH14
 from cxr_monai.origins import SYNTHETIC
@@ -429,3 +431,47 @@ def test_what_is_not_known_of_patients_is_said(folder: Path, patients: str, rema
     (folder / "manifest.csv.json").write_text(json.dumps(record | {"patients": patients}))
     assert evaluate("--fit", "val.csv") == 0
     assert sum(remark in note for note in metrics()["notes"]) == 1
+
+
+def gate_beside(folder: Path, leave_out: bool = False) -> None:
+    """Refuse a tenth of the films with a mass and no other; leave them out of the predictions where asked."""
+    table = pd.read_csv(folder / "test.csv")
+    labels = pd.read_csv(folder / "manifest.csv").set_index("image").loc[table["image"], "Mass"]
+    is_refused = (labels == 1).to_numpy() & (np.arange(len(table)) % 3 == 0)
+    codes = np.where(is_refused, "gate-blurred", "")
+    gate = pd.DataFrame({"image": table["image"], "gate": np.where(is_refused, "refuse", "accept"), "code": codes})
+    gate.to_csv(folder / "test.csv.gate.csv", index=False)
+    if leave_out:
+        table[~is_refused].to_csv(folder / "test.csv", index=False)
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_what_a_gate_refuses_is_told(folder: Path, leave_out: bool) -> None:
+    gate_beside(folder, leave_out)
+    assert evaluate("--split", "test") == 0
+    findings = pd.read_csv(folder / "out" / "gate_findings.csv").set_index("finding")
+    assert findings.loc["Mass", "verdict"] == "refused more often"
+    assert findings.loc["Mass", "negatives_refused"] == 0
+    codes = pd.read_csv(folder / "out" / "gate_codes.csv", keep_default_na=False).set_index(["gate", "code"])
+    assert codes.loc[("refuse", "gate-blurred"), "images"] == findings.loc["Mass", "positives_refused"]
+    figures = folder / "out" / "gate_figures.csv"
+    assert figures.exists() == (not leave_out)
+    refused = int(findings.loc["Mass", "positives_refused"])
+    assert metrics()["book"]["gate"]["refused"] == refused
+    assert metrics()["book"]["gate"]["refused without a prediction"] == refused * leave_out
+    evaluation = read_evaluation(folder / "out")
+    logged = gate_metrics(evaluation.gate_codes, evaluation.gate_figures)
+    assert logged["gate_refused"] == pytest.approx(refused / 360)
+    assert ("auroc_let_through_mean" in logged) == (not leave_out)
+
+
+def test_a_gate_table_may_be_named_and_without_one_nothing_of_it_is_written(folder: Path) -> None:
+    gate_beside(folder)
+    (folder / "test.csv.gate.csv").rename(folder / "g.csv")
+    assert evaluate("--split", "test") == 0
+    assert not list((folder / "out").glob("gate_*"))
+    assert not [name for name in metrics() if name.startswith("gate_")]
+    assert "gate" not in metrics()["book"]
+    assert evaluate("--split", "test", "--gate-table", str(folder / "g.csv"), "--force") == 0
+    assert (folder / "out" / "gate_groups.csv").exists()
+    assert evaluate("--split", "test", "--gate-table", str(folder / "absent.csv"), "--force") == 1
