@@ -13,7 +13,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -44,7 +44,7 @@ def write_durably(path: str | Path, content: bytes, private: bool = False) -> No
 def write_together(
     main: str | Path,
     content: bytes,
-    others: Mapping[Path, bytes | None],
+    others: Mapping[Path, bytes | Iterable[bytes] | None],
     private: Collection[Path] = (),
     gone_meanwhile: bool = False,
 ) -> None:
@@ -53,7 +53,7 @@ def write_together(
     Args:
         main: the file that readers begin with; it takes its place last.
         content: of ``main``.
-        others: contents of the files beside it; None: there is none, and one that is there goes.
+        others: contents of the files beside it, whole or in parts; None: there is none, and one that is there goes.
         private: those of them that are for their owner alone.
         gone_meanwhile: an earlier ``main`` is removed first, so that it never stands beside another's companions.
 
@@ -61,7 +61,7 @@ def write_together(
         StorageError: as :func:`write_durably`; what was there before is intact.
     """
     main = Path(main)
-    places = {**others, main: content}
+    places: dict[Path, bytes | Iterable[bytes] | None] = {**others, main: content}
     parts = {path: _part_of(path) for path, text in places.items() if text is not None}
     try:
         main.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,8 @@ def write_together(
                 if path in private:
                     part.touch(mode=0o600)
                 with part.open("wb") as file:
-                    file.write(places[path] or b"")
+                    text = places[path]
+                    file.writelines([text] if isinstance(text, bytes) else text or ())
                     file.flush()
                     os.fsync(file.fileno())
             if gone_meanwhile:

@@ -218,12 +218,12 @@ class Explainer:
             )
         left_out: list[tuple[str, str, str]] = []
         refused: dict[str, str] = {}
-        gate = self.model.gate.afresh()
-        remember_films(gate.duplicates, writer.evidence.values())
+        earlier = self.model.gate.earlier_films()
+        remember_films(earlier, writer.evidence.values())
         todo_files, done = [files_by_name[name] for name in todo], len(files_by_name) - len(todo)
         with closing(self.model.read(todo_files, todo, "maps", done)) as batches:
             for batch in batches:
-                answers = self.model.judge(batch, gate=gate)
+                answers = self.model.judge(batch, earlier=earlier)
                 evidence = {} if answers is None else evidence_rows(answers.table)
                 errors_of_batch = [*batch.errors, *([] if answers is None else answers.errors())]
                 without = {name for name, _, _ in errors_of_batch}

@@ -2,17 +2,27 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr_monai.cli.light_start import import_monai_without_mlflow
 from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, check_at_least, open_bundle
-from cxr_monai.plurals import out_of, was
+from cxr_monai.plurals import be, out_of, was
+
+if TYPE_CHECKING:
+    from cxr_monai.evaluation.streaming import PredictionRows
 
 DESCRIPTION = """\
 Give every image a probability for each finding of a bundle.
 
 Images are PNG, JPEG, DICOM or NIfTI files, folders of them, or a manifest. A file that cannot be read is reported in
 PREDICTIONS.errors.csv with a code and a reason; the rest is done.
+
+A network answers about any picture, so the bundle's gate looks at each film first: is it one for this network? A film
+that is refused (a lateral, a child, turned, inverted, cut off, no radiograph) gets no probabilities and stands in
+PREDICTIONS.errors.csv with its reason; one for review is predicted and marked. The evidence of every film stands in
+PREDICTIONS.gate.csv. Nothing is turned or inverted silently.
 
 Rows are written as they come, into PREDICTIONS.part: interrupted or killed, the same command goes on. An earlier result
 is not overwritten without --force."""
@@ -22,8 +32,16 @@ examples:
   cxr-monai predict OUT/bundle radiograph.png --out predictions.csv
   cxr-monai predict OUT/bundle folder/ more.dcm --out predictions.csv
   cxr-monai predict OUT/bundle manifest.csv --out predictions.csv
+  cxr-monai predict OUT/bundle folder/ --gate review              # predict all; what would be refused is marked
 
-exit status: 0 if anything was predicted, 1 if nothing was (or with --strict if a file was left out), 2 for wrong use"""
+what the gate says, film by film:
+  image,gate,code,...                       # predictions.csv.gate.csv
+  a.png,accept,,...
+  b.png,review,gate-duplicate,...           # predicted; duplicate_of says which film it repeats
+  c.png,refuse,gate-lateral,...             # not predicted; predictions.csv.errors.csv has the reason
+
+exit status: 0 if anything was predicted, 1 if nothing was, since every file was unreadable or refused (or with --strict
+if any file was left out), 2 for wrong use"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--raw", action="store_true", help="the network's own values, without the bundle's calibration")
     add_any_modality(parser)
+    parser.add_argument(
+        "--gate",
+        choices=["refuse", "review", "off"],
+        default="refuse",
+        help="films that are not for this network: leave them out, predict them all the same, or do not look "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--training-index",
+        metavar="FILE",
+        help="a local file of the films that the network was trained on ('cxr-monai gate index'): they are marked",
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
 
 
@@ -73,7 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
         runtime=arguments.runtime,
         raw=arguments.raw,
         any_modality=arguments.any_modality,
+        gate=arguments.gate,
+        training_index=arguments.training_index,
     )
+    if model.gate.missing:
+        print(f"note: {model.gate.missing}", file=sys.stderr)
 
     def report_earlier_rows(rows: PredictionRows) -> None:
         if rows.done:
@@ -94,10 +128,37 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{out_of(rows.predicted, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
     for note in rows.notes.lines(rows.predicted):
         print(f"note: {note}")
-    if rows.errors:
-        print(f"{len(rows.errors):,} left out: {arguments.out}.errors.csv", file=sys.stderr)
-        for name, code, reason in rows.errors[:5]:
-            print(f"  {name} [{code}]: {reason}", file=sys.stderr)
-        if len(rows.errors) > 5:
-            print(f"  and {len(rows.errors) - 5} more", file=sys.stderr)
+    report_left_out(arguments.out, rows)
     return 1 if not rows.predicted or (arguments.strict and rows.errors) else 0
+
+
+def report_left_out(out: str, rows: "PredictionRows") -> None:
+    """Print which files have no probabilities and why, and what the gate said of the films.
+
+    Args:
+        out: the predictions file.
+        rows: what was written.
+    """
+    films, examples = rows.counts.verdicts, rows.counts.examples
+    refused = sum(code.startswith("gate-") for _, code, _ in rows.errors)
+    if rows.errors:
+        by_gate = f" ({refused:,} refused by the gate)" if refused else ""
+        print(f"{len(rows.errors):,} left out{by_gate}: {out}.errors.csv", file=sys.stderr)
+        print_first(rows.errors, len(rows.errors))
+    if films["review"]:
+        print(f"{out_of(films['review'], films.total(), 'film')} for review, and predicted:", file=sys.stderr)
+        print_first(examples["review"], films["review"])
+    if films["refuse"] and not refused:
+        count = out_of(films["refuse"], films.total(), "film")
+        print(f"{count} would be refused, and {be(films['refuse'])} predicted (--gate review):", file=sys.stderr)
+        print_first(examples["refuse"], films["refuse"])
+    if films:
+        print(f"the gate's evidence of every film: {out}.gate.csv", file=sys.stderr)
+
+
+def print_first(films: Sequence[tuple[str, str, str]], total: int) -> None:
+    """Print the first five films, each with its code and why, and how many more there are."""
+    for name, code, reason in films[:5]:
+        print(f"  {name} [{code}]: {reason}", file=sys.stderr)
+    if total > 5:
+        print(f"  and {total - 5} more", file=sys.stderr)

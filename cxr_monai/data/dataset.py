@@ -198,6 +198,25 @@ def take_any_modality(pipeline: Compose) -> None:
             step.any_modality = True
 
 
+def plane_steps(pipeline: Compose) -> list[Any]:
+    """Return the steps of a pipeline up to ``QuantiseRadiographd``, whose plane a cache keeps and the gate looks at.
+
+    Args:
+        pipeline: film to network input; empty of one without that step.
+    """
+    steps = list(pipeline.flatten().transforms)
+    return steps[: next((index + 1 for index, step in enumerate(steps) if hasattr(step, "kept_until_here")), 0)]
+
+
+def identity_of_steps(steps: Sequence[Any]) -> str:
+    """Return a text that identifies steps of a pipeline: equal texts make equal planes, in every process.
+
+    Raises:
+        ValueError: a step has no such text.
+    """
+    return "\n".join(_identity_of(step) for step in steps)
+
+
 class RadiographDataset(Dataset):
     """MONAI's data set; a file that cannot be read becomes a blank image with unknown labels.
 
@@ -242,9 +261,8 @@ class RadiographDataset(Dataset):
         super().__init__(complete_items(data), transform)
         self.shape, self.seed = tuple(shape), seed
         self._random = np.random.RandomState()
-        steps = transform.flatten().transforms
+        steps, cached_steps = transform.flatten().transforms, len(plane_steps(transform))
         self._randomised = [step for step in steps if isinstance(step, Randomizable)]
-        cached_steps = next((index + 1 for index, step in enumerate(steps) if hasattr(step, "kept_until_here")), 0)
         self._once, self._each_time = Compose(steps[:cached_steps]), Compose(steps[cached_steps:])
         root = cache_root(cache_dir)
         if root is not None and not all(isinstance(item["image"], str | os.PathLike) for item in self.data):
@@ -255,7 +273,7 @@ class RadiographDataset(Dataset):
         self.cache: PixelCache | None = None
         if root is not None and cached_steps:
             try:
-                self.cache = PixelCache(root, "\n".join(_identity_of(step) for step in steps[:cached_steps]))
+                self.cache = PixelCache(root, identity_of_steps(steps[:cached_steps]))
             except _NotIdentifiableError as reason:
                 logger.warning("no decoded image is kept: before QuantiseRadiographd stands %s", reason)
         self._entries: list[Entry | None] = [None] * len(data)
@@ -375,7 +393,7 @@ def _run(transform: Compose, film: dict[str, Any]) -> dict[str, Any]:
         raise cause from cause.__cause__
 
 
-class _NotIdentifiableError(Exception):
+class _NotIdentifiableError(ValueError):
     """A value has no text that would mean the same in another process."""
 
 

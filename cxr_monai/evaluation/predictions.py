@@ -2,7 +2,8 @@
 
 ``P.csv`` holds ``image`` (or NIH's ``Image Index``) and one column a finding (or ``prob_FINDING``), each in [0, 1];
 ``P.csv.json`` names bundle and precision, and whether the values are calibrated; ``P.csv.errors.csv`` lists
-the files that were left out (``image, code, reason``) and exists only if there are any.
+the files that were left out (``image, code, reason``) and exists only if there are any; ``P.csv.gate.csv`` has the
+gate's evidence (`cxr_monai.evaluation.gate_evidence`) where films were judged.
 
 file = read_predictions("P.csv")                 # of any system
 sample, notes = join(file, manifest, "test")     # next to labels, patients, views
@@ -10,7 +11,7 @@ sample, notes = join(file, manifest, "test")     # next to labels, patients, vie
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from cxr_monai.data.vocabulary import doubled
 from cxr_monai.durable import write_together
 from cxr_monai.errors import Code, EvaluationError
 from cxr_monai.evaluation.composite_scores import score_composites
+from cxr_monai.evaluation.gate_evidence import gate_file, gate_rows
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.labels import NIH14, spelling
 from cxr_monai.plurals import counted
@@ -254,6 +256,7 @@ def write_predictions(
     findings: Sequence[str],
     about: Mapping[str, Any],
     errors: Sequence[tuple[str, str, str]] = (),
+    evidence: pd.DataFrame | None = None,
 ) -> None:
     """Write one predictions file and its companions.
 
@@ -264,21 +267,28 @@ def write_predictions(
         findings: F names.
         about: content of the JSON beside it: bundle, digest, precision, calibrated.
         errors: image, stable code and reason of each file left out.
+        evidence: the gate's, of every film that could be read; None where none was judged.
     """
     path = Path(path)
     table = pd.DataFrame(probabilities, columns=list(findings))
     table.insert(0, "image", list(images))
-    place_predictions(path, table.to_csv(index=False, float_format=DIGITS).encode(), about, errors)
+    judged = None if evidence is None else [gate_rows(evidence, header=True)]
+    place_predictions(path, table.to_csv(index=False, float_format=DIGITS).encode(), about, errors, judged)
 
 
 def place_predictions(
-    path: Path, content: bytes, about: Mapping[str, Any], errors: Sequence[tuple[str, str, str]]
+    path: Path,
+    content: bytes,
+    about: Mapping[str, Any],
+    errors: Sequence[tuple[str, str, str]],
+    evidence: Iterable[bytes] | None = None,
 ) -> None:
     """Put a predictions file and its companions into their places: no table beside another's ``.json``.
 
     Args:
         path, about, errors: as of :func:`write_predictions`.
         content: the table as CSV.
+        evidence: the gate's as CSV, in parts; None where no film was judged.
 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``; earlier files are intact.
@@ -287,7 +297,11 @@ def place_predictions(
     write_together(
         path,
         gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content,
-        {about_file(path): about_json, errors_file(path): errors_table(errors) if errors else None},
+        {
+            gate_file(path): evidence,
+            about_file(path): about_json,
+            errors_file(path): errors_table(errors) if errors else None,
+        },
         gone_meanwhile=True,
     )
 
@@ -295,6 +309,22 @@ def place_predictions(
 def about_file(path: Path) -> Path:
     """Return the JSON file beside a predictions file that describes how it was made: ``P.csv.json``."""
     return path.with_name(f"{path.name}.json")
+
+
+def place_errors_alone(
+    path: Path, errors: Sequence[tuple[str, str, str]], evidence: Iterable[bytes] | None = None
+) -> None:
+    """Put the list of errors into its place where no image was predicted; an earlier table and its JSON go.
+
+    Args:
+        path, errors, evidence: as of :func:`place_predictions`.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    write_together(
+        errors_file(path), errors_table(errors), {path: None, about_file(path): None, gate_file(path): evidence}
+    )
 
 
 def _read_about(path: Path) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
     rows = PredictionRows.open("p.csv", findings, {"images": digest_of_list(names, files)}, total=len(files))
     rows.add(images, probabilities, errors)         # of a batch: on the disk when it returns
-    rows.finish(about)                              # p.csv appears whole, with p.csv.json and p.csv.errors.csv
+    rows.finish(about)          # p.csv appears whole, with p.csv.json, p.csv.errors.csv and p.csv.gate.csv
 
 The first line of the part is ``# `` and its head as JSON: the settings that decide every value. Before the rows of each
-batch is a line of ``# `` and JSON: how many bytes of CSV follow, how many images are done, which could not be read. A
-batch that was cut off is recognised by its length, and predicted again. One process at a time writes a part, which it
-holds locked.
+batch is a line of ``# `` and JSON: how many bytes of CSV follow, how many images are done, which could not be read, how
+many bytes of the gate's evidence stand behind the rows. A batch that was cut off is recognised by its length, and
+predicted again. One process at a time writes a part, which it holds locked. The evidence stays on the disk until the
+end: it would be the most of what a long run keeps in memory.
 """
 
 import csv
@@ -15,17 +16,19 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pandas as pd
 
-from cxr_monai.data.files import write_errors
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.durable import refuse_taken, storage_error
 from cxr_monai.errors import Code, UsageError
-from cxr_monai.evaluation.predictions import DIGITS, place_predictions
+from cxr_monai.evaluation.gate_evidence import GateCounts, gate_rows, read_gate_evidence, with_gate_counts
+from cxr_monai.evaluation.predictions import DIGITS, place_errors_alone, place_predictions
 from cxr_monai.locking import FileHold
 from cxr_monai.plurals import be, counted
 
@@ -55,10 +58,14 @@ class PredictionRows:
         predicted: number of those that have a row.
         errors: image, stable code and reason of the others.
         notes: remarks from reading the images that have a row.
+        counts: of the gate's answers.
     """
 
-    def __init__(self, path: Path, findings: Sequence[str]) -> None:
+    def __init__(self, path: Path, findings: Sequence[str], evidence: Sequence[str] = ()) -> None:
         self.path, self.findings, self.part = path, list(findings), part_of(path)
+        self.counts = GateCounts()
+        self._columns = list(evidence)
+        self._evidence: list[tuple[int, int]] = []
         self.done = self.predicted = 0
         self.errors: list[tuple[str, str, str]] = []
         self.notes = FilmNotes()
@@ -68,7 +75,13 @@ class PredictionRows:
 
     @classmethod
     def open(
-        cls, path: str | Path, findings: Sequence[str], head: Mapping[str, Any], total: int, force: bool = False
+        cls,
+        path: str | Path,
+        findings: Sequence[str],
+        head: Mapping[str, Any],
+        total: int,
+        force: bool = False,
+        evidence: Sequence[str] = (),
     ) -> "PredictionRows":
         """Begin a file, or go on with one that the same head began.
 
@@ -78,13 +91,15 @@ class PredictionRows:
             head: the settings that decide the values, as JSON.
             total: images of the list.
             force: an earlier file, or an unfinished one of another head, may be written over.
+            evidence: the columns of the gate's; empty where no film is judged.
 
         Raises:
             UsageError: ``output-exists``.
             TrainingError: ``output-locked`` while another process writes it.
             StorageError: ``disk-full`` or ``write-failed``.
         """
-        rows = cls(Path(path), findings)
+        rows = cls(Path(path), findings, evidence)
+        head = {**head, "evidence": rows._columns} if evidence else head
         rows._hold = FileHold.of(rows.part, rows.path)
         try:
             rows._begin(_line({**head, "findings": rows.findings}), total, force)
@@ -140,21 +155,40 @@ class PredictionRows:
         self._size = len(first)
         while batch := _content(file.readline()):
             rows = file.read(batch["bytes"])
-            if len(rows) < batch["bytes"]:
+            judged = file.read(batch.get("evidence", 0))
+            if len(rows) + len(judged) < batch["bytes"] + batch.get("evidence", 0):
                 break
-            self._take(rows, batch)
             self._size = file.tell()
+            self._take(rows, batch)
+            if judged:
+                self.counts.add(read_gate_evidence(judged, self._columns))
         return []
 
     def _take(self, rows: bytes, batch: Mapping[str, Any]) -> None:
+        """Take over a batch that stands on the disk up to :attr:`_size`."""
         self._rows.append(rows)
+        if judged := batch.get("evidence", 0):
+            self._evidence.append((self._size - judged, judged))
         self.predicted += batch["rows"]
         self.done = batch["done"]
         self.errors += [(image, code, reason) for image, code, reason in batch["left_out"]]
         self.notes.add_all(batch.get("notes", {}))
 
+    def evidence(self) -> Iterator[bytes]:
+        """Yield the gate's evidence of the batches so far, each as CSV without the columns' names."""
+        if self._evidence:
+            with self.part.open("rb") as file:
+                for start, length in self._evidence:
+                    file.seek(start)
+                    yield file.read(length)
+
     def add(
-        self, images: Sequence[str], probabilities: np.ndarray, errors: Errors = (), notes: FilmNotes | None = None
+        self,
+        images: Sequence[str],
+        probabilities: np.ndarray,
+        errors: Errors = (),
+        notes: FilmNotes | None = None,
+        evidence: pd.DataFrame | None = None,
     ) -> None:
         """Add a batch.
 
@@ -163,6 +197,7 @@ class PredictionRows:
             probabilities: ``[N, F]`` in [0, 1].
             errors: image, stable code and reason of each file of the batch that was left out.
             notes: remarks from reading the images.
+            evidence: the gate's, of every film that could be read.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; earlier batches are kept.
@@ -175,7 +210,9 @@ class PredictionRows:
         done = self.done + len(images) + len(errors)
         batch = {"bytes": len(rows), "rows": len(images), "done": done, "left_out": [list(error) for error in errors]}
         batch |= {"notes": notes.to_json()} if notes else {}
-        block = _line(batch) + rows
+        judged = b"" if evidence is None or evidence.empty else gate_rows(evidence[self._columns])
+        batch |= {"evidence": len(judged)} if judged else {}
+        block = _line(batch) + rows + judged
         try:
             with self.part.open("r+b") as file:
                 file.truncate(self._size)  # of a batch that was cut off
@@ -188,28 +225,32 @@ class PredictionRows:
             raise storage_error(
                 error, self.path, f"{counted(self.done, 'image')} {be(self.done)} done and kept."
             ) from error
-        self._take(rows, batch)
         self._size += len(block)
+        self._take(rows, batch)
+        if evidence is not None:
+            self.counts.add(evidence)
 
     def finish(self, about: Mapping[str, Any]) -> None:
-        """Put the file and its companions into their places; where no image was predicted, the list of errors alone.
+        """Put the file and its companions into their places; where no image was predicted, errors and evidence alone.
 
         Args:
-            about: content of the JSON beside it; the number of images with each note is added.
+            about: content of the JSON beside it; the number of images with each note is added, and of each of the
+                gate's answers.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; the rows are kept.
         """
+        columns = gate_rows(pd.DataFrame(columns=self._columns), header=True)
+        judged = chain([columns], self.evidence()) if self._evidence else None
         try:
             if self.predicted:
                 header = io.StringIO()
                 csv.writer(header, lineterminator="\n").writerow(["image", *self.findings])
                 description = {**about, "notes": self.notes.counts()} if self.notes else about
-                place_predictions(
-                    self.path, header.getvalue().encode() + b"".join(self._rows), description, self.errors
-                )
-            else:
-                write_errors(self.path, self.errors)
+                content = header.getvalue().encode() + b"".join(self._rows)
+                place_predictions(self.path, content, with_gate_counts(description, self.counts), self.errors, judged)
+            elif self.errors:
+                place_errors_alone(self.path, self.errors, judged)
             if self._hold is not None:
                 self._hold.remove()
         except OSError as error:

@@ -51,6 +51,7 @@ class Answer:
         sentence: for a physician, in plain words.
         mend: what would make it a film as it should be, of :data:`cxr_monai.gate.mending.MENDS`; empty where nothing
             would.
+        alteration: what was done to it, the name of one of `cxr_monai.gate.alterations`; empty where nothing was.
     """
 
     verdict: GateVerdict
@@ -60,12 +61,14 @@ class Answer:
     expected: str = ""
     sentence: str = ""
     mend: tuple[str, ...] = ()
+    alteration: str = ""
 
     @property
     def reason(self) -> str:
-        """The sentence with the value and what was expected, for lists of errors."""
+        """The sentence with the value, what was expected and what would undo it, for lists of errors."""
         detail = f" ({self.evidence}: {self.value}; expected {self.expected})" if self.evidence else ""
-        return f"{self.sentence.rstrip('.')}{detail}."
+        offer = f" --mend {','.join(self.mend)} would undo it." if self.mend else ""
+        return f"{self.sentence.rstrip('.')}{detail}.{offer}"
 
 
 ACCEPTED = Answer(GateVerdict.ACCEPT)

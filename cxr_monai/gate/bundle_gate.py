@@ -2,7 +2,8 @@
 
 gate = open_gate(root, metadata, mode="refuse", weights=path)
 gate.observer                                       # of a RadiographDataset; None where no film is judged
-answers = gate.judge(names, observations, headers, digests, hashes, features)       # .answers, .table
+earlier = gate.earlier_films()                      # for one prediction: none is remembered beyond it
+answers = gate.judge(films, earlier)                # of ObservedFilms: .answers, .table
 
 A bundle of before has none: ``gate.missing`` says so, and its films are predicted as ever.
 """
@@ -15,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.gated import GATE, gate_item
 from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.film_header import FilmHeader
+from cxr_monai.evaluation.gate_evidence import TEXT_EVIDENCE
 from cxr_monai.gate.answer import ACCEPTED, Answer, GateMode, GateVerdict, parse_gate_mode
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.gate.film_observer import FilmObserver
@@ -30,6 +31,7 @@ from cxr_monai.gate.judging import judge_films
 from cxr_monai.gate.observation import parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS
 from cxr_monai.gate.storage import read_gate
+from cxr_monai.gate.training_index import NO_TRAINING, TrainingIndex
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +39,33 @@ HEADER_EVIDENCE = (
     "modality", "body_part", "view", "age", "intent", "burned_in_annotation", "rows_mm", "columns_mm", "manufacturer",
 )  # fmt: skip
 GATE_COLUMNS = (
-    "image", "gate", "code", "taken_on", "mended", "score", *GATE_SCORES, AP_VIEW, *HEADER_EVIDENCE, *STATISTICS,
-    "pixel_digest", "picture_hash", "duplicate_of",
+    "image", "gate", "code", "taken_on", "mended", "mendable", "score", *GATE_SCORES, AP_VIEW, *HEADER_EVIDENCE,
+    *STATISTICS, "pixel_digest", "picture_hash", "duplicate_of",
 )  # fmt: skip
 """The columns of ``predictions.csv.gate.csv``: ``gate`` is accept, review or refuse whatever the mode (in ``review`` a
 refused film has probabilities all the same), ``code`` why; ``taken_on`` when, by the header; ``mended`` what was
-undone; ``score`` the worst of the scores as a multiple of the limit beyond which a film is refused; then a column an
-evidence, empty where there is none."""
+undone, ``mendable`` what ``--mend`` would undo of a refused film; ``score`` the worst of the scores as a multiple of
+the limit beyond which a film is refused; then a column an evidence, empty where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedFilms:
+    """What the gate sees of N films that could be read.
+
+    Attributes:
+        names: of the films.
+        observations: float32 ``[N, OBSERVED]``.
+        headers: ``FilmHeader.to_text`` of each, or empty.
+        digests, hashes: `cxr_monai.gate.duplicates` of each.
+        features: float32 ``[N, D]`` of the gate's layers; None where the network in use is not the gate's.
+    """
+
+    names: Sequence[str]
+    observations: np.ndarray
+    headers: Sequence[str]
+    digests: Sequence[str]
+    hashes: Sequence[str]
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +104,7 @@ class Gate:
         mode: what is done with the answers.
         missing: why there is no gate, as a sentence; empty where there is one.
         digest: of the bundle's ``gate.json``; empty where there is none.
-        duplicates: the films seen so far.
+        training: the films that the network was trained on, where a local index tells.
     """
 
     fitted: FittedGate | None = None
@@ -90,7 +112,7 @@ class Gate:
     mode: GateMode = GateMode.OFF
     missing: str = ""
     digest: str = ""
-    duplicates: DuplicateFilms = field(default_factory=DuplicateFilms)
+    training: TrainingIndex = NO_TRAINING
 
     @property
     def observer(self) -> FilmObserver | None:
@@ -107,60 +129,77 @@ class Gate:
         """What stands beside predictions: mode, digest, promise, or why there is none."""
         if self.fitted is None:
             return {"mode": str(self.mode), "missing": self.missing} if self.missing else {"mode": str(self.mode)}
-        return {"mode": str(self.mode), "digest": self.digest, "promise": self.fitted.promise}
+        known = {"training_index": self.training.digest} if self.training.digest else {}
+        return {"mode": str(self.mode), "digest": self.digest, "promise": self.fitted.promise, **known}
 
-    def afresh(self) -> "Gate":
-        """Return the same gate before it has seen a film; what it knows of training films stays."""
-        return replace(self, duplicates=DuplicateFilms(self.duplicates.training))
+    def earlier_films(self) -> DuplicateFilms:
+        """Return what remembers the films of one prediction, in which copies are looked for; it is empty."""
+        return DuplicateFilms(self.training)
 
-    def judge(
-        self,
-        names: Sequence[str],
-        observations: torch.Tensor | np.ndarray,
-        headers: Sequence[str],
-        digests: Sequence[str],
-        hashes: Sequence[str],
-        features: torch.Tensor | np.ndarray | None = None,
-    ) -> FilmAnswers:
-        """Judge films; all arguments are of N films that could be read.
-
-        Args:
-            names: of the films.
-            observations: float32 ``[N, OBSERVED]``.
-            headers: ``FilmHeader.to_text`` of each, or empty.
-            digests, hashes: `cxr_monai.gate.duplicates` of each.
-            features: float32 ``[N, D]`` of :attr:`layers`; None where the network in use is not the gate's.
+    def answers(self, films: ObservedFilms) -> list[Answer]:
+        """Return the gate's own answers about films by their headers and pixels, whatever the mode.
 
         Raises:
             RuntimeError: for a bundle without a gate.
         """
+        return self._answers(films, self._scores(films))
+
+    def judge(
+        self, films: ObservedFilms, earlier: DuplicateFilms | None = None, mending: Mapping[int, str] | None = None
+    ) -> FilmAnswers:
+        """Judge films.
+
+        Args:
+            films: N of them.
+            earlier: of :meth:`earlier_films`: those before in the same prediction, to which these are added; copies
+                are looked for among these alone where None.
+            mending: row to what was undone of that film before; empty where undoing it did not help.
+
+        Raises:
+            RuntimeError: for a bundle without a gate.
+        """
+        mending, earlier = mending or {}, earlier or self.earlier_films()
+        scores = self._scores(films)
+        doubles = [earlier.of(*film) for film in zip(films.names, films.digests, films.hashes, strict=True)]
+        answers = [
+            _first(answer, double.answer) for answer, double in zip(self._answers(films, scores), doubles, strict=True)
+        ]
+        answers = [replace(answer, mend=()) if row in mending else answer for row, answer in enumerate(answers)]
+        is_refused = [answer.verdict == GateVerdict.REFUSE for answer in answers]
+        columns: dict[str, Any] = {
+            "image": films.names,
+            "gate": [str(answer.verdict) for answer in answers],
+            "code": [str(answer.code or "") for answer in answers],
+            "mended": [mending.get(row, "") for row in range(len(answers))],
+            "mendable": [",".join(answer.mend) * refused for answer, refused in zip(answers, is_refused, strict=True)],
+            "score": self._fitted.worst(scores) / self._fitted.limits["refuse"],
+            **scores,
+            **dict(zip(STATISTICS, parts_of(films.observations).statistics.T, strict=True)),
+            "pixel_digest": films.digests,
+            "picture_hash": films.hashes,
+            "duplicate_of": [double.name for double in doubles],
+            **_header_columns(films.headers),
+        }
+        unknown = {name: "" if name in TEXT_EVIDENCE else np.nan for name in GATE_COLUMNS}
+        table = pd.DataFrame(unknown | columns, columns=list(GATE_COLUMNS), index=range(len(answers)))
+        return FilmAnswers([self._by_mode(answer) for answer in answers], table)
+
+    @property
+    def _fitted(self) -> FittedGate:
         if self.fitted is None:
             raise RuntimeError("there is no gate to judge films with")
-        values = np.asarray(observations, dtype=np.float32)
-        scores = self.fitted.scores(values, None if features is None else np.asarray(features, dtype=np.float32))
-        opened = [FilmHeader.from_text(text) for text in headers]
-        by_pixels = judge_films(self.fitted, values, scores) if len(values) else []
-        doubles = [self.duplicates.of(*film) for film in zip(names, digests, hashes, strict=True)]
-        verdicts = [
-            _first(judge_header(header, self.intended), answer, double.answer)
-            for header, answer, double in zip(opened, by_pixels, doubles, strict=True)
+        return self.fitted
+
+    def _scores(self, films: ObservedFilms) -> dict[str, np.ndarray]:
+        return self._fitted.scores(films.observations, films.features)
+
+    def _answers(self, films: ObservedFilms, scores: Mapping[str, np.ndarray]) -> list[Answer]:
+        headers = [FilmHeader.from_text(text) for text in films.headers]
+        by_pixels = judge_films(self._fitted, films.observations, scores) if headers else []
+        return [
+            _first(judge_header(header, self.intended), answer)
+            for header, answer in zip(headers, by_pixels, strict=True)
         ]
-        answers = [self._by_mode(verdict) for verdict in verdicts]
-        table = pd.DataFrame(index=range(len(names)), columns=list(GATE_COLUMNS), dtype=object)
-        table["image"] = list(names)
-        table["gate"] = [str(answer.verdict) for answer in verdicts]
-        table["code"] = [str(answer.code or "") for answer in answers]
-        table["taken_on"] = [header.taken_on if header else "" for header in opened]
-        table["mended"] = ""
-        table["score"] = self.fitted.worst(scores) / self.fitted.limits["refuse"] if len(values) else []
-        for name, column in {**scores, **dict(zip(STATISTICS, parts_of(values).statistics.T, strict=True))}.items():
-            table[name] = column
-        table["pixel_digest"], table["picture_hash"] = list(digests), list(hashes)
-        table["duplicate_of"] = [double.name for double in doubles]
-        for row, header in enumerate(opened):
-            if header is not None:
-                table.loc[row, list(HEADER_EVIDENCE)] = _evidence_of(header)
-        return FilmAnswers(answers, table)
 
     def _by_mode(self, answer: Answer) -> Answer:
         if self.mode == GateMode.REVIEW and answer.verdict == GateVerdict.REFUSE:
@@ -212,10 +251,17 @@ def _first(*answers: Answer) -> Answer:
     return ACCEPTED
 
 
-def _evidence_of(header: FilmHeader) -> list[Any]:
-    rows, columns = header.field_of_view or (None, None)
-    burned_in = {True: "yes", False: "no", None: ""}[header.has_burned_in_annotation]
-    return [
-        header.modality, header.body_part, header.view, header.age, header.intent, burned_in, rows, columns,
-        header.manufacturer,
-    ]  # fmt: skip
+def _header_columns(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Return ``taken_on`` and :data:`HEADER_EVIDENCE` of films, a column each, by the headers' texts."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("taken_on", *HEADER_EVIDENCE)}
+    for text in texts:
+        header = FilmHeader.from_text(text) or FilmHeader()
+        rows, wide = header.field_of_view or (np.nan, np.nan)
+        burned_in = {True: "yes", False: "no", None: ""}[header.has_burned_in_annotation]
+        values = (
+            header.taken_on, header.modality, header.body_part, header.view,
+            np.nan if header.age is None else header.age, header.intent, burned_in, rows, wide, header.manufacturer,
+        )  # fmt: skip
+        for name, value in zip(columns, values, strict=True):
+            columns[name].append(value)
+    return columns

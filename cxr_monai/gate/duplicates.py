@@ -14,8 +14,10 @@ from cxr_monai.transforms.resize_shortest import resize
 
 HASH_SIDE = 16
 """Rows and columns of the hash's grid: 256 bits."""
-MOST_DIFFERING = 20
-"""Bits that the hashes of two copies of one film may differ by."""
+MOST_DIFFERING = 8
+"""Bits that the hashes of two copies of one film may differ by. Of 164 real films, copies as JPEG of quality 40, at
+half the size, or brightened differed by at most 7 but for one; of 851,480 pairs of films of different patients none did
+by 8 or fewer, 46 by 20 or fewer."""
 
 
 def pixel_digest(plane: np.ndarray) -> str:
@@ -38,6 +40,24 @@ def picture_hash(plane: np.ndarray) -> str:
     return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 
+def hash_words(looks: str) -> np.ndarray:
+    """Return a :func:`picture_hash` as four words, uint64 ``[4]``."""
+    return np.frombuffer(bytes.fromhex(looks), dtype=np.uint64)
+
+
+def differing_bits(words: np.ndarray, looks: str) -> np.ndarray:
+    """Return by how many bits each of N hashes differs from one, uint16 ``[N]``.
+
+    Args:
+        words: of :func:`hash_words`, uint64 ``[4, N]``.
+        looks: the one.
+    """
+    total = np.zeros(words.shape[1], dtype=np.uint16)
+    for row, word in zip(words, hash_words(looks), strict=True):
+        total += np.bitwise_count(row ^ word)
+    return total
+
+
 def are_alike(one: str, other: str) -> bool:
     """Return whether two hashes are of copies of one film."""
-    return (int(one, 16) ^ int(other, 16)).bit_count() <= MOST_DIFFERING
+    return int(differing_bits(hash_words(one)[:, None], other)[0]) <= MOST_DIFFERING

@@ -11,13 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_monai.durable import write_durably
+from cxr_monai.evaluation.gate_evidence import gate_file, gate_rows
 from cxr_monai.gate.bundle_gate import GATE_COLUMNS
 from cxr_monai.gate.duplicate_films import DuplicateFilms
-
-
-def evidence_file(result: str | Path) -> Path:
-    """Return the path of the CSV with the evidence of a result's films."""
-    return Path(f"{result}.gate.csv")
 
 
 def evidence_rows(table: pd.DataFrame) -> dict[str, str]:
@@ -26,7 +22,7 @@ def evidence_rows(table: pd.DataFrame) -> dict[str, str]:
     Args:
         table: of `cxr_monai.gate.bundle_gate.FilmAnswers`, with the columns GATE_COLUMNS.
     """
-    lines = [table.iloc[[row]].to_csv(index=False, header=False, lineterminator="\n") for row in range(len(table))]
+    lines = [gate_rows(table.iloc[[row]]).decode() for row in range(len(table))]
     return dict(zip(table["image"], lines, strict=True))
 
 
@@ -40,7 +36,7 @@ def write_evidence(result: str | Path, lines: Iterable[str]) -> Path:
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    path, content = evidence_file(result), "".join(lines)
+    path, content = gate_file(result), "".join(lines)
     if content:
         write_durably(path, f"{','.join(GATE_COLUMNS)}\n{content}".encode())
     else:

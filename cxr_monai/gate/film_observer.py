@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from cxr_monai.data.film_header import FilmHeader
+from cxr_monai.data.formats.grey import MIN_SIDE
 from cxr_monai.gate.alterations import ALTERATIONS
 from cxr_monai.gate.duplicates import picture_hash, pixel_digest
 from cxr_monai.gate.observation import OBSERVED, observe
@@ -38,7 +39,7 @@ class FilmObserver:
             (``FilmHeader.to_text``, or empty), ``pixel_digest`` and ``picture_hash`` (hexadecimal, or empty); and
             ``altered`` float32 ``[A, OBSERVED]`` where copies are observed.
         """
-        plane = None if "image_plane" not in film else np.asarray(film["image_plane"], dtype=np.float32)[0]
+        plane = None if "image_plane" not in film else _at_least(np.asarray(film["image_plane"], dtype=np.float32)[0])
         header: FilmHeader | None = film.get("image_header")
         entries: dict[str, Any] = {
             "observation": _observed(plane),
@@ -54,6 +55,12 @@ class FilmObserver:
 
 def _observed(plane: np.ndarray | None) -> torch.Tensor:
     return torch.full((OBSERVED,), torch.nan) if plane is None else torch.from_numpy(observe(plane))
+
+
+def _at_least(plane: np.ndarray) -> np.ndarray:
+    """Return a plane of fewer than 32 rows or columns with each pixel repeated; others as they are."""
+    times = -(-MIN_SIDE // min(plane.shape))
+    return plane if times == 1 else np.repeat(np.repeat(plane, times, axis=0), times, axis=1)
 
 
 def _as_levels(plane: np.ndarray) -> np.ndarray:

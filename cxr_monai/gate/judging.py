@@ -113,6 +113,7 @@ def _answer(
         f"at most {limit:.2f}, 1 being the 99th percentile of the training's films",
         sentence,
         _mends(alteration),
+        alteration.name if alteration else "",
     )
 
 

@@ -12,7 +12,7 @@ A bundle is opened here and nowhere else: prediction, maps, tests of maps, expor
 stand on a ``Model``. Neither MLflow nor Captum nor matplotlib is imported.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,11 +28,15 @@ from torch import nn
 from cxr_monai.bundle.about import describe_predictions as describe
 from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
-from cxr_monai.data.dataset import take_any_modality
+from cxr_monai.data.dataset import plane_steps, take_any_modality
 from cxr_monai.data.notes import FilmNotes
+from cxr_monai.errors import Code, GateError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, open_gate
+from cxr_monai.evaluation.gate_evidence import GateCounts, with_gate_counts
+from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, ObservedFilms, open_gate
+from cxr_monai.gate.duplicate_films import DuplicateFilms
+from cxr_monai.gate.training_index import preprocessing_digest, read_training_index
 from cxr_monai.inference.computation import Computation, check_runtime, fastest_class_maps, fastest_computation
 from cxr_monai.inference.reading import FilmBatch, FilmReader
 from cxr_monai.networks.class_maps import ClassMaps
@@ -62,7 +66,8 @@ class ModelSettings:
             for answers about films has ``refuse``; whoever measures the network on labelled films (evaluation,
             calibration, comparison, fine-tuning, probes, tests of maps) has ``off``, or ``review`` where the gate is
             measured too, since refused films would be missing there.
-        mend: what is undone where a film needs it (``cxr_monai.gate.mending.MENDS``); nothing by default.
+        mend: what is undone where a film is refused for it (``cxr_monai.gate.mending.MENDS``); nothing by default.
+        training_index: a local file of the films that the network was trained on (``cxr_monai.gate.training_index``).
     """
 
     bundle: str = ""
@@ -76,6 +81,7 @@ class ModelSettings:
     num_workers: int | None = None
     gate: str = "refuse"
     mend: tuple[str, ...] = ()
+    training_index: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Predictions:
     Attributes:
         table: ``image`` and one column a finding, each in [0, 1].
         errors: image, stable code and reason of each file that was left out.
-        about: bundle digest, precision, calibrated or not.
+        about: bundle digest, precision, calibrated or not; of the gate how many films got each answer.
         notes: what reading said of the images in the table.
         gate: the gate's evidence of every film that could be read, refused ones too
             (``cxr_monai.gate.bundle_gate.GATE_COLUMNS``); None where no film is judged.
@@ -118,6 +124,7 @@ class Model:
 
     Raises:
         SettingError: ``runtime-missing``, or ``setting-invalid`` for another runtime or one that the device lacks.
+        GateError: ``gate-invalid`` for a gate beside a preprocessing whose planes it cannot look at.
     """
 
     network: nn.Module
@@ -135,6 +142,12 @@ class Model:
         if self.settings.any_modality:
             take_any_modality(self.preprocessing)
         check_runtime(self.settings.runtime, self.device)
+        if self.gate.fitted is not None and not plane_steps(self.preprocessing):
+            raise GateError(
+                Code.GATE_INVALID,
+                "the gate looks at the plane that QuantiseRadiographd makes, which is no step of this preprocessing.",
+                fix="Predict without it: --gate off (in Python: gate='off').",
+            )
         _ = self._described  # the bundle's digest as it was opened
         if self.settings.runtime != "torch":
             _ = self._computation  # fails now, and not at the first film, where the runtime is not installed
@@ -153,7 +166,8 @@ class Model:
             BundleError: if the folder is no valid bundle.
             EvaluationError: ``calibration-invalid`` for a damaged calibration.
             WeightsError: if the weights are missing or belong to another network.
-            SettingError: as :class:`Model`.
+            SettingError: as :class:`Model`; ``setting-invalid`` for another mode of the gate.
+            GateError: ``gate-invalid`` for a damaged gate, or a training index that cannot be used.
         """
         options = bundle if isinstance(bundle, ModelSettings) else ModelSettings(str(bundle))
         plain: dict[str, Any] = {
@@ -169,6 +183,9 @@ class Model:
         item = calibration_item(opened.root)
         calibration = calibration_in(opened.root, item, opened.labels, weights, options.raw)
         gate = open_gate(opened.root, opened.metadata, options.gate, weights)
+        if gate.fitted is not None and options.training_index:
+            digest = preprocessing_digest(preprocessing)
+            gate = replace(gate, training=read_training_index(options.training_index, digest))
         return cls(
             network,
             preprocessing,
@@ -268,26 +285,21 @@ class Model:
         return logits.cpu(), None if features is None else features.cpu()
 
     def judge(
-        self, batch: FilmBatch, features: torch.Tensor | None = None, gate: Gate | None = None
+        self, batch: FilmBatch, features: torch.Tensor | None = None, earlier: DuplicateFilms | None = None
     ) -> FilmAnswers | None:
         """Return the gate's answers about the readable films of a batch, in their order; None where none is judged.
 
         Args:
             batch: of :meth:`read`.
             features: of :meth:`logits_and_features`, of all films of the batch; computed where None.
-            gate: the model's own where None, or the same afresh (:meth:`Gate.afresh`).
+            earlier: of ``gate.earlier_films()``, one for all batches of a list: copies are looked for among these
+                films; in the batch alone where None.
         """
-        gate = gate or self.gate
-        if gate.fitted is None:
+        if self.gate.fitted is None:
             return None
         if features is None:
             features = self.logits_and_features(batch.images)[1]
-        rows, observed = batch.readable, batch.observed
-        headers, digests, hashes = (
-            [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
-        )
-        names, known = [batch.names[row] for row in rows], None if features is None else features[rows]
-        return gate.judge(names, observed["observation"][rows], headers, digests, hashes, known)
+        return self.gate.judge(_observed(batch, features), earlier)
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Return probabilities, float32 ``[B, F]`` in [0, 1], calibrated where the model is, of log-odds ``[B, F]``."""
@@ -338,32 +350,50 @@ class Model:
         names: Sequence[str] | None = None,
         batch_size: int | None = None,
         num_workers: int | None = None,
-        each: Callable[[Predictions], Any] = lambda part: None,
     ) -> Predictions:
-        """Predict films; those that cannot be read are reported, the rest is done.
+        """Predict films; those that cannot be read or are refused are reported, the rest is done.
 
         Args:
             films, names: as for :meth:`FilmReader.read`; names stand in the table's column ``image``.
             batch_size, num_workers: other ones than the settings'.
-            each: is given the predictions of every batch as soon as they are there. A list that is continued behind
-                whole batches has the same batches as before, and so the same values.
         """
         tables, errors, notes = [self._table([], np.empty((0, len(self.labels)), "float32"))], [], FilmNotes()
-        gated: list[pd.DataFrame] = []
+        counts, judged = GateCounts(), []
+        for part in self.predict_batches(films, names, batch_size, num_workers):
+            tables.append(part.table)
+            errors += part.errors
+            notes.add_all(part.notes.to_json())
+            if part.gate is not None:
+                counts.add(part.gate)
+                judged.append(part.gate)
+        evidence = pd.concat(judged, ignore_index=True) if judged else None
+        about = with_gate_counts(self.about, counts)
+        return Predictions(pd.concat(tables, ignore_index=True), errors, about, notes, evidence)
+
+    def predict_batches(
+        self,
+        films: Sequence[Any],
+        names: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        earlier: DuplicateFilms | None = None,
+    ) -> Generator[Predictions, None, None]:
+        """Yield the predictions of every batch as soon as they are there; memory does not grow with their number.
+
+        A list that is continued behind whole batches has the same batches as before, and so the same values.
+
+        Args:
+            films, names, batch_size, num_workers: as for :meth:`predict`.
+            earlier: the films before these, of ``gate.earlier_films()``, where a list is continued.
+        """
+        earlier = earlier or self.gate.earlier_films()
         with closing(self.read(films, names, "predicting", 0, batch_size, num_workers)) as batches:
             for batch in batches:
-                part = self._predict_batch(batch)
-                each(part)
-                tables.append(part.table)
-                errors += part.errors
-                notes.add_all(part.notes.to_json())
-                gated += [] if part.gate is None else [part.gate]
-        evidence = pd.concat(gated, ignore_index=True) if gated else None
-        return Predictions(pd.concat(tables, ignore_index=True), errors, self.about, notes, evidence)
+                yield self._predict_batch(batch, earlier)
 
-    def _predict_batch(self, batch: FilmBatch) -> Predictions:
+    def _predict_batch(self, batch: FilmBatch, earlier: DuplicateFilms) -> Predictions:
         logits, features = self.logits_and_features(batch.images)
-        answers = self.judge(batch, features)
+        answers = self.judge(batch, features, earlier)
         is_refused = np.zeros(len(batch.readable), bool) if answers is None else answers.is_refused
         kept = [row for row, refused in zip(batch.readable, is_refused, strict=True) if not refused]
         table = self._table([batch.names[row] for row in kept], self.probabilities(logits[kept]))
@@ -378,3 +408,14 @@ class Model:
 
 def _device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _observed(batch: FilmBatch, features: torch.Tensor | None) -> ObservedFilms:
+    """Return what the gate sees of the readable films of a batch; features are of all of them."""
+    rows, observed = batch.readable, batch.observed
+    headers, digests, hashes = (
+        [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
+    )
+    known = None if features is None else features[rows].numpy()
+    names = [batch.names[row] for row in rows]
+    return ObservedFilms(names, observed["observation"][rows].numpy(), headers, digests, hashes, known)

@@ -1,6 +1,7 @@
 """Images in, probabilities out: into memory, or row by row into a file that an interrupted run continues."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pandas as pd
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.data.inputs import gather_files
 from cxr_monai.data.manifest import Manifest
+from cxr_monai.evaluation.gate_evidence import gate_file, read_gate_evidence, with_gate_counts
 from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of, read_predictions
 from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
+from cxr_monai.gate.bundle_gate import GATE_COLUMNS
+from cxr_monai.gate.mending import parse_mends
 from cxr_monai.inference.model import Model, Predictions
 from cxr_monai.outputs import check_output
 from cxr_monai.sharing.trust.open_trusted import open_trusted
@@ -58,6 +62,9 @@ def predict_images(
     any_modality: bool = False,
     trust_folder: bool = False,
     force: bool = False,
+    gate: str = "refuse",
+    mend: str | Sequence[str] = (),
+    training_index: str | Path | None = None,
 ) -> Predictions:
     """Predict the probability of each of a bundle's findings for every image.
 
@@ -75,10 +82,15 @@ def predict_images(
         any_modality: read DICOM files whatever their headers say they show.
         trust_folder: run the folder although an inspection refuses it.
         force: write over an earlier ``out``.
+        gate: ``refuse`` leaves out films that are not for this network, with their reason; ``review`` predicts them
+            all the same; ``off`` judges none. A bundle of before has no gate, which ``about["gate"]`` tells.
+        mend: ``rotation``, ``inversion``: what is undone where a film is refused for it; nothing else is.
+        training_index: a local file of the films that the network was trained on (``cxr-monai gate index``).
 
     Returns:
         ``table``: ``image`` and one column a finding, each in [0, 1]; ``errors``: image, code and reason of each file
-        that could not be read; ``about``: which bundle, calibrated or not.
+        that could not be read or was refused; ``about``: which bundle, calibrated or not; ``gate``: the gate's evidence
+        of every film that could be read.
 
     Raises:
         CxrError: ``no-images``, ``bundle-invalid``, ``bundle-refused``, ``weights-missing``, ``output-exists`` ...
@@ -96,12 +108,16 @@ def predict_images(
         runtime=runtime,
         raw=raw,
         any_modality=any_modality,
+        gate=gate,
+        mend=parse_mends(mend),
+        training_index=training_index,
     )
     if out is None:
         return model.predict(files, names, batch_size, workers)
     rows = predict_into(out, model, files, names, batch_size, workers, force)
     table = read_predictions(out).table if rows.predicted else model.predict([]).table
-    return Predictions(table, rows.errors, model.about, rows.notes)
+    evidence = read_gate_evidence(gate_file(out)) if rows.counts.verdicts else None
+    return Predictions(table, rows.errors, with_gate_counts(model.about, rows.counts), rows.notes, evidence)
 
 
 def predict_into(
@@ -126,7 +142,7 @@ def predict_into(
         on_start: is given the rows before the first is computed; ``rows.done`` of them are there already.
 
     Returns:
-        what was written: how many rows, which files were left out.
+        what was written: how many rows, which files were left out, what the gate said.
 
     Raises:
         UsageError: ``output-exists``.
@@ -134,7 +150,7 @@ def predict_into(
         StorageError: ``disk-full`` or ``write-failed``.
     """
     findings, weights = model.labels, model.settings.weights
-    check_output(out, force=True, room=len(files) * (12 * len(findings) + 16))
+    check_output(out, force=True, room=len(files) * _bytes_a_film(model))
     head = {
         **model.about,
         "weights": file_digest(Path(weights)) if weights else None,
@@ -142,15 +158,26 @@ def predict_into(
         "any_modality": model.settings.any_modality,
         "images": digest_of_list(names, files),
     }
-    rows = PredictionRows.open(out, findings, head, len(files), force)
+    columns = () if model.gate.fitted is None else GATE_COLUMNS
+    rows = PredictionRows.open(out, findings, head, len(files), force, columns)
     on_start(rows)
-
-    def keep(part: Predictions) -> None:
-        rows.add(list(part.table["image"]), part.table[list(findings)].to_numpy(), part.errors, part.notes)
-
-    model.predict(files[rows.done :], names[rows.done :], batch_size, workers, keep)
+    earlier = model.gate.earlier_films()
+    for part in rows.evidence():  # of an interrupted call
+        table = read_gate_evidence(part, columns)
+        for film in zip(table["image"], table["pixel_digest"], table["picture_hash"], strict=True):
+            earlier.remember(*film)
+    batches = model.predict_batches(files[rows.done :], names[rows.done :], batch_size, workers, earlier)
+    with closing(batches):
+        for batch in batches:
+            values = batch.table[list(findings)].to_numpy()
+            rows.add(list(batch.table["image"]), values, batch.errors, batch.notes, batch.gate)
     rows.finish(model.about)
     return rows
+
+
+def _bytes_a_film(model: Model) -> int:
+    """Return about how many bytes a film's row has, twice where the gate's evidence is copied at the end."""
+    return 12 * len(model.labels) + 16 + (0 if model.gate.fitted is None else 2 * 8 * len(GATE_COLUMNS))
 
 
 def files_named(images: Images, split: str | None = None) -> tuple[list[Path], list[str]]:
