@@ -104,10 +104,10 @@ def _not_judged(about: Any) -> str:
 def _refused(codes: pd.DataFrame, level: float) -> str:
     all_of = {str(row["gate"]): row for row in records(codes) if not row["code"]}
     films, refused = sum(int(row["images"]) for row in all_of.values()), all_of[REFUSE]
+    share, low, high = (share_text(value(refused, name)) for name in ("share", "low", "high"))
     text = (
-        f"The gate was asked about {counted(films, 'labelled film')}. It refuses {int(refused['images']):,} "
-        f"({share_text(value(refused, 'share'))}; {words.percent(level)} interval {share_text(value(refused, 'low'))} to "
-        f"{share_text(value(refused, 'high'))})"
+        f"The gate was asked about {counted(films, 'labelled film')}. It refuses {int(refused['images']):,} ({share}; "
+        f"{words.percent(level)} interval {low} to {high})"
     )
     reasons = [f"{_reason(str(row['code']))} {int(row['images']):,}" for row in records(codes)
                if row["gate"] == REFUSE and row["code"]]  # fmt: skip

@@ -133,7 +133,7 @@ def finding_cards(evaluation: Evaluation) -> list[FindingCard]:
 
 
 def _content(evaluation: Evaluation) -> dict[str, Any]:
-    rule, book = chosen_rule(evaluation), evaluation.book
+    rule, book, gate = chosen_rule(evaluation), evaluation.book, gate_section(evaluation)
     matrices = {
         "confusion": matrix_charts.confusion_matrix(evaluation),
         "cooccurrence": matrix_charts.cooccurrence_matrix(evaluation),
@@ -174,8 +174,8 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
             "comparison": drawn_forest(matrix_charts.comparison_forest(evaluation)),
         },
         "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
-        "gate": gate_section(evaluation),
-        "gate_chart": drawn_forest(gate_section(evaluation).chart),
+        "gate": gate,
+        "gate_chart": drawn_forest(gate.chart),
         "readers": reader_section(evaluation.readers, evaluation.reader_agreement, evaluation.level),
         "bookkeeping": flat(evaluation.book),
         "dots": chart_svg.hundred_dots,
