@@ -13,8 +13,8 @@ import pandas as pd
 
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.comparison import TOO_FEW
+from cxr_monai.evaluation.gate_effects import ANY_FINDING, FALLS, LESS_OFTEN, LET_THROUGH, MORE_OFTEN, NOT_SHOWN, RISES
 from cxr_monai.evaluation.gate_table import ACCEPT, REFUSE, REVIEW
-from cxr_monai.evaluation.gated import ANY_FINDING, FALLS, LESS_OFTEN, LET_THROUGH, MORE_OFTEN, NOT_SHOWN, RISES
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import be, counted
 from cxr_monai.report import words
@@ -61,7 +61,7 @@ def gate_harms(findings: pd.DataFrame) -> list[str]:
     """Return a sentence for each finding whose films the gate refuses more often than films without it.
 
     Args:
-        findings: `cxr_monai.evaluation.gated.GateTables.findings`; may be empty.
+        findings: `cxr_monai.evaluation.gate_effects.GateTables.findings`; may be empty.
     """
     return [_harm(row) for row in records(findings) if row["verdict"] == MORE_OFTEN]
 
@@ -70,7 +70,7 @@ def gate_figure_sentences(figures: pd.DataFrame) -> list[str]:
     """Return sentences on how the figures change without the films that the gate refuses.
 
     Args:
-        figures: `cxr_monai.evaluation.gated.GateTables.figures`; may be empty.
+        figures: `cxr_monai.evaluation.gate_effects.GateTables.figures`; may be empty.
     """
     if figures.empty:
         return []

@@ -13,8 +13,8 @@ from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.view_selection import BEST_FRONTAL
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.gate_effects import gate_tables
 from cxr_monai.evaluation.gate_table import JudgedFilms, gate_table_beside, judged_films, read_gate_table
-from cxr_monai.evaluation.gated import gate_tables
 from cxr_monai.evaluation.predictions import PredictionsFile
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report.evaluation_rows import chosen_points

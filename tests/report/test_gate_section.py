@@ -8,12 +8,12 @@ import pytest
 
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.gate_effects import gate_tables
 from cxr_monai.evaluation.gate_table import ACCEPT, REFUSE, REVIEW, JudgedFilms
-from cxr_monai.evaluation.gated import gate_tables
 from cxr_monai.report.gate_section import GateSection, gate_section
 from cxr_monai.report.pages.evaluation_page import render_report
 from cxr_monai.report.words import NBSP
-from tests.evaluation.test_gated import judged, verdicts_of
+from tests.evaluation.test_gate_effects import judged, verdicts_of
 from tests.report.synthetic_evaluation import make_evaluation
 
 MASS = np.array([1.0] * 60 + [0.0] * 240)
