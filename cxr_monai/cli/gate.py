@@ -12,6 +12,7 @@ EPILOG = """\
 'cxr-monai gate ACTION --help' teaches one of them; docs/gate.md tells what the answers mean."""
 
 _ACTIONS = {
+    "check": "all evidence of some films, in the terminal and as pictures",
     "fit": "a copy of a bundle with a gate, for one that has none, or for your own films",
 }
 

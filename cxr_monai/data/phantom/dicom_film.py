@@ -4,14 +4,13 @@ Digital X-Ray Image Storage - For Presentation (PS3.3 A.26): MONOCHROME2, 12 bit
 patient is invented and says so in the name. Dates and identifiers follow from the seed, so that files are reproducible.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from cxr_monai.data.phantom.anatomy import Field
 from cxr_monai.data.phantom.cohort import Study
-from cxr_monai.data.views import LATERAL
 
 _WHITE = 4095  # 12 bits
 
@@ -44,7 +43,7 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
     path = folder / f"{study.patient_id:08d}" / f"{Path(study.image).stem}.dcm"
     path.parent.mkdir(parents=True, exist_ok=True)
     header = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    day, clock = _taken_on(study)
+    day = (date(2000, 1, 1) + timedelta(days=(study.patient * 37) % 2000 + 90 * study.index)).strftime("%Y%m%d")
     values = {
         "SOPClassUID": meta.MediaStorageSOPClassUID,
         "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
@@ -54,12 +53,11 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "PatientID": f"PHANTOM{study.patient_id:08d}",
         "PatientBirthDate": "",
         "PatientSex": study.sex,
-        "PatientAge": f"{study.age:03d}Y" if study.age else "006M",
+        "PatientAge": f"{study.age:03d}Y",
         "StudyDate": day,
-        "StudyTime": clock,
+        "StudyTime": "120000",
         "ContentDate": day,
-        "ContentTime": clock,
-        **({"AcquisitionDate": day, "AcquisitionTime": clock} if study.taken_on else {}),
+        "ContentTime": "120000",
         "AccessionNumber": f"{study.patient_id:08d}{study.index:03d}",
         "ReferringPhysicianName": "",
         "StudyID": str(study.index),
@@ -69,8 +67,8 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "Manufacturer": "cxr-monai phantom",
         "InstitutionName": "No hospital: synthetic images",
         "BodyPartExamined": "CHEST",
-        "ViewPosition": "LL" if study.view == LATERAL else study.view,  # PS3.3 C.8.1.1
-        "PatientOrientation": ["A", "F"] if study.view == LATERAL else ["L", "F"],
+        "ViewPosition": study.view,
+        "PatientOrientation": ["L", "F"],
         "ImageLaterality": "U",
         "ImageType": ["DERIVED", "PRIMARY"],
         "DerivationDescription": "drawn by a program; shows no patient",
@@ -100,12 +98,3 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
     header.PixelData = np.round(pixels * _WHITE).astype("<u2").tobytes()
     header.save_as(path, enforce_file_format=True)
     return path
-
-
-def _taken_on(study: Study) -> tuple[str, str]:
-    """Return the date and time of a film as DICOM writes them."""
-    if study.taken_on:
-        moment = datetime.fromisoformat(study.taken_on)
-        return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
-    day = date(2000, 1, 1) + timedelta(days=(study.patient * 37) % 2000 + 90 * study.index)
-    return day.strftime("%Y%m%d"), "120000"

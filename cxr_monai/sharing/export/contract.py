@@ -13,6 +13,7 @@ import torch
 
 from cxr_monai.bundle.bundle_folder import Bundle, head_of, read_json
 from cxr_monai.bundle.calibrated import calibration_item
+from cxr_monai.gate.storage import has_gate
 from cxr_monai.networks.heads import SoftmaxHead
 from cxr_monai.transforms.normalisation import Normalisation, normalise
 
@@ -20,6 +21,13 @@ _FORMAT = 2
 INPUT, OUTPUT = "image", "log_odds"
 BARE = "outputs"
 """Name of the outputs of a file without the head."""
+
+NO_GATE = (
+    "An export holds the network alone and no gate: it answers about every picture. Whether a film is one for this "
+    "network (a lateral, a child's, turned, inverted, no radiograph) is for whoever runs it to find out; the bundle's "
+    "own gate does so in 'cxr-monai predict'."
+)
+"""What an export says of the gate."""
 
 _STEPS = {
     "LoadRadiographd": "One grey picture in [0, 1], bright = dense. PNG and JPEG: stored value / 255, at 16 bits / "
@@ -70,7 +78,8 @@ def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping
         files: description of each exported file by its name, with the entry ``gives`` of :func:`gives`.
 
     Returns:
-        plain JSON: input, preprocessing step by step, output, labels in their order, calibration with its formulas.
+        plain JSON: input, preprocessing step by step, output, labels in their order, calibration with its formulas,
+        and that there is no gate.
     """
     head = head_of(bundle.parser())
     return {
@@ -103,6 +112,7 @@ def contract(bundle: Bundle, shape: tuple[int, ...], files: Mapping[str, Mapping
             "never_more_probable_than": dict(head.within),
         },
         "calibration": _calibration(bundle),
+        "gate": {"included": False, "bundle_has_one": has_gate(bundle.root), "means": NO_GATE},
     }
 
 

@@ -16,11 +16,13 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.bundle_folder import Bundle, write_json
 from cxr_monai.bundle.digest import file_digest
+from cxr_monai.bundle.gated import remove_gate
 from cxr_monai.bundle.writing import copy_parts
 from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code, UsageError
 from cxr_monai.outputs import bytes_of, check_new_folder
-from cxr_monai.sharing.export.network_export import exported_configuration, write_network
+from cxr_monai.sharing.export.contract import NO_GATE
+from cxr_monai.sharing.export.network_export import LOST_GATE, exported_configuration, write_network
 
 ZOO_LIMIT = 25_000_000
 """Bytes of a file in the zoo's repository (its README)."""
@@ -65,12 +67,19 @@ def zoo_layout(
     check_new_folder(out, f"{name}/configs", force, bytes_of(opened.root), opened.root)
     with durable_folder(out, force) as staging:
         copy_parts(opened.root, staging / name)
+        remove_gate(staging / name, LOST_GATE)
+        _say_no_gate(staging / name / "docs" / "README.md")
         write_json(staging / name / "configs" / "inference.json", exported_configuration(opened))
         write_network(opened, staging / name / "models" / "model.ts")
         source = opened.metadata.get("data_source") or "unknown: the bundle's metadata does not say"
         write_durably(staging / name / "docs" / "data_license.txt", _DATA.format(source=source).encode())
         uploads = _set_apart(staging / name, staging / "upload", url)
     return out / name, uploads
+
+
+def _say_no_gate(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8").rstrip()
+    write_durably(readme, f"{text}\n\n## No gate\n\n{NO_GATE}\n".encode())
 
 
 def _check_arguments(name: str, url: str | None) -> None:

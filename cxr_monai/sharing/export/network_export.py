@@ -30,6 +30,7 @@ from torch import nn
 from cxr_monai.bundle.bundle_folder import Bundle, read_json, write_json
 from cxr_monai.bundle.calibrated import calibration_item, with_calibration
 from cxr_monai.bundle.digest import file_digest
+from cxr_monai.bundle.gated import with_gate
 from cxr_monai.durable import copy_durably, durable_folder
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.evaluation.carried import calibration_in
@@ -41,6 +42,8 @@ from cxr_monai.sharing.export.contract import INPUT, OUTPUT, contract, gives
 logger = logging.getLogger(__name__)
 
 FORMATS = ("torchscript", "onnx")
+LOST_GATE = "an export holds the network alone"
+"""Why an export's configurations name no gate."""
 EXPORT_TOLERANCE = 1e-4
 """The most that a log-odds of an exported file may differ from the bundle's."""
 BATCHES = (1, 3)
@@ -197,7 +200,7 @@ def _arguments(bundle: Bundle, file: Path, shape: tuple[int, ...]) -> dict[str, 
 
 
 def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
-    """Return the ``inference.json`` that goes along with an export: it carries the calibration, and is of float32.
+    """Return the ``inference.json`` of an export: it carries the calibration, names no gate, and is of float32.
 
     Args:
         bundle: that is exported.
@@ -217,14 +220,15 @@ def exported_configuration(bundle: Bundle, **arguments: Any) -> dict[str, Any]:
     )
     if fitted is not None and fitted.calibrates and "values" not in exported.get("calibration", {}):
         logger.warning("the export is not calibrated: inference.json has no item 'calibration' that applies one")
+    exported = with_gate(exported, missing=LOST_GATE)
     return exported | ({"amp": False} if "amp" in exported else {})
 
 
 def _embedded_contract(bundle: Bundle, file: Path, full_contract: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the contract that is embedded in one exported file: its outputs, input and preprocessing."""
+    """Return the part of the contract that is embedded in one file: outputs, input, preprocessing, no gate."""
     return {
         **gives(bundle, head_included(file)),
-        **{key: full_contract[key] for key in ("input", "preprocessing", "normalisation")},
+        **{key: full_contract[key] for key in ("input", "preprocessing", "normalisation", "gate")},
     }
 
 

@@ -1,0 +1,182 @@
+"""All evidence of a film, for a person: every score beside its limits, what it looks most like, what is unusual.
+
+for film in film_evidence(gate, answers, observations):
+    print("\\n".join(evidence_lines(film)))
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from cxr_monai.gate.alterations import ALTERATIONS, Alteration
+from cxr_monai.gate.answer import Answer
+from cxr_monai.gate.bundle_gate import HEADER_EVIDENCE, FilmAnswers, Gate
+from cxr_monai.gate.fitted_gate import (
+    ALTERATION,
+    AP_VIEW,
+    CHILD,
+    GATE_SCORES,
+    INTACT,
+    LATERAL_VIEW,
+    MIRRORED,
+    NETWORK_DISTANCE,
+    STATISTICS_DISTANCE,
+    THUMBNAIL_DISTANCE,
+    head_inputs,
+)
+from cxr_monai.gate.observation import parts_of
+from cxr_monai.gate.picture_statistics import STATISTICS
+
+SCORE_WORDS: Mapping[str, str] = {
+    ALTERATION: "turned, inverted, cut off, blurred, exposed",
+    MIRRORED: "left and right exchanged",
+    THUMBNAIL_DISTANCE: "unlike the training's films: overall look",
+    STATISTICS_DISTANCE: "unlike the training's films: picture quality",
+    NETWORK_DISTANCE: "unlike the training's films: to the network",
+    CHILD: "like a child's chest",
+    LATERAL_VIEW: "like a lateral view",
+    AP_VIEW: "like an AP view (nothing is refused for it)",
+}
+"""What each score is, for people."""
+WIDEST = 2.0
+"""Where bars end, in multiples of the limit beyond which a film is refused."""
+_BAR = 30
+"""Characters of a bar of text up to :data:`WIDEST`."""
+_LIKELIEST = 3
+
+
+@dataclass(frozen=True)
+class Unusual:
+    """A statistic that is outside of what 99.8 % of good films have: its name, its value, the ends of that range."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.3g} (usually {self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True, eq=False)
+class FilmEvidence:
+    """All that a gate knows of one film.
+
+    Attributes:
+        name: of the film.
+        answer: the gate's.
+        scores: by name, as multiples of the limit beyond which a film is refused: above 1, it is.
+        review: the same of the limit beyond which a film is reviewed.
+        likeliest: what it looks most like, ``intact`` or an alteration, each with its share of what all add up to.
+        unusual: statistics outside of their usual range, the furthest first.
+        header: what the header says, by name, in words; empty without one.
+        duplicate_of: the film that it repeats; empty where it repeats none.
+    """
+
+    name: str
+    answer: Answer
+    scores: Mapping[str, float]
+    review: float
+    likeliest: tuple[tuple[str, float], ...]
+    unusual: tuple[Unusual, ...]
+    header: Mapping[str, str]
+    duplicate_of: str = ""
+
+    @property
+    def alteration(self) -> Alteration | None:
+        """What seems to have been done to it, where that can be undone and the film is not accepted; else None."""
+        if self.answer.code is None or self.likeliest[0][0] == INTACT:
+            return None
+        by_name = {alteration.name: alteration for alteration in ALTERATIONS}
+        alteration = by_name.get(self.likeliest[0][0])
+        fits = alteration is not None and alteration.code == self.answer.code and alteration.undo is not None
+        return alteration if fits else None
+
+
+def film_evidence(gate: Gate, answers: FilmAnswers, observations: np.ndarray) -> list[FilmEvidence]:
+    """Return all evidence of films.
+
+    Args:
+        gate: with a fitted one.
+        answers: of ``gate.judge``, of N films.
+        observations: float32 ``[N, OBSERVED]`` of these.
+
+    Raises:
+        RuntimeError: for a bundle without a gate.
+    """
+    if gate.fitted is None:
+        raise RuntimeError("there is no gate whose evidence could be shown")
+    fitted, parts = gate.fitted, parts_of(np.asarray(observations, dtype=np.float32))
+    head = fitted.heads[ALTERATION]
+    shares = softmax(head.log_odds(head_inputs(parts)).astype(float), axis=1)
+    refuse = fitted.limits["refuse"]
+    low, high = fitted.statistics_limits.T
+    films = []
+    rows = answers.table.to_dict("records")
+    for answer, row, share, values in zip(answers.answers, rows, shares, parts.statistics, strict=True):
+        beyond = np.maximum(low - values, values - high) / np.maximum(high - low, 1e-6)
+        places = [place for place in np.argsort(-beyond) if beyond[place] > 0]
+        order = np.argsort(-share)[:_LIKELIEST]
+        films.append(
+            FilmEvidence(
+                str(row["image"]),
+                answer,
+                {name: float(row[name]) / refuse for name in (*GATE_SCORES, AP_VIEW) if not pd.isna(row[name])},
+                fitted.limits["review"] / refuse,
+                tuple((head.classes[place], float(share[place])) for place in order),
+                tuple(
+                    Unusual(STATISTICS[at], float(values[at]), float(low[at]), float(high[at])) for at in places
+                ),
+                _header(row),
+                str(row["duplicate_of"] or ""),
+            )
+        )
+    return films
+
+
+def _header(row: Mapping[str, Any]) -> dict[str, str]:
+    facts = {}
+    for name in ("taken_on", *HEADER_EVIDENCE):
+        value = row[name]
+        if value is None or value == "" or (isinstance(value, float) and np.isnan(value)):
+            continue
+        facts[name] = f"{value:g}" if isinstance(value, float) else str(value)
+    return facts
+
+
+def evidence_lines(film: FilmEvidence) -> list[str]:
+    """Return all evidence of a film as lines of text: verdict, code and sentence; a bar a score; the rest.
+
+    Bars end at twice the limit; ``|`` is the limit beyond which a film is refused, ``:`` that beyond which it is
+    reviewed.
+    """
+    answer = film.answer
+    lines = [f"{film.name}: {answer.verdict}{f' [{answer.code}]' if answer.code else ''}"]
+    if answer.sentence:
+        lines.append(f"  {answer.sentence}")
+    if answer.evidence:
+        lines.append(f"  {answer.evidence} is {answer.value}; expected {answer.expected}")
+    if answer.mend:
+        lines.append(f"  'cxr-monai predict --mend {','.join(answer.mend)}' would undo it and predict")
+    if film.duplicate_of:
+        lines.append(f"  repeats: {film.duplicate_of}")
+    lines += [f"  {name:20} {value:7.2f} {_bar(value, film.review)}" for name, value in film.scores.items()]
+    lines.append("  looks like: " + ", ".join(f"{name} {share:.0%}" for name, share in film.likeliest if share >= 0.005))
+    if film.unusual:
+        lines.append("  unusual: " + ", ".join(map(str, film.unusual)))
+    if film.header:
+        lines.append("  header: " + ", ".join(f"{name} {value}" for name, value in film.header.items()))
+    return lines
+
+
+def _bar(value: float, review: float) -> str:
+    """Return ``####  :    |         ``: the value, and the two limits where they lie."""
+    length = round(_BAR * min(max(value, 0), WIDEST) / WIDEST)
+    characters = list("#" * length + " " * (_BAR - length))
+    for place, mark in ((review, ":"), (1.0, "|")):
+        characters[min(round(_BAR * place / WIDEST), _BAR - 1)] = mark
+    return "".join(characters) + (">" if value > WIDEST else "")
