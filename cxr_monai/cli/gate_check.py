@@ -24,16 +24,14 @@ docs/gate.md tells what the answers mean. A bundle without a gate: 'cxr-monai ga
 
 exit status: 0 no film is refused, 1 nothing could be read, 2 wrong use, 3 a film is refused"""
 
-REFUSED = 3
+STATUS_REFUSED = 3
 """The exit status where a film is refused."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``cxr-monai gate check``."""
     add_bundle(parser)
-    parser.add_argument(
-        "inputs", metavar="FILE", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)"
-    )
+    parser.add_argument("inputs", metavar="FILE", nargs="+", help="image files, folders, or a manifest (.csv, .csv.gz)")
     parser.add_argument(
         "--out", metavar="PLACE", help="a picture (.png) of one film, or a folder for pictures of all and gate.csv"
     )
@@ -81,4 +79,4 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name}: cannot be read [{code}]: {reason}", file=sys.stderr)
     if not check.films:
         return 1
-    return REFUSED if check.count(GateVerdict.REFUSE) else 0
+    return STATUS_REFUSED if check.count(GateVerdict.REFUSE) else 0

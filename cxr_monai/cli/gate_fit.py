@@ -55,13 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     import_monai_without_mlflow()
     from cxr_monai.plurals import counted
-    from cxr_monai.workflows.gate_fit import PARTS, fit_bundle_gate
+    from cxr_monai.workflows.gate_fit import FITTED_PARTS, fit_bundle_gate
 
     fit = fit_bundle_gate(
         arguments.bundle,
         arguments.manifest,
         arguments.out,
-        split=arguments.split or PARTS,
+        split=arguments.split or FITTED_PARTS,
         promise=arguments.promise,
         seed=arguments.seed,
         workers=arguments.workers,

@@ -32,14 +32,14 @@ from cxr_monai.gate.observation import parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS
 
 SCORE_WORDS: Mapping[str, str] = {
-    ALTERATION: "turned, inverted, cut off, blurred, exposed",
+    ALTERATION: "turned, inverted, cut, blurred, wrongly exposed",
     MIRRORED: "left and right exchanged",
-    THUMBNAIL_DISTANCE: "unlike the training's films: overall look",
-    STATISTICS_DISTANCE: "unlike the training's films: picture quality",
-    NETWORK_DISTANCE: "unlike the training's films: to the network",
+    THUMBNAIL_DISTANCE: "unlike the training: overall look",
+    STATISTICS_DISTANCE: "unlike the training: picture quality",
+    NETWORK_DISTANCE: "unlike the training: to the network",
     CHILD: "like a child's chest",
     LATERAL_VIEW: "like a lateral view",
-    AP_VIEW: "like an AP view (nothing is refused for it)",
+    AP_VIEW: "like an AP view (for information)",
 }
 """What each score is, for people."""
 WIDEST = 2.0
@@ -47,6 +47,7 @@ WIDEST = 2.0
 _BAR = 30
 """Characters of a bar of text up to :data:`WIDEST`."""
 _LIKELIEST = 3
+_MOST_UNUSUAL = 5
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,18 @@ class FilmEvidence:
     duplicate_of: str = ""
 
     @property
+    def looks_like(self) -> str:
+        """``turned by 180 degrees 98%, intact 2%``."""
+        return ", ".join(f"{name} {share:.0%}" for name, share in self.likeliest if share >= 0.005)
+
+    @property
+    def unusual_words(self) -> str:
+        """``mean 0.81 (usually 0.2 to 0.62), and 3 more``: the furthest out, and how many others."""
+        more = len(self.unusual) - _MOST_UNUSUAL
+        shown = [*map(str, self.unusual[:_MOST_UNUSUAL]), *([f"and {more} more"] if more > 0 else [])]
+        return ", ".join(shown)
+
+    @property
     def alteration(self) -> Alteration | None:
         """What seems to have been done to it, where that can be undone and the film is not accepted; else None."""
         if self.answer.code is None or self.likeliest[0][0] == INTACT:
@@ -116,7 +129,7 @@ def film_evidence(gate: Gate, answers: FilmAnswers, observations: np.ndarray) ->
     refuse = fitted.limits["refuse"]
     low, high = fitted.statistics_limits.T
     films = []
-    rows = answers.table.to_dict("records")
+    rows: list[dict[Any, Any]] = answers.table.to_dict("records")
     for answer, row, share, values in zip(answers.answers, rows, shares, parts.statistics, strict=True):
         beyond = np.maximum(low - values, values - high) / np.maximum(high - low, 1e-6)
         places = [place for place in np.argsort(-beyond) if beyond[place] > 0]
@@ -128,9 +141,7 @@ def film_evidence(gate: Gate, answers: FilmAnswers, observations: np.ndarray) ->
                 {name: float(row[name]) / refuse for name in (*GATE_SCORES, AP_VIEW) if not pd.isna(row[name])},
                 fitted.limits["review"] / refuse,
                 tuple((head.classes[place], float(share[place])) for place in order),
-                tuple(
-                    Unusual(STATISTICS[at], float(values[at]), float(low[at]), float(high[at])) for at in places
-                ),
+                tuple(Unusual(STATISTICS[at], float(values[at]), float(low[at]), float(high[at])) for at in places),
                 _header(row),
                 str(row["duplicate_of"] or ""),
             )
@@ -164,13 +175,21 @@ def evidence_lines(film: FilmEvidence) -> list[str]:
         lines.append(f"  'cxr-monai predict --mend {','.join(answer.mend)}' would undo it and predict")
     if film.duplicate_of:
         lines.append(f"  repeats: {film.duplicate_of}")
-    lines += [f"  {name:20} {value:7.2f} {_bar(value, film.review)}" for name, value in film.scores.items()]
-    lines.append("  looks like: " + ", ".join(f"{name} {share:.0%}" for name, share in film.likeliest if share >= 0.005))
+    lines += [
+        f"  {name:20} {times_limit(value):>7} {_bar(value, film.review)}".rstrip()
+        for name, value in film.scores.items()
+    ]
+    lines.append(f"  looks like: {film.looks_like}")
     if film.unusual:
-        lines.append("  unusual: " + ", ".join(map(str, film.unusual)))
+        lines.append(f"  unusual: {film.unusual_words}")
     if film.header:
         lines.append("  header: " + ", ".join(f"{name} {value}" for name, value in film.header.items()))
     return lines
+
+
+def times_limit(value: float) -> str:
+    """Return a score as a multiple of the limit, in words: ``1.27``; ``>999``, since nobody needs more digits."""
+    return f"{value:.2f}" if value < 1000 else ">999"
 
 
 def _bar(value: float, review: float) -> str:

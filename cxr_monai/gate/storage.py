@@ -143,7 +143,7 @@ def _content(path: Path, largest: int) -> bytes:
     with path.open("rb") as file:
         content = file.read(largest + 1)
     if len(content) > largest:
-        raise ValueError(f"{path.name} has more than {largest:,} bytes")
+        raise ValueError(f"{path.name} has more than {counted(largest, 'byte')}")
     return content
 
 

@@ -16,13 +16,14 @@ from PIL import Image
 
 from cxr_monai.attribution.text_fitting import wrapped_text
 from cxr_monai.gate.answer import GateVerdict
-from cxr_monai.gate.film_evidence import SCORE_WORDS, WIDEST, FilmEvidence
+from cxr_monai.gate.film_evidence import SCORE_WORDS, WIDEST, FilmEvidence, times_limit
 from cxr_monai.gate.fitted_gate import AP_VIEW
 
 _DPI = 130
+_LABELS = 2.55
+"""Inches for the scores' names, beside the bars."""
 _MOST_PIXELS = 700
 """Of the film's longer side in the picture."""
-_MOST_UNUSUAL = 5
 _INK, _FAINT = "#1F2933", "#6B7480"
 _COLOURS = {GateVerdict.ACCEPT: "#2B7A4B", GateVerdict.REVIEW: "#B26A00", GateVerdict.REFUSE: "#B3261E"}
 _WORDS = {GateVerdict.ACCEPT: "accepted", GateVerdict.REVIEW: "for review", GateVerdict.REFUSE: "refused"}
@@ -49,17 +50,18 @@ def evidence_picture(film: FilmEvidence, plane: np.ndarray) -> bytes:
         title = "turned over, to compare" if "mirrored" in film.alteration.name else "undone"
         panels.append((title, film.alteration.undo(plane)))
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(4.0 + 3.2 * len(panels) + 1.6, 4.6), dpi=_DPI)
+        figure = Figure(figsize=(5.2 + 3.2 * len(panels), 4.4), dpi=_DPI)
         films = 3.2 * len(panels) / figure.get_figwidth()
         for number, (title, pixels) in enumerate(panels):
             share = films / len(panels)
-            axes = figure.add_axes((0.01 + number * share, 0.05, share - 0.015, 0.73))
+            axes = figure.add_axes((0.01 + number * share, 0.04, share - 0.015, 0.76))
             axes.imshow(_reduced(pixels), cmap="gray", vmin=0, vmax=1)
             axes.set_title(title, fontsize=8, color=_FAINT, pad=3)
             axes.set_axis_off()
         _head(figure, film)
-        left = films + 0.03
-        _bars(figure.add_axes((left, 0.42, 0.985 - left, 0.36)), film)
+        left = films + 0.02
+        beside = left + _LABELS / figure.get_figwidth()
+        _bars(figure.add_axes((beside, 0.43, 0.985 - beside, 0.38)), film)
         _foot(figure, film, left)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -86,30 +88,26 @@ def _last(name: str) -> str:
 
 
 def _bars(axes: Axes, film: FilmEvidence) -> None:
-    names = list(film.scores)
-    for place, name in enumerate(names):
-        value = film.scores[name]
+    for place, (name, value) in enumerate(film.scores.items()):
         beyond = GateVerdict.REFUSE if value > 1 else GateVerdict.REVIEW if value > film.review else GateVerdict.ACCEPT
         colour = "#B8C0CA" if name == AP_VIEW else _COLOURS[beyond]
-        axes.barh(place, min(max(value, 0), WIDEST), height=0.34, color=colour, align="center")
-        axes.text(0, place - 0.29, SCORE_WORDS[name], fontsize=7.2, va="bottom", ha="left")
-        if value > WIDEST:
-            axes.text(WIDEST, place, f" {value:.3g} times", fontsize=6.8, va="center", ha="left", color=colour)
-    bottom = len(names) - 0.45
+        axes.barh(place, min(max(value, 0), WIDEST), height=0.55, color=colour)
+        axes.text(-0.04, place, SCORE_WORDS[name], fontsize=7.2, va="center", ha="right")
+        words = axes.text(min(max(value, 0), WIDEST) + 0.03, place, times_limit(value), fontsize=6.8, va="center")
+        words.set(color=_FAINT, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6}, zorder=3)
+    bottom = len(film.scores) - 0.4
     for limit, word in ((film.review, "review"), (1.0, "refuse")):
         axes.axvline(limit, color=_INK, linewidth=0.9, linestyle=(0, (3, 2)) if limit < 1 else "-")
         axes.text(limit, bottom, word, fontsize=7, ha="right" if limit < 1 else "left", va="top", color=_FAINT)
-    axes.set(xlim=(0, WIDEST * 1.22), ylim=(bottom, -0.75), yticks=[], xticks=[])
+    axes.set(xlim=(0, WIDEST * 1.2), ylim=(bottom, -0.6), yticks=[], xticks=[])
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
 
 
 def _foot(figure: Figure, film: FilmEvidence, left: float) -> None:
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in film.likeliest if share >= 0.005)
-    texts = [f"looks like: {shares}"]
+    texts = [f"looks like: {film.looks_like}"]
     if film.unusual:
-        more = f", and {len(film.unusual) - _MOST_UNUSUAL} more" if len(film.unusual) > _MOST_UNUSUAL else ""
-        texts.append("unusual: " + ", ".join(map(str, film.unusual[:_MOST_UNUSUAL])) + more)
+        texts.append(f"unusual: {film.unusual_words}")
     if film.header:
         texts.append("header: " + ", ".join(f"{name} {value}" for name, value in film.header.items()))
     if film.answer.mend:
@@ -118,4 +116,4 @@ def _foot(figure: Figure, film: FilmEvidence, left: float) -> None:
         texts.append(f"repeats: {_last(film.duplicate_of)}")
     inches = (0.985 - left) * figure.get_figwidth()
     lines = [line for text in texts for line in wrapped_text(text, inches, 7.2)]
-    figure.text(left, 0.36, "\n".join(lines[:13]), fontsize=7.2, va="top", linespacing=1.35)
+    figure.text(left, 0.34, "\n".join(lines[:12]), fontsize=7.2, va="top", linespacing=1.35)

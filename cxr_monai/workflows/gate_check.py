@@ -104,8 +104,8 @@ def _check(model: Model, files: Sequence[Path], names: Sequence[str], draw: "_Dr
     with closing(model.read(files, names, "gate")) as batches:
         for batch in batches:
             errors += batch.errors
-            answers = model.judge(batch, earlier=earlier)
-            if answers is None or not batch.readable:
+            answers = model.judge(batch, earlier=earlier) if batch.readable else None
+            if answers is None:
                 continue
             evidence = film_evidence(model.gate, answers, batch.observed["observation"][batch.readable].numpy())
             for number, film in enumerate(evidence, len(films) + 1):

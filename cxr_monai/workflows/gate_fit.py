@@ -33,7 +33,7 @@ from cxr_monai.plurals import counted
 from cxr_monai.sharing.trust.lineage import write_lineage
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 
-PARTS = ("train", "val", "")
+FITTED_PARTS = ("train", "val", "")
 """The parts of a split that a gate is fitted on; the empty one is that of films without a part."""
 
 
@@ -59,7 +59,7 @@ def fit_bundle_gate(
     manifest: str | Path | Manifest,
     out: str | Path,
     *,
-    split: Sequence[str] = PARTS,
+    split: Sequence[str] = FITTED_PARTS,
     promise: float = PROMISE,
     seed: int = 0,
     workers: int | None = None,
