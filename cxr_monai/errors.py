@@ -53,6 +53,7 @@ class Code(StrEnum):
     # films that are not for a network
     GATE_LATERAL = "gate-lateral"
     GATE_VIEW = "gate-view"
+    GATE_HEADER = "gate-header"
     GATE_ROTATED = "gate-rotated"
     GATE_MIRRORED = "gate-mirrored"
     GATE_INVERTED = "gate-inverted"

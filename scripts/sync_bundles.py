@@ -98,6 +98,7 @@ def transfer(config: dict[str, Any]) -> dict[str, Any]:
     }
     config = inserted(config, "training", {"child": child})
     given = {key: f"@{key}" for key in ("parent", "disease", "against", "trust_folder", "boxes", "match_names", "seed")}
+    config["bundle"]["parent"] = "@parent"
     config["initialize"] = [{"_target_": "cxr_monai.components.prepare_fine_tuning", **given}]
     config["run"] = ["$@training.run()", "$@child.run()"]
     return config

@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 from cxr_monai.bundle.component_names import refuse_unknown_components
 from cxr_monai.bundle.digest import CALIBRATION, content_digest
 from cxr_monai.bundle.evaluated import MEANING, only
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.bundle.setting_checks import check_agreement, scheme_of
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import BundleError, Code, ours
@@ -64,6 +65,7 @@ class Bundle:
                 where=root,
             )
         metadata = read_json(root / METADATA)
+        IntendedFilms.of(metadata, root / METADATA)
         inference = read_json(root / "configs" / "inference.json")
         for name in CONFIGS:
             path = root / "configs" / name
@@ -103,6 +105,11 @@ class Bundle:
     def calibration(self) -> Path:
         """The file of calibration and operating points (``cxr_monai.evaluation.fitted``); not every bundle has it."""
         return self.root / CALIBRATION
+
+    @property
+    def intended_films(self) -> IntendedFilms | None:
+        """The films that it is meant for; None where its metadata do not say, as those of before."""
+        return IntendedFilms.of(self.metadata, self.root / METADATA)
 
     @property
     def title(self) -> str:

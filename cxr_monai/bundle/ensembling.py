@@ -9,6 +9,7 @@ calibration: those of its members are not its own, and where they had any, its p
 import json
 import re
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cxr_monai.bundle.bundle_folder import CONFIGS, Bundle, write_json
 from cxr_monai.bundle.calibrated import carries, carry_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
+from cxr_monai.bundle.intended_films import INTENDED_FILMS, IntendedFilms
 from cxr_monai.bundle.origin import of_members
 from cxr_monai.bundle.trained import save_weights
 from cxr_monai.bundle.writing import CONFIGURATION, check_new_bundle, new_bundle
@@ -133,6 +135,7 @@ def _metadata(metadata: dict[str, Any], opened: Sequence[Bundle]) -> dict[str, A
     return (
         metadata
         | of_members([bundle.metadata for bundle in opened])
+        | _intended_films(opened)
         | {
             "name": f"{metadata.get('name', 'network')}, mean of {counted(count, 'network')}",
             "description": f"{metadata.get('description', '')} The mean of the outputs "
@@ -145,3 +148,12 @@ def _metadata(metadata: dict[str, Any], opened: Sequence[Bundle]) -> dict[str, A
             },
         }
     )
+
+
+def _intended_films(opened: Sequence[Bundle]) -> dict[str, Any]:
+    """Return the entry of the films that all members are meant for; empty where none of them says."""
+    stated = [bundle.intended_films for bundle in opened]
+    if not any(stated):
+        return {}
+    every = [intended or IntendedFilms() for intended in stated]
+    return {INTENDED_FILMS: reduce(IntendedFilms.common_with, every).to_json()}

@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.given_network import check_given_network
+from cxr_monai.data.ages import OLDEST
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.labels import parse_labels
 from cxr_monai.schemes import LabelScheme, label_scheme
@@ -36,8 +37,9 @@ _RANGES: dict[str, tuple[type, float, str]] = {
     "clip_norm": (float, 0, "the longest gradient"),
     "ema_decay": (float, 0, "a share"),
     "checkpoint_minutes": (float, 0, "minutes"),
+    "minimum_age": (float, 0, "years"),
 }
-_HIGHEST = {"horizontal_flip": 1}
+_HIGHEST = {"horizontal_flip": 1, "minimum_age": OLDEST}
 
 # Settings that hold paths of this machine.
 PATHS = (

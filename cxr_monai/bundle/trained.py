@@ -7,18 +7,19 @@ again.
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 
-from cxr_monai.bundle.bundle_folder import CONFIGS, write_json
+from cxr_monai.bundle.bundle_folder import CONFIGS, METADATA, read_json, write_json
 from cxr_monai.bundle.calibrated import with_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.gated import remove_gate, with_gate
+from cxr_monai.bundle.intended_films import INTENDED_FILMS, IntendedFilms
 from cxr_monai.bundle.running import running_parser
 from cxr_monai.bundle.setting_checks import scheme_of
 from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
@@ -37,13 +38,25 @@ class TrainedBundle:
     Args:
         bundle_root: the bundle that the training was started from; never written to.
         output_dir: the training's folder.
+        views: of the films that it is trained on, and meant for (``IntendedFilms.as_trained``).
+        minimum_age: in years, that it is meant for.
+        parent: the folder of a child's parent, whose intended films hold where those two say nothing; ``bundle_root``'s
+            where None. A bundle of before, that states none, stands for the default.
 
     Raises:
+        SettingError: ``setting-invalid`` for views that are none.
         BundleError: ``bundle-disagrees`` if the validation pipeline was overridden, since ``inference.json`` would then
             feed the network something else; ``output-exists`` if ``OUT/bundle`` lies in ``bundle_root``, or holds it.
     """
 
-    def __init__(self, bundle_root: str, output_dir: str) -> None:
+    def __init__(
+        self,
+        bundle_root: str,
+        output_dir: str,
+        views: str | Sequence[str] | None = None,
+        minimum_age: float | None = None,
+        parent: str | None = None,
+    ) -> None:
         self.source, self.root = Path(bundle_root).resolve(), Path(output_dir).resolve() / "bundle"
         if self.root.is_relative_to(self.source) or self.source.is_relative_to(self.root):
             raise BundleError(
@@ -55,6 +68,7 @@ class TrainedBundle:
         parser = running_parser()
         self.meaning = _meaning(parser)
         self.channels = input_channels(parser.get_parsed_content("network_def"))
+        self.intended = intended_films_in(parent or self.source).as_trained(views, minimum_age)
         _check_pipeline(self.source, parser.config.get("validate", {}).get("preprocessing"))
 
     @property
@@ -70,6 +84,7 @@ class TrainedBundle:
         copy_parts(self.source, self.root, CONFIGURATION)
         make_folder(self.weights.parent)
         write_meaning(self.root, self.meaning, self.channels)
+        write_intended_films(self.root, self.intended)
 
     def save_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Write a state dictionary, whole or not at all.
@@ -115,6 +130,25 @@ def write_meaning(root: Path, meaning: Mapping[str, Any], channels: int) -> None
         write_json(path, with_gate(with_calibration(config, None)))
     path = root / "configs" / "metadata.json"
     write_json(path, _metadata(json.loads(path.read_text(encoding="utf-8")), meaning, channels))
+
+
+def intended_films_in(root: str | Path) -> IntendedFilms:
+    """Return the films that a bundle's folder is meant for; the default where its metadata do not say.
+
+    Raises:
+        BundleError: ``bundle-invalid``.
+    """
+    path = Path(root) / METADATA
+    return IntendedFilms.of(read_json(path), path) or IntendedFilms()
+
+
+def write_intended_films(root: Path, intended: IntendedFilms) -> None:
+    """Write into the metadata of a bundle's folder which films it is meant for.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    write_json(root / METADATA, read_json(root / METADATA) | {INTENDED_FILMS: intended.to_json()})
 
 
 def _check_pipeline(source: Path, pipeline: Any) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from datetime import date
 from typing import TYPE_CHECKING
 
 from cxr_monai.errors import Code, UsageError
@@ -21,6 +22,8 @@ example:
 two hospitals that differ in how common findings are and in how films look (two seeds share no patient):
   cxr-monai phantom A --seed 1
   cxr-monai phantom B --seed 2 --prevalence Mass=0.3,Edema=0.01 --look 1.4,0.8,0.02
+a hospital's stream of four weeks, with laterals and children, as DICOM files that say when they were taken:
+  cxr-monai phantom D --seed 4 --laterals 0.1 --children 0.1 --dicom --from 2026-03-02 --days 28
 a hospital whose network may learn a letter in a corner instead of the mass:
   cxr-monai phantom C --seed 3 --marker Mass=0.9 --lungs
 
@@ -57,11 +60,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FINDING=S",
         help="a letter in the lower left corner of the share S of films with a finding, and of 1 - S of the others",
     )
+    parser.add_argument(
+        "--laterals", type=float, default=0, metavar="X", help="share of images that are lateral views (default: 0)"
+    )
+    parser.add_argument(
+        "--children",
+        type=float,
+        default=0,
+        metavar="X",
+        help="share of patients aged 0 to 12; everyone under 18 is then drawn with the proportions of the age "
+        "(default: 0)",
+    )
+    parser.add_argument(
+        "--from", dest="first_day", metavar="YYYY-MM-DD", help="DICOM files say that they were taken from this day on"
+    )
+    parser.add_argument("--days", type=int, metavar="N", help="with --from: within so many days (default: 28)")
     parser.add_argument("--force", action="store_true", help="replace an earlier output of this command")
 
 
 def _hospital(arguments: argparse.Namespace) -> "Hospital":
-    from cxr_monai.data.phantom import Hospital, Look
+    from cxr_monai.data.phantom import FilmMix, Hospital, Look
 
     look = [
         _number("--look", word, "three numbers, such as 1.4,0.8,0.02")
@@ -76,7 +94,18 @@ def _hospital(arguments: argparse.Namespace) -> "Hospital":
     markers = _shares("--marker", arguments.marker) if arguments.marker else [None]
     if len(markers) > 1:
         raise UsageError(Code.USAGE, f"--marker {arguments.marker}: it goes with one finding.")
-    return Hospital(dict(shares), Look(*look), markers[0])
+    if arguments.days is not None and arguments.first_day is None:
+        raise UsageError(Code.USAGE, "--days without --from: a period needs its first day.")
+    days = 28 if arguments.days is None else arguments.days
+    mix = FilmMix(arguments.laterals, arguments.children, _day(arguments.first_day), days)
+    return Hospital(dict(shares), Look(*look), markers[0], mix)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(Code.USAGE, f"--from {text}: it is a day, such as 2026-03-02.") from None
 
 
 def _shares(option: str, text: str) -> list[tuple[str, float]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cxr_monai.cli.light_start import import_monai_without_mlflow
 from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, check_at_least, open_bundle
-from cxr_monai.plurals import be, out_of, was
+from cxr_monai.plurals import be, counted, out_of, was
 
 if TYPE_CHECKING:
     from cxr_monai.evaluation.streaming import PredictionRows
@@ -33,6 +33,7 @@ examples:
   cxr-monai predict OUT/bundle folder/ more.dcm --out predictions.csv
   cxr-monai predict OUT/bundle manifest.csv --out predictions.csv
   cxr-monai predict OUT/bundle folder/ --gate review              # predict all; what would be refused is marked
+  cxr-monai predict OUT/bundle folder/ --mend rotation,inversion  # put films upright that lie on their side
 
 what the gate says, film by film:
   image,gate,code,...                       # predictions.csv.gate.csv
@@ -72,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--mend",
+        metavar="WHAT",
+        default="",
+        help="undo what a film is refused for: rotation, inversion, or both with a comma between; a film that is then "
+        "accepted is predicted, and PREDICTIONS.gate.csv says what was done (default: nothing)",
+    )
+    parser.add_argument(
         "--training-index",
         metavar="FILE",
         help="a local file of the films that the network was trained on ('cxr-monai gate index'): they are marked",
@@ -104,10 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
         raw=arguments.raw,
         any_modality=arguments.any_modality,
         gate=arguments.gate,
+        mend=arguments.mend,
         training_index=arguments.training_index,
     )
     if model.gate.missing:
-        print(f"note: {model.gate.missing}", file=sys.stderr)
+        idle = "; --mend does nothing without one" if arguments.mend else ""
+        print(f"note: {model.gate.missing}{idle}", file=sys.stderr)
 
     def report_earlier_rows(rows: PredictionRows) -> None:
         if rows.done:
@@ -152,6 +162,10 @@ def report_left_out(out: str, rows: "PredictionRows") -> None:
         count = out_of(films["refuse"], films.total(), "film")
         print(f"{count} would be refused, and {be(films['refuse'])} predicted (--gate review):", file=sys.stderr)
         print_first(examples["refuse"], films["refuse"])
+    for what, times in rows.counts.mended.items():
+        print(f"{counted(times, 'film')} {was(times)} mended before the prediction: {what}", file=sys.stderr)
+    for what, times in rows.counts.mendable.items():
+        print(f"--mend {what} would undo it for {counted(times, 'film')}", file=sys.stderr)
     if films:
         print(f"the gate's evidence of every film: {out}.gate.csv", file=sys.stderr)
 

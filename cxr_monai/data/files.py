@@ -92,11 +92,6 @@ def errors_file(result: str | Path) -> Path:
     return Path(f"{result}.errors.csv")
 
 
-def gate_file(predictions: str | Path) -> Path:
-    """Return the path of the CSV of what the gate says of each film of a predictions file."""
-    return Path(f"{predictions}.gate.csv")
-
-
 def errors_table(errors: Sequence[tuple[str, str, str]]) -> bytes:
     """Return image, code and reason of each file as CSV."""
     text = io.StringIO()

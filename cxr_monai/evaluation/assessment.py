@@ -25,7 +25,7 @@ from cxr_monai.evaluation.comparison import compare
 from cxr_monai.evaluation.conformal import conformal_table, risk_coverage
 from cxr_monai.evaluation.curves import curves
 from cxr_monai.evaluation.fitted import Fitted
-from cxr_monai.evaluation.gated import gate_metrics
+from cxr_monai.evaluation.gate_effects import gate_metrics
 from cxr_monai.evaluation.groups import ATTRIBUTES
 from cxr_monai.evaluation.metric_names import metric_values, part_name
 from cxr_monai.evaluation.metrics_table import MEAN, as_text
@@ -57,7 +57,7 @@ class Evaluation:
             long tables; see the functions that compute them.
         readers, reader_agreement: single readers beside the model, see `cxr_monai.evaluation.readers`.
         gate_codes, gate_findings, gate_groups, gate_figures: what a gate refuses, and the figures with and without
-            those films, see `cxr_monai.evaluation.gated.GateTables`; empty where no film was judged.
+            those films, see `cxr_monai.evaluation.gate_effects.GateTables`; empty where no film was judged.
         comparison: with a second system; None without.
         comparison_names: names of the two systems.
         curves: by finding, see ``cxr_monai.evaluation.curves``.

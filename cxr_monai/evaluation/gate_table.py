@@ -9,23 +9,21 @@ Who made the verdicts is another's business: this is a table like any other.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cxr_monai.data.files import gate_file
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import patient_names
-from cxr_monai.data.tables import read_cells
 from cxr_monai.data.validation import RESERVED
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.gate_evidence import VERDICTS, gate_file, read_gate_evidence
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.plurals import counted
 
-ACCEPT, REVIEW, REFUSE = VERDICTS = ("accept", "review", "refuse")
+ACCEPT, REVIEW, REFUSE = VERDICTS
 """What a gate says of a film."""
 _COLUMNS = ["image", "gate", "code"]
 
@@ -78,20 +76,15 @@ def read_gate_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise _invalid(path, "there is no such table of a gate.")
-    table = read_cells(path, partial(EvaluationError, Code.PREDICTIONS_INVALID))
-    absent = [name for name in _COLUMNS if name not in table]
-    if absent:
-        raise _invalid(
-            path, f"a table of a gate has a column {absent[0]!r}; this has {', '.join(map(str, table))[:200]}."
-        )
+    table = read_gate_evidence(path)
     for problem, is_bad in (
         ("says nothing that a gate can say", ~table["gate"].isin(VERDICTS)),
         ("stands there twice", table["image"].duplicated()),
     ):
         if is_bad.any():
-            line = table.index[is_bad][0]
-            raise _invalid(path, f"line {line}: {table.loc[line, 'image']!r} {problem}.")
-    return table[_COLUMNS].reset_index(drop=True)
+            row = table.index[is_bad][0]
+            raise _invalid(path, f"line {row + 2}: {table.loc[row, 'image']!r} {problem}.")
+    return table[_COLUMNS]
 
 
 def gate_table_beside(predictions: str | Path | None) -> pd.DataFrame | None:

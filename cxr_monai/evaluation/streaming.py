@@ -33,6 +33,7 @@ from cxr_monai.locking import FileHold
 from cxr_monai.plurals import be, counted
 
 Errors = Sequence[tuple[str, str, str]]
+_EVIDENCE_AT_A_TIME = 4 << 20
 NOTHING = "nothing"
 """Stands for the differing keys of a part that is empty or was cut off within its first line."""
 
@@ -160,8 +161,8 @@ class PredictionRows:
                 break
             self._size = file.tell()
             self._take(rows, batch)
-            if judged:
-                self.counts.add(read_gate_evidence(judged, self._columns))
+        for part in self.evidence():
+            self.counts.add(read_gate_evidence(part, self._columns))
         return []
 
     def _take(self, rows: bytes, batch: Mapping[str, Any]) -> None:
@@ -175,12 +176,20 @@ class PredictionRows:
         self.notes.add_all(batch.get("notes", {}))
 
     def evidence(self) -> Iterator[bytes]:
-        """Yield the gate's evidence of the batches so far, each as CSV without the columns' names."""
-        if self._evidence:
-            with self.part.open("rb") as file:
-                for start, length in self._evidence:
-                    file.seek(start)
-                    yield file.read(length)
+        """Yield the gate's evidence of the batches so far, some megabytes of CSV each, without the columns' names."""
+        if not self._evidence:
+            return
+        with self.part.open("rb") as file:
+            batches, size = [], 0
+            for start, length in self._evidence:
+                file.seek(start)
+                batches.append(file.read(length))
+                size += length
+                if size > _EVIDENCE_AT_A_TIME:
+                    yield b"".join(batches)
+                    batches, size = [], 0
+            if batches:
+                yield b"".join(batches)
 
     def add(
         self,

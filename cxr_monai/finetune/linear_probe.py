@@ -27,7 +27,13 @@ from cxr_monai.bundle.evaluated import MEANING
 from cxr_monai.bundle.origin import write_origin
 from cxr_monai.bundle.setting_checks import check_ranges
 from cxr_monai.bundle.shipped import shipped
-from cxr_monai.bundle.trained import plain_state, save_weights, write_meaning
+from cxr_monai.bundle.trained import (
+    intended_films_in,
+    plain_state,
+    save_weights,
+    write_intended_films,
+    write_meaning,
+)
 from cxr_monai.bundle.writing import CONFIGURATION, copy_parts
 from cxr_monai.data.dataset import label_counts, label_prevalences, open_manifest
 from cxr_monai.data.manifest import Manifest, under
@@ -265,6 +271,7 @@ class _Probes:
         meaning = {key: inference[key] for key in MEANING if key in inference} | inherited(self.parent, 1)
         meaning |= {"labels": [label], "label_scheme": labels.to_json()}
         write_meaning(root, meaning, input_channels(network))
+        write_intended_films(root, intended_films_in(self.parent.root).as_trained(manifest.views or None))
         save_weights(root / "models" / "model.pt", plain_state(network))
         write_origin(root, manifest)
         return Bundle.open(root)

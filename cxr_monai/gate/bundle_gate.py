@@ -67,6 +67,18 @@ class ObservedFilms:
     hashes: Sequence[str]
     features: np.ndarray | None = None
 
+    def with_film(self, row: int, others: "ObservedFilms", other_row: int) -> "ObservedFilms":
+        """Return the films with one of others in the place of a row."""
+
+        def put(column: Any, other: Any) -> Any:
+            if column is None:
+                return None
+            copied = column.copy() if isinstance(column, np.ndarray) else list(column)
+            copied[row] = other[other_row]
+            return copied
+
+        return ObservedFilms(*(put(getattr(self, name), getattr(others, name)) for name in self.__dataclass_fields__))
+
 
 @dataclass(frozen=True, eq=False)
 class FilmAnswers:

@@ -30,14 +30,17 @@ from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.data.dataset import plane_steps, take_any_modality
 from cxr_monai.data.notes import FilmNotes
-from cxr_monai.errors import Code, GateError
+from cxr_monai.errors import Code, GateError, SettingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.gate_evidence import GateCounts, with_gate_counts
-from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, ObservedFilms, open_gate
+from cxr_monai.gate.answer import GateMode
+from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, open_gate
 from cxr_monai.gate.duplicate_films import DuplicateFilms
+from cxr_monai.gate.mending import parse_mends
 from cxr_monai.gate.training_index import preprocessing_digest, read_training_index
 from cxr_monai.inference.computation import Computation, check_runtime, fastest_class_maps, fastest_computation
+from cxr_monai.inference.mended_films import mend_films
 from cxr_monai.inference.reading import FilmBatch, FilmReader
 from cxr_monai.networks.class_maps import ClassMaps
 from cxr_monai.networks.fixed_batches import evenly
@@ -182,7 +185,11 @@ class Model:
         preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
         item = calibration_item(opened.root)
         calibration = calibration_in(opened.root, item, opened.labels, weights, options.raw)
+        options = replace(options, mend=parse_mends(options.mend))
         gate = open_gate(opened.root, opened.metadata, options.gate, weights)
+        if gate.mode == GateMode.OFF and (options.mend or options.training_index):
+            what = "--mend" if options.mend else "--training-index"
+            raise SettingError(Code.SETTING_INVALID, f"{what} needs the gate, and --gate is off.")
         if gate.fitted is not None and options.training_index:
             digest = preprocessing_digest(preprocessing)
             gate = replace(gate, training=read_training_index(options.training_index, digest))
@@ -213,6 +220,10 @@ class Model:
         """The device on which the network computes."""
         return _device(self.settings.device)
 
+    @property
+    def _mends(self) -> bool:
+        return bool(self.settings.mend) and self.gate.fitted is not None
+
     @cached_property
     def _computation(self) -> Computation:
         settings = self.settings
@@ -238,7 +249,7 @@ class Model:
         return self._described | {
             "precision": precision,
             "runtime": self.settings.runtime,
-            "gate": self.gate.about | ({"mend": list(self.settings.mend)} if self.settings.mend else {}),
+            "gate": self.gate.about | ({"mend": list(self.settings.mend)} if self._mends else {}),
         }
 
     @cached_property
@@ -264,11 +275,12 @@ class Model:
         num_workers: int | None = None,
     ) -> Generator[FilmBatch, None, None]:
         """Yield films in batches, as :meth:`FilmReader.read`; batch size and workers are the settings' where None."""
-        settings = self.settings
-        workers = settings.num_workers if num_workers is None else num_workers
-        size = batch_size or settings.batch_size
-        reader = FilmReader(self.preprocessing, self.shape, size, workers, self.gate.observer)
-        return reader.read(films, names, desc, done)
+        return self._reader(batch_size, num_workers).read(films, names, desc, done)
+
+    def _reader(self, batch_size: int | None = None, num_workers: int | None = None) -> FilmReader:
+        workers = self.settings.num_workers if num_workers is None else num_workers
+        size = batch_size or self.settings.batch_size
+        return FilmReader(self.preprocessing, self.shape, size, workers, self.gate.observer)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the labels' log-odds, float32 ``[B, F]`` on the CPU, for images ``[B, C, H, W]``."""
@@ -299,7 +311,7 @@ class Model:
             return None
         if features is None:
             features = self.logits_and_features(batch.images)[1]
-        return self.gate.judge(_observed(batch, features), earlier)
+        return self.gate.judge(batch.for_gate(features), earlier)
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Return probabilities, float32 ``[B, F]`` in [0, 1], calibrated where the model is, of log-odds ``[B, F]``."""
@@ -386,19 +398,27 @@ class Model:
             films, names, batch_size, num_workers: as for :meth:`predict`.
             earlier: the films before these, of ``gate.earlier_films()``, where a list is continued.
         """
-        earlier = earlier or self.gate.earlier_films()
+        earlier, start = earlier or self.gate.earlier_films(), 0
         with closing(self.read(films, names, "predicting", 0, batch_size, num_workers)) as batches:
             for batch in batches:
-                yield self._predict_batch(batch, earlier)
+                yield self._predict_batch(batch, films[start : start + len(batch.names)], earlier)
+                start += len(batch.names)
 
-    def _predict_batch(self, batch: FilmBatch, earlier: DuplicateFilms) -> Predictions:
+    def _predict_batch(self, batch: FilmBatch, films: Sequence[Any], earlier: DuplicateFilms) -> Predictions:
         logits, features = self.logits_and_features(batch.images)
-        answers = self.judge(batch, features, earlier)
-        is_refused = np.zeros(len(batch.readable), bool) if answers is None else answers.is_refused
-        kept = [row for row, refused in zip(batch.readable, is_refused, strict=True) if not refused]
-        table = self._table([batch.names[row] for row in kept], self.probabilities(logits[kept]))
-        errors = [*batch.errors, *([] if answers is None else answers.errors())]
-        return Predictions(table, errors, self.about, batch.notes, None if answers is None else answers.table)
+        values, names = logits[batch.readable], [batch.names[row] for row in batch.readable]
+        if self.gate.fitted is None:
+            table = self._table(names, self.probabilities(values))
+            return Predictions(table, batch.errors, self.about, batch.notes)
+        seen, mending = batch.for_gate(features), dict[int, str]()
+        if self._mends:
+            sources, forward = [films[row] for row in batch.readable], self.logits_and_features
+            mended = mend_films(self.gate, self.settings.mend, self._reader(), forward, sources, seen, values)
+            seen, values, mending = mended
+        answers = self.gate.judge(seen, earlier, mending)
+        kept = np.flatnonzero(~answers.is_refused)
+        table = self._table([names[row] for row in kept], self.probabilities(values[kept]))
+        return Predictions(table, [*batch.errors, *answers.errors()], self.about, batch.notes, answers.table)
 
     def _table(self, images: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
         table = pd.DataFrame(probabilities, columns=list(self.labels))
@@ -408,14 +428,3 @@ class Model:
 
 def _device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _observed(batch: FilmBatch, features: torch.Tensor | None) -> ObservedFilms:
-    """Return what the gate sees of the readable films of a batch; features are of all of them."""
-    rows, observed = batch.readable, batch.observed
-    headers, digests, hashes = (
-        [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
-    )
-    known = None if features is None else features[rows].numpy()
-    names = [batch.names[row] for row in rows]
-    return ObservedFilms(names, observed["observation"][rows].numpy(), headers, digests, hashes, known)

@@ -15,6 +15,7 @@ from cxr_monai.data.dataset import RadiographDataset, batch_errors, batch_notes
 from cxr_monai.data.loading import reading_loader
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, RadiographError
+from cxr_monai.gate.bundle_gate import ObservedFilms
 from cxr_monai.plurals import counted, was
 from cxr_monai.progress import progress_bar
 from cxr_monai.transforms.load_radiograph import plain_tensors
@@ -51,6 +52,20 @@ class FilmBatch:
         """The remarks, each kind once."""
         return batch_notes({"name": self.names, "notes": self.remarks})
 
+    def for_gate(self, features: torch.Tensor | None) -> ObservedFilms:
+        """Return what the gate sees of the films that could be read.
+
+        Args:
+            features: of all B films, float32 ``[B, D]``.
+        """
+        rows, observed = self.readable, self.observed
+        headers, digests, hashes = (
+            [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
+        )
+        known = None if features is None else features[rows].numpy()
+        names = [self.names[row] for row in rows]
+        return ObservedFilms(names, observed["observation"][rows].numpy(), headers, digests, hashes, known)
+
 
 class _FilmDataset(RadiographDataset):
     """Items have ``notes``, and ``geometry`` as :class:`FilmBatch`; their tensors are plain."""
@@ -77,6 +92,7 @@ class FilmReader:
         batch_size: films at a time.
         num_workers: films that are read at a time (``cxr_monai.data.loading.reading_loader``).
         observer: of ``RadiographDataset``: gives further entries of each film.
+        shows_progress: False shows no bar.
     """
 
     preprocessing: Compose
@@ -84,6 +100,7 @@ class FilmReader:
     batch_size: int = 16
     num_workers: int | None = None
     observer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    shows_progress: bool = True
 
     def read(
         self, films: Sequence[Any], names: Sequence[str] | None = None, desc: str = "reading", done: int = 0
@@ -106,7 +123,8 @@ class FilmReader:
             item["image"] = str(item["image"]) if isinstance(item["image"], Path) else item["image"]
         dataset = _FilmDataset(items, self.preprocessing, self.shape, with_notes=True, observer=self.observer)
         count = 0
-        with progress_bar(total=done + len(items), initial=done, desc=desc, unit="images") as bar:
+        total, show = done + len(items), self.shows_progress
+        with progress_bar(total=total, initial=done, desc=desc, unit="images", show=show) as bar:
             for batch in reading_loader(dataset, self.batch_size, self.num_workers) if items else ():
                 readable = [position for position, error in enumerate(batch["error"]) if not error]
                 yield FilmBatch(

@@ -15,6 +15,7 @@ FREE = {*PATHS, "checkpoint_minutes", "epochs", "experiment", "num_workers", "re
 FREE |= {"calibration", "gate", "gate_promise"}  # they come after the last step
 FREE |= {"batch_size", "accumulate"}  # how the images of a step are divided among processes; their number is the same
 FREE |= {"views"}  # the parts that they choose are compared
+FREE |= {"minimum_age"}  # says whom the bundle is meant for
 FREE -= {"init_weights", "parent"}
 """May differ between a training and its continuation: where things are, how fast, what is told."""
 

@@ -13,11 +13,12 @@ from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.view_selection import BEST_FRONTAL
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.bootstrap import Intervals
+from cxr_monai.evaluation.gate_effects import gate_tables
 from cxr_monai.evaluation.gate_table import JudgedFilms, gate_table_beside, judged_films, read_gate_table
-from cxr_monai.evaluation.gated import gate_tables
 from cxr_monai.evaluation.predictions import PredictionsFile
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.report.evaluation_rows import chosen_points
+from cxr_monai.report.gate_section import gate_harms
 
 
 def films_judged(
@@ -58,6 +59,7 @@ def with_gate_tables(evaluation: Evaluation, films: JudgedFilms, intervals: Inte
         gate_findings=tables.findings,
         gate_groups=tables.groups,
         gate_figures=tables.figures,
+        notes=(*evaluation.notes, *gate_harms(tables.findings)),
         book={**evaluation.book, "gate": _provenance(evaluation.book, films)},
     )
 

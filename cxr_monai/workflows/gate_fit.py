@@ -14,7 +14,7 @@ import pandas as pd
 
 from cxr_monai.bundle.bundle_folder import METADATA, Bundle, write_json
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.intended_films import KEY, IntendedFilms
+from cxr_monai.bundle.intended_films import INTENDED_FILMS, IntendedFilms
 from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 from cxr_monai.data.manifest import Manifest, read_manifest
 from cxr_monai.data.overlaps import patient_keys
@@ -104,7 +104,7 @@ def fit_bundle_gate(
     notes = _notes(opened, chosen, intended, fitted, held_out)
     with new_bundle(out, opened.root, force) as folder:
         if intended is None:
-            write_json(folder / METADATA, {**opened.metadata, KEY: IntendedFilms().to_json()})
+            write_json(folder / METADATA, {**opened.metadata, INTENDED_FILMS: IntendedFilms().to_json()})
         write_gate(folder, fitted, file_digest(folder / "models" / "model.pt"))
         settings = {"promise": promise, "seed": seed}
         write_lineage(folder, [opened.root], "cxr-monai gate fit", data=fitted.fitted_on, settings=settings)
@@ -168,7 +168,7 @@ def _notes(
         default = IntendedFilms()
         notes.append(
             f"the bundle did not say which films it is meant for; the copy says: age {default.minimum_age:g} and "
-            f"over, {', '.join(default.views)} ({KEY} in its metadata)"
+            f"over, {', '.join(default.views)} ({INTENDED_FILMS} in its metadata)"
         )
     trained_on = bundle.metadata.get("trained_on")
     images = trained_on.get("images") if isinstance(trained_on, Mapping) else None

@@ -15,7 +15,6 @@ from cxr_monai.evaluation.gate_evidence import gate_file, read_gate_evidence, wi
 from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of, read_predictions
 from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
 from cxr_monai.gate.bundle_gate import GATE_COLUMNS
-from cxr_monai.gate.mending import parse_mends
 from cxr_monai.inference.model import Model, Predictions
 from cxr_monai.outputs import check_output
 from cxr_monai.sharing.trust.open_trusted import open_trusted
@@ -109,7 +108,7 @@ def predict_images(
         raw=raw,
         any_modality=any_modality,
         gate=gate,
-        mend=parse_mends(mend),
+        mend=mend,
         training_index=training_index,
     )
     if out is None:

@@ -15,6 +15,7 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.errors import CxrError
 from cxr_monai.labels import parse_labels
 from cxr_monai.networks.foreign import recognise
@@ -58,6 +59,9 @@ from tests.support.bundle_runs import (
         ("batch_size", True),
         ("learning_rate", 0),
         ("learning_rate", "fast"),
+        ("minimum_age", -1),
+        ("minimum_age", 200),
+        ("minimum_age", "adults"),
         ("num_workers", -1),
         ("seed", -1),
         ("patience", 0),
@@ -134,6 +138,7 @@ def overridden(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory, tra
     train(
         SHIPPED, manifest,
         labels=("Pneumonia", "Effusion"), image_size=40, margin=1.0, normalisation="minus_one_one",
+        views="PA,AP", minimum_age=21,
         augmentation="random_resized_crop", select="loss", output_dir=str(home / "OUT"), tracking_uri=tracking_store,
         **{"network_def#in_channels": 3, "train#preprocessing#transforms#1#margin": 2.0},
     )  # fmt: skip
@@ -160,6 +165,10 @@ def test_metadata_has_the_overrides(overridden: Path) -> None:
     assert pred["channel_def"] == {"0": "Pneumonia", "1": "Effusion"}
 
 
+def test_metadata_tell_which_films_it_is_meant_for(overridden: Path) -> None:
+    assert Bundle.open(overridden).intended_films == IntendedFilms(21, views=("PA", "AP"))
+
+
 def test_metadata_describes_the_input_that_was_trained_on(overridden: Path) -> None:
     image = read(overridden, "metadata")["network_data_format"]["inputs"]["image"]
     assert len(image["channel_def"]) == image["num_channels"]
@@ -181,6 +190,7 @@ def test_training_goes_on_from_the_bundle_with_overrides(overridden: Path, phant
         run(overridden, "train", manifest=str(manifest), output_dir="OUT", num_workers=0, **settings)
     assert Bundle.open(elsewhere / "OUT" / "bundle").labels == ("Pneumonia", "Effusion")
     assert read(elsewhere / "OUT" / "bundle", "inference")["image_size"] == 40
+    assert Bundle.open(elsewhere / "OUT" / "bundle").intended_films == IntendedFilms(21, views=("PA", "AP"))
 
 
 def test_another_validation_pipeline_is_refused(phantoms: Phantoms, elsewhere: Path) -> None:

@@ -18,7 +18,7 @@ from cxr_monai.data.manifest import read_manifest, split_digest, write_manifest
 from cxr_monai.evaluation.calibration import Calibrator
 from cxr_monai.evaluation.evaluation_folder import read_evaluation
 from cxr_monai.evaluation.fitted import Fitted, read_calibration
-from cxr_monai.evaluation.gated import gate_metrics
+from cxr_monai.evaluation.gate_effects import gate_metrics
 from cxr_monai.evaluation.patients import patients_trained_on
 from cxr_monai.labels import NIH14
 from cxr_monai.origins import SYNTHETIC

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cxr_monai.cli import main
@@ -46,6 +47,36 @@ def test_output_exists_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_wrong_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["phantom", str(tmp_path / "out"), "--count", "0"]) == 1
     assert "count is 0" in capsys.readouterr().err
+
+
+def test_laterals_children_and_a_period(tmp_path: Path) -> None:
+    mixed = ("--laterals", "0.5", "--children", "0.5", "--dicom", "--from", "2026-03-02", "--days", "7")
+    assert run(tmp_path / "out", *mixed) == 0
+    manifest = tmp_path / "m.csv"
+    assert main(["manifest", "dicom", str(tmp_path / "out" / "dicom"), "--out", str(manifest)]) == 0
+    table = pd.read_csv(manifest)
+    assert "LATERAL" in set(table["view"])
+    assert table["age"].min() < 13
+    nih = tmp_path / "nih.csv"
+    assert main(["manifest", "nih", str(tmp_path / "out"), "--out", str(nih)]) == 0
+    stems = pd.read_csv(nih).set_index("image")[["view", "age"]].rename(lambda name: Path(name).stem)
+    for row in table.itertuples():
+        assert row.view == stems.loc[Path(row.image).stem, "view"]
+        assert row.age == (stems.loc[Path(row.image).stem, "age"] or 0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("--from", "March"), 2),
+        (("--days", "7"), 2),
+        (("--laterals", "2"), 1),
+        (("--from", "2026-03-02", "--days", "0"), 1),
+    ],
+)
+def test_wrong_mixes(tmp_path: Path, words: tuple[str, ...], status: int) -> None:
+    assert run(tmp_path / "out", *words) == status
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_hospitals(tmp_path: Path) -> None:

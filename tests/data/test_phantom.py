@@ -115,7 +115,7 @@ class TestDrawing:
             assert np.flatnonzero(mask.any(axis=0)).mean() > 64
 
     @pytest.mark.parametrize(
-        "wrong", [{"size": 31}, {"size": 5000}, {"sex": "X"}, {"view": "LATERAL"}, {"findings": ["Gout"]}]
+        "wrong", [{"size": 31}, {"size": 5000}, {"sex": "X"}, {"view": "LORDOTIC"}, {"findings": ["Gout"]}]
     )
     def test_what_cannot_be_drawn(self, wrong: dict) -> None:
         with pytest.raises(CxrError) as caught:

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cxr_monai.durable import write_durably
-from cxr_monai.errors import Code, StorageError, TrainingError, UsageError
+from cxr_monai.errors import Code, EvaluationError, StorageError, TrainingError, UsageError
+from cxr_monai.evaluation.gate_evidence import read_gate_evidence
 from cxr_monai.evaluation.predictions import read_predictions, write_predictions
 from cxr_monai.evaluation.streaming import PredictionRows, digest_of_list, part_of
 
@@ -234,3 +236,68 @@ def test_a_lock_that_a_killed_process_left_blocks_nobody(whole: dict[str, bytes]
     assert set(files_of(out)) == {"p.csv.part"}
     go_on(out / "p.csv")
     assert files_of(out) == whole
+
+
+# ---------------------------------------------------------------- the gate's evidence
+
+EVIDENCE = ("image", "gate", "code", "mended", "mendable", "score", "duplicate_of")
+
+
+def evidence_of(positions: list[int]) -> pd.DataFrame:
+    """A row for every film that could be read, refused ones too."""
+    rows = [(NAMES[at], "refuse" if at == 2 else "accept", "", "", "", at / 7, "") for at in positions]
+    return pd.DataFrame(rows, columns=list(EVIDENCE))
+
+
+def go_on_gated(path: Path, until: int = 7) -> PredictionRows:
+    rows = PredictionRows.open(path, FINDINGS, HEAD, 7, evidence=EVIDENCE)
+    for start in range(rows.done, until, 2):
+        read = [at for at in range(start, min(start + 2, 7)) if at != 5]
+        kept = [at for at in read if at != 2]
+        errors = [LEFT_OUT] if 5 in range(start, start + 2) else []
+        errors += [(NAMES[2], "gate-rotated", "why")] if 2 in read else []
+        rows.add([NAMES[at] for at in kept], VALUES[kept], errors, evidence=evidence_of(read))
+    if rows.done == 7:
+        rows.finish(ABOUT)
+    return rows
+
+
+def test_evidence_cut_off_at_any_byte_is_the_same_in_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    go_on_gated(out / "p.csv")
+    whole = files_of(out)
+    assert set(whole) == {"p.csv", "p.csv.json", "p.csv.errors.csv", "p.csv.gate.csv"}
+    table = read_gate_evidence(out / "p.csv.gate.csv")
+    assert list(table["image"]) == [name for name in NAMES if name != "bad.png"]
+    assert list(table["score"]) == pytest.approx([at / 7 for at in range(7) if at != 5], abs=1e-6)
+    assert json.loads(whole["p.csv.json"])["gate"] == {"films": {"accept": 5, "review": 0, "refuse": 1}}
+    for name in whole:
+        (out / name).unlink()
+    go_on_gated(out / "p.csv", until=6)
+    part = (out / "p.csv.part").read_bytes()
+    for length in range(part.index(b"\n") + 1, len(part) + 1, 19):
+        (out / "p.csv.part").write_bytes(part[:length])
+        go_on_gated(out / "p.csv")
+        assert files_of(out) == whole
+        (out / "p.csv").unlink()
+
+
+def test_another_gate_s_columns_do_not_go_on(tmp_path: Path) -> None:
+    go_on_gated(tmp_path / "p.csv", until=4)
+    with pytest.raises(UsageError, match="differs in evidence"):
+        go_on(tmp_path / "p.csv")
+
+
+def test_evidence_of_before_does_not_stand_beside_a_result_without(tmp_path: Path) -> None:
+    go_on_gated(tmp_path / "p.csv")
+    go_on(tmp_path / "p.csv", force=True)
+    assert set(files_of(tmp_path)) == {"p.csv", "p.csv.json", "p.csv.errors.csv"}
+
+
+@pytest.mark.parametrize("content", [b"", b"image,Mass\na,1\n", b"image,gate,code,score\na,accept,,much\n"])
+def test_what_is_no_evidence_is_refused(content: bytes, tmp_path: Path) -> None:
+    write_durably(tmp_path / "p.csv.gate.csv", content)
+    with pytest.raises(EvaluationError, match="no evidence of a gate") as caught:
+        read_gate_evidence(tmp_path / "p.csv.gate.csv")
+    assert caught.value.code == Code.PREDICTIONS_INVALID

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cxr_monai.bundle.intended_films import IntendedFilms
+from cxr_monai.bundle.trained import write_intended_films
 from tests.finetune.family import QUICK, TRANSFER, Family, ill
 from tests.support.bundle_runs import Phantoms, rewrite, run
 from tests.support.tiny_bundles import tiny_bundle
@@ -17,7 +19,9 @@ def hospital(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("parent") / "bundle", seed=1)
+    root = tiny_bundle(tmp_path_factory.mktemp("parent") / "bundle", seed=1)
+    write_intended_films(root, IntendedFilms(16, views=("PA", "AP")))
+    return root
 
 
 @pytest.fixture(scope="session")

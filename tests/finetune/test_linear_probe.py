@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
@@ -37,6 +38,7 @@ def test_a_child_for_each_disease_with_patients(heads: Path) -> None:
     for label in ("Effusion", "Mass"):
         bundle = Bundle.open(heads / label / "bundle")
         assert bundle.labels == (label,)
+        assert bundle.intended_films == IntendedFilms(16, views=("PA", "AP"))  # the parent's
         assert (bundle.root / "models" / "calibration.json").is_file()
         assert label in (bundle.root / "docs" / "card.md").read_text()
         own = json.loads((bundle.root / "lineage.json").read_text())["own"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.bundle.writing import new_bundle
 from cxr_monai.cli import main
 from cxr_monai.errors import CxrError
@@ -35,6 +36,7 @@ def test_child_is_a_complete_bundle(family: Family) -> None:
     for part in ("models/model.pt", "models/calibration.json", "docs/card.md", "docs/README.md", "LICENSE"):
         assert (family.child / part).is_file(), part
     assert "Effusion" in bundle.metadata["name"]
+    assert bundle.intended_films == IntendedFilms(16, views=("PA", "AP"))  # the parent's
     text = "".join(path.read_text() for path in family.child.rglob("*") if path.suffix in (".json", ".md"))
     assert str(family.manifest.parent) not in text
     assert str(family.parent) not in text

@@ -50,6 +50,7 @@ TAKING = [
     ("load_decathlon_datalist", "base_dir"), ("load_decathlon_properties", "data_property_file_path"),
     ("cxr_monai.components.PredictionsWriter", "path"), ("cxr_monai.components.MLflowTracker", "output_dir"),
     ("cxr_monai.components.TrainedBundle", "output_dir"), ("cxr_monai.components.TrainedBundle", "bundle_root"),
+    ("cxr_monai.components.TrainedBundle", "parent"),
     ("cxr_monai.components.open_manifest", "manifest"), ("cxr_monai.components.inference_items", "dataset_dir"),
     ("cxr_monai.components.read_calibration", "path"), ("cxr_monai.components.load_weights", "path"),
     ("cxr_monai.components.initialise_network", "init_weights"), ("cxr_monai.components.ChildBundle", "boxes"),

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.data.formats.dicom_grey import grey_table
 from cxr_monai.data.formats.dicom_header import film_header, pixel_spacing
 from cxr_monai.data.formats.dicom_library import (
@@ -28,7 +29,7 @@ from cxr_monai.data.formats.dicom_library import (
     read_dataset,
 )
 from cxr_monai.data.formats.dicom_pixels import stored_levels
-from cxr_monai.data.formats.dicom_subject import MODALITIES, SWITCH, is_lateral, unfit
+from cxr_monai.data.formats.dicom_subject import MODALITIES, SWITCH, unfit
 from cxr_monai.data.formats.dicom_values import (
     code,
     first_number,
@@ -68,7 +69,8 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
     if not any_modality:
         _check_subject(header)
     _check_image(header, max_pixels)
-    notes = list(_header_notes(header))
+    facts = film_header(header)
+    notes = list(_header_notes(header, facts))
     dataset = _read(data, stop_before_pixels=False)
     _settle(dataset, header)
     levels = stored_levels(dataset, notes)
@@ -85,7 +87,7 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
     }
     if levels.ndim == 3:
         grey = look_up(level_table(bits), single_channel(levels, bits))
-        return Decoded(grey, spacing, provenance, tuple(notes), film_header(header))
+        return Decoded(grey, spacing, provenance, tuple(notes), facts)
     table = grey_table(header, bits, signed=signed)
     if table.padding is not None:
         inside = levels[~table.padding.take(levels, mode="clip")]
@@ -96,7 +98,7 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
                 fix="Export the radiograph again, or leave the file out.",
             )
     provenance |= table.provenance
-    return Decoded(look_up(table.grey, levels), spacing, provenance, (*notes, *table.notes), film_header(header))
+    return Decoded(look_up(table.grey, levels), spacing, provenance, (*notes, *table.notes), facts)
 
 
 @contextmanager
@@ -205,9 +207,9 @@ def _check_image(header: Dataset, max_pixels: int) -> None:
         raise undecodable("Pixel Representation is neither 0 nor 1")
 
 
-def _header_notes(header: Dataset) -> Iterator[str]:
+def _header_notes(header: Dataset, facts: FilmHeader) -> Iterator[str]:
     """Yield notes on an unusual header that can be read nevertheless."""
-    if is_lateral(header):
+    if facts.is_lateral:
         yield "a lateral view: models here learn from frontal ones"
     frames = first_number(header, "NumberOfFrames")
     if frames is not None and frames_of(header) != frames:

@@ -101,6 +101,8 @@ class Body:
     hila: float = 0.13  # density of the large vessels at the lungs' roots
     air: float = 1.0  # of the lungs, relative
     stomach: float = 0.0  # radius of the gas bubble
+    rib_drop: float = 0.20  # of the ribs in front, from the wall to the breastbone
+    depth: float = 0.68  # of the thorax from back to front, relative to its width
 
     def width(self, side: Field | float) -> Field:
         """Return the half width of the hemithorax on a side.
@@ -300,10 +302,10 @@ def _add_bones(density: Field, grid: Grid, body: Body, a: Field, y: Field, side:
     u = a / width
     # behind: nearly level, from the spine outwards; in front: steep, and cartilage (unseen) near the sternum
     behind = y - body.apex - body.rib_slope * u * u * u + 0.035 * u * (1 - u)
-    front = y - body.apex - 0.05 - 0.20 * (1 - u) * (1.25 - 0.5 * u)
+    front = y - body.apex - 0.05 - body.rib_drop * (1 - u) * (1.25 - 0.5 * u)
     spacing = body.rib_spacing
-    ribs = _rib_profile(behind, spacing, 10, 0.0105) * edge(a - 0.035, 0.01)
-    ribs += 0.75 * _rib_profile(front, spacing * 1.12, 7, 0.0115) * edge(u - 0.38, 0.2)
+    ribs = rib_profile(behind, spacing, 10, 0.0105) * edge(a - 0.035, 0.01)
+    ribs += 0.75 * rib_profile(front, spacing * 1.12, 7, 0.0115) * edge(u - 0.38, 0.2)
     density += np.float32(body.rib_strength) * ribs * cage * edge(y - body.apex + 0.02, 0.02)
     # the row of ribs seen edge-on along the wall
     density += 0.06 * np.exp(-(((a - wall - 0.004) / np.float32(0.007)) ** 2)) * edge(y - body.apex - 0.03, 0.05)
@@ -319,7 +321,7 @@ def _add_bones(density: Field, grid: Grid, body: Body, a: Field, y: Field, side:
     density += 0.12 * edge(0.021 - shaft, 0.01) * edge(y - 0.17, 0.03)
 
 
-def _rib_profile(height: Field, spacing: float, count: int, half: float) -> Field:
+def rib_profile(height: Field, spacing: float, count: int, half: float) -> Field:
     """Ribs as a repeating band across ``height``: a body with brighter, thin cortical borders."""
     number = np.clip(np.floor(height * np.float32(1 / spacing)), 0, count - 1)
     off = np.abs(height - (number + np.float32(0.5)) * np.float32(spacing))

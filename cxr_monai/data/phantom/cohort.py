@@ -8,12 +8,14 @@ of each finding to train and to test on.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from scipy.stats import norm
 
+from cxr_monai.data.phantom.film_mix import CHILD_AGES, FilmMix
+from cxr_monai.data.views import LATERAL
 from cxr_monai.labels import NIH14, NO_FINDING
 
 PREVALENCE: dict[str, float] = {
@@ -83,8 +85,10 @@ _BEDSIDE = {
 }
 _PERSISTENCE = 0.75
 _BEDSIDE_SHARE = 0.40
-_TABLE, _SPLIT = 101, 102  # random streams, apart from those of `draw`
+_TABLE, _SPLIT, _CHILD, _VIEW, _TIMES = range(101, 106)  # random streams, apart from those of `draw`
 _TEST_EVERY = 4
+USUAL_MIX = FilmMix()
+"""Frontal films alone, patients of the usual ages."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Study:
     view: str
     findings: tuple[str, ...]
     seed: int = 0  # of the cohort
+    taken_on: str = ""  # ISO 8601; empty: by the patient's number
 
     @property
     def patient_id(self) -> int:
@@ -119,7 +124,9 @@ class Study:
         return "|".join(self.findings) or NO_FINDING
 
 
-def make_cohort(count: int, seed: int, prevalence: Mapping[str, float] = PREVALENCE) -> list[Study]:
+def make_cohort(
+    count: int, seed: int, prevalence: Mapping[str, float] = PREVALENCE, mix: FilmMix = USUAL_MIX
+) -> list[Study]:
     """Return ``count`` studies, by patient and follow-up; a patient depends on (seed, patient) alone.
 
     Args:
@@ -127,6 +134,8 @@ def make_cohort(count: int, seed: int, prevalence: Mapping[str, float] = PREVALE
         seed: of all patients.
         prevalence: expected share of images with each of the 14 findings. Patients, ages, sexes and views are the same
             whatever it is, and where a finding is commoner, who had it has it still.
+        mix: laterals, children, a period. Who is no child has the same films whatever the share of children, and a
+            lateral stands in the place of a frontal film; findings are the study's.
 
     >>> studies = make_cohort(3, seed=0)
     >>> [(study.image, study.view) for study in studies]
@@ -136,7 +145,7 @@ def make_cohort(count: int, seed: int, prevalence: Mapping[str, float] = PREVALE
     studies: list[Study] = []
     patient = 1
     while len(studies) < count:
-        studies.extend(_sample_patient(seed, patient, thresholds))
+        studies.extend(_mixed(_sample_patient(seed, patient, thresholds, _child_age(seed, patient, mix)), mix))
         patient += 1
     return studies[:count]
 
@@ -159,10 +168,29 @@ def held_out_patients(studies: list[Study], seed: int, prevalence: Mapping[str, 
     return set(order[1::_TEST_EVERY])
 
 
-def _sample_patient(seed: int, patient: int, thresholds: np.ndarray) -> list[Study]:
+def _child_age(seed: int, patient: int, mix: FilmMix) -> float | None:
+    """Return the age of a patient who is one of the children; None for the others."""
+    rng = np.random.default_rng([seed, patient, _CHILD])
+    is_child, age = rng.random() < mix.children, rng.uniform(CHILD_AGES[0], CHILD_AGES[1] + 0.5)
+    return float(age) if is_child else None
+
+
+def _mixed(studies: list[Study], mix: FilmMix) -> list[Study]:
+    """Return a patient's studies, some as laterals, with the times at which they were taken."""
+    key = [studies[0].seed, studies[0].patient]
+    lots = np.random.default_rng([*key, _VIEW]).random(len(studies))
+    times = mix.times(np.random.default_rng([*key, _TIMES]), len(studies))
+    return [
+        replace(study, view=LATERAL if lot < mix.laterals else study.view, taken_on=taken_on)
+        for study, lot, taken_on in zip(studies, lots, times, strict=True)
+    ]
+
+
+def _sample_patient(seed: int, patient: int, thresholds: np.ndarray, child_age: float | None) -> list[Study]:
     rng = np.random.default_rng([seed, patient, _TABLE])
     sex = "M" if rng.random() < 0.56 else "F"
     age = float(np.clip(rng.normal(47, 17), 1, 94))
+    age = age if child_age is None else child_age
     bedside_share = rng.beta(2 * _BEDSIDE_SHARE, 2 * (1 - _BEDSIDE_SHARE))
     count = 1 + min(int(rng.geometric(0.42)) - 1, 11) if rng.random() < 0.7 else 1
     root, older, bedside = _weights()

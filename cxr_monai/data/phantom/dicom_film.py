@@ -4,13 +4,14 @@ Digital X-Ray Image Storage - For Presentation (PS3.3 A.26): MONOCHROME2, 12 bit
 patient is invented and says so in the name. Dates and identifiers follow from the seed, so that files are reproducible.
 """
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from cxr_monai.data.phantom.anatomy import Field
 from cxr_monai.data.phantom.cohort import Study
+from cxr_monai.data.views import LATERAL
 
 _WHITE = 4095  # 12 bits
 
@@ -43,7 +44,7 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
     path = folder / f"{study.patient_id:08d}" / f"{Path(study.image).stem}.dcm"
     path.parent.mkdir(parents=True, exist_ok=True)
     header = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    day = (date(2000, 1, 1) + timedelta(days=(study.patient * 37) % 2000 + 90 * study.index)).strftime("%Y%m%d")
+    day, clock = _taken_on(study)
     values = {
         "SOPClassUID": meta.MediaStorageSOPClassUID,
         "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
@@ -53,11 +54,12 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "PatientID": f"PHANTOM{study.patient_id:08d}",
         "PatientBirthDate": "",
         "PatientSex": study.sex,
-        "PatientAge": f"{study.age:03d}Y",
+        "PatientAge": f"{study.age:03d}Y" if study.age else "006M",
         "StudyDate": day,
-        "StudyTime": "120000",
+        "StudyTime": clock,
         "ContentDate": day,
-        "ContentTime": "120000",
+        "ContentTime": clock,
+        **({"AcquisitionDate": day, "AcquisitionTime": clock} if study.taken_on else {}),
         "AccessionNumber": f"{study.patient_id:08d}{study.index:03d}",
         "ReferringPhysicianName": "",
         "StudyID": str(study.index),
@@ -67,8 +69,8 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "Manufacturer": "cxr-monai phantom",
         "InstitutionName": "No hospital: synthetic images",
         "BodyPartExamined": "CHEST",
-        "ViewPosition": study.view,
-        "PatientOrientation": ["L", "F"],
+        "ViewPosition": "LL" if study.view == LATERAL else study.view,  # PS3.3 C.8.1.1
+        "PatientOrientation": ["A", "F"] if study.view == LATERAL else ["L", "F"],
         "ImageLaterality": "U",
         "ImageType": ["DERIVED", "PRIMARY"],
         "DerivationDescription": "drawn by a program; shows no patient",
@@ -98,3 +100,12 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
     header.PixelData = np.round(pixels * _WHITE).astype("<u2").tobytes()
     header.save_as(path, enforce_file_format=True)
     return path
+
+
+def _taken_on(study: Study) -> tuple[str, str]:
+    """Return the date and time of a film as DICOM writes them."""
+    if study.taken_on:
+        moment = datetime.fromisoformat(study.taken_on)
+        return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+    day = date(2000, 1, 1) + timedelta(days=(study.patient * 37) % 2000 + 90 * study.index)
+    return day.strftime("%Y%m%d"), "120000"

@@ -11,14 +11,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cxr_monai.data.phantom.anatomy import Body, Field, draw_chest, sample_body
+from cxr_monai.data.phantom.child_anatomy import draw_thymus_and_bowel, with_proportions_of, youth
 from cxr_monai.data.phantom.film import develop, sample_exposure, sample_grid
 from cxr_monai.data.phantom.hospital import USUAL, Hospital
+from cxr_monai.data.phantom.lateral import draw_lateral
 from cxr_monai.data.phantom.lesions import DRAWING_ORDER, adjust_body, draw_lesion, plan_lesion
+from cxr_monai.data.views import AP, LATERAL, PA
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.labels import NIH14, canonical
 
 # Random streams: each part of a picture has its own, so that a finding more or less changes nothing else.
-_BODY, _VESSELS, _POSE, _EXPOSURE, _DEVELOP, _PLAN, _TEXTURE, _GROWTH, _HOSPITAL = range(9)
+_BODY, _VESSELS, _POSE, _EXPOSURE, _DEVELOP, _PLAN, _TEXTURE, _GROWTH, _HOSPITAL, _CHILDHOOD = range(10)
+
+_VIEWS = (PA, AP, LATERAL)
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Phantom:
 
     Attributes:
         pixels: float32 [H, W] in 0 to 1, bright = dense.
-        masks: a bool mask [H, W] for each finding drawn.
+        masks: a bool mask [H, W] for each finding drawn; none on a lateral film.
         boxes: ``(x, y, width, height)`` in pixels of the image, the tight box of each mask.
         lungs: bool ``[H, W]``: both lungs in their anatomical outline, so with what a lesion makes opaque in them, and
             without heart and mediastinum.
@@ -50,8 +55,9 @@ def draw_phantom(
     sex: str = "M",
     view: str = "PA",
     hospital: Hospital = USUAL,
+    by_age: bool = False,
 ) -> Phantom:
-    """Draw one frontal radiograph.
+    """Draw one radiograph.
 
     Args:
         seed: of the whole collection.
@@ -61,8 +67,11 @@ def draw_phantom(
         index: number of the patient's study; decides position, exposure and noise.
         age: in years.
         sex: "M" or "F".
-        view: "PA" or "AP" (at the bedside: larger heart, poorer inspiration, looser position).
+        view: "PA", "AP" (at the bedside: larger heart, poorer inspiration, looser position) or "LATERAL"
+            (`cxr_monai.data.phantom.lateral`: the same anatomy from the side, without masks and boxes).
         hospital: whose look and marker the film has.
+        by_age: draw a patient under 18 with the proportions of the age (`cxr_monai.data.phantom.child_anatomy`), not
+            as a small adult.
 
     Raises:
         SettingError: ``setting-invalid`` for a size, sex or view that cannot be drawn.
@@ -76,6 +85,8 @@ def draw_phantom(
 
     grid = sample_grid(stream(_POSE, index), size, view)
     body = _breathe(sample_body(stream(_BODY), age, sex), stream(_POSE, index, 1), view)
+    is_young = by_age and youth(age) > 0
+    body = with_proportions_of(body, age) if is_young else body
     plans = []
     for finding in DRAWING_ORDER:
         if finding in present:
@@ -85,15 +96,19 @@ def draw_phantom(
             plan = replace(plan, width=plan.width * growth, height=plan.height * growth)
             body = adjust_body(body, plan, grid.zoom)
             plans.append(plan)
-    chest = draw_chest(grid, body, stream(_VESSELS))
-    lungs = chest.lung > 0.5
-    masks = {
-        plan.finding: draw_lesion(chest, plan, stream(_TEXTURE, index, NIH14.index(plan.finding))) for plan in plans
-    }
-    pixels = develop(
-        chest.density + chest.vessels, grid, sample_exposure(stream(_EXPOSURE, index), view), stream(_DEVELOP, index)
-    )
-    pixels = hospital.print_film(pixels, masks, stream(_HOSPITAL, index))
+    masks: dict[str, np.ndarray] = {}
+    if view == LATERAL:
+        density, lungs = draw_lateral(grid, body, plans, stream(_VESSELS))
+    else:
+        chest = draw_chest(grid, body, stream(_VESSELS))
+        if is_young:
+            draw_thymus_and_bowel(chest, age, stream(_CHILDHOOD))
+        lungs = chest.lung > 0.5
+        for plan in plans:
+            masks[plan.finding] = draw_lesion(chest, plan, stream(_TEXTURE, index, NIH14.index(plan.finding)))
+        density = chest.density + chest.vessels
+    pixels = develop(density, grid, sample_exposure(stream(_EXPOSURE, index), view), stream(_DEVELOP, index))
+    pixels = hospital.print_film(pixels, present, stream(_HOSPITAL, index))
     masks = {finding: masks[finding] for finding in NIH14 if finding in masks}
     return Phantom(pixels, masks, {finding: tight_box(mask) for finding, mask in masks.items()}, lungs)
 
@@ -106,7 +121,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 def _breathe(body: Body, rng: np.random.Generator, view: str) -> Body:
     """Return the anatomy as one breath and one view show it."""
-    bedside = view == "AP"
+    bedside = view == AP
     shallow = float(np.clip(rng.normal(0.035 if bedside else 0.0, 0.03 if bedside else 0.02), -0.04, 0.12))
     magnified = 1.08 if bedside else 1.0
     return replace(
@@ -127,5 +142,5 @@ def _check(size: int, sex: str, view: str) -> None:
         )
     if sex not in ("M", "F"):
         raise SettingError(Code.SETTING_INVALID, f"sex is {sex!r}; allowed are 'M' and 'F'.")
-    if view not in ("PA", "AP"):
-        raise SettingError(Code.SETTING_INVALID, f"view is {view!r}; allowed are 'PA' and 'AP'.")
+    if view not in _VIEWS:
+        raise SettingError(Code.SETTING_INVALID, f"view is {view!r}; allowed are {', '.join(_VIEWS)}.")

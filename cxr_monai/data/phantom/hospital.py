@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from cxr_monai.data.phantom.anatomy import Field
 from cxr_monai.data.phantom.cohort import PREVALENCE
+from cxr_monai.data.phantom.film_mix import FilmMix
 from cxr_monai.errors import Code, SettingError
 from cxr_monai.labels import canonical
 
@@ -71,6 +72,7 @@ class Hospital:
         look: of the films.
         marker: a finding and a share in [0, 1]: a letter on black is in the lower left corner of that share of films
             with the finding, and of ``1 - share`` of those without it; 0.5 says nothing, 1 tells all. None: no letter.
+        mix: laterals, children, and when films are taken.
 
     Raises:
         SettingError: ``setting-invalid`` for a share outside [0, 1].
@@ -80,6 +82,7 @@ class Hospital:
     prevalence: Mapping[str, float] = field(default_factory=dict)
     look: Look = field(default_factory=Look)
     marker: tuple[str, float] | None = None
+    mix: FilmMix = field(default_factory=FilmMix)
 
     def __post_init__(self) -> None:
         shares = {canonical(name): float(share) for name, share in self.prevalence.items()}
@@ -120,7 +123,7 @@ class Hospital:
             described["look"] = {"gamma": self.look.gamma, "contrast": self.look.contrast, "noise": self.look.noise}
         if self.marker is not None:
             described["marker"] = dict([self.marker])
-        return described
+        return described | self.mix.settings()
 
 
 def _with_letter(pixels: Field) -> Field:

@@ -106,7 +106,8 @@ def make_phantoms(
         masks: write a mask for each finding of each image.
         dicom: write DICOM files as well (see `write_dicom`).
         lungs: write the lungs' mask of each image to ``masks/lungs``.
-        hospital: how common findings are there, how its films look, and a marker that goes with a finding.
+        hospital: how common findings are there, how its films look, a marker that goes with a finding, and the share of
+            laterals and of children.
         force: replace an earlier output of this function in ``out``; any other content is refused all the same.
         progress: show it on standard error, see ``cxr_monai.progress``.
 
@@ -126,7 +127,7 @@ def make_phantoms(
     root = Path(out)
     replaced = _replaceable(root, force)
     check_new_folder(root, CARD, replaced, room=count * size * size // 2)
-    studies = make_cohort(count, seed, hospital.prevalences)
+    studies = make_cohort(count, seed, hospital.prevalences, hospital.mix)
     held_out = held_out_patients(studies, seed, hospital.prevalences)
     tested = [study for study in studies if study.patient in held_out]
     patients = len({study.patient for study in studies})
@@ -203,6 +204,7 @@ def _write_image(study: Study, *, root: Path, size: int, seed: int, hospital: Ho
         sex=study.sex,
         view=study.view,
         hospital=hospital,
+        by_age=hospital.mix.children > 0,
     )
     pixels = np.round(phantom.pixels * 255).astype(np.uint8)
     Image.fromarray(pixels).save(root / "images" / study.image, compress_level=3)

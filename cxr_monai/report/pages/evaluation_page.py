@@ -24,6 +24,7 @@ from cxr_monai.report.auroc_table import auroc_markdown
 from cxr_monai.report.charts import ChartPanels, Forest, ForestRow, row_texts
 from cxr_monai.report.evaluation_rows import chosen_points, chosen_rule, finding_rows, value
 from cxr_monai.report.finding_notes import combine_notes
+from cxr_monai.report.gate_section import gate_section
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.report.panel_charts import PANELS
 from cxr_monai.report.reader_tables import reader_section
@@ -132,7 +133,7 @@ def finding_cards(evaluation: Evaluation) -> list[FindingCard]:
 
 
 def _content(evaluation: Evaluation) -> dict[str, Any]:
-    rule, book = chosen_rule(evaluation), evaluation.book
+    rule, book, gate = chosen_rule(evaluation), evaluation.book, gate_section(evaluation)
     matrices = {
         "confusion": matrix_charts.confusion_matrix(evaluation),
         "cooccurrence": matrix_charts.cooccurrence_matrix(evaluation),
@@ -173,6 +174,8 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
             "comparison": drawn_forest(matrix_charts.comparison_forest(evaluation)),
         },
         "matrices": {name: matrix for name, matrix in matrices.items() if matrix is not None},
+        "gate": gate,
+        "gate_chart": drawn_forest(gate.chart),
         "readers": reader_section(evaluation.readers, evaluation.reader_agreement, evaluation.level),
         "bookkeeping": flat(evaluation.book),
         "dots": chart_svg.hundred_dots,

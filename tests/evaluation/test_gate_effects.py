@@ -10,16 +10,7 @@ from scipy.stats import hypergeom
 from cxr_monai.data.manifest import Manifest, build_manifest
 from cxr_monai.errors import EvaluationError
 from cxr_monai.evaluation.bootstrap import Intervals
-from cxr_monai.evaluation.gate_table import (
-    ACCEPT,
-    REFUSE,
-    REVIEW,
-    JudgedFilms,
-    gate_table_beside,
-    judged_films,
-    read_gate_table,
-)
-from cxr_monai.evaluation.gated import (
+from cxr_monai.evaluation.gate_effects import (
     ACCEPTED_ALONE,
     ANY_FINDING,
     FALLS,
@@ -29,6 +20,15 @@ from cxr_monai.evaluation.gated import (
     NOT_SHOWN,
     gate_metrics,
     gate_tables,
+)
+from cxr_monai.evaluation.gate_table import (
+    ACCEPT,
+    REFUSE,
+    REVIEW,
+    JudgedFilms,
+    gate_table_beside,
+    judged_films,
+    read_gate_table,
 )
 from cxr_monai.evaluation.proportions import wilson
 from cxr_monai.evaluation.sample import Sample
@@ -205,7 +205,7 @@ def test_films_without_a_verdict_are_counted(manifest: Manifest) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("image,gate\na,accept\n", "has a column 'code'"),
+        ("image,gate\na,accept\n", "it has no columns image, gate and code"),
         ("image,gate,code\na,accept,\nb,perhaps,\n", "line 3: 'b' says nothing that a gate can say"),
         ("image,gate,code\na,accept,\na,review,gate-child\n", "line 3: 'a' stands there twice"),
     ],
