@@ -3,7 +3,7 @@
     cxr-monai phantom PHANTOMS --count 60 --size 320 --seed 77
     python scripts/wrong_films.py PHANTOMS/images --out mixed               # or a manifest of your own films
     cxr-monai predict OUT/bundle mixed/films --out mixed/predictions.csv
-    cxr-monai gate sheet mixed/predictions.csv --out mixed/refused.png
+    cxr-monai gate sheet mixed/predictions.csv mixed/films --out mixed/refused.png
     python scripts/wrong_films.py --judge mixed                              # which were refused, and for what reason
 
 OUT/films has the films, each named by its place and its kind (``007_rotated-90.png``); OUT/wrong.csv says what is
@@ -15,11 +15,12 @@ scikit-learn and pydicom ship. The same films, options and seed give the same by
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from cxr_monai.data.inputs import gather_files
 from cxr_monai.data.manifest import read_manifest
 from cxr_monai.data.phantom import Study, draw_phantom
 from cxr_monai.data.phantom.dicom_film import write_dicom
+from cxr_monai.data.phantom.write import FILM_MM
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.data.views import FRONTAL, LATERAL, known_view
 from cxr_monai.durable import write_durably
@@ -153,7 +155,7 @@ def write_mixture(source: Path, out: Path, good: int, each: int, seed: int, forc
 
 def _copied(film: Path, stem: Path) -> Path:
     path = stem.with_name(stem.name + "".join(film.suffixes[-1:]))
-    shutil.copyfile(film, path)
+    write_durably(path, film.read_bytes())
     return path
 
 
@@ -164,8 +166,9 @@ def _altered(kind: Kind, film: Path, stem: Path) -> Path:
 
 
 def _saved(plane: np.ndarray, stem: Path) -> Path:
-    path = stem.with_name(f"{stem.name}.png")
-    Image.fromarray(np.rint(np.clip(plane, 0, 1) * 255).astype(np.uint8)).save(path)
+    path, buffer = stem.with_name(f"{stem.name}.png"), BytesIO()
+    Image.fromarray(np.rint(np.clip(plane, 0, 1) * 255).astype(np.uint8)).save(buffer, format="PNG")
+    write_durably(path, buffer.getvalue())
     return path
 
 
@@ -186,7 +189,7 @@ def _foreign(kind: str, films: Films, number: int, seed: int, stem: Path) -> Pat
     if kind == "nearly-constant":
         return _saved(0.5 + rng.normal(0, 0.01, (SIZE, SIZE)).astype(np.float32), stem)
     path = stem.with_name(f"{stem.name}.png")
-    path.write_bytes(b"This is a text, whatever its name says.\n")
+    write_durably(path, b"This is a text, whatever its name says.\n")
     return path
 
 
@@ -203,10 +206,10 @@ def _other_patient(kind: str, films: Films, number: int, seed: int, stem: Path) 
         pixels = draw_phantom(
             seed, SIZE, patient=study.patient, age=age, sex=study.sex, view=study.view, by_age=True
         ).pixels
-    written = write_dicom(stem.parent, replace(study, index=number), pixels, seed, 350 / pixels.shape[0])
     path = stem.with_name(f"{stem.name}.dcm")
-    written.rename(path)
-    written.parent.rmdir()
+    with TemporaryDirectory() as folder:
+        written = write_dicom(Path(folder), replace(study, index=number), pixels, seed, FILM_MM / pixels.shape[0])
+        write_durably(path, written.read_bytes())
     return path
 
 

@@ -15,6 +15,7 @@ _ACTIONS = {
     "check": "all evidence of some films, in the terminal and as pictures",
     "fit": "a copy of a bundle with a gate, for one that has none, or for your own films",
     "index": "digests of a training's films, so that predictions can tell them; stays in the house",
+    "sheet": "a picture of what a prediction refused, and why",
 }
 
 
