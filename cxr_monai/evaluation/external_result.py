@@ -19,8 +19,11 @@ EXTERNAL_FILE = "external.json"
 EXTERNAL_TABLES = (
     "matrix", "drops", "causes", "label_shift", "metadata_only", "within_view", "calibration", "operating_points",
     "offers", "shortcuts", "shortcut_verdicts", "probes", "relations", "networks", "sites", "unknown_labels",
+    "gate_places", "gate_codes", "gate_findings", "gate_groups", "gate_figures", "gated_matrix", "gated_drops",
 )  # fmt: skip
 """Each becomes a CSV of its name if it has a row."""
+_GATES = tuple(name for name in EXTERNAL_TABLES if name.startswith("gate"))
+"""Tables that stand in the JSON only where a gate judged films."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class ExternalValidation:
         sites: ``manifest, part, images, patients, patients_known, sources, label_version, views, age_median, women,
             settings``.
         unknown_labels: ``manifest, finding, reason, images``: why labels are unknown.
+        gate_places, gate_codes, gate_findings, gate_groups, gate_figures, gated_matrix, gated_drops: what the networks'
+            gates refuse, and the matrix and drops without those films (`cxr_monai.evaluation.transfer_gate`).
         level, replicates: of all intervals.
         provenance: the date, the seed and the part of the splits.
         notes: sentences.
@@ -64,6 +69,13 @@ class ExternalValidation:
     networks: pd.DataFrame = field(default_factory=pd.DataFrame)
     sites: pd.DataFrame = field(default_factory=pd.DataFrame)
     unknown_labels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_places: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_codes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_findings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_groups: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gate_figures: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gated_matrix: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gated_drops: pd.DataFrame = field(default_factory=pd.DataFrame)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -93,7 +105,7 @@ def write_external(validation: ExternalValidation, folder: str | Path) -> list[P
         "replicates": validation.replicates,
         "provenance": dict(validation.provenance),
         "notes": list(validation.notes),
-        **{name: json_rows(table) for name, table in tables.items()},
+        **{name: json_rows(table) for name, table in tables.items() if name not in _GATES or len(table)},
     }
     path = folder / EXTERNAL_FILE
     write_durably(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -24,6 +24,7 @@ from cxr_monai.evaluation.auroc import auroc, check_level
 from cxr_monai.evaluation.bootstrap import Intervals, bootstrap_interval
 from cxr_monai.evaluation.comparison import patients_with
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.evaluation.gate_table import JudgedFilms
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.evaluation.sample import Sample
 from cxr_monai.evaluation.two_sites import draws_of
@@ -55,6 +56,7 @@ class TransferCell:
         labelled: the findings that the manifest labels.
         fitted: the network's calibration and operating points; None where it has none.
         calibrated: whether the sample's probabilities are calibrated.
+        judged: the films that the network's gate judged, refused ones too; None where it judged none.
     """
 
     trained_on: str
@@ -66,6 +68,7 @@ class TransferCell:
     labelled: tuple[str, ...] = ()
     fitted: Fitted | None = None
     calibrated: bool = False
+    judged: JudgedFilms | None = None
 
     def why_missing(self, finding: str) -> str:
         """Return why a finding has no AUROC here, as the end of a sentence; empty where it has one."""

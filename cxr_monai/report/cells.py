@@ -130,3 +130,11 @@ def with_ends(row: Mapping[str, Any], name: str, ends: tuple[str, str], digits: 
     return Cell(
         number(value(row, name), digits), () if math.isnan(low + high) else (f"patients {between(low, high, digits)}",)
     )
+
+
+def share_cell(row: Mapping[str, Any], share: str, ends: tuple[str, str]) -> Cell:
+    """Return a share in percent with its interval, whose two columns are ``ends``, below it."""
+    low, high = (value(row, end) for end in ends)
+    return Cell(
+        share_text(value(row, share)), () if math.isnan(low + high) else (f"{share_text(low)} to {share_text(high)}",)
+    )

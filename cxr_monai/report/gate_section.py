@@ -18,7 +18,7 @@ from cxr_monai.evaluation.gate_table import ACCEPT, REFUSE, REVIEW
 from cxr_monai.evaluation.metrics_table import MEAN
 from cxr_monai.plurals import be, counted
 from cxr_monai.report import words
-from cxr_monai.report.cells import Cell, Table, figure_name, heading_of, p_value, share_text, signed, whole
+from cxr_monai.report.cells import Cell, Table, figure_name, heading_of, p_value, share_cell, share_text, signed, whole
 from cxr_monai.report.charts import Forest, ForestRow, zoomed_axis
 from cxr_monai.report.evaluation_rows import records, value
 from cxr_monai.report.matrix_charts import group_word
@@ -109,16 +109,16 @@ def _refused(codes: pd.DataFrame, level: float) -> str:
         f"The gate was asked about {counted(films, 'labelled film')}. It refuses {int(refused['images']):,} ({share}; "
         f"{words.percent(level)} interval {low} to {high})"
     )
-    reasons = [f"{_reason(str(row['code']))} {int(row['images']):,}" for row in records(codes)
+    reasons = [f"{reason_words(str(row['code']))} {int(row['images']):,}" for row in records(codes)
                if row["gate"] == REFUSE and row["code"]]  # fmt: skip
     text += f": {', '.join(reasons)}." if reasons else "."
     return f"{text} It wants a person to look at {counted(int(all_of[REVIEW]['images']), 'further film')} first."
 
 
-def _reason(code: str) -> str:
+def reason_words(code: str) -> str:
     """Return a code as a few words.
 
-    >>> _reason("gate-not-a-radiograph"), _reason("gate-unlike-training")
+    >>> reason_words("gate-not-a-radiograph"), reason_words("gate-unlike-training")
     ('not a radiograph', "unlike the training's")
     """
     return code.removeprefix("gate-").replace("-", " ").replace("unlike training", "unlike the training's")
@@ -239,17 +239,11 @@ def _heading(finding: Any) -> str:
 
 def _codes_table(evaluation: Evaluation) -> Table | None:
     rows = [
-        (Cell(_reason(str(row["code"])) if row["code"] else "all", strong=not row["code"]),
-         Cell(_ANSWERS[row["gate"]]), Cell(whole(value(row, "images"))), _share_cell(row, "share", ("low", "high")))
+        (Cell(reason_words(str(row["code"])) if row["code"] else "all", strong=not row["code"]),
+         Cell(_ANSWERS[row["gate"]]), Cell(whole(value(row, "images"))), share_cell(row, "share", ("low", "high")))
         for row in records(evaluation.gate_codes)
     ]  # fmt: skip
     return Table("What the gate says, and why", ("Reason", "Answer", "Films", "Share"), tuple(rows))
-
-
-def _share_cell(row: Mapping[str, Any], share: str, ends: tuple[str, str]) -> Cell:
-    low, high = (value(row, end) for end in ends)
-    small = () if math.isnan(low + high) else (f"{share_text(low)} to {share_text(high)}",)
-    return Cell(share_text(value(row, share)), small)
 
 
 def _findings_table(evaluation: Evaluation) -> Table | None:
@@ -257,7 +251,7 @@ def _findings_table(evaluation: Evaluation) -> Table | None:
     for row in records(evaluation.gate_findings):
         counts = (
             Cell(f"{row[f'{side}_refused']:,} of {row[side]:,}",
-                 _share_cell(row, f"{side}_share", (f"{side}_low", f"{side}_high")).small)
+                 share_cell(row, f"{side}_share", (f"{side}_low", f"{side}_high")).small)
             for side in ("positives", "negatives")
         )  # fmt: skip
         ends = tuple(words.percent(value(row, end), 1) for end in ("patient_low", "patient_high"))

@@ -30,10 +30,13 @@ from cxr_monai.evaluation.transfer_causes import (
     shifts_of_cells,
     within_views_of_cells,
 )
+from cxr_monai.evaluation.transfer_gate import gates_of_cells
 from cxr_monai.origins import PHANTOM_SOURCE, SYNTHETIC
 from cxr_monai.outputs import check_folder, result_folder
 from cxr_monai.plurals import be, counted
+from cxr_monai.report.external_gate import place_harms
 from cxr_monai.report.pages.external_page import write_external_page
+from cxr_monai.workflows.evaluation_gate import films_judged
 from cxr_monai.workflows.evaluation_labels import labels_under
 from cxr_monai.workflows.external_networks import (
     Network,
@@ -148,6 +151,7 @@ def validate_external(
         )
     notes = [*_notes(cells, setting), *join_notes, *_shared_with_home(cells)]
     validation = _validation(cells, setting, options, notes)
+    validation = replace(validation, notes=(*validation.notes, *place_harms(validation)))
     if options.shortcuts:
         effects, verdicts, probes, more = shortcuts_of_places(
             setting.networks.values(),
@@ -286,7 +290,11 @@ def _cell(
     if fitted is not None and fitted.calibrates and not calibrated:
         sample, calibrated = sample.with_scores(fitted.apply(sample.scores, sample.findings)), True
     usable = fitted if calibrated else None
-    cell = TransferCell(network.name, name, relation, sample, "", file.findings, site.findings, usable, calibrated)
+    judged, gate_notes = films_judged(file, None, sample, site, None)
+    cell = TransferCell(
+        network.name, name, relation, sample, "", file.findings, site.findings, usable, calibrated, judged
+    )
+    notes += gate_notes
     # which findings one side lacks stands in the matrix
     return cell, [f"{network.name} on {name}: {note}" for note in notes if not note.startswith("Only the ")]
 
@@ -301,7 +309,7 @@ def _validation(
     ]
     sites = [site_row(name, place.manifest, place.part) for name, place in setting.places.items()]
     sizes = {name: film_sizes(name, site) for name, site in setting.sites.items()}
-    notes = [*notes, *_without_size(sizes, setting)]
+    notes, gates = [*notes, *_without_size(sizes, setting)], gates_of_cells(cells, options.intervals)
     unknown = [row for name, site in setting.sites.items() for row in unknown_label_rows(name, site)]
     return ExternalValidation(
         transfer.matrix,
@@ -322,6 +330,13 @@ def _validation(
         sites=pd.DataFrame(sites),
         unknown_labels=pd.DataFrame(unknown),
         provenance={"date": time.strftime("%Y-%m-%d"), "seed": options.intervals.seed, "split": options.split},
+        gate_places=gates.places,
+        gate_codes=gates.codes,
+        gate_findings=gates.findings,
+        gate_groups=gates.groups,
+        gate_figures=gates.figures,
+        gated_matrix=gates.matrix,
+        gated_drops=gates.drops,
         notes=tuple(notes),
     )  # fmt: skip
 

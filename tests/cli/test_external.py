@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.cli import main
@@ -117,6 +118,47 @@ def test_a_gate_that_refuses_everything_leaves_no_film_out(
     kept = "predictions/A@nih.csv"
     assert Path("with", kept).read_bytes() == Path("without", kept).read_bytes()
     assert not Path("with", f"{kept}.errors.csv").exists()
+    assert not list(Path("without").glob("gate*"))
+    assert "No film was judged by a gate of A." in Path("without/report.html").read_text()
+    told = pd.read_csv("with/gate_places.csv").set_index("tested_on")
+    assert told["refused_share"].to_dict() == {"nih": 1.0, "padchest": 1.0}
+    assert "Its gate refuses 100 of 100 (" in Path("with/report.html").read_text().replace("\u00a0", " ")
+    assert set(pd.read_csv("with/gated_matrix.csv")["why"]) == {"the gate refuses every film"}
+
+
+def test_the_matrix_with_the_gate_stands_beside_the_one_without(
+    places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    given = []
+    for name in ("nih", "padchest"):
+        table = pd.read_csv(places[name])
+        films = table.loc[table["split"] == "test", ["image", "Effusion", "Mass"]].reset_index(drop=True)
+        scores = films[["Effusion", "Mass"]] * 0.3 + random.random((len(films), 2)) * 0.7
+        is_refused = (np.arange(len(films)) < 3) & (name == "padchest")
+        pd.concat([films[["image"]], scores], axis=1).to_csv(f"{name}-scores.csv", index=False)
+        gate = pd.DataFrame({"image": films["image"], "gate": np.where(is_refused, "refuse", "accept")})
+        gate.assign(code=np.where(is_refused, "gate-lateral", "")).to_csv(f"{name}-scores.csv.gate.csv", index=False)
+        given.append(f"A@{name}={name}-scores.csv")
+        if name == "padchest":
+            kept = roc_auc_score(films["Effusion"][~is_refused], scores["Effusion"][~is_refused])
+    words = ("--manifests", places["nih"], places["padchest"], "--predictions", *given, "--home", "A=nih", "--out", "o")
+    assert external(*words) == 0
+    told = pd.read_csv("o/gate_places.csv").set_index("tested_on")
+    assert told["refused"].to_dict() == {"nih": 0, "padchest": 3}
+    assert told.loc["padchest", "reasons"] == "gate-lateral 3"
+    without, matrix = (pd.read_csv(f"o/{name}.csv").set_index(["tested_on", "finding"])
+                       for name in ("gated_matrix", "matrix"))  # fmt: skip
+    assert without.loc[("padchest", "Effusion"), "auroc"] == pytest.approx(kept, abs=1e-5)
+    assert without.loc[("padchest", "Effusion"), "images"] == 9
+    assert matrix.loc[("padchest", "Effusion"), "images"] == 12
+    assert without.loc[("nih", "Effusion"), "auroc"] == matrix.loc[("nih", "Effusion"), "auroc"]
+    drops = pd.read_csv("o/gated_drops.csv").set_index("finding")
+    assert drops.loc["Effusion", "there_auroc"] == pytest.approx(kept, abs=1e-5)
+    page = Path("o/report.html").read_text().replace("\u00a0", " ")
+    assert "Its gate refuses 25 of 100 (" in page
+    assert "of the films here; at home 0 of 100" in page
+    assert "lateral 3" in page
 
 
 def test_predictions_are_kept_and_not_computed_again(

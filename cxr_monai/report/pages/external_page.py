@@ -18,6 +18,7 @@ from cxr_monai.report import external_tables, words
 from cxr_monai.report.auroc_table import escaped, line
 from cxr_monai.report.cells import Table, signed
 from cxr_monai.report.evaluation_rows import records, value
+from cxr_monai.report.external_gate import gate_there, place_gates
 from cxr_monai.report.external_words import RELATIONS, place_sentences
 from cxr_monai.report.pages.evaluation_page import drawn_forest
 from cxr_monai.report.rendering import template
@@ -61,7 +62,11 @@ def paragraphs(validation: ExternalValidation) -> Iterator[tuple[str, str]]:
     for row in records(means):
         if row["relation"] != HOME:
             network, place = str(row["trained_on"]), str(row["tested_on"])
-            yield f"{network} in the patients of {place}", " ".join(place_sentences(validation, network, place))
+            sentences = [
+                *place_sentences(validation, network, place),
+                *gate_there(validation, network, place),
+            ]
+            yield f"{network} in the patients of {place}", " ".join(sentences)
 
 
 def render_external(validation: ExternalValidation) -> str:
@@ -98,6 +103,7 @@ def render_external(validation: ExternalValidation) -> str:
         "metadata": tables.metadata_table(validation),
         "within": tables.within_view_table(validation),
         "shortcuts": tables.shortcut_tables(validation),
+        "gates": place_gates(validation),
         "calibration": [(title, table) for title, table in calibration if table is not None],
         "films": [table for table in films if table is not None],
         "dash": words.DASH,
