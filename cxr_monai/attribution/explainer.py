@@ -174,7 +174,7 @@ class Explainer:
 
     def write_maps(
         self,
-        files: Sequence[str | Path],
+        films: Sequence[Any],
         names: Sequence[str],
         out: str | Path,
         root: str | Path | None = None,
@@ -189,7 +189,7 @@ class Explainer:
         an interruption; refused ones are judged again.
 
         Args:
-            files: PNG, JPEG, DICOM or NIfTI.
+            films: files (PNG, JPEG, DICOM or NIfTI), or items, as ``FilmReader.read`` takes them.
             names: of the images in the store.
             out: the store's folder.
             root: the folder that the names are relative to, to find the images again; None: unknown.
@@ -206,22 +206,22 @@ class Explainer:
         """
         inputs = {"root": None if root is None else str(root), "images": _digest_of(names, findings_by_image)}
         writer = MapWriter(out, self.about | inputs, force)
-        files_by_name = {
-            name: file
-            for file, name in zip(files, names, strict=True)
+        films_by_name = {
+            name: film
+            for film, name in zip(films, names, strict=True)
             if findings_by_image is None or not set(self.findings).isdisjoint(findings_by_image.get(name, ()))
         }
-        todo = [name for name in files_by_name if name not in writer.done]
-        if len(todo) < len(files_by_name):
+        todo = [name for name in films_by_name if name not in writer.done]
+        if len(todo) < len(films_by_name):
             logger.info(
-                "%d of %s have maps already", len(files_by_name) - len(todo), counted(len(files_by_name), "image")
+                "%d of %s have maps already", len(films_by_name) - len(todo), counted(len(films_by_name), "image")
             )
         left_out: list[tuple[str, str, str]] = []
         refused: dict[str, str] = {}
         earlier = self.model.gate.earlier_films()
         remember_films(earlier, writer.evidence.values())
-        todo_files, done = [files_by_name[name] for name in todo], len(files_by_name) - len(todo)
-        with closing(self.model.read(todo_files, todo, "maps", done)) as batches:
+        todo_films, done = [films_by_name[name] for name in todo], len(films_by_name) - len(todo)
+        with closing(self.model.read(todo_films, todo, "maps", done)) as batches:
             for batch in batches:
                 answers = self.model.judge(batch, earlier=earlier)
                 evidence = {} if answers is None else evidence_rows(answers.table)
@@ -243,11 +243,11 @@ class Explainer:
                 left_out += errors_of_batch
         errors_path = Path(errors or out)
         errors_path.parent.mkdir(parents=True, exist_ok=True)
-        places = {name: place for place, name in enumerate(files_by_name)}
+        places = {name: place for place, name in enumerate(films_by_name)}
         left_out.sort(key=lambda error: places[error[0]])  # batches divide otherwise after an interruption
         write_errors(errors_path, left_out)
         lines = writer.evidence | refused
-        write_evidence(errors_path, [lines[name] for name in files_by_name if name in lines])
+        write_evidence(errors_path, [lines[name] for name in films_by_name if name in lines])
         self.left_out = len(left_out)
         if left_out and not writer.done:
             raise first_error(left_out)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cxr_monai.data.boxes import box_numbers, broken_boxes, by_line, read_box_cells, refuse_boxes
 from cxr_monai.data.files import image_files
+from cxr_monai.data.film_header import NO_FACTS, FilmFacts, facts_of_films
 from cxr_monai.data.joining import join_on_image
 from cxr_monai.data.manifest import Manifest, find_boxes
 from cxr_monai.data.multi_source import manifest_files, read_manifests
@@ -28,12 +29,14 @@ class Example:
         name: its name in the results.
         present: the findings that its labels state; None = no labels known.
         boxes: rows ``finding, x, y, width, height``, as shares of the image's width and height.
+        facts: what the manifest says of the film.
     """
 
     path: Path
     name: str
     present: tuple[str, ...] | None = None
     boxes: list[tuple[str, float, float, float, float]] = field(default_factory=list)
+    facts: FilmFacts = NO_FACTS
 
 
 def images_to_explain(
@@ -75,7 +78,7 @@ def images_to_explain(
     full_manifest = read_manifests(manifest, root=dataset_dir, scheme=scheme)
     table, boxes = full_manifest.part(split), _boxes(_boxes_beside(manifest), full_manifest, scheme)
     labels = pd.DataFrame(table.labels(findings), columns=list(findings))
-    names = table.table["image"]
+    names, facts = table.table["image"], facts_of_films(table.table)
     chosen = list(range(len(names))) if count is None else _one_each(labels, names, set(boxes), count)
     return [
         Example(
@@ -83,6 +86,7 @@ def images_to_explain(
             table.table["image"][row],
             tuple(name for name in findings if labels[name][row] == 1),
             boxes.get(table.table["image"][row], []),
+            facts[row],
         )
         for row in chosen
     ]

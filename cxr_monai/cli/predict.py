@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     if Path(arguments.out).is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
     import_monai_without_mlflow()
-    from cxr_monai.data.inputs import gather_files
+    from cxr_monai.data.inputs import gather_films
     from cxr_monai.evaluation.streaming import PredictionRows, part_of
     from cxr_monai.inference.model import Model
     from cxr_monai.outputs import check_output
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     # whether an earlier file can be continued is checked later
     check_output(arguments.out, arguments.force or part_of(arguments.out).exists())
-    files, names = gather_files(arguments.inputs)
+    films = gather_films(arguments.inputs)
     model = Model.open(
         open_bundle(arguments),
         weights=arguments.weights,
@@ -121,21 +121,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     def report_earlier_rows(rows: PredictionRows) -> None:
         if rows.done:
-            text = f"{out_of(rows.done, len(files), 'image')} {was(len(files))} done before: {rows.part}"
+            text = f"{out_of(rows.done, len(films), 'image')} {was(len(films))} done before: {rows.part}"
             print(text, file=sys.stderr)
 
     rows = predict_into(
         arguments.out,
         model,
-        files,
-        names,
+        films,
         arguments.batch_size,
         arguments.workers,
         arguments.force,
         on_start=report_earlier_rows,
     )
     kind = "calibrated" if model.about["calibrated"] else "not calibrated"
-    print(f"{out_of(rows.predicted, len(files), 'image')} predicted, {kind}: {Path(arguments.out)}")
+    print(f"{out_of(rows.predicted, len(films), 'image')} predicted, {kind}: {Path(arguments.out)}")
     for note in rows.notes.lines(rows.predicted):
         print(f"note: {note}")
     report_left_out(arguments.out, rows)

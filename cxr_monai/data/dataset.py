@@ -21,6 +21,7 @@ from monai.utils import convert_to_tensor
 from cxr_monai.data.cache.eviction import cache_root
 from cxr_monai.data.cache.pixels import Entry, PixelCache
 from cxr_monai.data.files import LOOKED_FOR, image_files
+from cxr_monai.data.film_header import facts_of_films
 from cxr_monai.data.formats.grey import grey_levels, grey_of_levels
 from cxr_monai.data.loading import Draw, seed_of
 from cxr_monai.data.manifest import Manifest
@@ -66,8 +67,8 @@ def open_manifest(
 
 
 def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one dictionary an image: ``image`` (path), ``label`` (float32 ``[F]``, NaN unknown), ``name``; and
-    ``source`` where the manifest has several.
+    """Return one dictionary an image: ``image`` (path), ``label`` (float32 ``[F]``, NaN unknown), ``name``, and
+    ``film_facts`` (what the manifest says of the film); ``source`` where the manifest has several.
 
     Args:
         manifest: the table.
@@ -81,8 +82,10 @@ def manifest_items(manifest: Manifest, split: str | None, findings: Sequence[str
     part = manifest if split is None else manifest.part(split)
     labels = part.labels(findings)
     items = [
-        {"image": str(path), "label": label, "name": name}
-        for path, label, name in zip(part.paths(), labels, part.table["image"], strict=True)
+        {"image": str(path), "label": label, "name": name, "film_facts": facts}
+        for path, label, name, facts in zip(
+            part.paths(), labels, part.table["image"], facts_of_films(part.table), strict=True
+        )
     ]
     if manifest.table["source"].nunique() > 1:
         items = [item | {"source": source} for item, source in zip(items, part.table["source"], strict=True)]
@@ -117,6 +120,8 @@ def inference_items(
 ) -> list[dict[str, Any]]:
     """Return the items of a manifest (all splits), or of every image file below a folder; labels are all unknown.
 
+    A manifest's items have ``film_facts`` as those of :func:`manifest_items`.
+
     Args:
         manifest: as of `open_manifest`, or None.
         dataset_dir: the root of the manifest's images, or the folder to search where there is no manifest.
@@ -127,21 +132,20 @@ def inference_items(
         ManifestError: ``no-images`` if the folder holds none.
     """
     if manifest is not None:
-        table = read_manifests(manifest, root=dataset_dir, check_files=False)
-        files = list(zip(table.paths(), table.table["image"], strict=True))
-    elif dataset_dir is not None:
+        read = read_manifests(manifest, root=dataset_dir, check_files=False)
+        items = items_of_files(read.paths(), list(read.table["image"]), findings)
+        return [item | {"film_facts": facts} for item, facts in zip(items, facts_of_films(read.table), strict=True)]
+    if dataset_dir is not None:
         root = Path(dataset_dir)
-        files = [(path, path.relative_to(root).as_posix()) for path in image_files(root)]
-        if not files:
+        paths = image_files(root)
+        if not paths:
             raise ManifestError(Code.NO_IMAGES, f"no image file below it ({LOOKED_FOR}).", where=root)
-    else:
-        raise SettingError(
-            Code.SETTING_INVALID,
-            "neither a manifest nor a folder of images was named.",
-            fix="Add --dataset_dir FOLDER or --manifest M.csv.",
-        )
-    paths, names = zip(*files, strict=True) if files else ((), ())
-    return items_of_files(paths, names, findings)
+        return items_of_files(paths, [path.relative_to(root).as_posix() for path in paths], findings)
+    raise SettingError(
+        Code.SETTING_INVALID,
+        "neither a manifest nor a folder of images was named.",
+        fix="Add --dataset_dir FOLDER or --manifest M.csv.",
+    )
 
 
 def items_of_files(paths: Sequence[str | Path], names: Sequence[str], findings: Sequence[str]) -> list[dict[str, Any]]:
@@ -233,8 +237,9 @@ class RadiographDataset(Dataset):
         seed: of the random transforms.
         any_modality: accept DICOM files of every modality and body part.
         with_notes: items have ``notes`` on their files too, a line each (:func:`batch_notes`).
-        observer: gives further entries of an item, of what the transforms returned and of ``image_plane``, the plane
-            that ``QuantiseRadiographd`` made (``cxr_monai.gate.film_observer``); given nothing of an unreadable file.
+        observer: gives further entries of an item, of what the transforms returned, of ``image_plane``, the plane
+            that ``QuantiseRadiographd`` made, and of the item's ``film_facts`` (``cxr_monai.gate.film_observer``);
+            given nothing of an unreadable file.
 
     An item is asked for by its index, or by a ``Draw`` (an epoch and an index) in training: random transforms depend on
     (seed, epoch, index) alone, whatever was drawn before and whichever process reads. With and without a cache an item
@@ -336,6 +341,8 @@ class RadiographDataset(Dataset):
             image, film, error = torch.zeros(self.shape), {}, f"{unreadable.code}: {unreadable.message}"
             label = torch.full_like(label, torch.nan)
         of_source = {"source": item["source"]} if "source" in item else {}
+        if film and "film_facts" in item:
+            film = film | {"film_facts": item["film_facts"]}
         shown = {"image": image, "label": label, "name": item["name"], "error": error}
         return {**shown, **of_source, **self.details(film)}
 

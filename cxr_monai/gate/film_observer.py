@@ -1,4 +1,4 @@
-"""What a data set adds to each item for the gate: an observation of its pixels, the facts of its header.
+"""What a data set adds to each item for the gate: an observation of its pixels, the facts of its header and manifest.
 
 observer = FilmObserver()                               # the argument ``observer`` of a RadiographDataset
 dataset[0]["observation"], dataset[0]["header"]         # float32 [OBSERVED], one line of JSON
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cxr_monai.data.film_header import FilmHeader
+from cxr_monai.data.film_header import NO_FACTS, FilmFacts, FilmHeader
 from cxr_monai.data.formats.grey import MIN_SIDE
 from cxr_monai.gate.alterations import ALTERATIONS
 from cxr_monai.gate.duplicates import picture_hash, pixel_digest
@@ -31,8 +31,8 @@ class FilmObserver:
         """Return the entries of one film.
 
         Args:
-            film: ``image_plane`` float32 ``[1, H, W]`` in [0, 1] and perhaps ``image_header``; empty for a file that
-                cannot be read.
+            film: ``image_plane`` float32 ``[1, H, W]`` in [0, 1] and perhaps ``image_header`` and ``film_facts``
+                (``cxr_monai.data.film_header``); empty for a file that cannot be read.
 
         Returns:
             ``observation`` (float32 ``[OBSERVED]``, NaN for a file that cannot be read), ``header``
@@ -41,6 +41,9 @@ class FilmObserver:
         """
         plane = None if "image_plane" not in film else _at_least(np.asarray(film["image_plane"], dtype=np.float32)[0])
         header: FilmHeader | None = film.get("image_header")
+        facts: FilmFacts = film.get("film_facts", NO_FACTS)
+        if facts != NO_FACTS:
+            header = (header or FilmHeader()).completed(facts)
         entries: dict[str, Any] = {
             "observation": _observed(plane),
             "header": "" if header is None else header.to_text(),

@@ -27,7 +27,7 @@ from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.attribution.reference_boxes import boxed_findings
 from cxr_monai.attribution.selection import Example
 from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.data.inputs import names_are_identities
+from cxr_monai.data.inputs import film_item, names_are_identities
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.durable import refuse_taken
 from cxr_monai.evaluation.fitted import Fitted
@@ -40,7 +40,7 @@ from cxr_monai.plurals import counted
 from cxr_monai.progress import progress_bar
 from cxr_monai.sharing.trust.open_trusted import open_trusted
 from cxr_monai.stopping import kept_so_far
-from cxr_monai.workflows.predict import Images, files_named
+from cxr_monai.workflows.predict import Images, films_named
 
 logger = logging.getLogger(__name__)
 
@@ -116,10 +116,11 @@ class ExplanationRun:
         folder = Path(output_dir) / "explanations"
         if {path.name for path in folder.glob("maps_*")} != {f"maps_{name}" for name in self.explainers}:
             refuse_taken([] if self.force else sorted(folder.glob("*.png")), "--force True")
-        files, names = [example.path for example in examples], [example.name for example in examples]
+        films = [film_item(example.path, example.facts) for example in examples]
+        names = [example.name for example in examples]
         with kept_so_far("the maps that are done"):
             stores = [
-                explainer.write_maps(files, names, folder / f"maps_{name}", errors=folder, force=self.force)
+                explainer.write_maps(films, names, folder / f"maps_{name}", errors=folder, force=self.force)
                 for name, explainer in self.explainers.items()
             ]
         self._draw(stores, examples, folder)
@@ -279,13 +280,12 @@ def explain_images(
 
     >>> explain_images("OUT/bundle", "radiograph.png").show()  # doctest: +SKIP
     """
-    files, names = files_named(images, split)
+    films = films_named(images, split)
     root, boxed, notes = open_trusted(bundle, trust_folder), None, list[str]()
     if boxes is not None:
         by_name = match_names or _named_uniquely(images)
-        boxed, notes = boxed_findings(boxes, names, Bundle.open(root).scheme, by_name)
-        files = [file for file, name in zip(files, names, strict=True) if name in boxed]
-        names = [name for name in names if name in boxed]
+        boxed, notes = boxed_findings(boxes, films.names, Bundle.open(root).scheme, by_name)
+        films = films.named(boxed)
     model = Model.open(
         root,
         weights=weights,
@@ -303,9 +303,8 @@ def explain_images(
         temporary = tempfile.mkdtemp(prefix="cxr-monai-maps-")  # of mode 0700
         out = Path(temporary) / "maps"
     try:
-        store = explainer.write_maps(
-            files, names, Path(out), root_of(files, names), findings_by_image=boxed, force=force
-        )
+        above = root_of(films.files, films.names)
+        store = explainer.write_maps(films.items(), films.names, Path(out), above, findings_by_image=boxed, force=force)
     except BaseException:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

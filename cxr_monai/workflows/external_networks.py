@@ -30,7 +30,7 @@ from cxr_monai.progress import progress_bar
 from cxr_monai.report.pages.model_card import is_of
 from cxr_monai.schemes import FINDINGS, LabelScheme, label_scheme
 from cxr_monai.sharing.trust.open_trusted import open_trusted
-from cxr_monai.workflows.predict import files_named, predict_into
+from cxr_monai.workflows.predict import films_named, predict_into
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,10 +234,10 @@ def predict_cell(
         UsageError: ``output-exists`` if other predictions are there.
         EvaluationError: ``predictions-invalid`` if no film could be read.
     """
-    files, names = files_named(manifest)
+    films = films_named(manifest)
     if out.exists() and not part_of(out).exists():
         kept = read_predictions(out)
-        if _is_complete(kept, network, names):
+        if _is_complete(kept, network, films.names):
             return kept
         if not force:
             raise UsageError(
@@ -247,7 +247,7 @@ def predict_cell(
                 where=out,
             )
     out.parent.mkdir(parents=True, exist_ok=True)
-    rows = predict_into(out, network.model, files, names, batch_size, workers, force)
+    rows = predict_into(out, network.model, films, batch_size, workers, force)
     if not rows.predicted:
         name, code, reason = rows.errors[0]
         raise EvaluationError(

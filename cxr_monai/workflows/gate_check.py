@@ -5,7 +5,7 @@ check.films[0].answer.sentence                          # "The film looks turned
 check.table                                             # the columns of predictions.csv.gate.csv
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_monai.data.inputs import InputFilms
 from cxr_monai.data.radiograph import read_radiograph
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, GateError, UsageError
@@ -22,7 +23,7 @@ from cxr_monai.gate.film_evidence import FilmEvidence, film_evidence
 from cxr_monai.inference.model import Model
 from cxr_monai.outputs import check_output, result_folder
 from cxr_monai.report.evidence_picture import evidence_picture
-from cxr_monai.workflows.predict import Images, files_named, open_model
+from cxr_monai.workflows.predict import Images, films_named, open_model
 
 CHECKED = "gate.csv"
 """The table in the folder that :func:`check_films` writes."""
@@ -77,8 +78,8 @@ def check_films(
         UsageError: ``usage`` for one picture of several films; ``output-exists``.
         CxrError: as of `cxr_monai.predict_images`.
     """
-    files, names = files_named(images, split)
-    with _place(out, len(files), force) as draw:
+    films = films_named(images, split)
+    with _place(out, len(films), force) as draw:
         model = open_model(
             bundle, trust_folder=trust_folder, any_modality=any_modality, gate=GateMode.REFUSE,
             batch_size=batch_size, num_workers=workers,
@@ -90,30 +91,30 @@ def check_films(
                 fix="'cxr-monai gate fit BUNDLE --manifest M --out NEW' writes a copy with one.",
                 where=model.settings.bundle,
             )
-        check = _check(model, files, names, draw)
+        check = _check(model, films, draw)
         draw.table(check.table)
     return check
 
 
-def _check(model: Model, files: Sequence[Path], names: Sequence[str], draw: "_Drawing") -> GateCheck:
-    by_name = dict(zip(names, files, strict=True))
-    films: list[FilmEvidence] = []
+def _check(model: Model, films: InputFilms, draw: "_Drawing") -> GateCheck:
+    by_name = dict(zip(films.names, films.files, strict=True))
+    checked: list[FilmEvidence] = []
     tables: list[pd.DataFrame] = []
     errors: list[tuple[str, str, str]] = []
     earlier = model.gate.earlier_films()
-    with closing(model.read(files, names, "gate")) as batches:
+    with closing(model.read(films.items(), films.names, "gate")) as batches:
         for batch in batches:
             errors += batch.errors
             answers = model.judge(batch, earlier=earlier) if batch.readable else None
             if answers is None:
                 continue
             evidence = film_evidence(model.gate, answers, batch.observed["observation"][batch.readable].numpy())
-            for number, film in enumerate(evidence, len(films) + 1):
+            for number, film in enumerate(evidence, len(checked) + 1):
                 draw.picture(number, film, by_name[film.name], model.settings.any_modality)
-            films += evidence
+            checked += evidence
             tables.append(answers.table)
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(GATE_COLUMNS))
-    return GateCheck(films, table, errors)
+    return GateCheck(checked, table, errors)
 
 
 @dataclass(frozen=True)

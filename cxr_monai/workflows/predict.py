@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.data.inputs import gather_files
+from cxr_monai.data.inputs import InputFilms, gather_films
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.evaluation.gate_evidence import gate_file, read_gate_evidence, with_gate_counts
 from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of, read_predictions
@@ -96,7 +96,7 @@ def predict_images(
 
     >>> predict_images("OUT/bundle", "radiographs/").table  # doctest: +SKIP
     """
-    files, names = files_named(images, split)
+    films = films_named(images, split)
     if out is not None:  # whether an earlier file can be continued is checked later
         check_output(out, force or part_of(out).exists())
     model = open_model(
@@ -112,8 +112,8 @@ def predict_images(
         training_index=training_index,
     )
     if out is None:
-        return model.predict(files, names, batch_size, workers)
-    rows = predict_into(out, model, files, names, batch_size, workers, force)
+        return model.predict(films.items(), films.names, batch_size, workers)
+    rows = predict_into(out, model, films, batch_size, workers, force)
     table = read_predictions(out).table if rows.predicted else model.predict([]).table
     evidence = read_gate_evidence(gate_file(out)) if rows.counts.verdicts else None
     return Predictions(table, rows.errors, with_gate_counts(model.about, rows.counts), rows.notes, evidence)
@@ -122,8 +122,7 @@ def predict_images(
 def predict_into(
     out: str | Path,
     model: Model,
-    files: Sequence[Path],
-    names: Sequence[str],
+    films: InputFilms,
     batch_size: int = 16,
     workers: int | None = None,
     force: bool = False,
@@ -134,8 +133,7 @@ def predict_into(
     Args:
         out: the CSV.
         model: the opened bundle.
-        files: N paths.
-        names: N names, one for each file.
+        films: their files, names, and what a manifest says of them.
         batch_size, workers: as of :func:`predict_images`.
         force: an earlier file may be written over.
         on_start: is given the rows before the first is computed; ``rows.done`` of them are there already.
@@ -149,23 +147,23 @@ def predict_into(
         StorageError: ``disk-full`` or ``write-failed``.
     """
     findings, weights = model.labels, model.settings.weights
-    check_output(out, force=True, room=len(files) * _bytes_a_film(model))
+    check_output(out, force=True, room=len(films) * _bytes_a_film(model))
     head = {
         **model.about,
         "weights": file_digest(Path(weights)) if weights else None,
         "batch_size": batch_size,
         "any_modality": model.settings.any_modality,
-        "images": digest_of_list(names, files),
+        "images": digest_of_list(films.names, films.files),
     }
     columns = () if model.gate.fitted is None else GATE_COLUMNS
-    rows = PredictionRows.open(out, findings, head, len(files), force, columns)
+    rows = PredictionRows.open(out, findings, head, len(films), force, columns)
     on_start(rows)
     earlier = model.gate.earlier_films()
     for part in rows.evidence():  # of an interrupted call
         table = read_gate_evidence(part, columns)
         for film in zip(table["image"], table["pixel_digest"], table["picture_hash"], strict=True):
             earlier.remember(*film)
-    batches = model.predict_batches(files[rows.done :], names[rows.done :], batch_size, workers, earlier)
+    batches = model.predict_batches(films.items()[rows.done :], films.names[rows.done :], batch_size, workers, earlier)
     with closing(batches):
         for batch in batches:
             values = batch.table[list(findings)].to_numpy()
@@ -179,8 +177,8 @@ def _bytes_a_film(model: Model) -> int:
     return 12 * len(model.labels) + 16 + (0 if model.gate.fitted is None else 2 * 8 * len(GATE_COLUMNS))
 
 
-def files_named(images: Images, split: str | None = None) -> tuple[list[Path], list[str]]:
-    """Return the files of images (paths, a folder, a manifest), and their names in results.
+def films_named(images: Images, split: str | None = None) -> InputFilms:
+    """Return the films of images (paths, a folder, a manifest), with their names in results.
 
     Args:
         images: a file, a folder, a manifest, or several of these.
@@ -191,9 +189,8 @@ def files_named(images: Images, split: str | None = None) -> tuple[list[Path], l
         SplitError: ``split-invalid`` if a manifest has no such part.
     """
     if isinstance(images, Manifest):
-        part = images if split is None else images.part(split)
-        return part.paths(), list(part.table["image"])
-    return gather_files([images] if isinstance(images, str | Path) else images, split)
+        return InputFilms.of(images if split is None else images.part(split))
+    return gather_films([images] if isinstance(images, str | Path) else images, split)
 
 
 def predictions_file(predictions: Probabilities) -> PredictionsFile:

@@ -28,7 +28,13 @@ from tests.support.tiny_bundles import tiny_bundle
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("plain") / "bundle", 1)
+    """A bundle of before: it has no gate, and does not say which films it is meant for."""
+    root = tiny_bundle(tmp_path_factory.mktemp("plain") / "bundle", 1)
+    path = root / "configs" / "metadata.json"
+    content = json.loads(path.read_text())
+    del content["intended_films"]
+    path.write_text(json.dumps(content))
+    return root
 
 
 @dataclass(frozen=True)
