@@ -193,6 +193,12 @@ def films_named(images: Images, split: str | None = None) -> InputFilms:
     return gather_films([images] if isinstance(images, str | Path) else images, split)
 
 
+def files_named(images: Images, split: str | None = None) -> tuple[list[Path], list[str]]:
+    """Return files and names of :func:`films_named`."""
+    films = films_named(images, split)
+    return films.files, films.names
+
+
 def predictions_file(predictions: Probabilities) -> PredictionsFile:
     """Return predictions, a file's or in memory, as the evaluation takes them.
 
