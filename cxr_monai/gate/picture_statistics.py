@@ -16,6 +16,10 @@ STATISTICS = (
     "aspect",
     "black_share",
     "white_share",
+    "at_black",
+    "at_white",
+    "near_black",
+    "near_white",
     "level_p01",
     "level_p10",
     "level_p25",
@@ -42,7 +46,9 @@ STATISTICS = (
 """The numbers, in their order:
 
 ``aspect``: logarithm of columns / rows. ``black_share``, ``white_share``: share of pixels in the lowest and highest
-percent of the range. ``level_pNN``: percentiles of the grey levels, in [0, 1]. ``mean``, ``deviation`` (standard): of
+percent of the range. ``at_black``, ``at_white``: logarithm of the share in the lowest and highest grey level of 256;
+``near_black``, ``near_white``: in the fifth to twentieth from that end, of which a film that was cut off there has
+many. ``level_pNN``: percentiles of the grey levels, in [0, 1]. ``mean``, ``deviation`` (standard): of
 the grey levels. ``levels_used``: share of 64 grey levels that any pixel has. ``sharpness_N``: logarithm of the mean
 absolute difference of neighbouring blocks of N pixels, relative to the deviation (Haar's details). ``noise``: logarithm
 of the median absolute diagonal detail, relative to the deviation (Donoho and Johnstone 1994, doi
@@ -86,6 +92,7 @@ def picture_statistics(plane: np.ndarray) -> np.ndarray:
             math.log(width / height),
             counts[:3].sum() / levels.size,
             counts[-3:].sum() / levels.size,
+            *np.log(np.array([counts[0], counts[-1], counts[4:20].sum(), counts[-20:-4].sum()]) / levels.size + 1e-3),
             *percentiles,
             mean,
             deviation,
