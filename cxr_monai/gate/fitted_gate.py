@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cxr_monai.gate.distance import Distance
+from cxr_monai.gate.likeness import Likeness
 from cxr_monai.gate.linear_head import LinearHead
 from cxr_monai.gate.observation import Parts, parts_of
 
@@ -26,15 +27,19 @@ TYPICAL = 0.99
 
 ALTERATION, MIRRORED = "alteration", "mirrored"
 THUMBNAIL_DISTANCE, STATISTICS_DISTANCE = "thumbnail_distance", "statistics_distance"
-NETWORK_DISTANCE = "network_distance"
+NETWORK_DISTANCE, PICTURE_DISTANCE = "network_distance", "picture_distance"
 CHILD, LATERAL_VIEW = "child", "lateral"
-GATE_SCORES = (ALTERATION, MIRRORED, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK_DISTANCE, CHILD, LATERAL_VIEW)
+GATE_SCORES = (
+    ALTERATION, MIRRORED, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK_DISTANCE, PICTURE_DISTANCE, CHILD,
+    LATERAL_VIEW,
+)  # fmt: skip
 """The scores that a film is refused by, where the gate has them:
 
 ``alteration``: log-odds that it was turned, inverted, cut off, blurred or wrongly exposed
 (`cxr_monai.gate.alterations`). ``mirrored``: log-odds that it was mirrored. ``thumbnail_distance``,
-``statistics_distance``, ``network_distance``: Mahalanobis' distances of the thumbnail, of the picture's statistics, of
-the network's pooled features. ``child``, ``lateral``: log-odds of that attribute, where the manifest has films of it.
+``statistics_distance``, ``network_distance``, ``picture_distance``: Mahalanobis' distances of the thumbnail, of the
+picture's statistics, of the network's pooled features, of statistics, thumbnail and edges together. ``child``,
+``lateral``: log-odds of that attribute, where the manifest has films of it.
 """
 AP_VIEW = "ap"
 """Log-odds of an AP against a PA view: evidence alone, no film is refused by it."""
@@ -65,11 +70,13 @@ class FittedGate:
         distances: by name of the score.
         heads: ``alteration``, ``mirrored``, and of attributes ``child``, ``lateral``, ``ap`` where there are films.
         scales: of each score, by name.
-        limits: ``refuse`` and ``review``: the worst score above which a film is; ``far``: the distance above which it
-            is no radiograph.
+        limits: ``refuse`` and ``review``: the worst score above which a film is; ``far``: the distance to the nearest
+            kind of films above which it is no radiograph.
         promise: the share of good films that may be refused.
         layers: of the network, whose pooled outputs are the features, one after the other; empty without them.
         statistics_limits: float ``[S, 2]``: the lowest and highest value of each statistic in 99.8 % of good films.
+        likeness: the distances to films as they should be and to altered ones, which a reason must bear; None where
+            any reason is taken.
         fitted_on: figures on the films, for people: counts, shares, tests.
     """
 
@@ -81,17 +88,15 @@ class FittedGate:
     layers: tuple[str, ...]
     statistics_limits: np.ndarray
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
+    likeness: Likeness | None = None
 
     def raw_scores(self, observations: np.ndarray, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Return the scores of films before they are standardised, ``[N]`` each; arguments as of :meth:`scores`."""
-        parts = parts_of(observations)
-        inputs = head_inputs(parts)
-        scores = {name: head.against_first(inputs) for name, head in self.heads.items()}
-        values = {THUMBNAIL_DISTANCE: thumbnail_values(parts), STATISTICS_DISTANCE: parts.statistics}
+        inputs = score_inputs(observations)
         if features is not None:
-            values[NETWORK_DISTANCE] = features
-        scores |= {name: self.distances[name].of(value) for name, value in values.items() if name in self.distances}
-        return scores
+            inputs[NETWORK_DISTANCE] = features
+        scores = {name: head.against_first(inputs[name]) for name, head in self.heads.items()}
+        return scores | {name: distance.of(inputs[name]) for name, distance in self.distances.items() if name in inputs}
 
     def scores(self, observations: np.ndarray, features: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Return the standardised scores of films, float ``[N]`` each, of :data:`GATE_SCORES` and :data:`AP_VIEW`.
@@ -111,8 +116,24 @@ class FittedGate:
     def likeliest(self, observations: np.ndarray) -> list[str]:
         """Return the name of the alteration that each film looks most like, or ``intact``."""
         head = self.heads[ALTERATION]
-        best = head.log_odds(head_inputs(parts_of(observations))).argmax(1)
+        best = head.log_odds(score_inputs(observations)[ALTERATION]).argmax(1)
         return [head.classes[position] for position in best]
+
+
+def score_inputs(observations: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the numbers that each score is of, ``[N, D]``, but for those of the network.
+
+    Args:
+        observations: ``[N, OBSERVED]``.
+    """
+    parts = parts_of(observations)
+    inputs = head_inputs(parts)
+    return {
+        MIRRORED: parts.edges,
+        THUMBNAIL_DISTANCE: thumbnail_values(parts),
+        STATISTICS_DISTANCE: parts.statistics,
+        **dict.fromkeys((ALTERATION, PICTURE_DISTANCE, CHILD, LATERAL_VIEW, AP_VIEW), inputs),
+    }
 
 
 def thumbnail_values(parts: Parts) -> np.ndarray:
@@ -121,5 +142,5 @@ def thumbnail_values(parts: Parts) -> np.ndarray:
 
 
 def head_inputs(parts: Parts) -> np.ndarray:
-    """Return what the classifiers are of: statistics, thumbnail and directions of edges, ``[N, 791]``."""
+    """Return statistics, thumbnail and directions of edges, ``[N, 797]``."""
     return np.concatenate([parts.statistics, thumbnail_values(parts), parts.edges], axis=1)

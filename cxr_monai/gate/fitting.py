@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 
 from cxr_monai.errors import Code, GateError
 from cxr_monai.gate.alterations import ALTERATIONS
-from cxr_monai.gate.distance import Distance
+from cxr_monai.gate.distance import MOST_COMPONENTS, Distance
 from cxr_monai.gate.fitted_gate import (
     ALTERATION,
     AP_VIEW,
@@ -27,15 +27,16 @@ from cxr_monai.gate.fitted_gate import (
     LATERAL_VIEW,
     MIRRORED,
     NETWORK_DISTANCE,
+    PICTURE_DISTANCE,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
     Scale,
-    head_inputs,
-    thumbnail_values,
+    score_inputs,
 )
+from cxr_monai.gate.likeness import LIKENESS_COMPONENTS, Likeness
 from cxr_monai.gate.linear_head import LinearHead
-from cxr_monai.gate.observation import parts_of
+from cxr_monai.gate.observation import mirrored_edges, parts_of
 from cxr_monai.plurals import counted
 
 GATE_FOLDS = 5
@@ -48,6 +49,7 @@ REVIEWED = 5
 PROMISE = 0.01
 """The share of films like the training's that may be refused."""
 _MIRRORED = "mirrored"
+_NAMES = tuple(alteration.name for alteration in ALTERATIONS)
 _INSIDE = (0.001, 0.999)
 
 
@@ -108,13 +110,14 @@ def fit_gate(material: GateMaterial, layers: Sequence[str] = (), promise: float 
             fix="Fit it on more films ('cxr-monai gate fit'), or train with --gate none.",
         )
     raw: dict[str, np.ndarray] = {}
+    copies = _Copies.of(material)
     folds = GroupKFold(GATE_FOLDS, shuffle=True, random_state=seed)
     for fitted_on, scored in folds.split(material.observations, groups=material.patients):
-        part = _parameters(material.take(fitted_on), layers, promise)
+        part = _parameters(material.take(fitted_on), copies.take(fitted_on), layers, promise)
         rest = material.take(scored)
         for name, values in part.raw_scores(rest.observations, rest.features).items():
             raw.setdefault(name, np.full(len(material.observations), np.nan))[scored] = values
-    fitted = _parameters(material, layers, promise)
+    fitted = _parameters(material, copies, layers, promise)
     raw = {name: values for name, values in raw.items() if name in {*fitted.heads, *fitted.distances}}
     standardised = {name: _standardise(name, values, material) for name, values in raw.items()}
     scales = {name: scale for name, (scale, _) in standardised.items()}
@@ -125,10 +128,10 @@ def fit_gate(material: GateMaterial, layers: Sequence[str] = (), promise: float 
         "refuse": conformal_limit(worst, promise),
         "review": conformal_limit(worst, min(REVIEWED * promise, 0.5)),
     }
-    fitted = replace(fitted, scales=scales, limits=limits)
-    far = _far(fitted, material)
+    likeness, far = _likeness(material, copies)
+    limits["far"] = max(far, limits["refuse"])
     about = _about(material, worst, limits, promise)
-    return replace(fitted, limits={**limits, "far": max(far, limits["refuse"])}, fitted_on=about)
+    return replace(fitted, scales=scales, limits=limits, likeness=likeness, fitted_on=about)
 
 
 def conformal_limit(scores: np.ndarray, share: float) -> float:
@@ -162,66 +165,92 @@ def _standardise(name: str, raw: np.ndarray, material: GateMaterial) -> tuple[Sc
     return scale, values
 
 
-def _parameters(material: GateMaterial, layers: Sequence[str], promise: float) -> FittedGate:
+@dataclass(frozen=True, eq=False)
+class _Copies:
+    """What heads are fitted on, of good films and of their copies in every alteration.
+
+    Attributes:
+        films: positions of the M films in the material.
+        values: float32 ``[1 + A, M, D]``: of the films as they are, then of their copies.
+    """
+
+    films: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, material: GateMaterial) -> "_Copies":
+        films = np.flatnonzero(material.is_good & np.isfinite(material.altered[:, 0, 0]))
+        kinds = [material.observations[films], *material.altered[films].swapaxes(0, 1)]
+        return cls(films, np.stack([score_inputs(observations)[ALTERATION] for observations in kinds]))
+
+    def take(self, films: np.ndarray) -> "_Copies":
+        kept = np.isin(self.films, films)
+        return _Copies(self.films[kept], self.values[:, kept])
+
+    @property
+    def classes(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self.values)), len(self.films))
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self.values.reshape(-1, self.values.shape[-1])
+
+
+def _parameters(material: GateMaterial, copies: _Copies, layers: Sequence[str], promise: float) -> FittedGate:
     """Return the distances and classifiers of films; no scales or limits yet."""
     good = material.take(material.is_good)
-    parts = parts_of(good.observations)
-    values = {THUMBNAIL_DISTANCE: thumbnail_values(parts), STATISTICS_DISTANCE: parts.statistics}
+    values = score_inputs(good.observations)
     if good.features is not None:
         values[NETWORK_DISTANCE] = good.features
-    distances = {name: Distance.fit(value) for name, value in values.items()}
+    distances = {
+        name: Distance.fit(values[name], LIKENESS_COMPONENTS if name == PICTURE_DISTANCE else MOST_COMPONENTS)
+        for name in (THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, PICTURE_DISTANCE, NETWORK_DISTANCE)
+        if name in values
+    }
     return FittedGate(
         distances,
-        {**_alteration_heads(good), **_attribute_heads(material)},
+        {**_alteration_heads(good, copies), **_attribute_heads(material)},
         {},
         {},
         promise,
         tuple(layers) if good.features is not None else (),
-        np.quantile(parts.statistics, _INSIDE, axis=0).T,
+        np.quantile(values[STATISTICS_DISTANCE], _INSIDE, axis=0).T,
     )
 
 
-def _alteration_heads(good: GateMaterial) -> dict[str, LinearHead]:
-    with_copies = good.take(np.isfinite(good.altered[:, 0, 0]))
-    intact = head_inputs(parts_of(with_copies.observations))
-    films = len(intact)
-    copies = [head_inputs(parts_of(with_copies.altered[:, position])) for position in range(len(ALTERATIONS))]
-    classes = np.repeat(np.arange(1 + len(ALTERATIONS)), films)
-    names = (INTACT, *(alteration.name for alteration in ALTERATIONS))
-    mirrored = copies[[alteration.name for alteration in ALTERATIONS].index(_MIRRORED)]
+def _alteration_heads(good: GateMaterial, copies: _Copies) -> dict[str, LinearHead]:
+    edges = parts_of(good.observations).edges
+    both, is_mirrored = np.concatenate([edges, mirrored_edges(edges)]), np.repeat([0, 1], len(edges))
     return {
-        ALTERATION: LinearHead.fit(np.concatenate([intact, *copies]), classes, names),
-        MIRRORED: LinearHead.fit(np.concatenate([intact, mirrored]), np.repeat([0, 1], films), (INTACT, _MIRRORED)),
+        ALTERATION: LinearHead.fit(copies.rows, copies.classes, (INTACT, *_NAMES)),
+        MIRRORED: LinearHead.fit(both, is_mirrored, (INTACT, _MIRRORED)),
     }
 
 
 def _attribute_heads(material: GateMaterial) -> dict[str, LinearHead]:
-    inputs, heads = head_inputs(parts_of(material.observations)), {}
-    for name, others in ((CHILD, material.is_good), (LATERAL_VIEW, material.is_good), (AP_VIEW, material.is_good)):
+    inputs, heads = score_inputs(material.observations), {}
+    for name in (CHILD, LATERAL_VIEW, AP_VIEW):
         has = material.attributes.get(name)
         if has is None:
             continue
-        others = others & ~has
+        others = material.is_good & ~has
         if min(has.sum(), others.sum()) < FEWEST_WITH_ATTRIBUTE:
             continue
         rows = has | others
-        heads[name] = LinearHead.fit(inputs[rows], has[rows].astype(int), (f"no {name}", name))
+        heads[name] = LinearHead.fit(inputs[name][rows], has[rows].astype(int), (f"no {name}", name))
     return heads
 
 
-def _far(fitted: FittedGate, material: GateMaterial) -> float:
-    """Return the distance below which 99 % of the altered copies of good films lie."""
-    good = material.take(material.is_good & np.isfinite(material.altered[:, 0, 0]))
-    distances = [
-        np.maximum(scores[THUMBNAIL_DISTANCE], scores[STATISTICS_DISTANCE])
-        for position in range(len(ALTERATIONS))
-        for scores in [fitted.scores(good.altered[:, position])]
-    ]
-    return float(np.quantile(np.concatenate(distances), TYPICAL_FAR))
-
-
-TYPICAL_FAR = 0.99
-"""The share of altered copies of good films that still count as radiographs."""
+def _likeness(material: GateMaterial, copies: _Copies) -> tuple[Likeness, float]:
+    """Return the distances to every kind of film, and the distance to the nearest within which 99 % of all lie."""
+    names, kinds, films = [INTACT, *_NAMES], [copies.classes], [copies.rows]
+    for name in (CHILD, LATERAL_VIEW):
+        has = material.attributes.get(name)
+        if has is not None and has.sum() >= FEWEST_WITH_ATTRIBUTE:
+            films.append(score_inputs(material.observations[has])[name])
+            kinds.append(np.full(len(films[-1]), len(names)))
+            names.append(name)
+    return Likeness.fit(np.concatenate(films), np.concatenate(kinds), names)
 
 
 def _about(material: GateMaterial, worst: np.ndarray, limits: Mapping[str, float], promise: float) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 answers = judge_films(fitted, observations, features)             # one Answer a film, by its pixels alone
 
-A film whose worst score is beyond the limit gets the reason that explains it best: what was done to it, where undoing
-that would make it like the training's; else the statistic that is furthest out; else that it is unlike the training's.
+A film whose worst score is beyond the limit gets the reason that explains it best: what was done to it, or that it is a
+child's or a lateral, where it is like films of that kind (`cxr_monai.gate.likeness`); that it is no chest radiograph,
+where it is far from films of every kind; else that it is unlike the training's.
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,18 @@ from cxr_monai.gate.fitted_gate import (
     ALTERATION,
     CHILD,
     GATE_SCORES,
+    INTACT,
     LATERAL_VIEW,
     MIRRORED,
+    PICTURE_DISTANCE,
     STATISTICS_DISTANCE,
-    THUMBNAIL_DISTANCE,
     FittedGate,
-    thumbnail_values,
+    score_inputs,
 )
-from cxr_monai.gate.observation import Parts, parts_of
 
 _ALTERATIONS = {alteration.name: alteration for alteration in ALTERATIONS}
+_ATTRIBUTES = {CHILD: Code.GATE_CHILD, LATERAL_VIEW: Code.GATE_LATERAL}
+_NEAREST = "nearest"
 _SENTENCES = {
     Code.GATE_ROTATED: "The film looks {what}.",
     Code.GATE_INVERTED: "The film looks {what}: bone is dark and air is bright.",
@@ -53,47 +56,52 @@ def judge_films(
         observations: float32 ``[N, OBSERVED]``.
         scores: of :meth:`FittedGate.scores`, ``[N]`` each.
     """
-    worst, likeliest, parts = fitted.worst(scores), fitted.likeliest(observations), parts_of(observations)
-    answers = []
-    for row, value in enumerate(worst):
-        if value <= fitted.limits["review"]:
-            answers.append(ACCEPTED)
-            continue
-        verdict = GateVerdict.REFUSE if value > fitted.limits["refuse"] else GateVerdict.REVIEW
+    worst = fitted.worst(scores)
+    flagged = np.flatnonzero(worst > fitted.limits["review"])
+    answers = [ACCEPTED] * len(worst)
+    if not len(flagged):
+        return answers
+    likeliest = fitted.likeliest(observations[flagged])
+    distances = _distances(fitted, observations[flagged])
+    for position, row in enumerate(flagged):
+        verdict = GateVerdict.REFUSE if worst[row] > fitted.limits["refuse"] else GateVerdict.REVIEW
         film = {name: float(values[row]) for name, values in scores.items()}
-        one = Parts(*(part[row : row + 1] for part in parts))
-        answers.append(_explained(fitted, verdict, film, likeliest[row], one))
+        code, evidence, alteration = _reason(fitted, film, likeliest[position], distances[position])
+        answers[row] = _answer(verdict, code, evidence, film, fitted.limits["refuse"], alteration)
     return answers
 
 
-def _explained(
-    fitted: FittedGate, verdict: GateVerdict, film: Mapping[str, float], likeliest: str, parts: Parts
-) -> Answer:
+def _distances(fitted: FittedGate, observations: np.ndarray) -> list[dict[str, float]]:
+    """Return each film's distance to each kind of films as a multiple of that kind's limit; empty where unknown."""
+    if fitted.likeness is None:
+        return [{} for _ in observations]
+    known = fitted.likeness
+    distances = known.of(score_inputs(observations)[PICTURE_DISTANCE])
+    nearest = distances.min(1) / fitted.limits["far"]
+    shares = np.column_stack([distances / known.limits, nearest])
+    return [dict(zip((*known.classes, _NEAREST), row.tolist(), strict=True)) for row in shares]
+
+
+def _reason(
+    fitted: FittedGate, film: Mapping[str, float], likeliest: str, distances: Mapping[str, float]
+) -> tuple[Code, str, Alteration | None]:
+    """Return the code, the score that is its evidence, and what was done to the film, if that is the reason."""
     evidence = max((name for name in GATE_SCORES if name in film), key=lambda name: film[name])
-    refuse = fitted.limits["refuse"]
-    far = max(film[THUMBNAIL_DISTANCE], film[STATISTICS_DISTANCE])
-    if evidence in (CHILD, LATERAL_VIEW):
-        return _answer(verdict, Code.GATE_CHILD if evidence == CHILD else Code.GATE_LATERAL, evidence, film, refuse)
     alteration = _ALTERATIONS.get(likeliest)
     if alteration is None and evidence == MIRRORED:
-        alteration = _ALTERATIONS["mirrored"]
-    if alteration is not None and _explains(fitted, alteration, parts, film, far):
-        name = MIRRORED if alteration.code == Code.GATE_MIRRORED and MIRRORED in film else ALTERATION
-        return _answer(verdict, alteration.code, name, film, refuse, alteration)
-    if far > fitted.limits["far"]:
-        return _answer(verdict, Code.GATE_NOT_A_RADIOGRAPH, evidence, film, refuse)
-    return _answer(verdict, Code.GATE_UNLIKE_TRAINING, evidence, film, refuse)
-
-
-def _explains(fitted: FittedGate, alteration: Alteration, parts: Parts, film: Mapping[str, float], far: float) -> bool:
-    """Return whether an alteration explains a film: undone, it is like the training's; or it is not too far for one."""
-    if alteration.undo is None:
-        return far <= fitted.limits["far"]
-    undone = alteration.undo(parts.thumbnails[0])
-    undone = (undone - undone.mean()) / (undone.std() + 1e-3)
-    values = thumbnail_values(Parts(parts.statistics, undone[None].astype(np.float32), parts.edges))
-    distance = float(fitted.scales[THUMBNAIL_DISTANCE](fitted.distances[THUMBNAIL_DISTANCE].of(values))[0])
-    return distance <= max(fitted.limits["refuse"], film[THUMBNAIL_DISTANCE] / 2)
+        alteration = _ALTERATIONS[MIRRORED]
+    shown = MIRRORED if alteration is _ALTERATIONS[MIRRORED] and MIRRORED in film else ALTERATION
+    is_usual = max(film.get(name, 0) for name in (STATISTICS_DISTANCE, PICTURE_DISTANCE)) <= fitted.limits["refuse"]
+    if evidence == LATERAL_VIEW or (evidence == CHILD and is_usual):  # else more than age makes it unlike the others
+        kind, code, alteration = evidence, _ATTRIBUTES[evidence], None
+    elif alteration is not None and film[shown] > fitted.limits["review"]:
+        kind, code, evidence = alteration.name, alteration.code, shown
+    else:
+        kind, code, alteration = INTACT, Code.GATE_UNLIKE_TRAINING, None
+    if distances.get(kind, 0) <= 1:
+        return code, evidence, alteration
+    is_far = distances[_NEAREST] > 1
+    return Code.GATE_NOT_A_RADIOGRAPH if is_far else Code.GATE_UNLIKE_TRAINING, evidence, None
 
 
 def _answer(

@@ -89,3 +89,14 @@ def edge_directions(picture: np.ndarray) -> np.ndarray:
     sums = np.concatenate([forwards, shared - forwards]) @ _CELL_OF
     cells = _CELL_OF.T @ sums
     return np.sqrt(cells / (cells.mean() + 1e-6)).ravel()
+
+
+def mirrored_edges(edges: np.ndarray) -> np.ndarray:
+    """Return the :func:`edge_directions` that films' mirror images have, ``[N, ...]`` of ``[N, ...]``.
+
+    Args:
+        edges: of the films as they are.
+    """
+    of_mirror = [(DIRECTIONS // 2 - direction) % DIRECTIONS for direction in range(DIRECTIONS)]
+    grid = edges.reshape(-1, DIRECTIONS, CELLS, CELLS)
+    return grid[:, of_mirror, :, ::-1].reshape(edges.shape)

@@ -35,15 +35,16 @@ from cxr_monai.gate.fitted_gate import (
     INTACT,
     MIRRORED,
     NETWORK_DISTANCE,
+    PICTURE_DISTANCE,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
     Scale,
-    head_inputs,
-    thumbnail_values,
+    score_inputs,
 )
+from cxr_monai.gate.likeness import Likeness
 from cxr_monai.gate.linear_head import LinearHead
-from cxr_monai.gate.observation import OBSERVED, parts_of
+from cxr_monai.gate.observation import OBSERVED
 from cxr_monai.gate.picture_statistics import STATISTICS
 from cxr_monai.networks.weights_files import read_safetensors_header
 from cxr_monai.plurals import counted
@@ -55,8 +56,8 @@ LARGEST_TENSORS = 32 << 20
 """Bytes of ``gate.safetensors``; one that a training leaves has about one million."""
 _FORMAT = 1
 _KEYS = {
-    "format", "promise", "layers", "limits", "scales", "heads", "distances", "statistics", "fitted_on", "weights",
-    COMPLETE,
+    "format", "promise", "layers", "limits", "scales", "heads", "distances", "likeness", "statistics", "fitted_on",
+    "weights", COMPLETE,
 }  # fmt: skip
 _LIMITS = ("review", "refuse", "far")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -77,7 +78,8 @@ def write_gate(root: str | Path, fitted: FittedGate, weights: str) -> None:
     carry_gate(root, None)  # in this order a kill leaves no gate, or one that no configuration names yet
     (root / GATE).unlink(missing_ok=True)
     tensors = {"statistics_limits": fitted.statistics_limits}
-    for kind, parts in (("distances", fitted.distances), ("heads", fitted.heads)):
+    likeness = {} if fitted.likeness is None else {"all": fitted.likeness}
+    for kind, parts in (("distances", fitted.distances), ("heads", fitted.heads), ("likeness", likeness)):
         for name, part in parts.items():
             tensors |= {f"{kind}.{name}.{key}": value for key, value in part.tensors().items()}
     write_durably(root / GATE_TENSORS, _safetensors(tensors))
@@ -89,6 +91,7 @@ def write_gate(root: str | Path, fitted: FittedGate, weights: str) -> None:
         "scales": {name: asdict(scale) for name, scale in fitted.scales.items()},
         "heads": {name: list(head.classes) for name, head in fitted.heads.items()},
         "distances": list(fitted.distances),
+        "likeness": [] if fitted.likeness is None else list(fitted.likeness.classes),
         "statistics": list(STATISTICS),
         "fitted_on": dict(fitted.fitted_on),
         "weights": weights,
@@ -192,10 +195,12 @@ def _gate(content: Mapping[str, Any], tensors: dict[str, np.ndarray]) -> tuple[F
         name: LinearHead.from_tensors(_texts(classes), take(f"heads.{name}."))
         for name, classes in content["heads"].items()
     }
+    kinds = _texts(content["likeness"])
+    likeness = Likeness.from_tensors(kinds, take("likeness.all.")) if kinds else None
     limits_of_statistics = tensors.pop("statistics_limits")
     if tensors:
         raise ValueError(f"it has {counted(len(tensors), 'tensor')} that no part of it needs")
-    _check_parts(distances, heads, layers)
+    _check_parts(distances, heads, likeness, layers)
     scales = {name: _scale(scale) for name, scale in content["scales"].items()}
     if set(scales) != {*distances, *heads}:
         raise ValueError("its scales are not those of its scores")
@@ -210,11 +215,18 @@ def _gate(content: Mapping[str, Any], tensors: dict[str, np.ndarray]) -> tuple[F
         raise ValueError("the limits of its statistics do not fit them")
     if not isinstance(content["fitted_on"], dict):
         raise ValueError("'fitted_on' is no object")
-    fitted = FittedGate(distances, heads, scales, limits, promise, layers, limits_of_statistics, content["fitted_on"])
+    fitted = FittedGate(
+        distances, heads, scales, limits, promise, layers, limits_of_statistics, content["fitted_on"], likeness
+    )
     return fitted, content["weights"]
 
 
-def _check_parts(distances: Mapping[str, Distance], heads: Mapping[str, LinearHead], layers: Collection[str]) -> None:
+def _check_parts(
+    distances: Mapping[str, Distance],
+    heads: Mapping[str, LinearHead],
+    likeness: Likeness | None,
+    layers: Collection[str],
+) -> None:
     """Raise ``ValueError`` where distances and classifiers are not those of this version, or of other numbers."""
     scores = {*distances, *heads}
     if not {ALTERATION, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE} <= scores <= {*GATE_SCORES, AP_VIEW} or {
@@ -223,15 +235,16 @@ def _check_parts(distances: Mapping[str, Distance], heads: Mapping[str, LinearHe
         raise ValueError("its scores are not those of this version")
     if (NETWORK_DISTANCE in distances) != bool(layers):
         raise ValueError(f"it has layers without {NETWORK_DISTANCE}, or the reverse")
-    parts = parts_of(np.zeros((1, OBSERVED), dtype=np.float32))
-    of_distances = {THUMBNAIL_DISTANCE: thumbnail_values(parts), STATISTICS_DISTANCE: parts.statistics}
-    for name, values in of_distances.items():
-        if distances[name].mean.shape != (values.shape[1],):
+    sizes = {name: inputs.shape[1] for name, inputs in score_inputs(np.zeros((1, OBSERVED), np.float32)).items()}
+    of_parts = {name: distance.mean.shape[0] for name, distance in distances.items() if name in sizes}
+    of_parts |= {name: head.weights.shape[1] for name, head in heads.items()}
+    of_parts |= {PICTURE_DISTANCE: likeness.mean.shape[0]} if likeness else {}
+    for name, size in of_parts.items():
+        if size != sizes[name]:
             raise ValueError(f"{name} is of another number of values than this version's")
-    inputs = head_inputs(parts).shape[1]
+    if likeness and likeness.classes[0] != INTACT:
+        raise ValueError("its kinds of films do not begin with films as they should be")
     for name, head in heads.items():
-        if head.weights.shape[1] != inputs:
-            raise ValueError(f"{name} is of another number of values than this version's")
         if len(head.classes) < 2 or (name in (ALTERATION, MIRRORED) and head.classes[0] != INTACT):
             raise ValueError(f"{name} does not know films as they should be")
 

@@ -18,9 +18,11 @@ from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.views import AP, LATERAL, PA, known_view
 from cxr_monai.gate import fitted_gate as names
+from cxr_monai.gate.alterations import ALTERATIONS
 from cxr_monai.gate.film_observer import FilmObserver
 from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.gate.fitting import PROMISE, GateMaterial, fit_gate
+from cxr_monai.gate.observation import OBSERVED
 from cxr_monai.inference.computation import fastest_computation
 from cxr_monai.inference.model import Model
 from cxr_monai.inference.reading import FilmReader
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 MOST_FILMS = 2000
 """Training films, and validation films, that a gate is fitted on at most, drawn at random by the seed."""
+MOST_WITH_COPIES = 600
+"""Films of these, of which altered copies are made: thirty a film."""
 
 
 def fit_gate_of(
@@ -84,19 +88,25 @@ def gate_material(
         model.network, model.shape, model.head, model.device, settings.runtime, settings.amp, layers
     )
     workers = settings.num_workers if num_workers is None else num_workers
-    reader = FilmReader(model.preprocessing, model.shape, settings.batch_size, workers, FilmObserver(True))
     observations, altered, features, rows = [], [], [], []
-    positions = {name: row for row, name in enumerate(table["image"])}
-    with closing(reader.read(manifest.paths(), list(table["image"]), "gate")) as batches:
-        for batch in batches:
-            kept = batch.readable
-            observations.append(batch.observed["observation"][kept].numpy())
-            altered.append(batch.observed["altered"][kept].numpy())
-            rows += [positions[batch.names[position]] for position in kept]
-            if layers:
-                with torch.inference_mode():
-                    _, pooled = computation.logits_and_features(batch.images.to(model.device))
-                features.append(pooled.cpu().numpy()[kept])  # type: ignore[union-attr]
+    drawn = np.sort(np.random.default_rng(0).permutation(len(table))[:MOST_WITH_COPIES])
+    others = np.setdiff1d(np.arange(len(table)), drawn)
+    for some, has_copies in ((drawn, True), (others, False)) if len(others) else ((drawn, True),):
+        part = replace(manifest, table=table.iloc[some].reset_index(drop=True))
+        reader = FilmReader(model.preprocessing, model.shape, settings.batch_size, workers, FilmObserver(has_copies))
+        first = 0
+        with closing(reader.read(part.paths(), list(part.table["image"]), "gate")) as batches:
+            for batch in batches:
+                kept = batch.readable
+                observations.append(batch.observed["observation"][kept].numpy())
+                none = torch.full((len(kept), len(ALTERATIONS), OBSERVED), torch.nan)
+                altered.append((batch.observed["altered"][kept] if has_copies else none).numpy())
+                rows += list(some[first : first + len(batch.names)][kept])
+                first += len(batch.names)
+                if layers:
+                    with torch.inference_mode():
+                        _, pooled = computation.logits_and_features(batch.images.to(model.device))
+                    features.append(pooled.cpu().numpy()[kept])  # type: ignore[union-attr]
     read = table.iloc[rows]
     return GateMaterial(
         np.concatenate(observations),

@@ -11,15 +11,16 @@ from cxr_monai.gate.fitted_gate import (
     INTACT,
     MIRRORED,
     NETWORK_DISTANCE,
+    PICTURE_DISTANCE,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
     Scale,
-    head_inputs,
-    thumbnail_values,
+    score_inputs,
 )
+from cxr_monai.gate.likeness import Likeness
 from cxr_monai.gate.linear_head import LinearHead
-from cxr_monai.gate.observation import OBSERVED, parts_of
+from cxr_monai.gate.observation import OBSERVED
 from cxr_monai.gate.picture_statistics import STATISTICS
 
 LAYERS = ("features.denseblock1", "features")
@@ -30,22 +31,23 @@ FEATURES = 5
 def tiny_gate(seed: int = 0) -> FittedGate:
     """Return a gate of random parameters; it refuses films at random, and is stored and read like any other."""
     random = np.random.default_rng(seed)
-    parts = parts_of(random.normal(size=(12, OBSERVED)).astype(np.float32))
-    inputs = head_inputs(parts).shape[1]
-    values = {THUMBNAIL_DISTANCE: thumbnail_values(parts), STATISTICS_DISTANCE: parts.statistics}
-    values[NETWORK_DISTANCE] = random.normal(size=(12, FEATURES))
+    inputs = score_inputs(random.normal(size=(12, OBSERVED)).astype(np.float32))
+    inputs[NETWORK_DISTANCE] = random.normal(size=(12, FEATURES))
+    kinds = (INTACT, *(alteration.name for alteration in ALTERATIONS))
 
-    def head(*classes: str) -> LinearHead:
-        shape = (len(classes), inputs)
+    def head(name: str, *classes: str) -> LinearHead:
+        shape = (len(classes), inputs[name].shape[1])
         return LinearHead(classes, random.normal(size=shape).astype("f4"), random.normal(size=shape[0]).astype("f4"))
 
-    heads = {
-        ALTERATION: head(INTACT, *(alteration.name for alteration in ALTERATIONS)),
-        MIRRORED: head(INTACT, "mirrored"),
-    }
-    distances = {name: Distance.fit(value, 2) for name, value in values.items()}
+    heads = {ALTERATION: head(ALTERATION, *kinds), MIRRORED: head(MIRRORED, INTACT, "mirrored")}
+    measured = (THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, PICTURE_DISTANCE, NETWORK_DISTANCE)
+    distances = {name: Distance.fit(inputs[name], 2) for name in measured}
+    size = inputs[PICTURE_DISTANCE].shape[1]
+    ones, limits = np.ones(size, dtype="f4"), np.full(len(kinds), 60, dtype="f4")
+    centres = random.normal(size=(len(kinds), size)).astype("f4")
+    likeness = Likeness(kinds, 0 * ones, ones, np.eye(size, 2, dtype="f4"), ones[:2], ones[:1], centres, limits)
     fitted = FittedGate(
         distances, heads, {}, {"review": 1.0, "refuse": 1.5, "far": 9.0}, 0.01, LAYERS,
-        np.array([[-1.0, 1.0]] * len(STATISTICS), dtype="f4"), {"films": 12, "patients": 12},
+        np.array([[-1.0, 1.0]] * len(STATISTICS), dtype="f4"), {"films": 12, "patients": 12}, likeness,
     )  # fmt: skip
     return replace(fitted, scales={name: Scale(0.25, 3.5) for name in (*heads, *distances)})
