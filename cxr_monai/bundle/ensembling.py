@@ -3,7 +3,8 @@
     ensemble_bundle(["a/bundle", "b/bundle"], "OUT/bundle")
 
 Everything that works on a bundle works on it; it is not trained, so it has no ``train.json``. It comes without a
-calibration: those of its members are not its own, and where they had any, its predictions say that it lacks one.
+calibration: those of its members are not its own, and where they had any, its predictions say that it lacks one. Nor
+has it a gate, which knows a network's own features: ``cxr-monai gate fit`` fits one.
 """
 
 import json
@@ -17,6 +18,7 @@ from cxr_monai.bundle.bundle_folder import CONFIGS, Bundle, write_json
 from cxr_monai.bundle.calibrated import carries, carry_calibration
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
+from cxr_monai.bundle.gated import carry_gate
 from cxr_monai.bundle.intended_films import INTENDED_FILMS, IntendedFilms
 from cxr_monai.bundle.origin import of_members
 from cxr_monai.bundle.trained import save_weights
@@ -119,6 +121,7 @@ def _write(opened: Sequence[Bundle], folder: Path) -> None:
             write_json(path, config | ({"network_def": network_def} if "network_def" in config else {}))
     lost = "it is the mean of networks that were calibrated one by one; 'cxr-monai calibrate' fits one for the mean"
     carry_calibration(folder, None, lost if any(carries(bundle.root) for bundle in opened) else None)
+    carry_gate(folder, None, "those of its members know other networks")
     readme = folder / "docs" / "README.md"
     if readme.is_file():
         write_durably(readme, (readme.read_text(encoding="utf-8") + _README.format(count=count)).encode())

@@ -126,8 +126,6 @@ def read_gate(root: str | Path) -> tuple[FittedGate, str] | None:
         if named and named != file_digest(root / GATE):
             raise ValueError(f"the bundle's inference.json names another {GATE}")
         content = parse_strictly(_content(root / GATE, LARGEST_DESCRIPTION))
-        if isinstance(content, dict) and "tensors" in content:  # as of the first day, without a seal of its own
-            content[COMPLETE] = {Path(GATE_TENSORS).name: content.pop("tensors"), OWN_JSON: None}
         _check_description(content, root / "models")
         return _gate(content, _tensors(root / GATE_TENSORS, content[COMPLETE][Path(GATE_TENSORS).name]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
