@@ -58,6 +58,7 @@ _NAMES_BY_MODULE = {
     "bundle.running": ("CheckedWorkflow",),
     "bundle.about": ("describe_predictions",),
     "bundle.trained": ("TrainedBundle",),
+    "gate.configured_gate": ("bundle_gate",),
     "evaluation.carried": ("bundle_calibration",),
     "evaluation.fitted": ("read_calibration",),
     "training.optimisers": ("training_optimizer",),

@@ -18,6 +18,7 @@ from cxr_monai.finetune.child import ChildBundle as ChildBundle
 from cxr_monai.finetune.disease import disease_manifest as disease_manifest
 from cxr_monai.finetune.parent import prepare_fine_tuning as prepare_fine_tuning
 from cxr_monai.finetune.stages import fine_tuning_stages as fine_tuning_stages
+from cxr_monai.gate.configured_gate import bundle_gate as bundle_gate
 from cxr_monai.labels import parse_labels as parse_labels
 from cxr_monai.losses.by_name import training_loss as training_loss
 from cxr_monai.losses.masked import MaskedBCEWithLogitsLoss as MaskedBCEWithLogitsLoss
@@ -110,6 +111,7 @@ __all__ = [
     "WithMirrord",
     "augmentation",
     "bundle_calibration",
+    "bundle_gate",
     "channel_labels",
     "classification_head",
     "data_loader",

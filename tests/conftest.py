@@ -115,6 +115,15 @@ def trained(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Tra
 
 
 @pytest.fixture(scope="session")
+def gated(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one tiny training of two findings that ended with a gate."""
+    from tests.support.first_training import train_with_gate
+    from tests.support.once import once
+
+    return once(tmp_path_factory, "gated", lambda folder: train_with_gate(folder, phantoms))
+
+
+@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's SQLite file with its tables and no run: making one costs a second, a copy nothing."""
     from tests.support.once import once

@@ -10,7 +10,7 @@ from cxr_monai.networks.inferers import autocast_dtype
 
 
 def describe_predictions(
-    bundle_root: str, weights: str, device: torch.device, amp: bool = True, calibration: Any = None
+    bundle_root: str, weights: str, device: torch.device, amp: bool = True, calibration: Any = None, gate: Any = None
 ) -> dict[str, Any]:
     """Return the provenance that is written beside a predictions file.
 
@@ -19,6 +19,7 @@ def describe_predictions(
         weights: the file in use; ``own_weights`` says whether it is the bundle's own.
         device, amp: decide the precision.
         calibration: what the probabilities went through (``cxr_monai.evaluation.fitted.Fitted``); None: raw ones.
+        gate: that judges the films (``cxr_monai.gate.bundle_gate.Gate``); None: nothing is said of one.
     """
     bundle = Bundle.open(bundle_root)
     calibrated = calibration is not None and calibration.calibrates
@@ -32,6 +33,7 @@ def describe_predictions(
         "calibrated": calibrated,
         **({"uncalibrated_findings": uncalibrated} if calibrated and uncalibrated else {}),
         **({"uncalibrated_because": reason} if (reason := _why_not(calibration)) else {}),
+        **({"gate": dict(gate.about)} if gate is not None else {}),
     }
 
 

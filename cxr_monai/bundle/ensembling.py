@@ -16,9 +16,9 @@ from typing import Any
 
 from cxr_monai.bundle.bundle_folder import CONFIGS, Bundle, write_json
 from cxr_monai.bundle.calibrated import carries, carry_calibration
+from cxr_monai.bundle.carried_gate import carry_gate
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.gated import carry_gate
 from cxr_monai.bundle.intended_films import INTENDED_FILMS, IntendedFilms
 from cxr_monai.bundle.origin import of_members
 from cxr_monai.bundle.trained import save_weights

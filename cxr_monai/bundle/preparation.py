@@ -22,6 +22,7 @@ from cxr_monai.bundle.running import (
 )
 from cxr_monai.bundle.setting_checks import (
     check_agreement,
+    check_gate,
     check_paths,
     check_ranges,
     check_unchanged,
@@ -59,6 +60,8 @@ def prepare_run(seed: int = 0, trains: bool = False) -> None:
     explain_warning(parser.config)
     if trains:
         write_out_network(parser, parts_of_network(running_overrides()))
+    if not trains:
+        check_gate(parser.config)
     refuse_unknown(parser)
     check_ranges(parser.config)
     check_paths(parser.config)

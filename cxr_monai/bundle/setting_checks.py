@@ -1,6 +1,7 @@
 """Checks of a configuration's settings: ranges, paths, the device, and what the weights mean."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from cxr_monai.data.ages import OLDEST
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.labels import parse_labels
 from cxr_monai.schemes import LabelScheme, label_scheme
+
+logger = logging.getLogger(__name__)
 
 # Settings with a range: type, lowest value allowed, what the value is.
 _RANGES: dict[str, tuple[type, float, str]] = {
@@ -95,6 +98,22 @@ def check_paths(config: Mapping[str, Any]) -> None:
                 f"--{name} {value.replace('::', '#')!r}: MONAI cannot take a path with '#' in it.",
                 fix="Rename the file or folder, or use a link without '#'.",
             )
+
+
+def check_gate(config: Mapping[str, Any]) -> None:
+    """Refuse ``--gate off`` where the gate is a component, and say where a configuration of before has none.
+
+    Raises:
+        SettingError: ``setting-invalid``, with the setting that was meant.
+    """
+    if "gate_mode" in config and not isinstance(config.get("gate"), Mapping):
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"--gate {config.get('gate')!r}: the gate is a component of this configuration.",
+            fix="Its setting is --gate_mode: refuse, review or off.",
+        )
+    if "gate" not in config:
+        logger.info("this configuration has no gate: no film is refused")
 
 
 def check_agreement(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:

@@ -16,9 +16,9 @@ from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.bundle_folder import CONFIGS, METADATA, read_json, write_json
 from cxr_monai.bundle.calibrated import with_calibration
+from cxr_monai.bundle.carried_gate import remove_gate, with_gate
 from cxr_monai.bundle.configuration import same
 from cxr_monai.bundle.evaluated import MEANING
-from cxr_monai.bundle.gated import remove_gate, with_gate
 from cxr_monai.bundle.intended_films import INTENDED_FILMS, IntendedFilms
 from cxr_monai.bundle.running import running_parser
 from cxr_monai.bundle.setting_checks import scheme_of

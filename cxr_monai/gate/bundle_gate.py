@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_monai.bundle.carried_gate import GATE, gate_item
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.gated import GATE, gate_item
 from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.film_header import FilmHeader
 from cxr_monai.evaluation.gate_evidence import TEXT_EVIDENCE

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from cxr_monai.bundle.carried_gate import GATE, GATE_TENSORS, carry_gate, gate_item
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.gated import GATE, GATE_TENSORS, carry_gate, gate_item
 from cxr_monai.completion import COMPLETE, OWN_JSON, altered_files, seal
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, GateError

@@ -82,7 +82,7 @@ class WithPooledFeatures(nn.Module):
         def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
             pooled = self._pooled.get(get_ident())
             if pooled is not None:
-                pooled[layer] = output.float().mean((-2, -1))
+                pooled[layer] = _pooled(output)
 
         return keep
 
@@ -94,3 +94,47 @@ class WithPooledFeatures(nn.Module):
             return outputs, torch.cat([pooled[layer] for layer in self.layers], dim=1)
         finally:
             del self._pooled[get_ident()]
+
+
+class PooledOutputs:
+    """The features of the images that somebody else gives to a network, as an engine does; for one thread.
+
+    Args:
+        network: runs elsewhere; perhaps within a distributed wrapper.
+        layers: names of its modules; none gives no features.
+
+    Raises:
+        AttributeError: for a layer that the network does not have.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
+        self.layers = tuple(layers)
+        self._outputs: dict[str, torch.Tensor] = {}
+        plain = getattr(network, "module", network)
+        self._handles = [plain.get_submodule(name).register_forward_hook(self._keep(name)) for name in self.layers]
+
+    def _keep(self, layer: str) -> Any:
+        def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            self._outputs[layer] = _pooled(output)
+
+        return keep
+
+    def take(self, images: int) -> torch.Tensor | None:
+        """Return the features of the last forward pass, float32 ``[B, D]`` on the CPU; None without layers.
+
+        Args:
+            images: B; where the network was given several crops of each, one image after the other, their mean counts.
+        """
+        if not self.layers:
+            return None
+        pooled = torch.cat([self._outputs.pop(layer) for layer in self.layers], dim=1)
+        return pooled.unflatten(0, (images, -1)).mean(1).cpu()
+
+    def close(self) -> None:
+        """Look at the network no longer."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _pooled(output: torch.Tensor) -> torch.Tensor:
+    return output.float().mean((-2, -1))

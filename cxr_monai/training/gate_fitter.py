@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from cxr_monai.bundle.carried_gate import remove_gate
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.gated import remove_gate
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.errors import Code, GateError, SettingError
 from cxr_monai.gate.fitted_gate import FittedGate

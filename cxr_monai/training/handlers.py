@@ -17,12 +17,15 @@ from cxr_monai.data.dataset import batch_errors, batch_notes
 from cxr_monai.data.files import write_errors
 from cxr_monai.data.notes import FilmNotes
 from cxr_monai.errors import Code, TrainingError
+from cxr_monai.evaluation.gate_evidence import GateCounts, with_gate_counts
 from cxr_monai.evaluation.predictions import PredictionsFile, predictions_of, write_predictions
+from cxr_monai.gate.bundle_gate import Gate
 from cxr_monai.outputs import check_output
 from cxr_monai.plurals import counted, out_of
 from cxr_monai.progress import duration, progress_bar, spoke
 from cxr_monai.training.distributed import from_main, gather_processes
 from cxr_monai.training.ignite_metrics import KEY_METRIC, SOURCE_METRIC
+from cxr_monai.training.judged_batches import JudgedBatches
 from cxr_monai.training.schedules import validated
 
 logger = logging.getLogger(__name__)
@@ -215,6 +218,9 @@ class PredictionsWriter:
         about: what goes into the JSON beside it.
         logits: False where a postprocessing has made probabilities already.
         force: an earlier file may be written over.
+        gate: of the bundle; the evidence of every film stands in ``<path>.gate.csv``. None judges no film.
+        leave_out_refused: True: films that the gate refuses are among those left out; False, where labelled films are
+            measured: all are predicted, and their evidence says which it would refuse.
 
     Raises (before the first batch):
         UsageError: ``output-exists``.
@@ -228,7 +234,10 @@ class PredictionsWriter:
         about: dict[str, Any] | None = None,
         logits: bool = True,
         force: bool = False,
+        gate: Gate | None = None,
+        leave_out_refused: bool = True,
     ) -> None:
+        self.gate, self.leave_out_refused = gate or Gate(), leave_out_refused
         self.force = force
         self.path, self.findings, self.about, self.logits = Path(path), list(findings), dict(about or {}), logits
 
@@ -243,28 +252,45 @@ class PredictionsWriter:
         self._probabilities: list[torch.Tensor] = []
         self._errors: list[tuple[str, str, str]] = []
         self._notes = FilmNotes()
+        self._evidence: list[pd.DataFrame] = []
+        # an engine without a gate may have no network: a probe's
+        self._judged = None if self.gate.fitted is None else JudgedBatches(self.gate, engine.network)
 
     def _collect(self, engine: Engine) -> None:
         batch = engine.state.batch
         self._notes.add_all(batch_notes(batch).to_json())
-        is_readable = [not error for error in batch["error"]]
-        self._names += [name for name, readable in zip(batch["name"], is_readable, strict=True) if readable]
-        pred = torch.as_tensor(engine.state.output["pred"]).cpu()[is_readable]
-        self._probabilities.append(pred.sigmoid() if self.logits else pred)
         self._errors += batch_errors(batch)
+        left_out = {name for name, *_ in batch_errors(batch)}
+        if self._judged is not None:
+            answers = self._judged.answers(batch)
+            self._evidence.append(answers.table)
+            self._errors += answers.errors() if self.leave_out_refused else []
+            left_out |= {name for name, *_ in answers.errors()} if self.leave_out_refused else set()
+        is_kept = [name not in left_out for name in batch["name"]]
+        self._names += [name for name in batch["name"] if name not in left_out]
+        pred = torch.as_tensor(engine.state.output["pred"]).cpu()[is_kept]
+        self._probabilities.append(pred.sigmoid() if self.logits else pred)
 
     def _write(self, engine: Engine) -> None:
-        parts = gather_processes((self._names, torch.cat(self._probabilities), self._errors, self._notes.to_json()))
+        if self._judged is not None:
+            self._judged.close()
+        collected = self._names, torch.cat(self._probabilities), self._errors, self._evidence, self._notes.to_json()
+        parts = gather_processes(collected)
         if idist.get_rank() != 0:
             return
         names = [name for part, *_ in parts for name in part]
         probabilities = torch.cat([part for _, part, *_ in parts]).numpy()
-        errors = [error for *_, part, _ in parts for error in part]
+        errors = [error for _, _, part, *_ in parts for error in part]
+        tables, counts = [table for *_, part, _ in parts for table in part], GateCounts()
+        evidence = pd.concat(tables, ignore_index=True) if tables else None
+        if evidence is not None:
+            counts.add(evidence)
         notes = FilmNotes()
         for *_, part in parts:
             notes.add_all(part)
         about = {"calibrated": False, **self.about, **({"notes": notes.counts()} if notes else {})}
-        write_predictions(self.path, names, probabilities, self.findings, about, errors)
+        about = with_gate_counts(about, counts)
+        write_predictions(self.path, names, probabilities, self.findings, about, errors, evidence)
         engine.state.written = self.path, names, probabilities, self.findings, about
         logger.info("%s: %s", counted(len(names), "image"), self.path)
         for note in notes.lines(len(names)):
@@ -272,7 +298,8 @@ class PredictionsWriter:
         if errors:
             logger.warning("%s left out: %s.errors.csv", counted(len(errors), "file"), self.path)
         if not names:
-            raise TrainingError(Code.NO_IMAGES, "no file could be read.", where=f"{self.path}.errors.csv")
+            reason = "no file could be read, or all were refused."
+            raise TrainingError(Code.NO_IMAGES, reason, where=f"{self.path}.errors.csv")
 
 
 def written_predictions(engine: Engine) -> PredictionsFile:

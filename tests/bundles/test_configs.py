@@ -70,7 +70,7 @@ def test_no_code_of_ours_in_expressions(config: str) -> None:
     """What is more than a path, a number, an import or a ``run()`` is a component, not an expression."""
     plain = re.compile(
         r"\$(import \w+|os\.path\.join\(@\w+(, '[\w.]+')+\)|(len|bool)\(@[\w#]+\)|@\w+\.(network|outputs|groups)"
-        r"|@train#dataset\.data"
+        r"|@gate\.observer|@train#dataset\.data"
         r"|@\w+\.(parameters|run|prior)\((@\w+(, @\w+)*)?\)"
         r"|torch\.device\('cuda' if torch\.cuda\.is_available\(\) else 'cpu'\))"
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_monai.bundle.gated import GATE, GATE_TENSORS
+from cxr_monai.bundle.carried_gate import GATE, GATE_TENSORS
 from cxr_monai.completion import seal
 from cxr_monai.errors import Code, GateError
 from cxr_monai.gate import storage

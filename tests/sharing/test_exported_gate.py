@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.carried_gate import GATE_COMPONENT
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.gated import GATE_COMPONENT
 from cxr_monai.gate.storage import GATE, has_gate, write_gate
 from cxr_monai.sharing.export.model_zoo import zoo_layout
 from cxr_monai.sharing.export.network_export import export, exported_configuration

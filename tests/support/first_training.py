@@ -2,12 +2,21 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from cxr_monai.cli import main
 from cxr_monai.data.phantom import make_phantoms
-from tests.support.bundle_runs import SHIPPED, Phantoms, Trained, content, monai_bundle
+from tests.support.bundle_runs import SHIPPED, SMALL_NETWORK, TINY, Phantoms, Trained, content, monai_bundle, run
+
+GATED: dict[str, Any] = {
+    **TINY,
+    "labels": ["Effusion", "Infiltration"],
+    "epochs": 1,
+    "network_def": SMALL_NETWORK,
+    "gate_promise": 0.05,  # 37 films are enough for it
+}
 
 
 def make_hospital(folder: Path) -> Phantoms:
@@ -22,6 +31,13 @@ def make_hospital(folder: Path) -> Phantoms:
     table.to_csv(manifest, index=False)
     assert main(["split", str(manifest), "--scheme", "random", "--fractions", "0.5,0.25,0.25"]) == 0
     return Phantoms(root, manifest)
+
+
+def train_with_gate(folder: Path, phantoms: Phantoms) -> Path:
+    """Train a small network for two findings and fit its gate; return the training's folder."""
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    run(SHIPPED, "train", manifest=str(phantoms.manifest), output_dir=str(folder / "OUT"), tracking_uri=store, **GATED)
+    return folder / "OUT"
 
 
 def train_by_command(folder: Path, phantoms: Phantoms) -> Trained:

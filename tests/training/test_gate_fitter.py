@@ -1,34 +1,21 @@
 """The gate at the end of a training: fitted with the best weights, the same each time, gone where it is another's."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cxr_monai.bundle.carried_gate import GATE, GATE_TENSORS
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.gated import GATE, GATE_TENSORS
 from cxr_monai.errors import GateError, SettingError
 from cxr_monai.gate.storage import read_gate
 from cxr_monai.inference.model import Model
 from cxr_monai.training.gate_fitter import GateFitter
-from tests.support.bundle_runs import SHIPPED, SMALL_NETWORK, TINY, Phantoms, Trained, code_of, rewrite, run
+from tests.support.bundle_runs import SHIPPED, Phantoms, Trained, code_of, rewrite, run
+from tests.support.first_training import GATED
 
-SETTINGS: dict[str, Any] = {
-    **TINY,
-    "labels": ["Effusion", "Infiltration"],
-    "epochs": 1,
-    "network_def": SMALL_NETWORK,
-    "gate_promise": 0.05,  # 37 films are enough for it
-}
 FILES = (GATE, GATE_TENSORS)
-
-
-@pytest.fixture(scope="module")
-def gated(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a training that ended with a gate."""
-    out = tmp_path_factory.mktemp("gated") / "OUT"
-    run(SHIPPED, "train", manifest=str(phantoms.manifest), output_dir=str(out), **SETTINGS)
-    return out
 
 
 def test_a_training_leaves_a_gate_of_its_weights(gated: Path, phantoms: Phantoms) -> None:
@@ -43,14 +30,20 @@ def test_a_training_leaves_a_gate_of_its_weights(gated: Path, phantoms: Phantoms
     assert 0 < fitted.fitted_on["validation_films"] <= parts["val"]
     assert fitted.layers  # the features are of the network that was trained
     assert Model.open(bundle).gate.fitted is not None
+    for config in ("inference", "explain", "evaluate"):
+        assert read(bundle, config)["gate"]["digest"] == file_digest(bundle / GATE), config
 
 
-def test_the_same_training_has_the_same_gate_and_none_where_none_is_asked_for(gated: Path, phantoms: Phantoms) -> None:
-    bundle = gated / "bundle"
+def test_the_same_training_has_the_same_gate_and_none_where_none_is_asked_for(
+    gated: Path, phantoms: Phantoms, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(gated, tmp_path / "OUT"))
+    bundle = out / "bundle"
     before, weights = {name: file_digest(bundle / name) for name in FILES}, file_digest(bundle / "models" / "model.pt")
-    again = {"manifest": str(phantoms.manifest), "output_dir": str(gated), **SETTINGS}  # it has ended: nothing to train
+    again = {"manifest": str(phantoms.manifest), "output_dir": str(out), **GATED}  # it has ended: nothing to train
     run(SHIPPED, "train", **again, gate="none")
     assert not any((bundle / name).exists() for name in FILES)  # the earlier one is gone
+    assert "asked for none" in Model.open(bundle).gate.missing
     run(SHIPPED, "train", **again)
     assert {name: file_digest(bundle / name) for name in FILES} == before
     assert file_digest(bundle / "models" / "model.pt") == weights  # a gate changes nothing in them
@@ -59,6 +52,7 @@ def test_the_same_training_has_the_same_gate_and_none_where_none_is_asked_for(ga
 def test_too_few_films_for_the_promise_leave_no_gate(trained: Trained) -> None:
     assert not (trained.bundle / GATE).exists()  # 37 films, of which at most 1 % might be refused
     assert "the bundle has no gate: 37 films" in trained.process.stderr + trained.process.stdout
+    assert "since 37 films" in Model.open(trained.bundle).gate.missing
     fitter = GateFitter("auto", 0.01)
     assert "98 films" in fitter.too_few(98)
     assert not fitter.too_few(99)  # a hundredth film is the worst of them with a probability of 1 %
@@ -74,7 +68,7 @@ def test_another_setting_is_refused_before_the_training(
             "train",
             manifest=str(phantoms.manifest),
             output_dir=str(tmp_path / "out"),
-            **(SETTINGS | setting),
+            **(GATED | setting),
         )
     assert code_of(error) == "setting-invalid"
     assert not (tmp_path / "out").exists()
@@ -85,6 +79,6 @@ def test_a_gate_on_fewer_films_than_any_needs_is_refused_before_the_training(
 ) -> None:
     few = rewrite(phantoms.manifest, tmp_path / "few.csv", lambda table: table.iloc[::3].reset_index(drop=True))
     with pytest.raises(GateError) as error:
-        run(SHIPPED, "train", manifest=str(few), output_dir=str(tmp_path / "out"), **SETTINGS, gate="always")
+        run(SHIPPED, "train", manifest=str(few), output_dir=str(tmp_path / "out"), **GATED, gate="always")
     assert code_of(error) == "gate-missing"
     assert not (tmp_path / "out" / "bundle").exists()

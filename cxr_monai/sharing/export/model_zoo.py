@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from monai.bundle import ConfigParser
 
 from cxr_monai.bundle.bundle_folder import Bundle, write_json
+from cxr_monai.bundle.carried_gate import remove_gate
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.gated import remove_gate
 from cxr_monai.bundle.writing import copy_parts
 from cxr_monai.durable import durable_folder, write_durably
 from cxr_monai.errors import BundleError, Code, UsageError

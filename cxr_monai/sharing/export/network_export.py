@@ -29,8 +29,8 @@ from torch import nn
 
 from cxr_monai.bundle.bundle_folder import Bundle, read_json, write_json
 from cxr_monai.bundle.calibrated import calibration_item, with_calibration
+from cxr_monai.bundle.carried_gate import with_gate
 from cxr_monai.bundle.digest import file_digest
-from cxr_monai.bundle.gated import with_gate
 from cxr_monai.durable import copy_durably, durable_folder
 from cxr_monai.errors import BundleError, Code, SettingError
 from cxr_monai.evaluation.carried import calibration_in
