@@ -164,6 +164,11 @@ def _sick_or_not(findings: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def _points(difference: float) -> str:
+    """Return a difference of shares in percent, with its sign."""
+    return f"{signed(100 * difference, 1)}{words.NBSP}%"
+
+
 def _share_of(row: Mapping[str, Any], side: str) -> str:
     refused, films = int(row[f"{side}_refused"]), int(row[side])
     share = value(row, f"{side}_share")
@@ -172,10 +177,10 @@ def _share_of(row: Mapping[str, Any], side: str) -> str:
 
 def _harm(row: Mapping[str, Any]) -> str:
     what = "a finding" if row["finding"] == ANY_FINDING else words.spoken(str(row["finding"]))
-    ends = f"{words.percent(value(row, 'patient_low'), 1)} to {words.percent(value(row, 'patient_high'), 1)}"
+    ends = f"{_points(value(row, 'patient_low'))} to {_points(value(row, 'patient_high'))}"
     return (
         f"The gate refuses films with {what} more often: {_share_of(row, 'positives')}, of films without "
-        f"{_share_of(row, 'negatives')}; a difference of {words.percent(value(row, 'difference'), 1)} ({ends}). Those "
+        f"{_share_of(row, 'negatives')}; a difference of {_points(value(row, 'difference'))} ({ends}). Those "
         "patients are left to others, and the figures of the remaining films do not show it."
     )
 
@@ -254,11 +259,11 @@ def _findings_table(evaluation: Evaluation) -> Table | None:
                  share_cell(row, f"{side}_share", (f"{side}_low", f"{side}_high")).small)
             for side in ("positives", "negatives")
         )  # fmt: skip
-        ends = tuple(words.percent(value(row, end), 1) for end in ("patient_low", "patient_high"))
+        ends = tuple(_points(value(row, end)) for end in ("patient_low", "patient_high"))
         difference = value(row, "difference")
         rows.append((
             Cell(_heading(row["finding"])), *counts,
-            Cell(words.DASH if math.isnan(difference) else words.percent(difference, 1),
+            Cell(words.DASH if math.isnan(difference) else _points(difference),
                  () if math.isnan(value(row, "patient_low")) else (" to ".join(ends),)),
             Cell(p_value(value(row, "p_holm"))),
             Cell(share_text(value(row, "prevalence")),

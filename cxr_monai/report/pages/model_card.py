@@ -31,6 +31,7 @@ from cxr_monai.report.cells import Cell, Table
 from cxr_monai.report.evaluation_rows import chosen_rule, rules_in, table_of
 from cxr_monai.report.finding_notes import combine_notes
 from cxr_monai.report.fine_tuning import FineTuning
+from cxr_monai.report.gate_card import gate_part
 from cxr_monai.report.matrix_charts import group_word
 from cxr_monai.report.pages import localisation_page
 from cxr_monai.sharing.trust.lineage import read_lineage
@@ -69,6 +70,7 @@ def card_parts(
 
     Raises:
         SharingError: ``lineage-invalid``.
+        GateError: ``gate-invalid``.
     """
     fine_tuning = FineTuning.of(bundle)
     return [
@@ -80,6 +82,7 @@ def card_parts(
             else []
         ),
         _training_data(bundle),
+        gate_part(bundle, evaluation),
         *([fine_tuning.part()] if fine_tuning else []),
         *([_figures(evaluation)] if evaluation else _thresholds(bundle)),
         *([_maps(localisation)] if localisation is not None else []),

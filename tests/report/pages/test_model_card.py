@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,28 +10,36 @@ import pytest
 
 from cxr_monai.attribution.localisation_result import write_localisation
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.ensembling import ensemble_bundle
 from cxr_monai.cli import main
-from cxr_monai.errors import BundleError, Code
+from cxr_monai.errors import BundleError, Code, GateError
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.evaluation.bootstrap import Intervals
 from cxr_monai.evaluation.evaluation_folder import write_evaluation
 from cxr_monai.evaluation.fitted import Fitted
+from cxr_monai.gate.storage import write_gate
 from cxr_monai.report.card_part import NOT_A_DEVICE, card_markdown
 from cxr_monai.report.pages.evaluation_page import render_report
 from cxr_monai.report.pages.model_card import ASKED, card_parts, check_same, write_card
+from cxr_monai.report.words import NBSP
 from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.package.pack import pack_bundle
 from cxr_monai.sharing.trust.lineage import write_lineage
 from cxr_monai.workflows.evaluate import EvaluationOptions, evaluate_files
+from tests.evaluation.test_gate_effects import judged, verdicts_of
 from tests.report.pages.test_evaluation_page import Page
 from tests.report.synthetic_evaluation import make_evaluation, make_sample
+from tests.report.test_gate_section import MASS
+from tests.report.test_gate_section import with_gate as with_gate_judged
 from tests.support.bundle_runs import content
+from tests.support.gates import gate_of_limit
 from tests.support.tiny_bundles import LABELS, tiny_bundle
 from tests.workflows.test_localise import localised, made, usual
 
+GATE = "The gate before its answers"
 HEADINGS = [
-    "The model", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data", "What it is worth",
+    "The model", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data", GATE, "What it is worth",
     "Lineage", "Ethical considerations", "Limits and recommendations", "What is not known",
 ]  # fmt: skip
 
@@ -107,7 +116,7 @@ def test_what_nobody_said_is_unknown_until_the_authors_answer(
     asked = [lead.rstrip(".").lower() for lead, _ in before[-1].points]
     assert asked[:-1] == [what.lower() for what in ASKED.values()]
     assert asked[-1].startswith("whether its maps point")
-    assert dict(before[8].points)["Funding:"] == "unknown"
+    assert dict(before[9].points)["Funding:"] == "unknown"
     answers = {key: f"the answer <{key}> & |more|" for key in ASKED}
     answer(own, **answers)
     opened = Bundle.open(own)
@@ -259,3 +268,28 @@ def test_the_page_lists_every_key_and_every_item_of_claim() -> None:
         assert set(re.findall(r"`(\w+)`", where)) <= set(ASKED)
         named = re.sub(r"not known: `\w+`|[:;,].*", "", where)
         assert not named.strip() or named.strip().startswith(("an article's", "the part", "Where its maps", *HEADINGS))
+
+
+def test_a_gate_is_told_with_its_promise_and_what_it_refused(root: Path, tmp_path: Path) -> None:
+    assert "The bundle has no gate" in section(card_markdown(Bundle.open(root), card_parts(Bundle.open(root))), GATE)
+    copy = Path(shutil.copytree(root, tmp_path / "bundle"))
+    about = {"held_out": {"films": 50, "patients": 40, "refused": 1, "reviewed": 2, "low": 0.004, "high": 0.105}}
+    write_gate(
+        copy,
+        replace(gate_of_limit(1.0), fitted_on={**gate_of_limit(1.0).fitted_on, **about, "reviewed_share": 0.04}),
+        file_digest(copy / "models" / "model.pt"),
+    )
+    bundle = Bundle.open(copy)
+    told = section(card_markdown(bundle, card_parts(bundle)), GATE).replace(NBSP, " ")
+    assert "of films like the training's at most 1.0 % are refused." in told
+    assert "100 films of 50 patients" in told
+    assert "**Refused of those:** 1.0 %, and 4.0 % to be reviewed." in told
+    assert "40 other patients; 1 of 50 films refused (95 % interval 0.40 % to 10.5 %), 2 more to be reviewed." in told
+    assert "In the evaluation" not in told
+    evaluation = with_gate_judged(of_bundle(copy), judged(MASS, verdicts_of(MASS, 12, 4)))
+    told = section(card_markdown(bundle, card_parts(bundle, evaluation)), GATE)
+    assert "**In the evaluation:** The gate refuses films with mass more often" in told
+    assert "blurred 16" in told
+    (copy / "models" / "gate.safetensors").write_bytes(b"no gate")
+    with pytest.raises(GateError, match="damaged"):
+        card_parts(bundle)
