@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxr_monai.bundle.bundle_folder import Bundle
-from cxr_monai.bundle.gated import gate_item
+from cxr_monai.bundle.carried_gate import gate_item
 from cxr_monai.evaluation.assessment import Evaluation
 from cxr_monai.gate.storage import read_gate
 from cxr_monai.plurals import counted, out_of
