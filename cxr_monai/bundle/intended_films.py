@@ -150,5 +150,5 @@ class IntendedFilms:
             ("Ages:", self.ages_in_words()),
             ("Views:", ", ".join(self.views)),
             ("Modalities:", ", ".join(self.modalities)),
-            ("Devices:", ", ".join(self.devices) or "any: none was excluded, and none was tested by itself"),
+            ("Devices:", ", ".join(self.devices) or "any"),
         ]

@@ -16,6 +16,7 @@ from typing import Any
 
 from cxr_monai.attribution.localisation_result import Localisation, read_localisation
 from cxr_monai.bundle.bundle_folder import Bundle, read_json
+from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.bundle.origin import is_recorded
 from cxr_monai.bundle.writing import check_new_bundle, new_bundle
 from cxr_monai.durable import write_durably
@@ -222,11 +223,20 @@ def _model(bundle: Bundle, final: bool) -> CardPart:
 def _use(bundle: Bundle) -> CardPart:
     points = (
         ("Intended use:", _said(bundle, "intended_use")),
+        ("Intended films:", _intended_films(bundle)),
         ("Intended users:", _said(bundle, "intended_users")),
         ("Out of scope:", _said(bundle, "out_of_scope")),
         ("Known failures:", _said(bundle, "failures")),
     )
     return CardPart("Intended use", (NOT_A_DEVICE,), points)
+
+
+def _intended_films(bundle: Bundle) -> str:
+    """Return which films a bundle is meant for; of one that does not say, what a gate takes instead."""
+    stated = bundle.intended_films
+    films = (stated or IntendedFilms()).in_words()
+    text = "; ".join(f"{name.lower()} {what}" for name, what in films)
+    return text if stated else f"not stated; a gate that is fitted to it takes {text}"
 
 
 def _factors(bundle: Bundle, evaluation: Evaluation) -> CardPart:
