@@ -202,6 +202,19 @@ def test_without_thresholds_groups_and_calibration_it_says_so(tmp_path: Path) ->
     assert "nothing says that these patients were kept out of training\n" in made
 
 
+def test_it_tells_which_films_are_meant_and_where_nobody_said(root: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(root)
+    films = "ages: 13 years and over; views: PA, AP, AP supine; modalities: CR, DX, DR, RG; devices: any"
+    assert f"**Intended films:** {films}\n" in section(card_markdown(bundle, card_parts(bundle)), "Intended use")
+    old = tiny_bundle(tmp_path / "old", 0)
+    answer(old, intended_films=None)
+    told = section(card_markdown(Bundle.open(old), card_parts(Bundle.open(old))), "Intended use")
+    assert f"**Intended films:** not stated; a gate that is fitted to it takes {films}\n" in told
+    answer(old, intended_films={"minimum_age": None, "maximum_age": 17, "views": ["PA"], "devices": ["Acme"]})
+    told = section(card_markdown(Bundle.open(old), card_parts(Bundle.open(old))), "Intended use")
+    assert "ages: 0 to 17 years; views: PA; modalities: CR, DX, DR, RG; devices: Acme\n" in told
+
+
 def test_the_report_shows_the_parts_that_it_lacks(evaluation: Evaluation, tmp_path: Path) -> None:
     root = tiny_bundle(tmp_path / "bundle", 0)
     answer(root, contact="me <b>", failures="gowns")
