@@ -21,9 +21,9 @@ UNREADABLE = "unreadable"
 """The answer about a file that is no radiograph at all, and so was not judged."""
 
 _DPI = 100
-_TILE, _GAP, _TEXT, _HEAD = 1.5, 0.16, 0.92, 0.42  # inches: a film's side, between films, below a film, above all
+_TILE, _GAP, _TEXT, _HEAD = 1.5, 0.16, 0.80, 0.42  # inches: a film's side, between films, below a film, above all
 _LETTERS = 6.8
-_MOST_LINES = 5
+_MOST_LINES = 4
 _INK, _FAINT = "#1F2933", "#6B7480"
 _COLOURS = {"accept": "#2B7A4B", "review": "#B26A00", "refuse": "#B3261E", UNREADABLE: "#6B7480"}
 _WORDS = {"accept": "accepted", "review": "for review", "refuse": "refused", UNREADABLE: "not read"}
@@ -84,13 +84,13 @@ def _draw(figure: Figure, film: SheetFilm, left: float, top: float) -> None:
     wide, tall = figure.get_size_inches()
     colour = _COLOURS[film.answer]
     axes = figure.add_axes((left / wide, 1 - (top + _TILE) / tall, _TILE / wide, _TILE / tall))
-    axes.set(xticks=[], yticks=[], facecolor="#E4E7EB" if film.plane is None else "black")
+    axes.set(xticks=[], yticks=[], facecolor="#E4E7EB")
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2)
     if film.plane is None:
         axes.text(0.5, 0.5, "no picture", ha="center", va="center", fontsize=8, color=_FAINT)
     else:
-        axes.imshow(_reduced(film.plane), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(_squared(_reduced(film.plane)), cmap="gray", vmin=0, vmax=1)
     word, code = _WORDS[film.answer], film.code.removeprefix("gate-").removeprefix("radiograph-")
     text, points = fitted_text(f"{word}: {code}" if code else word, _TILE, 7.6, "bold")
     place: dict[str, Any] = {"va": "top", "transform": axes.transAxes}
@@ -108,9 +108,18 @@ def _reduced(plane: np.ndarray) -> np.ndarray:
     return np.asarray(picture.reduce(max(1, round(max(plane.shape) / (_DPI * _TILE)))))
 
 
+def _squared(plane: np.ndarray) -> np.ndarray:
+    """Return a picture in the middle of a square that is NaN around it."""
+    side = max(plane.shape)
+    square = np.full((side, side), np.nan, np.float32)
+    top, left = (side - plane.shape[0]) // 2, (side - plane.shape[1]) // 2
+    square[top : top + plane.shape[0], left : left + plane.shape[1]] = plane
+    return square
+
+
 def _with_few_colours(png: bytes) -> bytes:
-    """Return the picture in 256 colours, a third of the bytes."""
+    """Return the picture in 128 colours, a third of the bytes."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

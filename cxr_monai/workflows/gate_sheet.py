@@ -3,6 +3,7 @@
 refused_films("p.csv", ["folder/"], "refused.png")
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,21 +106,29 @@ def answered_films(result: str | Path) -> pd.DataFrame:
     judged = evidence[["image", "gate", "code"]].rename(columns={"gate": "answer"})
     repeats = evidence.get("duplicate_of", pd.Series("", index=evidence.index))
     judged["sentence"] = [
-        _sentence(reasons.get(name, ""), earlier) for name, earlier in zip(judged["image"], repeats, strict=True)
+        _sentence(reasons.get(name, ""), earlier, answer)
+        for name, earlier, answer in zip(judged["image"], repeats, judged["answer"], strict=True)
     ]
     unread = left_out[~left_out["image"].isin(judged["image"])]
-    sentences = [_sentence(reason, "") for reason in unread["reason"]]
+    sentences = [_first_clause(reason) for reason in unread["reason"]]
     unread = pd.DataFrame(
         {"image": unread["image"], "answer": UNREADABLE, "code": unread["code"], "sentence": sentences}
     )
     return pd.concat([judged, unread], ignore_index=True)
 
 
-def _sentence(reason: str, earlier: str) -> str:
-    """Return the sentence of a reason without the measurement in brackets, or what a film repeats."""
+def _sentence(reason: str, earlier: str, answer: str) -> str:
+    """Return the sentence of a reason without the measurement in brackets, or what a film for review repeats."""
     if reason:
         return reason.partition(" (")[0].rstrip(".") + "."
-    return f"The same film as {earlier}." if earlier else ""
+    if answer != GateVerdict.REVIEW:
+        return ""
+    return f"The same film as {earlier}." if earlier else "Predicted; a person should look at it first."
+
+
+def _first_clause(reason: str) -> str:
+    clause = re.split(r" \(|;", reason, maxsplit=1)[0].rstrip(".")
+    return f"{clause[:1].upper()}{clause[1:]}."
 
 
 def _heading(counts: "pd.Series[int]", shown: int) -> str:

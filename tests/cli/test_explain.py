@@ -1,6 +1,7 @@
 """``cxr-monai explain``: the command's words, what it says, its exit status."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from cxr_monai.attribution.map_store import MapStore
 from cxr_monai.cli import main
 from cxr_monai.labels import NIH14
 from tests.support.bundle_runs import Phantoms
+from tests.support.gates import with_gate
 
 
 def explain(bundle: Path, *words: object) -> int:
@@ -98,3 +100,36 @@ def test_other_maps_are_not_mixed(
     assert explain(small, file, "--out", "maps", "--method", "gradcam") == 2
     assert "output-exists" in capsys.readouterr().err
     assert json.loads(Path("maps/maps.json").read_text()) == kept
+
+
+def test_the_gate_in_each_mode(
+    small: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = phantoms.files("test")[:3]
+    bundle = with_gate(Path(shutil.copytree(small, "gated")))  # it refuses every film
+    assert explain(bundle, *files, "--out", "refused") == 1
+    assert "gate-" in capsys.readouterr().err
+    evidence = pd.read_csv("refused.gate.csv")
+    assert list(evidence["image"]) == [str(file) for file in files]
+    assert set(evidence["gate"]) == {"refuse"}
+    assert list(pd.read_csv("refused.errors.csv")["code"]) == list(evidence["code"])
+    assert explain(bundle, *files, "--out", "reviewed", "--gate", "review") == 0
+    store = MapStore.open("reviewed")
+    assert store.images == [str(file) for file in files]
+    assert store.about["gate"]["mode"] == "review"
+    assert len(store.about["gate"]["digest"]) == 64
+    assert Path("reviewed.gate.csv").read_bytes() == Path("refused.gate.csv").read_bytes()
+    assert explain(bundle, *files, "--out", "off", "--gate", "off") == 0
+    assert not Path("off.gate.csv").exists()
+    # maps that are to be scored lose no film
+    boxes = phantoms.manifest.with_name("manifest.boxes.csv")
+    assert explain(bundle, phantoms.manifest, "--boxes", boxes, "--out", "boxed") == 0
+    assert MapStore.open("boxed").about["gate"]["mode"] == "review"
+
+
+def test_a_bundle_without_a_gate_says_so(
+    small: Path, phantoms: Phantoms, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(small, phantoms.files("test")[0], "--out", "maps") == 0
+    assert "note: this bundle has no gate" in capsys.readouterr().err
+    assert not Path("maps.gate.csv").exists()

@@ -17,7 +17,7 @@ from cxr_monai.workflows.gate_sheet import answered_films, refused_films
 
 ANSWERS = {"a.png": ("accept", ""), "b.png": ("refuse", "gate-inverted"), "c.png": ("review", "gate-duplicate"),
            "d.png": ("accept", ""), "e.png": ("refuse", "gate-rotated")}  # fmt: skip
-TILE, TEXT, GAP, HEAD = 150, 92, 16, 42  # pixels
+TILE, TEXT, GAP, HEAD = 150, 80, 16, 42  # pixels
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def films(tmp_path: Path) -> Path:
     evidence = pd.DataFrame(rows, columns=["image", "gate", "code", "duplicate_of"])
     evidence.to_csv(tmp_path / "p.csv.gate.csv", index=False)
     reasons = [
-        ("f.png", "radiograph-not-an-image", "it is a text (not a picture)."),
+        ("f.png", "radiograph-not-an-image", "it is a text (not a picture); PNG is read."),
         ("b.png", "gate-inverted", "The film looks inverted (alteration: 3.10; expected at most 1.05)."),
         ("e.png", "gate-rotated", "The film looks turned by 90 degrees (alteration: 9.00; expected at most 1.05)."),
     ]
@@ -60,7 +60,7 @@ def test_every_film_has_its_answer_and_sentence(films: Path) -> None:
         ["c.png", "review", "gate-duplicate", "The same film as a.png."],
         ["d.png", "accept", "", ""],
         ["e.png", "refuse", "gate-rotated", "The film looks turned by 90 degrees."],
-        ["f.png", "unreadable", "radiograph-not-an-image", "it is a text."],
+        ["f.png", "unreadable", "radiograph-not-an-image", "It is a text."],
     ]
 
 
