@@ -91,10 +91,13 @@ class GateCounts:
 
     def add(self, table: pd.DataFrame) -> None:
         """Add films by their evidence."""
-        self.verdicts.update(table["gate"])
-        self.mended.update(word for word in table["mended"] if word)
-        self.mendable.update(word for word in table["mendable"] if word)
+        verdicts = table["gate"].tolist()
+        self.verdicts.update(verdicts)
+        self.mended.update(filter(None, table["mended"].tolist()))
+        self.mendable.update(filter(None, table["mendable"].tolist()))
         for verdict, examples in self.examples.items():
+            if verdict not in verdicts or len(examples) == _EXAMPLES:
+                continue
             films = table[table["gate"] == verdict].head(_EXAMPLES - len(examples))
             columns = (films[name] for name in ("image", "code", "duplicate_of", "score"))
             for image, code, earlier, score in zip(*columns, strict=True):

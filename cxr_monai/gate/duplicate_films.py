@@ -29,7 +29,7 @@ class Duplicate:
 
 
 class DuplicateFilms:
-    """The films of one prediction so far; about 150 bytes a film.
+    """The films of one prediction so far; about 130 bytes a film.
 
     Args:
         training: the films that the network was trained on; nothing is known of them by default.

@@ -16,7 +16,7 @@ HASH_SIDE = 16
 """Rows and columns of the hash's grid: 256 bits."""
 MOST_DIFFERING = 8
 """Bits that the hashes of two copies of one film may differ by. Of 164 real films, copies as JPEG of quality 40, at
-half the size, or brightened differed by at most 7 but for one; of 851,480 pairs of films of different patients none did
+half the size, or brightened differed by at most 7 but for two; of 851,480 pairs of films of different patients none did
 by 8 or fewer, 46 by 20 or fewer."""
 
 
