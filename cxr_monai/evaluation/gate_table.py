@@ -125,7 +125,7 @@ def judged_films(
     reserved = [name for name in RESERVED if name in manifest.table]
     joined = join_on_image(
         manifest.table[[*reserved, *sample.findings]],
-        gate,
+        gate[_COLUMNS],
         by_name=manifest.by_name,
         root=manifest.roots,
     ).table

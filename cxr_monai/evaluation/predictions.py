@@ -49,11 +49,13 @@ class PredictionsFile:
         table: ``image`` (text, unique) and one float64 column a finding, in [0, 1].
         about: the JSON beside it; empty where there is none.
         path: the file.
+        gate: what a gate says of each film, of predictions in memory; what lies beside a file stands there.
     """
 
     table: pd.DataFrame
     about: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    gate: pd.DataFrame | None = None
 
     @property
     def findings(self) -> tuple[str, ...]:

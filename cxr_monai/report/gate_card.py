@@ -1,5 +1,6 @@
 """What a model card says of a bundle's gate: its promise, where it was tested, what it refused in the evaluation."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,8 +41,7 @@ def gate_part(bundle: Bundle, evaluation: Evaluation | None) -> CardPart:
     points = [
         ("Promise:", f"of films like the training's at most {promise} are refused."),
         ("Fitted on:", _films(about) + "; each film was scored by what was fitted on other patients."),
-        ("Refused of those:", f"{share_text(float(about['refused_share']))}, and "
-                              f"{share_text(float(about['reviewed_share']))} to be reviewed."),
+        ("Refused of those:", f"{_share(about, 'refused_share')}; {_share(about, 'reviewed_share')} to be reviewed."),
         ("Tested on others:", _held_out(about.get("held_out"))),
         ("Films known to be:", ", ".join(f"{name} {count:,}" for name, count in about["attributes"].items())
                                if about.get("attributes") else "of no attribute"),
@@ -58,7 +58,13 @@ def gate_part(bundle: Bundle, evaluation: Evaluation | None) -> CardPart:
     return CardPart(TITLE, lines, tuple(points))
 
 
+def _share(about: Mapping[str, Any], name: str) -> str:
+    return share_text(float(about.get(name, math.nan)))
+
+
 def _films(about: Mapping[str, Any]) -> str:
+    if not {"films", "patients"} <= set(about):
+        return "an unknown number of films"
     return f"{counted(about['films'], 'film')} of {counted(about['patients'], 'patient')}"
 
 

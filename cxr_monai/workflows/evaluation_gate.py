@@ -28,7 +28,7 @@ def films_judged(
 
     Args:
         file: the predictions.
-        gate_table: a table that is named; what lies beside the predictions where None.
+        gate_table: a table that is named; that of predictions in memory, or beside their file, where None.
         sample: the films that are evaluated.
         manifest: their labels; its ``views`` are those that are evaluated.
         split: the part that is evaluated; all where None.
@@ -36,7 +36,8 @@ def films_judged(
     Raises:
         EvaluationError: ``predictions-invalid`` for a table that is none, or is of other films.
     """
-    gate = gate_table_beside(file.path) if gate_table is None else read_gate_table(gate_table)
+    gate = file.gate if gate_table is None else read_gate_table(gate_table)
+    gate = gate_table_beside(file.path) if gate is None else gate
     if gate is None:
         return None, []
     views = manifest.views.split(", ") if manifest.views and manifest.views != BEST_FRONTAL else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -208,5 +209,5 @@ def predictions_file(predictions: Probabilities) -> PredictionsFile:
     if isinstance(predictions, PredictionsFile):
         return predictions
     if isinstance(predictions, Predictions):
-        return predictions_of(predictions.table, predictions.about)
+        return replace(predictions_of(predictions.table, predictions.about), gate=predictions.gate)
     return predictions_of(predictions) if isinstance(predictions, pd.DataFrame) else read_predictions(predictions)

@@ -296,7 +296,7 @@ def test_a_gate_is_told_with_its_promise_and_what_it_refused(root: Path, tmp_pat
     told = section(card_markdown(bundle, card_parts(bundle)), GATE).replace(NBSP, " ")
     assert "of films like the training's at most 1.0 % are refused." in told
     assert "100 films of 50 patients" in told
-    assert "**Refused of those:** 1.0 %, and 4.0 % to be reviewed." in told
+    assert "**Refused of those:** 1.0 %; 4.0 % to be reviewed." in told
     assert "40 other patients; 1 of 50 films refused (95 % interval 0.40 % to 10.5 %), 2 more to be reviewed." in told
     assert "In the evaluation" not in told
     evaluation = with_gate_judged(of_bundle(copy), judged(MASS, verdicts_of(MASS, 12, 4)))
