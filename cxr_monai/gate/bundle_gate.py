@@ -9,7 +9,7 @@ A bundle of before has none: ``gate.missing`` says so, and its films are predict
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ from cxr_monai.evaluation.gate_evidence import TEXT_EVIDENCE
 from cxr_monai.gate.answer import ACCEPTED, Answer, GateMode, GateVerdict, parse_gate_mode
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.gate.film_observer import FilmObserver
-from cxr_monai.gate.fitted_gate import AP_VIEW, GATE_SCORES, FittedGate
+from cxr_monai.gate.fitted_gate import AP_VIEW, GATE_SCORES, NETWORK_DISTANCE, FittedGate
 from cxr_monai.gate.header_rules import judge_header
 from cxr_monai.gate.judging import judge_films
 from cxr_monai.gate.observation import parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS
-from cxr_monai.gate.storage import read_gate
+from cxr_monai.gate.storage import invalid_gate, read_gate
 from cxr_monai.gate.training_index import NO_TRAINING, TrainingIndex
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,23 @@ class Gate:
             raise RuntimeError("there is no gate to judge films with")
         return self.fitted
 
+    def check_network(self, modules: Collection[str], root: str | Path) -> None:
+        """Refuse a gate that knows layers which the network does not have.
+
+        Args:
+            modules: names of the network's.
+            root: the bundle's folder.
+
+        Raises:
+            GateError: ``gate-invalid``.
+        """
+        if missing := [layer for layer in self.layers if layer not in modules]:
+            raise invalid_gate(f"it knows layers that the network does not have ({ascii(missing[0])[:100]})", root)
+
     def _scores(self, films: ObservedFilms) -> dict[str, np.ndarray]:
+        known = self._fitted.distances.get(NETWORK_DISTANCE)
+        if films.features is not None and known is not None and films.features.shape[1:] != known.mean.shape:
+            raise invalid_gate(f"it knows {known.mean.size:,} features, the layers give {films.features.shape[1]:,}")
         return self._fitted.scores(films.observations, films.features)
 
     def _answers(self, films: ObservedFilms, scores: Mapping[str, np.ndarray]) -> list[Answer]:
@@ -249,6 +265,8 @@ def open_gate(
         )
     fitted, known = read
     if weights is not None and file_digest(Path(weights)) != known:
+        if Path(weights).resolve() == (Path(root) / "models" / "model.pt").resolve():
+            raise invalid_gate("it knows other weights than the bundle's own", root)
         return Gate(mode=chosen, missing="the gate knows other weights than those in use: no film is refused")
     intended = IntendedFilms.of(metadata) or IntendedFilms()
     return Gate(fitted, intended, chosen, digest=file_digest(Path(root) / GATE))

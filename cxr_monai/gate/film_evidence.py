@@ -24,9 +24,10 @@ from cxr_monai.gate.fitted_gate import (
     LATERAL_VIEW,
     MIRRORED,
     NETWORK_DISTANCE,
+    PICTURE_DISTANCE,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
-    head_inputs,
+    score_inputs,
 )
 from cxr_monai.gate.observation import parts_of
 from cxr_monai.gate.picture_statistics import STATISTICS
@@ -37,6 +38,7 @@ SCORE_WORDS: Mapping[str, str] = {
     THUMBNAIL_DISTANCE: "unlike the training: overall look",
     STATISTICS_DISTANCE: "unlike the training: picture quality",
     NETWORK_DISTANCE: "unlike the training: to the network",
+    PICTURE_DISTANCE: "unlike the training: all of the picture",
     CHILD: "like a child's chest",
     LATERAL_VIEW: "like a lateral view",
     AP_VIEW: "like an AP view (for information)",
@@ -123,9 +125,10 @@ def film_evidence(gate: Gate, answers: FilmAnswers, observations: np.ndarray) ->
     """
     if gate.fitted is None:
         raise RuntimeError("there is no gate whose evidence could be shown")
-    fitted, parts = gate.fitted, parts_of(np.asarray(observations, dtype=np.float32))
+    fitted, values_of_films = gate.fitted, np.asarray(observations, dtype=np.float32)
+    parts = parts_of(values_of_films)
     head = fitted.heads[ALTERATION]
-    shares = softmax(head.log_odds(head_inputs(parts)).astype(float), axis=1)
+    shares = softmax(head.log_odds(score_inputs(values_of_films)[ALTERATION]).astype(float), axis=1)
     refuse = fitted.limits["refuse"]
     low, high = fitted.statistics_limits.T
     films = []

@@ -15,7 +15,7 @@ import os
 import re
 import struct
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -129,13 +129,23 @@ def read_gate(root: str | Path) -> tuple[FittedGate, str] | None:
         _check_description(content, root / "models")
         return _gate(content, _tensors(root / GATE_TENSORS, content[COMPLETE][Path(GATE_TENSORS).name]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise GateError(
-            Code.GATE_INVALID,
-            f"the bundle's gate is damaged or incomplete ({' '.join(str(error).split())[:300]}).",
-            fix="Get the bundle again, or fit a new gate into a copy: 'cxr-monai gate fit'. --gate off predicts "
-            "without one.",
-            where=root / GATE,
-        ) from error
+        raise invalid_gate(" ".join(str(error).split())[:300], root) from error
+
+
+def invalid_gate(reason: str, root: str | Path | None = None) -> GateError:
+    """Return the error of a gate that is damaged, incomplete or another bundle's.
+
+    Args:
+        reason: in words, without a full stop.
+        root: the bundle's folder.
+    """
+    return GateError(
+        Code.GATE_INVALID,
+        f"the bundle's gate is damaged or incomplete ({reason}).",
+        fix="Get the bundle again, or fit a new gate into a copy: 'cxr-monai gate fit'. --gate off predicts without "
+        "one.",
+        where=None if root is None else Path(root) / GATE,
+    )
 
 
 def _content(path: Path, largest: int) -> bytes:
@@ -188,7 +198,7 @@ def _gate(content: Mapping[str, Any], tensors: dict[str, np.ndarray]) -> tuple[F
 
     layers = _texts(content["layers"])
     names = _texts(content["distances"])
-    distances = {name: Distance.from_tensors(take(f"distances.{name}.")) for name in names}
+    distances = {name: _distance(take(f"distances.{name}.")) for name in names}
     heads = {
         name: LinearHead.from_tensors(_texts(classes), take(f"heads.{name}."))
         for name, classes in content["heads"].items()
@@ -245,6 +255,15 @@ def _check_parts(
     for name, head in heads.items():
         if len(head.classes) < 2 or (name in (ALTERATION, MIRRORED) and head.classes[0] != INTACT):
             raise ValueError(f"{name} does not know films as they should be")
+
+
+def _distance(tensors: Mapping[str, np.ndarray]) -> Distance:
+    if set(tensors) != {part.name for part in fields(Distance)}:
+        raise ValueError("a distance lacks a part of its numbers")
+    distance = Distance.from_tensors(tensors)
+    if (distance.outside < 0).any():
+        raise ValueError("a distance grows the nearer a film is")
+    return distance
 
 
 def _texts(value: Any) -> tuple[str, ...]:

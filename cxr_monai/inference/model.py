@@ -187,6 +187,7 @@ class Model:
         calibration = calibration_in(opened.root, item, opened.labels, weights, options.raw)
         options = replace(options, mend=parse_mends(options.mend))
         gate = open_gate(opened.root, opened.metadata, options.gate, weights)
+        gate.check_network(dict(network.named_modules()), opened.root)
         if gate.mode == GateMode.OFF and (options.mend or options.training_index):
             what = "--mend" if options.mend else "--training-index"
             raise SettingError(Code.SETTING_INVALID, f"{what} needs the gate, and --gate is off.")

@@ -15,7 +15,8 @@ from cxr_monai.errors import Code, CxrError
 from cxr_monai.gate.alterations import ALTERATIONS
 from cxr_monai.gate.answer import ACCEPTED, Answer, GateVerdict
 from cxr_monai.gate.bundle_gate import GATE_COLUMNS
-from cxr_monai.gate.film_evidence import FilmEvidence, Unusual, evidence_lines
+from cxr_monai.gate.film_evidence import SCORE_WORDS, FilmEvidence, Unusual, evidence_lines
+from cxr_monai.gate.fitted_gate import AP_VIEW, GATE_SCORES
 from cxr_monai.inference.model import Model
 from cxr_monai.report.evidence_picture import evidence_picture
 from cxr_monai.workflows.gate_check import check_films
@@ -186,6 +187,10 @@ def test_a_picture_shows_the_film_and_the_film_undone() -> None:
     assert shares["accepted"][0] > 0.01 > shares["accepted"][1]
     again = evidence_picture(film_of(ACCEPTED, "intact"), plane)
     assert again == evidence_picture(film_of(ACCEPTED, "intact"), plane)
+
+
+def test_every_score_has_words() -> None:
+    assert set(SCORE_WORDS) == {*GATE_SCORES, AP_VIEW}
 
 
 def test_every_alteration_that_can_be_undone_is(phantoms: Phantoms) -> None:
