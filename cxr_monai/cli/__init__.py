@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("calibrate", "a copy of a bundle with calibration and operating points"),
     "evaluate": ("evaluate", "what a system's probabilities are worth: tables, plots, a report"),
     "external": ("external", "trained here, tested there: is it still good, and why not"),
+    "drift": ("drift", "does today's stream of films still look like the reference; since when, and what changed"),
     "labels": ("labels", "compare two sources of labels on the same images, and a model by each"),
     "finetune": ("finetune", "a child bundle for one disease, judged against its parent"),
     "study": ("study", "which setting is better on these images: trained alike, compared with intervals"),

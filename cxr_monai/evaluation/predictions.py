@@ -84,7 +84,7 @@ def read_predictions(path: str | Path) -> PredictionsFile:
     if not path.exists():
         raise _invalid(path, "there is no such predictions file.", "Make one with 'cxr-monai predict'.")
     table = _checked(read_cells(path, partial(EvaluationError, Code.PREDICTIONS_INVALID)), path)
-    return PredictionsFile(table, _read_about(path), path)
+    return PredictionsFile(table, read_about_file(path), path)
 
 
 def predictions_of(table: pd.DataFrame, about: Mapping[str, Any] | None = None) -> PredictionsFile:
@@ -329,7 +329,12 @@ def place_errors_alone(
     )
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def read_about_file(path: Path) -> dict[str, Any]:
+    """Return the content of the JSON beside a predictions file; empty where there is none.
+
+    Raises:
+        EvaluationError: ``predictions-invalid`` for one that is no JSON object.
+    """
     file = about_file(path)
     if not file.is_file():
         return {}

@@ -99,6 +99,7 @@ def streams_of(
         ("refused", "gate", ("refuse",)),
         ("not accepted", "gate", ("refuse", "review")),
         ("duplicates", "duplicate_of", ()),
+        ("mended", "mended", ()),
     ):
         candidates.append(Stream(name, StreamKind.ANSWER, column, "share", levels))
     for name in findings:
@@ -119,7 +120,7 @@ def streams_of(
             "The reference has no evidence of a gate, so that a change of the machine cannot be told from one of the "
             "patients."
         )
-    if silent := [name for name in findings if name not in thresholds]:
+    if thresholds and (silent := [name for name in findings if name not in thresholds]):
         notes.append(f"{', '.join(silent)} {be(len(silent))} without an operating point: positives are not counted.")
     return streams, notes
 

@@ -1,4 +1,4 @@
-"""Films as `cxr_monai.gate.drift` takes them, drawn: what they would be, and what is changed about some of them."""
+"""Films as `cxr_monai.gate.drift_watch` takes them, drawn, and what is changed about some of them."""
 
 import numpy as np
 import pandas as pd

@@ -167,7 +167,7 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
             "prevalence": metric_tables.prevalence_table(evaluation),
         },
         "operating": metric_tables.operating_tables(evaluation),
-        "panels": {name: _drawn(make(evaluation)) for name, make in PANELS.items()},
+        "panels": {name: drawn_panels(make(evaluation)) for name, make in PANELS.items()},
         "forests": {
             "findings": drawn_forest(matrix_charts.findings_forest(evaluation)),
             "subgroups": drawn_forest(matrix_charts.subgroups_forest(evaluation)),
@@ -183,7 +183,8 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _drawn(shape: ChartPanels | None) -> DrawnPanels | None:
+def drawn_panels(shape: ChartPanels | None) -> DrawnPanels | None:
+    """Return small multiples as the page's pieces show them; None where there are none."""
     if shape is None:
         return None
     drawn = tuple(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cxr_monai.errors import EvaluationError, UsageError
-from cxr_monai.gate.drift import Drift, WatchOptions, watch
+from cxr_monai.gate.drift_watch import Drift, WatchOptions, watch
 from cxr_monai.gate.drift_windows import cut_windows, parse_window
 from tests.gate.drift_films import FINDINGS, THRESHOLDS, drawn_films, weekly
 

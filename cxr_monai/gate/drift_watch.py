@@ -65,6 +65,7 @@ class Alarm:
         charts: charts beyond their limit.
         since: the position of the window in which it began, as far as the charts tell.
         cause: what changed since.
+        codes: films since by the gate's code, the most frequent first.
     """
 
     window: int
@@ -72,6 +73,7 @@ class Alarm:
     charts: tuple[str, ...]
     since: int
     cause: Cause
+    codes: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,8 @@ class Drift:
         windows: W of them.
         tests: one row a window and stream: ``window, stream, kind, films, reference, value, p, p_holm, alarm``;
             ``value`` and ``reference`` are medians of numbers, shares; empty for levels.
-        charts: one row a window and chart: ``window, stream, chart, share, z, up, down, since, alarm``.
+        charts: one row a window and chart: ``window, stream, chart, reference, share, z, up, down, since,
+            alarm``; ``reference`` and ``share`` are empty for numbers.
         alarms: in order.
         limit: of the charts.
         options: as they were given.
@@ -154,13 +157,14 @@ def watch(
         if not is_moved.any():
             continue
         since = _since(number, step, limit, alarms)
-        after = np.concatenate([values[each.rows] for each in windows[since : number + 1]])
+        rows = np.concatenate([each.rows for each in windows[since : number + 1]])
+        after = values[rows]
         moved = holm(window_tests(streams, known, after, dependence)) < SIGNIFICANT
         moved |= by_test | (charts.of_streams(step.alarms.astype(float), len(streams)) > 0)
         cause = cause_of(streams, known, after, moved, dependence, options.seed)
         names = tuple(name for name, is_alarm in zip(charts.names, step.alarms, strict=True) if is_alarm)
         ordered = [streams[place].name for place in np.argsort(p, kind="stable") if by_test[place]]
-        alarms.append(Alarm(number, tuple(ordered), names, since, cause))
+        alarms.append(Alarm(number, tuple(ordered), names, since, cause, _codes(films.iloc[rows])))
     return Drift(
         tuple(streams), tuple(windows), pd.concat(tests, ignore_index=True), pd.concat(steps, ignore_index=True),
         tuple(alarms), limit, options, len(reference), tuple(notes),
@@ -178,6 +182,11 @@ def _since(number: int, step: ChartStep, limit: float, alarms: Sequence[Alarm]) 
     if alarms and alarms[-1].window == number - 1:
         began.append(alarms[-1].since)
     return int(min(began))
+
+
+def _codes(films: pd.DataFrame) -> dict[str, int]:
+    codes = films["code"].fillna("") if "code" in films else pd.Series(dtype=str)
+    return {str(code): int(count) for code, count in codes[codes != ""].value_counts().items()}
 
 
 def _test_rows(
@@ -212,6 +221,7 @@ def _chart_rows(
         "window": number,
         "stream": [streams[place].name for place in charts.stream],
         "chart": list(charts.names),
+        "reference": np.where(charts.is_share, np.nanmean(charts.reference, axis=0), np.nan),
         "share": shares,
         "z": step.z,
         "up": step.up,
