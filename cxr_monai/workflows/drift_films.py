@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_monai.data.joining import join_on_image
-from cxr_monai.data.tables import read_cells
+from cxr_monai.data.tables import read_cells, read_header
 from cxr_monai.errors import Code, EvaluationError
+from cxr_monai.evaluation.gate_evidence import gate_file
 from cxr_monai.evaluation.predictions import (
     PredictionsFile,
     about_file,
@@ -24,7 +25,6 @@ from cxr_monai.evaluation.predictions import (
 )
 from cxr_monai.gate.answer import GateVerdict
 from cxr_monai.gate.drift_windows import TIME
-from cxr_monai.gate.evidence_file import evidence_file
 from cxr_monai.plurals import counted, have
 from cxr_monai.progress import progress_bar
 
@@ -64,6 +64,7 @@ def prediction_files(paths: Sequence[str | Path]) -> list[Path]:
             continue
         tables = sorted(file for ending in ("*.csv", "*.csv.gz") for file in path.rglob(ending))
         inside = [file for file in tables if about_file(file).is_file() and "bundle" in read_about_file(file)]
+        inside += [file for table in tables if (file := _refused_whole(table)) is not None]
         if not inside:
             raise _REFUSE(
                 "no predictions of a bundle are in this folder.", fix="'cxr-monai predict' writes some.", where=path
@@ -86,12 +87,19 @@ def read_films(paths: Sequence[str | Path], digest: str, time_column: str | None
     """
     files, tables = [], []
     chosen = prediction_files(paths)
+    notes = []
     for path in progress_bar(chosen, total=len(chosen), desc="reading", unit="files"):
+        if not path.exists() and gate_file(path).is_file():
+            tables.append(_evidence(path))
+            notes.append(f"{path.name}: every film was refused; its evidence does not say of which bundle.")
+            continue
         file, times = _read(path, time_column)
         _require_bundle(file, path, digest)
         table = file.table if times is None else file.table.assign(**{_STATED: times})
         files.append(file)
         tables.append(_with_evidence(table, path, file.findings))
+    if not files:
+        raise _REFUSE("in none of these files was a film predicted.", fix="Is the bundle the right one for them?")
     kinds = {(file.calibrated, bool(file.about.get("own_weights", True)), file.findings) for file in files}
     if len(kinds) > 1:
         raise EvaluationError(
@@ -102,12 +110,13 @@ def read_films(paths: Sequence[str | Path], digest: str, time_column: str | None
     table = pd.concat(tables, ignore_index=True)
     keys = [name for name in ("image", "pixel_digest") if name in table]
     is_again = table.duplicated(keys)
-    notes = [f"{counted(int(is_again.sum()), 'film')} {have(int(is_again.sum()))} more than one row; the first counts."]
+    if again := int(is_again.sum()):
+        notes.append(f"{counted(again, 'film')} {have(again)} more than one row; the first counts.")
     return FilmTable(
         table[~is_again].reset_index(drop=True),
         files[0].findings,
         files[0].calibrated,
-        tuple(notes if is_again.any() else ()),
+        tuple(notes),
     )
 
 
@@ -154,18 +163,18 @@ def with_times(
     return replace(films, table=timed, notes=(*films.notes, *notes))
 
 
+def _refused_whole(table: Path) -> Path | None:
+    """Return the predictions that would stand beside evidence whose films were all refused; None for other tables."""
+    ending = gate_file("").name
+    result = table.with_name(table.name.removesuffix(ending))
+    return result if table.name.endswith(ending) and not result.exists() else None
+
+
 def _read(path: Path, time_column: str | None) -> tuple[PredictionsFile, pd.Series | None]:
-    """Return predictions and the times in their time column; those of a file whose films are all refused are empty."""
-    if not path.is_file():
+    if time_column is None or not path.is_file() or time_column not in read_header(path, _REFUSE):
         return read_predictions(path), None
     cells = read_cells(path, _REFUSE)
-    times = None
-    if time_column is not None and time_column in cells:
-        times = cells.pop(time_column).reset_index(drop=True)
-    if cells.empty and evidence_file(path).is_file():
-        return PredictionsFile(
-            cells.astype(dict.fromkeys(cells.columns[1:], float)), read_about_file(path), path
-        ), times
+    times = cells.pop(time_column).reset_index(drop=True)
     return predictions_of(cells, read_about_file(path)), times
 
 
@@ -185,15 +194,22 @@ def _require_bundle(file: PredictionsFile, path: Path, digest: str) -> None:
 
 def _with_evidence(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> pd.DataFrame:
     """Return predictions with the evidence of every film, refused ones too."""
-    evidence = evidence_file(path)
-    if not evidence.is_file():
+    if not gate_file(path).is_file():
         return table
-    cells = read_cells(evidence, _REFUSE).reset_index(drop=True)
-    if "image" not in cells or "gate" not in cells:
-        raise _REFUSE("this is not the evidence of a gate.", fix="'cxr-monai predict' writes it.", where=evidence)
+    cells = _evidence(path)
     both = cells.merge(table, on="image", how="outer", sort=False)
     both.loc[both["gate"] == GateVerdict.REFUSE, list(findings)] = float("nan")
     return both
+
+
+def _evidence(path: Path) -> pd.DataFrame:
+    """Return the evidence beside predictions, as text."""
+    cells = read_cells(gate_file(path), _REFUSE).reset_index(drop=True)
+    if not {"image", "gate"} <= {*cells.columns}:
+        raise _REFUSE(
+            "this is not the evidence of a gate.", fix="'cxr-monai predict' writes it.", where=gate_file(path)
+        )
+    return cells
 
 
 def _of_manifest(table: pd.DataFrame, column: str, path: Path, match_names: bool) -> pd.Series:

@@ -33,6 +33,8 @@ def write_films(path: Path, films: pd.DataFrame, digest: str, **about: object) -
         evidence["taken_on"] = films["time"].map(lambda moment: moment.isoformat())
     evidence.to_csv(f"{path}.gate.csv", index=False)
     predicted = films[films["gate"] != "refuse"]
+    if predicted.empty:
+        return path
     predicted[["image", *FINDINGS]].to_csv(path, index=False)
     Path(f"{path}.json").write_text(json.dumps({"bundle": digest, "calibrated": True, **about}))
     return path
@@ -174,7 +176,9 @@ def test_films_of_two_files_count_once_and_a_week_of_refused_films_is_a_week(
     for name in ("week0.csv", "week0.csv.gate.csv", "week0.csv.json"):
         (folder / f"again{name[5:]}").write_bytes((folder / name).read_bytes())
     assert drift(bundle, folder, "--reference", reference, "--out", tmp_path / "drift") == 3
-    assert "60 films have more than one row; the first counts" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "60 films have more than one row; the first counts" in text
+    assert "week3.csv: every film was refused" in text
     assert [window["films"] for window in content(tmp_path / "drift")["windows"]] == [60, 60, 60, 30]
 
 
