@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.fitted import read_calibration
 from cxr_monai.evaluation.proportions import wilson
 from cxr_monai.gate.drift_charts import ControlCharts
@@ -23,7 +24,7 @@ from cxr_monai.gate.drift_streams import stream_values, streams_of
 from cxr_monai.gate.drift_watch import FALSE_ALARM_EVERY, TESTS_SHARE, Drift, WatchOptions, watch
 from cxr_monai.gate.drift_windows import TIME, cut_windows, parse_window
 from cxr_monai.progress import progress_bar
-from cxr_monai.workflows.drift_films import read_films
+from cxr_monai.workflows.drift_films import read_evidence_films
 
 WEEKS = 52
 
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON with all figures")
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle)
-    good = read_films([arguments.films], bundle.digest)
+    good = read_evidence_films([arguments.films], bundle.digest)
     fitted = read_calibration(bundle.calibration, bundle.labels)
     points = fitted.points if fitted else {}
     thresholds = {name: next(iter(rules.values())) for name, rules in points.items() if rules}
@@ -136,7 +137,7 @@ def main() -> None:
     print(results["false_alarms"], flush=True)
     for word in arguments.wrong:
         name, _, path = word.partition("=")
-        wrong = read_films([path], bundle.digest).table
+        wrong = read_evidence_films([path], bundle.digest).table
         results[name] = [
             noticed(hospital, wrong, float(share), max(sizes), arguments.trials)
             for share in arguments.shares.split(",")
@@ -145,7 +146,7 @@ def main() -> None:
             text = f"| {name} | {row['share']:.0%} | {row['alarms']:.1%} ({row['low']:.1%} to {row['high']:.1%}) |"
             print(text, row["causes"], flush=True)
     if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=2))
+        write_durably(arguments.out, json.dumps(results, indent=2).encode())
 
 
 if __name__ == "__main__":

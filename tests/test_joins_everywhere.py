@@ -352,7 +352,7 @@ def test_every_command_that_joins_takes_the_users_word() -> None:
     commands = {path.stem: path.read_text() for path in (ROOT / "cxr_monai/cli").glob("*.py")}
     asking = {stem for stem, text in commands.items() if any(word in text for word in words)}
     assert asking - {"shared_arguments"} == {
-        "calibrate", "evaluate", "explain", "external", "finetune", "labels_compare", "manifest", "maps_agree",
+        "calibrate", "drift", "evaluate", "explain", "external", "finetune", "labels_compare", "manifest", "maps_agree",
         "maps_faithful", "maps_localise", "maps_show", "split",
     }  # fmt: skip
 
@@ -386,6 +386,7 @@ ALLOWED: Mapping[str, str] = {
     "workflows/agree.py: cases['image'].isin(labels.index)": SAME,
     "workflows/evaluate.py: manifest.table.set_index('image')": SAME,
     "workflows/evaluate.py: sample.table['image'].isin(second.table['image'])": SAME,
+    "workflows/drift_films.py: cells.merge(table, on='image', how='outer', sort=False)": SAME,
     "workflows/localise.py: cases.table.drop_duplicates('image').set_index('image')": OWN,
     "workflows/localise.py: cases.table['image'].isin(present.index[halves == 0])": OWN,
     "attribution/localisation_scoring.py: map(str, store.grid(table['image'].iloc[0]).shape[1:])": OWN,

@@ -65,9 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--false-alarm-every",
         type=float,
-        default=70,
+        default=104,
         metavar="WINDOWS",
-        help="windows between two false alarms, on average, at least (default: %(default)s; at daily windows 400)",
+        help="windows between two false alarms, on average, at least (default: %(default)s; at daily windows 730)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the simulated limit (default: %(default)s)")
     parser.add_argument("--experiment", metavar="NAME", help="also log an MLflow run into this experiment")

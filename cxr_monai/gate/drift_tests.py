@@ -2,7 +2,8 @@
 
     p = window_tests(streams, reference, window, dependence)    # float [S]
 
-Numbers: Kolmogorov and Smirnov's test, by its asymptotic distribution (``scipy.stats.ks_2samp`` has the same).
+Numbers: Kolmogorov and Smirnov's test, by its limiting distribution with Stephens' correction (1970, doi
+10.1111/j.2517-6161.1970.tb00821.x).
 Shares: the exact test of two binomial shares (Fisher's; the binomial test where the reference is large), its smaller
 tail doubled: the reference is a sample, too. Levels: chi-square where five films of each are expected (Cochran 1954,
 doi 10.2307/3001616), else the exact test of each level, corrected for their number.
@@ -11,8 +12,8 @@ doi 10.2307/3001616), else the exact test of each level, corrected for their num
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtr, ndtri
-from scipy.stats import chi2_contingency, hypergeom, kstwo
+from scipy.special import kolmogorov, ndtr, ndtri
+from scipy.stats import chi2_contingency, hypergeom
 
 from cxr_monai.gate.drift_streams import Stream
 
@@ -49,8 +50,9 @@ def kolmogorov_smirnov(reference: np.ndarray, window: np.ndarray) -> float:
     reference, window = np.sort(reference), np.sort(window)
     everywhere = np.concatenate([reference, window])
     shares = [np.searchsorted(side, everywhere, side="right") / len(side) for side in (reference, window)]
-    effective = len(reference) * len(window) / (len(reference) + len(window))
-    return float(np.clip(kstwo.sf(np.abs(shares[0] - shares[1]).max(), max(1, round(effective))), 0, 1))
+    root = np.sqrt(len(reference) * len(window) / (len(reference) + len(window)))
+    distance = np.abs(shares[0] - shares[1]).max()
+    return float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
 
 
 def tails(count: np.ndarray, films: np.ndarray, reference_count: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from cxr_monai.plurals import be, counted
 from cxr_monai.report.drift_words import DriftReport
 from cxr_monai.report.pages.drift_page import write_drift_page
 from cxr_monai.training.tracking import MLflowTracker
-from cxr_monai.workflows.drift_films import FilmTable, read_films, with_times
+from cxr_monai.workflows.drift_films import FilmTable, read_evidence_films, with_times
 
 DRIFT_FILE = "drift.json"
 """The file that is written last: where it is, the result is complete."""
@@ -89,7 +89,7 @@ def _watch(
     bundle: Bundle, predictions: Sequence[str | Path], options: DriftOptions, length: WindowLength
 ) -> DriftReport:
     films = with_times(
-        read_films(predictions, bundle.digest, options.time_column),
+        read_evidence_films(predictions, bundle.digest, options.time_column),
         options.time_column, options.manifest, options.match_names,
     )  # fmt: skip
     windows, rest = cut_windows(films.table, length)
@@ -141,7 +141,7 @@ def _first_windows(reference: str | Path | Sequence[str | Path]) -> int | None:
 
 def _reference(options: DriftOptions, bundle: Bundle) -> tuple[FilmTable, str]:
     paths = [options.reference] if isinstance(options.reference, str | Path) else list(options.reference)
-    reference = read_films(paths, bundle.digest, options.time_column)
+    reference = read_evidence_films(paths, bundle.digest, options.time_column)
     if "taken_on" in reference.table and (reference.table["taken_on"].fillna("") != "").all():
         reference = with_times(reference)
     return reference, ", ".join(Path(path).name for path in paths)

@@ -1,6 +1,6 @@
 """Films over time, of predictions files and the gate's evidence beside them.
 
-films = read_films(["week1.csv", "week2.csv"], digest)      # FilmTable: .table, .findings, .notes
+films = read_evidence_films(["week1.csv", "week2.csv"], digest)      # FilmTable: .table, .findings, .notes
 timed = with_times(films, "taken", manifest="m.csv")        # a column ``time``, sorted by it
 """
 
@@ -73,7 +73,7 @@ def prediction_files(paths: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def read_films(paths: Sequence[str | Path], digest: str, time_column: str | None = None) -> FilmTable:
+def read_evidence_films(paths: Sequence[str | Path], digest: str, time_column: str | None = None) -> FilmTable:
     """Read films of one bundle.
 
     Args:
@@ -128,7 +128,7 @@ def with_times(
     Times are taken as they are written, without their zones.
 
     Args:
-        films: of :func:`read_films`, with the same time column.
+        films: of :func:`read_evidence_films`, with the same time column.
         time_column: of the predictions, or of ``manifest``.
         manifest: a table with ``image`` and the time column.
         match_names: a file name alone tells which image it is.
