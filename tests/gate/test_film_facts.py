@@ -23,6 +23,7 @@ from cxr_monai.transforms.resize_shortest import ResizeShortestd
 from cxr_monai.workflows.explain import explain_images
 from cxr_monai.workflows.predict import predict_images
 from tests.data.test_radiograph_dicom import dicom, written
+from tests.support.bundle_runs import run
 from tests.support.gates import with_gate
 from tests.support.tiny_bundles import tiny_bundle
 
@@ -54,7 +55,9 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = [facts for _, facts in FILMS.values()]
     table = pd.DataFrame({
         "image": list(FILMS), "patient_id": list("abcdefg"), "study_id": "", "view": [one.view for one in facts],
-        "age": [one.age for one in facts], "sex": "", "source": "local", "split": "test", "Effusion": 0.0, "Mass": 0.0,
+        "age": [one.age for one in facts], "sex": "", "source": "local", "split": "test",
+        "Effusion": [0.0, 1.0] * 3 + [0.0],
+        "Mass": [1.0, 0.0] * 3 + [1.0],
     })  # fmt: skip
     path = root.parent / "manifest.csv"
     write_manifest(build_manifest(table, root, label_version="local"), path)
@@ -158,3 +161,12 @@ def test_explain_refuses_by_the_manifest(bundle: Path, manifest: Path, tmp_path:
     explain_images(bundle, manifest, tmp_path / "maps", split="test", workers=0, trust_folder=True)
     errors = pd.read_csv(tmp_path / "maps.errors.csv").set_index("image")["code"]
     assert errors.to_dict() == REFUSED
+
+
+@pytest.mark.parametrize("config", ["inference", "evaluate"])
+def test_monais_configurations_refuse_by_the_manifest(
+    config: str, bundle: Path, manifest: Path, elsewhere: Path
+) -> None:
+    run(bundle, config, manifest=str(manifest), output_dir="out", batch_size=4, num_workers=0)
+    evidence = pd.read_csv(elsewhere / "out" / "predictions.csv.gate.csv").set_index("image")["code"].dropna()
+    assert evidence.to_dict() == REFUSED

@@ -44,7 +44,7 @@ def gate_of_limit(limit: float) -> FittedGate:
         0.01,
         (),
         np.zeros((len(STATISTICS), 2), np.float32),
-        {"films": 100, "patients": 50, "refused_share": 0.01},
+        {"films": 100, "patients": 50, "refused_share": 0.01, "reviewed_share": 0.05},
     )
 
 
