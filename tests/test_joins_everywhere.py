@@ -387,6 +387,7 @@ ALLOWED: Mapping[str, str] = {
     "workflows/evaluate.py: manifest.table.set_index('image')": SAME,
     "workflows/evaluate.py: sample.table['image'].isin(second.table['image'])": SAME,
     "workflows/drift_films.py: cells.merge(table, on='image', how='outer', sort=False)": SAME,
+    "workflows/gate_sheet.py: left_out['image'].isin(judged['image'])": SAME,
     "workflows/localise.py: cases.table.drop_duplicates('image').set_index('image')": OWN,
     "workflows/localise.py: cases.table['image'].isin(present.index[halves == 0])": OWN,
     "attribution/localisation_scoring.py: map(str, store.grid(table['image'].iloc[0]).shape[1:])": OWN,
