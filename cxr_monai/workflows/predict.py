@@ -156,7 +156,9 @@ def predict_into(
         "any_modality": model.settings.any_modality,
         "images": digest_of_list(films.names, films.files),
     }
-    columns = () if model.gate.fitted is None else GATE_COLUMNS
+    columns: Sequence[str] = ()
+    if model.gate.fitted is not None:  # its answers depend on what a manifest says, too
+        columns, head["facts"] = GATE_COLUMNS, digest_of_list(films.names, list(map(str, films.facts)))
     rows = PredictionRows.open(out, findings, head, len(films), force, columns)
     on_start(rows)
     earlier = model.gate.earlier_films()

@@ -162,6 +162,38 @@ def test_killed_at_any_batch_it_goes_on_to_the_same_bytes(
         assert written() == whole
 
 
+def test_what_a_manifest_says_counts_and_another_manifest_does_not_go_on(
+    bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "image,patient_id,study_id,view,age,sex,source,split,Effusion,Mass"
+    ages = {"1.png": 40, "2.png": 4, "4.png": 50}
+    rows = [f"{name},{name[0]},{name[0]},PA,{age},F,,test,0,1" for name, age in ages.items()]
+    manifest = Path("films/m.csv")
+    manifest.write_text("\n".join([head, *rows]) + "\n")
+    assert predict(bundle, manifest) == 0
+    assert pd.read_csv("p.csv.errors.csv")[["image", "code"]].to_numpy().tolist() == [["2.png", "gate-child"]]
+    whole, add = written(), PredictionRows.add
+    for name in whole:
+        Path(name).unlink()
+
+    def killed(rows: PredictionRows, *batch: Any) -> None:
+        add(rows, *batch)
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PredictionRows, "add", killed)
+        with pytest.raises(KilledError):
+            predict(bundle, manifest)
+    text = manifest.read_text()
+    manifest.write_text(text.replace(",50,", ",5,"))
+    capsys.readouterr()
+    assert predict(bundle, manifest) == 2
+    assert "differs in facts" in capsys.readouterr().err
+    manifest.write_text(text)
+    assert predict(bundle, manifest) == 0
+    assert written() == whole
+
+
 def test_python_gives_the_same_from_memory_and_from_a_file(bundle: Path, folder: Path) -> None:
     options: dict[str, Any] = {"batch_size": 2, "workers": 0, "trust_folder": True, "mend": "inversion"}
     memory, file = predict_images(bundle, folder, **options), predict_images(bundle, folder, "p.csv", **options)
