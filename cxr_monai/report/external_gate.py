@@ -39,8 +39,8 @@ def place_gates(validation: ExternalValidation) -> PlaceGateSection:
     if not judged:
         return PlaceGateSection(tuple(sentences))
     sentences += [
-        "All films are predicted, whatever the gate says of them: the matrix above is of all. A gate that refuses many "
-        "films at a place was not made for that place's devices, views or patients, and more of them need a person."
+        "The matrix above is of all films that have a prediction. A gate that refuses many films at a place finds them "
+        "unlike those that its network learned from, and nobody knows what the network is worth on such films."
     ]
     matrix = None
     if len(validation.gated_matrix):
