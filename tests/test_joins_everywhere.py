@@ -372,6 +372,7 @@ ALLOWED: Mapping[str, str] = {
     "attribution/reference_boxes.py: table['image'].map({name: row for row, name in enumerate(stored['image'])})": SAME,
     "attribution/reference_boxes.py: table.merge(sizes, on='image')": SAME,
     "evaluation/predictions.py: split_images.isin(joined['image'])": SAME,
+    "evaluation/transfer_gate.py: cell.sample.table['image'].isin(set(refused))": SAME,
     "attribution/agreement.py: between.dropna(subset=[RANK]).merge(within, on=['image', 'finding'], "
     "suffixes=('_between', '_within'))": "named_alike before",
     "attribution/gallery.py: by_side.table.drop(columns='image').set_index('named')": SAME,
