@@ -29,7 +29,7 @@ examples:
   cxr-monai drift OUT/bundle predictions/ --reference first:4 --since 2026-11-23 --out drift --force
 
 validation.csv: 'cxr-monai predict' of films that the network was not trained on and that you looked through. Written to
---out: report.html, windows.csv, tests.csv, charts.csv, drift.json. docs/drift.md has the method and its false alarms.
+--out: report.html, windows.csv, streams.csv, charts.csv, drift.json. docs/drift.md has the method and its false alarms.
 
 exit status: 0 no alarm, 3 an alarm (from --since on, if given), 1 failed, 2 wrong use"""
 

@@ -30,7 +30,7 @@ from cxr_monai.workflows.drift_films import FilmTable, read_evidence_films, with
 
 DRIFT_FILE = "drift.json"
 """The file that is written last: where it is, the result is complete."""
-_BESIDE = ("windows.csv", "tests.csv", "charts.csv", "report.html")
+_BESIDE = ("windows.csv", "streams.csv", "charts.csv", "report.html")
 _FIRST = "first:"
 
 
@@ -65,7 +65,7 @@ def drift_files(
     Args:
         bundle: that made the predictions; its operating points are used.
         predictions: its files, with the gate's evidence beside them, or folders of them.
-        out: the folder, for ``report.html``, ``windows.csv``, ``tests.csv``, ``charts.csv`` and ``drift.json``.
+        out: the folder, for ``report.html``, ``windows.csv``, ``streams.csv``, ``charts.csv`` and ``drift.json``.
         options: how.
         force: an earlier result may be written over.
 
@@ -175,7 +175,7 @@ def _since(text: str | None) -> pd.Timestamp | None:
 
 
 def _write(report: DriftReport, folder: Path) -> list[Path]:
-    tables = {"windows": report.windows(), "tests": report.drift.tests, "charts": report.drift.charts}
+    tables = {"windows": report.windows(), "streams": report.drift.tests, "charts": report.drift.charts}
     paths = [*write_result_tables(tables, folder), write_drift_page(report, folder)]
     drift = report.drift
     content = {

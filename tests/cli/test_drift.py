@@ -82,7 +82,7 @@ def test_a_quiet_stream_ends_with_status_0(
     assert result["alarm"] is False
     assert result["alarm_since"] is None
     assert [window["films"] for window in result["windows"]] == [60, 60, 60]
-    assert {path.name for path in out.iterdir()} >= {"report.html", "windows.csv", "tests.csv", "charts.csv"}
+    assert {path.name for path in out.iterdir()} >= {"report.html", "windows.csv", "streams.csv", "charts.csv"}
     assert "No alarm" in (out / "report.html").read_text()
     assert drift(bundle, folder, "--reference", reference, "--out", out) == 2  # it is there
 
