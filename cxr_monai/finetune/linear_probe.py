@@ -47,6 +47,7 @@ from cxr_monai.finetune.disease import held_out, question, with_known
 from cxr_monai.finetune.features import FeatureBatches
 from cxr_monai.finetune.parent import inherited, open_parent
 from cxr_monai.finetune.task import FineTuneTask
+from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.inference.model import Model
 from cxr_monai.inference.pooled_features import Features, features_of
 from cxr_monai.losses import MaskedBCEWithLogitsLoss, training_loss
@@ -56,6 +57,7 @@ from cxr_monai.networks.weight_loading import initialise_network
 from cxr_monai.outputs import check_new_folder
 from cxr_monai.schemes import LabelScheme, label_scheme
 from cxr_monai.training.checkpoints import BestWeights
+from cxr_monai.training.gate_fitter import GateFitter
 from cxr_monai.training.handlers import EarlyStopper, PredictionsWriter, written_predictions
 from cxr_monai.training.ignite_metrics import FindingMetrics
 from cxr_monai.training.optimisers import training_optimizer
@@ -78,6 +80,8 @@ class ProbeSettings:
     loss: str = "bce"
     patience: int = 5
     seed: int = 0
+    gate: str = "auto"
+    gate_promise: float = 0.01
 
     @classmethod
     def of(cls, overrides: Mapping[str, Any]) -> "ProbeSettings":
@@ -190,6 +194,7 @@ def train_linear_probes(
         SettingError: as `ProbeSettings.of` and ``cxr_monai.finetune.disease.question``.
     """
     settings, out = ProbeSettings.of(overrides or {}), Path(out)
+    fitter = GateFitter(settings.gate, settings.gate_promise, settings.seed)
     parent = open_parent(str(task.parent), shipped("cxr_transfer"), task.trust_folder)
     questions = [question(disease, task.against) for disease in diseases]
     for label, _ in questions:
@@ -209,9 +214,12 @@ def train_linear_probes(
     boxed = [] if task.boxes is None else boxed_labels(task.boxes, base, list(trainable))
     judged = base.table["split"].isin(["train", "val", held_out(base)[0]])
     images = replace(base, table=base.table[judged].reset_index(drop=True))
+    fitter.check(images)
     model = Model.open(parent.root, amp=amp, any_modality=task.any_modality, batch_size=32, gate="off")
     features = features_of(model, images)
-    probes = _Probes(replace(task, boxes=None), parent, base, features, settings, amp)
+    # no gate looks at a classifier: one that is fitted on the parent's features is that of every child
+    gate = fitter.fitted(model, images)
+    probes = _Probes(replace(task, boxes=None), parent, base, features, settings, gate, amp)
     for label, (labels, manifest) in trainable.items():
         with durable_folder(out / label) as folder:
             results[label] = probes.child(manifest, label, labels, folder, task.boxes if label in boxed else None)
@@ -227,6 +235,7 @@ class _Probes:
     base: Manifest
     features: Features
     settings: ProbeSettings
+    gate: tuple[FittedGate | None, str]
     amp: bool
 
     def child(self, manifest: Manifest, label: str, labels: LabelScheme, folder: Path, boxes: Any) -> FineTuneResult:
@@ -242,6 +251,7 @@ class _Probes:
         path = str(folder / "predictions_val.csv")
         PredictionsWriter(path, [label], {**described, "epoch": probe.epoch, "part": "val"}).attach(probe.evaluator)
         probe.evaluator.run()
+        GateFitter(settings.gate, settings.gate_promise).write(bundle.root, *self.gate)
         judge_and_calibrate(bundle, written_predictions(probe.evaluator), manifest, [label], folder)
         tables = self._judged(bundle, linear, label, described, folder)
         maps = None

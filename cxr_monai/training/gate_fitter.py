@@ -96,24 +96,44 @@ class GateFitter:
             GateError: ``gate-missing`` for too few films, where one was asked for.
             StorageError: ``disk-full`` or ``write-failed``.
         """
-        fitted, why = self._fitted(root, manifest)
+        fitted, why = self.fitted(root, manifest)
+        self.write(root, fitted, why)
+        return fitted
+
+    def write(self, root: str | Path, fitted: FittedGate | None, why: str = "") -> None:
+        """Write a gate into a bundle's folder, or why it has none.
+
+        Args:
+            root: the folder, with weights whose features the gate knows.
+            fitted, why: of :meth:`fitted`.
+
+        Raises:
+            StorageError: ``disk-full`` or ``write-failed``.
+        """
         if fitted is None:
             remove_gate(root, why)
             logger.info("the bundle has no gate: %s", why)
-            return None
+            return
         write_gate(root, fitted, file_digest(Path(root) / "models" / "model.pt"))
         films, refused = fitted.fitted_on["films"], fitted.fitted_on["refused_share"]
         logger.info("a gate was fitted on %s; it refuses %.1f %% of them", counted(films, "film"), 100 * refused)
-        return fitted
 
-    def _fitted(self, root: str | Path, manifest: Manifest) -> tuple[FittedGate | None, str]:
-        """Return the gate; or None, and why there is none."""
+    def fitted(self, bundle: str | Path | Model, manifest: Manifest) -> tuple[FittedGate | None, str]:
+        """Return a gate, which is not written yet; or None, and why there is none.
+
+        Args:
+            bundle: the bundle's folder, or a model whose pooled features are those of the bundle.
+            manifest: as of :meth:`fit`.
+
+        Raises:
+            GateError: as :meth:`fit`.
+        """
         if self.when == "none":
             return None, "the training was asked for none (--gate none)"
         if self.when == "auto" and (why := self.too_few(_films(manifest))):
             return None, why
-        model = Model.open(
-            root, gate="off", raw=True, device=self.device, amp=self.amp, any_modality=self.any_modality,
+        model = bundle if isinstance(bundle, Model) else Model.open(
+            bundle, gate="off", raw=True, device=self.device, amp=self.amp, any_modality=self.any_modality,
             num_workers=self.num_workers,
         )  # fmt: skip
         try:

@@ -7,8 +7,10 @@ answers = judged.answers(engine.state.batch)        # after each iteration
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from cxr_monai.errors import Code, GateError
 from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, ObservedFilms
 from cxr_monai.networks.pooled_depths import PooledOutputs
 
@@ -30,6 +32,9 @@ class JudgedBatches:
 
         Args:
             batch: that the network was given last, with what the observer added.
+
+        Raises:
+            GateError: ``gate-invalid`` beside a preprocessing whose planes the gate cannot look at.
         """
         features = self._outputs.take(len(batch["name"]))
         rows = [row for row, error in enumerate(batch["error"]) if not error]
@@ -37,7 +42,14 @@ class JudgedBatches:
             [batch[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
         )
         names, known = [batch["name"][row] for row in rows], None if features is None else features[rows].numpy()
-        films = ObservedFilms(names, batch["observation"][rows].cpu().numpy(), headers, digests, hashes, known)
+        observations = batch["observation"][rows].cpu().numpy()
+        if not np.isfinite(observations).all():
+            raise GateError(
+                Code.GATE_INVALID,
+                "the gate looks at the plane that QuantiseRadiographd makes, which is no step of this preprocessing.",
+                fix="Predict without it: --gate_mode off.",
+            )
+        films = ObservedFilms(names, observations, headers, digests, hashes, known)
         return self.gate.judge(films, self._earlier)
 
     def close(self) -> None:

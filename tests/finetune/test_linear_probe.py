@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from cxr_monai.bundle.bundle_folder import Bundle
+from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.cli import main
 from cxr_monai.completion import require_complete
 from cxr_monai.errors import CxrError
 from cxr_monai.finetune.linear_probe import train_linear_probes
 from cxr_monai.finetune.task import FineTuneTask
+from cxr_monai.gate.storage import read_gate
 from cxr_monai.inference.model import Model
 from cxr_monai.inference.pooled_features import features_of
 from tests.finetune.family import Family
@@ -28,7 +30,17 @@ def heads(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Children for two diseases, by the command; Mass and Hernia have no patient in it, and are not made."""
     out = tmp_path_factory.mktemp("heads") / "OUT"
     words = ["--parent", str(family.parent), "--manifest", str(family.manifest), "--out", str(out), "--disease", "all"]
-    words += ["--head-only", "--set", f"epochs={EPOCHS}", "--set", "batch_size=8", "--set", "amp=false"]
+    words += [
+        "--head-only",
+        "--set",
+        f"epochs={EPOCHS}",
+        "--set",
+        "batch_size=8",
+        "--set",
+        "amp=false",
+        "--set",
+        "gate_promise=0.05",
+    ]
     assert main(["finetune", *words]) == 0
     return out
 
@@ -43,6 +55,18 @@ def test_a_child_for_each_disease_with_patients(heads: Path) -> None:
         assert label in (bundle.root / "docs" / "card.md").read_text()
         own = json.loads((bundle.root / "lineage.json").read_text())["own"]
         assert own["settings"]["epochs"] == EPOCHS
+
+
+def test_children_have_one_gate_each_of_its_own_weights(heads: Path) -> None:
+    gates = [read_gate(heads / label / "bundle") for label in ("Effusion", "Mass")]
+    for label, gate in zip(("Effusion", "Mass"), gates, strict=True):
+        assert gate is not None
+        assert gate[1] == file_digest(heads / label / "bundle" / "models" / "model.pt")
+        assert gate[0].layers  # features of the network that the children share
+    assert gates[0] is not None
+    assert gates[1] is not None
+    assert gates[0][0].limits == gates[1][0].limits
+    assert Model.open(heads / "Mass" / "bundle").gate.fitted is not None
 
 
 def test_they_are_what_ordinary_training_of_the_head_gives(heads: Path, family: Family, tmp_path: Path) -> None:
@@ -63,7 +87,11 @@ def test_they_are_what_ordinary_training_of_the_head_gives(heads: Path, family: 
 def test_predictions_from_kept_features_are_the_bundles_own(heads: Path, family: Family) -> None:
     told = pd.read_csv(heads / "Mass" / "predictions_child.csv")
     root = Path(json.loads((family.manifest.parent / "m.csv.json").read_text())["root"])
-    again = Model.open(heads / "Mass" / "bundle", amp=False).predict([root / image for image in told["image"]]).table
+    again = (
+        Model.open(heads / "Mass" / "bundle", amp=False, gate="off")
+        .predict([root / image for image in told["image"]])
+        .table
+    )
     assert told["Mass"].to_numpy() == pytest.approx(again["Mass"].to_numpy(), abs=1e-5)
 
 

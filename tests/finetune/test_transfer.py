@@ -37,6 +37,7 @@ def test_child_is_a_complete_bundle(family: Family) -> None:
         assert (family.child / part).is_file(), part
     assert "Effusion" in bundle.metadata["name"]
     assert bundle.intended_films == IntendedFilms(16, views=("PA", "AP"))  # the parent's
+    assert "too few for a gate" in Model.open(family.child).gate.missing  # and none of the parent's
     text = "".join(path.read_text() for path in family.child.rglob("*") if path.suffix in (".json", ".md"))
     assert str(family.manifest.parent) not in text
     assert str(family.parent) not in text

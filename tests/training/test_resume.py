@@ -42,7 +42,7 @@ def test_the_uninterrupted_training_is_tracked_once(trainings: dict[str, Any]) -
 def test_a_killed_training_ends_the_same(trainings: dict[str, Any], number: int) -> None:
     case, whole = trainings["killed"][number], trainings["whole"]
     assert case["status"] == 0, case["log"]
-    for part in ("weights", "checkpoint", "metrics", "predictions", "tracked", "runs", "locked"):
+    for part in ("weights", "gate", "checkpoint", "metrics", "predictions", "tracked", "runs", "locked"):
         assert case["left"][part] == whole[part], (part, case["point"], case["after"], case["at"])
     assert not case["orphans"]
 
