@@ -141,7 +141,8 @@ def _held_out(model: Model, manifest: Manifest, split: Sequence[str], seed: int)
     judged = model.predict(films.paths(), list(table["image"])).gate
     if judged is None or judged.empty:
         return {}
-    rows = table.set_index("image").loc[judged["image"]].reset_index()
+    positions = {name: row for row, name in enumerate(table["image"])}
+    rows = table.iloc[[positions[name] for name in judged["image"]]]
     patients, names = pd.factorize(np.array(patient_keys(rows)))
     refused = (judged["gate"] == GateVerdict.REFUSE).to_numpy(dtype=float)
     bootstrap = PatientBootstrap(patients, replicates=1000, seed=seed)
