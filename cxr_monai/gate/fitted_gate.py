@@ -25,18 +25,19 @@ INTACT = "intact"
 TYPICAL = 0.99
 """The share of good films whose score is below 1."""
 
-ALTERATION, MIRRORED = "alteration", "mirrored"
+ALTERATION, MIRRORED, QUALITY = "alteration", "mirrored", "quality"
 THUMBNAIL_DISTANCE, STATISTICS_DISTANCE = "thumbnail_distance", "statistics_distance"
 NETWORK_DISTANCE, PICTURE_DISTANCE = "network_distance", "picture_distance"
 CHILD, LATERAL_VIEW = "child", "lateral"
 GATE_SCORES = (
-    ALTERATION, MIRRORED, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK_DISTANCE, PICTURE_DISTANCE, CHILD,
-    LATERAL_VIEW,
+    ALTERATION, MIRRORED, QUALITY, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE, NETWORK_DISTANCE, PICTURE_DISTANCE,
+    CHILD, LATERAL_VIEW,
 )  # fmt: skip
 """The scores that a film is refused by, where the gate has them:
 
 ``alteration``: log-odds that it was turned, inverted, cut off, blurred or wrongly exposed
-(`cxr_monai.gate.alterations`). ``mirrored``: log-odds that it was mirrored. ``thumbnail_distance``,
+(`cxr_monai.gate.alterations`). ``mirrored``: log-odds that it was mirrored. ``quality``: log-odds that it was cut off,
+blurred or wrongly exposed, told from good films alone and by its grey levels, too. ``thumbnail_distance``,
 ``statistics_distance``, ``network_distance``, ``picture_distance``: Mahalanobis' distances of the thumbnail, of the
 picture's statistics, of the network's pooled features, of statistics, thumbnail and edges together. ``child``,
 ``lateral``: log-odds of that attribute, where the manifest has films of it.
@@ -68,7 +69,8 @@ class FittedGate:
 
     Attributes:
         distances: by name of the score.
-        heads: ``alteration``, ``mirrored``, and of attributes ``child``, ``lateral``, ``ap`` where there are films.
+        heads: ``alteration``, ``mirrored``, ``quality``, and of attributes ``child``, ``lateral``, ``ap`` where there
+            are films.
         scales: of each score, by name.
         limits: ``refuse`` and ``review``: the worst score above which a film is; ``far``: the distance to the nearest
             kind of films above which it is no radiograph.
@@ -113,10 +115,15 @@ class FittedGate:
         """Return the largest of each film's scores, ``[N]``."""
         return np.max([scores[name] for name in GATE_SCORES if name in scores], axis=0)
 
-    def likeliest(self, observations: np.ndarray) -> list[str]:
-        """Return the name of the alteration that each film looks most like, or ``intact``."""
-        head = self.heads[ALTERATION]
-        best = head.log_odds(score_inputs(observations)[ALTERATION]).argmax(1)
+    def likeliest(self, observations: np.ndarray, score: str = ALTERATION) -> list[str]:
+        """Return the name of the alteration that each film looks most like, or ``intact``.
+
+        Args:
+            observations: ``[N, OBSERVED]``.
+            score: whose classifier tells, ``alteration`` or ``quality``.
+        """
+        head = self.heads[score]
+        best = head.log_odds(score_inputs(observations)[score]).argmax(1)
         return [head.classes[position] for position in best]
 
 
@@ -130,6 +137,7 @@ def score_inputs(observations: np.ndarray) -> dict[str, np.ndarray]:
     inputs = head_inputs(parts)
     return {
         MIRRORED: parts.edges,
+        QUALITY: np.concatenate([inputs, parts.levels], axis=1),
         THUMBNAIL_DISTANCE: thumbnail_values(parts),
         STATISTICS_DISTANCE: parts.statistics,
         **dict.fromkeys((ALTERATION, PICTURE_DISTANCE, CHILD, LATERAL_VIEW, AP_VIEW), inputs),

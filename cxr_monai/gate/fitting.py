@@ -28,6 +28,7 @@ from cxr_monai.gate.fitted_gate import (
     MIRRORED,
     NETWORK_DISTANCE,
     PICTURE_DISTANCE,
+    QUALITY,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
@@ -50,6 +51,7 @@ PROMISE = 0.01
 """The share of films like the training's that may be refused."""
 _MIRRORED = "mirrored"
 _NAMES = tuple(alteration.name for alteration in ALTERATIONS)
+_QUALITY_CODES = (Code.GATE_CROPPED, Code.GATE_BLURRED, Code.GATE_CLIPPED)
 _INSIDE = (0.001, 0.999)
 
 
@@ -172,20 +174,23 @@ class _Copies:
     Attributes:
         films: positions of the M films in the material.
         values: float32 ``[1 + A, M, D]``: of the films as they are, then of their copies.
+        levels: float32 ``[1 + A, M, GREY_BINS]``: their grey levels.
     """
 
     films: np.ndarray
     values: np.ndarray
+    levels: np.ndarray
 
     @classmethod
     def of(cls, material: GateMaterial) -> "_Copies":
         films = np.flatnonzero(material.is_good & np.isfinite(material.altered[:, 0, 0]))
         kinds = [material.observations[films], *material.altered[films].swapaxes(0, 1)]
-        return cls(films, np.stack([score_inputs(observations)[ALTERATION] for observations in kinds]))
+        values = np.stack([score_inputs(observations)[ALTERATION] for observations in kinds])
+        return cls(films, values, np.stack([parts_of(observations).levels for observations in kinds]))
 
     def take(self, films: np.ndarray) -> "_Copies":
         kept = np.isin(self.films, films)
-        return _Copies(self.films[kept], self.values[:, kept])
+        return _Copies(self.films[kept], self.values[:, kept], self.levels[:, kept])
 
     @property
     def classes(self) -> np.ndarray:
@@ -194,6 +199,15 @@ class _Copies:
     @property
     def rows(self) -> np.ndarray:
         return self.values.reshape(-1, self.values.shape[-1])
+
+    def quality_head(self) -> LinearHead:
+        """Return the classifier of films as they should be against those of bad quality alone: a film that was turned
+        is so far from both that it would hide what lies between them."""
+        kinds = [0, *(1 + place for place, each in enumerate(ALTERATIONS) if each.code in _QUALITY_CODES)]
+        values = np.concatenate([self.values[kinds], self.levels[kinds]], axis=2)
+        classes = np.repeat(np.arange(len(kinds)), len(self.films))
+        names = [(INTACT, *_NAMES)[kind] for kind in kinds]
+        return LinearHead.fit(values.reshape(-1, values.shape[-1]), classes, names)
 
 
 def _parameters(material: GateMaterial, copies: _Copies, layers: Sequence[str], promise: float) -> FittedGate:
@@ -224,6 +238,7 @@ def _alteration_heads(good: GateMaterial, copies: _Copies) -> dict[str, LinearHe
     return {
         ALTERATION: LinearHead.fit(copies.rows, copies.classes, (INTACT, *_NAMES)),
         MIRRORED: LinearHead.fit(both, is_mirrored, (INTACT, _MIRRORED)),
+        QUALITY: copies.quality_head(),
     }
 
 

@@ -22,6 +22,7 @@ from cxr_monai.gate.fitted_gate import (
     LATERAL_VIEW,
     MIRRORED,
     PICTURE_DISTANCE,
+    QUALITY,
     STATISTICS_DISTANCE,
     FittedGate,
     score_inputs,
@@ -61,7 +62,12 @@ def judge_films(
     answers = [ACCEPTED] * len(worst)
     if not len(flagged):
         return answers
-    likeliest = fitted.likeliest(observations[flagged])
+    likeliest = [
+        of_all if of_all != INTACT or of_quality == INTACT else of_quality
+        for of_all, of_quality in zip(
+            fitted.likeliest(observations[flagged]), _likeliest_quality(fitted, observations[flagged]), strict=True
+        )
+    ]
     distances = _distances(fitted, observations[flagged])
     for position, row in enumerate(flagged):
         verdict = GateVerdict.REFUSE if worst[row] > fitted.limits["refuse"] else GateVerdict.REVIEW
@@ -69,6 +75,10 @@ def judge_films(
         code, evidence, alteration = _reason(fitted, film, likeliest[position], distances[position])
         answers[row] = _answer(verdict, code, evidence, film, fitted.limits["refuse"], alteration)
     return answers
+
+
+def _likeliest_quality(fitted: FittedGate, observations: np.ndarray) -> list[str]:
+    return fitted.likeliest(observations, QUALITY) if QUALITY in fitted.heads else [INTACT] * len(observations)
 
 
 def _distances(fitted: FittedGate, observations: np.ndarray) -> list[dict[str, float]]:
@@ -91,6 +101,8 @@ def _reason(
     if alteration is None and evidence == MIRRORED:
         alteration = _ALTERATIONS[MIRRORED]
     shown = MIRRORED if alteration is _ALTERATIONS[MIRRORED] and MIRRORED in film else ALTERATION
+    if evidence == QUALITY:
+        shown = QUALITY
     is_usual = max(film.get(name, 0) for name in (STATISTICS_DISTANCE, PICTURE_DISTANCE)) <= fitted.limits["refuse"]
     if evidence == LATERAL_VIEW or (evidence == CHILD and is_usual):  # else more than age makes it unlike the others
         kind, code, alteration = evidence, _ATTRIBUTES[evidence], None

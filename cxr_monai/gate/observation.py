@@ -1,7 +1,7 @@
-"""What the gate looks at in a film: statistics of the picture, a thumbnail, the directions of its edges.
+"""What the gate looks at in a film: statistics of the picture, a thumbnail, directions of its edges, grey levels.
 
     values = observe(plane)                             # float32 [OBSERVED], a fraction of a millisecond
-    statistics, thumbnails, edges = parts_of(np.stack([values]))
+    statistics, thumbnails, edges, levels = parts_of(np.stack([values]))
 
 Made while a film is read, of the plane that the network's preprocessing keeps, before the centre is cut out: a film
 whose borders are missing shows it there. A few hundred numbers, and no picture that a person could be recognised by.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cxr_monai.gate.picture_statistics import STATISTICS, picture_statistics
+from cxr_monai.gate.picture_statistics import STATISTICS, grey_level_counts, picture_statistics
 from cxr_monai.transforms.resize_shortest import resize
 
 THUMBNAIL = 32
@@ -23,7 +23,12 @@ DIRECTIONS = 8
 _EDGES_SIDE = 64
 _CELL_OF = np.repeat(np.eye(CELLS, dtype=np.float32), _EDGES_SIDE // CELLS, axis=0) * CELLS / _EDGES_SIDE
 
-OBSERVED = len(STATISTICS) + THUMBNAIL**2 + CELLS**2 * DIRECTIONS
+GREY_BINS = 32
+"""Bins of the grey levels."""
+_LEAST_SHARE = 1e-3
+"""Added to the share of a bin before the logarithm."""
+
+OBSERVED = len(STATISTICS) + THUMBNAIL**2 + CELLS**2 * DIRECTIONS + GREY_BINS
 """How many numbers an observation has."""
 
 
@@ -34,11 +39,13 @@ class Parts(NamedTuple):
         statistics: float32 ``[N, S]``, see `cxr_monai.gate.picture_statistics`.
         thumbnails: float32 ``[N, THUMBNAIL, THUMBNAIL]``, each with mean 0 and standard deviation 1.
         edges: float32 ``[N, CELLS * CELLS * DIRECTIONS]``, see :func:`edge_directions`.
+        levels: float32 ``[N, GREY_BINS]``: logarithms of the share of pixels in each bin of grey levels.
     """
 
     statistics: np.ndarray
     thumbnails: np.ndarray
     edges: np.ndarray
+    levels: np.ndarray
 
 
 def observe(plane: np.ndarray) -> np.ndarray:
@@ -53,17 +60,18 @@ def observe(plane: np.ndarray) -> np.ndarray:
     small = resize(np.ascontiguousarray(plane, dtype=np.float32), _EDGES_SIDE, _EDGES_SIDE)
     thumbnail = small.reshape(THUMBNAIL, 2, THUMBNAIL, 2).mean((1, 3))
     centred = thumbnail - thumbnail.mean()
-    return np.concatenate(
-        [picture_statistics(plane), (centred / (centred.std() + 1e-3)).ravel(), edge_directions(small)],
-        dtype=np.float32,
-    )
+    counts = grey_level_counts(plane)
+    levels = np.log(counts.reshape(GREY_BINS, -1).sum(1) / plane.size + _LEAST_SHARE)
+    looks = (centred / (centred.std() + 1e-3)).ravel()
+    return np.concatenate([picture_statistics(plane, counts), looks, edge_directions(small), levels], dtype=np.float32)
 
 
 def parts_of(observations: np.ndarray) -> Parts:
     """Return the parts of observations ``[N, OBSERVED]``."""
     first, second = len(STATISTICS), len(STATISTICS) + THUMBNAIL**2
     thumbnails = observations[:, first:second].reshape(-1, THUMBNAIL, THUMBNAIL)
-    return Parts(observations[:, :first], thumbnails, observations[:, second:])
+    edges, levels = observations[:, second:-GREY_BINS], observations[:, -GREY_BINS:]
+    return Parts(observations[:, :first], thumbnails, edges, levels)
 
 
 def edge_directions(picture: np.ndarray) -> np.ndarray:

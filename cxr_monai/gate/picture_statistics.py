@@ -67,19 +67,24 @@ _ONE_GREY = 1.5 / 255
 """Standard deviation of a row below which it counts as of one grey."""
 
 
-def picture_statistics(plane: np.ndarray) -> np.ndarray:
+def grey_level_counts(plane: np.ndarray) -> np.ndarray:
+    """Return how many pixels have each of 256 grey levels, integers ``[256]``, of a plane ``[H, W]`` in [0, 1]."""
+    return np.array(Image.fromarray((plane * (_LEVELS - 1) + 0.5).astype(np.uint8)).histogram())
+
+
+def picture_statistics(plane: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """Return the numbers of :data:`STATISTICS`.
 
     Args:
         plane: float32 ``[H, W]`` in [0, 1], at least 32 pixels each way.
+        counts: its :func:`grey_level_counts`; counted where None.
 
     Returns:
         float32 ``[S]``, all finite.
     """
     height, width = plane.shape
-    levels = (plane * (_LEVELS - 1) + 0.5).astype(np.uint8)
-    counts = np.array(Image.fromarray(levels).histogram())
-    shares = np.cumsum(counts) / levels.size
+    counts = grey_level_counts(plane) if counts is None else counts
+    shares = np.cumsum(counts) / plane.size
     percentiles = np.searchsorted(shares, _PERCENTILES) / (_LEVELS - 1)
     mean = float(plane.mean())
     centred = plane - mean
@@ -90,9 +95,9 @@ def picture_statistics(plane: np.ndarray) -> np.ndarray:
     return np.array(
         [
             math.log(width / height),
-            counts[:3].sum() / levels.size,
-            counts[-3:].sum() / levels.size,
-            *np.log(np.array([counts[0], counts[-1], counts[4:20].sum(), counts[-20:-4].sum()]) / levels.size + 1e-3),
+            counts[:3].sum() / plane.size,
+            counts[-3:].sum() / plane.size,
+            *np.log(np.array([counts[0], counts[-1], counts[4:20].sum(), counts[-20:-4].sum()]) / plane.size + 1e-3),
             *percentiles,
             mean,
             deviation,

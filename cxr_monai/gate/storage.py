@@ -36,6 +36,7 @@ from cxr_monai.gate.fitted_gate import (
     MIRRORED,
     NETWORK_DISTANCE,
     PICTURE_DISTANCE,
+    QUALITY,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
     FittedGate,
@@ -253,7 +254,7 @@ def _check_parts(
     if likeness and likeness.classes[0] != INTACT:
         raise ValueError("its kinds of films do not begin with films as they should be")
     for name, head in heads.items():
-        if len(head.classes) < 2 or (name in (ALTERATION, MIRRORED) and head.classes[0] != INTACT):
+        if len(head.classes) < 2 or (name in (ALTERATION, MIRRORED, QUALITY) and head.classes[0] != INTACT):
             raise ValueError(f"{name} does not know films as they should be")
 
 

@@ -9,7 +9,6 @@ from cxr_monai.gate.alterations import ALTERATIONS
 from cxr_monai.gate.distance import Distance
 from cxr_monai.gate.fitted_gate import (
     ALTERATION,
-    GATE_SCORES,
     INTACT,
     STATISTICS_DISTANCE,
     THUMBNAIL_DISTANCE,
@@ -39,7 +38,7 @@ def gate_of_limit(limit: float) -> FittedGate:
     return FittedGate(
         {THUMBNAIL_DISTANCE: distance(THUMBNAIL_VALUES), STATISTICS_DISTANCE: distance(len(STATISTICS))},
         {ALTERATION: head},
-        {name: Scale(0.0, 1.0) for name in GATE_SCORES[:1] + GATE_SCORES[2:4]},
+        dict.fromkeys((ALTERATION, THUMBNAIL_DISTANCE, STATISTICS_DISTANCE), Scale(0.0, 1.0)),
         {"refuse": limit, "review": limit, "far": 1e12},
         0.01,
         (),
