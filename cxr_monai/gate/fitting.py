@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import KFold
 
 from cxr_monai.errors import Code, GateError
 from cxr_monai.gate.alterations import ALTERATIONS
@@ -22,7 +22,6 @@ from cxr_monai.gate.fitted_gate import (
     ALTERATION,
     AP_VIEW,
     CHILD,
-    GATE_SCORES,
     INTACT,
     LATERAL_VIEW,
     MIRRORED,
@@ -113,19 +112,22 @@ def fit_gate(material: GateMaterial, layers: Sequence[str] = (), promise: float 
         )
     raw: dict[str, np.ndarray] = {}
     copies = _Copies.of(material)
-    folds = GroupKFold(GATE_FOLDS, shuffle=True, random_state=seed)
-    for fitted_on, scored in folds.split(material.observations, groups=material.patients):
+    keys = np.unique(material.patients)
+    for kept, left_out in KFold(GATE_FOLDS, shuffle=True, random_state=seed).split(keys):
+        fitted_on, scored = (np.flatnonzero(np.isin(material.patients, keys[part])) for part in (kept, left_out))
         part = _parameters(material.take(fitted_on), copies.take(fitted_on), layers, promise)
         rest = material.take(scored)
         for name, values in part.raw_scores(rest.observations, rest.features).items():
             raw.setdefault(name, np.full(len(material.observations), np.nan))[scored] = values
     fitted = _parameters(material, copies, layers, promise)
+    # a classifier that the rest of some fold had too few films for has no score of that fold's films: it is left out
+    heads = {name: head for name, head in fitted.heads.items() if name in raw and np.isfinite(raw[name]).all()}
+    fitted = replace(fitted, heads=heads)
     raw = {name: values for name, values in raw.items() if name in {*fitted.heads, *fitted.distances}}
     standardised = {name: _standardise(name, values, material) for name, values in raw.items()}
     scales = {name: scale for name, (scale, _) in standardised.items()}
     scores = {name: values for name, (_, values) in standardised.items()}
-    is_good = material.is_good
-    worst = np.nanmax([scores[name] for name in GATE_SCORES if name in scores], axis=0)[is_good]
+    worst = fitted.worst(scores)[material.is_good]
     limits = {
         "refuse": conformal_limit(worst, promise),
         "review": conformal_limit(worst, min(REVIEWED * promise, 0.5)),
@@ -154,14 +156,13 @@ def conformal_limit(scores: np.ndarray, share: float) -> float:
 
 def _standardise(name: str, raw: np.ndarray, material: GateMaterial) -> tuple[Scale, np.ndarray]:
     """Return the scale of a score, of validation films where the network has a part in it, and the score of all."""
-    is_good, is_validation = material.is_good & np.isfinite(raw), material.is_validation
+    is_good, is_validation = material.is_good, material.is_validation
     if name != NETWORK_DISTANCE or (is_good & is_validation).sum() < FEWEST:
         scale = Scale.of(raw[is_good])
         return scale, scale(raw)
     # films that the network was trained on lie nearer: each part by its own scale, the stored one is of the others
-    scale, values = Scale.of(raw[is_good & is_validation]), np.empty_like(raw)
-    values[is_validation] = scale(raw[is_validation])
-    trained_on = ~is_validation
+    scale, trained_on = Scale.of(raw[is_good & is_validation]), ~is_validation
+    values = scale(raw)
     if (is_good & trained_on).any():
         values[trained_on] = Scale.of(raw[is_good & trained_on])(raw[trained_on])
     return scale, values

@@ -142,6 +142,14 @@ def test_a_film_between_two_limits_is_reviewed(gate: FittedGate, others: list[np
         assert verdict == (GateVerdict.REFUSE if value > gate.limits["refuse"] else expected)
 
 
+@pytest.mark.parametrize("films", [10, 12])
+def test_an_attribute_of_too_few_films_for_every_fold_has_no_classifier(material: GateMaterial, films: int) -> None:
+    few = fit_gate(material.take(np.r_[0:60, ADULTS : ADULTS + films]))
+    assert CHILD not in few.heads  # scored on some folds alone it could not be limited
+    assert set(few.scales) == {*few.heads, *few.distances}
+    few.scores(material.observations)
+
+
 def test_too_few_films_are_an_error(material: GateMaterial) -> None:
     with pytest.raises(GateError) as caught:
         fit_gate(material.take(np.arange(19)))
