@@ -12,7 +12,7 @@ from cxr_monai.errors import GateError, SettingError
 from cxr_monai.gate.storage import read_gate
 from cxr_monai.inference.model import Model
 from cxr_monai.training.gate_fitter import GateFitter
-from tests.support.bundle_runs import SHIPPED, Phantoms, Trained, code_of, rewrite, run
+from tests.support.bundle_runs import SHIPPED, Phantoms, Trained, code_of, read, rewrite, run
 from tests.support.first_training import GATED
 
 FILES = (GATE, GATE_TENSORS)
@@ -20,9 +20,9 @@ FILES = (GATE, GATE_TENSORS)
 
 def test_a_training_leaves_a_gate_of_its_weights(gated: Path, phantoms: Phantoms) -> None:
     bundle = gated / "bundle"
-    read = read_gate(bundle)
-    assert read is not None
-    fitted, weights = read
+    stored = read_gate(bundle)
+    assert stored is not None
+    fitted, weights = stored
     assert weights == file_digest(bundle / "models" / "model.pt")
     assert fitted.promise == 0.05
     parts = phantoms.table["split"].value_counts()
