@@ -73,7 +73,10 @@ def judge_films(
         verdict = GateVerdict.REFUSE if worst[row] > fitted.limits["refuse"] else GateVerdict.REVIEW
         film = {name: float(values[row]) for name, values in scores.items()}
         code, evidence, alteration = _reason(fitted, film, likeliest[position], distances[position])
-        answers[row] = _answer(verdict, code, evidence, film, fitted.limits["refuse"], alteration)
+        limit = fitted.limits[verdict]
+        if film[evidence] <= limit:  # the reason's own score would not have stopped the film: show the one that did
+            evidence = _worst_score(film)
+        answers[row] = _answer(verdict, code, evidence, film, limit, alteration)
     return answers
 
 
@@ -96,7 +99,7 @@ def _reason(
     fitted: FittedGate, film: Mapping[str, float], likeliest: str, distances: Mapping[str, float]
 ) -> tuple[Code, str, Alteration | None]:
     """Return the code, the score that is its evidence, and what was done to the film, if that is the reason."""
-    evidence = max((name for name in GATE_SCORES if name in film), key=lambda name: film[name])
+    evidence = _worst_score(film)
     alteration = _ALTERATIONS.get(likeliest)
     if alteration is None and evidence == MIRRORED:
         alteration = _ALTERATIONS[MIRRORED]
@@ -114,6 +117,10 @@ def _reason(
         return code, evidence, alteration
     is_far = distances[_NEAREST] > 1
     return Code.GATE_NOT_A_RADIOGRAPH if is_far else Code.GATE_UNLIKE_TRAINING, evidence, None
+
+
+def _worst_score(film: Mapping[str, float]) -> str:
+    return max((name for name in GATE_SCORES if name in film), key=lambda name: film[name])
 
 
 def _answer(
