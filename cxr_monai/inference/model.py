@@ -34,7 +34,7 @@ from cxr_monai.errors import Code, GateError, SettingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.gate_evidence import GateCounts, with_gate_counts
-from cxr_monai.gate.answer import GateMode
+from cxr_monai.gate.answer import GateMode, parse_gate_mode
 from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, open_gate
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.gate.mending import parse_mends
@@ -177,6 +177,10 @@ class Model:
             name: str(value) if isinstance(value, Path | torch.device) else value for name, value in settings.items()
         }
         options = replace(options, **plain)
+        options = replace(options, mend=parse_mends(options.mend))
+        if parse_gate_mode(options.gate) == GateMode.OFF and (options.mend or options.training_index):
+            what = "--mend" if options.mend else "--training-index"
+            raise SettingError(Code.SETTING_INVALID, f"{what} needs the gate, and --gate is off.")
         opened = Bundle.open(options.bundle)
         weights = Path(options.weights).resolve() if options.weights else opened.weights
         options = replace(options, bundle=str(opened.root), weights=str(weights) if options.weights else None)
@@ -185,12 +189,8 @@ class Model:
         preprocessing, shape = (parser.get_parsed_content(name) for name in ("preprocessing", "dataset#shape"))
         item = calibration_item(opened.root)
         calibration = calibration_in(opened.root, item, opened.labels, weights, options.raw)
-        options = replace(options, mend=parse_mends(options.mend))
         gate = open_gate(opened.root, opened.metadata, options.gate, weights)
         gate.check_network(dict(network.named_modules()), opened.root)
-        if gate.mode == GateMode.OFF and (options.mend or options.training_index):
-            what = "--mend" if options.mend else "--training-index"
-            raise SettingError(Code.SETTING_INVALID, f"{what} needs the gate, and --gate is off.")
         if gate.fitted is not None and options.training_index:
             digest = preprocessing_digest(preprocessing)
             gate = replace(gate, training=read_training_index(options.training_index, digest))
@@ -410,7 +410,7 @@ class Model:
         values, names = logits[batch.readable], [batch.names[row] for row in batch.readable]
         if self.gate.fitted is None:
             table = self._table(names, self.probabilities(values))
-            return Predictions(table, batch.errors, self.about, batch.notes)
+            return Predictions(table, batch.errors, self.about, batch.notes_of(batch.readable))
         seen, mending = batch.for_gate(features), dict[int, str]()
         if self._mends:
             sources, forward = [films[row] for row in batch.readable], self.logits_and_features
@@ -419,7 +419,8 @@ class Model:
         answers = self.gate.judge(seen, earlier, mending)
         kept = np.flatnonzero(~answers.is_refused)
         table = self._table([names[row] for row in kept], self.probabilities(values[kept]))
-        return Predictions(table, [*batch.errors, *answers.errors()], self.about, batch.notes, answers.table)
+        notes = batch.notes_of([batch.readable[row] for row in kept])
+        return Predictions(table, [*batch.errors, *answers.errors()], self.about, notes, answers.table)
 
     def _table(self, images: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
         table = pd.DataFrame(probabilities, columns=list(self.labels))

@@ -47,10 +47,10 @@ class FilmBatch:
     geometry: torch.Tensor
     observed: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def notes(self) -> FilmNotes:
-        """The remarks, each kind once."""
-        return batch_notes({"name": self.names, "notes": self.remarks})
+    def notes_of(self, positions: Sequence[int]) -> FilmNotes:
+        """Return the remarks on the films of some positions, each kind once."""
+        names, remarks = ([of[row] for row in positions] for of in (self.names, self.remarks))
+        return batch_notes({"name": names, "notes": remarks})
 
     def for_gate(self, features: torch.Tensor | None) -> ObservedFilms:
         """Return what the gate sees of the films that could be read.

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,6 +15,8 @@ from cxr_monai.evaluation.streaming import PredictionRows
 from cxr_monai.gate.bundle_gate import GATE_COLUMNS
 from cxr_monai.inference.model import Model
 from cxr_monai.workflows.predict import predict_images
+from tests.data.test_radiograph_dicom import dicom
+from tests.data.test_radiograph_dicom import written as dicom_bytes
 from tests.support.geometry_gates import altered, film, save, with_geometry_gate
 from tests.support.tiny_bundles import tiny_bundle
 
@@ -72,6 +75,21 @@ def test_what_is_refused_and_marked_is_told_and_written(
     about = json.loads(Path("p.csv.json").read_text())
     assert about["gate"]["films"] == {"accept": 5, "review": 1, "refuse": 3}
     assert (about["gate"]["mode"], about["gate"]["promise"], len(about["gate"]["digest"])) == ("refuse", 0.01, 64)
+
+
+def test_what_is_odd_about_a_refused_film_is_no_note_on_the_predictions(
+    bundle: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lateral = dicom(np.random.default_rng(9).integers(0, 4096, (64, 64), dtype=np.uint16), ViewPosition="LL")
+    (folder / "lateral.dcm").write_bytes(dicom_bytes(lateral))
+    assert predict(bundle, folder) == 0
+    told = capsys.readouterr()
+    assert "  lateral.dcm [gate-lateral]: " in told.err
+    assert "note: " not in told.out
+    assert predict(bundle, folder, words=("--gate", "review", "--force")) == 0
+    told = capsys.readouterr()
+    assert "(lateral.dcm): a lateral view" in told.out
+    assert "  lateral.dcm [gate-lateral]: " in told.err
 
 
 def test_mended_films_are_told(bundle: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
