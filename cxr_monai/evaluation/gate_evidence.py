@@ -101,10 +101,12 @@ class GateCounts:
             films = table[table["gate"] == verdict].head(_EXAMPLES - len(examples))
             columns = (films[name] for name in ("image", "code", "duplicate_of", "score"))
             for image, code, earlier, score in zip(*columns, strict=True):
-                is_copy = earlier and code == Code.GATE_DUPLICATE
-                examples.append(
-                    (image, code, f"the same film as {earlier}" if is_copy else f"{score:.2f} of the limit")
-                )
+                why = f"its worst score is {score:.2f} of the limit for refusal"
+                if earlier and code == Code.GATE_DUPLICATE:
+                    why = f"the same film as {earlier}"
+                elif code in (Code.GATE_HEADER, Code.GATE_VIEW) or (verdict == "refuse" and not score > 1):
+                    why = "by its header, or by the manifest"
+                examples.append((image, code, why))
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts, as they stand beside predictions."""

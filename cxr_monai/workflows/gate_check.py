@@ -88,7 +88,6 @@ def check_films(
             raise GateError(
                 Code.GATE_MISSING,
                 f"{model.gate.missing}.",
-                fix="'cxr-monai gate fit BUNDLE --manifest M --out NEW' writes a copy with one.",
                 where=model.settings.bundle,
             )
         check = _check(model, films, draw)
