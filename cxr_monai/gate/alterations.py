@@ -4,7 +4,7 @@
         altered = alteration.of(plane)                  # [H, W] in [0, 1], a film as it would have arrived
 
 The gate learns from altered copies of the training's films, without any label, what each looks like
-(`cxr_monai.gate.alteration_head`). Turning, mirroring and inverting can be undone: ``mends`` tells how.
+(`cxr_monai.gate.linear_head`). Turning, mirroring and inverting can be undone: ``mends`` tells how.
 """
 
 from collections.abc import Callable

@@ -112,8 +112,9 @@ class FittedGate:
         return {name: self.scales[name](values) for name, values in raw.items()}
 
     def worst(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the largest of each film's scores, ``[N]``."""
-        return np.max([scores[name] for name in GATE_SCORES if name in scores], axis=0)
+        """Return the largest of each film's scores, ``[N]``; infinite where one is no number: no film passes so."""
+        worst = np.max([scores[name] for name in GATE_SCORES if name in scores], axis=0)
+        return np.where(np.isnan(worst), np.inf, worst)
 
     def likeliest(self, observations: np.ndarray, score: str = ALTERATION) -> list[str]:
         """Return the name of the alteration that each film looks most like, or ``intact``.

@@ -110,8 +110,15 @@ def fit_gate(material: GateMaterial, layers: Sequence[str] = (), promise: float 
             f"{FEWEST} films of {GATE_FOLDS} patients.",
             fix="Fit it on more films ('cxr-monai gate fit'), or train with --gate none.",
         )
+    if material.features is not None and not np.isfinite(material.features).all():
+        raise GateError(
+            Code.GATE_MISSING,
+            "the network gives features that are no numbers: no gate can be fitted to it.",
+            fix="Train the network again, in float32 (--amp False).",
+        )
     raw: dict[str, np.ndarray] = {}
     copies = _Copies.of(material)
+    material = replace(material, altered=material.altered[:, :0])  # hundreds of megabytes that no fold takes again
     keys = np.unique(material.patients)
     for kept, left_out in KFold(GATE_FOLDS, shuffle=True, random_state=seed).split(keys):
         fitted_on, scored = (np.flatnonzero(np.isin(material.patients, keys[part])) for part in (kept, left_out))

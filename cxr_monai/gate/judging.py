@@ -7,6 +7,7 @@ child's or a lateral, where it is like films of that kind (`cxr_monai.gate.liken
 where it is far from films of every kind; else that it is unlike the training's.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -71,7 +72,7 @@ def judge_films(
     distances = _distances(fitted, observations[flagged])
     for position, row in enumerate(flagged):
         verdict = GateVerdict.REFUSE if worst[row] > fitted.limits["refuse"] else GateVerdict.REVIEW
-        film = {name: float(values[row]) for name, values in scores.items()}
+        film = {name: math.inf if np.isnan(values[row]) else float(values[row]) for name, values in scores.items()}
         code, evidence, alteration = _reason(fitted, film, likeliest[position], distances[position])
         limit = fitted.limits[verdict]
         if film[evidence] <= limit:  # the reason's own score would not have stopped the film: show the one that did

@@ -17,12 +17,11 @@ from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.manifest import Manifest
 from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.views import AP, LATERAL, PA, known_view
+from cxr_monai.errors import Code, GateError
 from cxr_monai.gate import fitted_gate as names
-from cxr_monai.gate.alterations import ALTERATIONS
 from cxr_monai.gate.film_observer import FilmObserver
 from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.gate.fitting import PROMISE, GateMaterial, fit_gate
-from cxr_monai.gate.observation import OBSERVED
 from cxr_monai.inference.computation import fastest_computation
 from cxr_monai.inference.model import Model
 from cxr_monai.inference.reading import FilmReader
@@ -82,8 +81,17 @@ def gate_material(
         manifest: its films; those that cannot be read are left out.
         layers: whose pooled outputs are the features; empty for none.
         num_workers: films that are read at a time.
+
+    Raises:
+        GateError: ``gate-missing`` for a manifest without films.
     """
     settings, table = model.settings, manifest.table
+    if table.empty:
+        raise GateError(
+            Code.GATE_MISSING,
+            "the manifest has no film for training or validation: there is nothing to fit a gate on.",
+            fix="Give it the parts 'train' and 'val' ('cxr-monai split').",
+        )
     computation = fastest_computation(
         model.network, model.shape, model.head, model.device, settings.runtime, settings.amp, layers
     )
@@ -99,18 +107,19 @@ def gate_material(
             for batch in batches:
                 kept = batch.readable
                 observations.append(batch.observed["observation"][kept].numpy())
-                none = torch.full((len(kept), len(ALTERATIONS), OBSERVED), torch.nan)
-                altered.append((batch.observed["altered"][kept] if has_copies else none).numpy())
+                if has_copies:
+                    altered.append(batch.observed["altered"][kept].numpy())
                 rows += list(some[first : first + len(batch.names)][kept])
                 first += len(batch.names)
                 if layers:
                     with torch.inference_mode():
                         _, pooled = computation.logits_and_features(batch.images.to(model.device))
                     features.append(pooled.cpu().numpy()[kept])  # type: ignore[union-attr]
-    read = table.iloc[rows]
+    read, copied = table.iloc[rows], np.concatenate(altered)  # those with copies were read first
+    of_others = np.full((len(rows) - len(copied), *copied.shape[1:]), np.nan, dtype=np.float32)
     return GateMaterial(
         np.concatenate(observations),
-        np.concatenate(altered),
+        np.concatenate([copied, of_others]),
         np.concatenate(features) if features else None,
         np.array(patient_keys(read)),
         (read["split"].fillna("") != "train").to_numpy(),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,6 +149,24 @@ def test_an_attribute_of_too_few_films_for_every_fold_has_no_classifier(material
     assert CHILD not in few.heads  # scored on some folds alone it could not be limited
     assert set(few.scales) == {*few.heads, *few.distances}
     few.scores(material.observations)
+
+
+def test_a_score_that_is_no_number_never_passes(gate: FittedGate, others: list[np.ndarray]) -> None:
+    """As of a network whose features overflow."""
+    observations = np.stack([observe(plane) for plane in others])
+    answers = judge_films(gate, observations, gate.scores(observations, np.full((OTHERS, 8), np.nan, dtype="f4")))
+    assert {answer.verdict for answer in answers} == {GateVerdict.REFUSE}
+    by_network = [answer.value for answer in answers if answer.evidence == "network_distance"]
+    assert len(by_network) > OTHERS / 2
+    assert set(by_network) == {"inf"}
+
+
+def test_features_that_are_no_numbers_are_an_error(material: GateMaterial) -> None:
+    assert material.features is not None
+    features = np.where(np.arange(8) == 3, np.nan, material.features)
+    with pytest.raises(GateError, match="no numbers") as caught:
+        fit_gate(replace(material, features=features))
+    assert caught.value.code == Code.GATE_MISSING
 
 
 def test_too_few_films_are_an_error(material: GateMaterial) -> None:

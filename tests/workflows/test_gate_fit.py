@@ -17,6 +17,7 @@ from cxr_monai.data.manifest import read_manifest
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.gate.storage import has_gate, read_gate
+from cxr_monai.inference.gate_material import fit_gate_of
 from cxr_monai.inference.model import Model
 from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.package.privacy import Identifiers, search_private_texts
@@ -156,3 +157,10 @@ def test_refusals_leave_nothing(plain: Path, phantoms: Phantoms, tmp_path: Path)
             fit_bundle_gate(plain, out=out, **({"manifest": manifest, "workers": 0} | options))
         assert caught.value.code == code
         assert not out.exists()
+
+
+def test_a_manifest_without_films_is_an_error(plain: Path, phantoms: Phantoms) -> None:
+    manifest = read_manifest(phantoms.manifest)
+    with pytest.raises(CxrError) as caught:
+        fit_gate_of(Model.open(plain, gate="off"), replace(manifest, table=manifest.table.iloc[:0]))
+    assert caught.value.code == Code.GATE_MISSING
