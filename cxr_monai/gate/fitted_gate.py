@@ -147,7 +147,7 @@ def score_inputs(observations: np.ndarray) -> dict[str, np.ndarray]:
 
 def thumbnail_values(parts: Parts) -> np.ndarray:
     """Return what the thumbnail's distance is of: its grey, 16x16 values a film, ``[N, 256]``."""
-    return parts.thumbnails.reshape(-1, 16, 2, 16, 2).mean((2, 4)).reshape(len(parts.thumbnails), -1)
+    return parts.thumbnails.reshape(-1, 16, 2, 16, 2).mean((2, 4)).reshape(-1, 256)
 
 
 def head_inputs(parts: Parts) -> np.ndarray:

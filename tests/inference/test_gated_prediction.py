@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,28 @@ def test_a_refused_film_has_a_reason_and_no_probabilities(model: Model) -> None:
     assert result.about["gate"]["films"] == {"accept": 2, "review": 0, "refuse": 1}
     alone = model.predict([film(0), film(2)])
     np.testing.assert_allclose(values_of(result.table), values_of(alone.table), rtol=0, atol=1e-6)
+
+
+def test_batches_of_which_no_film_can_be_read(model: Model, mending: Model) -> None:
+    for opened in (model, mending):
+        assert (len(opened.predict([]).table), opened.predict([]).gate) == (0, None)
+        result = opened.predict([b"x", b"y", film(0), film(1)], ["a", "b", "c", "d"], batch_size=2)
+        assert result.gate is not None
+        assert list(result.table["image"]) == list(result.gate["image"]) == ["c", "d"]
+        assert [name for name, _, _ in result.errors] == ["a", "b"]
+        nothing = opened.predict([b"x"], ["a"]).gate
+        assert nothing is not None
+        assert (len(nothing), tuple(nothing.columns)) == (0, GATE_COLUMNS)
+
+
+def test_threads_workers_and_a_pickled_model_answer_alike(model: Model) -> None:
+    films, names = [film(0), altered(film(1), "inverted"), film(2), film(3), film(3)], list("abcde")
+    expected = model.predict(films, names).gate
+    with ThreadPoolExecutor(4) as pool:
+        results = [*pool.map(lambda _: model.predict(films, names), range(4))]
+    results += [pickle.loads(pickle.dumps(model)).predict(films, names), model.predict(films, names, num_workers=2)]
+    for result in results:
+        pd.testing.assert_frame_equal(result.gate, expected)
 
 
 def test_for_review_everything_is_predicted_and_off_nothing_is_judged(bundle: Path, model: Model) -> None:
