@@ -60,7 +60,7 @@ def prepare_run(seed: int = 0, trains: bool = False) -> None:
     explain_warning(parser.config)
     if trains:
         write_out_network(parser, parts_of_network(running_overrides()))
-    if not trains:
+    else:
         check_gate(parser.config)
     refuse_unknown(parser)
     check_ranges(parser.config)

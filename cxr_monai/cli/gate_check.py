@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             print("\n".join(evidence_lines(film)), end="\n\n")
     counts = ", ".join(f"{check.count(verdict):,} {verdict}" for verdict in GateVerdict)
     print(f"{counted(len(check.films), 'film')}: {counts}")
-    if arguments.out is not None:
+    if arguments.out is not None and check.films:
         print(f"written: {arguments.out}")
     for name, code, reason in check.errors:
         print(f"{name}: cannot be read [{code}]: {reason}", file=sys.stderr)

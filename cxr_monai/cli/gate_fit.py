@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cxr_monai.cli.shared_arguments import add_bundle, add_force, check_at_least
+from cxr_monai.cli.shared_arguments import add_any_modality, add_bundle, add_force, check_at_least
 
 DESCRIPTION = """\
 Fit a gate on films of a manifest, and write it into a copy of the bundle as models/gate.json and gate.safetensors.
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of folds and draws (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="files that are read at a time (default: decided by the machine)")
+    add_any_modality(parser)
     add_force(parser)
 
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         split=arguments.split or FITTED_PARTS,
         promise=arguments.promise,
         seed=arguments.seed,
+        any_modality=arguments.any_modality,
         workers=arguments.workers,
         trust_folder=arguments.trust_folder,
         force=arguments.force,

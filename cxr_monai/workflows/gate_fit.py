@@ -62,6 +62,7 @@ def fit_bundle_gate(
     split: Sequence[str] = FITTED_PARTS,
     promise: float = PROMISE,
     seed: int = 0,
+    any_modality: bool = False,
     workers: int | None = None,
     trust_folder: bool = False,
     force: bool = False,
@@ -76,6 +77,7 @@ def fit_bundle_gate(
         split: the parts that it is fitted on.
         promise: the share of films like these that may be refused, in (0, 0.5].
         seed: of the films that are drawn where there are many, and of the folds.
+        any_modality: read DICOM files whatever their headers say they show.
         workers: files that are read at a time; decided by the machine where None.
         trust_folder: take the folder although an inspection refuses it.
         force: an earlier copy may be replaced.
@@ -95,7 +97,7 @@ def fit_bundle_gate(
     check_new_bundle(out, [opened.root], force)
     table = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
     chosen = _chosen(table, split)
-    model = Model.open(opened.root, gate=GateMode.OFF, num_workers=workers)
+    model = Model.open(opened.root, gate=GateMode.OFF, any_modality=any_modality, num_workers=workers)
     fitted = fit_gate_of(model, chosen, promise, seed)
     intended = IntendedFilms.of(opened.metadata)
     judging = replace(model, gate=Gate(fitted, intended or IntendedFilms(), GateMode.REFUSE))

@@ -75,7 +75,8 @@ def test_the_exit_status_says_whether_a_film_is_refused(
     printed = capsys.readouterr()
     assert "1 film: 1 accept, 0 review, 0 refuse" in printed.out
     assert f"{broken}: cannot be read [radiograph-not-an-image]" in printed.err
-    assert check(lenient, broken) == 1
+    assert check(lenient, broken, "--out", tmp_path / "none.png") == 1
+    assert "written" not in capsys.readouterr().out
     assert check(plain, film) == 1
     assert "gate-missing" in capsys.readouterr().err
     assert check(lenient, film, broken, "--out", tmp_path / "one.png") == 2

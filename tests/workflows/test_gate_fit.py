@@ -22,6 +22,7 @@ from cxr_monai.inference.model import Model
 from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.package.privacy import Identifiers, search_private_texts
 from cxr_monai.sharing.trust.lineage import read_lineage
+from cxr_monai.workflows import gate_fit
 from cxr_monai.workflows.gate_fit import fit_bundle_gate
 from tests.support.bundle_runs import Phantoms
 from tests.support.tiny_bundles import tiny_bundle
@@ -141,6 +142,21 @@ def test_intended_films_and_a_manifest_without_a_split(
     assert fit.held_out == {}
     assert any("no good film was left aside" in note for note in fit.notes)
     assert any("too few for this promise, which takes 99" in note for note in fit.notes)
+
+
+def test_files_without_a_modality_are_read_on_request(
+    plain: Path, phantoms: Phantoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fit(model: Model, *_: object) -> FittedGate:
+        asked.append(model.settings.any_modality)
+        raise CxrError(Code.GATE_MISSING, "too few.")
+
+    monkeypatch.setattr(gate_fit, "fit_gate_of", fit)
+    words = ["gate", "fit", str(plain), "--manifest", str(phantoms.manifest), "--out", str(tmp_path / "out")]
+    assert main(words) == main([*words, "--any-modality"]) == 1
+    assert asked == [False, True]
 
 
 def test_refusals_leave_nothing(plain: Path, phantoms: Phantoms, tmp_path: Path) -> None:
