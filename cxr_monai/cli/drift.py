@@ -28,8 +28,9 @@ examples:
   cxr-monai drift OUT/bundle predictions.csv --reference validation.csv --time-column taken --manifest m.csv --out drift
   cxr-monai drift OUT/bundle predictions/ --reference first:4 --since 2026-11-23 --out drift --force
 
-validation.csv: 'cxr-monai predict' of films that the network was not trained on and that you looked through. Written to
---out: report.html, windows.csv, streams.csv, charts.csv, drift.json. docs/drift.md has the method and its false alarms.
+validation.csv: 'cxr-monai predict' of some hundreds of films that the network and its gate were not fitted on and that
+you looked through; fewer than 300 raise more false alarms. Written to --out: report.html, windows.csv, streams.csv,
+charts.csv, drift.json. docs/drift.md has the method and its false alarms.
 
 exit status: 0 no alarm, 3 an alarm (from --since on, if given), 1 failed, 2 wrong use"""
 
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=104,
         metavar="WINDOWS",
-        help="windows between two false alarms, on average, at least (default: %(default)s; at daily windows 730)",
+        help="windows between two false alarms, on average, by design (default: %(default)s; at daily windows 730)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the simulated limit (default: %(default)s)")
     parser.add_argument("--experiment", metavar="NAME", help="also log an MLflow run into this experiment")

@@ -76,9 +76,11 @@ class Stream:
             return numbers if self.scale == "number" else _at_least(numbers, self.threshold)
         texts = cells.fillna("").astype(str)
         if self.scale == "share":
-            return (texts.isin(self.levels) if self.levels else texts != "").to_numpy(float)
-        codes = {level: code for code, level in enumerate(self.levels)}
-        return texts.replace("", NOT_STATED).map(codes).fillna(len(codes)).to_numpy(float)
+            codes = np.asarray(texts.isin(self.levels) if self.levels else texts != "", dtype=float)
+        else:
+            known = {level: code for code, level in enumerate(self.levels)}
+            codes = np.asarray(texts.replace("", NOT_STATED).map(known).fillna(len(known)), dtype=float)
+        return np.where(cells.isna(), np.nan, codes)
 
 
 def streams_of(

@@ -41,7 +41,7 @@ class WatchOptions:
     """How a stream is watched.
 
     Attributes:
-        every: windows between two false alarms, on average, at least.
+        every: windows between two false alarms, on average, by design.
         seed: of the simulated charts.
         limit: of the charts; simulated where None.
     """
@@ -157,7 +157,7 @@ def watch(
         run.settle(is_moved)
         if not is_moved.any():
             continue
-        since = _since(number, step, limit, alarms)
+        since = _since(number, step, limit, bool(by_test.any()), alarms)
         rows = np.concatenate([each.rows for each in windows[since : number + 1]])
         after = values[rows]
         moved = holm(window_tests(streams, known, after, dependence)) < SIGNIFICANT
@@ -172,13 +172,13 @@ def watch(
     )  # fmt: skip
 
 
-def _since(number: int, step: ChartStep, limit: float, alarms: Sequence[Alarm]) -> int:
+def _since(number: int, step: ChartStep, limit: float, is_large: bool, alarms: Sequence[Alarm]) -> int:
     """Return the window in which it began.
 
-    That is where a chart left zero, unless this window alone took it over half of the limit; or where the alarm of the
-    window before began.
+    That is this window where its tests alone tell (``is_large``), else where a chart left zero, unless this window took
+    it over half of the limit; or where the alarm of the window before began.
     """
-    grew = step.alarms & (np.abs(step.z) < limit / 2)
+    grew = step.alarms & (np.abs(step.z) < limit / 2) & (not is_large)
     began = [number, *step.since[grew]]
     if alarms and alarms[-1].window == number - 1:
         began.append(alarms[-1].since)

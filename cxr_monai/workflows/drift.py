@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +44,7 @@ class DriftOptions:
         window: ``7d``, or a number of films.
         time_column, manifest, match_names: see `cxr_monai.workflows.drift_films.with_times`.
         since: alarms of windows that end before this time are shown and do not count.
-        every: windows between two false alarms, on average, at least.
+        every: windows between two false alarms, on average, by design.
         seed: of the simulation.
     """
 
@@ -104,6 +105,10 @@ def _watch(
         notes += [f"Reference: {note}" for note in reference.notes]
         notes += _overlap(reference, films)
         known = reference.table
+        if "gate" in reference.table and "gate" not in films.table:
+            notes.append(
+                "The stream's films have no evidence of a gate (--gate off?): probabilities alone are watched."
+            )
         if reference.calibrated != films.calibrated:
             raise UsageError(Code.USAGE, "--reference: calibrated predictions cannot be compared with raw ones.")
     else:
@@ -169,7 +174,7 @@ def _since(text: str | None) -> pd.Timestamp | None:
     if text is None:
         return None
     try:
-        return pd.Timestamp(text).tz_localize(None)
+        return pd.Timestamp(datetime.fromisoformat(text)).tz_localize(None)
     except ValueError:
         raise UsageError(Code.USAGE, f"--since {text}: a date, such as 2026-11-23.") from None
 

@@ -29,6 +29,8 @@ from cxr_monai.plurals import counted, have
 from cxr_monai.progress import progress_bar
 
 _REFUSE = partial(EvaluationError, Code.PREDICTIONS_INVALID)
+_FIRST_RADIOGRAPH = 1895
+"""The year before which nothing was filmed."""
 _STATED = "stated time"
 """The column of a films' table for the time that the time column says."""
 
@@ -108,7 +110,9 @@ def read_evidence_films(paths: Sequence[str | Path], digest: str, time_column: s
             fix="Predict all of them alike.",
         )
     table = pd.concat(tables, ignore_index=True)
-    keys = [name for name in ("image", "pixel_digest") if name in table]
+    if "gate" in table and (unjudged := int(table["gate"].isna().sum())):
+        notes.append(f"{counted(unjudged, 'film')} {have(unjudged)} no evidence of a gate: probabilities alone count.")
+    keys = [name for name in ("image", "pixel_digest", "taken_on", _STATED) if name in table]
     is_again = table.duplicated(keys)
     if again := int(is_again.sum()):
         notes.append(f"{counted(again, 'film')} {have(again)} more than one row; the first counts.")
@@ -228,7 +232,9 @@ def _of_manifest(table: pd.DataFrame, column: str, path: Path, match_names: bool
 
 
 def _moment(text: str) -> datetime | None:
+    """Return a time; None for what is none, such as the year 1 where a date was taken out."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
+        moment = datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
         return None
+    return moment if moment.year >= _FIRST_RADIOGRAPH else None

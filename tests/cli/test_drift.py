@@ -1,6 +1,7 @@
 """``cxr-monai drift``: a folder of predictions and their evidence in; exit status, page, tables and JSON out."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -182,12 +183,45 @@ def test_films_of_two_files_count_once_and_a_week_of_refused_films_is_a_week(
     assert [window["films"] for window in content(tmp_path / "drift")["windows"]] == [60, 60, 60, 30]
 
 
+def test_films_without_evidence_are_not_films_that_the_gate_accepts(
+    bundle: Bundle, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_weeks(bundle, tmp_path / "stream", QUIET)
+    (folder / "week1.csv.gate.csv").unlink()
+    table = pd.read_csv(folder / "week1.csv").assign(taken="2026-01-14")
+    table.to_csv(folder / "week1.csv", index=False)
+    words = ("--reference", reference, "--time-column", "taken", "--out", tmp_path / "drift")
+    assert drift(bundle, folder, *words) == 0
+    assert f"{len(table)} films have no evidence of a gate" in capsys.readouterr().out
+    streams = pd.read_csv(tmp_path / "drift" / "streams.csv").set_index(["window", "stream"])["films"]
+    assert [streams[week, "refused"] for week in range(3)] == [60, 0, 60]
+    assert [streams[week, "view"] for week in range(3)] == [60, 0, 60]
+    assert streams[1, "Effusion"] == 60
+
+
+def test_names_that_come_again_every_week_are_other_films(bundle: Bundle, reference: Path, tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(60)]
+    folder = write_weeks(bundle, tmp_path / "stream", [films.assign(image=names) for films in QUIET])
+    assert drift(bundle, folder, "--reference", reference, "--out", tmp_path / "drift") == 0
+    assert [window["films"] for window in content(tmp_path / "drift")["windows"]] == [60, 60, 60]
+
+
+def test_a_time_of_a_removed_date_is_none(bundle: Bundle, reference: Path, tmp_path: Path) -> None:
+    films = weekly(QUIET)
+    films["time"] = films["time"].astype(object)
+    films.loc[0, "time"] = datetime(1, 1, 1, 9)
+    path = write_films(tmp_path / "p.csv", films, bundle.digest)
+    assert drift(bundle, path, "--reference", reference, "--out", tmp_path / "drift") == 0
+    assert sum(window["films"] for window in content(tmp_path / "drift")["windows"]) == 179
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--window", "7w"), "--window 7w: days, such as 7d"),
         (("--reference", "first:none"), "--reference first:none"),
         (("--since", "yesterday's"), "--since yesterday's: a date"),
+        (("--since", ""), "--since : a date"),
         (("--manifest", "m.csv"), "--time-column NAME"),
         (("--false-alarm-every", "1"), "--false-alarm-every 1.0: it must be at least 2"),
     ],

@@ -83,6 +83,17 @@ def test_an_alarm_that_goes_on_began_when_it_began() -> None:
     assert {alarm.since for alarm in drift.alarms} == {1}
 
 
+def test_a_large_change_is_dated_to_its_window_though_a_chart_was_on_its_way() -> None:
+    slow = [drawn_films(200, seed=100 + week, softer=-0.2) for week in range(6)]
+    drift = watched([*slow, drawn_films(200, seed=5, wrong=0.1, softer=-0.3)], options=WatchOptions(limit=5.5))
+    alarm = drift.alarms[-1]
+    assert alarm.window == 6
+    assert "refused" in alarm.tests
+    assert "sharpness_1" in alarm.charts
+    assert alarm.since == 6
+    assert alarm.codes == {"gate-inverted": 20}
+
+
 def test_the_charts_limit_is_simulated_and_repeated() -> None:
     options = WatchOptions(every=70)
     limits = [watched(quiet(1, films=60), reference=120, options=options).limit for _ in range(2)]

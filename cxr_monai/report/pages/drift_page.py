@@ -11,6 +11,7 @@ import pandas as pd
 
 from cxr_monai.durable import write_durably
 from cxr_monai.gate.drift_streams import Stream, StreamKind
+from cxr_monai.gate.drift_watch import TESTS_SHARE
 from cxr_monai.plurals import counted
 from cxr_monai.report import words
 from cxr_monai.report.cells import Cell, Table, p_value, whole
@@ -101,7 +102,7 @@ def sum_charts(report: DriftReport) -> ChartPanels:
     about = (
         "Deviations from the reference and the windows before, summed to both sides, of "
         f"{counted(len(order), 'chart')} the {len(panels)} with the largest sums. Where nothing changes, all charts "
-        f"together pass the limit once in {drift.options.every * 1.5:.0f} windows."
+        f"together pass the limit once in {drift.options.every / (1 - TESTS_SHARE):.0f} windows, by design."
     )
     return ChartPanels("sums", "Small changes that last", about, tuple(panels))
 
