@@ -115,7 +115,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run ``cxr-monai explain`` and return its exit status."""
     _refuse_wrong_use(arguments)
     import_monai_without_mlflow()
+    import pandas as pd
+
     from cxr_monai.attribution.map_store import MAPS_JSON
+    from cxr_monai.cli.predict import print_left_out
+    from cxr_monai.data.files import errors_file
     from cxr_monai.outputs import check_folder
     from cxr_monai.workflows.explain import explain_images
 
@@ -160,7 +164,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{counted(len(pictures), 'picture')}: {arguments.out / 'pictures'}")
     for note in store.notes.lines(len(store.images)):
         print(f"note: {note}")
-    left_out = Path(f"{arguments.out}.errors.csv")
+    left_out = errors_file(arguments.out)
     if left_out.is_file():
-        print(f"{explained.left_out:,} left out: {left_out}", file=sys.stderr)
+        errors = pd.read_csv(left_out, dtype=str, keep_default_na=False)
+        print_left_out(arguments.out, list(errors.itertuples(index=False, name=None)))
     return 1 if not store.images or (arguments.strict and explained.left_out) else 0

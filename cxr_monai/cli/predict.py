@@ -150,10 +150,7 @@ def report_left_out(out: str, rows: "PredictionRows") -> None:
     """
     films, examples = rows.counts.verdicts, rows.counts.examples
     refused = sum(code.startswith("gate-") for _, code, _ in rows.errors)
-    if rows.errors:
-        by_gate = f" ({refused:,} refused by the gate)" if refused else ""
-        print(f"{len(rows.errors):,} left out{by_gate}: {out}.errors.csv", file=sys.stderr)
-        print_first(rows.errors, len(rows.errors))
+    print_left_out(out, rows.errors)
     if films["review"]:
         print(f"{out_of(films['review'], films.total(), 'film')} for review, and predicted:", file=sys.stderr)
         print_first(examples["review"], films["review"])
@@ -167,6 +164,15 @@ def report_left_out(out: str, rows: "PredictionRows") -> None:
         print(f"--mend {what} would undo it for {counted(times, 'film')}", file=sys.stderr)
     if films:
         print(f"the gate's evidence of every film: {out}.gate.csv", file=sys.stderr)
+
+
+def print_left_out(out: str | Path, errors: Sequence[tuple[str, str, str]]) -> None:
+    """Print how many files were left out, how many of them by the gate, and why the first of them were."""
+    if errors:
+        refused = sum(code.startswith("gate-") for _, code, _ in errors)
+        by_gate = f" ({refused:,} refused by the gate)" if refused else ""
+        print(f"{len(errors):,} left out{by_gate}: {out}.errors.csv", file=sys.stderr)
+        print_first(errors, len(errors))
 
 
 def print_first(films: Sequence[tuple[str, str, str]], total: int) -> None:

@@ -66,7 +66,8 @@ def test_a_bad_file(small: Path, phantoms: Phantoms, elsewhere: Path, capsys: py
     Path("bad.png").write_bytes(b"not a picture")
     words = ("bad.png", phantoms.files("test")[0], "--out", "maps")
     assert explain(small, *words) == 0
-    assert "1 left out: maps.errors.csv" in capsys.readouterr().err
+    assert "1 left out: maps.errors.csv\n  " in (printed := capsys.readouterr().err)
+    assert "[radiograph-" in printed
     assert explain(small, *words, "--strict") == 1
     assert explain(small, "bad.png", "--out", "none") == 1
     assert "radiograph-not-an-image" in capsys.readouterr().err
