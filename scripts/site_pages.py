@@ -40,6 +40,7 @@ PACKAGES = {
     "bundle": "a bundle's folder and its configurations",
     "evaluation": "what probabilities are worth",
     "inference": "an opened bundle, and its probabilities",
+    "gate": "is a film one for a network, and does a stream of films still look alike",
     "attribution": "what a network looked at, and what such maps are worth",
     "training": "what Ignite and MLflow need beyond MONAI",
     "sharing": "inspection, packing, signatures, export",
