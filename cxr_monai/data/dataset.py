@@ -273,9 +273,6 @@ class RadiographDataset(Dataset):
         if root is not None and not all(isinstance(item["image"], str | os.PathLike) for item in self.data):
             logger.info("no decoded image is kept: there are films in memory among them")
             root = None
-        if root is not None and observer is not None:
-            logger.info("no decoded image is kept: the gate looks at headers, too, which a cached plane does not have")
-            root = None
         if root is not None and not cached_steps:
             logger.info("no decoded image is kept: only what stands before QuantiseRadiographd could be")
         self.cache: PixelCache | None = None

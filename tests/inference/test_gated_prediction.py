@@ -14,7 +14,6 @@ import pytest
 from monai.transforms import Compose
 from PIL import Image
 
-from cxr_monai.data.dataset import RadiographDataset
 from cxr_monai.data.formats.grey import exact_grey
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.gate.alterations import GEOMETRY
@@ -273,13 +272,6 @@ def test_a_plane_of_any_size_is_observed(shape: tuple[int, int]) -> None:
     entries = FilmObserver()({"image_plane": plane})
     assert entries["observation"].isfinite().all()
     assert (len(entries["pixel_digest"]), len(entries["picture_hash"])) == (16, 64)
-
-
-def test_a_film_that_the_gate_looks_at_keeps_its_header_and_is_not_cached(model: Model, tmp_path: Path) -> None:
-    items = [{"image": str(tmp_path / "a.dcm"), "label": np.zeros(2), "name": "a"}]
-    arguments = (items, model.preprocessing, model.shape)
-    assert RadiographDataset(*arguments, cache_dir=tmp_path / "cache").cache is not None
-    assert RadiographDataset(*arguments, cache_dir=tmp_path / "cache", observer=FilmObserver()).cache is None
 
 
 def test_a_preprocessing_without_the_plane_that_the_gate_looks_at_is_an_error(model: Model) -> None:
