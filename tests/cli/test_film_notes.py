@@ -1,6 +1,7 @@
 """What reading said of the films that were taken is counted and said by what takes them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,22 +71,17 @@ def test_an_interrupted_prediction_counts_all(
     films: Path, bundle: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["predict", str(bundle), str(films), "--workers", "0", "--batch-size", "2", "--out", "p.csv"]
-    predict = Model.predict
+    predict = Model.predict_batches
 
-    def interrupted(self: Model, files: Any, names: Any, size: int, workers: int, each: Any) -> Any:
-        calls = []
+    def interrupted(self: Model, *arguments: Any) -> Iterator[Any]:
+        parts = predict(self, *arguments)
+        yield next(parts)
+        yield next(parts)
+        raise KeyboardInterrupt
 
-        def stop(part: Any) -> None:
-            each(part)
-            calls.append(part)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-
-        return predict(self, files, names, size, workers, stop)
-
-    monkeypatch.setattr(Model, "predict", interrupted)
+    monkeypatch.setattr(Model, "predict_batches", interrupted)
     assert main(words) == 130
-    monkeypatch.setattr(Model, "predict", predict)
+    monkeypatch.setattr(Model, "predict_batches", predict)
     capsys.readouterr()
     assert main(words) == 0
     assert notes_of(capsys.readouterr().out) == SAID
