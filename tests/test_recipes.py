@@ -26,7 +26,7 @@ LABELS = {
 OPEN = {
     "imports", "bundle_root", "manifest", "dataset_dir", "output_dir", "labels", "num_workers", "seed",
     "checkpoint_minutes", "calibration", "restart", "compile", "cache_dir", "experiment", "run_name", "tracking_uri",
-    "initialize", "run", "any_modality",
+    "initialize", "run", "any_modality", "gate", "gate_promise", "minimum_age",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from cxr_monai.sharing.package.pack import pack_bundle
 from cxr_monai.sharing.trust.keys import make_key, trust_key
 from cxr_monai.sharing.trust.sign import sign_archive
 from tests.networks import originals
+from tests.support.gates import with_gate
 from tests.support.small_disks import fill, make_room, small_disk
 from tests.support.tiny_bundles import tiny_bundle
 
@@ -122,6 +123,29 @@ WRITE = {
     "labels compare": Command(
         lambda made, at: ["labels", "compare", made.manifest, made.manifest, "--out", at, *QUICK], "labels.json"
     ),
+    "drift": Command(
+        lambda made, at: ["drift", made.bundle, made.predictions, "--reference", made.predictions, "--out", at],
+        "drift.json", early=True,
+    ),
+    "gate fit": Command(
+        lambda made, at: ["gate", "fit", made.bundle, "--trust-folder", "--manifest", made.manifest,
+                          "--out", at / "copy", "--workers", 0],
+        "copy/configs/metadata.json", early=True,
+    ),
+    "gate index": Command(
+        lambda made, at: ["gate", "index", made.manifest, "--bundle", made.bundle, "--trust-folder",
+                          "--out", at / "index.csv", "--workers", 0],
+        "index.csv",
+    ),
+    "gate check": Command(
+        lambda made, at: ["gate", "check", made.bundle, made.manifest, "--trust-folder", "--brief", "--out", at,
+                          "--workers", 0],
+        "gate.csv",
+    ),
+    "gate sheet": Command(
+        lambda made, at: ["gate", "sheet", made.predictions, made.manifest, "--accepted", 2, "--out", at / "s.png"],
+        "s.png",
+    ),
     "finetune": Command(
         lambda made, at: ["finetune", "--parent", made.bundle, "--trust-folder", "--disease", "Edema", "--manifest",
                           made.manifest, "--out", at],
@@ -199,6 +223,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     shutil.copy(root / "nih" / "BBox_List_2017.csv", has.boxes)
     has = Made(root, images[0])
     tiny_bundle(root / "bundle", 1)
+    with_gate(root / "bundle", 1e12)
     for words in (
         ["predict", has.bundle, has.manifest, "--raw", "--out", has.predictions, "--workers", "0"],
         ["evaluate", "--predictions", has.predictions, "--manifest", has.manifest, "--out", has.evaluation, *QUICK],
@@ -319,6 +344,7 @@ def test_explain_into_a_folder_of_maps(
 ) -> None:
     """It goes on with its own, and writes over others if it is told to."""
     shutil.copytree(made.maps, tmp_path / "at")
+    shutil.copy(f"{made.maps}.gate.csv", tmp_path / "at.gate.csv")
     before = tree(tmp_path)
     command = Command(lambda made, at: [*WRITE["explain"].words(made, at), *words])
     assert run(command, made, tmp_path / "at") == status

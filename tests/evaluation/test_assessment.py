@@ -168,7 +168,8 @@ def test_written_tables(evaluation: Evaluation, tmp_path: Path) -> None:
     assert [entry["finding"] for entry in content["findings"]] == [*FINDINGS, "mean"]
     assert content["findings"][0]["auroc"] == evaluation.findings["auroc"][0]
     assert content["findings"][2]["auroc"] is None
-    assert set(EVALUATION_TABLES) <= set(content)
+    of_gate = {name for name in EVALUATION_TABLES if name.startswith("gate_")}
+    assert {*EVALUATION_TABLES} - {*content} == of_gate  # no gate judged these films
     table = pd.read_csv(tmp_path / "metrics.csv")
     assert list(table.columns[:3]) == ["finding", "images", "positives"]
     np.testing.assert_allclose(table["auroc"], evaluation.findings["auroc"].astype(float), atol=5e-5)

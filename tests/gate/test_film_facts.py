@@ -45,7 +45,8 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("films")
+    root = tmp_path_factory.mktemp("facts") / "films"
+    root.mkdir()
     for number, (name, (header, _)) in enumerate(FILMS.items()):
         pixels = np.roll(PIXELS, number, axis=1)
         if header is None:
@@ -109,7 +110,7 @@ def test_facts_count_where_the_pixels_come_from_the_cache(manifest: Path, tmp_pa
 
 
 def test_a_folder_of_films_has_no_facts(manifest: Path) -> None:
-    items = inference_items(None, str(manifest.parent / "films0"), ["Effusion"])
+    items = inference_items(None, str(manifest.parent / "films"), ["Effusion"])
     assert len(items) == len(FILMS)
     assert not any("film_facts" in item for item in items)
 
@@ -122,7 +123,7 @@ def test_a_film_that_cannot_be_read_has_no_header(manifest: Path, tmp_path: Path
 
 
 def test_inputs_of_a_command_have_the_facts_of_their_manifests(manifest: Path) -> None:
-    root = manifest.parent / "films0"
+    root = manifest.parent / "films"
     films = gather_films([manifest, root / "adult.png"])
     assert [path.name for path in films.files] == list(FILMS)  # the file that was named twice is one
     assert films.facts == [facts for _, facts in FILMS.values()]
@@ -144,7 +145,7 @@ def test_predict_refuses_by_the_manifest_and_the_header_first(bundle: Path, mani
     }
     assert sorted(pd.read_csv(out)["image"]) == ["adult.png", "other.dcm", "unknown.png"]
     # without the manifest the headers alone count
-    alone = predict_images(bundle, manifest.parent / "films0", workers=0, trust_folder=True)
+    alone = predict_images(bundle, manifest.parent / "films", workers=0, trust_folder=True)
     assert {name: code for name, code, _ in alone.errors} == {"child.dcm": "gate-child"}
 
 

@@ -144,7 +144,8 @@ def test_films_of_all_formats_are_mended(mending: Model, tmp_path: Path) -> None
     assert result.gate is not None
     assert set(result.gate["mended"]) == {"rotation,inversion"}
     expected = values_of(mending.predict([upright]).table)
-    np.testing.assert_array_equal(values_of(result.table)[:5], np.repeat(expected, 5, axis=0))
+    # the pixels are the same bits; in float32 the last bit of a sum depends on how many films a batch has
+    np.testing.assert_allclose(values_of(result.table)[:5], np.repeat(expected, 5, axis=0), rtol=2**-22, atol=0)
     np.testing.assert_allclose(values_of(result.table), np.repeat(expected, len(films), axis=0), rtol=0, atol=2e-3)
 
 

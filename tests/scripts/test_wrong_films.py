@@ -35,7 +35,8 @@ def script() -> Any:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
+    folder = tmp_path_factory.mktemp("wrong") / "source"
+    folder.mkdir()
     for patient in range(1, 13):
         pixels = np.round(draw_phantom(0, 64, patient=patient).pixels * 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{patient:02d}.png")
