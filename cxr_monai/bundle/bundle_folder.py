@@ -1,7 +1,7 @@
 """A bundle's folder as one validated object: once opened, its parts are there and agree."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -186,6 +186,29 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BundleError(Code.BUNDLE_INVALID, "a configuration is a JSON object.", where=path)
     return content
+
+
+def change_configurations(
+    root: str | Path, names: Iterable[str], change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Write configurations of a bundle's folder anew, those that are there and that a change alters.
+
+    Args:
+        root: the folder.
+        names: of the files, such as ``inference.json``.
+        change: given a configuration, returns what it shall be.
+
+    Raises:
+        StorageError: ``disk-full`` or ``write-failed``.
+    """
+    for name in names:
+        path = Path(root) / "configs" / name
+        if not path.is_file():
+            continue
+        config = json.loads(path.read_text(encoding="utf-8"))
+        changed = change(config)
+        if changed != config:
+            write_json(path, changed)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from cxr_monai.bundle.bundle_folder import write_json
+from cxr_monai.bundle.bundle_folder import change_configurations
 from cxr_monai.bundle.digest import CALIBRATION
 
 COMPONENT = "cxr_monai.components.bundle_calibration"
@@ -51,14 +51,7 @@ def carry_calibration(root: str | Path, values: Mapping[str, Any] | None, lost: 
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    for name in _CONFIGS:
-        path = Path(root) / "configs" / name
-        if not path.is_file():
-            continue
-        config = json.loads(path.read_text(encoding="utf-8"))
-        changed = with_calibration(config, values, lost)
-        if changed != config:
-            write_json(path, changed)
+    change_configurations(root, _CONFIGS, lambda config: with_calibration(config, values, lost))
 
 
 def with_calibration(

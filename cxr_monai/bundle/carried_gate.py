@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxr_monai.bundle.bundle_folder import write_json
+from cxr_monai.bundle.bundle_folder import change_configurations
 
 GATE = "models/gate.json"
 GATE_TENSORS = "models/gate.safetensors"
@@ -42,14 +42,7 @@ def carry_gate(root: str | Path, digest: str | None, missing: str | None = None)
     Raises:
         StorageError: ``disk-full`` or ``write-failed``.
     """
-    for name in _CONFIGS:
-        path = Path(root) / "configs" / name
-        if not path.is_file():
-            continue
-        config = json.loads(path.read_text(encoding="utf-8"))
-        changed = with_gate(config, digest, missing)
-        if changed != config:
-            write_json(path, changed)
+    change_configurations(root, _CONFIGS, lambda config: with_gate(config, digest, missing))
 
 
 def gate_item(root: str | Path) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from cxr_monai.bundle.carried_gate import GATE, gate_item
 from cxr_monai.bundle.digest import file_digest
 from cxr_monai.bundle.intended_films import IntendedFilms
 from cxr_monai.data.film_header import FilmHeader
+from cxr_monai.errors import Code, GateError
 from cxr_monai.evaluation.gate_evidence import TEXT_EVIDENCE
 from cxr_monai.gate.answer import ACCEPTED, Answer, GateMode, GateVerdict, parse_gate_mode
 from cxr_monai.gate.duplicate_films import DuplicateFilms
@@ -67,6 +69,29 @@ class ObservedFilms:
     hashes: Sequence[str]
     features: np.ndarray | None = None
 
+    @classmethod
+    def of(
+        cls, names: Sequence[str], observed: Mapping[str, Any], rows: Sequence[int], features: torch.Tensor | None
+    ) -> "ObservedFilms":
+        """Return what the gate sees of some films of a batch.
+
+        Args:
+            names: of all B films of the batch.
+            observed: what `cxr_monai.gate.film_observer` gave of them, by name of the entry.
+            rows: N positions, of films that could be read.
+            features: of all B films, float32 ``[B, D]``; None without them.
+
+        Raises:
+            GateError: ``gate-invalid`` beside a preprocessing whose planes the gate cannot look at.
+        """
+        observations = observed["observation"][rows].cpu().numpy()
+        check_observed(observations)
+        headers, digests, hashes = (
+            [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
+        )
+        known = None if features is None else features[rows].cpu().numpy()
+        return cls([names[row] for row in rows], observations, headers, digests, hashes, known)
+
     def with_film(self, row: int, others: "ObservedFilms", other_row: int) -> "ObservedFilms":
         """Return the films with one of others in the place of a row."""
 
@@ -78,6 +103,29 @@ class ObservedFilms:
             return copied
 
         return ObservedFilms(*(put(getattr(self, name), getattr(others, name)) for name in self.__dataclass_fields__))
+
+
+def check_observed(observations: np.ndarray) -> None:
+    """Refuse observations of films that could be read and are no numbers: there was no plane to look at.
+
+    Args:
+        observations: ``[N, OBSERVED]``.
+
+    Raises:
+        GateError: ``gate-invalid``.
+    """
+    if not np.isfinite(observations).all():
+        raise without_plane()
+
+
+def without_plane() -> GateError:
+    """Return the error of a preprocessing that makes no plane which a gate could look at."""
+    return GateError(
+        Code.GATE_INVALID,
+        "the gate looks at the plane that QuantiseRadiographd makes, which is no step of this preprocessing.",
+        fix="Add the step, or go without a gate: --gate off (--gate_mode off of a configuration, --gate none of a "
+        "training).",
+    )
 
 
 @dataclass(frozen=True, eq=False)

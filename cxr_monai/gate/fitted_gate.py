@@ -5,8 +5,8 @@
     fitted.worst(scores)                                    # [N]: above limits["refuse"], a film is refused
 
 Each score is standardised on films that it was not fitted on: 0 is the median of good films, 1 their 99th percentile.
-The worst of a film's scores is compared with a limit that at most a promised share of good films exceeds (split
-conformal prediction: Vovk et al. 2005; Lei et al. 2018, doi 10.1080/01621459.2017.1307116).
+The worst of a film's scores is compared with a limit that a promised share of good films exceeds
+(`cxr_monai.gate.fitting` tells how it is chosen).
 """
 
 from collections.abc import Mapping

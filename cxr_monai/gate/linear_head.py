@@ -4,7 +4,7 @@ head = LinearHead.fit(values, classes, ("intact", "mirrored"))
 head.log_odds(values)                       # [N, K], up to a constant a film: how well each class fits
 
 Linear discriminant analysis for classes of equal frequency; the covariance within classes, which they share, is shrunk
-as Ledoit and Wolf do (2004, doi 10.1016/S0047-259X(03)00096-4).
+as Ledoit and Wolf do (2004, doi 10.1016/S0047-259X(03)00096-4), by scikit-learn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
+from sklearn.covariance import ledoit_wolf
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class LinearHead:
         mean, scale = values.mean(0), np.maximum(values.std(0), 1e-3)
         standardised = (values - mean) / scale
         centres = np.stack([standardised[classes == position].mean(0) for position in range(len(names))])
-        weights = np.linalg.solve(shrunk_covariance(standardised - centres[classes]), centres.T).T
+        covariance, _ = ledoit_wolf(standardised - centres[classes], assume_centered=True)
+        weights = np.linalg.solve(covariance, centres.T).T
         intercepts = -(weights * centres).sum(1) / 2
         weights = weights / scale
         return cls(tuple(names), weights.astype(np.float32), (intercepts - weights @ mean).astype(np.float32))
@@ -82,21 +84,3 @@ class LinearHead:
         if head.weights.ndim != 2 or len(head.weights) != len(classes) or head.intercepts.shape != (len(classes),):
             raise ValueError("a classifier whose weights do not fit its classes")
         return head
-
-
-def shrunk_covariance(deviations: np.ndarray) -> np.ndarray:
-    """Return the covariance of numbers whose mean is 0, shrunk as Ledoit and Wolf do, float64 ``[D, D]``.
-
-    As ``sklearn.covariance.ledoit_wolf``, in a quarter of the time: the sum over pairs of products of squares is that
-    of the squares of sums of squares.
-
-    Args:
-        deviations: float32 or float64 ``[N, D]``.
-    """
-    films, size = deviations.shape
-    covariance = (deviations.T @ deviations).astype(np.float64) / films
-    mean = np.trace(covariance) / size
-    squares = (covariance**2).sum()
-    spread = ((deviations**2).sum(1, dtype=np.float64) ** 2).sum() / films
-    shrinkage = min((spread - squares) / films, squares - size * mean**2) / max(squares - size * mean**2, 1e-12)
-    return (1 - shrinkage) * covariance + shrinkage * mean * np.eye(size)

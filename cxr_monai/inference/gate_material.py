@@ -19,6 +19,7 @@ from cxr_monai.data.overlaps import patient_keys
 from cxr_monai.data.views import AP, LATERAL, PA, known_view
 from cxr_monai.errors import Code, GateError
 from cxr_monai.gate import fitted_gate as names
+from cxr_monai.gate.bundle_gate import check_observed
 from cxr_monai.gate.film_observer import FilmObserver
 from cxr_monai.gate.fitted_gate import FittedGate
 from cxr_monai.gate.fitting import PROMISE, GateMaterial, fit_gate
@@ -83,7 +84,8 @@ def gate_material(
         num_workers: films that are read at a time.
 
     Raises:
-        GateError: ``gate-missing`` for a manifest without films.
+        GateError: ``gate-missing`` for a manifest without films; ``gate-invalid`` for a preprocessing whose planes a
+            gate cannot look at.
     """
     settings, table = model.settings, manifest.table
     if table.empty:
@@ -107,6 +109,7 @@ def gate_material(
             for batch in batches:
                 kept = batch.readable
                 observations.append(batch.observed["observation"][kept].numpy())
+                check_observed(observations[-1])
                 if has_copies:
                     altered.append(batch.observed["altered"][kept].numpy())
                 rows += list(some[first : first + len(batch.names)][kept])

@@ -30,12 +30,12 @@ from cxr_monai.bundle.bundle_folder import Bundle, head_of
 from cxr_monai.bundle.calibrated import calibration_item
 from cxr_monai.data.dataset import plane_steps, take_any_modality
 from cxr_monai.data.notes import FilmNotes
-from cxr_monai.errors import Code, GateError, SettingError
+from cxr_monai.errors import Code, SettingError
 from cxr_monai.evaluation.carried import calibration_in
 from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.evaluation.gate_evidence import GateCounts, with_gate_counts
 from cxr_monai.gate.answer import GateMode, parse_gate_mode
-from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, open_gate
+from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, open_gate, without_plane
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.gate.mending import parse_mends
 from cxr_monai.gate.training_index import preprocessing_digest, read_training_index
@@ -146,11 +146,7 @@ class Model:
             take_any_modality(self.preprocessing)
         check_runtime(self.settings.runtime, self.device)
         if self.gate.fitted is not None and not plane_steps(self.preprocessing):
-            raise GateError(
-                Code.GATE_INVALID,
-                "the gate looks at the plane that QuantiseRadiographd makes, which is no step of this preprocessing.",
-                fix="Predict without it: --gate off (in Python: gate='off').",
-            )
+            raise without_plane()
         _ = self._described  # the bundle's digest as it was opened
         if self.settings.runtime != "torch":
             _ = self._computation  # fails now, and not at the first film, where the runtime is not installed

@@ -58,13 +58,7 @@ class FilmBatch:
         Args:
             features: of all B films, float32 ``[B, D]``.
         """
-        rows, observed = self.readable, self.observed
-        headers, digests, hashes = (
-            [observed[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
-        )
-        known = None if features is None else features[rows].numpy()
-        names = [self.names[row] for row in rows]
-        return ObservedFilms(names, observed["observation"][rows].numpy(), headers, digests, hashes, known)
+        return ObservedFilms.of(self.names, self.observed, self.readable, features)
 
 
 class _FilmDataset(RadiographDataset):

@@ -139,7 +139,7 @@ class GateFitter:
         try:
             fitted = fit_gate_of(model, manifest, self.promise, self.seed)
         except GateError as error:
-            if self.when == "always" or error.code != Code.GATE_MISSING:
+            if self.when == "always":
                 raise
             return None, error.message.rstrip(".")
         if self.when == "auto" and (why := self.too_few(int(fitted.fitted_on["films"]))):

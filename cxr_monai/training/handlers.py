@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ignite.distributed as idist
+import numpy as np
 import pandas as pd
 import torch
 from ignite.engine import Engine, Events
@@ -260,14 +261,14 @@ class PredictionsWriter:
         batch = engine.state.batch
         self._notes.add_all(batch_notes(batch).to_json())
         self._errors += batch_errors(batch)
-        left_out = {name for name, *_ in batch_errors(batch)}
+        is_kept = np.array([not error for error in batch["error"]], dtype=bool)
         if self._judged is not None:
             answers = self._judged.answers(batch)
             self._evidence.append(answers.table)
-            self._errors += answers.errors() if self.leave_out_refused else []
-            left_out |= {name for name, *_ in answers.errors()} if self.leave_out_refused else set()
-        is_kept = [name not in left_out for name in batch["name"]]
-        self._names += [name for name in batch["name"] if name not in left_out]
+            if self.leave_out_refused:
+                self._errors += answers.errors()
+                is_kept[is_kept] = ~answers.is_refused
+        self._names += [name for name, kept in zip(batch["name"], is_kept, strict=True) if kept]
         pred = torch.as_tensor(engine.state.output["pred"]).cpu()[is_kept]
         self._probabilities.append(pred.sigmoid() if self.logits else pred)
 

@@ -7,10 +7,8 @@ answers = judged.answers(engine.state.batch)        # after each iteration
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from cxr_monai.errors import Code, GateError
 from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, ObservedFilms
 from cxr_monai.networks.pooled_depths import PooledOutputs
 
@@ -38,19 +36,7 @@ class JudgedBatches:
         """
         features = self._outputs.take(len(batch["name"]))
         rows = [row for row, error in enumerate(batch["error"]) if not error]
-        headers, digests, hashes = (
-            [batch[name][row] for row in rows] for name in ("header", "pixel_digest", "picture_hash")
-        )
-        names, known = [batch["name"][row] for row in rows], None if features is None else features[rows].numpy()
-        observations = batch["observation"][rows].cpu().numpy()
-        if not np.isfinite(observations).all():
-            raise GateError(
-                Code.GATE_INVALID,
-                "the gate looks at the plane that QuantiseRadiographd makes, which is no step of this preprocessing.",
-                fix="Predict without it: --gate_mode off.",
-            )
-        films = ObservedFilms(names, observations, headers, digests, hashes, known)
-        return self.gate.judge(films, self._earlier)
+        return self.gate.judge(ObservedFilms.of(batch["name"], batch, rows, features), self._earlier)
 
     def close(self) -> None:
         """Look at the network no longer."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cxr_monai.durable import write_durably
 from cxr_monai.errors import Code, EvaluationError, StorageError, TrainingError, UsageError
@@ -201,6 +202,22 @@ def test_a_bundles_own_evaluation_refuses_an_earlier_file_unless_forced(tmp_path
         with pytest.raises(UsageError, match="--force True"):
             engine.fire_event(Events.STARTED)
     assert files_of(tmp_path) == {"predictions.csv": b"old"}
+
+
+def test_a_bundles_own_engine_leaves_out_by_place_not_by_name(tmp_path: Path) -> None:
+    from ignite.engine import Engine, State
+
+    from cxr_monai.training.handlers import PredictionsWriter
+
+    engine = Engine(lambda engine, batch: batch)
+    engine.state = State(batch={"name": ["scan", "scan"], "error": ["radiograph-empty: the file is empty.", ""]})
+    engine.state.output = {"pred": torch.tensor([[9.0] * len(FINDINGS), [0.0] * len(FINDINGS)])}
+    writer = PredictionsWriter(str(tmp_path / "predictions.csv"), FINDINGS)
+    writer._start(engine)
+    writer._collect(engine)
+    writer._write(engine)
+    assert engine.state.written[1] == ["scan"]
+    assert engine.state.written[2].tolist() == [[0.5] * len(FINDINGS)]
 
 
 def test_two_at_once_the_second_is_refused(whole: dict[str, bytes], tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
-from sklearn.covariance import LedoitWolf, ledoit_wolf
+from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from cxr_monai.gate.distance import Distance
 from cxr_monai.gate.likeness import Likeness
-from cxr_monai.gate.linear_head import LinearHead, shrunk_covariance
+from cxr_monai.gate.linear_head import LinearHead
 
 
 def correlated(films: int, size: int, seed: int = 0) -> np.ndarray:
@@ -45,13 +45,6 @@ def test_one_number_that_hardly_varies_does_not_outweigh_all() -> None:
     film = values[:1].copy()
     film[0, 0] = 1.0
     assert Distance.fit(values).of(film)[0] < 20
-
-
-@pytest.mark.parametrize("films", [30, 500])
-def test_the_shrunk_covariance_is_scikit_learns(films: int) -> None:
-    values = correlated(films, 40)
-    values -= values.mean(0)
-    np.testing.assert_allclose(shrunk_covariance(values), ledoit_wolf(values, assume_centered=True)[0], rtol=1e-10)
 
 
 def test_with_many_films_the_classifier_is_linear_discriminant_analysis() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from monai.transforms import Compose
 
 from cxr_monai.bundle.bundle_folder import Bundle
 from cxr_monai.bundle.digest import content_digest, file_digest
@@ -22,6 +23,8 @@ from cxr_monai.inference.model import Model
 from cxr_monai.sharing.inspection.bundle_inspection import inspect_bundle
 from cxr_monai.sharing.package.privacy import Identifiers, search_private_texts
 from cxr_monai.sharing.trust.lineage import read_lineage
+from cxr_monai.training.gate_fitter import GateFitter
+from cxr_monai.transforms.quantise import QuantiseRadiographd
 from cxr_monai.workflows import gate_fit
 from cxr_monai.workflows.gate_fit import fit_bundle_gate
 from tests.support.bundle_runs import Phantoms
@@ -180,3 +183,18 @@ def test_a_manifest_without_films_is_an_error(plain: Path, phantoms: Phantoms) -
     with pytest.raises(CxrError) as caught:
         fit_gate_of(Model.open(plain, gate="off"), replace(manifest, table=manifest.table.iloc[:0]))
     assert caught.value.code == Code.GATE_MISSING
+
+
+def test_films_without_the_plane_that_a_gate_looks_at_are_an_error(plain: Path, phantoms: Phantoms) -> None:
+    model = Model.open(plain, gate="off", num_workers=0)
+    steps = [step for step in model.preprocessing.flatten().transforms if not isinstance(step, QuantiseRadiographd)]
+    model = replace(model, preprocessing=Compose(steps))
+    manifest = read_manifest(phantoms.manifest)
+    with pytest.raises(CxrError, match="QuantiseRadiographd") as caught:
+        fit_gate_of(model, replace(manifest, table=manifest.table.iloc[:4]))
+    assert caught.value.code == Code.GATE_INVALID
+    fitter = GateFitter("auto", 0.05)  # a training ends well, and says why it left no gate
+    fitted, why = fitter.fitted(model, manifest)
+    assert (fitted, "QuantiseRadiographd" in why) == (None, True)
+    with pytest.raises(CxrError, match="QuantiseRadiographd"):
+        GateFitter("always", 0.05).fitted(model, manifest)
