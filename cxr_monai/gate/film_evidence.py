@@ -36,7 +36,7 @@ from cxr_monai.gate.picture_statistics import STATISTICS
 SCORE_WORDS: Mapping[str, str] = {
     ALTERATION: "turned, inverted, cut, blurred, wrongly exposed",
     MIRRORED: "left and right exchanged",
-    QUALITY: "cut, blurred, wrongly exposed",
+    QUALITY: "cut, blurred, wrongly exposed: by quality alone",
     THUMBNAIL_DISTANCE: "unlike the training: overall look",
     STATISTICS_DISTANCE: "unlike the training: picture quality",
     NETWORK_DISTANCE: "unlike the training: to the network",
