@@ -538,7 +538,7 @@ def read_safetensors_header(file: IO[bytes]) -> dict[str, TensorSpan]:
     Raises:
         ValueError: if it is none; :class:`Claim` for a tensor whose bytes are not there.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > min(LARGEST_HEADER, size - 8):
