@@ -1,5 +1,6 @@
 """What a stranger's bundle would execute is found by reading; nothing of it runs, whatever it tries."""
 
+import builtins
 import io
 import json
 import os
@@ -541,6 +542,15 @@ def test_a_pipe_is_refused_and_not_waited_for(bundle: Path) -> None:
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_configurations_as_the_model_zoo_writes_them_pass(bundle: Path, name: str) -> None:
     (bundle / "configs" / "inference.json").write_text(json.dumps(CONFIGURATIONS[name]))
+    assert inspect_bundle(bundle).refused == ()
+
+
+def test_what_a_shell_leaves_in_builtins_changes_no_verdict(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's shell, doctest and gettext put ``_`` there; a program may put anything."""
+    sizes = {"size": "$[0 for _ in range(2)] + [p for p in [1]]"}
+    (bundle / "configs" / "inference.json").write_text(json.dumps(sizes))
+    for name in ("_", "p"):
+        monkeypatch.setattr(builtins, name, None, raising=False)
     assert inspect_bundle(bundle).refused == ()
 
 

@@ -25,6 +25,10 @@ from cxr_monai.sharing.inspection.remarks import Verdict
 LARGEST_PRODUCT = 10**8
 """Whole number that an expression may hold: ``[0] * n`` takes eight bytes for each."""
 
+_PYTHONS_NAMES = frozenset(dir(builtins)) - {"_", "__", "___", "display", "get_ipython"}
+"""Names that Python gives everywhere. Those taken out are put there by a shell, a notebook, doctest or gettext: the
+verdict on a bundle depends on the bundle alone."""
+
 _PLAIN = (
     ast.Expression, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp,
     ast.Compare, ast.Subscript, ast.Slice, ast.Starred, ast.JoinedStr, ast.FormattedValue, ast.keyword, ast.boolop,
@@ -102,7 +106,7 @@ def judge_import(text: str) -> tuple[dict[str, str], list[Judgement]] | None:
             names[alias.asname or alias.name] = name
         judgements.append((name, verdict, reason))
     for defined, meaning in names.items():
-        if hasattr(builtins, defined) or syntax.GLOBALS.get(defined, meaning) != meaning:
+        if defined in _PYTHONS_NAMES or syntax.GLOBALS.get(defined, meaning) != meaning:
             reason = f"{defined} is the name of something else, and is given another meaning."
             judgements.append((text, Verdict.REFUSED, reason))
     return names, judgements
@@ -278,7 +282,7 @@ def _judge_lambda(node: ast.Lambda, scope: Scope, local: frozenset[str]) -> Iter
 
 def _judge_bound(bound: frozenset[str], scope: Scope) -> Iterator[Judgement]:
     for name in sorted(bound):
-        if name in scope.names or hasattr(builtins, name):
+        if name in scope.names or name in _PYTHONS_NAMES:
             yield name, Verdict.REFUSED, f"{name} is the name of something else, and is given another meaning."
         elif name.startswith("_") and name not in ("_", "__"):
             yield name, Verdict.REFUSED, f"{name} starts with an underscore: Python's inside."
