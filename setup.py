@@ -31,6 +31,8 @@ EXPORT = [
     "onnxruntime>=1.26",  # what could be set of a session was not limited before
 ]
 OPENVINO = ["openvino>=2025.0"]
+DICOM_RESULTS = ["highdicom>=0.28", "pyjpegls>=1.4"]
+NODE = [*DICOM_RESULTS, "pynetdicom>=3.0.4", "dicomweb-client>=0.61"]
 DOCS = [  # 'make site'; why these: docs/decisions/0020-documentation-site.md
     "mkdocs-material>=9.8",
     "mkdocstrings>=1.0.8",
@@ -87,12 +89,14 @@ setup(
     ],
     extras_require={
         "dicom": DICOM,  # compressed DICOM: JPEG lossless, JPEG-LS, JPEG 2000
+        "dicom-results": DICOM_RESULTS,  # cxr-monai predict --dicom-out: answers as DICOM objects
+        "node": NODE,  # cxr-monai-node
         "openvino": OPENVINO,  # cxr-monai predict --runtime openvino
         "sharing": SHARING,  # cxr-monai bundle sign, verify, install
         "export": EXPORT,  # cxr-monai bundle export --format onnx
         "docs": DOCS,
         "test": TEST,
-        "dev": [*DICOM, *SHARING, *EXPORT, *DOCS, *TEST, *OPENVINO],
+        "dev": [*DICOM, *NODE, *SHARING, *EXPORT, *DOCS, *TEST, *OPENVINO],
     },
     # a program of apps/ adds its own: "cxr-monai-node = cxr_monai_apps.node:main"
     entry_points={"console_scripts": ["cxr-monai = cxr_monai.cli:main"]},

@@ -14,9 +14,10 @@ Layers, lowest first; each imports only lower ones (``tests/test_layers.py`` che
        origins, plurals                    whose images and labels these are; counts with their nouns
     1  data, networks, losses              one table of images, one file to one array; weights and losses
     2  transforms, bundle, evaluation      one transform a module; a bundle's folder; probabilities alone
+    3  gate                                is this a film for this network
     4  inference                           one opened bundle: files in, probabilities out
     5  attribution, training, sharing      where a network looked; what Ignite needs beyond MONAI; bundles that travel
-    6  report                              what a physician or a reviewer reads
+    6  report, objects                     what a physician or a reviewer reads; answers as DICOM objects
     7  workflows, mlflow_model             files in, files out: one module a verb of the commands; a bundle in MLflow
     9  studies, finetune                   repeated training under one question; a child bundle for one disease
     10 doctor

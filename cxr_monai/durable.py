@@ -20,6 +20,8 @@ from typing import BinaryIO
 
 from cxr_monai.errors import Code, CxrError, StorageError, UsageError
 
+__all__ = ["durable_file", "make_folder", "remove", "sync_folder", "write_durably"]
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 _LONGEST = 200

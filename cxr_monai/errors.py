@@ -8,6 +8,8 @@ the codes, and a test keeps that page complete.
 from enum import StrEnum
 from pathlib import Path
 
+__all__ = ["Code", "CxrError", "RadiographError", "SettingError", "StorageError", "UsageError"]
+
 
 class Code(StrEnum):
     """Stable error codes. Never rename one: scripts match on them."""

@@ -45,6 +45,7 @@ PACKAGES = {
     "training": "what Ignite and MLflow need beyond MONAI",
     "sharing": "inspection, packing, signatures, export",
     "report": "pages and pictures",
+    "objects": "answers about films as DICOM objects",
     "workflows": "files in, files out: one module for each command",
     "finetune": "a child bundle for one disease",
     "studies": "experiments: variants trained alike",

@@ -43,6 +43,7 @@ LAYERS = {
     "training": 5,
     "sharing": 5,
     "report": 6,
+    "objects": 6,
     "workflows": 7,
     "mlflow_model": 7,
     "studies": 9,

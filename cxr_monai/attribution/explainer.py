@@ -234,7 +234,7 @@ class Explainer:
                     if name not in without:
                         writer.add(
                             name,
-                            self._view_of(batch.geometry[position]),
+                            self.view_of(batch.geometry[position]),
                             probabilities[position][self.channels],
                             maps[position],
                             batch.remarks[position],
@@ -267,8 +267,17 @@ class Explainer:
             [[name not in without and finding in by_image.get(name, ()) for finding in self.findings] for name in names]
         )
 
-    def _view_of(self, geometry: torch.Tensor) -> View:
-        """Return where the network's input lies in a stored image, of its rows, columns and spacing."""
+    @property
+    def points(self) -> PointGrid | None:
+        """Where the points of its maps lie on a view (:meth:`View.place`)."""
+        return self._points
+
+    def view_of(self, geometry: torch.Tensor) -> View:
+        """Return where the network's input lies in a stored image.
+
+        Args:
+            geometry: float64 ``[4]`` of ``FilmBatch.geometry``: rows, columns and their spacing in mm.
+        """
         height, width, row, column = geometry.tolist()
         part = visible_part(self.model.preprocessing, int(height), int(width))
         return View(int(height), int(width), *part, None if np.isnan(row) else (row, column))

@@ -1,0 +1,335 @@
+"""The spool: where receiver, analyser and deliverer meet, and nowhere else. What is in it outlasts a power cut.
+
+    spool/node.db            SQLite (WAL, synchronous=FULL): a row a film, an answer, a result object, a delivery
+    spool/films/DIGEST.dcm   films as they were received; DIGEST is that of ``cxr_monai.objects.film_digest``
+    spool/results/UID.dcm    result objects
+    spool/incoming/          what is being received; swept at the start
+
+A film is ``received``; for each role, ``main`` and ``shadow``, it gets an answer: ``taken`` (up by the analyser), then
+``answered``, ``refused`` (stable code) or ``failed`` (after several attempts). Each result object of the main answer
+has a delivery a destination: ``waiting``, until it is ``sent``. No row holds a name, an identifier, an accession number
+or a UID of what was received.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr_monai.durable import make_folder, remove, sync_folder, write_durably
+from cxr_monai.errors import Code, StorageError
+from cxr_monai.objects import ResultObject, film_digest
+
+MAIN, SHADOW = "main", "shadow"
+BUSY_S = 60
+"""Seconds to wait for another process' transaction."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE films (
+        digest TEXT PRIMARY KEY, received_at REAL NOT NULL, bytes INTEGER NOT NULL, sop_class TEXT NOT NULL,
+        transfer_syntax TEXT NOT NULL, calling_ae TEXT NOT NULL, is_kept INTEGER NOT NULL DEFAULT 1
+    ) WITHOUT ROWID;
+    CREATE INDEX films_by_time ON films (received_at);
+    CREATE TABLE bundles (digest TEXT PRIMARY KEY, about TEXT NOT NULL, first_at REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE answers (
+        digest TEXT NOT NULL REFERENCES films ON DELETE CASCADE, role TEXT NOT NULL, bundle TEXT NOT NULL,
+        state TEXT NOT NULL, attempts INTEGER NOT NULL, taken_at REAL NOT NULL, done_at REAL,
+        code TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', probabilities TEXT, evidence TEXT,
+        remarks TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (digest, role)
+    ) WITHOUT ROWID;
+    CREATE INDEX answers_by_state ON answers (role, state);
+    CREATE TABLE objects (
+        uid TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES films ON DELETE CASCADE, kind TEXT NOT NULL,
+        sop_class TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX objects_by_film ON objects (digest);
+    CREATE TABLE deliveries (
+        uid TEXT NOT NULL REFERENCES objects ON DELETE CASCADE, destination TEXT NOT NULL, state TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, waiting_since REAL NOT NULL, next_at REAL NOT NULL, sent_at REAL,
+        error TEXT NOT NULL DEFAULT '', PRIMARY KEY (uid, destination)
+    ) WITHOUT ROWID;
+    CREATE INDEX deliveries_by_state ON deliveries (destination, state, next_at);
+    """,
+)
+"""Schema by version: a spool of version n has had the first n; later versions are appended, and none is changed."""
+
+
+@dataclass(frozen=True)
+class SpooledFilm:
+    """A film that was taken up.
+
+    Attributes:
+        digest: of its bytes; names it everywhere.
+        path: of the file.
+        attempts: at it, this one included.
+    """
+
+    digest: str
+    path: Path
+    attempts: int
+
+
+@dataclass(frozen=True)
+class FilmAnswer:
+    """What the analyser says of a film.
+
+    Attributes:
+        state: ``answered``, ``refused`` or ``failed``.
+        code, reason: of those that are not answered.
+        probabilities: by finding; None without any.
+        evidence: the gate's, by column; None without a gate.
+        remarks: what is odd about the film.
+        objects: to send.
+    """
+
+    state: str
+    code: str = ""
+    reason: str = ""
+    probabilities: Mapping[str, float] | None = None
+    evidence: Mapping[str, Any] | None = None
+    remarks: str = ""
+    objects: Sequence[ResultObject] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A result object that waits for a destination.
+
+    Attributes:
+        uid, sop_class: of the object.
+        path: of its file.
+        attempts: so far.
+    """
+
+    uid: str
+    sop_class: str
+    path: Path
+    attempts: int
+
+
+class Spool:
+    """A spool, opened; one instance a thread.
+
+    Args:
+        folder: is made where it does not exist, for its owner alone.
+        now: the time, seconds since 1970.
+
+    Raises:
+        StorageError: ``write-failed`` or ``disk-full`` if it cannot be written; ``write-failed`` for the spool of a
+            newer version.
+    """
+
+    def __init__(self, folder: str | Path, now: Callable[[], float] = time.time) -> None:
+        self.folder, self.now = make_folder(folder, 0o700), now
+        self.films, self.results, self.incoming = (
+            make_folder(self.folder / name, 0o700) for name in ("films", "results", "incoming")
+        )
+        self._database = sqlite3.connect(self.folder / "node.db", timeout=BUSY_S, isolation_level=None)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._migrate()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _migrate(self) -> None:
+        with self.transaction():
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise StorageError(
+                    Code.WRITE_FAILED,
+                    f"this spool is of a newer version ({version}; this program knows {len(MIGRATIONS)}).",
+                    fix="Start the version of cxr-monai that made it, or a newer one.",
+                    where=self.folder,
+                )
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";"):
+                    self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do what the block does wholly or not at all."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._database
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def film_path(self, digest: str) -> Path:
+        """Return the path of a film's file."""
+        return self.films / f"{digest}.dcm"
+
+    def result_path(self, uid: str) -> Path:
+        """Return the path of a result object's file."""
+        return self.results / f"{uid}.dcm"
+
+    # receiver
+
+    def take_in(self, part: Path, sop_class: str, transfer_syntax: str, calling_ae: str) -> bool:
+        """Take in a film that was received; on return it is on the disk: file, folder and row.
+
+        Args:
+            part: its file in ``incoming``, whole; it is moved.
+            sop_class, transfer_syntax, calling_ae: of the film and its sender.
+
+        Returns:
+            False for a film that is here already: the same bytes.
+
+        Raises:
+            OSError: a file cannot be written.
+            sqlite3.Error: a row cannot be written.
+        """
+        digest = film_digest(part)
+        target = self.film_path(digest)
+        size = part.stat().st_size
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, target)
+        sync_folder(self.films)
+        return self._add_film(digest, size, sop_class, transfer_syntax, calling_ae)
+
+    def _add_film(self, digest: str, size: int, sop_class: str, transfer_syntax: str, calling_ae: str) -> bool:
+        with self.transaction() as database:
+            # of a film that was kept long enough and let go, the record is left: it is answered anew
+            database.execute("DELETE FROM films WHERE digest = ? AND NOT is_kept", (digest,))
+            done = database.execute(
+                "INSERT INTO films VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (digest) DO NOTHING",
+                (digest, self.now(), size, sop_class, transfer_syntax, calling_ae),
+            )
+            return done.rowcount == 1
+
+    # analyser
+
+    def add_bundle(self, digest: str, about: Mapping[str, Any]) -> None:
+        """Note a bundle that answers; ``about`` is what stands beside its predictions, ``labels`` among it."""
+        with self.transaction() as database:
+            row = (digest, json.dumps(about), self.now())
+            database.execute("INSERT INTO bundles VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET about = ?2", row)
+
+    def take_up(self, role: str, bundle: str, limit: int, attempts: int) -> list[SpooledFilm]:
+        """Take up films that have no answer in a role, the first received first; whoever died over some tries again.
+
+        A film that was tried before comes alone: if it ends the process, it takes no other with it.
+
+        Args:
+            role: ``main`` or ``shadow``.
+            bundle: digest of the bundle that is loaded; the row says so from now on.
+            limit: films at a time.
+            attempts: at a film; one that had as many has failed.
+        """
+        with self.transaction() as database:
+            failed = (self.now(), str(Code.SYSTEM_ERROR), f"the analysis ended {attempts} times over this film", role)
+            database.execute(
+                "UPDATE answers SET state = 'failed', done_at = ?1, code = ?2, reason = ?3 "
+                "WHERE role = ?4 AND state = 'taken' AND attempts >= ?5",
+                (*failed, attempts),
+            )
+            rows = database.execute(
+                "SELECT films.digest, coalesce(attempts, 0) FROM films LEFT JOIN answers "
+                "ON answers.digest = films.digest AND role = ?1 WHERE is_kept AND (state IS NULL OR state = 'taken') "
+                "ORDER BY coalesce(attempts, 0), received_at, films.digest LIMIT ?2",
+                (role, limit),
+            ).fetchall()
+            fresh = [row for row in rows if row[1] == 0]
+            taken = fresh or rows[:1]
+            database.executemany(
+                "INSERT INTO answers (digest, role, bundle, state, attempts, taken_at) VALUES (?, ?, ?, 'taken', 1, ?) "
+                "ON CONFLICT (digest, role) DO UPDATE SET attempts = attempts + 1, bundle = ?3, taken_at = ?4",
+                [(digest, role, bundle, self.now()) for digest, _ in taken],
+            )
+        return [SpooledFilm(digest, self.film_path(digest), tried + 1) for digest, tried in taken]
+
+    def store_answer(
+        self, digest: str, role: str, answer: FilmAnswer, destinations: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Store an answer and its objects, to be delivered.
+
+        Args:
+            digest, role: of the film that was taken up.
+            answer: about it.
+            destinations: the kinds of objects that go there, by name; all kinds where there are none.
+        """
+        for result in answer.objects:
+            write_durably(self.result_path(result.uid), result.content, private=True)
+        values, evidence = (
+            None if part is None else json.dumps(part) for part in (answer.probabilities, answer.evidence)
+        )
+        with self.transaction() as database:
+            database.execute(
+                "UPDATE answers SET state = ?, done_at = ?, code = ?, reason = ?, probabilities = ?, evidence = ?, "
+                "remarks = ? WHERE digest = ? AND role = ?",
+                (answer.state, self.now(), answer.code, answer.reason, values, evidence, answer.remarks, digest, role),
+            )
+            for result in answer.objects:
+                database.execute(
+                    "INSERT INTO objects VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING",
+                    (result.uid, digest, str(result.kind), result.sop_class),
+                )
+                for name, kinds in destinations.items():
+                    if not kinds or str(result.kind) in kinds:
+                        database.execute(
+                            "INSERT INTO deliveries (uid, destination, state, waiting_since, next_at) "
+                            "VALUES (?1, ?2, 'waiting', ?3, 0) ON CONFLICT (uid, destination) DO NOTHING",
+                            (result.uid, name, self.now()),
+                        )
+
+    # deliverer
+
+    def due(self, destination: str, limit: int = 100) -> list[Delivery]:
+        """Return what a destination waits for and may be tried now, the longest waiting first."""
+        rows = self._database.execute(
+            "SELECT uid, sop_class, attempts FROM deliveries JOIN objects USING (uid) WHERE destination = ? "
+            "AND state = 'waiting' AND next_at <= ? ORDER BY waiting_since, uid LIMIT ?",
+            (destination, self.now(), limit),
+        ).fetchall()
+        return [Delivery(uid, sop_class, self.result_path(uid), attempts) for uid, sop_class, attempts in rows]
+
+    def mark_sent(self, uid: str, destination: str) -> None:
+        """Note that a destination has an object."""
+        with self.transaction() as database:
+            database.execute(
+                "UPDATE deliveries SET state = 'sent', sent_at = ?, attempts = attempts + 1, error = '' "
+                "WHERE uid = ? AND destination = ?",
+                (self.now(), uid, destination),
+            )
+
+    def mark_tried(self, uid: str, destination: str, error: str, pause_s: float) -> None:
+        """Note a failed attempt; the next one comes after a pause.
+
+        Args:
+            uid, destination: of the delivery.
+            error: in words, without anything of the patient.
+            pause_s: seconds.
+        """
+        with self.transaction() as database:
+            database.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, error = ?, next_at = ? "
+                "WHERE uid = ? AND destination = ?",
+                (error[:500], self.now() + pause_s, uid, destination),
+            )
+
+    # care
+
+    def sweep(self) -> int:
+        """Remove what an interrupted reception left in ``incoming``; return how many files."""
+        leftovers = [path for path in self.incoming.iterdir() if path.is_file()]
+        for path in leftovers:
+            remove(path)
+        return len(leftovers)
+
+    def films_without_row(self) -> list[Path]:
+        """Return the films' files that no row tells of: whoever took them in was killed before the row was there."""
+        with closing(self._database.execute("SELECT digest FROM films")) as rows:
+            known = {digest for (digest,) in rows}
+        return [path for path in sorted(self.films.glob("*.dcm")) if path.stem not in known]

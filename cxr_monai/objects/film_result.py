@@ -1,0 +1,145 @@
+"""What a model says of one film, as plain values: the input of every result object.
+
+FilmResult(source, model, gate, findings, picture)     # of a film that was answered
+FilmResult(source, model, gate, (), picture)           # of one that the gate refused: the reason, no probability
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_monai import __version__
+
+if TYPE_CHECKING:
+    from cxr_monai.objects.source_film import SourceFilm
+
+
+class ResultKind(StrEnum):
+    """The kinds of result objects, by the names of ``--dicom-objects``."""
+
+    REPORT = "sr"
+    """Comprehensive 3D SR, TID 1500: for machines."""
+    PICTURE = "sc"
+    """Secondary Capture: film, maps and words, for eyes."""
+    CONTOURS = "gsps"
+    """Grayscale Softcopy Presentation State: outlines on the film."""
+    MAPS = "seg"
+    """Segmentation, FRACTIONAL: the maps as values."""
+
+
+DEFAULT_KINDS = (ResultKind.REPORT, ResultKind.PICTURE)
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model answered.
+
+    Attributes:
+        name, version: of the bundle.
+        digest: SHA-256 of the bundle's contents, 64 hexadecimal digits.
+        rule: of the operating points, such as ``youden``; empty without any.
+        library: version of cxr-monai.
+    """
+
+    name: str
+    version: str
+    digest: str
+    rule: str = ""
+    library: str = __version__
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The gate's answer about a film.
+
+    Attributes:
+        verdict: ``accept``, ``review`` or ``refuse``; empty where no film is judged.
+        code: such as ``gate-lateral``; empty for an accepted film.
+        sentence: why, for a physician; where no film is judged, why not; empty for an accepted film.
+        evidence: what decided, its value and what was expected, in words; empty without.
+        mode: ``refuse``, ``review`` or ``off``: what is done with a refused film.
+    """
+
+    verdict: str = ""
+    code: str = ""
+    sentence: str = ""
+    evidence: str = ""
+    mode: str = "off"
+
+
+@dataclass(frozen=True, eq=False)
+class FindingResult:
+    """The answer about one finding.
+
+    Attributes:
+        finding: its name, one of NIH's 14 or a site's own.
+        probability: in [0, 1].
+        threshold: of the operating point, on the same scale; None where there is none.
+        is_calibrated: whether the probability may be read as a frequency.
+        class_map: float32 ``[h, w]``, at least 0, over the whole extent of the film (0 outside of what the network
+            saw); None where no map was made, and all 0 where nothing speaks for the finding.
+    """
+
+    finding: str
+    probability: float
+    threshold: float | None = None
+    is_calibrated: bool = False
+    class_map: np.ndarray | None = None
+
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the probability is at or over the operating point; None without one."""
+        return None if self.threshold is None else self.probability >= self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class FilmResult:
+    """The answer about one film.
+
+    Attributes:
+        source: the film that was received.
+        model: that answered.
+        gate: its gate's answer.
+        findings: in the order of the model's labels; none of a film that was refused.
+        picture: uint8 ``[h, w]``, 255 is white (bone): the whole film, for eyes; any resolution.
+        remarks: sentences on what is odd about the film.
+        no_maps: why no finding has a map, as a sentence; empty where maps were asked for and can be made.
+    """
+
+    source: "SourceFilm"
+    model: ModelIdentity
+    gate: GateResult
+    findings: Sequence[FindingResult]
+    picture: np.ndarray
+    remarks: Sequence[str] = field(default_factory=tuple)
+    no_maps: str = ""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the film has no probabilities, since the gate refused it."""
+        return not self.findings
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What else decides an answer of the same film by the same bundle: rule and mode of the gate."""
+        return (self.model.rule, self.gate.mode)
+
+
+@dataclass(frozen=True)
+class ResultObject:
+    """A DICOM object.
+
+    Attributes:
+        kind: of :class:`ResultKind`.
+        uid: SOP Instance UID; the same for the same received bytes, bundle, settings and kind.
+        sop_class: SOP Class UID.
+        content: the file (PS3.10), explicit little endian unless its pixels are compressed.
+    """
+
+    kind: ResultKind
+    uid: str
+    sop_class: str
+    content: bytes
