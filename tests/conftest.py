@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.support.bundle_runs import Phantoms, Trained
+    from tests.support.hospital_network import Orthanc
 
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -64,6 +66,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in absent.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("hospital"):
+        from tests.support.hospital_network import REQUIRED, hospital_absent
+
+        if absent := hospital_absent():
+            (pytest.fail if os.environ.get(REQUIRED) == "required" else pytest.skip)(absent)
+
+
+@pytest.fixture(scope="module")
+def hospital() -> Iterator[None]:
+    """A network that the tests of one module have for themselves; they carry the marker ``hospital``."""
+    from tests.support.hospital_network import hospital_network
+
+    with hospital_network():
+        yield
+
+
+@pytest.fixture
+def orthanc(hospital: None, tmp_path: Path) -> Iterator[Orthanc]:
+    """A real, empty archive that answers; AE title ORTHANC."""
+    from tests.support.hospital_network import Orthanc
+
+    with Orthanc(tmp_path / "orthanc") as archive:
+        yield archive
 
 
 @pytest.fixture(scope="session")
