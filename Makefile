@@ -3,6 +3,7 @@
 #                          stopped (DEMO_ARGS=--restart: everything anew)
 #   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout (IMAGES=NAME chooses among its folders)
 #   make test              format, lint, types, tests
+#   make hospital          installs what the tests marked 'hospital' need, with Debian's apt-get; they are skipped without it
 #   make coverage          the tests once more, counting which lines of the library they run (a third slower)
 #   make site              the documentation as a site, in build/site; open build/site/index.html
 #   make lowest            the lowest versions that setup.py allows, of all but torch: installed apart, tried (about five minutes)
@@ -18,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # tests/conftest.py puts the long files first, so that both processes end together.
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test coverage lint site lowest clean
+.PHONY: help install demo test hospital coverage lint site lowest clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,6 +46,9 @@ lint: install
 test: lint
 	-$(BIN)/python scripts/fetch_public_tables.py
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+hospital:
+	scripts/install_hospital.sh
 
 coverage: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
