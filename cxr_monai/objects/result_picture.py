@@ -1,12 +1,75 @@
-"""The picture of a film's result."""
+"""The picture of a film's result as a Secondary Capture (PS3.3 A.8): for eyes, in every viewer that shows images.
 
-from cxr_monai.objects.film_result import FilmResult, ResultObject
+Its modality is OT: software that judges films by their modality, this one among it, takes it for none. Pixels are not
+compressed (explicit little endian, which every archive takes): films do not get smaller by run lengths.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_monai.objects.film_result import FilmResult, ResultKind, ResultObject
+from cxr_monai.objects.result_attributes import finished, series_arguments
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
-def build_picture(result: FilmResult) -> ResultObject | None:
-    """Build it.
+def build_picture(result: FilmResult) -> ResultObject:
+    """Build the Secondary Capture of a result: the film, maps of the findings at or over their points, and words.
 
     Args:
-        result: of one film.
+        result: of one film; of one that the gate refused, the film and the reason stand in it.
+
+    Returns:
+        the object, RGB, of a few MB; nothing of the patient is drawn into it.
     """
-    raise NotImplementedError(result)
+    from cxr_monai.objects.picture_drawing import draw_picture
+
+    return finished(_capture(result, draw_picture(result)), result, ResultKind.PICTURE)
+
+
+def _capture(result: FilmResult, pixels: np.ndarray) -> "Dataset":
+    """Return a Secondary Capture without patient, study and equipment."""
+    from pydicom.uid import SecondaryCaptureImageStorage
+
+    from cxr_monai.data.formats.dicom_library import ExplicitVRLittleEndian, FileDataset, FileMetaDataset
+    from cxr_monai.data.formats.dicom_values import text
+
+    series = series_arguments(result, ResultKind.PICTURE)
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    capture = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    values = {
+        "ImageType": ["DERIVED", "SECONDARY"],
+        "SOPClassUID": SecondaryCaptureImageStorage,
+        "SOPInstanceUID": series["sop_instance_uid"],
+        "SeriesInstanceUID": series["series_instance_uid"],
+        "SeriesNumber": series["series_number"],
+        "SeriesDescription": series["series_description"],
+        "InstanceNumber": series["instance_number"],
+        "Modality": "OT",
+        "ConversionType": "WSD",
+        "Manufacturer": series["manufacturer"],
+        "ManufacturerModelName": series["manufacturer_model_name"],
+        "SoftwareVersions": list(series["software_versions"]),
+        "DeviceSerialNumber": series["device_serial_number"],
+        "DerivationDescription": "film, class activation maps and words of an AI model; not for diagnosis",
+        # the words are nothing of the patient, but the film may have been burned in (PS3.3 C.7.6.1.1.2)
+        "BurnedInAnnotation": "YES" if text(result.source.header, "BurnedInAnnotation") == "YES" else "NO",
+        "Laterality": "",
+        "PatientOrientation": "",  # several films and words have none
+        "SamplesPerPixel": 3,
+        "PhotometricInterpretation": "RGB",
+        "PlanarConfiguration": 0,
+        "Rows": pixels.shape[0],
+        "Columns": pixels.shape[1],
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelRepresentation": 0,
+        "PixelData": pixels.tobytes() + bytes(pixels.size % 2),
+    }
+    for keyword, value in values.items():
+        setattr(capture, keyword, value)
+    return capture

@@ -1,0 +1,224 @@
+"""The picture of a film's result: the film, the film under the map of each finding at or over its point, and words.
+
+pixels = draw_picture(result)     # uint8 [h, w, 3]
+
+Films stand in a grid on black, as large as they go into :data:`_GRID`, words below in DejaVu Sans, which comes with
+matplotlib: the same picture on every machine.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from cxr_monai.objects.film_result import FilmResult, FindingResult
+from cxr_monai.objects.picture_words import (
+    NOT_A_DEVICE,
+    Emphasis,
+    Line,
+    finding_words,
+    has_map,
+    picture_words,
+    reached_findings,
+)
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+_GRID = (1440, 1080)
+"""Width and height of the films together, at most."""
+_LARGEST = 1024
+"""Pixels of a film's shorter side, at most."""
+_NARROWEST_CELL, _NARROWEST_PICTURE = 300, 1024
+"""Pixels that words need, however narrow the film."""
+_MARGIN = 16
+_HALF = 0.5
+"""Of a map's maximum: what the line surrounds."""
+_COLOURS = {
+    Emphasis.STRONG: (255, 255, 255),
+    Emphasis.PLAIN: (225, 225, 225),
+    Emphasis.WARNING: (255, 196, 84),
+    Emphasis.SMALL: (180, 180, 180),
+}
+"""Light enough to be read on a monitor without colours."""
+
+
+def draw_picture(result: FilmResult) -> np.ndarray:
+    """Return the picture of a result, uint8 ``[h, w, 3]``.
+
+    Args:
+        result: of one film.
+    """
+    mapped = [finding for finding in reached_findings(result) if has_map(finding)]
+    grid = _grid(result.picture.shape[0] * _aspect(result), result.picture.shape[1], 1 + len(mapped))
+    width = max(_NARROWEST_PICTURE, grid.columns * (grid.cell + _MARGIN) + _MARGIN)
+    letters, inner = _Letters(max(20, width // 60)), width - 2 * _MARGIN
+    words = [line for sentence in picture_words(result) for line in letters.wrapped(sentence, inner)]
+    top = letters.line_height + 2 * _MARGIN
+    foot = top + grid.rows * grid.row_height
+    canvas = Image.new("RGB", (width, foot + len(words) * letters.line_height + _MARGIN))
+    draw = ImageDraw.Draw(canvas)
+    heading, warning = f"AI result: {result.model.name}", Line(NOT_A_DEVICE, Emphasis.WARNING)
+    letters.draw(draw, _MARGIN, _MARGIN, Line(heading, Emphasis.STRONG), inner * 2 // 3)
+    letters.draw(draw, width - _MARGIN - letters.width(warning), _MARGIN, warning, inner // 3)
+
+    film = np.asarray(Image.fromarray(result.picture).resize((grid.width, grid.height), Image.Resampling.BILINEAR))
+    left = (width - grid.columns * (grid.cell + _MARGIN) + _MARGIN) // 2
+    for number, finding in enumerate([None, *mapped]):
+        x = left + number % grid.columns * (grid.cell + _MARGIN)
+        y = top + number // grid.columns * grid.row_height
+        caption = ["The film"] if finding is None else finding_words(finding)
+        for level, (text, emphasis) in enumerate(zip(caption, (Emphasis.STRONG, Emphasis.PLAIN), strict=False)):
+            grid.letters.draw(draw, x, y + level * grid.letters.line_height, Line(text, emphasis), grid.cell)
+        panel = np.repeat(film[..., None], 3, axis=2) if finding is None else _under_map(film, finding)
+        canvas.paste(Image.fromarray(panel), (x, y + grid.caption))
+    for number, line in enumerate(words):
+        letters.draw(draw, _MARGIN, foot + number * letters.line_height, line, inner)
+    return np.asarray(canvas)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where films stand: pixels of each, columns and rows of cells."""
+
+    width: int
+    height: int
+    columns: int
+    rows: int
+
+    @property
+    def cell(self) -> int:
+        return max(self.width, _NARROWEST_CELL)
+
+    @property
+    def letters(self) -> "_Letters":
+        """Of the captions."""
+        return _Letters(max(16, min(26, self.cell // 26)))
+
+    @property
+    def caption(self) -> int:
+        return 2 * self.letters.line_height + 4
+
+    @property
+    def row_height(self) -> int:
+        return self.caption + self.height + _MARGIN
+
+
+def _grid(rows: float, columns: int, count: int) -> _Grid:
+    """Return the grid in which so many films of a shape are the largest."""
+    limit = _LARGEST / min(rows, columns)
+
+    def scale(across: int) -> float:
+        down = math.ceil(count / across)
+        return min(limit, _GRID[0] / across / columns, _GRID[1] / down / rows)
+
+    across = max(range(1, count + 1), key=lambda across: (scale(across), -across))
+    size = scale(across)
+    return _Grid(max(1, round(columns * size)), max(1, round(rows * size)), across, math.ceil(count / across))
+
+
+def _aspect(result: FilmResult) -> float:
+    """Return the height of a film's pixel as a multiple of its width."""
+    from cxr_monai.data.formats.dicom_values import numbers
+
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+        spacing = numbers(result.source.header, keyword)
+        if len(spacing) == 2 and all(0 < value < math.inf for value in spacing):
+            return float(np.clip(spacing[0] / spacing[1], 0.2, 5))
+    return 1.0
+
+
+def _under_map(film: np.ndarray, finding: FindingResult) -> np.ndarray:
+    """Return a film ``[h, w]`` under a finding's map and the line around its half, in colours ``[h, w, 3]``."""
+    from scipy import ndimage
+
+    colours, opacity = _palette()
+    height, width = film.shape
+    heat = np.asarray(finding.class_map, np.float32)
+    share = Image.fromarray(heat / heat.max()).resize((width, height), Image.Resampling.BILINEAR)
+    level = np.rint(np.asarray(share).clip(0, 1) * 255).astype(np.uint8)
+    panel = np.rint(film[..., None] * (1 - opacity[level]) + colours[level]).astype(np.uint8)
+    inside = np.pad(level >= 255 * _HALF, 1)
+    line = ndimage.binary_dilation(inside, iterations=1) & ~ndimage.binary_erosion(inside, iterations=1)
+    rim = ndimage.binary_dilation(line) & ~line
+    panel[rim[1:-1, 1:-1]] = 16
+    panel[line[1:-1, 1:-1]] = 255
+    return panel
+
+
+@cache
+def _palette() -> tuple[np.ndarray, np.ndarray]:
+    """Return what a map of each of 256 strengths adds to a film, and how much of the film it covers."""
+    from cxr_monai.attribution.drawing import map_colours
+
+    scale = map_colours(np.linspace(0, 1, 256)).astype(np.float32)
+    opacity = scale[:, 3:]
+    return 255 * scale[:, :3] * opacity, opacity
+
+
+class _Letters:
+    """Letters of a size, in pixels."""
+
+    def __init__(self, size: int) -> None:
+        self.font, self.bold = _font("DejaVuSans.ttf", size), _font("DejaVuSans-Bold.ttf", size)
+        self.line_height = round(size * 1.35)
+
+    def width(self, line: Line) -> int:
+        """Return the width of a line."""
+        return math.ceil(self._font(line).getlength(_drawable(line.text)))
+
+    def wrapped(self, line: Line, width: int) -> list[Line]:
+        """Return a line broken between words where it would be too wide."""
+        lines: list[Line] = []
+        for word in line.text.split():
+            longer = Line(f"{lines[-1].text} {word}", line.emphasis) if lines else line
+            if lines and self.width(longer) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(Line(word, line.emphasis))
+        return lines
+
+    def draw(self, draw: ImageDraw.ImageDraw, x: int, y: int, line: Line, width: int) -> None:
+        """Draw a line, cut where it is too wide."""
+        text = _drawable(line.text)
+        if self.width(line) > width:
+            while text and self._font(line).getlength(f"{text}\u2026") > width:
+                text = text[:-1]
+            text = f"{text}\u2026"
+        draw.text((x, y), text, fill=_COLOURS[line.emphasis], font=self._font(line))
+
+    def _font(self, line: Line) -> "FreeTypeFont":
+        return self.bold if line.emphasis in (Emphasis.STRONG, Emphasis.WARNING) else self.font
+
+
+@cache
+def _font(name: str, size: int) -> "FreeTypeFont":
+    from PIL import ImageFont
+
+    # the basic layout: the other needs a library that not every machine has, and sets letters otherwise
+    return ImageFont.truetype(str(_fonts() / name), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _fonts() -> Path:
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+@cache
+def _letters_of_the_font() -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(str(_fonts() / "DejaVuSans.ttf")).get_charmap())
+
+
+def _drawable(text: str) -> str:
+    """Return a text whose letters the font has; others, which would all be the same empty box, by their numbers."""
+    known = _letters_of_the_font()
+    return "".join(
+        letter if ord(letter) in known else letter.encode("ascii", "backslashreplace").decode() for letter in text
+    )

@@ -1,0 +1,145 @@
+"""What stands in words in the picture of a film's result; nothing of the patient is among it.
+
+finding_words(finding)      # ["Effusion", "probability 0.71, operating point 0.35"]
+picture_words(result)       # lines below the films: what was reached, what has no map, gate, remarks, model
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cxr_monai.objects.film_result import FilmResult, FindingResult
+from cxr_monai.plurals import counted, out_of
+
+NOT_A_DEVICE = "Not a medical device"
+REFUSED = "No answer about this film: it was refused."
+HOW_TO_READ = (
+    "A map is drawn in shares of its own maximum, with a line around the half of it: it shows where the evidence lies, "
+    "and its strength says nothing about how likely the finding is."
+)
+_DIGEST = 12
+"""First digits of a digest that are shown."""
+
+
+class Emphasis(StrEnum):
+    """How a line is drawn."""
+
+    STRONG = "strong"
+    PLAIN = "plain"
+    WARNING = "warning"
+    SMALL = "small"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence, or a row of a table, and how it is drawn."""
+
+    text: str
+    emphasis: Emphasis = Emphasis.PLAIN
+
+
+def has_map(finding: FindingResult) -> bool:
+    """Return whether there is anything to draw: a map was made and is not 0 everywhere."""
+    return finding.class_map is not None and bool(finding.class_map.max(initial=0) > 0)
+
+
+def reached_findings(result: FilmResult) -> list[FindingResult]:
+    """Return the findings at or over their operating points, in the model's order."""
+    return [finding for finding in result.findings if finding.is_reached]
+
+
+def finding_words(finding: FindingResult) -> list[str]:
+    """Return a finding's name, and what the model says of it.
+
+    >>> finding_words(FindingResult("Effusion", 0.714, 0.35, is_calibrated=True))
+    ['Effusion', 'probability 0.71, operating point 0.35']
+    >>> finding_words(FindingResult("Mass", 0.3504, 0.3498))[1]
+    'score 0.3504 (not calibrated), operating point 0.3498'
+    """
+    value, point = _numbers(finding.probability, finding.threshold)
+    chance = f"probability {value}" if finding.is_calibrated else f"score {value} (not calibrated)"
+    return [finding.finding, f"{chance}, operating point {point}" if point else chance]
+
+
+def picture_words(result: FilmResult) -> list[Line]:
+    """Return what stands below the films of a picture, line by line.
+
+    Args:
+        result: of one film.
+    """
+    return [*(_refusal(result) if result.is_refused else _answers(result)), *_about(result)]
+
+
+def _refusal(result: FilmResult) -> Iterator[Line]:
+    yield Line(REFUSED, Emphasis.STRONG)
+    yield from _gate(result)
+    yield Line("There is no probability of any finding.")
+
+
+def _answers(result: FilmResult) -> Iterator[Line]:
+    reached = reached_findings(result)
+    with_point = [finding for finding in result.findings if finding.threshold is not None]
+    without_point = [finding for finding in result.findings if finding.threshold is None]
+    rule = f" ({result.model.rule})" if result.model.rule else ""
+    if reached:
+        yield Line(f"At or over the operating point{rule}: {_out_of(reached, with_point)}.", Emphasis.STRONG)
+    elif with_point:
+        yield Line(f"No finding reached its operating point{rule}, of {_named(with_point)}.", Emphasis.STRONG)
+    for finding in reached:
+        if not has_map(finding):
+            yield Line(f"{': '.join(finding_words(finding))}: no map")
+    if reached and result.no_maps:
+        yield Line(f"No maps: {result.no_maps}", Emphasis.SMALL)
+    if without_point:
+        yield Line("Without an operating point, so neither reached nor not:", Emphasis.STRONG)
+        yield from (Line(": ".join(finding_words(finding))) for finding in without_point)
+    if any(not finding.is_calibrated for finding in (*reached, *without_point)):
+        yield Line("A score that is not calibrated is no frequency: it only ranks films.", Emphasis.SMALL)
+    yield from _gate(result)
+    if any(map(has_map, reached)):
+        yield Line(HOW_TO_READ, Emphasis.SMALL)
+
+
+def _gate(result: FilmResult) -> Iterator[Line]:
+    gate = result.gate
+    evidence = f" ({gate.evidence})" if gate.evidence else ""
+    if gate.verdict == "accept":
+        yield Line("Gate: accepted, a film like those that the model was trained on.", Emphasis.SMALL)
+    elif gate.verdict:
+        yield Line(f"Gate, {gate.verdict}: {gate.sentence.rstrip('.')}{evidence}.", Emphasis.WARNING)
+    elif gate.sentence:
+        yield Line(f"Gate: {gate.sentence}", Emphasis.WARNING)
+
+
+def _about(result: FilmResult) -> Iterator[Line]:
+    yield from (Line(f"About the film: {remark}", Emphasis.SMALL) for remark in result.remarks)
+    model = result.model
+    yield Line(
+        f"Model {model.name} {model.version}, sha256 {model.digest[:_DIGEST]}, by cxr-monai {model.library}. Findings "
+        "that the model does not know are not looked for.",
+        Emphasis.SMALL,
+    )
+
+
+def _out_of(part: list[FindingResult], whole: list[FindingResult]) -> str:
+    return out_of(len(part), len(whole), "finding")
+
+
+def _named(findings: list[FindingResult]) -> str:
+    """Return how many there are, and which where a physician can take them in."""
+    return f"{counted(len(findings), 'finding')}: {', '.join(finding.finding for finding in findings)}"
+
+
+def _numbers(value: float, point: float | None) -> tuple[str, str]:
+    """Return a probability and its operating point in two decimals, or in as many as tell which is the larger.
+
+    >>> _numbers(0.004, 0.002), _numbers(0.9999, None), _numbers(0.5, 0.5)
+    (('0.004', '0.002'), ('0.9999', ''), ('0.50', '0.50'))
+    """
+    smallest = min(number for number in (value, 1 - value, 1 if point is None else point, 1) if number > 0)
+    digits = 2
+    while digits < 6 and (
+        round(smallest, digits) == 0 or (point not in (None, value) and f"{value:.{digits}f}" == f"{point:.{digits}f}")
+    ):
+        digits += 1
+    return f"{value:.{digits}f}", "" if point is None else f"{point:.{digits}f}"

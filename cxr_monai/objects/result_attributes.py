@@ -1,0 +1,176 @@
+"""What all result objects have in common: patient and study of the film, their series, and the equipment.
+
+    reference = reference_film(result.source)         # what highdicom is given: the film without its patient
+    made = SomeSOPClass(..., **series_arguments(result, ResultKind.CONTOURS))
+    result_object = finished(made, result, ResultKind.CONTOURS)
+
+Patient and study are put in by :func:`finished`, byte by byte as they were received, and highdicom never sees them: it
+refuses names without a caret and dates that are none, and quotes names in its warnings.
+"""
+
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from cxr_monai.objects.film_result import FilmResult, ResultKind, ResultObject
+from cxr_monai.objects.result_marks import MANUFACTURER
+from cxr_monai.objects.result_uids import derived_uid, device_uid
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from cxr_monai.objects.source_film import SourceFilm
+
+LONG_STRING = 64
+"""Characters of a value of LO (PS3.5 6.2)."""
+
+_EMPTY_IF_UNKNOWN = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
+)  # fmt: skip
+"""Type 2 of the modules Patient (PS3.3 C.7.1.1) and General Study (C.7.2.1)."""
+
+_WHERE_KNOWN = ("IssuerOfPatientID", "StudyDescription")
+"""Type 3; the patient's age and weight stand with the film, and are often malformed."""
+
+
+@dataclass(frozen=True)
+class _Series:
+    number: int
+    description: str
+
+
+_SERIES = {
+    ResultKind.REPORT: _Series(9701, "AI report, not a medical device"),
+    ResultKind.PICTURE: _Series(9702, "AI picture, not a medical device"),
+    ResultKind.CONTOURS: _Series(9703, "AI contours, not a medical device"),
+    ResultKind.MAPS: _Series(9704, "AI maps, not a medical device"),
+}
+
+
+def result_uid(result: FilmResult, kind: ResultKind) -> str:
+    """Return the SOP Instance UID of a result object: it follows from the film's bytes, the bundle and the settings."""
+    return derived_uid("object", result.source.digest, result.model.digest, kind, *result.settings)
+
+
+def series_arguments(result: FilmResult, kind: ResultKind) -> dict[str, Any]:
+    """Return what highdicom's constructors want to know of instance, series and equipment, by argument.
+
+    Args:
+        result: of one film.
+        kind: of the object; each has a series of its own in the film's study.
+    """
+    series = _SERIES[kind]
+    return {
+        "series_instance_uid": derived_uid("series", result_uid(result, kind)),
+        "series_number": series.number,
+        "series_description": series.description,
+        "sop_instance_uid": result_uid(result, kind),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": long_string(result.model.name),
+        "software_versions": _software(result),
+        "device_serial_number": long_string(result.model.digest),
+    }
+
+
+def long_string(text: str) -> str:
+    """Return a text as a value of LO can hold it: at most 64 characters, in one line, without a backslash.
+
+    >>> long_string("a\\\\b\\n" + "c" * 99) == "a/b " + "c" * 60
+    True
+    """
+    return " ".join(text.replace("\\", "/").split())[:LONG_STRING].strip() or "unknown"
+
+
+def reference_film(source: "SourceFilm") -> "Dataset":
+    """Return a film's header as objects may refer to it: nothing of the patient, and no type 2 attribute missing."""
+    from pydicom import Dataset
+
+    reference = Dataset(source.header)
+    for keyword in _WHERE_KNOWN:
+        reference.pop(keyword, None)
+    for keyword in _EMPTY_IF_UNKNOWN:
+        setattr(reference, keyword, None)
+    return reference
+
+
+def finished(made: "Dataset", result: FilmResult, kind: ResultKind) -> ResultObject:
+    """Return the object of a data set that has everything but patient, study and equipment.
+
+    Args:
+        made: with its file meta information; it is changed.
+        result: of the film whose patient and study it gets.
+        kind: of the object.
+    """
+    header = result.source.header
+    made.ContributingEquipmentSequence = [_equipment(result)]
+    made.DeviceUID = device_uid(result.model.digest)
+    _date(made, result.answered_at)
+    _copy_patient_and_study(made, header)
+    buffer = BytesIO()
+    made.save_as(buffer, enforce_file_format=True)
+    return ResultObject(kind, str(made.SOPInstanceUID), str(made.SOPClassUID), buffer.getvalue())
+
+
+def _equipment(result: FilmResult) -> "Dataset":
+    """Return the algorithm as an item of Contributing Equipment (PS3.3 C.12.1.1.5), as IHE's AI Results wants it."""
+    from pydicom import Dataset
+    from pydicom.sr.codedict import codes
+
+    purpose, item = Dataset(), Dataset()
+    code = codes.DCM.ProcessingEquipment
+    purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = code.value, "DCM", code.meaning
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = long_string(result.model.name)
+    item.SoftwareVersions = list(_software(result))
+    item.DeviceSerialNumber = long_string(result.model.digest)
+    item.DeviceUID = device_uid(result.model.digest)
+    return item
+
+
+def _software(result: FilmResult) -> tuple[str, ...]:
+    """Return versions of bundle and library, and the bundle's digest: 64 digits, as many as fit."""
+    return long_string(result.model.version), long_string(result.model.digest), f"cxr-monai {result.model.library}"
+
+
+def _date(made: "Dataset", answered_at: datetime) -> None:
+    """Date an object by its answer: built twice, it has the same bytes."""
+    day, clock = answered_at.strftime("%Y%m%d"), answered_at.strftime("%H%M%S")
+    for pair in ("InstanceCreation", "Content", "PresentationCreation"):
+        if pair == "InstanceCreation" or f"{pair}Date" in made:
+            setattr(made, f"{pair}Date", day)
+            setattr(made, f"{pair}Time", clock)
+
+
+def _copy_patient_and_study(made: "Dataset", header: "Dataset") -> None:
+    """Copy them as they are, malformed values too: by these bytes the archive knows the patient."""
+    from pydicom.config import disable_value_validation
+
+    is_ascii = all(item.value.isascii() for item in made.iterall() if isinstance(item.value, str))
+    made.StudyInstanceUID = str(header.StudyInstanceUID)
+    with disable_value_validation(), warnings.catch_warnings(action="ignore"):  # they would quote the patient
+        for keyword in (*_EMPTY_IF_UNKNOWN, *_WHERE_KNOWN):
+            if keyword in header:
+                made[keyword] = _as_received(header, keyword) if is_ascii else header[keyword]
+            elif keyword in _EMPTY_IF_UNKNOWN:
+                setattr(made, keyword, None)
+        # words of ours that are not ASCII (a site's findings) go into UTF-8, and the patient's with them
+        if is_ascii and "SpecificCharacterSet" in header:
+            made["SpecificCharacterSet"] = _as_received(header, "SpecificCharacterSet")
+        elif not is_ascii:
+            made.SpecificCharacterSet = "ISO_IR 192"
+
+
+def _as_received(header: "Dataset", keyword: str) -> Any:
+    """Return an attribute undecoded, where nobody has decoded it yet."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import RawDataElement
+
+    item = header.get_item(keyword)
+    if not isinstance(item, RawDataElement):
+        return item
+    return item._replace(VR=dictionary_VR(tag_for_keyword(keyword)))
