@@ -100,6 +100,7 @@ class Code(StrEnum):
     NOT_FINITE = "not-finite"
     OUTPUT_LOCKED = "output-locked"
     PREFLIGHT_FAILED = "preflight-failed"
+    RESULT_IMPOSSIBLE = "result-impossible"
     RESULT_INCOMPLETE = "result-incomplete"
     RESUME_DIFFERS = "resume-differs"
     RUN_FAILED = "run-failed"

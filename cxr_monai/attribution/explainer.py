@@ -283,25 +283,38 @@ class Explainer:
         return View(int(height), int(width), *part, None if np.isnan(row) else (row, column))
 
 
-def thresholds_of_rule(calibration: Fitted | None, rule: str | None, findings: Sequence[str]) -> dict[str, float]:
-    """Return the thresholds of one rule by finding; empty without operating points.
+def rule_in_use(calibration: Fitted | None, rule: str | None, findings: Sequence[str]) -> str:
+    """Return the rule whose operating points are used; empty without operating points.
 
     Args:
         calibration: of the bundle; None where it is not calibrated.
         rule: such as ``youden``; the first where None.
-        findings: of which to look for thresholds.
+        findings: that may have operating points.
 
     Raises:
         SettingError: ``setting-invalid`` for a rule that the calibration does not have.
     """
-    points = {name: dict(calibration.points.get(name, {})) for name in findings} if calibration else {}
-    rules = list(dict.fromkeys(name for thresholds in points.values() for name in thresholds))
+    points = calibration.points if calibration else {}
+    rules = list(dict.fromkeys(name for finding in findings for name in points.get(finding, {})))
     if rule is not None and rule not in rules:
         raise SettingError(
             Code.SETTING_INVALID, f"there is no operating point {rule!r}; there are {', '.join(rules) or 'none'}."
         )
-    chosen = rule or (rules[0] if rules else "")
-    return {name: float(thresholds[chosen]) for name, thresholds in points.items() if chosen in thresholds}
+    return rule or (rules[0] if rules else "")
+
+
+def thresholds_of_rule(calibration: Fitted | None, rule: str | None, findings: Sequence[str]) -> dict[str, float]:
+    """Return the thresholds of one rule by finding; empty without operating points.
+
+    Args:
+        calibration, rule, findings: as of :func:`rule_in_use`.
+
+    Raises:
+        SettingError: as :func:`rule_in_use`.
+    """
+    chosen = rule_in_use(calibration, rule, findings)
+    points = calibration.points if calibration else {}
+    return {name: float(points[name][chosen]) for name in findings if chosen in points.get(name, {})}
 
 
 def root_of(files: Sequence[str | Path], names: Sequence[str]) -> Path | None:

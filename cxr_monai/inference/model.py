@@ -39,6 +39,7 @@ from cxr_monai.gate.bundle_gate import FilmAnswers, Gate, open_gate, without_pla
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.gate.mending import parse_mends
 from cxr_monai.gate.training_index import preprocessing_digest, read_training_index
+from cxr_monai.inference.answered_batch import AnsweredBatch
 from cxr_monai.inference.computation import Computation, check_runtime, fastest_class_maps, fastest_computation
 from cxr_monai.inference.mended_films import mend_films
 from cxr_monai.inference.reading import FilmBatch, FilmReader
@@ -395,28 +396,48 @@ class Model:
             films, names, batch_size, num_workers: as for :meth:`predict`.
             earlier: the films before these, of ``gate.earlier_films()``, where a list is continued.
         """
+        for answered in self.answer_batches(films, names, batch_size, num_workers, earlier):
+            batch, judged = answered.batch, answered.answers
+            table = self._table([batch.names[row] for row in answered.kept], answered.probabilities)
+            evidence = None if judged is None else judged.table
+            yield Predictions(table, answered.errors, self.about, batch.notes_of(answered.kept), evidence)
+
+    def answer_batches(
+        self,
+        films: Sequence[Any],
+        names: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        earlier: DuplicateFilms | None = None,
+        desc: str = "predicting",
+    ) -> Generator[AnsweredBatch, None, None]:
+        """Yield what :meth:`predict_batches` makes tables of: films, network inputs, probabilities, gate's answers.
+
+        Args:
+            films, names, batch_size, num_workers, earlier: as for :meth:`predict_batches`.
+            desc: what the progress bar says.
+        """
         earlier, start = earlier or self.gate.earlier_films(), 0
-        with closing(self.read(films, names, "predicting", 0, batch_size, num_workers)) as batches:
+        with closing(self.read(films, names, desc, 0, batch_size, num_workers)) as batches:
             for batch in batches:
-                yield self._predict_batch(batch, films[start : start + len(batch.names)], earlier)
+                yield self._answer_batch(batch, films[start : start + len(batch.names)], earlier)
                 start += len(batch.names)
 
-    def _predict_batch(self, batch: FilmBatch, films: Sequence[Any], earlier: DuplicateFilms) -> Predictions:
+    def _answer_batch(self, batch: FilmBatch, films: Sequence[Any], earlier: DuplicateFilms) -> AnsweredBatch:
         logits, features = self.logits_and_features(batch.images)
-        values, names = logits[batch.readable], [batch.names[row] for row in batch.readable]
+        values, readable = logits[batch.readable], batch.readable
         if self.gate.fitted is None:
-            table = self._table(names, self.probabilities(values))
-            return Predictions(table, batch.errors, self.about, batch.notes_of(batch.readable))
+            return AnsweredBatch(batch, films, readable, self.probabilities(values))
         seen, mending = batch.for_gate(features), dict[int, str]()
         if self._mends:
-            sources, forward = [films[row] for row in batch.readable], self.logits_and_features
+            sources, forward = [films[row] for row in readable], self.logits_and_features
             mended = mend_films(self.gate, self.settings.mend, self._reader(), forward, sources, seen, values)
             seen, values, mending = mended
         answers = self.gate.judge(seen, earlier, mending)
         kept = np.flatnonzero(~answers.is_refused)
-        table = self._table([names[row] for row in kept], self.probabilities(values[kept]))
-        notes = batch.notes_of([batch.readable[row] for row in kept])
-        return Predictions(table, [*batch.errors, *answers.errors()], self.about, notes, answers.table)
+        positions = [readable[row] for row in kept]
+        undone = {readable[row]: what for row, what in mending.items() if what}
+        return AnsweredBatch(batch, films, positions, self.probabilities(values[kept]), answers, undone)
 
     def _table(self, images: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
         table = pd.DataFrame(probabilities, columns=list(self.labels))

@@ -16,6 +16,7 @@ from cxr_monai.objects.film_result import (
     ModelIdentity,
     ResultKind,
     ResultObject,
+    parse_result_kinds,
 )
 from cxr_monai.objects.result_marks import is_result_of_ours
 from cxr_monai.objects.result_objects import result_objects
@@ -31,5 +32,6 @@ __all__ = [
     "SourceFilm",
     "film_digest",
     "is_result_of_ours",
+    "parse_result_kinds",
     "result_objects",
 ]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_monai import __version__
+from cxr_monai.errors import Code, SettingError
+from cxr_monai.objects.result_uids import derived_uid
 
 if TYPE_CHECKING:
     from cxr_monai.objects.source_film import SourceFilm
@@ -34,6 +36,28 @@ class ResultKind(StrEnum):
 DEFAULT_KINDS = (ResultKind.REPORT, ResultKind.PICTURE)
 
 
+def parse_result_kinds(kinds: str | Sequence[str]) -> tuple[ResultKind, ...]:
+    """Return kinds by their names, each once, in the order of :class:`ResultKind`.
+
+    Args:
+        kinds: names, or one text with commas between.
+
+    Raises:
+        SettingError: ``setting-invalid`` for another name, or none.
+
+    >>> parse_result_kinds("sc, sr")
+    (<ResultKind.REPORT: 'sr'>, <ResultKind.PICTURE: 'sc'>)
+    """
+    names = [name.strip() for name in kinds.split(",") if name.strip()] if isinstance(kinds, str) else list(kinds)
+    unknown = [name for name in names if name not in list(ResultKind)]
+    if unknown or not names:
+        asked = repr(unknown[0]) if unknown else "none"
+        raise SettingError(
+            Code.SETTING_INVALID, f"kinds of DICOM objects are {', '.join(ResultKind)}; {asked} was asked for."
+        )
+    return tuple(kind for kind in ResultKind if kind in names)
+
+
 @dataclass(frozen=True)
 class ModelIdentity:
     """Which model answered.
@@ -42,6 +66,7 @@ class ModelIdentity:
         name, version: of the bundle.
         digest: SHA-256 of the bundle's contents, 64 hexadecimal digits.
         rule: of the operating points, such as ``youden``; empty without any.
+        settings: what else decides its answers, such as ``raw`` or the digest of other weights; empty as it comes.
         library: version of cxr-monai.
     """
 
@@ -49,6 +74,7 @@ class ModelIdentity:
     version: str
     digest: str
     rule: str = ""
+    settings: tuple[str, ...] = ()
     library: str = __version__
 
 
@@ -105,7 +131,8 @@ class FilmResult:
         model: that answered.
         gate: its gate's answer.
         findings: in the order of the model's labels; none of a film that was refused.
-        picture: uint8 ``[h, w]``, 255 is white (bone): the whole film, for eyes; any resolution.
+        picture: uint8 ``[h, w]``, 255 is white (bone): the whole film, for eyes; any resolution. Empty where no kind
+            that is asked for shows it.
         remarks: sentences on what is odd about the film.
         no_maps: why no finding has a map, as a sentence; empty where maps were asked for and can be made.
         answered_at: the time of the answer, local, as it stands in the objects: built twice, they have the same bytes.
@@ -127,8 +154,12 @@ class FilmResult:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """What else decides an answer of the same film by the same bundle: rule and mode of the gate."""
-        return (self.model.rule, self.gate.mode)
+        """What else decides an answer of the same film by the same bundle: rule, mode of the gate, the model's own."""
+        return (self.model.rule, self.gate.mode, *self.model.settings)
+
+    def uid_of(self, kind: ResultKind) -> str:
+        """Return the SOP Instance UID of the object of a kind; the same for the same bytes, bundle and settings."""
+        return derived_uid("object", self.source.digest, self.model.digest, str(kind), *self.settings)
 
 
 @dataclass(frozen=True)

@@ -34,34 +34,57 @@ class SourceFilm:
 
     @classmethod
     def read(cls, film: str | Path | bytes) -> "SourceFilm":
-        """Read a film's header and digest.
+        """Read a film's header and digest. Elements that cannot be decoded are left out of the header.
 
         Args:
             film: a DICOM file, or its content.
 
         Raises:
-            RadiographError: ``radiograph-not-an-image`` if it is no DICOM file, or has no SOP Instance, Study or Series
-                Instance UID, without which nothing can refer to it.
+            RadiographError: ``result-impossible`` if it is no DICOM file, or has no SOP Class, SOP Instance, Study or
+                Series Instance UID, without which nothing can refer to it.
+            OSError: it cannot be opened.
         """
         from cxr_monai.data.formats.dicom_library import dcmread
+        from cxr_monai.data.formats.dicom_reader import without_dicom_warnings
+        from cxr_monai.data.formats.sniffing import HEAD, format_of
 
         place = None if isinstance(film, bytes) else film
-        try:
-            header = dcmread(BytesIO(film) if isinstance(film, bytes) else film, stop_before_pixels=True, force=True)
-            missing = [name for name in _UIDS if not str(header.get(name, ""))]
-        except OSError:
-            raise
-        except Exception as error:  # pydicom raises nearly anything on damaged content
-            raise RadiographError(
-                Code.RADIOGRAPH_NOT_AN_IMAGE, f"its DICOM header cannot be read ({error}).", where=place
-            ) from error
+        with BytesIO(film) if isinstance(film, bytes) else open(film, "rb") as stream:
+            kind = format_of(stream.read(HEAD))
+            if kind != "DICOM":
+                raise _impossible(f"it is {f'a {kind}' if kind else 'no DICOM'} file, and has no UIDs.", place)
+            stream.seek(0)
+            with without_dicom_warnings():
+                try:
+                    header = dcmread(stream, stop_before_pixels=True, force=True)
+                    _decode_all(header)
+                except Exception as error:  # pydicom raises nearly anything on damaged content
+                    raise _impossible("its DICOM header cannot be read.", place) from error
+        missing = [name for name in _UIDS if not str(header.get(name, ""))]
         if missing:
-            raise RadiographError(
-                Code.RADIOGRAPH_NOT_AN_IMAGE,
-                f"no DICOM file that a result can refer to: it has no {missing[0]}.",
-                where=place,
-            )
+            raise _impossible(f"it has no {missing[0]}.", place)
         return cls(header, film_digest(film))
+
+
+def _impossible(why: str, place: str | Path | None) -> RadiographError:
+    return RadiographError(
+        Code.RESULT_IMPOSSIBLE,
+        f"no DICOM object can refer to this file: {why}",
+        fix="Export the film as DICOM from the archive; its probabilities stand in the table all the same.",
+        where=place,
+    )
+
+
+def _decode_all(dataset: "Dataset") -> None:
+    """Decode every element now, since pydicom warns and raises when an element is first looked at."""
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except Exception:  # pydicom raises nearly anything on damaged content
+            del dataset[tag]
+            continue
+        for item in element.value if element.VR == "SQ" else ():
+            _decode_all(item)
 
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")

@@ -59,7 +59,7 @@ def decode_dicom(data: bytes, max_pixels: int, *, any_modality: bool = False) ->
         max_pixels: larger pictures are refused, by their header.
         any_modality: accept other modalities and parts of the body.
     """
-    with _without_warnings():  # around everything: pydicom parses, and warns, when an attribute is first looked at
+    with without_dicom_warnings():  # around everything: pydicom parses, and warns, when an attribute is first looked at
         return _decode(data, max_pixels, any_modality)
 
 
@@ -102,7 +102,7 @@ def _decode(data: bytes, max_pixels: int, any_modality: bool) -> Decoded:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_dicom_warnings() -> Iterator[None]:
     """Silence pydicom, which warns of every oddity in a header, quoting it, and logs the same.
 
     Warning filters belong to the process, and two threads that change them at the same time may leave them changed for
