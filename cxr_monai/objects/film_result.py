@@ -121,6 +121,11 @@ class FindingResult:
         """Whether the probability is at or over the operating point; None without one."""
         return None if self.threshold is None else self.probability >= self.threshold
 
+    @property
+    def has_map(self) -> bool:
+        """Whether there is anything to draw: a map was made, and it is not 0 everywhere."""
+        return self.class_map is not None and bool(self.class_map.max(initial=0) > 0)
+
 
 @dataclass(frozen=True, eq=False)
 class FilmResult:
@@ -151,6 +156,16 @@ class FilmResult:
     def is_refused(self) -> bool:
         """Whether the film has no probabilities, since the gate refused it."""
         return not self.findings
+
+    @property
+    def reached(self) -> list[FindingResult]:
+        """The findings at or over their operating points."""
+        return [finding for finding in self.findings if finding.is_reached]
+
+    @property
+    def mapped(self) -> list[FindingResult]:
+        """Those of them that have a map."""
+        return [finding for finding in self.reached if finding.has_map]
 
     @property
     def settings(self) -> tuple[str, ...]:

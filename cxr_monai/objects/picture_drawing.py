@@ -21,10 +21,9 @@ from cxr_monai.objects.picture_words import (
     Emphasis,
     Line,
     finding_words,
-    has_map,
     picture_words,
-    reached_findings,
 )
+from cxr_monai.objects.result_attributes import pixel_aspect
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -53,8 +52,9 @@ def draw_picture(result: FilmResult) -> np.ndarray:
     Args:
         result: of one film.
     """
-    mapped = [finding for finding in reached_findings(result) if has_map(finding)]
-    grid = _grid(result.picture.shape[0] * _aspect(result), result.picture.shape[1], 1 + len(mapped))
+    grid = _grid(
+        result.picture.shape[0] * pixel_aspect(result.source.header), result.picture.shape[1], 1 + len(result.mapped)
+    )
     width = max(_NARROWEST_PICTURE, grid.columns * (grid.cell + _MARGIN) + _MARGIN)
     letters, inner = _Letters(max(20, width // 60)), width - 2 * _MARGIN
     words = [line for sentence in picture_words(result) for line in letters.wrapped(sentence, inner)]
@@ -68,7 +68,7 @@ def draw_picture(result: FilmResult) -> np.ndarray:
 
     film = np.asarray(Image.fromarray(result.picture).resize((grid.width, grid.height), Image.Resampling.BILINEAR))
     left = (width - grid.columns * (grid.cell + _MARGIN) + _MARGIN) // 2
-    for number, finding in enumerate([None, *mapped]):
+    for number, finding in enumerate([None, *result.mapped]):
         x = left + number % grid.columns * (grid.cell + _MARGIN)
         y = top + number // grid.columns * grid.row_height
         caption = ["The film"] if finding is None else finding_words(finding)
@@ -119,17 +119,6 @@ def _grid(rows: float, columns: int, count: int) -> _Grid:
     across = max(range(1, count + 1), key=lambda across: (scale(across), -across))
     size = scale(across)
     return _Grid(max(1, round(columns * size)), max(1, round(rows * size)), across, math.ceil(count / across))
-
-
-def _aspect(result: FilmResult) -> float:
-    """Return the height of a film's pixel as a multiple of its width."""
-    from cxr_monai.data.formats.dicom_values import numbers
-
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
-        spacing = numbers(result.source.header, keyword)
-        if len(spacing) == 2 and all(0 < value < math.inf for value in spacing):
-            return float(np.clip(spacing[0] / spacing[1], 0.2, 5))
-    return 1.0
 
 
 def _under_map(film: np.ndarray, finding: FindingResult) -> np.ndarray:

@@ -38,16 +38,6 @@ class Line:
     emphasis: Emphasis = Emphasis.PLAIN
 
 
-def has_map(finding: FindingResult) -> bool:
-    """Return whether there is anything to draw: a map was made and is not 0 everywhere."""
-    return finding.class_map is not None and bool(finding.class_map.max(initial=0) > 0)
-
-
-def reached_findings(result: FilmResult) -> list[FindingResult]:
-    """Return the findings at or over their operating points, in the model's order."""
-    return [finding for finding in result.findings if finding.is_reached]
-
-
 def finding_words(finding: FindingResult) -> list[str]:
     """Return a finding's name, and what the model says of it.
 
@@ -77,7 +67,7 @@ def _refusal(result: FilmResult) -> Iterator[Line]:
 
 
 def _answers(result: FilmResult) -> Iterator[Line]:
-    reached = reached_findings(result)
+    reached = result.reached
     with_point = [finding for finding in result.findings if finding.threshold is not None]
     without_point = [finding for finding in result.findings if finding.threshold is None]
     rule = f" ({result.model.rule})" if result.model.rule else ""
@@ -86,7 +76,7 @@ def _answers(result: FilmResult) -> Iterator[Line]:
     elif with_point:
         yield Line(f"No finding reached its operating point{rule}, of {_named(with_point)}.", Emphasis.STRONG)
     for finding in reached:
-        if not has_map(finding):
+        if not finding.has_map:
             yield Line(f"{': '.join(finding_words(finding))}: no map")
     if reached and result.no_maps:
         yield Line(f"No maps: {result.no_maps}", Emphasis.SMALL)
@@ -96,7 +86,7 @@ def _answers(result: FilmResult) -> Iterator[Line]:
     if any(not finding.is_calibrated for finding in (*reached, *without_point)):
         yield Line("A score that is not calibrated is no frequency: it only ranks films.", Emphasis.SMALL)
     yield from _gate(result)
-    if any(map(has_map, reached)):
+    if result.mapped:
         yield Line(HOW_TO_READ, Emphasis.SMALL)
 
 

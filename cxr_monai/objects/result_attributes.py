@@ -1,14 +1,16 @@
 """What all result objects have in common: patient and study of the film, their series, and the equipment.
 
-    reference = reference_film(result.source)         # what highdicom is given: the film without its patient
-    made = SomeSOPClass(..., **series_arguments(result, ResultKind.CONTOURS))
-    result_object = finished(made, result, ResultKind.CONTOURS)
+    made = begun(result, ResultKind.PICTURE, SecondaryCaptureImageStorage)      # of pydicom alone
+    made = Segmentation([reference_film(result.source)], ..., **series_arguments(result, ResultKind.MAPS))
+    result_object = finished(made, result, ResultKind.MAPS)
 
 Patient and study are put in by :func:`finished`, byte by byte as they were received, and highdicom never sees them: it
 refuses names without a caret and dates that are none, and quotes names in its warnings.
 """
 
+import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -76,6 +78,63 @@ def series_arguments(result: FilmResult, kind: ResultKind) -> dict[str, Any]:
     }
 
 
+def begun(result: FilmResult, kind: ResultKind, sop_class: str) -> "Dataset":
+    """Return a data set with the attributes of :func:`series_arguments` and its file meta information.
+
+    Args:
+        result: of one film.
+        kind: of the object.
+        sop_class: SOP Class UID.
+    """
+    from cxr_monai.data.formats.dicom_library import ExplicitVRLittleEndian, FileDataset, FileMetaDataset
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    arguments = series_arguments(result, kind)
+    values = {
+        "SOPClassUID": sop_class,
+        "SOPInstanceUID": arguments["sop_instance_uid"],
+        "SeriesInstanceUID": arguments["series_instance_uid"],
+        "SeriesNumber": arguments["series_number"],
+        "SeriesDescription": arguments["series_description"],
+        "InstanceNumber": arguments["instance_number"],
+        "Laterality": "",  # a chest is not paired (PS3.3 C.7.3.1)
+        "Manufacturer": arguments["manufacturer"],
+        "ManufacturerModelName": arguments["manufacturer_model_name"],
+        "SoftwareVersions": list(arguments["software_versions"]),
+        "DeviceSerialNumber": arguments["device_serial_number"],
+    }
+    set_values(made, values)
+    return made
+
+
+def set_values(made: "Dataset", values: Mapping[str, Any]) -> None:
+    """Set attributes of a data set, by keyword."""
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+
+
+def item_of(**values: Any) -> "Dataset":
+    """Return an item of a sequence, of values by keyword."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    set_values(item, values)
+    return item
+
+
+def pixel_aspect(header: "Dataset") -> float:
+    """Return the height of a film's pixel as a multiple of its width; 1 where the header does not say."""
+    from cxr_monai.data.formats.dicom_values import numbers
+
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+        spacing = numbers(header, keyword)
+        if len(spacing) == 2 and all(0 < value < math.inf for value in spacing):
+            return min(5.0, max(0.2, spacing[0] / spacing[1]))
+    return 1.0
+
+
 def long_string(text: str) -> str:
     """Return a text as a value of LO can hold it: at most 64 characters, in one line, without a backslash.
 
@@ -117,19 +176,18 @@ def finished(made: "Dataset", result: FilmResult, kind: ResultKind) -> ResultObj
 
 def _equipment(result: FilmResult) -> "Dataset":
     """Return the algorithm as an item of Contributing Equipment (PS3.3 C.12.1.1.5), as IHE's AI Results wants it."""
-    from pydicom import Dataset
-    from pydicom.sr.codedict import codes
+    from cxr_monai.data.formats.dicom_library import codes
 
-    purpose, item = Dataset(), Dataset()
     code = codes.DCM.ProcessingEquipment
-    purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = code.value, "DCM", code.meaning
-    item.PurposeOfReferenceCodeSequence = [purpose]
-    item.Manufacturer = MANUFACTURER
-    item.ManufacturerModelName = long_string(result.model.name)
-    item.SoftwareVersions = list(_software(result))
-    item.DeviceSerialNumber = long_string(result.model.digest)
-    item.DeviceUID = device_uid(result.model.digest)
-    return item
+    purpose = item_of(CodeValue=code.value, CodingSchemeDesignator="DCM", CodeMeaning=code.meaning)
+    return item_of(
+        PurposeOfReferenceCodeSequence=[purpose],
+        Manufacturer=MANUFACTURER,
+        ManufacturerModelName=long_string(result.model.name),
+        SoftwareVersions=list(_software(result)),
+        DeviceSerialNumber=long_string(result.model.digest),
+        DeviceUID=device_uid(result.model.digest),
+    )
 
 
 def _software(result: FilmResult) -> tuple[str, ...]:

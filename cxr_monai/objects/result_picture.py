@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_monai.objects.film_result import FilmResult, ResultKind, ResultObject
-from cxr_monai.objects.result_attributes import finished, series_arguments
+from cxr_monai.objects.result_attributes import begun, finished, set_values
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,31 +33,18 @@ def _capture(result: FilmResult, pixels: np.ndarray) -> "Dataset":
     """Return a Secondary Capture without patient, study and equipment."""
     from pydicom.uid import SecondaryCaptureImageStorage
 
-    from cxr_monai.data.formats.dicom_library import ExplicitVRLittleEndian, FileDataset, FileMetaDataset
     from cxr_monai.data.formats.dicom_values import text
 
-    series = series_arguments(result, ResultKind.PICTURE)
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    capture = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    header = result.source.header
+    capture = begun(result, ResultKind.PICTURE, SecondaryCaptureImageStorage)
     values = {
         "ImageType": ["DERIVED", "SECONDARY"],
-        "SOPClassUID": SecondaryCaptureImageStorage,
-        "SOPInstanceUID": series["sop_instance_uid"],
-        "SeriesInstanceUID": series["series_instance_uid"],
-        "SeriesNumber": series["series_number"],
-        "SeriesDescription": series["series_description"],
-        "InstanceNumber": series["instance_number"],
         "Modality": "OT",
         "ConversionType": "WSD",
-        "Manufacturer": series["manufacturer"],
-        "ManufacturerModelName": series["manufacturer_model_name"],
-        "SoftwareVersions": list(series["software_versions"]),
-        "DeviceSerialNumber": series["device_serial_number"],
         "DerivationDescription": "film, class activation maps and words of an AI model; not for diagnosis",
         # the words are nothing of the patient, but the film may have been burned in (PS3.3 C.7.6.1.1.2)
-        "BurnedInAnnotation": "YES" if text(result.source.header, "BurnedInAnnotation") == "YES" else "NO",
-        "Laterality": "",
+        "BurnedInAnnotation": "YES" if text(header, "BurnedInAnnotation") == "YES" else "NO",
+        "LossyImageCompression": "01" if text(header, "LossyImageCompression") == "01" else "00",
         "PatientOrientation": "",  # several films and words have none
         "SamplesPerPixel": 3,
         "PhotometricInterpretation": "RGB",
@@ -70,6 +57,5 @@ def _capture(result: FilmResult, pixels: np.ndarray) -> "Dataset":
         "PixelRepresentation": 0,
         "PixelData": pixels.tobytes() + bytes(pixels.size % 2),
     }
-    for keyword, value in values.items():
-        setattr(capture, keyword, value)
+    set_values(capture, values)
     return capture
