@@ -52,11 +52,6 @@ _SERIES = {
 }
 
 
-def result_uid(result: FilmResult, kind: ResultKind) -> str:
-    """Return the SOP Instance UID of a result object: it follows from the film's bytes, the bundle and the settings."""
-    return derived_uid("object", result.source.digest, result.model.digest, kind, *result.settings)
-
-
 def series_arguments(result: FilmResult, kind: ResultKind) -> dict[str, Any]:
     """Return what highdicom's constructors want to know of instance, series and equipment, by argument.
 
@@ -66,10 +61,10 @@ def series_arguments(result: FilmResult, kind: ResultKind) -> dict[str, Any]:
     """
     series = _SERIES[kind]
     return {
-        "series_instance_uid": derived_uid("series", result_uid(result, kind)),
+        "series_instance_uid": derived_uid("series", result.uid_of(kind)),
         "series_number": series.number,
         "series_description": series.description,
-        "sop_instance_uid": result_uid(result, kind),
+        "sop_instance_uid": result.uid_of(kind),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": long_string(result.model.name),

@@ -27,6 +27,7 @@ from cxr_monai.data.phantom.mark import is_marked
 from cxr_monai.data.sources import SourceTable, load
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.labels import NIH14
+from tests.support.dicom_validators import errors_of_dciodvfy
 
 DEMO_COUNT, DEMO_SEED = 8000, 0
 
@@ -199,6 +200,11 @@ class TestFolder:
         row = next(row for row in rows_of(made / "Data_Entry_2017_v2020.csv") if row[0] == f"{files[0].stem}.png")
         header = pydicom.dcmread(files[0], stop_before_pixels=True)
         assert [header.PatientAge, header.PatientSex, header.ViewPosition] == [f"{int(row[4]):03d}Y", row[5], row[6]]
+
+    @pytest.mark.hospital
+    def test_dciodvfy_has_no_error_in_a_dicom_film(self, made: Path, tmp_path: Path) -> None:
+        files = sorted((made / "dicom").rglob("*.dcm"))
+        assert {path.stem: errors_of_dciodvfy(path, tmp_path) for path in files} == {path.stem: [] for path in files}
 
     def test_refuses_a_folder_with_content(self, tmp_path: Path) -> None:
         out = tmp_path / "out"

@@ -16,6 +16,7 @@ from cxr_monai.data.phantom import FilmMix, Hospital, Study, draw_phantom, make_
 from cxr_monai.data.phantom.anatomy import Body, sample_body
 from cxr_monai.data.phantom.child_anatomy import with_proportions_of
 from cxr_monai.errors import CxrError
+from tests.support.dicom_validators import errors_of_dciodvfy
 
 PATIENTS = range(1, 9)
 MIX = FilmMix(laterals=0.3, children=0.4, first_day=date(2026, 3, 2), days=14)
@@ -233,3 +234,10 @@ class TestFolder:
 
 def test_bodies_of_frontal_films_have_the_numbers_of_before() -> None:
     assert (Body().rib_drop, Body().depth) == (0.20, 0.68)
+
+
+@pytest.mark.hospital
+def test_dciodvfy_has_no_error_in_laterals_and_children_with_dates(written: Path, tmp_path: Path) -> None:
+    files = sorted((written / "dicom").rglob("*.dcm"))
+    assert {dcmread(path, stop_before_pixels=True).ViewPosition for path in files} > {"LL"}
+    assert {path.stem: errors_of_dciodvfy(path, tmp_path) for path in files} == {path.stem: [] for path in files}

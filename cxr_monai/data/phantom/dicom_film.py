@@ -1,7 +1,8 @@
 """A synthetic radiograph as a DICOM file, as a digital X-ray machine would send it.
 
-Digital X-Ray Image Storage - For Presentation (PS3.3 A.26): MONOCHROME2, 12 bits in 16, explicit little endian. The
-patient is invented and says so in the name. Dates and identifiers follow from the seed, so that files are reproducible.
+Digital X-Ray Image Storage - For Presentation (PS3.3 A.26), without an error by dciodvfy: MONOCHROME2, 12 bits in 16,
+explicit little endian. The patient is invented and says so in the name. Dates and identifiers follow from the seed, so
+that files are reproducible.
 """
 
 from datetime import date, datetime, timedelta
@@ -27,10 +28,12 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         spacing_mm: distance of pixel centres.
     """
     from cxr_monai.data.formats.dicom_library import (
+        Dataset,
         DigitalXRayImageStorageForPresentation,
         ExplicitVRLittleEndian,
         FileDataset,
         FileMetaDataset,
+        codes,
         generate_uid,
     )
 
@@ -45,6 +48,9 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
     path.parent.mkdir(parents=True, exist_ok=True)
     header = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     day, clock = _taken_on(study)
+    region = Dataset()
+    region.CodeValue, region.CodingSchemeDesignator = codes.SCT.Chest.value, codes.SCT.Chest.scheme_designator
+    region.CodeMeaning = codes.SCT.Chest.meaning
     values = {
         "SOPClassUID": meta.MediaStorageSOPClassUID,
         "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
@@ -70,6 +76,7 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "InstitutionName": "No hospital: synthetic images",
         "BodyPartExamined": "CHEST",
         "ViewPosition": "LL" if study.view == LATERAL else study.view,  # PS3.3 C.8.1.1
+        "AnatomicRegionSequence": [region],
         "PatientOrientation": ["A", "F"] if study.view == LATERAL else ["L", "F"],
         "ImageLaterality": "U",
         "ImageType": ["DERIVED", "PRIMARY"],
@@ -85,6 +92,9 @@ def write_dicom(folder: Path, study: Study, pixels: Field, seed: int, spacing_mm
         "WindowWidth": 4096,
         "LossyImageCompression": "00",
         "BurnedInAnnotation": "NO",
+        "DetectorType": "",  # none of it is known of a drawing: type 2
+        "PositionerType": "",
+        "AcquisitionContextSequence": [],
         "ImagerPixelSpacing": [round(spacing_mm, 6)] * 2,
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
