@@ -7,8 +7,10 @@ matplotlib: the same picture on every machine.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +30,11 @@ from cxr_monai.objects.result_attributes import pixel_aspect
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-_GRID = (1440, 1080)
+_GRID = (1440, 1024)
 """Width and height of the films together, at most."""
 _LARGEST = 1024
 """Pixels of a film's shorter side, at most."""
-_NARROWEST_CELL, _NARROWEST_PICTURE = 300, 1024
+_NARROWEST_CELL, _NARROWEST_PICTURE = 264, 1024
 """Pixels that words need, however narrow the film."""
 _MARGIN = 16
 _HALF = 0.5
@@ -52,33 +54,49 @@ def draw_picture(result: FilmResult) -> np.ndarray:
     Args:
         result: of one film.
     """
-    grid = _grid(
-        result.picture.shape[0] * pixel_aspect(result.source.header), result.picture.shape[1], 1 + len(result.mapped)
-    )
+    findings = [None, *result.mapped]
+    rows, columns = result.picture.shape
+    grid = _grid(rows * pixel_aspect(result.source.header), columns, len(findings))
     width = max(_NARROWEST_PICTURE, grid.columns * (grid.cell + _MARGIN) + _MARGIN)
-    letters, inner = _Letters(max(20, width // 60)), width - 2 * _MARGIN
-    words = [line for sentence in picture_words(result) for line in letters.wrapped(sentence, inner)]
+    letters, small = _Letters(max(20, width // 60)), _Letters(max(16, min(20, grid.cell // 26)))
+    captions = [_caption(finding, small, grid.cell) for finding in findings]
+    caption_height = max(map(len, captions)) * small.line_height + 4
     top = letters.line_height + 2 * _MARGIN
-    foot = top + grid.rows * grid.row_height
-    canvas = Image.new("RGB", (width, foot + len(words) * letters.line_height + _MARGIN))
+    foot = top + grid.rows * (caption_height + grid.height + _MARGIN)
+    words = letters.placed(picture_words(result), width - 2 * _MARGIN)
+    bottom = foot + max(y for _, y, _ in words) + letters.line_height + _MARGIN
+    canvas = Image.new("RGB", (width, bottom))
     draw = ImageDraw.Draw(canvas)
-    heading, warning = f"AI result: {result.model.name}", Line(NOT_A_DEVICE, Emphasis.WARNING)
-    letters.draw(draw, _MARGIN, _MARGIN, Line(heading, Emphasis.STRONG), inner * 2 // 3)
-    letters.draw(draw, width - _MARGIN - letters.width(warning), _MARGIN, warning, inner // 3)
-
+    _draw_heading(draw, letters, result.model.name, width)
     film = np.asarray(Image.fromarray(result.picture).resize((grid.width, grid.height), Image.Resampling.BILINEAR))
     left = (width - grid.columns * (grid.cell + _MARGIN) + _MARGIN) // 2
-    for number, finding in enumerate([None, *result.mapped]):
+    for number, (finding, caption) in enumerate(zip(findings, captions, strict=True)):
         x = left + number % grid.columns * (grid.cell + _MARGIN)
-        y = top + number // grid.columns * grid.row_height
-        caption = ["The film"] if finding is None else finding_words(finding)
-        for level, (text, emphasis) in enumerate(zip(caption, (Emphasis.STRONG, Emphasis.PLAIN), strict=False)):
-            grid.letters.draw(draw, x, y + level * grid.letters.line_height, Line(text, emphasis), grid.cell)
+        y = top + number // grid.columns * (caption_height + grid.height + _MARGIN) + caption_height
+        for level, line in enumerate(reversed(caption), 1):
+            small.draw(draw, x, y - 4 - level * small.line_height, line, grid.cell)
         panel = np.repeat(film[..., None], 3, axis=2) if finding is None else _under_map(film, finding)
-        canvas.paste(Image.fromarray(panel), (x, y + grid.caption))
-    for number, line in enumerate(words):
-        letters.draw(draw, _MARGIN, foot + number * letters.line_height, line, inner)
+        canvas.paste(Image.fromarray(panel), (x, y))
+    for x, y, line in words:
+        letters.draw(draw, _MARGIN + x, foot + y, line, width - 2 * _MARGIN - x)
     return np.asarray(canvas)
+
+
+def _draw_heading(draw: ImageDraw.ImageDraw, letters: "_Letters", model: str, width: int) -> None:
+    warning = Line(NOT_A_DEVICE, Emphasis.WARNING)
+    place = width - _MARGIN - letters.width(warning)
+    letters.draw(draw, _MARGIN, _MARGIN, Line(f"AI result: {model}", Emphasis.STRONG), place - 3 * _MARGIN)
+    letters.draw(draw, place, _MARGIN, warning, width)
+
+
+def _caption(finding: FindingResult | None, letters: "_Letters", width: int) -> list[Line]:
+    """Return the lines above a film: the name, cut where it is too long, and what the model says, which is not cut."""
+    if finding is None:
+        return [Line("The film", Emphasis.STRONG)]
+    name, statement = finding_words(finding)
+    whole = Line(statement)
+    parts = [whole] if letters.width(whole) <= width else [Line(part) for part in statement.split(", ")]
+    return [Line(name, Emphasis.STRONG), *parts]
 
 
 @dataclass(frozen=True)
@@ -93,19 +111,6 @@ class _Grid:
     @property
     def cell(self) -> int:
         return max(self.width, _NARROWEST_CELL)
-
-    @property
-    def letters(self) -> "_Letters":
-        """Of the captions."""
-        return _Letters(max(16, min(26, self.cell // 26)))
-
-    @property
-    def caption(self) -> int:
-        return 2 * self.letters.line_height + 4
-
-    @property
-    def row_height(self) -> int:
-        return self.caption + self.height + _MARGIN
 
 
 def _grid(rows: float, columns: int, count: int) -> _Grid:
@@ -170,6 +175,26 @@ class _Letters:
             else:
                 lines.append(Line(word, line.emphasis))
         return lines
+
+    def placed(self, sentences: Sequence[Line], width: int) -> list[tuple[int, int, Line]]:
+        """Return where lines stand (x, y), sentences one below the other, entries of a table in columns."""
+        places, y = [], 0
+        for is_entry, group in groupby(sentences, lambda line: line.is_entry):
+            lines = list(group)
+            if is_entry:
+                column = max(map(self.width, lines)) + 2 * _MARGIN
+                across = max(1, width // column)
+                down = math.ceil(len(lines) / across)
+                places += [
+                    (number // down * column, y + number % down * self.line_height, line)
+                    for number, line in enumerate(lines)
+                ]
+                y += down * self.line_height
+                continue
+            for line in [part for sentence in lines for part in self.wrapped(sentence, width)]:
+                places.append((0, y, line))
+                y += self.line_height
+        return places
 
     def draw(self, draw: ImageDraw.ImageDraw, x: int, y: int, line: Line, width: int) -> None:
         """Draw a line, cut where it is too wide."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cxr_monai.objects.film_result import FilmResult, FindingResult
-from cxr_monai.plurals import counted, out_of
+from cxr_monai.plurals import out_of
 
 NOT_A_DEVICE = "Not a medical device"
 REFUSED = "No answer about this film: it was refused."
@@ -32,10 +32,11 @@ class Emphasis(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """A sentence, or a row of a table, and how it is drawn."""
+    """A sentence and how it is drawn; entries of a table stand side by side where there is room."""
 
     text: str
     emphasis: Emphasis = Emphasis.PLAIN
+    is_entry: bool = False
 
 
 def finding_words(finding: FindingResult) -> list[str]:
@@ -72,9 +73,11 @@ def _answers(result: FilmResult) -> Iterator[Line]:
     without_point = [finding for finding in result.findings if finding.threshold is None]
     rule = f" ({result.model.rule})" if result.model.rule else ""
     if reached:
-        yield Line(f"At or over the operating point{rule}: {_out_of(reached, with_point)}.", Emphasis.STRONG)
+        count = out_of(len(reached), len(with_point), "finding")
+        yield Line(f"At or over the operating point{rule}: {count}: {_names(reached)}.", Emphasis.STRONG)
     elif with_point:
-        yield Line(f"No finding reached its operating point{rule}, of {_named(with_point)}.", Emphasis.STRONG)
+        yield Line(f"No finding reached its operating point{rule}.", Emphasis.STRONG)
+        yield Line(f"Looked for: {_names(with_point)}.")
     for finding in reached:
         if not finding.has_map:
             yield Line(f"{': '.join(finding_words(finding))}: no map")
@@ -82,7 +85,7 @@ def _answers(result: FilmResult) -> Iterator[Line]:
         yield Line(f"No maps: {result.no_maps}", Emphasis.SMALL)
     if without_point:
         yield Line("Without an operating point, so neither reached nor not:", Emphasis.STRONG)
-        yield from (Line(": ".join(finding_words(finding))) for finding in without_point)
+        yield from (Line(": ".join(finding_words(finding)), is_entry=True) for finding in without_point)
     if any(not finding.is_calibrated for finding in (*reached, *without_point)):
         yield Line("A score that is not calibrated is no frequency: it only ranks films.", Emphasis.SMALL)
     yield from _gate(result)
@@ -104,20 +107,16 @@ def _gate(result: FilmResult) -> Iterator[Line]:
 def _about(result: FilmResult) -> Iterator[Line]:
     yield from (Line(f"About the film: {remark}", Emphasis.SMALL) for remark in result.remarks)
     model = result.model
+    settings = f" ({', '.join(model.settings)})" if model.settings else ""
     yield Line(
-        f"Model {model.name} {model.version}, sha256 {model.digest[:_DIGEST]}, by cxr-monai {model.library}. Findings "
-        "that the model does not know are not looked for.",
+        f"Model {model.name} {model.version}, sha256 {model.digest[:_DIGEST]}{settings}, by cxr-monai {model.library}. "
+        "Findings that the model does not know are not looked for.",
         Emphasis.SMALL,
     )
 
 
-def _out_of(part: list[FindingResult], whole: list[FindingResult]) -> str:
-    return out_of(len(part), len(whole), "finding")
-
-
-def _named(findings: list[FindingResult]) -> str:
-    """Return how many there are, and which where a physician can take them in."""
-    return f"{counted(len(findings), 'finding')}: {', '.join(finding.finding for finding in findings)}"
+def _names(findings: list[FindingResult]) -> str:
+    return ", ".join(finding.finding for finding in findings)
 
 
 def _numbers(value: float, point: float | None) -> tuple[str, str]:

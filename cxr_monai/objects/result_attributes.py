@@ -10,18 +10,20 @@ refuses names without a caret and dates that are none, and quotes names in its w
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, MutableSequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from cxr_monai.errors import Code, CxrError
 from cxr_monai.objects.film_result import FilmResult, ResultKind, ResultObject
 from cxr_monai.objects.result_marks import MANUFACTURER
 from cxr_monai.objects.result_uids import derived_uid, device_uid
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
     from cxr_monai.objects.source_film import SourceFilm
 
@@ -97,7 +99,7 @@ def begun(result: FilmResult, kind: ResultKind, sop_class: str) -> "Dataset":
         "Laterality": "",  # a chest is not paired (PS3.3 C.7.3.1)
         "Manufacturer": arguments["manufacturer"],
         "ManufacturerModelName": arguments["manufacturer_model_name"],
-        "SoftwareVersions": list(arguments["software_versions"]),
+        "SoftwareVersions": arguments["software_versions"],
         "DeviceSerialNumber": arguments["device_serial_number"],
     }
     set_values(made, values)
@@ -140,15 +142,34 @@ def long_string(text: str) -> str:
 
 
 def reference_film(source: "SourceFilm") -> "Dataset":
-    """Return a film's header as objects may refer to it: nothing of the patient, and no type 2 attribute missing."""
-    from pydicom import Dataset
+    """Return a film as highdicom may refer to it: its UIDs, modality and size, and no value of its patient.
 
-    reference = Dataset(source.header)
-    for keyword in _WHERE_KNOWN:
-        reference.pop(keyword, None)
-    for keyword in _EMPTY_IF_UNKNOWN:
-        setattr(reference, keyword, None)
+    highdicom reads attributes that the kind of object of the film would have; here every film is a Secondary Capture,
+    which need not have any, and :func:`refer_to` writes the film's own SOP Class into the references.
+    """
+    from pydicom.uid import SecondaryCaptureImageStorage
+
+    header = source.header
+    reference = item_of(**dict.fromkeys(_EMPTY_IF_UNKNOWN), SOPClassUID=SecondaryCaptureImageStorage)
+    for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "Modality"):
+        setattr(reference, keyword, header.get(keyword))
     return reference
+
+
+def refer_to(made: "Dataset", source: "SourceFilm") -> None:
+    """Write a film's own SOP Class into all references to it.
+
+    Args:
+        made: of :func:`reference_film`; it is changed.
+        source: the film.
+    """
+    header = source.header
+
+    def write(item: "Dataset", element: "DataElement") -> None:
+        if element.keyword == "ReferencedSOPInstanceUID" and element.value == header.SOPInstanceUID:
+            item.ReferencedSOPClassUID = header.SOPClassUID
+
+    made.walk(write)
 
 
 def finished(made: "Dataset", result: FilmResult, kind: ResultKind) -> ResultObject:
@@ -169,6 +190,20 @@ def finished(made: "Dataset", result: FilmResult, kind: ResultKind) -> ResultObj
     return ResultObject(kind, str(made.SOPInstanceUID), str(made.SOPClassUID), buffer.getvalue())
 
 
+def highdicom_needed() -> None:
+    """Raise a readable error where highdicom is not installed.
+
+    Raises:
+        CxrError: ``runtime-missing``.
+    """
+    if find_spec("highdicom") is None:
+        raise CxrError(
+            Code.RUNTIME_MISSING,
+            "this kind of DICOM object needs the package highdicom.",
+            fix="Install it: pip install 'cxr-monai[dicom-results]'.",
+        )
+
+
 def _equipment(result: FilmResult) -> "Dataset":
     """Return the algorithm as an item of Contributing Equipment (PS3.3 C.12.1.1.5), as IHE's AI Results wants it."""
     from cxr_monai.data.formats.dicom_library import codes
@@ -179,15 +214,15 @@ def _equipment(result: FilmResult) -> "Dataset":
         PurposeOfReferenceCodeSequence=[purpose],
         Manufacturer=MANUFACTURER,
         ManufacturerModelName=long_string(result.model.name),
-        SoftwareVersions=list(_software(result)),
+        SoftwareVersions=_software(result),
         DeviceSerialNumber=long_string(result.model.digest),
         DeviceUID=device_uid(result.model.digest),
     )
 
 
-def _software(result: FilmResult) -> tuple[str, ...]:
-    """Return versions of bundle and library, and the bundle's digest: 64 digits, as many as fit."""
-    return long_string(result.model.version), long_string(result.model.digest), f"cxr-monai {result.model.library}"
+def _software(result: FilmResult) -> list[str]:
+    """Return the version of the bundle, its digest (64 digits, as many as fit), and the version of the library."""
+    return [long_string(result.model.version), long_string(result.model.digest), f"cxr-monai {result.model.library}"]
 
 
 def _date(made: "Dataset", answered_at: datetime) -> None:
@@ -203,7 +238,7 @@ def _copy_patient_and_study(made: "Dataset", header: "Dataset") -> None:
     """Copy them as they are, malformed values too: by these bytes the archive knows the patient."""
     from pydicom.config import disable_value_validation
 
-    is_ascii = all(item.value.isascii() for item in made.iterall() if isinstance(item.value, str))
+    is_ascii = all(text.isascii() for element in made.iterall() for text in _texts(element.value))
     made.StudyInstanceUID = str(header.StudyInstanceUID)
     with disable_value_validation(), warnings.catch_warnings(action="ignore"):  # they would quote the patient
         for keyword in (*_EMPTY_IF_UNKNOWN, *_WHERE_KNOWN):
@@ -216,6 +251,13 @@ def _copy_patient_and_study(made: "Dataset", header: "Dataset") -> None:
             made["SpecificCharacterSet"] = _as_received(header, "SpecificCharacterSet")
         elif not is_ascii:
             made.SpecificCharacterSet = "ISO_IR 192"
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Return the texts of an attribute's value; none of numbers, sequences and bytes."""
+    if isinstance(value, str):
+        return (value,)
+    return (text for text in value if isinstance(text, str)) if isinstance(value, MutableSequence) else ()
 
 
 def _as_received(header: "Dataset", keyword: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from cxr_monai.labels import NIH14
 from cxr_monai.objects import FilmResult, FindingResult, GateResult, ModelIdentity, SourceFilm
 
-MODEL = ModelIdentity("chest_demo", "0.4.2", "0123456789abcdef" * 4, "youden", "1.0")
+MODEL = ModelIdentity("chest_demo", "0.4.2", "0123456789abcdef" * 4, "youden", library="1.0")
 ACCEPTED = GateResult("accept", mode="refuse")
 REVIEWED = GateResult("review", "gate-rotated", "The film is turned.", "rotated: 4; expected 0", "review")
 REFUSED = GateResult("refuse", "gate-lateral", "A lateral film: not for this model.", "view: L; expected PA", "refuse")
