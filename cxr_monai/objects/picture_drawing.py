@@ -121,7 +121,8 @@ def _grid(rows: float, columns: int, count: int) -> _Grid:
         down = math.ceil(count / across)
         return min(limit, _GRID[0] / across / columns, _GRID[1] / down / rows)
 
-    across = max(range(1, count + 1), key=lambda across: (scale(across), -across))
+    most = min(count, max(1, _GRID[0] // (_NARROWEST_CELL + _MARGIN)))
+    across = max(range(1, most + 1), key=lambda across: (scale(across), -across))
     size = scale(across)
     return _Grid(max(1, round(columns * size)), max(1, round(rows * size)), across, math.ceil(count / across))
 

@@ -12,7 +12,7 @@ from cxr_monai.objects.film_result import FilmResult, FindingResult
 from cxr_monai.plurals import out_of
 
 NOT_A_DEVICE = "Not a medical device"
-REFUSED = "No answer about this film: it was refused."
+NO_ANSWER = "No answer about this film"
 HOW_TO_READ = (
     "A map is drawn in shares of its own maximum, with a line around the half of it: it shows where the evidence lies, "
     "and its strength says nothing about how likely the finding is."
@@ -62,7 +62,7 @@ def picture_words(result: FilmResult) -> list[Line]:
 
 
 def _refusal(result: FilmResult) -> Iterator[Line]:
-    yield Line(REFUSED, Emphasis.STRONG)
+    yield Line(f"{NO_ANSWER}: it was refused." if result.gate.verdict == "refuse" else f"{NO_ANSWER}.", Emphasis.STRONG)
     yield from _gate(result)
     yield Line("There is no probability of any finding.")
 

@@ -9,7 +9,6 @@ refuses names without a caret and dates that are none, and quotes names in its w
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, MutableSequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -180,13 +179,15 @@ def finished(made: "Dataset", result: FilmResult, kind: ResultKind) -> ResultObj
         result: of the film whose patient and study it gets.
         kind: of the object.
     """
-    header = result.source.header
+    from cxr_monai.data.formats.dicom_reader import without_dicom_warnings
+
     made.ContributingEquipmentSequence = [_equipment(result)]
     made.DeviceUID = device_uid(result.model.digest)
     _date(made, result.answered_at)
-    _copy_patient_and_study(made, header)
-    buffer = BytesIO()
-    made.save_as(buffer, enforce_file_format=True)
+    with without_dicom_warnings():  # they would quote the patient
+        _copy_patient_and_study(made, result.source)
+        buffer = BytesIO()
+        made.save_as(buffer, enforce_file_format=True)
     return ResultObject(kind, str(made.SOPInstanceUID), str(made.SOPClassUID), buffer.getvalue())
 
 
@@ -234,23 +235,28 @@ def _date(made: "Dataset", answered_at: datetime) -> None:
             setattr(made, f"{pair}Time", clock)
 
 
-def _copy_patient_and_study(made: "Dataset", header: "Dataset") -> None:
+def _copy_patient_and_study(made: "Dataset", source: "SourceFilm") -> None:
     """Copy them as they are, malformed values too: by these bytes the archive knows the patient."""
-    from pydicom.config import disable_value_validation
+    from pydicom.filewriter import correct_ambiguous_vr
 
+    header = source.header
+    correct_ambiguous_vr(made, True)
     is_ascii = all(text.isascii() for element in made.iterall() for text in _texts(element.value))
     made.StudyInstanceUID = str(header.StudyInstanceUID)
-    with disable_value_validation(), warnings.catch_warnings(action="ignore"):  # they would quote the patient
-        for keyword in (*_EMPTY_IF_UNKNOWN, *_WHERE_KNOWN):
-            if keyword in header:
-                made[keyword] = _as_received(header, keyword) if is_ascii else header[keyword]
-            elif keyword in _EMPTY_IF_UNKNOWN:
-                setattr(made, keyword, None)
-        # words of ours that are not ASCII (a site's findings) go into UTF-8, and the patient's with them
-        if is_ascii and "SpecificCharacterSet" in header:
-            made["SpecificCharacterSet"] = _as_received(header, "SpecificCharacterSet")
-        elif not is_ascii:
-            made.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in (*_EMPTY_IF_UNKNOWN, *_WHERE_KNOWN):
+        if keyword in (source.received if is_ascii else header):
+            made[keyword] = _as_received(source.received, keyword) if is_ascii else header[keyword]
+        elif keyword in _EMPTY_IF_UNKNOWN:
+            setattr(made, keyword, None)
+    # words of ours that are not ASCII (a site's findings) go into UTF-8, and the patient's with them
+    if not is_ascii:
+        made.SpecificCharacterSet = "ISO_IR 192"
+        return
+    if "SpecificCharacterSet" in source.received:
+        made["SpecificCharacterSet"] = _as_received(source.received, "SpecificCharacterSet")
+    made.set_original_encoding(
+        False, True, header.original_character_set
+    )  # pydicom writes undecoded values as they are
 
 
 def _texts(value: Any) -> Iterable[str]:
@@ -260,12 +266,11 @@ def _texts(value: Any) -> Iterable[str]:
     return (text for text in value if isinstance(text, str)) if isinstance(value, MutableSequence) else ()
 
 
-def _as_received(header: "Dataset", keyword: str) -> Any:
-    """Return an attribute undecoded, where nobody has decoded it yet."""
+def _as_received(received: "Dataset", keyword: str) -> Any:
+    """Return an attribute undecoded."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.dataelem import RawDataElement
 
-    item = header.get_item(keyword)
-    if not isinstance(item, RawDataElement):
-        return item
-    return item._replace(VR=dictionary_VR(tag_for_keyword(keyword)))
+    item = received.get_item(keyword)
+    # some elements, such as the character set, are decoded while a file is read
+    return item._replace(VR=dictionary_VR(tag_for_keyword(keyword))) if isinstance(item, RawDataElement) else item

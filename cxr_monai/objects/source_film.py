@@ -27,10 +27,12 @@ class SourceFilm:
     Attributes:
         header: its data set without pixels.
         digest: SHA-256 of the data set as it was received (`film_digest`), 64 hexadecimal digits.
+        received: its data set without pixels, no element decoded: by these bytes the archive knows the patient.
     """
 
     header: "Dataset"
     digest: str
+    received: "Dataset"
 
     @classmethod
     def read(cls, film: str | Path | bytes) -> "SourceFilm":
@@ -44,7 +46,7 @@ class SourceFilm:
                 Series Instance UID, without which nothing can refer to it.
             OSError: it cannot be opened.
         """
-        from cxr_monai.data.formats.dicom_library import dcmread
+        from cxr_monai.data.formats.dicom_library import Dataset, dcmread
         from cxr_monai.data.formats.dicom_reader import without_dicom_warnings
         from cxr_monai.data.formats.sniffing import HEAD, format_of
 
@@ -57,13 +59,14 @@ class SourceFilm:
             with without_dicom_warnings():
                 try:
                     header = dcmread(stream, stop_before_pixels=True, force=True)
+                    received = Dataset({tag: header.get_item(tag) for tag in list(header.keys())})
                     _decode_all(header)
                 except Exception as error:  # pydicom raises nearly anything on damaged content
                     raise _impossible("its DICOM header cannot be read.", place) from error
         missing = [name for name in _UIDS if not str(header.get(name, ""))]
         if missing:
             raise _impossible(f"it has no {missing[0]}.", place)
-        return cls(header, film_digest(film))
+        return cls(header, film_digest(film), received)
 
 
 def _impossible(why: str, place: str | Path | None) -> RadiographError:

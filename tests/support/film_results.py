@@ -46,14 +46,14 @@ HEADER = {
 }
 
 
-def film_content(header: Mapping[str, Any] = HEADER) -> bytes:
-    """Return a DICOM file of a header, without pixels."""
+def film_content(header: Mapping[str, Any] = HEADER, is_implicit: bool = False) -> bytes:
+    """Return a DICOM file of a header, without pixels; in implicit little endian if wanted."""
     from pydicom import FileDataset
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = header["SOPClassUID"]
     meta.MediaStorageSOPInstanceUID = header["SOPInstanceUID"]
     film = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
