@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_monai.objects.film_result import FilmResult, FindingResult, ResultKind, ResultObject
-from cxr_monai.objects.picture_words import NOT_A_DEVICE, finding_words
+from cxr_monai.objects.picture_words import DEVICE_WARNING, finding_words
 from cxr_monai.objects.result_attributes import begun, finished, item_of, long_string, pixel_aspect, set_values
 from cxr_monai.objects.softcopy_greys import add_greys
 
@@ -45,7 +45,7 @@ def build_contours(result: FilmResult) -> ResultObject | None:
     values = {
         "Modality": "PR",
         "ContentLabel": "AI_CONTOURS",
-        "ContentDescription": long_string(f"{NOT_A_DEVICE}: half of each map's maximum"),
+        "ContentDescription": long_string(f"{DEVICE_WARNING}: half of each map's maximum"),
         "ContentCreatorName": None,
         "PresentationCreationDate": "",
         "PresentationCreationTime": "",

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from cxr_monai.objects.film_result import FilmResult, FindingResult
 from cxr_monai.objects.picture_words import (
-    NOT_A_DEVICE,
+    DEVICE_WARNING,
     Emphasis,
     Line,
     finding_words,
@@ -83,7 +83,7 @@ def draw_picture(result: FilmResult) -> np.ndarray:
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, letters: "_Letters", model: str, width: int) -> None:
-    warning = Line(NOT_A_DEVICE, Emphasis.WARNING)
+    warning = Line(DEVICE_WARNING, Emphasis.WARNING)
     place = width - _MARGIN - letters.width(warning)
     letters.draw(draw, _MARGIN, _MARGIN, Line(f"AI result: {model}", Emphasis.STRONG), place - 3 * _MARGIN)
     letters.draw(draw, place, _MARGIN, warning, width)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from cxr_monai.objects.film_result import FilmResult, FindingResult
 from cxr_monai.plurals import out_of
 
-NOT_A_DEVICE = "Not a medical device"
+DEVICE_WARNING = "Not a medical device"
 NO_ANSWER = "No answer about this film"
 HOW_TO_READ = (
     "A map is drawn in shares of its own maximum, with a line around the half of it: it shows where the evidence lies, "
@@ -19,6 +19,7 @@ HOW_TO_READ = (
 )
 _DIGEST = 12
 """First digits of a digest that are shown."""
+_MOST_DECIMALS = 6
 
 
 class Emphasis(StrEnum):
@@ -120,15 +121,22 @@ def _names(findings: list[FindingResult]) -> str:
 
 
 def _numbers(value: float, point: float | None) -> tuple[str, str]:
-    """Return a probability and its operating point in two decimals, or in as many as tell which is the larger.
+    """Return a probability and its operating point in two decimals, or in as many as they need.
 
-    >>> _numbers(0.004, 0.002), _numbers(0.9999, None), _numbers(0.5, 0.5)
-    (('0.004', '0.002'), ('0.9999', ''), ('0.50', '0.50'))
+    Neither is rounded to 0 or 1, nor both to the same.
+
+    >>> _numbers(0.9996, 0.0894), _numbers(0.3504, 0.3498), _numbers(0.5, 0.5)
+    (('0.9996', '0.09'), ('0.3504', '0.3498'), ('0.50', '0.50'))
     """
-    smallest = min(number for number in (value, 1 - value, 1 if point is None else point, 1) if number > 0)
-    digits = 2
-    while digits < 6 and (
-        round(smallest, digits) == 0 or (point not in (None, value) and f"{value:.{digits}f}" == f"{point:.{digits}f}")
-    ):
-        digits += 1
-    return f"{value:.{digits}f}", "" if point is None else f"{point:.{digits}f}"
+    if point is None:
+        return f"{value:.{_decimals(value)}f}", ""
+    digits = [_decimals(value), _decimals(point)]
+    while max(digits) < _MOST_DECIMALS and value != point and round(value, digits[0]) == round(point, digits[1]):
+        digits = [max(digits) + 1] * 2
+    return f"{value:.{digits[0]}f}", f"{point:.{digits[1]}f}"
+
+
+def _decimals(number: float) -> int:
+    """Return how many decimals, two at least, keep a number that is neither 0 nor 1 from being rounded to it."""
+    rest = min(number, 1 - number)
+    return next((digits for digits in range(2, _MOST_DECIMALS) if round(rest, digits) > 0 or rest <= 0), _MOST_DECIMALS)

@@ -1,7 +1,7 @@
 """What all result objects have in common: patient and study of the film, their series, and the equipment.
 
     made = begun(result, ResultKind.PICTURE, SecondaryCaptureImageStorage)      # of pydicom alone
-    made = Segmentation([reference_film(result.source)], ..., **series_arguments(result, ResultKind.MAPS))
+    made = ...     # of highdicom, which is given reference_film(result.source), series_arguments(result, kind)
     result_object = finished(made, result, ResultKind.MAPS)
 
 Patient and study are put in by :func:`finished`, byte by byte as they were received, and highdicom never sees them: it
