@@ -11,7 +11,9 @@ has a delivery a destination: ``waiting``, until it is ``sent``. No row holds a 
 or a UID of what was received.
 """
 
+import itertools
 import json
+import math
 import os
 import sqlite3
 import time
@@ -57,6 +59,10 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX deliveries_by_state ON deliveries (destination, state, next_at);
     """,
+    """
+    CREATE TABLE parts (name TEXT PRIMARY KEY, state TEXT NOT NULL, since REAL NOT NULL, text TEXT NOT NULL)
+    WITHOUT ROWID
+    """,
 )
 """Schema by version: a spool of version n has had the first n; later versions are appended, and none is changed."""
 
@@ -96,6 +102,44 @@ class FilmAnswer:
     evidence: Mapping[str, Any] | None = None
     remarks: str = ""
     objects: Sequence[ResultObject] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class FilmRecord:
+    """What is kept of a film's answer, for evaluation and drift.
+
+    Attributes:
+        digest: of the film.
+        state: ``answered``, ``refused`` or ``failed``.
+        code, reason: of those that are not answered.
+        probabilities, evidence: as of :class:`FilmAnswer`.
+        remarks: what is odd about the film, one a line.
+    """
+
+    digest: str
+    state: str
+    code: str
+    reason: str
+    probabilities: Mapping[str, float] | None
+    evidence: Mapping[str, Any] | None
+    remarks: str
+
+
+@dataclass(frozen=True)
+class PartState:
+    """How a part of the node is.
+
+    Attributes:
+        name: ``receive``, ``analyse``, ``shadow`` or ``deliver``.
+        state: one word, such as ``ready`` or ``error``.
+        since: when it became so, seconds since 1970.
+        text: why, for people; nothing of a film.
+    """
+
+    name: str
+    state: str
+    since: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -166,6 +210,29 @@ class Spool:
             raise
         self._database.execute("COMMIT")
 
+    @property
+    def data_version(self) -> int:
+        """A number that changes when another process or thread has changed a row; it costs microseconds to look."""
+        return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+
+    def note_part(self, name: str, state: str, text: str = "") -> None:
+        """Note how a part of the node is, for the status; ``since`` stays while the state does.
+
+        Args:
+            name, state, text: of :class:`PartState`.
+        """
+        with self.transaction() as database:
+            database.execute(
+                "INSERT INTO parts VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET "
+                "since = iif(state = ?2, since, ?3), state = ?2, text = ?4",
+                (name, state, self.now(), text),
+            )
+
+    def parts(self) -> list[PartState]:
+        """Return how the parts of the node are, as they noted it last; one that was killed could not."""
+        rows = self._database.execute("SELECT name, state, since, text FROM parts ORDER BY name").fetchall()
+        return [PartState(*row) for row in rows]
+
     def film_path(self, digest: str) -> Path:
         """Return the path of a film's file."""
         return self.films / f"{digest}.dcm"
@@ -218,9 +285,10 @@ class Spool:
             database.execute("INSERT INTO bundles VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET about = ?2", row)
 
     def take_up(self, role: str, bundle: str, limit: int, attempts: int) -> list[SpooledFilm]:
-        """Take up films that have no answer in a role, the first received first; whoever died over some tries again.
+        """Take up films that have no answer in a role, the longest waiting first; whoever died over some tries again.
 
-        A film that was tried before comes alone: if it ends the process, it takes no other with it.
+        A film that was tried before comes alone: if it ends the process, it takes no other with it. It waits behind
+        those that were received before it was tried.
 
         Args:
             role: ``main`` or ``shadow``.
@@ -238,10 +306,10 @@ class Spool:
             rows = database.execute(
                 "SELECT films.digest, coalesce(attempts, 0) FROM films LEFT JOIN answers "
                 "ON answers.digest = films.digest AND role = ?1 WHERE is_kept AND (state IS NULL OR state = 'taken') "
-                "ORDER BY coalesce(attempts, 0), received_at, films.digest LIMIT ?2",
+                "ORDER BY coalesce(taken_at, received_at), received_at, films.digest LIMIT ?2",
                 (role, limit),
             ).fetchall()
-            fresh = [row for row in rows if row[1] == 0]
+            fresh = list(itertools.takewhile(lambda row: row[1] == 0, rows))
             taken = fresh or rows[:1]
             database.executemany(
                 "INSERT INTO answers (digest, role, bundle, state, attempts, taken_at) VALUES (?, ?, ?, 'taken', 1, ?) "
@@ -250,10 +318,19 @@ class Spool:
             )
         return [SpooledFilm(digest, self.film_path(digest), tried + 1) for digest, tried in taken]
 
+    def put_back(self, role: str, digests: Sequence[str]) -> None:
+        """Leave films that were taken up and not answered to a later time; it does not count as an attempt."""
+        with self.transaction() as database:
+            database.executemany(
+                "UPDATE answers SET attempts = attempts - 1 WHERE digest = ? AND role = ? AND state = 'taken'",
+                [(digest, role) for digest in digests],
+            )
+            database.execute("DELETE FROM answers WHERE role = ? AND state = 'taken' AND attempts < 1", (role,))
+
     def store_answer(
         self, digest: str, role: str, answer: FilmAnswer, destinations: Mapping[str, Sequence[str]]
     ) -> None:
-        """Store an answer and its objects, to be delivered.
+        """Store an answer and its objects, to be delivered; of a film that was forgotten meanwhile nothing is stored.
 
         Args:
             digest, role: of the film that was taken up.
@@ -266,12 +343,13 @@ class Spool:
             None if part is None else json.dumps(part) for part in (answer.probabilities, answer.evidence)
         )
         with self.transaction() as database:
-            database.execute(
+            updated = database.execute(
                 "UPDATE answers SET state = ?, done_at = ?, code = ?, reason = ?, probabilities = ?, evidence = ?, "
                 "remarks = ? WHERE digest = ? AND role = ?",
                 (answer.state, self.now(), answer.code, answer.reason, values, evidence, answer.remarks, digest, role),
             )
-            for result in answer.objects:
+            is_forgotten = updated.rowcount == 0
+            for result in answer.objects if not is_forgotten else ():
                 database.execute(
                     "INSERT INTO objects VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING",
                     (result.uid, digest, str(result.kind), result.sop_class),
@@ -283,6 +361,35 @@ class Spool:
                             "VALUES (?1, ?2, 'waiting', ?3, 0) ON CONFLICT (uid, destination) DO NOTHING",
                             (result.uid, name, self.now()),
                         )
+        for result in answer.objects if is_forgotten else ():
+            remove(self.result_path(result.uid))
+
+    def bundles(self) -> dict[str, dict[str, Any]]:
+        """Return what stands beside the predictions of each bundle that has answered, by its digest."""
+        rows = self._database.execute("SELECT digest, about FROM bundles ORDER BY first_at, digest").fetchall()
+        return {digest: json.loads(about) for digest, about in rows}
+
+    def records(
+        self, role: str, bundle: str = "", since: float = 0.0, until: float = math.inf, last: int = -1
+    ) -> Iterator[FilmRecord]:
+        """Yield what is kept of the answers of a role, in the order in which the films were received.
+
+        Args:
+            role: ``main`` or ``shadow``.
+            bundle: digest of the one that answered; of all where empty.
+            since, until: when the film was received, seconds since 1970; ``until`` is not included.
+            last: this many alone, the last ones; all where negative.
+        """
+        query = (
+            "SELECT * FROM (SELECT received_at, films.digest AS digest, state, code, reason, probabilities, evidence, "
+            "remarks FROM films JOIN answers USING (digest) WHERE role = ? AND ? IN ('', bundle) AND state != 'taken' "
+            "AND received_at >= ? AND received_at < ? ORDER BY received_at DESC, digest DESC LIMIT ?) "
+            "ORDER BY received_at, digest"
+        )
+        with closing(self._database.execute(query, (role, bundle, since, until, last))) as rows:
+            for _, digest, state, code, reason, values, evidence, remarks in rows:
+                probabilities, judged = (None if text is None else json.loads(text) for text in (values, evidence))
+                yield FilmRecord(digest, state, code, reason, probabilities, judged, remarks)
 
     # deliverer
 
