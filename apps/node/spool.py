@@ -243,12 +243,13 @@ class Spool:
 
     # receiver
 
-    def take_in(self, part: Path, sop_class: str, transfer_syntax: str, calling_ae: str) -> bool:
+    def take_in(self, part: Path, sop_class: str, transfer_syntax: str, calling_ae: str, digest: str = "") -> bool:
         """Take in a film that was received; on return it is on the disk: file, folder and row.
 
         Args:
             part: its file in ``incoming``, whole; it is moved.
             sop_class, transfer_syntax, calling_ae: of the film and its sender.
+            digest: of the file, where it is known (:func:`cxr_monai.objects.film_digest`).
 
         Returns:
             False for a film that is here already: the same bytes.
@@ -257,7 +258,7 @@ class Spool:
             OSError: a file cannot be written.
             sqlite3.Error: a row cannot be written.
         """
-        digest = film_digest(part)
+        digest = digest or film_digest(part)
         target = self.film_path(digest)
         size = part.stat().st_size
         with part.open("rb") as stream:
@@ -265,6 +266,23 @@ class Spool:
         os.replace(part, target)
         sync_folder(self.films)
         return self._add_film(digest, size, sop_class, transfer_syntax, calling_ae)
+
+    def adopt(self, path: Path, sop_class: str, transfer_syntax: str) -> bool:
+        """Add the row of a film whose file is here without one; whoever took it in was killed before.
+
+        Args:
+            path: of :meth:`films_without_row`.
+            sop_class, transfer_syntax: of the film.
+
+        Returns:
+            False for a film that has a row.
+
+        Raises:
+            ValueError: its content is not that of its name.
+        """
+        if film_digest(path) != path.stem:
+            raise ValueError("the film is damaged")
+        return self._add_film(path.stem, path.stat().st_size, sop_class, transfer_syntax, "")
 
     def _add_film(self, digest: str, size: int, sop_class: str, transfer_syntax: str, calling_ae: str) -> bool:
         with self.transaction() as database:
