@@ -178,13 +178,13 @@ class _Letters:
         return lines
 
     def placed(self, sentences: Sequence[Line], width: int) -> list[tuple[int, int, Line]]:
-        """Return where lines stand (x, y), sentences one below the other, entries of a table in columns."""
+        """Return where lines stand (x, y): sentences one below the other, entries of a table in columns if they fit."""
         places, y = [], 0
         for is_entry, group in groupby(sentences, lambda line: line.is_entry):
             lines = list(group)
-            if is_entry:
-                column = max(map(self.width, lines)) + 2 * _MARGIN
-                across = max(1, width // column)
+            column = max(map(self.width, lines)) + 2 * _MARGIN
+            if is_entry and column <= width:
+                across = width // column
                 down = math.ceil(len(lines) / across)
                 places += [
                     (number // down * column, y + number % down * self.line_height, line)

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from cxr_monai.data.formats.dicom_values import first_number, items_of, numbers, text
+from cxr_monai.objects.result_attributes import item_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,22 +39,21 @@ def add_greys(state: "Dataset", header: "Dataset") -> None:
 
 
 def _voi(header: "Dataset", tables: "Dataset") -> "Dataset":
-    """Return the item of the Softcopy VOI LUT Sequence; empty without any window or table."""
-    from pydicom import Dataset
-
-    item = Dataset()
+    """Return the item of the Softcopy VOI LUT Sequence: the tables, else the first window; empty without either."""
     if "VOILUTSequence" in tables:
-        item.VOILUTSequence = tables["VOILUTSequence"]
-    windows = [
-        (_decimal(center), _decimal(width))
+        return item_of(VOILUTSequence=tables["VOILUTSequence"])
+    windows = (
+        (center, width)
         for center, width in zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False)
         if math.isfinite(center) and 1 <= width < math.inf
-    ]
-    if windows:
-        item.WindowCenter, item.WindowWidth = (list(values) for values in zip(*windows, strict=True))
-        function = text(header, "VOILUTFunction")
-        if function in ("LINEAR_EXACT", "SIGMOID"):
-            item.VOILUTFunction = function
+    )
+    window = next(windows, None)
+    if window is None:
+        return item_of()
+    item = item_of(WindowCenter=_decimal(window[0]), WindowWidth=_decimal(window[1]))
+    function = text(header, "VOILUTFunction")
+    if function in ("LINEAR_EXACT", "SIGMOID"):
+        item.VOILUTFunction = function
     return item
 
 

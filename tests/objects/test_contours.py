@@ -1,13 +1,17 @@
 """Outlines of the maps on the film: where half of the maximum is, in the stored film's pixels, in the film's greys."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxr_monai.objects import FindingResult, SourceFilm
 from cxr_monai.objects.contours import build_contours, half_lines
+from cxr_monai.workflows.dicom_results import film_picture
 from tests.support.dicom_validators import errors_of_dciodvfy
 from tests.support.film_results import HEADER, NO_GATE, REFUSED, film_content, film_result
 
@@ -102,3 +106,34 @@ def test_pixels_that_are_not_square_are_shown_as_they_are():
 def test_dciodvfy_has_no_error(tmp_path, values):
     result = with_header(replace(film_result(), gate=NO_GATE), **values)
     assert errors_of_dciodvfy(build_contours(result).content, tmp_path) == []
+
+
+WINDOW = {"WindowCenter": "800", "WindowWidth": "900"}
+
+
+@pytest.mark.hospital
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("values", [{}, WINDOW, {**WINDOW, "RescaleSlope": "2", "RescaleIntercept": "-300"}, None])
+def test_dcmtk_shows_the_film_under_the_state_as_we_show_it_without(tmp_path, photometric, values):
+    if shutil.which("dcmp2pgm") is None:
+        pytest.skip("dcmtk is not installed")
+    if values is None:
+        table = pydicom.Dataset()
+        table.add_new("LUTDescriptor", "US", [1024, 0, 8])
+        table.add_new("LUTData", "US", [round(255 * (level / 1023) ** 2) for level in range(1024)])
+        values = {**WINDOW, "VOILUTSequence": [table]}  # a table goes before a window
+    bits = {
+        "Columns": 36,
+        "BitsAllocated": 16,
+        "BitsStored": 10,
+        "HighBit": 9,
+        "PixelRepresentation": 0,
+        "SamplesPerPixel": 1,
+    }
+    pixels = np.random.default_rng(0).integers(0, 1024, (40, 36)).astype("<u2").tobytes()
+    header = {**HEADER, **bits, "SamplesPerPixel": 1, "PhotometricInterpretation": photometric, **values}
+    film, state, shown = (tmp_path / name for name in ("film.dcm", "state.dcm", "shown.pgm"))
+    film.write_bytes(film_content({**header, "PixelData": pixels}))
+    state.write_bytes(build_contours(replace(film_result(), source=SourceFilm.read(film))).content)
+    subprocess.run(["dcmp2pgm", "-p", state, film, shown], check=True, capture_output=True, timeout=60)
+    assert np.abs(np.asarray(Image.open(shown)).astype(int) - film_picture(film)).max() <= 1

@@ -106,6 +106,14 @@ def test_a_finding_may_be_called_anything(name):
     assert is_result_of_ours(header_of(build_picture(result)))
 
 
+def test_a_value_is_seen_however_long_the_name_before_it():
+    one, other = (
+        draw_picture(film_result([FindingResult("x" * 300, value, None), FindingResult("Mass", 0.5, None)]))
+        for value in (0.33, 0.44)
+    )
+    assert not np.array_equal(one, other)
+
+
 def test_letters_that_the_font_lacks_are_told_apart():
     one, other = (
         draw_picture(film_result([FindingResult(name, 0.5, 0.4, False, np.ones((4, 3), np.float32))]))
