@@ -12,6 +12,7 @@ from cxr_monai.plurals import be, counted, out_of, was
 
 if TYPE_CHECKING:
     from cxr_monai.evaluation.streaming import PredictionRows
+    from cxr_monai.workflows.dicom_folder import DicomFolder
 
 DESCRIPTION = """\
 Give every image a probability for each finding of a bundle.
@@ -24,6 +25,10 @@ that is refused (a lateral, a child, turned, inverted, cut off, no radiograph) g
 PREDICTIONS.errors.csv with its reason; one for review is predicted and marked. The evidence of every film stands in
 PREDICTIONS.gate.csv. Nothing is turned or inverted silently.
 
+With --dicom-out every answer about a DICOM film becomes DICOM objects too, one file each: a structured report for
+machines and a picture for eyes; a refused film gets its reason. FOLDER/objects.csv lists them, and stands there when
+all do; FOLDER/objects.csv.errors.csv says which inputs have none, such as a PNG, which no object can refer to.
+
 Rows are written as they come, into PREDICTIONS.part: interrupted or killed, the same command goes on. An earlier result
 is not overwritten without --force."""
 
@@ -34,6 +39,11 @@ examples:
   cxr-monai predict OUT/bundle manifest.csv --out predictions.csv
   cxr-monai predict OUT/bundle folder/ --gate review              # predict all; what would be refused is marked
   cxr-monai predict OUT/bundle folder/ --mend rotation,inversion  # put films upright that lie on their side
+
+answers as DICOM objects (pip install 'cxr-monai[dicom-results]'):
+  cxr-monai predict OUT/bundle dicom/ --out p.csv --dicom-out results
+  cxr-monai predict OUT/bundle dicom/ --out p.csv --dicom-out results --dicom-objects sr,sc,gsps --rule sensitivity=0.9
+  dcmsend -aec ARCHIVE 127.0.0.1 104 +sd +r results               # dcmtk's: send them to an archive
 
 what the gate says, film by film:
   image,gate,code,...                       # predictions.csv.gate.csv
@@ -85,6 +95,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a local file of the films that the network was trained on ('cxr-monai gate index'): they are marked",
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any file was left out")
+    dicom = parser.add_argument_group("answers as DICOM objects")
+    dicom.add_argument(
+        "--dicom-out",
+        metavar="FOLDER",
+        help="also write the answers about DICOM films as objects into this folder",
+    )
+    dicom.add_argument(
+        "--dicom-objects",
+        metavar="KINDS",
+        help="sr: structured report; sc: picture with maps and words; gsps: contours on the film; seg: maps as values "
+        "(default: sr,sc)",
+    )
+    dicom.add_argument(
+        "--rule", help="of the bundle's operating points, such as youden or sensitivity=0.9 (default: its first)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,16 +119,26 @@ def run(arguments: argparse.Namespace) -> int:
     check_at_least(arguments, batch_size=1, workers=0)
     if Path(arguments.out).is_dir():
         raise UsageError(Code.USAGE, f"--out {arguments.out}: it is a folder; name a file, such as predictions.csv.")
+    if not arguments.dicom_out and (arguments.dicom_objects or arguments.rule):
+        option = "--dicom-objects" if arguments.dicom_objects else "--rule"
+        raise UsageError(Code.USAGE, f"{option} is about DICOM objects: say --dicom-out FOLDER, too.")
     import_monai_without_mlflow()
     from cxr_monai.data.inputs import gather_films
     from cxr_monai.evaluation.streaming import PredictionRows, part_of
     from cxr_monai.inference.model import Model
+    from cxr_monai.objects.film_result import DEFAULT_KINDS, parse_result_kinds
     from cxr_monai.outputs import check_output
-    from cxr_monai.workflows.predict import predict_into
+    from cxr_monai.workflows.predict import dicom_folder_of, predict_into
 
     # whether an earlier file can be continued is checked later
     check_output(arguments.out, arguments.force or part_of(arguments.out).exists())
+    kinds = parse_result_kinds(arguments.dicom_objects or DEFAULT_KINDS)
     films = gather_films(arguments.inputs)
+    if arguments.dicom_out:
+        from cxr_monai.workflows.dicom_folder import check_dicom_folder
+
+        may_continue = part_of(arguments.out).exists()
+        check_dicom_folder(arguments.dicom_out, len(films), arguments.inputs, arguments.force, may_continue)
     model = Model.open(
         open_bundle(arguments),
         weights=arguments.weights,
@@ -124,6 +159,9 @@ def run(arguments: argparse.Namespace) -> int:
             text = f"{out_of(rows.done, len(films), 'image')} {was(len(films))} done before: {rows.part}"
             print(text, file=sys.stderr)
 
+    objects = None
+    if arguments.dicom_out:
+        objects = dicom_folder_of(arguments.dicom_out, model, kinds, arguments.rule, films)
     rows = predict_into(
         arguments.out,
         model,
@@ -132,13 +170,26 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.workers,
         arguments.force,
         on_start=report_earlier_rows,
+        objects=objects,
     )
     kind = "calibrated" if model.about["calibrated"] else "not calibrated"
     print(f"{out_of(rows.predicted, len(films), 'image')} predicted, {kind}: {Path(arguments.out)}")
     for note in rows.notes.lines(rows.predicted):
         print(f"note: {note}")
     report_left_out(arguments.out, rows)
-    return 1 if not rows.predicted or (arguments.strict and rows.errors) else 0
+    without = report_objects(objects, len(films)) if objects else 0
+    return 1 if not rows.predicted or (arguments.strict and (rows.errors or without)) else 0
+
+
+def report_objects(objects: "DicomFolder", films: int) -> int:
+    """Print how many DICOM objects were written, and which films have none; return how many those are."""
+    without, made = objects.entries.without, len({uid for _, _, uid, _ in objects.entries.objects})
+    print(f"{counted(made, 'DICOM object')} of {out_of(films - len(without), films, 'film')}: {objects.table}")
+    if without:
+        count = out_of(len(without), films, "film")
+        print(f"{count} {be(films)} without DICOM objects: {objects.table}.errors.csv", file=sys.stderr)
+        print_first([(image, code, reason) for image, code, reason in without], len(without))
+    return len(without)
 
 
 def report_left_out(out: str, rows: "PredictionRows") -> None:

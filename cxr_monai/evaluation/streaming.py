@@ -60,6 +60,7 @@ class PredictionRows:
         errors: image, stable code and reason of the others.
         notes: remarks from reading the images that have a row.
         counts: of the gate's answers.
+        attached: what came with each batch besides, as JSON; of batches that have something.
     """
 
     def __init__(self, path: Path, findings: Sequence[str], evidence: Sequence[str] = ()) -> None:
@@ -70,6 +71,7 @@ class PredictionRows:
         self.done = self.predicted = 0
         self.errors: list[tuple[str, str, str]] = []
         self.notes = FilmNotes()
+        self.attached: list[Any] = []
         self._rows: list[bytes] = []
         self._size = 0
         self._hold: FileHold | None = None
@@ -174,6 +176,7 @@ class PredictionRows:
         self.done = batch["done"]
         self.errors += [(image, code, reason) for image, code, reason in batch["left_out"]]
         self.notes.add_all(batch.get("notes", {}))
+        self.attached += [batch["attached"]] if "attached" in batch else []
 
     def evidence(self) -> Iterator[bytes]:
         """Yield the gate's evidence of the batches so far, some megabytes of CSV each, without the columns' names."""
@@ -198,6 +201,7 @@ class PredictionRows:
         errors: Errors = (),
         notes: FilmNotes | None = None,
         evidence: pd.DataFrame | None = None,
+        attached: Any = None,
     ) -> None:
         """Add a batch.
 
@@ -207,6 +211,7 @@ class PredictionRows:
             errors: image, stable code and reason of each file of the batch that was left out.
             notes: remarks from reading the images.
             evidence: the gate's, of every film that could be read.
+            attached: JSON that an interrupted run is to find again in :attr:`attached`.
 
         Raises:
             StorageError: ``disk-full`` or ``write-failed``; earlier batches are kept.
@@ -221,6 +226,7 @@ class PredictionRows:
         batch |= {"notes": notes.to_json()} if notes else {}
         judged = b"" if evidence is None or evidence.empty else gate_rows(evidence[self._columns])
         batch |= {"evidence": len(judged)} if judged else {}
+        batch |= {} if attached is None else {"attached": attached}
         block = _line(batch) + rows + judged
         try:
             with self.part.open("r+b") as file:

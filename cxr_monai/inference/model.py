@@ -397,10 +397,7 @@ class Model:
             earlier: the films before these, of ``gate.earlier_films()``, where a list is continued.
         """
         for answered in self.answer_batches(films, names, batch_size, num_workers, earlier):
-            batch, judged = answered.batch, answered.answers
-            table = self._table([batch.names[row] for row in answered.kept], answered.probabilities)
-            evidence = None if judged is None else judged.table
-            yield Predictions(table, answered.errors, self.about, batch.notes_of(answered.kept), evidence)
+            yield self.predictions_of(answered)
 
     def answer_batches(
         self,
@@ -411,17 +408,19 @@ class Model:
         earlier: DuplicateFilms | None = None,
         desc: str = "predicting",
     ) -> Generator[AnsweredBatch, None, None]:
-        """Yield what :meth:`predict_batches` makes tables of: films, network inputs, probabilities, gate's answers.
-
-        Args:
-            films, names, batch_size, num_workers, earlier: as for :meth:`predict_batches`.
-            desc: what the progress bar says.
-        """
+        """Yield what :meth:`predict_batches` makes tables of; arguments as there, ``desc`` stands at the bar."""
         earlier, start = earlier or self.gate.earlier_films(), 0
         with closing(self.read(films, names, desc, 0, batch_size, num_workers)) as batches:
             for batch in batches:
                 yield self._answer_batch(batch, films[start : start + len(batch.names)], earlier)
                 start += len(batch.names)
+
+    def predictions_of(self, answered: AnsweredBatch) -> Predictions:
+        """Return the predictions of a batch of :meth:`answer_batches`."""
+        batch, judged = answered.batch, answered.answers
+        table = self._table([batch.names[row] for row in answered.kept], answered.probabilities)
+        notes, evidence = batch.notes_of(answered.kept), None if judged is None else judged.table
+        return Predictions(table, answered.errors, self.about, notes, evidence)
 
     def _answer_batch(self, batch: FilmBatch, films: Sequence[Any], earlier: DuplicateFilms) -> AnsweredBatch:
         logits, features = self.logits_and_features(batch.images)

@@ -33,7 +33,7 @@ class ResultKind(StrEnum):
     """Segmentation, FRACTIONAL: the maps as values."""
 
 
-DEFAULT_KINDS = (ResultKind.REPORT, ResultKind.PICTURE)
+DEFAULT_KINDS: tuple[ResultKind, ...] = (ResultKind.REPORT, ResultKind.PICTURE)
 
 
 def parse_result_kinds(kinds: str | Sequence[str]) -> tuple[ResultKind, ...]:
