@@ -26,6 +26,7 @@ ALLOWED = {
     ("cxr_monai/data/phantom/write.py", "Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save"): WHOLE,
     ("cxr_monai/evaluation/streaming.py", "self.part.open"): GROWS,
     ("cxr_monai/outputs.py", "os.replace"): "a result's files, which are on the disk, take their places",
+    ("cxr_monai/workflows/dicom_folder.py", "os.replace"): "objects, which are on the disk, take their places",
     ("cxr_monai/sharing/package/archive.py", "path.open"): WHOLE,
     ("cxr_monai/sharing/package/archive.py", "archive.open"): "an entry of the durable writer's archive",
     ("cxr_monai/sharing/package/download.py", "target.open"): WHOLE,

@@ -247,6 +247,8 @@ class DicomFolder:
             path = self.path / file
             if file not in kept and file.endswith(".dcm") and path.resolve().is_relative_to(self.path.resolve()):
                 path.unlink(missing_ok=True)
+                with suppress(OSError):  # others lie in it
+                    path.parent.rmdir()
 
 
 def object_stems(names: Sequence[str]) -> dict[str, str]:
@@ -259,7 +261,7 @@ def object_stems(names: Sequence[str]) -> dict[str, str]:
     >>> list(object_stems(["a/1.dcm", "/films/2.dcm", "1.2.840.7"]).values())
     ['a/1', '2', '1.2.840.7']
     >>> list(object_stems(["/b/1.dcm", "/c/1.DCM"]).values())
-    ['1-4e2cfeb9', '1-9a6b6a5d']
+    ['1-dcb7b981', '1-26ea8607']
     """
     stems = {name: _stem(name) for name in names}
     counts = Counter(stem.casefold() for stem in stems.values())
