@@ -60,8 +60,10 @@ MIGRATIONS = (
     CREATE INDEX deliveries_by_state ON deliveries (destination, state, next_at);
     """,
     """
-    CREATE TABLE parts (name TEXT PRIMARY KEY, state TEXT NOT NULL, since REAL NOT NULL, text TEXT NOT NULL)
-    WITHOUT ROWID
+    CREATE TABLE parts (
+        name TEXT PRIMARY KEY, state TEXT NOT NULL, code TEXT NOT NULL, text TEXT NOT NULL, since REAL NOT NULL,
+        pid INTEGER NOT NULL, restarts INTEGER NOT NULL
+    ) WITHOUT ROWID;
     """,
 )
 """Schema by version: a spool of version n has had the first n; later versions are appended, and none is changed."""
@@ -130,16 +132,15 @@ class PartState:
     """How a part of the node is.
 
     Attributes:
-        name: ``receive``, ``analyse``, ``shadow`` or ``deliver``.
-        state: one word, such as ``ready`` or ``error``.
+        name, state, code, text: as of :meth:`Spool.note_part`.
         since: when it became so, seconds since 1970.
-        text: why, for people; nothing of a film.
     """
 
     name: str
     state: str
-    since: float
+    code: str
     text: str
+    since: float
 
 
 @dataclass(frozen=True)
@@ -215,22 +216,25 @@ class Spool:
         """A number that changes when another process or thread has changed a row; it costs microseconds to look."""
         return int(self._database.execute("PRAGMA data_version").fetchone()[0])
 
-    def note_part(self, name: str, state: str, text: str = "") -> None:
-        """Note how a part of the node is, for the status; ``since`` stays while the state does.
+    def note_part(self, name: str, state: str, code: str = "", text: str = "", pid: int | None = None) -> None:
+        """Note how a part of the node is, for the status.
 
         Args:
-            name, state, text: of :class:`PartState`.
+            name: ``receive``, ``analyse``, ``shadow`` or ``deliver``.
+            state: ``starting``, ``loading``, ``running``, ``failed`` or ``ended``.
+            code, text: the stable code and the sentence of what is wrong, without anything of a patient.
+            pid: of its process; this one where None.
         """
         with self.transaction() as database:
             database.execute(
-                "INSERT INTO parts VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET "
-                "since = iif(state = ?2, since, ?3), state = ?2, text = ?4",
-                (name, state, self.now(), text),
+                "INSERT INTO parts VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT (name) DO UPDATE SET state = ?2, "
+                "code = ?3, text = ?4, since = iif(state = ?2 AND pid = ?6, since, ?5), pid = ?6",
+                (name, state, code, text[:500], self.now(), os.getpid() if pid is None else pid),
             )
 
     def parts(self) -> list[PartState]:
         """Return how the parts of the node are, as they noted it last; one that was killed could not."""
-        rows = self._database.execute("SELECT name, state, since, text FROM parts ORDER BY name").fetchall()
+        rows = self._database.execute("SELECT name, state, code, text, since FROM parts ORDER BY name").fetchall()
         return [PartState(*row) for row in rows]
 
     def film_path(self, digest: str) -> Path:

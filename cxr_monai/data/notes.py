@@ -10,6 +10,8 @@ from typing import Any
 
 from cxr_monai.plurals import out_of
 
+__all__ = ["FilmNotes"]
+
 EXAMPLES = 3
 """Images that are remembered of each kind."""
 

@@ -16,6 +16,8 @@ import pandas as pd
 
 from cxr_monai.errors import Code, EvaluationError
 
+__all__ = ["TEXT_EVIDENCE"]
+
 TEXT_EVIDENCE = (
     "image", "gate", "code", "taken_on", "mended", "mendable", "modality", "body_part", "view", "intent",
     "burned_in_annotation", "manufacturer", "pixel_digest", "picture_hash", "duplicate_of",

@@ -32,6 +32,8 @@ from cxr_monai.evaluation.predictions import DIGITS, place_errors_alone, place_p
 from cxr_monai.locking import FileHold
 from cxr_monai.plurals import be, counted
 
+__all__ = ["PredictionRows"]
+
 Errors = Sequence[tuple[str, str, str]]
 _EVIDENCE_AT_A_TIME = 4 << 20
 NOTHING = "nothing"

@@ -107,7 +107,7 @@ class FilmReader:
             films: paths of PNG, JPEG, DICOM or NIfTI files, their contents as bytes, arrays
                 (``cxr_monai.data.radiograph_array``), or items with ``image`` that say more of an array.
             names: of the films in the results; the paths as given where None, else ``image 1``, ``image 2``, ...
-            desc: what the progress bar says.
+            desc: what the progress bar says; there is none where it is empty.
             done: films that were done before, for the progress bar.
         """
         items = [dict(film) if isinstance(film, Mapping) else {"image": film} for film in films]
@@ -117,7 +117,7 @@ class FilmReader:
             item["image"] = str(item["image"]) if isinstance(item["image"], Path) else item["image"]
         dataset = _FilmDataset(items, self.preprocessing, self.shape, with_notes=True, observer=self.observer)
         count = 0
-        total, show = done + len(items), self.shows_progress
+        total, show = done + len(items), self.shows_progress and bool(desc)
         with progress_bar(total=total, initial=done, desc=desc, unit="images", show=show) as bar:
             for batch in reading_loader(dataset, self.batch_size, self.num_workers) if items else ():
                 readable = [position for position, error in enumerate(batch["error"]) if not error]

@@ -9,7 +9,7 @@ with a finding at or over its operating point go through it once more, for their
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from cxr_monai.gate.answer import ACCEPTED, Answer
 from cxr_monai.gate.duplicate_films import DuplicateFilms
 from cxr_monai.inference.answered_batch import AnsweredBatch
 from cxr_monai.inference.model import Model
+from cxr_monai.inference.reading import first_error
 from cxr_monai.objects.film_result import (
     DEFAULT_KINDS,
     FilmResult,
@@ -35,6 +36,7 @@ from cxr_monai.objects.film_result import (
     ResultKind,
     ResultObject,
 )
+from cxr_monai.objects.result_attributes import highdicom_needed
 from cxr_monai.objects.result_objects import result_objects
 from cxr_monai.objects.source_film import SourceFilm
 
@@ -45,6 +47,7 @@ logger = logging.getLogger(__name__)
 PICTURE_SIDE = 1024
 """Pixels of the shorter side of a picture, at most."""
 DUPLICATE_SENTENCE = "The film is, or looks like, another film that was seen before."
+_RAMP_SIDE = 128
 _NO_PICTURE = np.zeros((0, 0), np.uint8)
 
 
@@ -101,19 +104,40 @@ class DicomResults:
         self._calibrated = {finding for finding in model.labels if calibrators.get(finding)}
 
     def answer(
-        self, films: Sequence[str | Path], names: Sequence[str] | None = None, earlier: DuplicateFilms | None = None
-    ) -> Iterator[AnsweredFilm]:
+        self,
+        films: Sequence[str | Path],
+        names: Sequence[str] | None = None,
+        earlier: DuplicateFilms | None = None,
+        desc: str = "answering",
+    ) -> Generator[AnsweredFilm, None, None]:
         """Yield what comes of every film, in their order.
 
         Args:
             films: DICOM files.
             names: of the films in the results; the paths where None.
             earlier: of ``model.gate.earlier_films()``: the films before these, among which copies are looked for.
+            desc: what the progress bar says; there is none where it is empty.
         """
-        with closing(self.model.answer_batches(films, names, earlier=earlier, desc="answering")) as batches:
+        with closing(self.model.answer_batches(films, names, earlier=earlier, desc=desc)) as batches:
             for answered in batches:
                 for film, result in self.film_results(answered):
                     yield film if result is None else self._with_objects(film, result)
+
+    def check(self) -> None:
+        """Answer about a ramp of greys: a fault of the model or of the machine shows, and no film has a part in it.
+
+        Raises:
+            CxrError: ``runtime-missing`` without highdicom, where objects are asked for; any error of the model's.
+        """
+        ramp = np.linspace(0, 1, _RAMP_SIDE**2, dtype=np.float32).reshape(_RAMP_SIDE, _RAMP_SIDE)
+        with closing(self.model.answer_batches([ramp], ["ramp"], num_workers=0, desc="")) as batches:
+            for answered in batches:
+                if answered.batch.errors:
+                    raise first_error(answered.batch.errors)
+                if self._explainer is not None:
+                    self._explainer(answered.batch.images)
+        if self.kinds:
+            highdicom_needed()
 
     def film_results(self, answered: AnsweredBatch) -> Iterator[tuple[AnsweredFilm, FilmResult | None]]:
         """Yield the answer about every film of a batch, without objects, and what its objects are built of.

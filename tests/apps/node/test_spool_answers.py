@@ -117,12 +117,12 @@ def test_records_are_of_a_role_a_bundle_and_a_time(spool: Spool) -> None:
 def test_a_part_is_as_it_said_last_and_since_when(spool: Spool) -> None:
     spool.note_part("analyse", "loading")
     since = spool.parts()[0].since
-    spool.note_part("analyse", "loading", "a bundle")
+    spool.note_part("analyse", "loading", text="a bundle")
 
     assert [(part.name, part.state, part.since, part.text) for part in spool.parts()] == [
         ("analyse", "loading", since, "a bundle")
     ]
-    spool.note_part("analyse", "ready")
+    spool.note_part("analyse", "running")
     assert spool.parts()[0].since > since
 
 

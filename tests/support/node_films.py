@@ -1,0 +1,43 @@
+"""A node's spool with films in it, and the analyser at work on it within the test's process."""
+
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from apps.node.analyser import Analyser
+from apps.node.settings import AnalyseSettings, Destination, NodeSettings
+from apps.node.spool import Spool
+from cxr_monai.objects import film_digest
+
+CR = "1.2.840.10008.5.1.4.1.1.1"
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def node_settings(folder: Path, bundle: Path, destinations: Sequence[Destination] = (), **analyse: Any) -> NodeSettings:
+    """Settings of a node whose spool is in a folder; pictures alone are built, which is quick."""
+    settings = AnalyseSettings(**{"bundle": str(bundle), "objects": ("sc",), "batch_size": 4, **analyse})
+    return NodeSettings(folder / "spool", analyse=settings, destinations=tuple(destinations))
+
+
+def receive(spool: Spool, films: Sequence[Path]) -> list[str]:
+    """Take in copies of films, as the receiver does, and return their digests."""
+    digests = []
+    for film in films:
+        part = spool.incoming / "film.part"
+        shutil.copy(film, part)
+        digests.append(film_digest(part))
+        spool.take_in(part, CR, EXPLICIT, "CT1")
+    return digests
+
+
+def answer_all(settings: NodeSettings, stop: threading.Event | None = None) -> None:
+    """Answer what waits, as a new analyser does, until nothing waits for it."""
+    spool = Spool(settings.spool)
+    try:
+        analyser = Analyser(spool, settings)
+        while analyser.answer_some(stop or threading.Event()):
+            pass
+    finally:
+        spool.close()
