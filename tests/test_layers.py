@@ -185,13 +185,13 @@ def not_public(source: str, module: str, is_package: bool, listed: dict[str, set
 
 
 def listed_names(path: Path) -> set[str]:
-    """Return the names in ``__all__`` of a module, read from its stub where it has one, else from its source."""
-    stub = path.with_suffix(".pyi")
-    for node in ast.parse((stub if stub.is_file() else path).read_text("utf-8")).body:
+    """Return the names in ``__all__`` of a module, read from its source or its stub, whichever has it."""
+    sources = [file.read_text("utf-8") for file in (path, path.with_suffix(".pyi")) if file.is_file()]
+    for node in (node for source in sources for node in ast.parse(source).body):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-            value = getattr(node, "value", None)
-            return {str(item) for item in ast.literal_eval(value)} if isinstance(value, ast.expr) else set()
+        is_list = isinstance(value := getattr(node, "value", None), ast.List | ast.Tuple)
+        if is_list and any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            return {str(item) for item in ast.literal_eval(value)}
     return set()
 
 
