@@ -300,6 +300,16 @@ def _decoders(syntaxes: Mapping[str, str] = TRANSFER_SYNTAXES) -> Iterator[Check
             yield CheckResult(f"DICOM {name}", CheckStatus.WARN, "no decoder: such files are left out", advice)
 
 
+def _result_objects() -> Iterator[CheckResult]:
+    """Return whether answers can become DICOM objects; no version is looked at by importing, which takes a second."""
+    try:
+        version = importlib.metadata.version("highdicom")
+        yield CheckResult("DICOM results", CheckStatus.OK, f"highdicom {version}: predict --dicom-out writes objects")
+    except importlib.metadata.PackageNotFoundError:
+        advice = "For answers as DICOM objects: pip install 'cxr-monai[dicom-results]'."
+        yield CheckResult("DICOM results", CheckStatus.OK, "no highdicom: predict writes tables alone", advice)
+
+
 def _mlflow() -> Iterator[CheckResult]:
     observation = f"{importlib.metadata.version('mlflow')}; trainings switch its usage reports off"
     silent = any(initial_environment().get(name) for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"))
@@ -350,6 +360,7 @@ CHECKS: dict[str, Check] = {
     "load": _load,
     "MLflow": _mlflow,
     "DICOM": _decoders,
+    "DICOM results": _result_objects,
     "torch": _torch,
     "GOMP_SPINCOUNT": _waiting,
     "GPU": _gpus,

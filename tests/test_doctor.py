@@ -249,6 +249,20 @@ def test_imagenets_weights_are_looked_for_and_checked_without_a_download(
 # -- DICOM
 
 
+def test_whether_answers_can_become_dicom_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    (result,) = doctor._result_objects()
+    version = doctor.importlib.metadata.version("highdicom")
+    assert (result.found, result.advice) == (f"highdicom {version}: predict --dicom-out writes objects", "")
+
+    def missing(name: str) -> str:
+        raise doctor.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", missing)
+    (result,) = doctor._result_objects()
+    assert result.status == "ok"  # an extra
+    assert "pip install 'cxr-monai[dicom-results]'" in result.advice
+
+
 def test_decoders_are_those_that_reading_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     from pydicom.uid import UID
 

@@ -84,6 +84,11 @@ WRITE = {
     "predict": Command(
         lambda made, at: ["predict", made.bundle, made.manifest, "--out", at / "p.csv", "--workers", 0], "p.csv"
     ),
+    "predict --dicom-out": Command(
+        lambda made, at: ["predict", made.bundle, f"{made.nih}/dicom", "--out", at / "p.csv", "--workers", 0,
+                          "--dicom-out", at / "d", "--dicom-objects", "sc"],
+        "d/objects.csv",
+    ),
     "explain": Command(
         lambda made, at: ["explain", made.bundle, made.manifest, "--out", at, "--workers", 0], None
     ),
@@ -202,7 +207,7 @@ def leaves(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
 
 def test_every_command_of_the_parser_is_here() -> None:
     there = {name for command in COMMANDS for name in leaves(build_parser(command), "") if name.split()[0] == command}
-    assert there == {*WRITE, *READ, *AS_NIH, *RUNS}
+    assert there == {*(name.partition(" --")[0] for name in WRITE), *READ, *AS_NIH, *RUNS}
 
 
 def run(command: Command, made: Made, at: Path, *more: str) -> int:
