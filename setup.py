@@ -98,8 +98,7 @@ setup(
         "test": TEST,
         "dev": [*DICOM, *NODE, *SHARING, *EXPORT, *DOCS, *TEST, *OPENVINO],
     },
-    # a program of apps/ adds its own: "cxr-monai-node = cxr_monai_apps.node:main"
-    entry_points={"console_scripts": ["cxr-monai = cxr_monai.cli:main"]},
+    entry_points={"console_scripts": ["cxr-monai = cxr_monai.cli:main", "cxr-monai-node = cxr_monai_apps.node:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",

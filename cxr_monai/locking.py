@@ -16,6 +16,8 @@ from pathlib import Path
 from cxr_monai.durable import make_folder, open_in_place, storage_error
 from cxr_monai.errors import Code, TrainingError
 
+__all__ = ["FileHold"]
+
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _CANNOT_LOCK = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 _FAR = 1 << 30

@@ -448,6 +448,22 @@ class Spool:
                 (error[:500], self.now() + pause_s, uid, destination),
             )
 
+    # parts
+
+    def note_restart(self, name: str, text: str) -> None:
+        """Note that a part's process has ended and is to be started again; what it said last stays.
+
+        Args:
+            name: of the part.
+            text: how it ended, where it said nothing itself.
+        """
+        with self.transaction() as database:
+            database.execute(
+                "UPDATE parts SET state = 'restarting', text = iif(text = '', ?2, text), since = ?3, "
+                "restarts = restarts + 1 WHERE name = ?1",
+                (name, text, self.now()),
+            )
+
     # care
 
     def sweep(self) -> int:
