@@ -8,16 +8,14 @@ bundle's, the films are put back untried, and the bundle is loaded anew. What no
 A second bundle, the shadow, answers when no film waits for the first; nothing of it is sent.
 """
 
-import faulthandler
 import logging
 import math
 import re
 import sqlite3
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from cxr_monai.errors import StorageError
@@ -26,6 +24,7 @@ from cxr_monai.workflows.dicom_results import AnsweredFilm
 
 from .bundle_keeper import BundleKeeper, LoadedBundle
 from .error_places import error_place
+from .film_watch import film_watch
 from .settings import NodeSettings
 from .spool import MAIN, SHADOW, FilmAnswer, Spool, SpooledFilm
 
@@ -34,8 +33,6 @@ POLL_S = 0.25
 IDLE_S = 5.0
 """Seconds after which a waiting analyser looks at everything."""
 STORAGE_PAUSE_S = 5.0
-HANG_S = 900.0
-"""Seconds that one film may take; then the process ends, which counts as an attempt."""
 _LONGEST_REASON = 500
 _UID = re.compile(r"(?<![\w.])[0-2](?:\.\d+){4,}")
 
@@ -135,10 +132,8 @@ class Analyser:
             [film.path for film in waiting.values()],
             self._destinations if keeper.role == MAIN else {},
         )
-        with (
-            _no_film_for_ever(),
-            closing(loaded.results.answer(paths, list(waiting), loaded.recent.films, "")) as answers,
-        ):
+        answers = loaded.results.answer(paths, list(waiting), loaded.recent.films, "")
+        with film_watch() as go_on, closing(answers):
             for answered in answers:
                 film = waiting[answered.name]
                 answer = film_answer(answered, str(film.path))
@@ -149,7 +144,7 @@ class Analyser:
                 self.log.info("%s: %s, %s, by %s", film.digest[:12], keeper.role, what, loaded.digest[:12])
                 if stop.is_set():
                     break
-                _watch()
+                go_on()
 
     def _is_fault_of_bundle(self, keeper: BundleKeeper, loaded: LoadedBundle) -> bool:
         """Return whether the bundle does not work any more, and let go of it then."""
@@ -179,18 +174,3 @@ def film_answer(answered: AnsweredFilm, path: str) -> FilmAnswer:
 
 def _without_nan(evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in evidence.items()}
-
-
-@contextmanager
-def _no_film_for_ever() -> Iterator[None]:
-    """End the process, with a trace of where it was, if a film takes longer than :data:`HANG_S`."""
-    _watch()
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
-def _watch() -> None:
-    if sys.__stderr__ is not None:
-        faulthandler.dump_traceback_later(HANG_S, exit=True, file=sys.__stderr__)

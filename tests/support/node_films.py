@@ -1,18 +1,24 @@
 """A node's spool with films in it, and the analyser at work on it within the test's process."""
 
+import logging
+import os
 import shutil
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from apps.node.analyser import Analyser
+from apps.node.analyser import Analyser, run_analyser
 from apps.node.settings import AnalyseSettings, Destination, NodeSettings
 from apps.node.spool import Spool
 from cxr_monai.objects import film_digest
+from cxr_monai.workflows.dicom_results import AnsweredFilm, DicomResults
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
+POISONED = 9
+"""The exit status of an analyser that a film has ended."""
 
 
 def node_settings(folder: Path, bundle: Path, destinations: Sequence[Destination] = (), **analyse: Any) -> NodeSettings:
@@ -41,3 +47,30 @@ def answer_all(settings: NodeSettings, stop: threading.Event | None = None) -> N
             pass
     finally:
         spool.close()
+
+
+def analyse_for_ever(settings: NodeSettings, log: Path, poison: str = "") -> None:
+    """Run the analyser in a process of its own until SIGTERM, as a node does.
+
+    Args:
+        settings: of the node.
+        log: where the process' output goes.
+        poison: digest of a film that ends the process.
+    """
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    logging.basicConfig(level=logging.INFO, force=True)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    answer = DicomResults.answer
+
+    def answer_or_end(results: DicomResults, *words: Any) -> Iterator[AnsweredFilm]:
+        for answered in answer(results, *words):
+            if answered.name == f"{poison}.dcm":
+                os._exit(POISONED)
+            yield answered
+
+    if poison:
+        DicomResults.answer = answer_or_end  # type: ignore[method-assign,assignment]
+    run_analyser(settings, stop)
