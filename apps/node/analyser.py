@@ -8,9 +8,7 @@ bundle's, the films are put back untried, and the bundle is loaded anew. What no
 A second bundle, the shadow, answers when no film waits for the first; nothing of it is sent.
 """
 
-import logging
 import math
-import re
 import sqlite3
 import threading
 import time
@@ -25,6 +23,7 @@ from cxr_monai.workflows.dicom_results import AnsweredFilm
 from .bundle_keeper import BundleKeeper, LoadedBundle
 from .error_places import error_place
 from .film_watch import film_watch
+from .node_logging import node_logger, without_uids
 from .settings import NodeSettings
 from .spool import MAIN, SHADOW, FilmAnswer, Spool, SpooledFilm
 
@@ -34,7 +33,6 @@ IDLE_S = 5.0
 """Seconds after which a waiting analyser looks at everything."""
 STORAGE_PAUSE_S = 5.0
 _LONGEST_REASON = 500
-_UID = re.compile(r"(?<![\w.])[0-2](?:\.\d+){4,}")
 
 
 def run_analyser(settings: NodeSettings, stop: threading.Event) -> None:
@@ -65,7 +63,7 @@ class Analyser:
 
     def __init__(self, spool: Spool, settings: NodeSettings) -> None:
         analyse = settings.analyse
-        self.spool, self.settings, self.log = spool, analyse, logging.getLogger("cxr-monai-node.analyse")
+        self.spool, self.settings, self.log = spool, analyse, node_logger("analyse")
         kinds = tuple(ResultKind(kind) for kind in analyse.objects)
         self.keepers = [BundleKeeper(spool, MAIN, analyse.bundle, analyse, kinds)]
         if analyse.shadow_bundle:
@@ -164,11 +162,11 @@ def film_answer(answered: AnsweredFilm, path: str) -> FilmAnswer:
         path: of the film's file.
     """
     code, reason = answered.error or ("", "")
-    reason = _UID.sub("<uid>", reason.replace(path, "the film"))[:_LONGEST_REASON]
+    reason = without_uids(reason.replace(path, "the film"))[:_LONGEST_REASON]
     state = "refused" if answered.error else "answered"
     evidence = None if answered.evidence is None else _without_nan(answered.evidence)
     return FilmAnswer(
-        state, code, reason, answered.probabilities, evidence, _UID.sub("<uid>", answered.remarks), answered.objects
+        state, code, reason, answered.probabilities, evidence, without_uids(answered.remarks), answered.objects
     )
 
 

@@ -7,7 +7,6 @@ A bundle that answers goes on answering while its folder is being changed, until
 """
 
 import gc
-import logging
 import math
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from cxr_monai.objects import ResultKind
 from cxr_monai.workflows.dicom_results import AnsweredFilm, DicomResults
 
 from .error_places import error_place
+from .node_logging import node_logger
 from .settings import AnalyseSettings
 from .spool import MAIN, Spool
 
@@ -100,7 +100,7 @@ class BundleKeeper:
     ) -> None:
         self.spool, self.role, self.bundle, self.settings, self.kinds = spool, role, bundle, settings, kinds
         self.loaded: LoadedBundle | None = None
-        self.log = logging.getLogger("cxr-monai-node.analyse")
+        self.log = node_logger("analyse")
         self._part = "analyse" if role == MAIN else role
         self._stamp: frozenset[tuple[str, int, int, int]] = frozenset()
         self._next, self._pause_s = -math.inf, FIRST_PAUSE_S

@@ -1,6 +1,5 @@
 """A node's spool with films in it, and the analyser at work on it within the test's process."""
 
-import logging
 import os
 import shutil
 import signal
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.node.analyser import Analyser, run_analyser
+from apps.node.node_logging import set_up_logging
 from apps.node.settings import AnalyseSettings, Destination, NodeSettings
 from apps.node.spool import Spool
 from cxr_monai.objects import film_digest
@@ -60,7 +60,7 @@ def analyse_for_ever(settings: NodeSettings, log: Path, poison: str = "") -> Non
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    logging.basicConfig(level=logging.INFO, force=True)
+    set_up_logging("analyse")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     answer = DicomResults.answer
