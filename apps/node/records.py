@@ -32,16 +32,21 @@ class WrittenRecords:
     """The records of one bundle.
 
     Attributes:
-        path: of the predictions.
+        predictions: the file.
         bundle: digest.
         answered: films with probabilities.
         others: films that were refused or have failed.
     """
 
-    path: Path
+    predictions: Path
     bundle: str
     answered: int
     others: int
+
+    @property
+    def films(self) -> int:
+        """All of them."""
+        return self.answered + self.others
 
 
 def write_records(

@@ -52,11 +52,13 @@ def test_records_are_what_predict_writes(answered_node: NodeSettings, spool: Spo
     films = [spool.film_path(record.digest) for record in spool.records(MAIN)]
     assert main(["predict", answered_node.analyse.bundle, *map(str, films), "--out", str(tmp_path / "p.csv")]) == 0
 
-    assert (records.answered, records.others) == (FILMS, 0)
-    assert records.path.parent.name == f"main-{records.bundle[:12]}"
-    assert json.loads(Path(f"{records.path}.json").read_text()) == json.loads((tmp_path / "p.csv.json").read_text())
+    assert (records.answered, records.others, records.films) == (FILMS, 0, FILMS)
+    assert records.predictions.parent.name == f"main-{records.bundle[:12]}"
+    assert json.loads(Path(f"{records.predictions}.json").read_text()) == json.loads(
+        (tmp_path / "p.csv.json").read_text()
+    )
     for name in ("", ".gate.csv"):
-        ours, theirs = (pd.read_csv(f"{path}{name}") for path in (records.path, tmp_path / "p.csv"))
+        ours, theirs = (pd.read_csv(f"{path}{name}") for path in (records.predictions, tmp_path / "p.csv"))
         theirs["image"] = theirs["image"].str.rpartition("/")[2]  # predict names a film by its path
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -76,14 +78,14 @@ def test_refused_and_failed_films_stand_in_the_errors(tmp_path: Path) -> None:
     [records] = write_records(spool, tmp_path / "out")
 
     assert (records.answered, records.others) == (1, 2)
-    assert records.path.read_text() == f"image,Mass\n{digests[0]}.dcm,0.25\n"
-    assert Path(f"{records.path}.errors.csv").read_text() == (
+    assert records.predictions.read_text() == f"image,Mass\n{digests[0]}.dcm,0.25\n"
+    assert Path(f"{records.predictions}.errors.csv").read_text() == (
         f"image,code,reason\n{digests[1]}.dcm,gate-lateral,a lateral\n{digests[2]}.dcm,system-error,ended\n"
     )
-    assert json.loads(Path(f"{records.path}.json").read_text()) == {
+    assert json.loads(Path(f"{records.predictions}.json").read_text()) == {
         "bundle": "b" * 64, "calibrated": False, "notes": {"odd": 1}
     }  # fmt: skip
-    assert not Path(f"{records.path}.gate.csv").exists()
+    assert not Path(f"{records.predictions}.gate.csv").exists()
     assert write_records(spool, tmp_path / "none", SHADOW) == []
     assert not (tmp_path / "none").exists()
     with pytest.raises(UsageError) as error:
@@ -91,7 +93,7 @@ def test_refused_and_failed_films_stand_in_the_errors(tmp_path: Path) -> None:
     assert code_of(error) == "output-exists"
     [records] = write_records(spool, tmp_path / "out", since=101, until=102, force=True)
     assert (records.answered, records.others) == (0, 1)
-    assert not records.path.exists()  # of the film that was answered nothing is left over
+    assert not records.predictions.exists()  # of the film that was answered nothing is left over
     spool.close()
 
 
@@ -101,7 +103,7 @@ def test_drift_reads_the_records_of_both_bundles(
     for role, bundle in ((MAIN, answered_node.analyse.bundle), (SHADOW, answered_node.analyse.shadow_bundle)):
         [records] = write_records(spool, tmp_path / role, role)
         words = ["--reference", "first:5", "--window", "20", "--out", str(tmp_path / f"drift-{role}")]
-        assert main(["drift", bundle, str(records.path.parent), *words]) in (0, 3)
+        assert main(["drift", bundle, str(records.predictions.parent), *words]) in (0, 3)
         result = json.loads((tmp_path / f"drift-{role}" / "drift.json").read_text())
         provenance = result["provenance"]
         assert (provenance["digest"], provenance["films"]) == (records.bundle, FILMS)
@@ -118,12 +120,12 @@ def test_evaluate_compares_the_shadow_with_the_main_bundle(
     known.to_csv(labels, index=False)
     words = ["dicom", str(spool.films), "--labels", str(labels), "--out", str(manifest)]
     assert main(["manifest", *words]) == 0
-    words = ["--compare", str(shadow_records.path), "--manifest", str(manifest), "--replicates", "20"]
-    assert main(["evaluate", "--predictions", str(main_records.path), *words, "--out", str(tmp_path / "e")]) == 0
+    words = ["--compare", str(shadow_records.predictions), "--manifest", str(manifest), "--replicates", "20"]
+    assert main(["evaluate", "--predictions", str(main_records.predictions), *words, "--out", str(tmp_path / "e")]) == 0
 
     metrics = pd.read_csv(tmp_path / "e" / "metrics.csv").set_index("finding")
     assert metrics.loc["Effusion", ["images", "positives"]].tolist() == [FILMS, FILMS // 2]
     comparison = pd.read_csv(tmp_path / "e" / "comparison.csv").set_index("finding")
-    scores = [pd.read_csv(records.path) for records in (main_records, shadow_records)]
+    scores = [pd.read_csv(records.predictions) for records in (main_records, shadow_records)]
     ours, theirs = (roc_auc_score(known["Effusion"], table["Effusion"]) for table in scores)
     assert comparison.loc["Effusion", "difference"] == pytest.approx(theirs - ours, abs=1e-6)
