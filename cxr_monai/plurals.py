@@ -6,6 +6,8 @@ out_of(1200, 14400, "image")    # "1,200 of 14,400 images"
 be(1)                           # "is"
 """
 
+__all__ = ["be", "counted"]
+
 
 def counted(number: float, noun: str) -> str:
     """Return a whole number, with commas, and its noun (given in the singular; the last word takes the plural).

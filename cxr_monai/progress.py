@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
+__all__ = ["duration"]
+
 LINE_SECONDS = 30.0
 """Between two lines."""
 

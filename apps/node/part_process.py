@@ -20,6 +20,7 @@ from cxr_monai.locking import FileHold
 from .node_logging import node_logger, set_up_logging
 from .settings import NodeSettings
 from .spool import Spool
+from .spool_care import care_for_spool, remove_lost_results
 
 PARTS = {
     "receive": ("receiver", "run_receiver"),
@@ -65,6 +66,10 @@ def run_part(name: str, settings: NodeSettings, is_supervised: bool = False) -> 
     hold = FileHold.of(spool.folder / f"{name}.lock", spool.folder / f"{name}.lock")
     try:
         spool.note_part(name, "running")
+        if name == "analyse":
+            remove_lost_results(spool)
+        elif name == "deliver":
+            threading.Thread(target=care_for_spool, args=(settings, stop), name="care", daemon=True).start()
         part_function(name)(settings, stop)
     except CxrError as error:
         node_logger(name).error("%s [%s]", error, error.code)

@@ -211,6 +211,10 @@ class Spool:
             raise
         self._database.execute("COMMIT")
 
+    def rows(self, query: str, *values: str | float) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, all of them."""
+        return self._database.execute(query, values).fetchall()
+
     @property
     def data_version(self) -> int:
         """A number that changes when another process or thread has changed a row; it costs microseconds to look."""
@@ -267,9 +271,10 @@ class Spool:
         size = part.stat().st_size
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
-        os.replace(part, target)
-        sync_folder(self.films)
-        return self._add_film(digest, size, sop_class, transfer_syntax, calling_ae)
+        with self.transaction():  # the file too: the film may be let go at the same moment (spool_care)
+            os.replace(part, target)
+            sync_folder(self.films)
+            return self._add_film(digest, size, sop_class, transfer_syntax, calling_ae)
 
     def adopt(self, path: Path, sop_class: str, transfer_syntax: str) -> bool:
         """Add the row of a film whose file is here without one; whoever took it in was killed before.
@@ -286,17 +291,17 @@ class Spool:
         """
         if film_digest(path) != path.stem:
             raise ValueError("the film is damaged")
-        return self._add_film(path.stem, path.stat().st_size, sop_class, transfer_syntax, "")
+        with self.transaction():
+            return self._add_film(path.stem, path.stat().st_size, sop_class, transfer_syntax, "")
 
     def _add_film(self, digest: str, size: int, sop_class: str, transfer_syntax: str, calling_ae: str) -> bool:
-        with self.transaction() as database:
-            # of a film that was kept long enough and let go, the record is left: it is answered anew
-            database.execute("DELETE FROM films WHERE digest = ? AND NOT is_kept", (digest,))
-            done = database.execute(
-                "INSERT INTO films VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (digest) DO NOTHING",
-                (digest, self.now(), size, sop_class, transfer_syntax, calling_ae),
-            )
-            return done.rowcount == 1
+        # of a film that was kept long enough and let go, the record is left: it is answered anew
+        self._database.execute("DELETE FROM films WHERE digest = ? AND NOT is_kept", (digest,))
+        done = self._database.execute(
+            "INSERT INTO films VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (digest) DO NOTHING",
+            (digest, self.now(), size, sop_class, transfer_syntax, calling_ae),
+        )
+        return done.rowcount == 1
 
     # analyser
 
