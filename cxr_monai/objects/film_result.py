@@ -6,7 +6,6 @@ FilmResult(source, model, gate, (), picture)           # of one that the gate re
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -140,7 +139,6 @@ class FilmResult:
             that is asked for shows it.
         remarks: sentences on what is odd about the film.
         no_maps: why no finding has a map, as a sentence; empty where maps were asked for and can be made.
-        answered_at: the time of the answer, local, as it stands in the objects: built twice, they have the same bytes.
     """
 
     source: "SourceFilm"
@@ -150,7 +148,6 @@ class FilmResult:
     picture: np.ndarray
     remarks: Sequence[str] = field(default_factory=tuple)
     no_maps: str = ""
-    answered_at: datetime = field(default_factory=datetime.now)
 
     @property
     def is_refused(self) -> bool:

@@ -11,7 +11,6 @@ refuses names without a caret and dates that are none, and quotes names in its w
 import math
 from collections.abc import Iterable, Mapping, MutableSequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -39,6 +38,10 @@ _WHERE_KNOWN = ("IssuerOfPatientID", "StudyDescription")
 """Type 3; the patient's age and weight stand with the film, and are often malformed."""
 
 
+_UNKNOWN_DAY, _MIDNIGHT = "19000101", "000000"
+"""Of the objects of a film whose header has no date: they must have one."""
+
+
 @dataclass(frozen=True)
 class _Series:
     number: int
@@ -58,11 +61,11 @@ def series_arguments(result: FilmResult, kind: ResultKind) -> dict[str, Any]:
 
     Args:
         result: of one film.
-        kind: of the object; each has a series of its own in the film's study.
+        kind: of the object; each has a series a bundle in the film's study.
     """
-    series = _SERIES[kind]
+    series, study = _SERIES[kind], str(result.source.header.StudyInstanceUID)
     return {
-        "series_instance_uid": derived_uid("series", result.uid_of(kind)),
+        "series_instance_uid": derived_uid("series", study, result.model.digest, kind),
         "series_number": series.number,
         "series_description": series.description,
         "sop_instance_uid": result.uid_of(kind),
@@ -183,7 +186,7 @@ def finished(made: "Dataset", result: FilmResult, kind: ResultKind) -> ResultObj
 
     made.ContributingEquipmentSequence = [_equipment(result)]
     made.DeviceUID = device_uid(result.model.digest)
-    _date(made, result.answered_at)
+    _date(made, result.source.header)
     with without_dicom_warnings():  # they would quote the patient
         _copy_patient_and_study(made, result.source)
         buffer = BytesIO()
@@ -226,11 +229,23 @@ def _software(result: FilmResult) -> list[str]:
     return [long_string(result.model.version), long_string(result.model.digest), f"cxr-monai {result.model.library}"]
 
 
-def _date(made: "Dataset", answered_at: datetime) -> None:
-    """Date an object by its answer: built twice, it has the same bytes."""
-    day, clock = answered_at.strftime("%Y%m%d"), answered_at.strftime("%H%M%S")
+def _date(made: "Dataset", header: "Dataset") -> None:
+    """Date an object by its film, so that it has the same bytes whenever it is built; never by the clock."""
+    from cxr_monai.data.formats.dicom_library import DA, TM
+
+    day, clock = _UNKNOWN_DAY, _MIDNIGHT
+    for pair in ("Acquisition", "Content", "Series", "Study"):
+        try:
+            day = DA(header.get(f"{pair}Date")).strftime("%Y%m%d")
+        except (AttributeError, TypeError, ValueError):  # absent, or no date
+            continue
+        try:
+            clock = TM(header.get(f"{pair}Time")).strftime("%H%M%S")
+        except (AttributeError, TypeError, ValueError):
+            clock = _MIDNIGHT
+        break
     for pair in ("InstanceCreation", "Content", "PresentationCreation"):
-        if pair == "InstanceCreation" or f"{pair}Date" in made:
+        if f"{pair}Date" in made:
             setattr(made, f"{pair}Date", day)
             setattr(made, f"{pair}Time", clock)
 

@@ -42,11 +42,17 @@ def check_result_runtime() -> None:
 def _builder(kind: ResultKind) -> Callable[[FilmResult], ResultObject | None]:
     """Return what builds a kind; highdicom is imported here."""
     if kind == ResultKind.REPORT:
-        from cxr_monai.objects.structured_report import build_report as build
-    elif kind == ResultKind.PICTURE:
-        from cxr_monai.objects.result_picture import build_picture as build
-    elif kind == ResultKind.CONTOURS:
-        from cxr_monai.objects.contours import build_contours as build
-    else:
-        from cxr_monai.objects.fractional_maps import build_fractional_maps as build
-    return build
+        from cxr_monai.objects.structured_report import build_report
+
+        return build_report
+    if kind == ResultKind.PICTURE:
+        from cxr_monai.objects.result_picture import build_picture
+
+        return build_picture
+    if kind == ResultKind.CONTOURS:
+        from cxr_monai.objects.contours import build_contours
+
+        return build_contours
+    from cxr_monai.objects.fractional_maps import build_fractional_maps
+
+    return build_fractional_maps

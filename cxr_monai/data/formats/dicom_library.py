@@ -59,8 +59,11 @@ with _out_of_reach(_NOT_PYTHONS):
         RLELossless,
         generate_uid,
     )
+    from pydicom.valuerep import DA, TM
 
 __all__ = [
+    "DA",
+    "TM",
     "UID",
     "BytesLengthException",
     "ConceptCode",
