@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {
-    path.relative_to(ROOT).as_posix(): path for part in ("cxr_monai", "scripts") for path in (ROOT / part).rglob("*.py")
+    path.relative_to(ROOT).as_posix(): path
+    for part in ("apps", "cxr_monai", "scripts")
+    for path in (ROOT / part).rglob("*.py")
 }
 WRITER = "cxr_monai/durable.py"
 
@@ -19,6 +21,7 @@ WHOLE = "into a folder that appears whole, or a temporary one that goes away"
 GROWS = "it grows, and a line that was cut off is told by its reader"
 AWAY = "sets aside, by its name alone, what somebody may still want"
 ALLOWED = {
+    ("apps/node/spool.py", "os.replace"): "a film's file, which is on the disk, takes its place",
     ("cxr_monai/cli/__init__.py", "os.open"): "the null device",
     ("cxr_monai/data/cache/pixels.py", "self.pixels_path.open"): "the cache's pixels: known when they are on the disk",
     ("cxr_monai/data/phantom/dicom_film.py", "header.save_as"): WHOLE,

@@ -121,18 +121,23 @@ def test_the_wheel_works_where_nothing_else_of_this_repository_is(wheel: Path, t
     packages = next((tmp_path / "venv").glob("lib/python*/site-packages"))
     zipfile.ZipFile(wheel).extractall(packages)
     (packages / "required.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("site-packages")))
-    script = next(
-        line for line in next(packages.glob("*.dist-info/entry_points.txt")).read_text().split("\n") if " = " in line
-    )
-    module, function = script.split(" = ")[1].split(":")
-    check = f"""
+    lines = next(packages.glob("*.dist-info/entry_points.txt")).read_text().split("\n")
+    scripts = dict(line.split(" = ") for line in lines if " = " in line)
+    assert scripts == {"cxr-monai": "cxr_monai.cli:main", "cxr-monai-node": "cxr_monai_apps.node:main"}
+    check = """
 import sys, cxr_monai, cxr_monai_apps
 from cxr_monai.bundle.shipped import shipped_bundles
-from {module} import {function} as command
+from cxr_monai.cli import main
+from cxr_monai_apps.node import main as node
 assert all(one.__file__.startswith(sys.argv[1]) for one in (cxr_monai, cxr_monai_apps))
 assert sorted(shipped_bundles()) == ["cxr_categories", "cxr_nih14", "cxr_transfer"]
 assert all(str(folder).startswith(sys.argv[1]) for folder in shipped_bundles().values())
-command(["--help"])
+assert node(["--config", "missing.toml", "status"]) == 1
+for command in (node, main):
+    try:
+        command(["--help"])
+    except SystemExit as done:
+        assert done.code == 0
 """
     ran = subprocess.run(
         [str(tmp_path / "venv/bin/python"), "-c", check, str(packages)],
@@ -143,8 +148,10 @@ command(["--help"])
         check=False,
     )
 
-    assert (script.split(" = ")[0], ran.returncode, ran.stderr) == ("cxr-monai", 0, "")
-    assert "usage: cxr-monai" in ran.stdout
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.startswith("cxr-monai-node: error [setting-invalid]")
+    assert "usage: cxr-monai " in ran.stdout
+    assert "usage: cxr-monai-node " in ran.stdout
 
 
 def test_warnings_are_errors() -> None:
