@@ -121,6 +121,7 @@ class FilmConnection(RequestHandler):
                 association.dul.join()
         finally:
             reception.discard()
+            self.request.close()  # pynetdicom does not, where the other side closed it first
 
 
 def _receive_exactly(connection: AssociationSocket, size: int) -> bytearray:

@@ -83,6 +83,7 @@ def run_receiver(
             (receive.host, receive.port),
             evt_handlers=[
                 (evt.EVT_C_STORE, store.store),
+                (evt.EVT_CONN_CLOSE, _forget_silent),
                 (evt.EVT_REQUESTED, _check_plain_peer, [rules]),
                 (evt.EVT_ACCEPTED, _report, ["accepted"]),
                 (evt.EVT_REJECTED, _report, ["rejected"]),
@@ -140,6 +141,12 @@ def _check_plain_peer(event: Event, rules: PeerRules) -> None:
         association.acse.send_reject(0x01, 0x01, 0x03)  # permanent, service user: calling AE title not recognised
         _report(event, "rejected")
         association.kill()
+
+
+def _forget_silent(event: Event) -> None:
+    """End the association of who left before asking for one; pynetdicom would count it for 30 seconds more."""
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
 
 
 def _report(event: Event, what: str) -> None:

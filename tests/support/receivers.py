@@ -1,12 +1,14 @@
 """A receiver that runs in a thread of the test, on a free port; senders; films to send."""
 
+import socket
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from pydicom import Dataset
@@ -16,6 +18,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from pynetdicom.transport import AssociationSocket
 
 from apps.node.receiver import run_receiver
 from apps.node.settings import NodeSettings, ReceiveSettings
@@ -61,12 +64,21 @@ def association(
     entity = AE(ae_title=calling)
     for sop_class in sop_classes:
         entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
-    asked = entity.associate("127.0.0.1", port, ae_title=called, **options)
-    try:
-        yield asked
-    finally:
-        if asked.is_established:
-            asked.release()
+    with patch.object(AssociationSocket, "_shutdown_socket", _close):
+        asked = entity.associate("127.0.0.1", port, ae_title=called, **options)
+        try:
+            yield asked
+        finally:
+            if asked.is_established:
+                asked.release()
+
+
+def _close(connection: AssociationSocket) -> None:
+    """Close a sender's socket; pynetdicom leaves one open whose other side has closed it before."""
+    if connection.socket is not None:
+        with suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)
+        connection.socket.close()
 
 
 def film(number: int = 1, sop_class: str = DIGITAL, size: int = 64) -> Dataset:
