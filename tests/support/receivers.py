@@ -30,15 +30,16 @@ WAIT_S = 60
 
 
 @contextmanager
-def running_receiver(spool: Path, **settings) -> Iterator[int]:
+def running_receiver(spool: Path, stop: threading.Event | None = None, **settings) -> Iterator[int]:
     """Run a receiver; give its port.
 
     Args:
         spool: its folder.
+        stop: ends it before the block does.
         settings: of ``ReceiveSettings``, where they are not those of a test: a free port, little in reserve.
     """
     receive = ReceiveSettings(**({"port": 0, "reserve_mb": 1} | settings))
-    stop, is_listening = threading.Event(), threading.Event()
+    stop, is_listening = stop or threading.Event(), threading.Event()
     ports: list[int] = []
 
     def note(port: int) -> None:
