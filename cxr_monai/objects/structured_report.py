@@ -1,7 +1,7 @@
 """The answer about a film for machines: a Comprehensive 3D SR by template TID 1500, as IHE's AI Results wants it.
 
-    report = build_report(film_result)
-    highdicom.sr.srread(BytesIO(report.content)).content.get_image_measurement_groups()
+    report = build_report(result)
+    report.content              # the file; highdicom.sr.srread reads it
 
 One image-level group (TID 1501) a finding holds the finding, its probability and threshold, whether the operating point
 is reached, whether the probability is calibrated, and the gate's answer: none of them is read without the others. What
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         UIDRefContentItem,
     )
 
-NOT_A_DEVICE = "Computed by software that is not a medical device; no physician has verified it."
+REPORT_DISCLAIMER = "Computed by software that is not a medical device; no physician has verified it."
 
 _CONTAINS, _CONTEXT, _MODIFIER = "CONTAINS", "HAS OBS CONTEXT", "HAS CONCEPT MOD"
 
@@ -114,7 +114,10 @@ class _Items:
 
         header = self.result.source.header
         return ImageContentItem(
-            self.concept(finding_codes.SOURCE), header.SOPClassUID, header.SOPInstanceUID, relationship_type=_CONTAINS
+            self.concept(finding_codes.SOURCE_IMAGE),
+            header.SOPClassUID,
+            header.SOPInstanceUID,
+            relationship_type=_CONTAINS,
         )
 
     def container(
@@ -194,7 +197,7 @@ def _answer(items: _Items, finding: FindingResult) -> list["ContentItem"]:
     return [
         *numbers,
         items.code(finding_codes.POINT_REACHED, reached),
-        items.code(finding_codes.CALIBRATED, _yes_or_no(finding.is_calibrated)),
+        items.code(finding_codes.PROBABILITY_IS_CALIBRATED, _yes_or_no(finding.is_calibrated)),
     ]
 
 
@@ -212,5 +215,5 @@ def _film_evaluations(items: _Items) -> list["ContentItem"]:
     reason = [items.code(finding_codes.GATE_REASON, finding_codes.code_of_gate_reason(gate.code))] if gate.code else []
     words = [(finding_codes.GATE_SENTENCE, gate.sentence), (finding_codes.GATE_EVIDENCE, gate.evidence)]
     words += [(finding_codes.FILM_REMARK, remark) for remark in remarks]
-    texts = [items.text(name, text) for name, text in (*words, (finding_codes.COMMENT, NOT_A_DEVICE)) if text]
+    texts = [items.text(name, text) for name, text in (*words, (finding_codes.COMMENT, REPORT_DISCLAIMER)) if text]
     return [_gate_answer(items), *reason, *texts]

@@ -1,6 +1,7 @@
 """Codes of findings and concepts: check digits, and DICOM's own dictionaries."""
 
 import re
+from pathlib import Path
 
 import pytest
 from pydicom.sr._concepts_dict import concepts
@@ -58,7 +59,7 @@ def meanings_in_dicom(code: CodedTerm) -> set[str]:
 @pytest.mark.parametrize("code", TABLE, ids=lambda code: code.meaning)
 def test_codes_and_meanings_are_those_of_dicom(code: CodedTerm) -> None:
     meanings = meanings_in_dicom(code)
-    assert not meanings or code.meaning in meanings or code == finding_codes.SOURCE  # "Source (attribute)" there
+    assert not meanings or code.meaning in meanings or code == finding_codes.SOURCE_IMAGE  # "Source (attribute)" there
     assert code.scheme != "DCM" or meanings, "a code of DICOM's that DICOM does not have"
 
 
@@ -96,3 +97,12 @@ def test_codes_fit_their_attributes(code: CodedTerm) -> None:
 
 def test_reasons_of_the_gate_keep_their_name() -> None:
     assert {code_of_gate_reason(code).meaning for code in GATE_REASONS} == set(GATE_REASONS)
+
+
+def test_the_page_of_codes_is_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dicom-codes.md").read_text("utf-8")
+    for finding, (code, grade) in finding_codes.FINDING_CODES.items():
+        assert f"| {finding} | {code.scheme} | {code.value} | {code.meaning} | {grade} |\n" in page
+    for code in {code for code in TABLE if code.scheme == finding_codes.PRIVATE_SCHEME}:
+        assert f"| {code.value} | {code.meaning} |" in page
+    assert page.count("99CXRMONAI | ") == 1  # pleural thickening

@@ -9,7 +9,7 @@ from tests.conftest import REALDATA
 from tests.support.dicom_validators import errors_of_dciodvfy
 from tests.support.film_results import ACCEPTED, MODEL, REFUSED
 
-KINDS = (ResultKind.PICTURE, ResultKind.CONTOURS, ResultKind.MAPS)
+KINDS = (ResultKind.REPORT, ResultKind.PICTURE, ResultKind.CONTOURS, ResultKind.MAPS)
 
 
 @pytest.mark.hospital
@@ -25,7 +25,7 @@ def test_dciodvfy_has_no_error(tmp_path, is_refused):
         gate = REFUSED if is_refused else ACCEPTED
         result = FilmResult(SourceFilm.read(film), MODEL, gate, findings, film_picture(film))
         objects = result_objects(result, KINDS)
-        assert [made.kind for made in objects] == list(KINDS[: 1 if is_refused else 3])
+        assert [made.kind for made in objects] == list(KINDS[: 2 if is_refused else 4])
         assert {made.kind: errors_of_dciodvfy(made.content, tmp_path) for made in objects} == {
             made.kind: [] for made in objects
         }
