@@ -11,10 +11,12 @@ import numpy as np
 from PIL import Image
 
 from cxr_monai.objects.film_result import FilmResult, FindingResult, ResultKind, ResultObject
+from cxr_monai.objects.finding_codes import code_of_finding
 from cxr_monai.objects.result_attributes import (
     finished,
     highdicom_needed,
     long_string,
+    private_coding_scheme,
     refer_to,
     reference_film,
     series_arguments,
@@ -23,8 +25,6 @@ from cxr_monai.objects.result_uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-    from cxr_monai.data.formats.dicom_library import ConceptCode
 
 _STEPS = 100
 """Values between 0 and a map's maximum; fewer make longer runs of equal pixels."""
@@ -63,6 +63,7 @@ def build_fractional_maps(result: FilmResult) -> ResultObject | None:
         transfer_syntax_uid=RLELossless,
         content_label="AI_MAPS",
         content_description="shares of class activation maps' maxima",
+        coding_schemes=[private_coding_scheme()],
         **series_arguments(result, ResultKind.MAPS),
     )
     orientation = values_of(header, "PatientOrientation")
@@ -85,7 +86,7 @@ def _segment(result: FilmResult, finding: FindingResult, number: int) -> "Datase
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
 
-    from cxr_monai.data.formats.dicom_library import codes
+    from cxr_monai.data.formats.dicom_library import ConceptCode, codes
 
     algorithm = AlgorithmIdentificationSequence(
         long_string(result.model.name),
@@ -98,15 +99,9 @@ def _segment(result: FilmResult, finding: FindingResult, number: int) -> "Datase
         number,
         long_string(finding.finding),
         codes.SCT.MorphologicallyAbnormalStructure,
-        _code_of(finding.finding),
+        ConceptCode(*code_of_finding(finding.finding)),
         "AUTOMATIC",
         algorithm,
     )
     segment.SegmentDescription = _DESCRIPTION
     return segment
-
-
-def _code_of(finding: str) -> "ConceptCode":
-    from cxr_monai.data.formats.dicom_library import ConceptCode
-
-    return ConceptCode(long_string(finding)[:16], "99CXRMONAI", long_string(finding))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.objects.film_result import FilmResult, ResultKind, ResultObject
+from cxr_monai.objects.finding_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME
 from cxr_monai.objects.result_marks import MANUFACTURER
 from cxr_monai.objects.result_uids import derived_uid, device_uid
 
@@ -156,6 +157,13 @@ def reference_film(source: "SourceFilm") -> "Dataset":
     for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "Modality"):
         setattr(reference, keyword, header.get(keyword))
     return reference
+
+
+def private_coding_scheme() -> "Dataset":
+    """Return the item that says whose the private codes are (PS3.3 C.12.1.1.1); objects with such codes have it."""
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+
+    return CodingSchemeIdentificationItem(PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, responsible_organization=MANUFACTURER)
 
 
 def refer_to(made: "Dataset", source: "SourceFilm") -> None:

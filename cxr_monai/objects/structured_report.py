@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from cxr_monai.objects import finding_codes
 from cxr_monai.objects.film_result import FilmResult, FindingResult, ResultKind, ResultObject
 from cxr_monai.objects.finding_codes import CodedTerm
-from cxr_monai.objects.result_attributes import finished, highdicom_needed, refer_to, reference_film, series_arguments
+from cxr_monai.objects.result_attributes import (
+    finished,
+    highdicom_needed,
+    private_coding_scheme,
+    refer_to,
+    reference_film,
+    series_arguments,
+)
 from cxr_monai.objects.result_marks import MANUFACTURER
 from cxr_monai.objects.result_uids import derived_uid, device_uid
 
@@ -45,7 +52,6 @@ def build_report(result: FilmResult) -> ResultObject:
         CxrError: ``runtime-missing`` without highdicom.
     """
     highdicom_needed()
-    from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.sr import Comprehensive3DSR
 
     items = _Items(result)
@@ -55,11 +61,7 @@ def build_report(result: FilmResult) -> ResultObject:
         is_complete=True,
         is_final=False,
         is_verified=False,
-        coding_schemes=[
-            CodingSchemeIdentificationItem(
-                finding_codes.PRIVATE_SCHEME, finding_codes.PRIVATE_SCHEME_NAME, responsible_organization=MANUFACTURER
-            )
-        ],
+        coding_schemes=[private_coding_scheme()],
         **series_arguments(result, ResultKind.REPORT),
     )
     refer_to(made, result.source)

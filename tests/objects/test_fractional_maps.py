@@ -34,6 +34,8 @@ def test_a_segment_is_a_map_in_the_films_pixels_by_its_maximum():
         "FRACTIONAL", "OCCUPANCY", 100,
     )  # fmt: skip
     assert [segment.SegmentLabel for segment in maps.SegmentSequence] == ["Mass", "Nodule"]
+    codes = [segment.SegmentedPropertyTypeCodeSequence[0].CodeValue for segment in maps.SegmentSequence]
+    assert codes == ["4147007", "27925004"]
     assert maps.pixel_array.shape == (2, 40, 30)
     first, second = maps.pixel_array
     assert np.array_equal(first, second)
