@@ -6,7 +6,6 @@
 A bundle that answers goes on answering while its folder is being changed, until what is there now can be loaded.
 """
 
-import gc
 import math
 import time
 from collections import deque
@@ -129,8 +128,6 @@ class BundleKeeper:
             self._note_failure(error)
             return
         self._stamp, self.loaded, self._pause_s = stamp, fresh, FIRST_PAUSE_S
-        gc.collect()
-        gc.freeze()  # what stays is not looked through again and again
         self.log.info("%s: bundle %s answers", self.role, fresh.digest[:12])
         self.spool.note_part(self._part, "running")
 

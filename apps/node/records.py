@@ -4,12 +4,14 @@
     write_records(spool, "records", SHADOW)             # records/shadow-ba9876543210/...
 
 A set a bundle: two networks' probabilities are no stream. ``image`` is ``DIGEST.dcm``, the film's name in the spool, by
-which ``cxr-monai manifest dicom SPOOL/films`` knows it too.
+which ``cxr-monai manifest dicom SPOOL/films`` knows it too. ``received.csv`` has the time of each film, for those whose
+header has none: ``cxr-monai drift ... --time-column received --manifest received.csv``.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,13 @@ import numpy as np
 import pandas as pd
 
 from cxr_monai.data.notes import FilmNotes
+from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.gate_evidence import TEXT_EVIDENCE
 from cxr_monai.evaluation.streaming import PredictionRows
 
 from .spool import MAIN, FilmRecord, Spool
 
-PREDICTIONS = "predictions.csv"
+PREDICTIONS, RECEIVED = "predictions.csv", "received.csv"
 _AT_A_TIME = 500
 
 
@@ -81,8 +84,11 @@ def write_records(
         head = {**about, "role": role, "since": since, "until": str(until), "written_at": spool.now()}
         rows = PredictionRows.open(path, labels, head, total, force, columns)
         records = islice(spool.records(role, bundle, since, until), total)
+        times = ["image,received\n"]
         while some := list(islice(records, _AT_A_TIME)):
             _add(rows, some, labels, columns)
+            times += [f"{_name(record)},{_local_time(record.received_at)}\n" for record in some]
+        write_durably(path.with_name(RECEIVED), "".join(times).encode())
         rows.finish(about)
         written.append(WrittenRecords(path, bundle, rows.predicted, len(rows.errors)))
     return written
@@ -114,6 +120,11 @@ def _evidence_table(evidence: Sequence[Any], columns: Sequence[str]) -> pd.DataF
     table = pd.DataFrame(list(evidence), columns=list(columns))
     numbers = [name for name in columns if name not in TEXT_EVIDENCE]
     return table.astype(dict.fromkeys(numbers, "float64"))
+
+
+def _local_time(seconds: float) -> str:
+    """Return a time as headers have it: local, without its zone."""
+    return datetime.fromtimestamp(seconds).isoformat(timespec="seconds")
 
 
 def _name(record: FilmRecord) -> str:

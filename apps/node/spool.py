@@ -116,6 +116,7 @@ class FilmRecord:
         code, reason: of those that are not answered.
         probabilities, evidence: as of :class:`FilmAnswer`.
         remarks: what is odd about the film, one a line.
+        received_at: seconds since 1970.
     """
 
     digest: str
@@ -125,6 +126,7 @@ class FilmRecord:
     probabilities: Mapping[str, float] | None
     evidence: Mapping[str, Any] | None
     remarks: str
+    received_at: float
 
 
 @dataclass(frozen=True)
@@ -414,9 +416,9 @@ class Spool:
             "ORDER BY received_at, digest"
         )
         with closing(self._database.execute(query, (role, bundle, since, until, last))) as rows:
-            for _, digest, state, code, reason, values, evidence, remarks in rows:
+            for received_at, digest, state, code, reason, values, evidence, remarks in rows:
                 probabilities, judged = (None if text is None else json.loads(text) for text in (values, evidence))
-                yield FilmRecord(digest, state, code, reason, probabilities, judged, remarks)
+                yield FilmRecord(digest, state, code, reason, probabilities, judged, remarks, received_at)
 
     # deliverer
 
