@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
         from cxr_monai.workflows.dicom_folder import check_dicom_folder
 
         may_continue = part_of(arguments.out).exists()
-        check_dicom_folder(arguments.dicom_out, len(films), arguments.inputs, arguments.force, may_continue)
+        check_dicom_folder(arguments.dicom_out, kinds, len(films), arguments.inputs, arguments.force, may_continue)
     model = Model.open(
         open_bundle(arguments),
         weights=arguments.weights,

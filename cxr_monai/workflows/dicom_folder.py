@@ -37,8 +37,13 @@ OBJECTS_TABLE = "objects.csv"
 OBJECT_COLUMNS = ("image", "kind", "sop_instance_uid", "file")
 """The columns of ``objects.csv``: name of the film as in the predictions; ``sr``, ``sc``, ``gsps`` or ``seg``; UID;
 path below the folder. Films with the same bytes share their objects."""
-BYTES_AN_OBJECT = 20_000
-"""At least."""
+BYTES_OF_KIND = {
+    ResultKind.REPORT: 20_000,
+    ResultKind.PICTURE: 500_000,
+    ResultKind.CONTOURS: 2_000,
+    ResultKind.MAPS: 2_000,
+}
+"""Of an object, at least; not every film has contours and maps, and a picture of a large film has 4 to 8 MB."""
 
 _PARTS, _HELD = "objects.part", "objects.csv.part"
 _ENDINGS = (".dcm", ".dicom", ".ima")
@@ -47,12 +52,18 @@ _LONGEST = 180
 
 
 def check_dicom_folder(
-    folder: str | Path, films: int, inputs: Iterable[str | Path] = (), force: bool = False, may_continue: bool = False
+    folder: str | Path,
+    kinds: Sequence[ResultKind],
+    films: int,
+    inputs: Iterable[str | Path] = (),
+    force: bool = False,
+    may_continue: bool = False,
 ) -> None:
     """Check, before the work begins, that a folder can take result objects. Nothing is changed.
 
     Args:
         folder: new, empty, an earlier result that ``force`` allows to replace, or one that was interrupted.
+        kinds: of objects.
         films: how many there are.
         inputs: what the films come from; the folder must not lie in one of them, where it would be taken for input.
         force: an earlier result may be replaced.
@@ -73,7 +84,8 @@ def check_dicom_folder(
                 fix="Choose a folder outside.",
                 where=folder,
             )
-    check_folder(folder, [OBJECTS_TABLE], force or may_continue, room=films * BYTES_AN_OBJECT)
+    room = 0 if may_continue else films * sum(BYTES_OF_KIND[kind] for kind in kinds)
+    check_folder(folder, [OBJECTS_TABLE], force or may_continue, room)
     is_result = any((folder / name).exists() for name in (OBJECTS_TABLE, _HELD))
     if folder.is_dir() and any(folder.iterdir()) and not is_result:
         raise UsageError(

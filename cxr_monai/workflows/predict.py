@@ -119,7 +119,7 @@ def predict_images(
         from cxr_monai.workflows.dicom_folder import check_dicom_folder
 
         inputs = [] if isinstance(images, Manifest) else [images] if isinstance(images, str | Path) else images
-        check_dicom_folder(dicom_out, len(films), inputs, force, part_of(out).exists())
+        check_dicom_folder(dicom_out, kinds, len(films), inputs, force, part_of(out).exists())
     model = open_model(
         bundle,
         trust_folder=trust_folder,

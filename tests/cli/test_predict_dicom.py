@@ -17,7 +17,8 @@ from cxr_monai.cli import build_parser, main
 from cxr_monai.errors import CxrError
 from cxr_monai.inference.model import Model
 from cxr_monai.locking import FileHold
-from cxr_monai.workflows.dicom_folder import object_stems
+from cxr_monai.objects import ResultKind
+from cxr_monai.workflows.dicom_folder import BYTES_OF_KIND, object_stems
 from cxr_monai.workflows.dicom_results import DicomResults
 from tests.support.dicom_films import BUILDING, ObjectsForTests, answering_bundle, light_objects, save_film
 from tests.support.geometry_gates import altered, film, save
@@ -285,7 +286,7 @@ def test_a_full_disk_keeps_what_is_done(
         assert set(tree(disk)) == {"filler"}
         make_room(disk)
         with pytest.MonkeyPatch.context() as context:
-            context.setattr("cxr_monai.workflows.dicom_folder.BYTES_AN_OBJECT", 0)
+            context.setitem(BYTES_OF_KIND, ResultKind.REPORT, 0)
             fill(disk, 16_000)  # room for a part of them
             assert predict(bundle, films, words=words) == 1
             said = capsys.readouterr().err
