@@ -152,9 +152,6 @@ class DicomFolder:
         hold = FileHold.of(self.path / _HELD, self.table)
         try:
             yield
-            hold.remove()
-        except OSError as error:
-            raise storage_error(error, self.table, "It is written.") from error
         except BaseException:
             if hold.created and not self._parts.exists():  # nothing was done
                 hold.remove()
@@ -162,6 +159,11 @@ class DicomFolder:
                     with suppress(OSError):  # another process writes there
                         self.path.rmdir()
             raise
+        else:
+            try:
+                hold.remove()
+            except OSError as error:
+                raise storage_error(error, self.table, "It is written.") from error
         finally:
             hold.release()
 

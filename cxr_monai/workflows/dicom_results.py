@@ -169,6 +169,9 @@ class DicomResults:
                 yield film, self._result(answered, row, values, answer, maps.get(row, {})) if self.kinds else None
             except RadiographError as error:
                 yield replace(film, error=(str(error.code), error.message), probabilities=None), None
+            except OSError as error:  # it was there a moment ago
+                gone = f"it can no longer be read: {error.strerror}."
+                yield replace(film, error=(str(Code.RADIOGRAPH_NOT_FOUND), gone), probabilities=None), None
 
     def build(self, result: FilmResult, kinds: Sequence[ResultKind] | None = None) -> list[ResultObject]:
         """Build the objects of a film's result.

@@ -300,6 +300,17 @@ def test_the_uids_are_those_of_the_objects(bundle: Path, films: list[Path]) -> N
     assert all(each.uid == result.uid_of(each.kind) for each in objects)
 
 
+def test_a_film_that_goes_away_meanwhile(bundle: Path, tmp_path: Path, light_objects: ObjectsForTests) -> None:
+    path = save_film(tmp_path / "a.dcm", film(0))
+    results = DicomResults(open_model(bundle))
+    (answered,) = results.model.answer_batches([path, save_film(tmp_path / "b.dcm", film(1), "1.2.9")])
+    path.unlink()
+    (gone, nothing), (_, result) = results.film_results(answered)
+    assert gone.error == ("radiograph-not-found", "it can no longer be read: No such file or directory.")
+    assert nothing is None
+    assert result is not None
+
+
 def test_what_no_object_can_be_made_of_is_said_and_the_rest_is_done(
     bundle: Path, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
