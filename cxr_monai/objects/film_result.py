@@ -13,7 +13,7 @@ import numpy as np
 
 from cxr_monai import __version__
 from cxr_monai.errors import Code, SettingError
-from cxr_monai.objects.result_uids import derived_uid
+from cxr_monai.objects.result_uids import derived_uid, device_uid
 
 if TYPE_CHECKING:
     from cxr_monai.objects.source_film import SourceFilm
@@ -57,6 +57,10 @@ def parse_result_kinds(kinds: str | Sequence[str]) -> tuple[ResultKind, ...]:
     return tuple(kind for kind in ResultKind if kind in names)
 
 
+WEIGHTS_SETTING = "weights="
+"""Begins the setting of a model whose weights are not the bundle's own; their digest follows."""
+
+
 @dataclass(frozen=True)
 class ModelIdentity:
     """Which model answered.
@@ -75,6 +79,11 @@ class ModelIdentity:
     rule: str = ""
     settings: tuple[str, ...] = ()
     library: str = __version__
+
+    @property
+    def device_uid(self) -> str:
+        """The Device UID: another one for another bundle, and for a bundle with other weights."""
+        return device_uid(self.digest, *(part for part in self.settings if part.startswith(WEIGHTS_SETTING)))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cxr_monai.errors import Code, CxrError
 from cxr_monai.objects.film_result import FilmResult, ResultKind, ResultObject
 from cxr_monai.objects.finding_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME
 from cxr_monai.objects.result_marks import MANUFACTURER
-from cxr_monai.objects.result_uids import derived_uid, device_uid
+from cxr_monai.objects.result_uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
@@ -193,7 +193,7 @@ def finished(made: "Dataset", result: FilmResult, kind: ResultKind) -> ResultObj
     from cxr_monai.data.formats.dicom_reader import without_dicom_warnings
 
     made.ContributingEquipmentSequence = [_equipment(result)]
-    made.DeviceUID = device_uid(result.model.digest)
+    made.DeviceUID = result.model.device_uid
     _date(made, result.source.header)
     with without_dicom_warnings():  # they would quote the patient
         _copy_patient_and_study(made, result.source)
@@ -228,7 +228,7 @@ def _equipment(result: FilmResult) -> "Dataset":
         ManufacturerModelName=long_string(result.model.name),
         SoftwareVersions=_software(result),
         DeviceSerialNumber=long_string(result.model.digest),
-        DeviceUID=device_uid(result.model.digest),
+        DeviceUID=result.model.device_uid,
     )
 
 

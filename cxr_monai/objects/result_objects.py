@@ -1,10 +1,9 @@
 """The result objects of one film, of the kinds that are asked for."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 
-from cxr_monai.errors import Code, CxrError
 from cxr_monai.objects.film_result import DEFAULT_KINDS, FilmResult, ResultKind, ResultObject
+from cxr_monai.objects.result_attributes import highdicom_needed
 
 
 def result_objects(result: FilmResult, kinds: Sequence[ResultKind] = DEFAULT_KINDS) -> list[ResultObject]:
@@ -20,23 +19,18 @@ def result_objects(result: FilmResult, kinds: Sequence[ResultKind] = DEFAULT_KIN
     Raises:
         CxrError: ``runtime-missing`` without highdicom (extra ``dicom-results``).
     """
-    check_result_runtime()
     built = (_builder(kind)(result) for kind in kinds)
     return [result_object for result_object in built if result_object is not None]
 
 
-def check_result_runtime() -> None:
-    """Check, before films are read, that result objects can be built here.
+def check_result_runtime(kinds: Sequence[ResultKind]) -> None:
+    """Check, before films are read, that objects of these kinds can be built here.
 
     Raises:
-        CxrError: ``runtime-missing`` without highdicom.
+        CxrError: ``runtime-missing`` without highdicom, which reports and maps need.
     """
-    if find_spec("highdicom") is None:
-        raise CxrError(
-            Code.RUNTIME_MISSING,
-            "DICOM result objects need highdicom, which is not installed.",
-            fix="Install it: pip install 'cxr-monai[dicom-results]'.",
-        )
+    if {ResultKind.REPORT, ResultKind.MAPS}.intersection(kinds):
+        highdicom_needed()
 
 
 def _builder(kind: ResultKind) -> Callable[[FilmResult], ResultObject | None]:

@@ -24,10 +24,11 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.UUID(bytes=bytes(number)).int}"
 
 
-def device_uid(bundle_digest: str) -> str:
+def device_uid(bundle_digest: str, *others: str) -> str:
     """Return the Device UID of a model: it changes with the bundle, as IHE's AI Results profile wants it.
 
     Args:
         bundle_digest: SHA-256 of the bundle's contents.
+        others: what makes another model of it, such as weights that are not its own.
     """
-    return derived_uid("device", bundle_digest)
+    return derived_uid("device", bundle_digest, *others)

@@ -23,7 +23,7 @@ from cxr_monai.objects.result_attributes import (
     series_arguments,
 )
 from cxr_monai.objects.result_marks import MANUFACTURER
-from cxr_monai.objects.result_uids import derived_uid, device_uid
+from cxr_monai.objects.result_uids import derived_uid
 
 if TYPE_CHECKING:
     from highdicom.sr import (
@@ -143,7 +143,7 @@ def _document_context(items: _Items) -> list["ContentItem"]:
     return [
         items.code(finding_codes.LANGUAGE, finding_codes.ENGLISH, _MODIFIER),
         items.code(finding_codes.OBSERVER_TYPE, finding_codes.DEVICE, _CONTEXT),
-        items.uid(finding_codes.DEVICE_UID, device_uid(model.digest)),
+        items.uid(finding_codes.DEVICE_UID, model.device_uid),
         items.text(finding_codes.DEVICE_NAME, f"{model.name} {model.version}", _CONTEXT),
         items.text(finding_codes.DEVICE_MANUFACTURER, MANUFACTURER, _CONTEXT),
         items.text(finding_codes.DEVICE_MODEL, model.name, _CONTEXT),

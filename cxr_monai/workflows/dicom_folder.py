@@ -74,7 +74,7 @@ def check_dicom_folder(
         UsageError: ``output-exists``.
         StorageError: ``disk-full``, ``write-failed``.
     """
-    check_result_runtime()
+    check_result_runtime(kinds)
     folder = Path(folder)
     for place in map(Path, inputs):
         if place.is_dir() and folder.resolve().is_relative_to(place.resolve()):

@@ -29,6 +29,7 @@ from cxr_monai.inference.model import Model
 from cxr_monai.inference.reading import first_error
 from cxr_monai.objects.film_result import (
     DEFAULT_KINDS,
+    WEIGHTS_SETTING,
     FilmResult,
     FindingResult,
     GateResult,
@@ -264,7 +265,7 @@ def _identity(model: Model, rule: str) -> ModelIdentity:
     if model.settings.raw:
         settings.append("raw")
     if model.settings.weights:
-        settings.append(f"weights={file_digest(Path(model.settings.weights))}")
+        settings.append(f"{WEIGHTS_SETTING}{file_digest(Path(model.settings.weights))}")
     if model.settings.mend:
         settings.append(f"mend={','.join(model.settings.mend)}")
     if model.gate.training.digest:

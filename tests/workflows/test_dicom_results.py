@@ -217,6 +217,7 @@ def test_without_operating_points(films: list[Path], tmp_path: Path, light_objec
     assert results[1].model.digest == results[2].model.digest  # one bundle, and three answers
     assert len({result.uid_of(ResultKind.REPORT) for result in results}) == 3
     assert results[1].settings == ("", "off", "raw")
+    assert results[1].model.device_uid != results[2].model.device_uid  # other weights are another model
 
 
 def test_a_bundle_of_before_says_that_it_has_no_gate(
