@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from cxr_monai.evaluation.fitted import Fitted
 from cxr_monai.inference.model import Model
 from cxr_monai.objects import FilmResult, ResultKind
 from cxr_monai.workflows.dicom_results import DUPLICATE_SENTENCE, AnsweredFilm, DicomResults
-from tests.support.dicom_films import BUILDING, ObjectsForTests, answering_bundle, film_header, light_objects, save_film
+from tests.support.dicom_films import (
+    BUILDING,
+    SMOOTH,
+    ObjectsForTests,
+    answering_bundle,
+    film_header,
+    light_objects,
+    save_film,
+)
 from tests.support.film_results import film_content
 from tests.support.geometry_gates import altered, film
 from tests.support.geometry_gates import save as save_picture
@@ -299,6 +308,18 @@ def test_the_uids_are_those_of_the_objects(bundle: Path, films: list[Path]) -> N
     objects = results.build(result)
     assert [(each.kind, each.uid) for each in objects][:1] == [(ResultKind.PICTURE, result.uid_of(ResultKind.PICTURE))]
     assert all(each.uid == result.uid_of(each.kind) for each in objects)
+
+
+def test_a_report_read_back_has_the_predictions_and_the_bundle_s_thresholds(bundle: Path, films: list[Path]) -> None:
+    from highdicom.sr import srread
+
+    model = open_model(bundle)
+    (answered,) = DicomResults(model, [ResultKind.REPORT], "f1").answer(films[:1])
+    groups = srread(BytesIO(answered.objects[0].content)).content.get_image_measurement_groups()
+    values = [[item.value for item in group.get_measurements()] for group in groups]
+    row = model.predict(films[:1]).table.loc[0, list(LABELS)]
+    points = [SMOOTH.points[finding]["f1"] for finding in LABELS]
+    np.testing.assert_allclose(values, list(zip(row, points, strict=True)), atol=1e-6)
 
 
 def test_a_film_that_goes_away_meanwhile(bundle: Path, tmp_path: Path, light_objects: ObjectsForTests) -> None:
