@@ -7,7 +7,6 @@ thread and a time limit of its own: whoever connects and keeps silent keeps nobo
 
 import functools
 import ipaddress
-import logging
 import socket
 import ssl
 import threading
@@ -18,11 +17,12 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from cxr_monai.errors import Code, SettingError
 
+from .node_logging import node_logger
 from .reception import FilmReception, RoomForFilms
-from .settings import ReceiveSettings
+from .settings import ReceiveSettings, is_loopback
 from .tls import server_context
 
-logger = logging.getLogger(__name__)
+logger = node_logger("receive")
 
 TLS_HANDSHAKE = b"\x16"
 HANDSHAKE_S = 10
@@ -47,8 +47,8 @@ class PeerRules:
     """
 
     def __init__(self, settings: ReceiveSettings) -> None:
-        is_loopback = settings.host == "localhost" or (settings.host != "" and _address(settings.host).is_loopback)
-        if not is_loopback and settings.tls is None and not settings.plain_peers:
+        is_local = is_loopback(settings.host)
+        if not is_local and settings.tls is None and not settings.plain_peers:
             raise SettingError(
                 Code.SETTING_INVALID,
                 f"{settings.host} is no loopback address: films would come in plain text, and from anybody.",
@@ -57,7 +57,7 @@ class PeerRules:
             )
         self.context = None if settings.tls is None else server_context(settings.tls)
         self._peers = {(_address(host), title) for host, title in settings.plain_peers}
-        self._is_open = is_loopback and self.context is None
+        self._is_open = is_local and self.context is None
 
     def may_speak_plainly(self, host: str, ae_title: str | None = None) -> bool:
         """Return whether a peer may connect without TLS.

@@ -6,7 +6,6 @@ It knows nothing of the model, and imports neither torch nor highdicom: films ar
 cannot start.
 """
 
-import logging
 import sqlite3
 import tempfile
 import threading
@@ -19,16 +18,17 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event
 
 from cxr_monai.data.formats.dicom_library import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, get_decoder
-from cxr_monai.errors import CxrError
+from cxr_monai.errors import Code, CxrError, SettingError
 from cxr_monai.objects import film_digest
 
 from .listener import MORE_CONNECTIONS, FilmServer, PeerRules
+from .node_logging import node_logger
 from .quiet_network import quiet_network
 from .reception import OUT_OF_RESOURCES, RoomForFilms, read_film_header, refusal_of
 from .settings import NodeSettings, ReceiveSettings
 from .spool import Spool
 
-logger = logging.getLogger(__name__)
+logger = node_logger("receive")
 
 VERIFICATION = "1.2.840.10008.1.1"
 FILM_CLASSES = {
@@ -72,13 +72,31 @@ def run_receiver(
         on_listening: is called with the port, once connections are taken.
 
     Raises:
-        CxrError: ``setting-invalid``, or the spool cannot be opened.
-        OSError: the port is taken.
+        CxrError: ``setting-invalid``, the port being taken among it; or the spool cannot be opened.
     """
     receive = settings.receive
     rules = PeerRules(receive)
     with quiet_network(), _film_store(settings.spool) as store, _parts_in(store.incoming):
         entity = _entity(receive)
+        server = _server(entity, receive, rules, store)
+        store.recover()  # the port is ours: nobody else receives into this spool
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener")
+        serving.start()
+        try:
+            port = server.socket.getsockname()[1]
+            _say_who_may_connect(receive, port)
+            on_listening(port)
+            stop.wait()
+        finally:
+            server.shutdown()
+            serving.join()
+            store.finish()
+            for association in entity.active_associations:
+                association.abort()
+
+
+def _server(entity: AE, receive: ReceiveSettings, rules: PeerRules, store: "_FilmStore") -> FilmServer:
+    try:
         server = entity.make_server(
             (receive.host, receive.port),
             evt_handlers=[
@@ -94,21 +112,15 @@ def run_receiver(
             room=RoomForFilms(store.incoming, receive.reserve_mb, receive.largest_film_mb),
             connections=receive.associations + MORE_CONNECTIONS,
         )
-        entity._servers.append(server)  # as its start_server does; the server's shutdown() takes it away
-        store.recover()  # the port is ours: nobody else receives into this spool
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener")
-        serving.start()
-        try:
-            port = server.socket.getsockname()[1]
-            _say_who_may_connect(receive, port)
-            on_listening(port)
-            stop.wait()
-        finally:
-            server.shutdown()
-            serving.join()
-            store.finish()
-            for association in entity.active_associations:
-                association.abort()
+    except OSError as error:
+        raise SettingError(
+            Code.SETTING_INVALID,
+            f"{receive.host}, port {receive.port}, cannot be listened at: {error.strerror}.",
+            fix="Choose another port, or end what listens there; ports below 1024 are for root.",
+            where="receive.port",
+        ) from error
+    entity._servers.append(server)  # as its start_server does; the server's shutdown() takes it away
+    return server
 
 
 def _entity(receive: ReceiveSettings) -> AE:

@@ -6,7 +6,6 @@ the disk becomes full; parts are removed; other messages, which are kept in memo
 """
 
 import io
-import logging
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ from pynetdicom.pdu_primitives import P_DATA
 from cxr_monai.data.formats.dicom_library import Dataset, dcmread
 from cxr_monai.objects import is_result_of_ours
 
+from .node_logging import node_logger
+
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
-logger = logging.getLogger(__name__)
+logger = node_logger("receive")
 
 MB = 1_000_000
 LARGEST_MESSAGE = 1 << 16

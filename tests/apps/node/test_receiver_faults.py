@@ -212,15 +212,30 @@ run_receiver(settings, threading.Event(), lambda port: print(port, flush=True))
 """
 
 
+def started(folder: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", PROGRAM, folder]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
+def test_a_film_of_40_megapixels_takes_no_more_memory(tmp_path):
+    large = film()
+    large.Rows, large.Columns = 7273, 5500
+    large.PixelData = bytes(2 * 7273 * 5500)
+    with started(tmp_path) as receiver, association(int(receiver.stdout.readline()), (DIGITAL,)) as asked:
+        assert store(asked, large) == 0x0000
+        status = Path(f"/proc/{receiver.pid}/status").read_text().splitlines()
+        receiver.kill()
+    peak_kb = int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+    assert peak_kb < 150_000
+
+
 def test_every_acknowledged_film_survives_kills(tmp_path):
     moments = random.Random(19)
     films = [film(number, size=256) for number in range(48)]
     waiting, acknowledged = films[:], []
     for kill in range(7):
-        receiver = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        with receiver, association(int(receiver.stdout.readline()), (DIGITAL,)) as asked:
+        with started(tmp_path) as receiver, association(int(receiver.stdout.readline()), (DIGITAL,)) as asked:
             killer = threading.Timer(moments.uniform(0.005, 0.1), receiver.kill)
             if kill < 6:
                 killer.start()

@@ -5,13 +5,15 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
 
 from apps.node import listener
 from apps.node.listener import PeerRules
-from apps.node.settings import ReceiveSettings
+from apps.node.receiver import run_receiver
+from apps.node.settings import NodeSettings, ReceiveSettings
 from apps.node.tls import client_context
 from cxr_monai.errors import SettingError
 from cxr_monai.objects import film_digest
@@ -147,6 +149,13 @@ def test_who_leaves_before_asking_takes_no_place(tmp_path):
             with association(port) as asked:
                 is_established = asked.is_established
         assert is_established
+
+
+def test_a_port_that_is_taken_is_an_error_with_a_code(tmp_path):
+    with running_receiver(tmp_path / "a") as port:
+        settings = NodeSettings(tmp_path / "b", receive=ReceiveSettings(port=port))
+        with pytest.raises(SettingError, match=f"port {port}, cannot be listened at"):
+            run_receiver(settings, threading.Event())
 
 
 @pytest.mark.hospital
