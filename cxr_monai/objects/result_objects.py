@@ -19,7 +19,10 @@ def result_objects(result: FilmResult, kinds: Sequence[ResultKind] = DEFAULT_KIN
     Raises:
         CxrError: ``runtime-missing`` without highdicom (extra ``dicom-results``).
     """
-    built = (_builder(kind)(result) for kind in kinds)
+    from cxr_monai.data.formats.dicom_reader import without_dicom_warnings
+
+    with without_dicom_warnings():  # they would quote the film's UIDs
+        built = [_builder(kind)(result) for kind in kinds]
     return [result_object for result_object in built if result_object is not None]
 
 

@@ -1,5 +1,6 @@
 """The structured report of a film: what it says, read back by highdicom and others; the same film, the same bytes."""
 
+import logging
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -8,10 +9,20 @@ from typing import Any
 import pytest
 from highdicom.sr import Comprehensive3DSR, MeasurementsAndQualitativeEvaluations, srread
 from pydicom import Dataset, dcmread
+from pydicom.config import disable_value_validation
 from pydicom.uid import Comprehensive3DSRStorage
 
+from cxr_monai.data.formats.dicom_reader import without_dicom_warnings
 from cxr_monai.labels import NIH14
-from cxr_monai.objects import FilmResult, FindingResult, GateResult, SourceFilm, is_result_of_ours
+from cxr_monai.objects import (
+    FilmResult,
+    FindingResult,
+    GateResult,
+    ResultKind,
+    SourceFilm,
+    is_result_of_ours,
+    result_objects,
+)
 from cxr_monai.objects.finding_codes import CodedTerm, code_of_finding
 from cxr_monai.objects.structured_report import build_report
 from tests.support.dicom_validators import dump_of_report, errors_of_dciodvfy, errors_of_pixelmed
@@ -195,6 +206,35 @@ def test_odd_headers_are_reported_too(name: str, findings: list[FindingResult] |
     for keyword in ("PatientName", "PatientID", "PatientSex", "StudyDate", "AccessionNumber"):
         assert str(report[keyword].value or "") == str(header.get(keyword, "")), keyword
     assert len(report.content.get_image_measurement_groups()) == len(findings or NIH14)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("SOPInstanceUID", "1.2.03"),
+        ("SeriesInstanceUID", "x y"),
+        ("StudyInstanceUID", "1.2." + "4" * 70),
+        ("Modality", "X" * 20),
+        ("PatientName", "x" * 300),
+        ("PatientID", "1\\2"),
+        ("PatientSex", "unknown"),
+        ("PatientBirthDate", "1960.13.99"),
+        ("StudyTime", "99"),
+        ("SpecificCharacterSet", "utf 8"),
+        ("SpecificCharacterSet", ""),
+    ],
+)
+def test_malformed_headers_are_reported_in_silence(keyword: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings are errors here: pydicom's would quote the patient."""
+    with without_dicom_warnings(), disable_value_validation():
+        source = SourceFilm.read(film_content({**HEADER, keyword: value}))
+    (report,) = result_objects(replace(film_result(), source=source), [ResultKind.REPORT])
+    assert not [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
+    with without_dicom_warnings():
+        header = srread(BytesIO(report.content))
+        assert len(header.content.get_image_measurement_groups()) == len(NIH14)
+        if keyword.startswith(("Patient", "Study")):  # as it was received
+            assert header[keyword].value == source.header[keyword].value
 
 
 def test_a_sites_labels_are_coded_and_named() -> None:

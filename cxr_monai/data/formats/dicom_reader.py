@@ -48,7 +48,7 @@ from cxr_monai.plurals import counted
 COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 _HEADER_ROOM = 2**20  # bytes of a deflated file that its header, and what follows its pixels, may take
-_WARNINGS = threading.Lock()
+_WARNINGS = threading.RLock()
 
 
 def decode_dicom(data: bytes, max_pixels: int, *, any_modality: bool = False) -> Decoded:
