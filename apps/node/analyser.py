@@ -82,6 +82,8 @@ class Analyser:
                 self.log.error("the spool cannot be written; next attempt in %g s: %s", STORAGE_PAUSE_S, error)
                 stop.wait(STORAGE_PAUSE_S)
         self._put_back()
+        for keeper in self.keepers:
+            keeper.close()
 
     def answer_some(self, stop: threading.Event) -> bool:
         """Answer a batch of films; return whether there was one. The shadow's turn is when the main bundle has none."""

@@ -118,6 +118,10 @@ class BundleKeeper:
         self.loaded = None
         self._note_failure(error)
 
+    def close(self) -> None:
+        """Note in the status that nobody answers any more."""
+        self.spool.note_part(self._part, "ended")
+
     def _load(self) -> None:
         stamp = _folder_stamp(self.bundle)
         if self.loaded is None:

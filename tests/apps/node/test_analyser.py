@@ -238,6 +238,7 @@ def test_told_to_end_it_finishes_the_film_and_leaves_the_rest(
     analyser.run_analyser(settings, stop)
 
     assert states(spool) == dict.fromkeys(digests[:2], ("answered", "", 1))
+    assert [(part.name, part.state) for part in spool.parts()] == [("analyse", "ended")]
 
 
 def test_what_comes_while_it_waits_is_answered(settings: NodeSettings, spool: Spool, films: list[Path]) -> None:
