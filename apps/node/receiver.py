@@ -17,7 +17,13 @@ from pathlib import Path
 from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event
 
-from cxr_monai.data.formats.dicom_library import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, get_decoder
+from cxr_monai.data.formats.dicom_library import (
+    UID,
+    Dataset,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    get_decoder,
+)
 from cxr_monai.errors import Code, CxrError, SettingError
 from cxr_monai.objects import film_digest
 
@@ -198,17 +204,17 @@ class _FilmStore:
         self._writer.submit(self._spool.close)
         self._writer.shutdown(wait=True)
 
-    def store(self, event: Event) -> int:
-        """Answer a C-STORE request with its status."""
+    def store(self, event: Event) -> int | Dataset:
+        """Answer a C-STORE request with its status, and a refusal with its reason."""
         path, sender = event.dataset_path, event.assoc.requestor.ae_title
         if path is None:  # refused while it was received
-            return OUT_OF_RESOURCES
+            return _with_comment(OUT_OF_RESOURCES, "no room for it: the node's log says more")
         command = event.request
         try:
             refusal = refusal_of(path, command.AffectedSOPClassUID, command.AffectedSOPInstanceUID)
             if refusal is not None:
                 logger.warning("a film from %s is refused with %04X: %s", sender, refusal.status, refusal.reason)
-                return refusal.status
+                return _with_comment(refusal.status, refusal.reason)
             digest = film_digest(path)
             is_new = self._writer.submit(
                 self._spool.take_in,
@@ -220,7 +226,7 @@ class _FilmStore:
             ).result()
         except (OSError, sqlite3.Error, CxrError, RuntimeError) as error:  # RuntimeError: the writer has stopped
             logger.error("a film from %s is not taken in: %s", sender, type(error).__name__)
-            return OUT_OF_RESOURCES
+            return _with_comment(OUT_OF_RESOURCES, "it cannot be written: the node's log says more")
         finally:
             event.assoc.dimse.settle(path)
         logger.info("film %s from %s %s", digest[:12], sender, "received" if is_new else "was here already")
@@ -236,6 +242,13 @@ class _FilmStore:
             except (OSError, ValueError) as error:
                 logger.error("film %s has no row, and cannot be read: %s", path.stem[:12], type(error).__name__)
         return adopted
+
+
+def _with_comment(status: int, reason: str) -> Dataset:
+    """Return a response with its Error Comment (0000,0902), which has 64 characters at most."""
+    response = Dataset()
+    response.Status, response.ErrorComment = status, reason[:64]
+    return response
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
@@ -172,3 +173,37 @@ def test_a_start_sweeps_parts_and_adds_the_rows_of_films_without_one(tmp_path):
     with running_receiver(tmp_path):
         assert [row[:3] for row in rows(tmp_path)] == [row[:3] for row in before]
         assert list((tmp_path / "incoming").iterdir()) == []
+
+
+@pytest.mark.hospital
+@pytest.mark.parametrize(
+    ("compress", "propose", "syntax"),
+    [
+        ("dcmcjpeg", "-xs", "1.2.840.10008.1.2.4.70"),
+        ("dcmcjpls", "-xt", "1.2.840.10008.1.2.4.80"),
+        ("dcmcrle", "-xr", "1.2.840.10008.1.2.5"),
+    ],
+)
+def test_dcmtk_sends_compressed_films(port, spool, tmp_path, compress, propose, syntax):
+    sent = film(20)
+    sent.save_as(tmp_path / "plain.dcm", enforce_file_format=True)
+    subprocess.run([compress, tmp_path / "plain.dcm", tmp_path / "film.dcm"], check=True)
+    address = ["-aet", "CR1", "-aec", "CXRNODE", "127.0.0.1", str(port)]
+    subprocess.run(["storescu", propose, *address, tmp_path / "film.dcm"], check=True)
+    digest = film_digest(tmp_path / "film.dcm")
+    assert (digest, DIGITAL, syntax, "CR1") in rows(spool)
+    received = dcmread(spool / "films" / f"{digest}.dcm")
+    np.testing.assert_array_equal(received.pixel_array, sent.pixel_array)
+
+
+@pytest.mark.hospital
+def test_dcmtk_hears_why_it_is_refused(port, spool, tmp_path):
+    before = rows(spool)
+    result_of_ours().save_as(tmp_path / "result.dcm", enforce_file_format=True)
+    address = ["-d", "-aet", "CR1", "-aec", "CXRNODE", "127.0.0.1", str(port)]
+    done = subprocess.run(["storescu", *address, tmp_path / "result.dcm"], capture_output=True, text=True)
+    assert "0x0124" in done.stderr
+    assert "it is a result of this software, no film" in done.stderr
+    done = subprocess.run(["echoscu", "-aet", "CR1", "-aec", "OTHER", *address[-2:]], capture_output=True, text=True)
+    assert "Called AE Title Not Recognized" in done.stdout + done.stderr
+    assert rows(spool) == before

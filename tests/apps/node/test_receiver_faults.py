@@ -84,6 +84,15 @@ def test_a_connection_that_is_cut_in_mid_transfer_leaves_nothing(tmp_path, how):
             assert store(asked, film()) == 0x0000
 
 
+def test_a_sender_that_stalls_in_mid_transfer_is_cut_off(tmp_path, monkeypatch):
+    monkeypatch.setattr("apps.node.receiver.IDLE_S", 0.5)
+    with running_receiver(tmp_path) as port, association(port, (DIGITAL,)) as asked:
+        start_film(asked, film(), 6000)
+        wait_until(lambda: parts(tmp_path))
+        wait_until(lambda: not parts(tmp_path) and not asked.is_established)
+        assert rows(tmp_path) == []
+
+
 def test_a_film_is_refused_before_its_data_when_the_reserve_is_not_free(tmp_path, caplog):
     free_mb = shutil.disk_usage(tmp_path).free // 10**6
     with running_receiver(tmp_path, reserve_mb=2 * free_mb) as port, association(port) as asked:
