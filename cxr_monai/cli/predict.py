@@ -43,7 +43,7 @@ examples:
 answers as DICOM objects (pip install 'cxr-monai[dicom-results]'):
   cxr-monai predict OUT/bundle dicom/ --out p.csv --dicom-out results
   cxr-monai predict OUT/bundle dicom/ --out p.csv --dicom-out results --dicom-objects sr,sc,gsps --rule sensitivity=0.9
-  dcmsend -aec ARCHIVE 127.0.0.1 104 +sd +r results               # dcmtk's: send them to an archive
+  dcmsend -aec ARCHIVE 127.0.0.1 104 +sd +sp '*.dcm' +r results   # dcmtk's: send them to an archive
 
 what the gate says, film by film:
   image,gate,code,...                       # predictions.csv.gate.csv

@@ -244,9 +244,9 @@ class DicomResults:
             calibrated = finding in self._calibrated
             findings.append(FindingResult(finding, value, self.thresholds.get(finding), calibrated, heat))
         remarks, no_maps = [line for line in batch.remarks[row].splitlines() if line], self.no_maps
-        if undone := answered.mended.get(row):
-            remarks.append(f"Before the prediction this was undone: {undone.replace(',', ', ')}.")
-            no_maps = "The film was predicted as it is after that, and not as it is stored: it has no maps."
+        if undone := answered.mended.get(row, "").replace(",", ", "):
+            remarks.append(f"Before the prediction this was undone: {undone}.")
+            no_maps = f"The film was predicted without its {undone}, so a map would not lie on it as it is stored."
         return FilmResult(source, self.identity, self._gate_result(answer), findings, picture, tuple(remarks), no_maps)
 
     def _gate_result(self, answer: Answer) -> GateResult:
