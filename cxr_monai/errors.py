@@ -95,6 +95,8 @@ class Code(StrEnum):
     LINEAGE_INVALID = "lineage-invalid"
     # running
     CHECKPOINT_DAMAGED = "checkpoint-damaged"
+    DESTINATION_REFUSED = "destination-refused"
+    DESTINATION_UNREACHABLE = "destination-unreachable"
     DISK_FULL = "disk-full"
     NO_IMAGES = "no-images"
     NOT_FINITE = "not-finite"

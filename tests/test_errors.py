@@ -37,7 +37,7 @@ def test_codes_are_named_as_they_are_written(code: Code) -> None:
 
 @pytest.mark.parametrize("code", list(Code))
 def test_a_code_is_raised_somewhere(code: Code) -> None:
-    sources = [path for folder in ("cxr_monai", "scripts") for path in (REPOSITORY / folder).rglob("*.py")]
+    sources = [path for folder in ("apps", "cxr_monai", "scripts") for path in (REPOSITORY / folder).rglob("*.py")]
     using = [path for path in sources if path.name != "errors.py" and f"Code.{code.name}" in path.read_text("utf-8")]
     assert using
 

@@ -95,6 +95,7 @@ class Destination:
         token_file: of ``dicomweb``: a file with a bearer token.
         tls: certificates; None without TLS.
         objects: kinds that are sent there; empty: all that are built.
+        timeout_s: seconds to wait for an answer of it; a connection must come within 10.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Destination:
     token_file: Path | None = None
     tls: TlsSettings | None = None
     objects: tuple[str, ...] = ()
+    timeout_s: float = 60
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ has a delivery a destination: ``waiting``, until it is ``sent``. No row holds a 
 or a UID of what was received.
 """
 
+import hashlib
 import itertools
 import json
 import math
@@ -65,6 +66,7 @@ MIGRATIONS = (
         pid INTEGER NOT NULL, restarts INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    "ALTER TABLE objects ADD COLUMN content_digest TEXT NOT NULL DEFAULT ''",
 )
 """Schema by version: a spool of version n has had the first n; later versions are appended, and none is changed."""
 
@@ -152,13 +154,17 @@ class Delivery:
     Attributes:
         uid, sop_class: of the object.
         path: of its file.
-        attempts: so far.
+        attempts: so far; each of the destination counts, too.
+        film: digest of the film that it is about.
+        content_digest: SHA-256 of the file as it was built; empty if it was built by version 1 of the spool.
     """
 
     uid: str
     sop_class: str
     path: Path
     attempts: int
+    film: str = ""
+    content_digest: str = ""
 
 
 class Spool:
@@ -379,9 +385,11 @@ class Spool:
             )
             is_forgotten = updated.rowcount == 0
             for result in answer.objects if not is_forgotten else ():
+                content_digest = hashlib.sha256(result.content).hexdigest()
                 database.execute(
-                    "INSERT INTO objects VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING",
-                    (result.uid, digest, str(result.kind), result.sop_class),
+                    "INSERT INTO objects (uid, digest, kind, sop_class, content_digest) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT (uid) DO UPDATE SET content_digest = ?5",
+                    (result.uid, digest, str(result.kind), result.sop_class, content_digest),
                 )
                 for name, kinds in destinations.items():
                     if not kinds or str(result.kind) in kinds:
@@ -425,19 +433,48 @@ class Spool:
     def due(self, destination: str, limit: int = 100) -> list[Delivery]:
         """Return what a destination waits for and may be tried now, the longest waiting first."""
         rows = self._database.execute(
-            "SELECT uid, sop_class, attempts FROM deliveries JOIN objects USING (uid) WHERE destination = ? "
+            "SELECT uid, sop_class, attempts, digest, content_digest FROM deliveries JOIN objects USING (uid) "
+            "WHERE destination = ? "
             "AND state = 'waiting' AND next_at <= ? ORDER BY waiting_since, uid LIMIT ?",
             (destination, self.now(), limit),
         ).fetchall()
-        return [Delivery(uid, sop_class, self.result_path(uid), attempts) for uid, sop_class, attempts in rows]
+        return [Delivery(uid, sop_class, self.result_path(uid), *others) for uid, sop_class, *others in rows]
 
-    def mark_sent(self, uid: str, destination: str) -> None:
-        """Note that a destination has an object."""
+    def waiting(self, destination: str) -> tuple[int, float]:
+        """Return how many objects wait for a destination, and the seconds that the oldest has waited."""
+        count, since = self._database.execute(
+            "SELECT count(*), min(waiting_since) FROM deliveries WHERE destination = ? AND state = 'waiting'",
+            (destination,),
+        ).fetchone()
+        return count, self.now() - since if count else 0.0
+
+    def mark_sent(self, uid: str, destination: str, remark: str = "") -> None:
+        """Note that a destination has an object.
+
+        Args:
+            uid, destination: of the delivery.
+            remark: what the destination says of it all the same.
+        """
         with self.transaction() as database:
             database.execute(
-                "UPDATE deliveries SET state = 'sent', sent_at = ?, attempts = attempts + 1, error = '' "
+                "UPDATE deliveries SET state = 'sent', sent_at = ?, attempts = attempts + 1, error = ? "
                 "WHERE uid = ? AND destination = ?",
-                (self.now(), uid, destination),
+                (self.now(), remark[:500], uid, destination),
+            )
+
+    def pause(self, destination: str, error: str, pause_s: float) -> None:
+        """Note a failed attempt for everything that waits for a destination; the next one comes after a pause.
+
+        Args:
+            destination: its name.
+            error: in words, without anything of the patient.
+            pause_s: seconds.
+        """
+        with self.transaction() as database:
+            database.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, error = ?, next_at = max(next_at, ?) "
+                "WHERE destination = ? AND state = 'waiting'",
+                (error[:500], self.now() + pause_s, destination),
             )
 
     def mark_tried(self, uid: str, destination: str, error: str, pause_s: float) -> None:
