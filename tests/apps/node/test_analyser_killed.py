@@ -64,7 +64,7 @@ def variants(films: Sequence[Path], folder: Path, number: int) -> list[Path]:
 
 def test_killed_at_any_moment_every_film_has_one_answer(tmp_path: Path, films: list[Path], bundles: Path) -> None:
     sent, log = variants(films, tmp_path / "sent", 12), tmp_path / "log.txt"
-    shadow = {"shadow_bundle": str(bundles / "second"), "batch_size": 3, "attempts": 10}
+    shadow = {"shadow_bundle": str(bundles / "second"), "batch_size": 3, "attempts": 10, "objects": ("sr", "sc")}
     settings = node_settings(tmp_path / "killed", bundles / "first", [Destination("archive")], **shadow)
     spool = Spool(settings.spool)
     digests = receive(spool, sent)
