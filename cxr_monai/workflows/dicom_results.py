@@ -37,8 +37,7 @@ from cxr_monai.objects.film_result import (
     ResultKind,
     ResultObject,
 )
-from cxr_monai.objects.result_attributes import highdicom_needed
-from cxr_monai.objects.result_objects import result_objects
+from cxr_monai.objects.result_objects import check_result_runtime, result_objects
 from cxr_monai.objects.source_film import SourceFilm
 
 __all__ = ["AnsweredFilm", "DicomResults"]
@@ -137,8 +136,7 @@ class DicomResults:
                     raise first_error(answered.batch.errors)
                 if self._explainer is not None:
                     self._explainer(answered.batch.images)
-        if self.kinds:
-            highdicom_needed()
+        check_result_runtime(self.kinds)
 
     def film_results(self, answered: AnsweredBatch) -> Iterator[tuple[AnsweredFilm, FilmResult | None]]:
         """Yield the answer about every film of a batch, without objects, and what its objects are built of.
