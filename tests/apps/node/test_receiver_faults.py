@@ -1,5 +1,6 @@
 """Cut connections, full disks, messages that are none, kills: nothing acknowledged is lost, nothing else is kept."""
 
+import errno
 import logging
 import random
 import shutil
@@ -183,6 +184,48 @@ def test_a_stop_waits_for_the_film_that_is_being_written(tmp_path, monkeypatch):
         go_on.set()
         sending.join(WAIT_S)
     assert [digest for digest, *_ in rows(tmp_path)] == [film_digest(encoded(film()))]
+
+
+def noting(monkeypatch, steps: list[str], place, name: str) -> None:
+    """Note when a function of a module or class has done its work."""
+    function = getattr(place, name)
+
+    def noted(*arguments):
+        result = function(*arguments)
+        steps.append(name)
+        return result
+
+    monkeypatch.setattr(place, name, noted)
+
+
+def test_the_answer_comes_after_file_folder_and_row_are_synced(tmp_path, monkeypatch):
+    steps: list[str] = []
+    with running_receiver(tmp_path) as port, association(port) as asked:
+        for place, name in ((spool.os, "fsync"), (spool.os, "replace"), (spool.Spool, "take_in")):
+            noting(monkeypatch, steps, place, name)
+        noting(monkeypatch, steps, spool, "sync_folder")
+        noting(monkeypatch, steps, spool.Spool, "_add_film")
+        assert store(asked, film()) == 0x0000
+        steps.append("answered")
+        # the folder's fsync is the second
+        assert steps == ["fsync", "replace", "fsync", "sync_folder", "_add_film", "take_in", "answered"]
+        spooled = spool.Spool(tmp_path)
+        with spooled.transaction() as database:  # commits are synced too: 2 is FULL
+            assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+        spooled.close()
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_disk_that_fails_is_no_acknowledgement(tmp_path, monkeypatch, name):
+    def fails(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with running_receiver(tmp_path) as port, association(port) as asked:
+        monkeypatch.setattr(spool.os, name, fails)
+        assert store(asked, film()) == 0xA700
+        assert (rows(tmp_path), parts(tmp_path)) == ([], [])
+        monkeypatch.undo()
+        assert store(asked, film()) == 0x0000
 
 
 def not_listening(port: int) -> bool:
