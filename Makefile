@@ -4,7 +4,7 @@
 #   make demo DATA=FOLDER  the same on real images in NIH ChestX-ray14's layout (IMAGES=NAME chooses among its folders)
 #   make test              format, lint, types, tests
 #   make hospital          installs what the tests marked 'hospital' need, with Debian's apt-get; they are skipped without it
-#   make coverage          the tests once more, counting which lines of the library they run (a third slower)
+#   make coverage          the tests once more, counting which lines of the library and its programs they run (a third slower)
 #   make site              the documentation as a site, in build/site; open build/site/index.html
 #   make lowest            the lowest versions that setup.py allows, of all but torch: installed apart, tried (about five minutes)
 

@@ -8,6 +8,7 @@ import _thread
 import importlib
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from types import FrameType
 from cxr_monai.errors import Code, CxrError
 from cxr_monai.locking import FileHold
 
+from .error_places import error_place
 from .node_logging import node_logger, set_up_logging
 from .settings import NodeSettings
 from .spool import Spool
@@ -65,7 +67,7 @@ def run_part(name: str, settings: NodeSettings, is_supervised: bool = False) -> 
     spool = Spool(settings.spool)
     hold = FileHold.of(spool.folder / f"{name}.lock", spool.folder / f"{name}.lock")
     try:
-        spool.note_part(name, "running")
+        note_if_possible(spool, name, "running")
         if name == "analyse":
             remove_lost_results(spool)
         elif name == "deliver":
@@ -73,12 +75,30 @@ def run_part(name: str, settings: NodeSettings, is_supervised: bool = False) -> 
         part_function(name)(settings, stop)
     except CxrError as error:
         node_logger(name).error("%s [%s]", error, error.code)
-        spool.note_part(name, "failed", str(error.code), str(error))
+        note_if_possible(spool, name, "failed", str(error.code), str(error))
+        return 1
+    except Exception as error:  # without its text, which may quote a film; the supervisor starts the part again
+        text = f"it ended with an error that it did not expect: {error_place(error)}."
+        node_logger(name).error("%s", text)
+        note_if_possible(spool, name, "failed", str(Code.SYSTEM_ERROR), text)
         return 1
     finally:
         hold.release()
         spool.close()
     return 0
+
+
+def note_if_possible(spool: Spool, name: str, state: str, code: str = "", text: str = "") -> None:
+    """Note how a part is; where that cannot be written, as on a full disk, the part goes on all the same.
+
+    Args:
+        spool: opened.
+        name, state, code, text: as of ``Spool.note_part``.
+    """
+    try:
+        spool.note_part(name, state, code, text)
+    except sqlite3.Error as error:
+        node_logger(name).warning("its state (%s) cannot be noted now: %s", state, error)
 
 
 def part_function(name: str) -> RunPart:

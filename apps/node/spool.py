@@ -184,18 +184,28 @@ class Spool:
         self.films, self.results, self.incoming = (
             make_folder(self.folder / name, 0o700) for name in ("films", "results", "incoming")
         )
-        self._database = sqlite3.connect(self.folder / "node.db", timeout=BUSY_S, isolation_level=None)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        self._migrate()
+        try:
+            self._database = sqlite3.connect(self.folder / "node.db", timeout=BUSY_S, isolation_level=None)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                self._database.execute(f"PRAGMA {pragma}")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise StorageError(
+                Code.WRITE_FAILED,
+                f"the spool cannot be opened ({error}).",
+                fix="Is the disk full, read-only, or somebody else's? Is node.db damaged?",
+                where=self.folder,
+            ) from error
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
 
     def _migrate(self) -> None:
+        if self._version() == len(MIGRATIONS):
+            return  # nothing is written: a spool on a full disk can be opened, and one that is busy at once
         with self.transaction():
-            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            version = self._version()
             if version > len(MIGRATIONS):
                 raise StorageError(
                     Code.WRITE_FAILED,
@@ -207,6 +217,9 @@ class Spool:
                 for statement in script.split(";"):
                     self._database.execute(statement)
             self._database.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+
+    def _version(self) -> int:
+        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

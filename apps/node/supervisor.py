@@ -7,11 +7,13 @@ follows the thread that started the process.)
 """
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +80,14 @@ class Supervisor:
             self._hold.release()
             self._spool.close()
 
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """What cannot be noted now, as on a full disk, ends no node."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self.log.warning("the parts' state cannot be noted now: %s", error)
+
     def _start(self, name: str) -> subprocess.Popen:
         command = [*self.program, "--config", str(self.config), "--only", name, "--supervised"]
         environment = dict(os.environ)
@@ -86,7 +96,8 @@ class Supervisor:
             environment["PYTHONPATH"] = os.pathsep.join([clone, *filter(None, [os.environ.get("PYTHONPATH")])])
         # a process group of its own: Ctrl-C reaches the supervisor alone, which ends the parts in order
         process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, process_group=0)
-        self._spool.note_part(name, "starting", pid=process.pid)
+        with self._noting():
+            self._spool.note_part(name, "starting", pid=process.pid)
         self.log.info("%s: started (process %d)", name, process.pid)
         return process
 
@@ -102,7 +113,8 @@ class Supervisor:
             part.next_start = now + part.pause_s
             how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self.log.error("%s: %s; it starts again in %g s", part.name, how, part.pause_s)
-            self._spool.note_restart(part.name, f"{how}; it starts again")
+            with self._noting():
+                self._spool.note_restart(part.name, f"{how}; it starts again")
             part.pause_s = min(2 * part.pause_s, LONGEST_PAUSE_S)
 
     def _end_all(self) -> None:
@@ -115,7 +127,8 @@ class Supervisor:
                 part.process.kill()
                 part.process.wait()
             _close_pipe(part.process)
-            self._spool.note_part(part.name, "ended")
+            with self._noting():
+                self._spool.note_part(part.name, "ended")
         self.log.info("ended")
 
 

@@ -14,7 +14,7 @@ def stub_part(name: str) -> part_process.RunPart:
     def run(settings: NodeSettings, stop: threading.Event) -> None:
         note(settings.spool.parent / "parts.txt", f"{name} runs")
         if (settings.spool.parent / f"{name}.dies").exists():
-            raise SystemExit(3)
+            raise ValueError("Doe^John has 1.2.840.99.1.2")
         stop.wait()
         note(settings.spool.parent / "parts.txt", f"{name} ended")
 

@@ -1,6 +1,7 @@
 """The supervisor, with parts that only wait (``stub_node.py``): real processes, real signals."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from apps.node.part_process import PARTS
 from apps.node.spool import Spool
+from tests.support.small_disks import fill, small_disk
 
 STUB = Path(__file__).with_name("stub_node.py")
 CLONE = Path(__file__).resolve().parents[3]
@@ -95,6 +97,43 @@ def test_parts_end_by_themselves_when_the_supervisor_is_killed(node: StubNode) -
     node.process.wait()
 
     node.wait_for_lines("receive ended", "analyse ended", "deliver ended")
+
+
+def test_a_part_that_ends_with_an_error_says_where_and_quotes_nothing(node: StubNode) -> None:
+    (node.folder / "deliver.dies").touch()
+    os.kill(node.rows()["deliver"][1], signal.SIGKILL)
+    # a second restart, so that the pauses grow and the state is the error's, not the kill's
+    wait_for(lambda: node.rows()["deliver"][2] >= 3, "two restarts after the kill")
+    log = (node.folder / "log.txt").read_text()
+    assert "deliver: ended with status 1; it starts again in 2 s" in log
+    assert "deliver: ended with status 1; it starts again in 4 s" in log
+    assert "ValueError at stub_node.py" in log
+    assert "Doe" not in log
+    assert "1.2.840" not in log
+    with closing(sqlite3.connect(node.folder / "spool/node.db")) as database:
+        code, text = database.execute("SELECT code, text FROM parts WHERE name = 'deliver'").fetchone()
+    assert (code, "ValueError at stub_node.py" in text) == ("system-error", True)
+
+    (node.folder / "deliver.dies").unlink()
+    wait_for(lambda: node.rows()["deliver"][0] == "running", "deliver runs again")
+
+
+def test_a_full_disk_ends_no_part_and_keeps_none_from_starting_again(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    with small_disk(tmp_path / "spool", 2_000_000) as disk:
+        stub = StubNode(tmp_path)
+        try:
+            stub.wait_for_lines(*(f"{name} runs" for name in PARTS))
+            pid = stub.rows()["receive"][1]
+            fill(disk)
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: stub.lines().count("receive runs") == 2, "receive runs again")
+            assert stub.process.poll() is None
+            assert shutil.disk_usage(disk).free == 0
+        finally:
+            stub.process.terminate()
+            assert stub.process.wait(DEADLINE_S) == 0
+    assert stub.lines()[4:] == ["receive ended", "analyse ended", "deliver ended"]
 
 
 def test_a_spool_has_one_node(node: StubNode) -> None:
