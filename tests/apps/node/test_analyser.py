@@ -344,3 +344,18 @@ def test_a_bundle_that_computes_nothing_is_noticed_when_it_is_loaded(
 
     assert [(part.state, part.code) for part in spool.parts()] == [("failed", "bundle-invalid")]
     assert states(spool) == {}
+
+
+def test_a_log_has_no_lines_of_progress(
+    settings: NodeSettings,
+    spool: Spool,
+    films: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CXR_MONAI_PROGRESS_SECONDS", "0.001")
+    receive(spool, films)
+    answer_all(settings)
+
+    assert len(states(spool)) == len(films)
+    assert capsys.readouterr().err == ""
