@@ -65,7 +65,7 @@ def watch() -> None:
 
 def run(bundle: str, films: InputFilms, folder: Path, kinds: tuple[ResultKind, ...]) -> float:
     """Predict films into a folder; return the processor time, in seconds."""
-    model = Model.open(bundle)
+    model = Model.open(bundle, gate="refuse")
     objects = dicom_folder_of(folder / "results", model, kinds, None, films) if kinds else None
     start = time.process_time()
     predict_into(folder / "p.csv", model, films, workers=0, objects=objects)
