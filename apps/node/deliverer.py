@@ -178,7 +178,7 @@ class Courier:
         spool.pause(self.name, _words(problem), pause)
         count, age = spool.waiting(self.name)
         logger.warning(
-            "destination %s: %s; %d object(s) wait, the oldest for %.0f s; next attempt in %.0f s",
+            "destination %s: %s %d object(s) wait, the oldest for %.0f s; next attempt in %.0f s",
             self.name, _words(problem), count, age, pause,
         )  # fmt: skip
 

@@ -156,7 +156,7 @@ class Delivery:
         path: of its file.
         attempts: so far; each of the destination counts, too.
         film: digest of the film that it is about.
-        content_digest: SHA-256 of the file as it was built; empty if it was built by version 1 of the spool.
+        content_digest: SHA-256 of the file as it was built; empty if an older version built it.
     """
 
     uid: str
