@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydicom.uid import UID
 
-from apps.node import listener, receiver, reception
+from apps.node import deliverer, delivery_outcome, listener, reachability, receiver, reception
 from apps.node.settings import Destination, KeepSettings, ReceiveSettings
+from apps.node.spool import Delivery
 from cxr_monai.objects import ResultKind, finding_codes, result_attributes, result_objects
 from tests.support.film_results import film_result, nih_findings
 
@@ -65,12 +66,32 @@ def test_statuses_that_are_sent() -> None:
         ("{} s of silence", receiver.IDLE_S),
         ("**receiver** (AE `{}` by default)", ReceiveSettings().ae_title),
         ("**deliverer** (AE `{}` by default", Destination("a").calling_ae_title),
+        ("for up to {} objects", deliverer.BATCH),
+        ("1, 2, 4 ... {:g} s", deliverer.LONGEST_PAUSE_S),
+        ("{:g} s to connect", reachability.CONNECT_S),
+        ("`timeout_s` of the destination ({} s)", Destination("a").timeout_s),
         ("for `keep.days` ({:g})", KeepSettings().days),
         ("Private coding scheme `{}`", finding_codes.PRIVATE_SCHEME),
     ],
 )
 def test_limits_and_names(sentence: str, value: object) -> None:
     assert sentence.format(value) in PAGE
+
+
+@pytest.mark.parametrize(
+    "status", [0x0000, 0xB000, 0xB006, 0xB007, 0x0111, 0xA700, 0xA900, 0xC000, 0x0122, 0x0124, 0x0110]
+)
+def test_statuses_that_are_received(status: int) -> None:
+    delivery = Delivery("2.25.1", "1.2.840.10008.5.1.4.1.1.7", Path("none"), 0)
+    outcome = delivery_outcome.outcome_of_status(delivery, status)
+    text = f"0x{status:04X}"
+    patterns = [text, f"{text[:4]}xx", f"{text[:3]}xxx"]
+    row = next((row for row in rows("| answer of the archive |") if any(each in row[0] for each in patterns)), None)
+    answer = row[1] if row else "not sent"  # "any other"
+
+    assert answer.startswith("not sent" if outcome.problem else "sent")
+    assert ("remark" in answer) == bool(outcome.remark)
+    assert ("rests" in answer) == outcome.ends_batch
 
 
 def test_private_codes() -> None:
