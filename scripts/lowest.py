@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "lowest.txt"
-EXTRAS = ("dicom", "sharing", "export", "openvino")
+EXTRAS = ("dicom", "node", "sharing", "export", "openvino")
 """What people install beside the package; ``test`` and ``dev`` are ours, and pinned by constraints.txt."""
 _FLOOR = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9][0-9.a-z]*)")
 

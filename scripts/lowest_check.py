@@ -8,16 +8,30 @@ It needs no test runner, and is what ``scripts/lowest.py`` runs with the lowest 
 import importlib
 import os
 import pkgutil
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import closing
 from pathlib import Path
 
+import cxr_monai_apps
 import nibabel
 import numpy as np
 import pandas as pd
+from cxr_monai_apps.node.analyser import Analyser
+from cxr_monai_apps.node.receiver import run_receiver
+from cxr_monai_apps.node.settings import read_settings
+from cxr_monai_apps.node.spool import Spool
 from pydicom import dcmread
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE
 
 import cxr_monai
 
@@ -29,6 +43,7 @@ check m.csv --pixels
 run cxr_nih14 train --manifest m.csv --output_dir OUT --epochs 1 --image_size 32 --batch_size 8
 run OUT/bundle evaluate --manifest m.csv --output_dir E --replicates 50
 predict OUT/bundle m.csv --out p.csv
+predict OUT/bundle nih/dicom --out d.csv --dicom-out results --dicom-objects sr,sc,gsps,seg --gate off
 predict OUT/bundle m.csv --out openvino.csv --runtime openvino
 explain OUT/bundle m.csv --split test --out maps
 bundle export OUT/bundle --format onnx --out exported
@@ -43,8 +58,11 @@ doctor
 
 
 def modules() -> list[str]:
-    """Return the names of all modules of the package."""
-    found = pkgutil.walk_packages(cxr_monai.__path__, "cxr_monai.")
+    """Return the names of all modules of the package and its programs."""
+    found = [
+        *pkgutil.walk_packages(cxr_monai.__path__, "cxr_monai."),
+        *pkgutil.walk_packages(cxr_monai_apps.__path__, "cxr_monai_apps."),
+    ]
     return [module.name for module in found if not module.name.endswith("__main__")]
 
 
@@ -68,6 +86,31 @@ def films(folder: Path) -> int:
         dataset.save_as(folder / "films" / f"{syntax.keyword}.dcm")
     dcmread(film).save_as(folder / "films" / "plain.dcm")
     return 4
+
+
+def node(folder: Path) -> None:
+    """Send a film to a node's receiver, let the analyser answer, and look at what is to be sent."""
+    (folder / "node.toml").write_text(
+        '[receive]\nport = 0\nreserve_mb = 1\n[analyse]\nbundle = "OUT/bundle"\ngate = "off"\n'
+        '[[destination]]\nname = "archive"\n'
+    )
+    settings, stop, port = read_settings(folder / "node.toml"), threading.Event(), queue.Queue[int]()
+    receiver = threading.Thread(target=run_receiver, args=(settings, stop, port.put))
+    receiver.start()
+    sender = AE()
+    sender.add_requested_context(DigitalXRayImageStorageForPresentation)
+    association = sender.associate("127.0.0.1", port.get(timeout=60), ae_title=settings.receive.ae_title)
+    film = sorted((folder / "nih" / "dicom").rglob("*.dcm"))[0]
+    status = association.send_c_store(dcmread(film)).Status
+    association.release()
+    stop.set()
+    receiver.join()
+    demand(status == 0, "a film is received")
+    with closing(Spool(settings.spool)) as spool:
+        Analyser(spool, settings).answer_some(threading.Event())
+        kinds = sorted(str(dcmread(delivery.path).Modality) for delivery in spool.due("archive"))
+    demand(kinds == ["OT", "SR"], "a report and a picture wait for the archive")
+    print("ok  a node answers", flush=True)
 
 
 def nifti(folder: Path) -> None:
@@ -95,6 +138,7 @@ def main() -> None:
         types(folder, "predict OUT/bundle films --out films.csv --strict")
         read = pd.read_csv(folder / "films.csv").set_index("image").to_numpy()
         demand(len(read) == count and bool((read == read[:1]).all()), "the same film in every form has the same values")
+        node(folder)
         nifti(folder)
         types(folder, "predict OUT/bundle film.nii.gz --out nifti.csv --strict")
         table = pd.read_csv(folder / "p.csv").set_index("image")

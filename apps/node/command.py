@@ -25,6 +25,7 @@ Without a command the node runs until it is told to end (Ctrl-C, SIGTERM)."""
 
 EPILOG = """\
 examples:
+  cxr-monai-node --config node.toml check          are bundle, disk, port and archive as they must be?
   cxr-monai-node --config node.toml                run it
   cxr-monai-node --config node.toml status         what was received, what waits, for whom, how long, and why
   cxr-monai-node --config node.toml status --json  the same for monitoring
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("check", help="look at bundle, disk, port and destinations before films arrive")
     status = commands.add_parser(
         "status", help="what was received, answered, sent; what waits, and what needs attention"
     )
@@ -119,6 +121,17 @@ def _run(arguments: argparse.Namespace) -> int:
     from .supervisor import run_node
 
     return run_node(arguments.config, settings)
+
+
+def _check(arguments: argparse.Namespace, settings: "NodeSettings") -> int:
+    from .node_check import check_node
+
+    is_well = True
+    for checked in check_node(settings):
+        is_well = is_well and not checked.code
+        text = f"error [{checked.code}]: {checked.text}" if checked.code else checked.text
+        print(f"{checked.what:<14} {text}", flush=True)
+    return 0 if is_well else 1
 
 
 def _status(arguments: argparse.Namespace, settings: "NodeSettings") -> int:
@@ -197,5 +210,5 @@ def _spool(settings: "NodeSettings") -> "Spool":
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, "NodeSettings"], int]] = {
-    "status": _status, "retry": _retry, "forget": _forget, "records": _records,
+    "check": _check, "status": _status, "retry": _retry, "forget": _forget, "records": _records,
 }  # fmt: skip
