@@ -105,6 +105,8 @@ class StowSender:
         except requests.HTTPError as error:
             return self._refused(delivery, error.response)
         except requests.RequestException as error:
+            if isinstance(error, requests.JSONDecodeError):
+                return DeliveryOutcome(delivery, refusal("its answer is no JSON, and confirms nothing."))
             return DeliveryOutcome(delivery, self.request_problem(error), ends_batch=True)
         except Exception as error:  # an answer that is no DICOM JSON or XML: pydicom raises nearly anything on it
             answer_problem = refusal(f"its answer cannot be read ({type(error).__name__}).")
