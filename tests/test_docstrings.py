@@ -22,7 +22,12 @@ MODULES = {
     "cxr_monai." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
     if path != PACKAGE / "__init__.py" and path.stem != "__main__"
+} | {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((PACKAGE.parent / "apps").rglob("*.py"))
+    if path.stem != "__main__"
 }
+OURS = ("cxr_monai", "apps.")
 LEAST_EXAMPLES = 60
 LEAST_NAMED = 0.60
 """The share of parameters of public functions that their docstrings name; raise it when it has grown."""
@@ -170,11 +175,11 @@ def target(call: ast.Call, module: ModuleType) -> Any:
         return None
     value = getattr(module, node.id, None)
     for name in names:
-        if isinstance(value, type) and value.__module__.startswith("cxr_monai") and not hasattr(value, name):
+        if isinstance(value, type) and value.__module__.startswith(OURS) and not hasattr(value, name):
             return NOTHING
         value = getattr(value, name, None)
     inside = getattr(value, "__module__", "") or ""
-    return value if callable(value) and str(inside).startswith("cxr_monai") else None
+    return value if callable(value) and str(inside).startswith(OURS) else None
 
 
 def misfit(call: ast.Call, function: Any) -> str:

@@ -12,7 +12,7 @@ import time
 FOREIGN = {"pynetdicom": logging.ERROR, "pydicom": logging.ERROR, "highdicom": logging.WARNING}
 """Libraries whose own messages may hold UIDs or whole data sets, and the least level at which they speak."""
 
-_UID = re.compile(r"(?<![\w.])[0-2](?:\.\d+){3,}")
+_UID = re.compile(r"(?<![\w.])(?:[0-2](?:\.\d+){3,}|2\.25\.\d{9,})")
 
 
 def node_logger(part: str) -> logging.Logger:
@@ -23,8 +23,8 @@ def node_logger(part: str) -> logging.Logger:
 def without_uids(text: str) -> str:
     """Return a text in which what looks like a DICOM UID is replaced.
 
-    >>> without_uids("stored 1.2.840.10008.5.1.4.1.1.7 (0.0.0.0, v2.1)")
-    'stored <uid> (0.0.0.0, v2.1)'
+    >>> without_uids("stored 1.2.840.10008.5.1.4.1.1.7 (0.0.0.0, v2.1) as 2.25.31415926535897932384")
+    'stored <uid> (0.0.0.0, v2.1) as <uid>'
     """
     return _UID.sub(lambda match: match[0] if _is_address(match[0]) else "<uid>", text)
 

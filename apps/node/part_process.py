@@ -1,7 +1,8 @@
 """One part of the node as a process: ``cxr-monai-node --config node.toml --only receive|analyse|deliver``.
 
-A part is a function ``run(settings, stop)``; its module is imported in its own process alone, so that the receiver
-never imports what the analyser needs. ``stop`` is set by SIGTERM, by Ctrl-C, and when the supervisor is gone.
+A part is a function of the settings and a stop event (:data:`PARTS`); its module is imported in its own process alone,
+so that the receiver never imports what the analyser needs. The event is set by SIGTERM, by Ctrl-C, and when the
+supervisor is gone.
 """
 
 import _thread
