@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -147,6 +148,8 @@ def killed(folder: Path, bundle: Path, films: list[Path], kills: int) -> list[tu
             if number % 6 == 5:  # pauses between the starts of a part double: a new supervisor begins at one second
                 node.stop()
                 node.start()
+            if part != "receive":  # what is killed is not still starting
+                wait_for(partial(node.is_at_work, number * share), "the films so far are answered", LONG_S)
             pids: list[int] = []
             timer = threading.Timer(chance.uniform(0, 1.5), lambda part=part, pids=pids: pids.append(node.kill(part)))
             timer.start()

@@ -151,6 +151,11 @@ class RunningNode:
         rows = self.rows("SELECT digest, state, code FROM answers WHERE role = 'main'")
         return {digest: (state, code) for digest, state, code in rows}
 
+    def is_at_work(self, films: int) -> bool:
+        """Return whether the analyser has answered all of so many films: it waits for the next."""
+        states = [state for state, _ in self.answers().values()]
+        return len(states) >= films and "taken" not in states
+
     def is_done(self, films: int) -> bool:
         """Return whether so many films have an answer and nothing waits for a destination."""
         done = "SELECT count(*) FROM answers WHERE role = 'main' AND state IN ('answered', 'refused', 'failed')"

@@ -153,8 +153,8 @@ def story(
 def _send_while_parts_are_killed(told: Story, good: list[Path], chance: random.Random) -> None:
     """Films arrive; meanwhile, at a moment that chance decides, one part after the other is killed."""
     for number, part in enumerate(("receive", "analyse", "deliver", "receive")):
-        if part != "receive":  # it is at work
-            wait_for(told.node.answers, "a film is taken up")
+        if part != "receive":  # what is killed is not still starting
+            wait_for(lambda sent=2 * number: told.node.is_at_work(sent), "the films so far are answered")
         pids: list[int] = []
         killer = threading.Timer(chance.uniform(0, 0.3), lambda part=part, pids=pids: pids.append(told.node.kill(part)))
         killer.start()
