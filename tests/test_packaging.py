@@ -65,7 +65,7 @@ def test_no_version_with_a_known_hole_is_allowed(name: str, mended: str) -> None
 
 
 def test_a_requirement_without_a_floor_is_refused(tmp_path: Path) -> None:
-    setup = f"from setuptools import setup\nEXTRA = {dict.fromkeys(lowest.EXTRAS, [])}\n"
+    setup = f"from setuptools import setup\nEXTRA = { {name: [] for name in lowest.EXTRAS} }\n"
     (tmp_path / "setup.py").write_text(setup + "setup(install_requires=['a>=1.2', 'b<3'], extras_require=EXTRA)\n")
     with pytest.raises(ValueError, match="'b<3': a requirement is a name and the lowest version"):
         lowest.floors(tmp_path / "setup.py")
