@@ -151,7 +151,7 @@ def _retry(arguments: argparse.Namespace, settings: "NodeSettings") -> int:
     with closing(_spool(settings)) as spool:
         retried = retry(spool, film_of_key(spool, arguments.key) if arguments.key else "")
     print(f"{counted(retried.films, 'film')} {be(retried.films)} answered anew")
-    print(f"{counted(retried.deliveries, 'result')} {be(retried.deliveries)} sent at once")
+    print(f"{counted(retried.deliveries, 'result')} {be(retried.deliveries)} tried at once")
     return 0
 
 

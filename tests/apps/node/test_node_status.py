@@ -126,7 +126,7 @@ def test_retry_and_forget_by_key(spool: Spool, config: Path, capsys: pytest.Capt
     answered = add_film(spool, b"b", "answered", "2.25.1")
 
     assert main(words(config, "retry")) == 0
-    assert capsys.readouterr().out == "1 film is answered anew\n2 results are sent at once\n"
+    assert capsys.readouterr().out == "1 film is answered anew\n2 results are tried at once\n"
     assert main(words(config, "forget", answered[:12])) == 0
     assert answered[:12] in capsys.readouterr().out
     assert [path.stem for path in spool.films.iterdir()] == [failed]
