@@ -5,6 +5,7 @@ with closing(DimseSender(destination).send(deliveries)) as outcomes:
         ...
 """
 
+import socket
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from .tls import client_context
 
 UNCOMPRESSED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 """Offered beside an object's own syntax; every archive takes the second (PS3.5 10.1)."""
+
+CLOSE_S = 1.0
+"""Seconds that the library's thread of a connection has to end."""
 
 
 class DimseSender:
@@ -84,6 +88,7 @@ class DimseSender:
         entity.connection_timeout, entity.acse_timeout = CONNECT_S, place.timeout_s
         entity.dimse_timeout = entity.network_timeout = place.timeout_s
         context = client_context(place.tls) if place.tls else None
+        channels: list[socket.socket] = []
         # asked first, since pynetdicom tells no reason, and leaves its socket open where the connection is refused
         if problem := connection_problem(place.host, place.port, context):
             raise problem
@@ -93,7 +98,7 @@ class DimseSender:
             [*contexts],
             ae_title=place.ae_title,
             tls_args=(context, place.host) if context else None,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _limit_writes, [place.timeout_s])],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _take_channel, [place.timeout_s, channels])],
         )
         with self._lock:
             self._association = association
@@ -112,6 +117,9 @@ class DimseSender:
                 self._association = None
             if association.is_established:
                 association.release()
+            association.dul.join(CLOSE_S)
+            for channel in channels:  # pynetdicom leaves it open where the other side has closed it before
+                channel.close()
 
     def _reason(self, association: Association) -> CxrError | None:
         if not association.is_rejected:
@@ -169,6 +177,7 @@ def _in_syntax(file: ResultFile, offered: set[str]) -> Dataset | str:
     return dataset
 
 
-def _limit_writes(event: evt.Event, seconds: float) -> None:
-    """Let a write end that the peer never reads; the library's own time-outs count the waiting for an answer."""
-    event.assoc.dul.socket.socket.settimeout(seconds)
+def _take_channel(event: evt.Event, seconds: float, channels: list[socket.socket]) -> None:
+    """Let a write end that the peer never reads: the library's own time-outs count the waiting for an answer."""
+    channels.append(event.assoc.dul.socket.socket)
+    channels[-1].settimeout(seconds)
