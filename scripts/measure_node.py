@@ -37,7 +37,8 @@ from tests.support.running_node import (
     wait_for,
 )
 
-PARTS = ("receive", "analyse", "deliver")
+PARTS = {"receive": 0.15, "analyse": 1.5, "deliver": 1.5}
+"""The parts, and the seconds after the first film within which each is killed: a film is received in 0.05."""
 SEED = 19
 LONG_S = 3600
 
@@ -151,7 +152,9 @@ def killed(folder: Path, bundle: Path, films: list[Path], kills: int) -> list[tu
             if part != "receive":  # what is killed is not still starting
                 wait_for(partial(node.is_at_work, number * share), "the films so far are answered", LONG_S)
             pids: list[int] = []
-            timer = threading.Timer(chance.uniform(0, 1.5), lambda part=part, pids=pids: pids.append(node.kill(part)))
+            timer = threading.Timer(
+                chance.uniform(0, PARTS[part]), lambda part=part, pids=pids: pids.append(node.kill(part))
+            )
             timer.start()
             again += send_until_acknowledged(node.port, films[number * share : (number + 1) * share])
             timer.join()
