@@ -6,10 +6,11 @@ settings.receive.port, settings.destinations[0].name
 
 import difflib
 import ipaddress
+import os
 import tomllib
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -189,7 +190,17 @@ def read_settings(path: str | Path) -> NodeSettings:
     problems = [*reader.problems, *(contradictions(settings) if not reader.problems else ())]
     if problems:
         raise _invalid(path, problems[0] if len(problems) == 1 else "\n  " + "\n  ".join(problems))
-    return settings
+    return replace(settings, analyse=_with_bundle_folders(settings.analyse, path.absolute().parent))
+
+
+def _with_bundle_folders(analyse: AnalyseSettings, folder: Path) -> AnalyseSettings:
+    """Return the settings with paths of bundles relative to a folder; a name of an installed bundle has no slash."""
+
+    def place(bundle: str) -> str:
+        is_path = "/" in bundle or os.sep in bundle or (bool(bundle) and (folder / bundle).is_dir())
+        return str(folder / bundle) if is_path else bundle
+
+    return replace(analyse, bundle=place(analyse.bundle), shadow_bundle=place(analyse.shadow_bundle))
 
 
 def _invalid(path: Path, message: str) -> SettingError:

@@ -30,6 +30,19 @@ def test_the_smallest_file_has_the_defaults_of_the_classes(tmp_path: Path) -> No
     assert (settings.analyse.bundle, settings.receive.host, settings.keep.days) == ("chest", "127.0.0.1", 7)
 
 
+def test_a_bundle_is_a_folder_beside_the_file_or_an_installed_bundles_name(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    for written, read in (
+        ("OUT/bundle", str(tmp_path / "OUT/bundle")),
+        ("here", str(tmp_path / "here")),
+        ("/srv/chest", "/srv/chest"),
+        ("cxr-a", "cxr-a"),
+    ):
+        analyse = settings_of(tmp_path, f'[analyse]\nbundle = "{written}"\nshadow_bundle = "{written}"\n').analyse
+        assert (analyse.bundle, analyse.shadow_bundle) == (read, read)
+    assert settings_of(tmp_path, SMALLEST).analyse.shadow_bundle == ""
+
+
 def test_every_kind_of_value_is_read(tmp_path: Path) -> None:
     settings = settings_of(
         tmp_path,
