@@ -3,7 +3,7 @@
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cxr_monai import open_model
@@ -42,7 +42,8 @@ def check_node(settings: NodeSettings) -> Iterator[Checked]:
     if analyse.shadow_bundle:
         yield _looked_at("shadow bundle", lambda: _bundle(settings, analyse.shadow_bundle))
     for destination in settings.destinations:
-        yield _looked_at(destination.name, partial(check_destination, destination))
+        asked = replace(destination, objects=destination.objects or analyse.objects)  # all that would be sent there
+        yield _looked_at(destination.name, partial(check_destination, asked))
 
 
 def _looked_at(what: str, look: Callable[[], str]) -> Checked:

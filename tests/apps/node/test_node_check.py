@@ -39,6 +39,17 @@ def test_all_is_well(
     assert archive.stored == {}
 
 
+def test_an_archive_is_asked_for_every_kind_that_is_built(
+    tmp_path: Path, archive: StubArchive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = write_settings(tmp_path, "nowhere", archive.destination().port, free_port())
+    path = tmp_path / "node.toml"
+    path.write_text(path.read_text().replace("[analyse]", '[analyse]\nobjects = ["sr", "seg"]'))
+
+    assert main(words) == 1
+    assert capsys.readouterr().out.splitlines()[3].endswith("it does not take Segmentation Storage.")
+
+
 def test_everything_that_is_wrong_is_told_with_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
