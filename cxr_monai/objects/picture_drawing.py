@@ -84,7 +84,7 @@ def draw_picture(result: FilmResult) -> np.ndarray:
 
 def _draw_heading(draw: ImageDraw.ImageDraw, letters: "_Letters", model: str, width: int) -> None:
     warning = Line(DEVICE_WARNING, Emphasis.WARNING)
-    place = width - _MARGIN - letters.width(warning)
+    place = (width - letters.width(warning)) // 2  # viewers write over the corners
     letters.draw(draw, _MARGIN, _MARGIN, Line(f"AI result: {model}", Emphasis.STRONG), place - 3 * _MARGIN)
     letters.draw(draw, place, _MARGIN, warning, width)
 
