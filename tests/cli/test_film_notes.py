@@ -71,17 +71,17 @@ def test_an_interrupted_prediction_counts_all(
     films: Path, bundle: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["predict", str(bundle), str(films), "--workers", "0", "--batch-size", "2", "--out", "p.csv"]
-    predict = Model.predict_batches
+    answer = Model.answer_batches
 
     def interrupted(self: Model, *arguments: Any) -> Iterator[Any]:
-        parts = predict(self, *arguments)
+        parts = answer(self, *arguments)
         yield next(parts)
         yield next(parts)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Model, "predict_batches", interrupted)
+    monkeypatch.setattr(Model, "answer_batches", interrupted)
     assert main(words) == 130
-    monkeypatch.setattr(Model, "predict_batches", predict)
+    monkeypatch.setattr(Model, "answer_batches", answer)
     capsys.readouterr()
     assert main(words) == 0
     assert notes_of(capsys.readouterr().out) == SAID
