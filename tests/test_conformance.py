@@ -8,7 +8,7 @@ from pydicom.uid import UID
 
 from apps.node import deliverer, delivery_outcome, listener, reachability, receiver, reception
 from apps.node.settings import Destination, KeepSettings, ReceiveSettings
-from apps.node.spool import Delivery
+from apps.node.spooled import Delivery
 from cxr_monai.objects import ResultKind, finding_codes, result_attributes, result_objects
 from tests.support.film_results import film_result, nih_findings
 

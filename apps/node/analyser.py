@@ -25,7 +25,8 @@ from .error_places import error_place
 from .film_watch import film_watch
 from .node_logging import node_logger, without_uids
 from .settings import NodeSettings
-from .spool import MAIN, SHADOW, FilmAnswer, Spool, SpooledFilm
+from .spool import MAIN, SHADOW, Spool
+from .spooled import FilmAnswer, SpooledFilm
 
 POLL_S = 0.25
 """Seconds between two looks at whether another process wrote something."""

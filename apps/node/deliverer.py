@@ -22,7 +22,8 @@ from cxr_monai.errors import Code, CxrError
 
 from .delivery_outcome import DeliveryOutcome
 from .settings import Destination, NodeSettings
-from .spool import Delivery, Spool
+from .spool import Spool
+from .spooled import Delivery
 
 POLL_S = 0.5
 """Seconds between looks at what is due."""

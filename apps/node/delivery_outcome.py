@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cxr_monai.errors import Code, CxrError
 
-from .spool import Delivery
+from .spooled import Delivery
 
 WARNINGS = {
     0xB000: "elements were changed to fit",

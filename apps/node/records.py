@@ -24,7 +24,8 @@ from cxr_monai.durable import write_durably
 from cxr_monai.evaluation.gate_evidence import TEXT_EVIDENCE
 from cxr_monai.evaluation.streaming import PredictionRows
 
-from .spool import MAIN, FilmRecord, Spool
+from .spool import MAIN, Spool
+from .spooled import FilmRecord
 
 PREDICTIONS, RECEIVED = "predictions.csv", "received.csv"
 _AT_A_TIME = 500

@@ -8,7 +8,7 @@ from pydicom import Dataset, dcmread
 
 from cxr_monai.errors import Code, CxrError
 
-from .spool import Delivery
+from .spooled import Delivery
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,151 +20,19 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxr_monai.durable import make_folder, remove, sync_folder, write_durably
 from cxr_monai.errors import Code, StorageError
-from cxr_monai.objects import ResultObject, film_digest
+from cxr_monai.objects import film_digest
+
+from .spool_schema import MIGRATIONS
+from .spooled import Delivery, FilmAnswer, FilmRecord, PartState, SpooledFilm
 
 MAIN, SHADOW = "main", "shadow"
 BUSY_S = 60
 """Seconds to wait for another process' transaction."""
-
-MIGRATIONS = (
-    """
-    CREATE TABLE films (
-        digest TEXT PRIMARY KEY, received_at REAL NOT NULL, bytes INTEGER NOT NULL, sop_class TEXT NOT NULL,
-        transfer_syntax TEXT NOT NULL, calling_ae TEXT NOT NULL, is_kept INTEGER NOT NULL DEFAULT 1
-    ) WITHOUT ROWID;
-    CREATE INDEX films_by_time ON films (received_at);
-    CREATE TABLE bundles (digest TEXT PRIMARY KEY, about TEXT NOT NULL, first_at REAL NOT NULL) WITHOUT ROWID;
-    CREATE TABLE answers (
-        digest TEXT NOT NULL REFERENCES films ON DELETE CASCADE, role TEXT NOT NULL, bundle TEXT NOT NULL,
-        state TEXT NOT NULL, attempts INTEGER NOT NULL, taken_at REAL NOT NULL, done_at REAL,
-        code TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', probabilities TEXT, evidence TEXT,
-        remarks TEXT NOT NULL DEFAULT '',
-        PRIMARY KEY (digest, role)
-    ) WITHOUT ROWID;
-    CREATE INDEX answers_by_state ON answers (role, state);
-    CREATE TABLE objects (
-        uid TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES films ON DELETE CASCADE, kind TEXT NOT NULL,
-        sop_class TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX objects_by_film ON objects (digest);
-    CREATE TABLE deliveries (
-        uid TEXT NOT NULL REFERENCES objects ON DELETE CASCADE, destination TEXT NOT NULL, state TEXT NOT NULL,
-        attempts INTEGER NOT NULL DEFAULT 0, waiting_since REAL NOT NULL, next_at REAL NOT NULL, sent_at REAL,
-        error TEXT NOT NULL DEFAULT '', PRIMARY KEY (uid, destination)
-    ) WITHOUT ROWID;
-    CREATE INDEX deliveries_by_state ON deliveries (destination, state, next_at);
-    """,
-    """
-    CREATE TABLE parts (
-        name TEXT PRIMARY KEY, state TEXT NOT NULL, code TEXT NOT NULL, text TEXT NOT NULL, since REAL NOT NULL,
-        pid INTEGER NOT NULL, restarts INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-    "ALTER TABLE objects ADD COLUMN content_digest TEXT NOT NULL DEFAULT ''",
-)
-"""Schema by version: a spool of version n has had the first n; later versions are appended, and none is changed."""
-
-
-@dataclass(frozen=True)
-class SpooledFilm:
-    """A film that was taken up.
-
-    Attributes:
-        digest: of its bytes; names it everywhere.
-        path: of the file.
-        attempts: at it, this one included.
-    """
-
-    digest: str
-    path: Path
-    attempts: int
-
-
-@dataclass(frozen=True)
-class FilmAnswer:
-    """What the analyser says of a film.
-
-    Attributes:
-        state: ``answered``, ``refused`` or ``failed``.
-        code, reason: of those that are not answered.
-        probabilities: by finding; None without any.
-        evidence: the gate's, by column; None without a gate.
-        remarks: what is odd about the film.
-        objects: to send.
-    """
-
-    state: str
-    code: str = ""
-    reason: str = ""
-    probabilities: Mapping[str, float] | None = None
-    evidence: Mapping[str, Any] | None = None
-    remarks: str = ""
-    objects: Sequence[ResultObject] = field(default_factory=tuple)
-
-
-@dataclass(frozen=True)
-class FilmRecord:
-    """What is kept of a film's answer, for evaluation and drift.
-
-    Attributes:
-        digest: of the film.
-        state: ``answered``, ``refused`` or ``failed``.
-        code, reason: of those that are not answered.
-        probabilities, evidence: as of :class:`FilmAnswer`.
-        remarks: what is odd about the film, one a line.
-        received_at: seconds since 1970.
-    """
-
-    digest: str
-    state: str
-    code: str
-    reason: str
-    probabilities: Mapping[str, float] | None
-    evidence: Mapping[str, Any] | None
-    remarks: str
-    received_at: float
-
-
-@dataclass(frozen=True)
-class PartState:
-    """How a part of the node is.
-
-    Attributes:
-        name, state, code, text: as of :meth:`Spool.note_part`.
-        since: when it became so, seconds since 1970.
-    """
-
-    name: str
-    state: str
-    code: str
-    text: str
-    since: float
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A result object that waits for a destination.
-
-    Attributes:
-        uid, sop_class: of the object.
-        path: of its file.
-        attempts: so far; each of the destination counts, too.
-        film: digest of the film that it is about.
-        content_digest: SHA-256 of the file as it was built; empty if an older version built it.
-    """
-
-    uid: str
-    sop_class: str
-    path: Path
-    attempts: int
-    film: str = ""
-    content_digest: str = ""
 
 
 class Spool:

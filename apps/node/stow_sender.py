@@ -21,7 +21,7 @@ from .delivery_outcome import DeliveryOutcome, outcome_of_status, refusal
 from .reachability import CONNECT_S, connection_problem, unreachable
 from .result_file import ResultFile
 from .settings import Destination
-from .spool import Delivery
+from .spooled import Delivery
 from .tls import client_context
 
 LARGEST_REQUEST = 1 << 30

@@ -21,7 +21,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from apps.node.deliverer import run_deliverer
 from apps.node.settings import Destination, NodeSettings
-from apps.node.spool import MAIN, FilmAnswer, Spool
+from apps.node.spool import MAIN, Spool
+from apps.node.spooled import FilmAnswer
 from cxr_monai.objects import ResultKind, ResultObject
 
 PATIENT = {"PatientName": "Sutcliffe^Nora", "PatientID": "MRN-77123", "AccessionNumber": "ACC-55401"}

@@ -11,7 +11,8 @@ import pytest
 from apps.node import main
 from apps.node.node_status import node_status
 from apps.node.settings import read_settings
-from apps.node.spool import MAIN, FilmAnswer, Spool
+from apps.node.spool import MAIN, Spool
+from apps.node.spooled import FilmAnswer
 from cxr_monai.objects import ResultKind, ResultObject
 
 NOW = 1_000_000_000.0

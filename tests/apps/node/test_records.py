@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from apps.node.records import write_records
 from apps.node.settings import NodeSettings
-from apps.node.spool import MAIN, SHADOW, FilmAnswer, Spool
+from apps.node.spool import MAIN, SHADOW, Spool
+from apps.node.spooled import FilmAnswer
 from cxr_monai.cli import main
 from cxr_monai.data.phantom import make_phantoms
 from cxr_monai.errors import UsageError

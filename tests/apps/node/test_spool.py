@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from apps.node import spool as spool_module
-from apps.node.spool import MAIN, FilmAnswer, Spool
+from apps.node.spool import MAIN, Spool
+from apps.node.spooled import FilmAnswer
 from cxr_monai.objects import ResultKind, ResultObject
 
 CLONE = Path(__file__).resolve().parents[3]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.node.spool import MAIN, SHADOW, FilmAnswer, Spool
+from apps.node.spool import MAIN, SHADOW, Spool
+from apps.node.spooled import FilmAnswer
 from cxr_monai.objects import ResultKind, ResultObject
 
 

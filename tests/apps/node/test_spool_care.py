@@ -1,5 +1,6 @@
 """Retention, forgetting, trying again, and spools of other versions."""
 
+import hashlib
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from apps.node import spool as spool_module
 from apps.node.settings import KeepSettings
-from apps.node.spool import MAIN, MIGRATIONS, SHADOW, FilmAnswer, Spool
+from apps.node.spool import MAIN, SHADOW, Spool
 from apps.node.spool_care import (
     DAY_S,
     Retried,
@@ -20,6 +21,8 @@ from apps.node.spool_care import (
     remove_lost_results,
     retry,
 )
+from apps.node.spool_schema import MIGRATIONS
+from apps.node.spooled import FilmAnswer
 from cxr_monai.errors import Code, StorageError, UsageError
 from cxr_monai.objects import ResultKind, ResultObject
 
@@ -215,6 +218,12 @@ def test_keys_are_the_beginning_of_one_digest(spool: Spool) -> None:
 
 
 VERSION_1 = MIGRATIONS[0]
+
+
+def test_no_version_of_the_schema_is_ever_changed() -> None:
+    """Spools of it are in hospitals: what is new is a version of its own, whose digest is added here."""
+    digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in MIGRATIONS]
+    assert digests == ["455f591a54296d26", "f5084e39d979454c", "89c483d4fb19ff8a"]
 
 
 def test_an_older_spool_is_opened_with_all_that_is_in_it(tmp_path: Path) -> None:
