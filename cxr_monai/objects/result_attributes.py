@@ -244,7 +244,7 @@ def _date(made: "Dataset", header: "Dataset") -> None:
     day, clock = _UNKNOWN_DAY, _MIDNIGHT
     for pair in ("Acquisition", "Content", "Series", "Study"):
         try:
-            day = DA(header.get(f"{pair}Date")).strftime("%Y%m%d")
+            day = DA(header.get(f"{pair}Date")).isoformat().replace("-", "")
         except (AttributeError, TypeError, ValueError):  # absent, or no date
             continue
         try:

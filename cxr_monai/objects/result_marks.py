@@ -15,5 +15,7 @@ def is_result_of_ours(header: "Dataset") -> bool:
     Args:
         header: without its pixels.
     """
-    equipment = header.get("ContributingEquipmentSequence") or ()
-    return any(str(item.get("Manufacturer", "")) == MANUFACTURER for item in (header, *equipment))
+    from cxr_monai.data.formats.dicom_values import items_of, values_of
+
+    equipment = items_of(header, "ContributingEquipmentSequence")
+    return any(values_of(item, "Manufacturer")[:1] == [MANUFACTURER] for item in (header, *equipment))

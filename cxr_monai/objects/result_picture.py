@@ -42,9 +42,6 @@ def _capture(result: FilmResult, pixels: np.ndarray) -> "Dataset":
         "Modality": "OT",
         "ConversionType": "WSD",
         "DerivationDescription": "film, class activation maps and words of an AI model; not for diagnosis",
-        # the words are nothing of the patient, but the film may have been burned in (PS3.3 C.7.6.1.1.2)
-        "BurnedInAnnotation": "YES" if text(header, "BurnedInAnnotation") == "YES" else "NO",
-        "LossyImageCompression": "01" if text(header, "LossyImageCompression") == "01" else "00",
         "PatientOrientation": "",  # several films and words have none
         "SamplesPerPixel": 3,
         "PhotometricInterpretation": "RGB",
@@ -58,4 +55,9 @@ def _capture(result: FilmResult, pixels: np.ndarray) -> "Dataset":
         "PixelData": pixels.tobytes() + bytes(pixels.size % 2),
     }
     set_values(capture, values)
+    # the words are nothing of the patient: what the film says of its pixels holds, and where it says nothing, neither
+    # does the picture (PS3.3 C.7.6.1.1.2: absent means that there may be annotations)
+    for keyword, known in (("BurnedInAnnotation", ("YES", "NO")), ("LossyImageCompression", ("00", "01"))):
+        if text(header, keyword) in known:
+            setattr(capture, keyword, text(header, keyword))
     return capture

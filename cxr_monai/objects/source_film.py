@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _PREAMBLE = 128 + 4
-_GROUP_LENGTH = 12
-"""Bytes of (0002,0000), whose value is the length of the file meta information behind it (PS3.10 7.1)."""
+_LONG_LENGTHS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
+"""Value representations whose length stands in four bytes, behind two empty ones (PS3.5 7.1.2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,8 @@ def film_digest(film: str | Path | bytes) -> str:
     """Return the SHA-256 of a film's data set as it was sent: of what stands behind the file meta information.
 
     The same film has the same digest whether it was received over the network or as a file, and whichever program put
-    the meta information before it. Of a file without that information, all bytes count.
+    the meta information before it. Of a file without that information, all bytes count. Where it ends, its elements
+    say, as pydicom reads them, and not the length that it states: where that is a lie, two films could have one digest.
 
     Args:
         film: a DICOM file, or its content; it is read in parts.
@@ -114,8 +115,14 @@ def film_digest(film: str | Path | bytes) -> str:
 
 
 def _data_set_start(stream: BinaryIO) -> int:
-    head = stream.read(_PREAMBLE + _GROUP_LENGTH)
-    group_length = head[_PREAMBLE:]
-    if head[128:_PREAMBLE] != b"DICM" or group_length[:8] != b"\2\0\0\0UL\4\0":
+    """Return where the file meta information ends (PS3.10 7.1); 0 where there is none, or none that can be read."""
+    if stream.read(_PREAMBLE)[128:] != b"DICM":
         return 0
-    return _PREAMBLE + _GROUP_LENGTH + int.from_bytes(group_length[8:], "little")
+    start = _PREAMBLE
+    while (head := stream.read(12))[:2] == b"\2\0":
+        if head[4:6] in _LONG_LENGTHS:
+            start += 12 + int.from_bytes(head[8:], "little")
+        else:
+            start += 8 + int.from_bytes(head[6:8], "little")
+        stream.seek(start)
+    return start if head else 0

@@ -7,7 +7,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from cxr_monai.objects import ResultKind, is_result_of_ours, result_objects
-from tests.support.film_results import ACCEPTED, REFUSED, film_content, film_result
+from tests.support.film_results import ACCEPTED, HEADER, REFUSED, film_content, film_result
 
 
 @pytest.mark.parametrize("kind", ResultKind)
@@ -43,6 +43,13 @@ def test_films_are_none_whoever_processed_them(manufacturer: str) -> None:
     assert not is_result_of_ours(film)
     del film.Manufacturer, film.ContributingEquipmentSequence
     assert not is_result_of_ours(film)
+
+
+@pytest.mark.parametrize("content", [b"junk", b"\xfe\xff\0\xe0\x0b\0\0\0\x08\0\x70\0UL\3\0abc"])
+def test_damaged_marks_are_none(content: bytes) -> None:
+    element = b"\x18\0\x01\xa0SQ\0\0" + len(content).to_bytes(4, "little") + content
+    bare = {name: value for name, value in HEADER.items() if name not in ("Rows", "Columns")}
+    assert not is_result_of_ours(dcmread(BytesIO(film_content(bare) + element)))
 
 
 @pytest.mark.realdata

@@ -140,6 +140,12 @@ def test_what_the_film_says_of_its_pixels_is_handed_on():
     assert (header.BurnedInAnnotation, header.LossyImageCompression) == ("YES", "01")
 
 
+def test_what_the_film_does_not_say_of_its_pixels_is_not_denied():
+    header = header_of(build_picture(film_result()))  # a scanned film may have a name in it
+    assert "BurnedInAnnotation" not in header
+    assert "LossyImageCompression" not in header
+
+
 def test_pixels_that_are_not_square_are_drawn_as_they_are():
     square = draw_picture(film_result([]))
     tall = draw_picture(film_result([], {**HEADER, "ImagerPixelSpacing": ["0.4", "0.1"]}))

@@ -174,6 +174,7 @@ def test_the_same_film_gives_the_same_bytes_and_others_other_uids() -> None:
         ({"ContentDate": "no date"}, ("20260102", "101112")),
         ({"ContentTime": ""}, ("20260102", "000000")),
         ({"ContentDate": "", "StudyDate": ""}, ("19000101", "000000")),
+        ({"ContentDate": "00010101"}, ("00010101", "101500")),
     ],
 )
 def test_dates_are_the_films(dates: dict[str, str], moment: tuple[str, str], recwarn: Any) -> None:
