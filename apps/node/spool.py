@@ -95,10 +95,11 @@ class Spool:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield self._database
+            self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # on a full disk SQLite may have ended it, or not have committed
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
 
     def rows(self, query: str, *values: str | float) -> list[tuple[Any, ...]]:
         """Return the rows of a query, all of them."""

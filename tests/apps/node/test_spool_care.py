@@ -65,6 +65,12 @@ def answer(spool: Spool, digest: str, state: str = "answered", uid: str = "2.25.
     spool.store_answer(digest, MAIN, FilmAnswer(state, code, "why", values, objects=objects), {"archive": ()})
 
 
+def change(spool: Spool, *statements: str) -> None:
+    with spool.transaction() as database:
+        for statement in statements:
+            database.execute(statement)
+
+
 def counts(spool: Spool) -> dict[str, int]:
     tables = ("films", "answers", "objects", "deliveries")
     return {table: spool.rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
@@ -193,6 +199,27 @@ def test_results_that_no_row_tells_of_are_removed(spool: Spool) -> None:
 
     assert remove_lost_results(spool) == 2
     assert [path.name for path in spool.results.iterdir()] == ["2.25.1.dcm"]
+
+
+def test_a_full_disk_is_told_as_such_and_the_spool_goes_on_once_there_is_room(spool: Spool) -> None:
+    pages = spool.rows("PRAGMA page_count")[0][0]
+    spool.rows(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        change(spool, *(f"INSERT INTO films VALUES ('{number:064}', 0, 0, '', '', '', 1)" for number in range(10_000)))
+    assert counts(spool)["films"] == 0
+
+    spool.rows("PRAGMA max_page_count = 1000000")
+    take_in(spool, b"film")
+    assert counts(spool)["films"] == 1
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(spool: Spool) -> None:
+    at_commit = "PRAGMA defer_foreign_keys = ON"
+    without_film = "INSERT INTO answers VALUES ('x', 'main', 'b', 'taken', 1, 0, 0, '', '', NULL, NULL, '')"
+    with pytest.raises(sqlite3.IntegrityError):
+        change(spool, at_commit, without_film)
+    take_in(spool, b"film")
+    assert counts(spool) == {"films": 1, "answers": 0, "objects": 0, "deliveries": 0}
 
 
 def test_keys_are_the_beginning_of_one_digest(spool: Spool) -> None:
