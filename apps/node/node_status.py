@@ -230,18 +230,18 @@ def status_lines(status: NodeStatus) -> list[str]:
     how = "TLS with client certificates" if listens["tls"] else "plain text"
     lines = [f"receives at {listens['host']} port {listens['port']} as {listens['ae_title']}, {how}"]
     lines += [f"  without TLS: {address} as {title}" for address, title in listens["plain_peers"]]
-    lines += ["", "part       state        since      restarts"]
+    lines += ["", "part       state        since        restarts"]
     for name, part in status.parts.items():
-        lines.append(f"{name:<10} {part.state:<12} {duration(part.since_s):<10} {part.restarts}")
+        lines.append(f"{name:<10} {part.state:<12} {duration(part.since_s):<12} {part.restarts}")
         lines += [f"  {f'[{part.code}] ' if part.code else ''}{part.text}"] if part.text else []
     lines += ["", f"films      received {status.received:,}, with file {status.kept:,}"]
     for name, counts in (("", status.main), ("shadow", status.shadow)):
         if counts is not None:
             lines += _role_lines(name, counts)
-    lines += ["", "destination        waiting    oldest     sent"]
+    lines += ["", "destination        waiting    oldest       sent"]
     for name, waiting in status.destinations.items():
         age = duration(waiting.oldest_waiting_s) if waiting.waiting else "-"
-        lines.append(f"{name:<18} {waiting.waiting:<10,} {age:<10} {waiting.sent:,}")
+        lines.append(f"{name:<18} {waiting.waiting:<10,} {age:<12} {waiting.sent:,}")
         if waiting.last_error:
             lines.append(f"  tried {counted(waiting.attempts, 'time')}: {waiting.last_error}")
     lines += (
