@@ -188,9 +188,9 @@ def read_film_header(path: Path) -> Dataset:
             header = dcmread(stream, stop_before_pixels=True, specific_tags=_READ, defer_size=1 << 16)
             for name in _READ:
                 header.get(name)  # pydicom decodes a value when it is asked for
-        except OSError:
-            raise
-        except Exception as error:  # pydicom raises nearly anything on damaged content
+        except Exception as error:  # pydicom raises nearly anything on damaged content, an OSError without a number too
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk
             raise ValueError(f"the header cannot be read ({type(error).__name__})") from error
         if stream.tell() >= path.stat().st_size:
             raise ValueError("it ends before its pixels")
